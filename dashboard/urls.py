@@ -1,0 +1,6 @@
+"""The pages under /dashboard/."""
+
+from django.urls import URLPattern
+
+app_name = "dashboard"
+urlpatterns: list[URLPattern] = []

@@ -1,0 +1,113 @@
+"""The one error tree. Raise where it is known, translate at the border (`orchestrator.api`).
+
+`status` is the HTTP status a caller sees, `kind` a stable word for records and metrics. A message
+says what happened and, where there is something to do, what to do next.
+"""
+
+
+class OrchestratorError(Exception):
+    """Something a caller is told about, in the caller's own dialect."""
+
+    status = 500
+    kind = "error"
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message or (self.__doc__ or "").split("\n")[0])
+        self.retry_after_s = retry_after_s
+
+
+class BadRequest(OrchestratorError):
+    """The request cannot be understood."""
+
+    status = 400
+    kind = "bad_request"
+
+
+class Unsupported(BadRequest):
+    """The model cannot do what was asked of it."""
+
+    kind = "unsupported"
+
+
+class Unauthorized(OrchestratorError):
+    """A valid API key is needed: send it as `Authorization: Bearer …` or `x-api-key`."""
+
+    status = 401
+    kind = "unauthorized"
+
+
+class Forbidden(OrchestratorError):
+    """This API key may not do that."""
+
+    status = 403
+    kind = "forbidden"
+
+
+class ModelNotFound(OrchestratorError):
+    """The model is not installed and no provider offers it."""
+
+    status = 404
+    kind = "model_not_found"
+
+
+class RequestTooLarge(OrchestratorError):
+    """The request body is larger than allowed."""
+
+    status = 413
+    kind = "too_large"
+
+
+class RequestTimeout(OrchestratorError):
+    """The request body did not arrive in time."""
+
+    status = 408
+    kind = "request_timeout"
+
+
+class OnlyIfCached(OrchestratorError):
+    """Not in the cache, and the request said `only-if-cached`."""
+
+    status = 504
+    kind = "only_if_cached"
+
+
+class Busy(OrchestratorError):
+    """Every place in the queue is taken."""
+
+    status = 503
+    kind = "busy"
+
+
+class LedgerUnavailable(OrchestratorError):
+    """The ledger cannot be written, so calls that cost money are refused."""
+
+    status = 503
+    kind = "ledger_unavailable"
+
+
+class EngineError(OrchestratorError):
+    """The engine failed to answer."""
+
+    status = 502
+    kind = "engine_error"
+
+
+class EngineTimeout(EngineError):
+    """The engine was reached and stayed silent."""
+
+    status = 504
+    kind = "engine_timeout"
+
+
+class EngineCrashed(EngineError):
+    """The process that ran the model is gone."""
+
+    status = 500
+    kind = "engine_crashed"
+
+
+class ModelLoadFailed(EngineError):
+    """The model could not be loaded."""
+
+    status = 500
+    kind = "load_failed"

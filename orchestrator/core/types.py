@@ -1,0 +1,214 @@
+"""What travels through the orchestrator: a request, the chunks that answer it, who asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+Dialect = Literal["ollama", "openai", "anthropic"]
+StopReason = Literal["stop", "length", "load", "unload"]
+JSON = Any  # a value that json can hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A function the model wants called, with its arguments as an object."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, JSON]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str = ""
+    thinking: str = ""
+    images: tuple[str, ...] = ()  # base64
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheControl:
+    """What the caller allows the cache to do (RFC 9111 request directives)."""
+
+    read: bool = True  # False: no-cache or no-store
+    write: bool = True  # False: no-store
+    max_age_s: float | None = None  # an older answer does not count
+    only_if_cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatRequest:
+    """One question, whichever dialect it came in.
+
+    Exactly one of `messages` and `prompt` carries the question. `prompt` is text for the model as
+    it stands, with no chat template around it. `options` holds only what the caller set, by its
+    Ollama name (`num_predict` is the cap on the answer's length, in tokens), so that "unset" is
+    the same in every dialect.
+    """
+
+    model: str  # as the caller wrote it
+    messages: tuple[Message, ...] = ()
+    prompt: str | None = None
+    context: tuple[int, ...] = ()  # token ids that go before, from an earlier answer
+    tools: tuple[Mapping[str, JSON], ...] = ()
+    format: str | Mapping[str, JSON] | None = None  # "json", or a JSON Schema
+    think: bool | str | None = None
+    options: Mapping[str, JSON] = field(default_factory=dict)
+    logprobs: bool = False
+    top_logprobs: int = 0
+    truncate: bool = True  # drop the oldest turns when the context is too small
+    shift: bool = True  # forget the oldest tokens when the context fills up meanwhile
+    namespace: str = ""
+
+    stream: bool = False
+    keep_alive_s: float | None = None  # None: the default; negative: for ever
+    control: CacheControl = CacheControl()
+    tags: tuple[str, ...] = ()
+    dialect: Dialect = "ollama"
+    endpoint: str = ""  # the path, for the record
+    request_id: str = ""
+
+    @property
+    def cap(self) -> int | None:
+        """The most tokens the answer may have; None when it may be as long as it likes."""
+        cap = self.options.get("num_predict")
+        return cap if isinstance(cap, int) and cap >= 0 else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """How likely a token was, and what else could have stood there."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...] = ()
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an answer took. Token counts, and durations in nanoseconds; 0 where unknown."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    load_ns: int = 0
+    prompt_ns: int = 0
+    eval_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The end of an answer."""
+
+    reason: StopReason
+    usage: Usage = Usage()
+    context: tuple[int, ...] = ()  # token ids of prompt and answer, where the engine tells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A piece of an answer; the last one, and only that, has `done`."""
+
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    done: Done | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole answer: what the cache keeps and what a caller who does not stream gets."""
+
+    model: str  # who answered
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    done: Done
+
+    def chunks(self) -> tuple[Chunk, ...]:
+        """The same answer as a stream: thinking, text, calls, end."""
+        parts = []
+        if self.thinking:
+            parts.append(Chunk(thinking=self.thinking))
+        if self.text or self.logprobs:
+            parts.append(Chunk(text=self.text, logprobs=self.logprobs))
+        if self.tool_calls:
+            parts.append(Chunk(tool_calls=self.tool_calls))
+        return (*parts, Chunk(done=self.done))
+
+
+class ReplyBuilder:
+    """Collects chunks into a `Reply`."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self._text: list[str] = []
+        self._thinking: list[str] = []
+        self._tool_calls: list[ToolCall] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._done: Done | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        """Take the next chunk."""
+        if chunk.text:
+            self._text.append(chunk.text)
+        if chunk.thinking:
+            self._thinking.append(chunk.thinking)
+        self._tool_calls.extend(chunk.tool_calls)
+        self._logprobs.extend(chunk.logprobs)
+        self._done = chunk.done or self._done
+
+    def reply(self) -> Reply | None:
+        """The answer, or None while its end has not come."""
+        if self._done is None:
+            return None
+        return Reply(
+            model=self.model,
+            text="".join(self._text),
+            thinking="".join(self._thinking),
+            tool_calls=tuple(self._tool_calls),
+            logprobs=tuple(self._logprobs),
+            done=self._done,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks. A tenant always; a key when one was shown."""
+
+    tenant_id: int
+    tenant: str
+    key_id: int | None = None
+    key_name: str = ""
+    is_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that can be asked, as `/api/tags` and `/api/show` describe it."""
+
+    name: str  # full and canonical: smollm2:135m, openai/gpt-…
+    digest: str  # 64 hex; changes when the model does
+    engine: str  # which engine runs it
+    capabilities: frozenset[str] = frozenset({"completion"})
+    is_paid: bool = False  # a call costs money, so its record is durable before the last chunk
+    size: int = 0  # bytes
+    modified_at: float = 0.0  # seconds since the epoch
+    remote_name: str = ""  # what the provider calls it
+    family: str = ""
+    families: tuple[str, ...] = ()
+    parameter_size: str = ""
+    quantization: str = ""
+    context_length: int = 0
+    embedding_length: int = 0
+

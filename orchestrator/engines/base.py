@@ -1,0 +1,28 @@
+"""What every engine is: something that answers a `ChatRequest` with chunks."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from orchestrator.core.types import ChatRequest, Chunk, Model
+
+
+class Engine(Protocol):
+    """Runs models, here or elsewhere."""
+
+    name: str
+
+    def chat(self, request: ChatRequest, model: Model) -> AsyncIterator[Chunk]:
+        """Yield the answer as it is made; the last chunk, and only that, has `done`.
+
+        Closing the iterator stops the work at once. Raises EngineError before the first chunk when
+        the answer could not be begun, later when it broke off; a stream that just ends is an error.
+        """
+        ...
+
+    async def models(self) -> list[Model]:
+        """What can be asked of it, from memory where that is fresh enough."""
+        ...
+
+    async def find(self, name: str) -> Model | None:
+        """The model a caller's `name` means; None when this engine does not have it."""
+        ...

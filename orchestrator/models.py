@@ -1,0 +1,93 @@
+"""Who may ask, and what was asked: tenants, API keys, sign-in links, request records."""
+
+from django.conf import settings
+from django.db import models
+
+
+class Tenant(models.Model):
+    """A customer, team or household; nothing is shared between two of them."""
+
+    name = models.SlugField(unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiKey(models.Model):
+    """A secret that stands for a tenant. Only a keyed hash of it is kept."""
+
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT, related_name="keys")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=16, unique=True, help_text="The part that may be shown and is looked up by.")
+    digest = models.CharField(max_length=64, editable=False)
+    is_admin = models.BooleanField(default=False, help_text="May use /api/admin/v1/.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+
+class SignInLink(models.Model):
+    """A link that signs its user in once."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"for {self.user}, until {self.expires_at:%Y-%m-%d %H:%M}"
+
+
+class RequestRecord(models.Model):
+    """One request: who asked, who answered, what it took."""
+
+    class Tier(models.TextChoices):
+        """How far the request travelled."""
+
+        MEMORY = "memory", "memory"
+        REDIS = "redis", "Redis"
+        SQLITE = "sqlite", "SQLite"
+        SEMANTIC = "semantic", "by meaning"
+        MISS = "miss", "miss"
+        COLLAPSED = "collapsed", "shared a call"
+        BYPASS = "bypass", "cache not asked"
+        NONE = "", "not answered"
+
+    request_id = models.CharField(max_length=64, db_index=True)
+    at = models.DateTimeField(db_index=True)
+    tenant = models.ForeignKey(Tenant, on_delete=models.PROTECT)
+    key = models.ForeignKey(ApiKey, null=True, on_delete=models.SET_NULL)
+    dialect = models.CharField(max_length=16)
+    endpoint = models.CharField(max_length=64)
+    asked_model = models.CharField(max_length=255, help_text="As the caller wrote it.")
+    model = models.CharField(max_length=255, help_text="Who answered.")
+    route = models.CharField(max_length=64, help_text="Which rule or reason chose the model.")
+    tier = models.CharField(max_length=16, choices=Tier.choices)
+    cache_key = models.CharField(max_length=64)
+    streamed = models.BooleanField()
+    status = models.PositiveSmallIntegerField(help_text="HTTP status.")
+    outcome = models.CharField(max_length=32, help_text="done, cut, cancelled, or the kind of error.")
+    error = models.CharField(max_length=500)
+    prompt_tokens = models.PositiveIntegerField()
+    completion_tokens = models.PositiveIntegerField()
+    first_us = models.PositiveBigIntegerField(null=True, help_text="Until the first piece of the answer, in microseconds.")
+    total_us = models.PositiveBigIntegerField(help_text="Until the last, in microseconds.")
+    is_paid = models.BooleanField(help_text="It went to a provider that charges.")
+    cost_microusd = models.BigIntegerField(null=True, help_text="Millionths of a US dollar; empty when unknown.")
+
+    class Meta:
+        ordering = ("-id",)
+        verbose_name = "request"
+
+    def __str__(self) -> str:
+        return self.request_id

@@ -1,0 +1,221 @@
+"""Every setting, read from the environment once. The help texts are the README's table."""
+
+import os
+from pathlib import Path
+
+from orchestrator import env
+from orchestrator.core.secrets import derive, master_secret
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Where and how it runs
+
+ORCHESTRATOR_ENV = env.choice(
+    "ORCHESTRATOR_ENV",
+    "production",
+    "Chooses defaults only; `development` shows error pages with details.",
+    of=("development", "production", "test"),
+)
+DATA_DIR = env.path(
+    "ORCHESTRATOR_DATA_DIR",
+    BASE_DIR / "var",
+    "Databases, models, keys. Nothing is written outside it.",
+    shown="./var",
+)
+ADDRESS = env.address("OLLAMA_HOST", "127.0.0.1:11434", "Where to listen, as `[scheme://]host[:port]`.")
+WEB_WORKERS = env.integer(
+    "ORCHESTRATOR_WEB_WORKERS",
+    max(1, (os.cpu_count() or 2) - 1),
+    "Web processes.",
+    least=1,
+    most=256,
+    shown="cores − 1, at least 1",
+)
+DRAIN_S = env.seconds("ORCHESTRATOR_DRAIN_S", 10, "How long running answers may take to finish when it is told to stop.")
+REDIS_URL = env.text(
+    "REDIS_URL",
+    "",
+    "A Redis to share. Unset: a private one is started when a redis-server is installed.",
+    shown="a private Redis",
+)
+LOG_LEVEL = env.choice(
+    "ORCHESTRATOR_LOG_LEVEL", "info", "How much is logged to standard error.", of=("debug", "info", "warning", "error")
+)
+
+# Who may ask
+
+REQUIRE_KEYS = env.flag("ORCHESTRATOR_REQUIRE_KEYS", "1: every call needs an API key (`manage.py issue_key`).")
+ALLOW_OPEN = env.flag("ORCHESTRATOR_ALLOW_OPEN", "1: listen beyond this machine without keys. Anyone who reaches it may use it.")
+ORIGINS = env.words("OLLAMA_ORIGINS", (), "Web origins allowed besides the local ones, one `*` in each at most.")
+PUBLIC_HOSTS = env.words("ORCHESTRATOR_HOSTS", (), "Host names the dashboard may be reached by when not on this machine.")
+TRUSTED_PROXY = env.flag("ORCHESTRATOR_BEHIND_TLS", "1: a proxy in front ends TLS and sets `X-Forwarded-Proto`.")
+
+# Local models
+
+MODELS_DIR = env.path("OLLAMA_MODELS", DATA_DIR / "models", "Where local models are kept, in Ollama's layout.", shown="models in the data directory")
+KEEP_ALIVE_S = env.keep_alive("OLLAMA_KEEP_ALIVE", 300.0, "How long an unused model stays loaded; negative: for ever.", shown="5m")
+MAX_LOADED_MODELS = env.integer("OLLAMA_MAX_LOADED_MODELS", 0, "Models loaded at once; 0: as many as the memory holds.", most=1000)
+NUM_PARALLEL = env.integer("OLLAMA_NUM_PARALLEL", 4, "Answers one model makes at once.", least=1, most=64)
+MAX_QUEUE = env.integer("OLLAMA_MAX_QUEUE", 512, "Requests that may wait for a model; one more is answered 503.", least=1, most=100_000)
+CONTEXT_LENGTH = env.integer("OLLAMA_CONTEXT_LENGTH", 4096, "Context of a loaded model, in tokens, unless `num_ctx` says otherwise.", least=4)
+LOAD_TIMEOUT_S = env.seconds("OLLAMA_LOAD_TIMEOUT", 300, "How long loading a model may take.")
+MODEL_MEMORY = env.size("ORCHESTRATOR_MODEL_MEMORY", 0, "Memory for loaded models, in bytes.", shown="70 % of what is free at start")
+MODEL_THREADS = env.integer("ORCHESTRATOR_MODEL_THREADS", 0, "Threads a model computes with; 0: measured.", most=1024)
+
+# Cloud models
+
+OPENAI_API_KEY = env.secret("OPENAI_API_KEY", "Key of an OpenAI-compatible provider. Unset, with no address either: it is off.")
+OPENAI_BASE_URL = env.text("OPENAI_BASE_URL", "", "Its address.", shown="https://api.openai.com/v1")
+CONNECT_TIMEOUT_S = env.seconds("ORCHESTRATOR_CONNECT_TIMEOUT_S", 5, "How long connecting to a provider may take.", least=0.01)
+FIRST_TOKEN_TIMEOUT_S = env.seconds("ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S", 60, "How long a provider may take to begin answering.", least=0.01)
+TOKEN_TIMEOUT_S = env.seconds("ORCHESTRATOR_TOKEN_TIMEOUT_S", 30, "How long a provider may pause within an answer.", least=0.01)
+ANSWER_TIMEOUT_S = env.seconds("ORCHESTRATOR_ANSWER_TIMEOUT_S", 600, "How long a whole answer may take.", least=0.01)
+
+# Cache
+
+CACHE_TTL_S = env.seconds("ORCHESTRATOR_CACHE_TTL_S", 7 * 86400, "How long a cached answer stays valid.", least=1)
+CACHE_MEMORY = env.size("ORCHESTRATOR_CACHE_MEMORY", 128 * 1024**2, "Memory for cached answers in each web process.", shown="128MB")
+CACHE_DISK = env.size("ORCHESTRATOR_CACHE_DISK", 4 * 1024**3, "Cached answers kept in SQLite, in bytes.", shown="4GB")
+CACHE_REDIS_MEMORY = env.size("ORCHESTRATOR_CACHE_REDIS_MEMORY", 256 * 1024**2, "Memory of the private Redis.", shown="256MB")
+REDIS_TIMEOUT_S = env.seconds("ORCHESTRATOR_REDIS_TIMEOUT_S", 0.05, "How long a request waits for Redis before it goes on without.", least=0.001)
+
+# Bounds
+
+MAX_BODY = env.size("ORCHESTRATOR_MAX_BODY", 32 * 1024**2, "Largest request body; a larger one is answered 413.", shown="32MB")
+BODY_TIMEOUT_S = env.seconds("ORCHESTRATOR_BODY_TIMEOUT_S", 30, "How long a request body may take to arrive.", least=0.1)
+MAX_ANSWER = env.size("ORCHESTRATOR_MAX_ANSWER", 8 * 1024**2, "Longest answer; a longer one is ended with an error.", shown="8MB")
+RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record is kept.", least=1, most=36500)
+
+# Secrets: one file, from which each use derives its own key
+
+for folder in (DATA_DIR, DATA_DIR / "keys", DATA_DIR / "run"):
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+_master = master_secret(DATA_DIR / "keys" / "master")
+SECRET_KEY = derive(_master, "django").hex()
+API_KEY_PEPPER = derive(_master, "api keys")
+CACHE_MAC_KEY = derive(_master, "cache values")
+
+# Files and sockets of the processes
+
+RUN_DIR = DATA_DIR / "run"
+MODELS_SOCKET = RUN_DIR / "models.sock"
+REDIS_SOCKET = RUN_DIR / "redis.sock"
+GENERATION_FILE = RUN_DIR / "generation"
+
+# The supervisor tells its children about the Redis it started.
+REDIS_LOCATION = REDIS_URL or os.environ.get("ORCHESTRATOR_PRIVATE_REDIS", "")
+
+# Django
+
+DEBUG = ORCHESTRATOR_ENV == "development"
+IS_LOOPBACK = ADDRESS.host in {"localhost", "::1"} or ADDRESS.host.startswith("127.")
+ALLOWED_HOSTS = ["localhost", ".localhost", "127.0.0.1", "[::1]", *PUBLIC_HOSTS] if IS_LOOPBACK or PUBLIC_HOSTS else ["*"]
+INSTALLED_APPS = [
+    "daphne",  # before staticfiles: its runserver is the development server
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "django_htmx",
+    "template_partials",
+    "ninja",
+    "orchestrator",
+    "cache",
+    "routing",
+    "dashboard",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "dashboard.middleware.content_security_policy",
+]
+ROOT_URLCONF = "orchestrator.urls"
+ASGI_APPLICATION = "orchestrator.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+
+def _sqlite(name: str, synchronous: str) -> dict[str, object]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": DATA_DIR / name,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 5,  # seconds a writer waits for its turn
+            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};"
+            " PRAGMA journal_size_limit=67108864; PRAGMA foreign_keys=ON;",
+        },
+        "TEST": {"NAME": DATA_DIR / f"test-{name}"},
+    }
+
+
+# Two files: what must survive a power cut, and what may be deleted at any time.
+DATABASES = {"default": _sqlite("ledger.sqlite3", "FULL"), "cache": _sqlite("cache.sqlite3", "NORMAL")}
+DATABASE_ROUTERS = ["orchestrator.databases.CacheFile"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+CACHES: dict[str, dict[str, object]] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+if REDIS_LOCATION:
+    CACHES["redis"] = {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_LOCATION,
+        "KEY_PREFIX": "orchestrator",
+        "OPTIONS": {
+            "SERIALIZER": "cache.tiers.redis.Bytes",
+            "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_S,
+            "SOCKET_TIMEOUT": REDIS_TIMEOUT_S,
+        },
+    }
+
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True  # files come from where they are installed; there is no collecting step
+LOGIN_URL = "dashboard:sign-in"
+SESSION_COOKIE_NAME = "orchestrator_session"
+CSRF_COOKIE_NAME = "orchestrator_csrf"
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TRUSTED_PROXY
+if TRUSTED_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL.upper()},
+    "loggers": {
+        "httpx": {"level": "WARNING"},  # it logs one line per call, with the address
+        "django.request": {"level": "ERROR"},
+    },
+}
