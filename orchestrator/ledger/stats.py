@@ -1,0 +1,285 @@
+"""What the request records of a stretch of time add up to.
+
+The database does the adding: a handful of grouped queries over the index on `at`, whose results
+are as long as there are distinct values, not as there are records. Durations are grouped by their
+leading three digits, so a percentile is exact to three digits however many records there are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from django.db.models import (
+    Aggregate,
+    BigIntegerField,
+    Case,
+    Count,
+    Expression,
+    ExpressionWrapper,
+    F,
+    Func,
+    Q,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
+
+from orchestrator.models import RequestRecord
+
+Tier = RequestRecord.Tier
+FROM_CACHE = (Tier.MEMORY, Tier.REDIS, Tier.SQLITE, Tier.SEMANTIC)
+WITHOUT_A_CALL = (*FROM_CACHE, Tier.COLLAPSED)
+BY_A_MODEL = (Tier.MISS, Tier.BYPASS)
+ENDED_WELL = ("done", "cut", "cancelled")
+FAILED = ~Q(outcome__in=ENDED_WELL) & ~Q(status__range=(400, 499))
+REFUSED = Q(status__range=(400, 499))
+BUCKET_LENGTHS_S = (1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86400, 7 * 86400)
+MOST_BUCKETS = 100
+MOST_MODELS = 50
+LONGEST_US = 10**11  # longer ones count as this, 28 hours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Nearest-rank percentiles in microseconds, to three digits; None when there is nothing to rank."""
+
+    p50_us: int | None = None
+    p95_us: int | None = None
+    p99_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFigures:
+    """What one model answered, from cache or freshly."""
+
+    model: str
+    requests: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
+    latency: Latency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """One step of the charts."""
+
+    start: datetime
+    by_tier: Mapping[str, int]
+    durations: Mapping[int, int]  # requests by total time in microseconds, to two digits
+    latency: Latency  # to two digits
+
+    @property
+    def requests(self) -> int:
+        """All that began in it."""
+        return sum(self.by_tier.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The records with `since` <= at < `until`.
+
+    errors      requests that failed on our side or a model's; refused  those answered 4xx.
+    latency     of all requests until the last piece; first  until the first piece, of those a model answered.
+    by_tier     counts for every tier, zeros too; by_model  the busiest, busiest first.
+    buckets     steps of `bucket_s` seconds on round times, oldest first, without gaps.
+    """
+
+    since: datetime
+    until: datetime
+    requests: int
+    errors: int
+    refused: int
+    prompt_tokens: int
+    completion_tokens: int
+    by_tier: Mapping[str, int]
+    latency: Latency
+    first: Latency
+    latency_by_tier: Mapping[str, Latency]
+    by_model: tuple[ModelFigures, ...]
+    bucket_s: int
+    buckets: tuple[Bucket, ...]
+
+    @property
+    def hits(self) -> int:
+        """Answers that took no call of a model: from a tier, or by sharing a call in flight."""
+        return sum(self.by_tier[tier] for tier in WITHOUT_A_CALL)
+
+    @property
+    def cacheable(self) -> int:
+        """Answers the cache was asked for: hits and misses, not those that went past it."""
+        return self.hits + self.by_tier[Tier.MISS]
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Share of `cacheable` answers that took no call, 0 to 1; None when there were none."""
+        return self.hits / self.cacheable if self.cacheable else None
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of all requests that failed, 0 to 1; None when there were none."""
+        return self.errors / self.requests if self.requests else None
+
+
+def figures(since: datetime, until: datetime, tenant_id: int | None = None) -> Figures:
+    """Add up the records from `since` until before `until`, of one tenant or of all.
+
+    Three queries. Meant for windows of up to a day or so: each reads every record of the window once.
+    """
+    rows = RequestRecord.objects.order_by().filter(at__gte=since, at__lt=until)
+    if tenant_id is not None:
+        rows = rows.filter(tenant_id=tenant_id)
+
+    by_tier: defaultdict[str, _Tally] = defaultdict(_Tally)
+    by_model: defaultdict[str, _Tally] = defaultdict(_Tally)
+    everything = _Tally()
+    for row in _grouped(
+        rows,
+        "tier",
+        "model",
+        took=_digits("total_us", 3),
+        errors=Count("pk", filter=FAILED),
+        refused=Count("pk", filter=REFUSED),
+        prompt=Sum("prompt_tokens"),
+        completion=Sum("completion_tokens"),
+    ):
+        for tally in (everything, by_tier[row["tier"]], by_model[row["model"]]):
+            tally.add(row)
+    by_model.pop("", None)  # nobody answered
+    busiest = sorted(by_model.items(), key=lambda item: (-item[1].requests, item[0]))[:MOST_MODELS]
+    first = rows.filter(tier__in=BY_A_MODEL, first_us__isnull=False)
+    bucket_s = bucket_length(since, until)
+    return Figures(
+        since=since,
+        until=until,
+        requests=everything.requests,
+        errors=everything.errors,
+        refused=everything.refused,
+        prompt_tokens=everything.prompt_tokens,
+        completion_tokens=everything.completion_tokens,
+        by_tier={tier: by_tier[tier].requests for tier in Tier.values},
+        latency=latency(everything.durations),
+        first=latency({row["took"]: row["n"] for row in _grouped(first, took=_digits("first_us", 3))}),
+        latency_by_tier={tier: latency(by_tier[tier].durations) for tier in Tier.values},
+        by_model=tuple(
+            ModelFigures(
+                model=model,
+                requests=tally.requests,
+                errors=tally.errors,
+                prompt_tokens=tally.prompt_tokens,
+                completion_tokens=tally.completion_tokens,
+                latency=latency(tally.durations),
+            )
+            for model, tally in busiest
+        ),
+        bucket_s=bucket_s,
+        buckets=_buckets(rows, since, until, bucket_s),
+    )
+
+
+def bucket_length(since: datetime, until: datetime) -> int:
+    """The shortest round length in seconds of which at most `MOST_BUCKETS` cover the window."""
+    span_s = (until - since).total_seconds()
+    return next((length for length in BUCKET_LENGTHS_S if span_s / length <= MOST_BUCKETS), BUCKET_LENGTHS_S[-1])
+
+
+def latency(durations: Mapping[int, int]) -> Latency:
+    """Percentiles of a histogram: how many took how long, in microseconds."""
+    total = sum(durations.values())
+    if not total:
+        return Latency()
+    ranks = {name: math.ceil(total * share) for name, share in (("p50_us", 0.5), ("p95_us", 0.95), ("p99_us", 0.99))}
+    found: dict[str, int] = {}
+    seen = 0
+    for took, n in sorted(durations.items()):
+        seen += n
+        for name, rank in ranks.items():
+            if seen >= rank:
+                found.setdefault(name, took)
+    return Latency(**found)
+
+
+def leading_digits(number: int, digits: int) -> int:
+    """`number` with all but its first `digits` digits set to zero; the same as the database groups by."""
+    number = min(number, LONGEST_US)
+    unit = int(10 ** max(0, len(str(number)) - digits))
+    return number // unit * unit
+
+
+@dataclass(slots=True)
+class _Tally:
+    requests: int = 0
+    errors: int = 0
+    refused: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    durations: Counter[int] = field(default_factory=Counter)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.requests += row["n"]
+        self.errors += row["errors"]
+        self.refused += row["refused"]
+        self.prompt_tokens += row["prompt"]
+        self.completion_tokens += row["completion"]
+        self.durations[row["took"]] += row["n"]
+
+
+class _Epoch(Func):
+    """A time as whole seconds since 1970."""
+
+    output_field = BigIntegerField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="unixepoch(%(expressions)s)", **context)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # FLOOR, because a cast alone would round up.
+        return self.as_sql(
+            compiler, connection, template="CAST(FLOOR(EXTRACT(EPOCH FROM %(expressions)s)) AS bigint)", **context
+        )
+
+
+def _digits(column: str, digits: int) -> Expression:
+    """`leading_digits` of a column, in SQL: whole-number division, which both databases do alike."""
+    steps = []
+    unit = 1
+    while 10**digits * unit <= LONGEST_US:
+        steps.append(When(**{f"{column}__lt": 10**digits * unit}, then=_whole(F(column) / Value(unit)) * unit))
+        unit *= 10
+    return Case(*steps, default=Value(LONGEST_US), output_field=BigIntegerField())
+
+
+def _whole(quotient: Any) -> Any:
+    return ExpressionWrapper(quotient, output_field=BigIntegerField())
+
+
+def _grouped(rows: QuerySet[RequestRecord], *columns: str, **expressions: Any) -> Iterable[dict[str, Any]]:
+    """Count rows by `columns` and the plain ones of `expressions`; aggregates among them are given per group."""
+    sums = {name: e for name, e in expressions.items() if isinstance(e, Aggregate)}
+    keys = {name: e for name, e in expressions.items() if name not in sums}
+    return cast(Iterable[dict[str, Any]], rows.values(*columns, **keys).annotate(n=Count("pk"), **sums).order_by())
+
+
+def _buckets(rows: QuerySet[RequestRecord], since: datetime, until: datetime, bucket_s: int) -> tuple[Bucket, ...]:
+    by_tier: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    durations: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    step = _whole(_Epoch(F("at")) / Value(bucket_s))
+    for row in _grouped(rows, "tier", step=step, took=_digits("total_us", 2)):
+        by_tier[row["step"]][row["tier"]] += row["n"]
+        durations[row["step"]][row["took"]] += row["n"]
+    first, last = int(since.timestamp()) // bucket_s, math.ceil(until.timestamp() / bucket_s)
+    return tuple(
+        Bucket(
+            start=datetime.fromtimestamp(step * bucket_s, UTC),
+            by_tier=by_tier[step],
+            durations=durations[step],
+            latency=latency(durations[step]),
+        )
+        for step in range(first, last)
+    )
