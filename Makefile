@@ -1,0 +1,40 @@
+# `make run` serves, `make test` tests everything; both install first what is missing.
+
+.DEFAULT_GOAL := run
+.PHONY: run test lint install clean
+SHELL := /bin/bash
+
+export PYTHON
+INSTALLED := .venv/.installed
+DEV_INSTALLED := .venv/.dev-installed
+TOOLS := .venv/.test-tools
+
+run: $(INSTALLED)
+	@exec .venv/bin/python manage.py serve
+
+test: lint $(TOOLS)
+	.venv/bin/python -m pytest
+
+lint: $(DEV_INSTALLED)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+install: $(INSTALLED)
+
+# The virtual environment goes, the data directory stays.
+clean:
+	rm -rf .venv tests/clients/node_modules
+
+$(INSTALLED): pyproject.toml constraints.txt deploy/install.sh deploy/requirements.py deploy/llama.cmake
+	@bash deploy/install.sh
+	@touch $@
+
+$(DEV_INSTALLED): $(INSTALLED)
+	@bash deploy/install.sh dev
+	@touch $@
+
+$(TOOLS): $(DEV_INSTALLED) deploy/test-tools.sh $(wildcard tests/clients/package.json)
+	@bash deploy/test-tools.sh
+	@touch $@
