@@ -1,0 +1,103 @@
+"""The Celery application: housekeeping in the background.
+
+Its queue is in Redis; without one, in files of the data directory. Nothing that must not be lost
+is queued here: a task only says that it is time to look.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from celery import Celery
+from celery.signals import setup_logging
+from django.conf import settings
+
+VISIBILITY_S = 600  # after this a task whose worker died is given to another
+KEY_PREFIX = "orchestrator:celery:"
+
+MINUTE_S, HOUR_S = 60.0, 3600.0
+SCHEDULE: dict[str, dict[str, Any]] = {
+    # What is not picked up before the next one is due is dropped, so that nothing piles up.
+    "expire the cache": {
+        "task": "orchestrator.tasks.expire_cache",
+        "schedule": 5 * MINUTE_S,
+        "options": {"expires": 5 * MINUTE_S},
+    },
+    "prune the records": {
+        "task": "orchestrator.tasks.prune_records",
+        "schedule": HOUR_S,
+        "options": {"expires": HOUR_S},
+    },
+}
+
+
+def broker(redis: str, folder: Path) -> dict[str, Any]:
+    """The settings of Celery's queue: in the Redis at the address `redis`, or in `folder` when that is empty."""
+    if not redis:
+        queue, control = folder / "queue", folder / "control"
+        for path in (queue, control):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return {
+            "broker_url": "filesystem://",
+            "broker_transport_options": {
+                "data_folder_in": str(queue),
+                "data_folder_out": str(queue),
+                "control_folder": str(control),
+                "store_processed": False,
+            },
+        }
+    parts = urlsplit(redis)
+    url = f"redis+socket://{parts.path}?virtual_host=0" if parts.scheme == "unix" else redis
+    return {
+        "broker_url": url,
+        "broker_transport_options": {
+            "global_keyprefix": KEY_PREFIX,
+            "visibility_timeout": VISIBILITY_S,
+            "socket_connect_timeout": 2,
+            "socket_timeout": 5,
+            "socket_keepalive": parts.scheme != "unix",
+            "max_retries": 3,  # to publish; a dead Redis must not hold up whoever asks
+            "interval_start": 0,
+            "interval_step": 0.2,
+            "interval_max": 0.5,
+        },
+    }
+
+
+def schedule_file() -> Path:
+    """Where the clock remembers when it last did what."""
+    folder = Path(settings.RUN_DIR) / "celery"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / "schedule"
+
+
+app = Celery("orchestrator", set_as_current=True)
+app.conf.update(
+    broker(settings.REDIS_LOCATION, settings.RUN_DIR / "celery"),
+    include=["orchestrator.tasks"],
+    accept_content=["json"],
+    task_serializer="json",
+    event_serializer="json",
+    result_backend=None,
+    task_ignore_result=True,
+    task_acks_late=True,
+    task_publish_retry_policy={"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5},
+    worker_prefetch_multiplier=1,
+    worker_enable_remote_control=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # threads cannot be cancelled
+    worker_hijack_root_logger=False,
+    broker_connection_timeout=2,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # the worker itself waits for Redis as long as it takes
+    broker_pool_limit=4,
+    beat_schedule=SCHEDULE,
+    enable_utc=True,
+    timezone="UTC",
+)
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _keep_our_logging(**_: Any) -> None:
+    """Having a receiver here keeps Celery from setting up logging; Django already did."""

@@ -1,0 +1,147 @@
+"""What `manage.py serve` does: prepare, listen, run, say where."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+
+from django.conf import settings
+from django.db import connections
+from django.urls import reverse
+
+from orchestrator import identity
+from orchestrator.env import BadSetting
+from orchestrator.supervisor import redis
+from orchestrator.supervisor.child import Program
+from orchestrator.supervisor.listening import listen, local_address
+from orchestrator.supervisor.lock import role_lock
+from orchestrator.supervisor.prepare import prepare
+from orchestrator.supervisor.ready import until_ready
+from orchestrator.supervisor.status import StatusFile
+from orchestrator.supervisor.supervise import Supervision
+
+ROLES = ("redis", "models", "worker", "web")  # in the order they start
+WORKER_STOPS_WITHIN_S = 5.0
+STOP_MARGIN_S = 3.0  # beyond the drain, which web workers and model host bound themselves
+
+
+def serve(only: str | None, say: Callable[[str], None]) -> None:
+    """Run `only` that role, or all of them, until told to stop.
+
+    Raises BadSetting, with the remedy, when it must not or cannot start.
+    """
+    began = time.monotonic()
+    roles = {only} if only else set(ROLES)
+    redis_server = _redis_server(only) if "redis" in roles else None
+    if redis_server is None:
+        roles -= {"redis"}
+    with ExitStack() as held:
+        for role in sorted(roles):
+            held.enter_context(role_lock(settings.RUN_DIR, role))
+        listener = held.enter_context(_listener()) if "web" in roles else None
+        prepare(roles)
+        welcome = _welcome(listener)
+        status = StatusFile(settings.RUN_DIR, only, str(local_address(listener)) if listener else None)
+        held.callback(_remove_sockets, roles)
+        held.callback(status.remove)
+        _remove_sockets(roles)
+        asyncio.run(
+            _run(_programs(roles, redis_server, listener), listener, status, lambda: _greet(say, welcome, began))
+        )
+
+
+async def _run(
+    programs: list[Program], listener: socket.socket | None, status: StatusFile, greet: Callable[[], None]
+) -> None:
+    async def when_started(supervision: Supervision) -> None:
+        for child in supervision.children:
+            await child.is_ready.wait()
+        if listener:
+            await until_ready(local_address(listener))
+        status.is_ready = True
+        status.write(supervision.children)
+        greet()
+
+    def when_stopping() -> None:
+        if listener:
+            listener.close()  # with the workers' copies gone too, new connections are refused
+
+    supervision = Supervision(programs, lambda now: status.write(now.children))
+    await supervision.run(when_started, when_stopping)
+
+
+def _redis_server(only: str | None) -> str | None:
+    server = redis.server_program()
+    if only and settings.REDIS_URL:
+        raise BadSetting(
+            "REDIS_URL names a Redis, so there is no private one to run. Unset it, or leave this role out."
+        )
+    if only and not server:
+        raise BadSetting("No redis-server is installed: `apt-get install redis-server`, or `make install`.")
+    return None if settings.REDIS_URL else server
+
+
+def _listener() -> socket.socket:
+    return listen(settings.ADDRESS, may_be_reached=settings.REQUIRE_KEYS or settings.ALLOW_OPEN)
+
+
+def _programs(roles: Collection[str], redis_server: str | None, listener: socket.socket | None) -> list[Program]:
+    # Paths are passed on whole: the children run in the project's folder, whatever this process's is.
+    env = {"ORCHESTRATOR_DATA_DIR": str(settings.DATA_DIR), "OLLAMA_MODELS": str(settings.MODELS_DIR)}
+    programs = []
+    if redis_server:
+        programs.append(redis.redis(redis_server, settings.REDIS_SOCKET, settings.CACHE_REDIS_MEMORY))
+    if redis_server or (not settings.REDIS_URL and redis.answers(settings.REDIS_SOCKET)):
+        env["ORCHESTRATOR_PRIVATE_REDIS"] = redis.location(settings.REDIS_SOCKET)
+    drained_s = settings.DRAIN_S + STOP_MARGIN_S
+    ours = functools.partial(_python, env=env)
+    if "models" in roles:
+        programs.append(ours("models", "orchestrator.modelhost", stops_within_s=drained_s))
+    if "worker" in roles:
+        programs.append(ours("worker", "orchestrator.supervisor.worker"))
+    if listener:
+        web = ours("web", "orchestrator.supervisor.web", str(listener.fileno()), stops_within_s=drained_s)
+        web = replace(web, inherits=(listener.fileno(),), has_pulse=True)
+        programs += [replace(web, name=f"web {number}") for number in range(1, settings.WEB_WORKERS + 1)]
+    return programs
+
+
+def _python(
+    role: str, module: str, *arguments: str, env: Mapping[str, str], stops_within_s: float = WORKER_STOPS_WITHIN_S
+) -> Program:
+    return Program(
+        role=role,
+        name=role,
+        argv=(sys.executable, "-m", module, *arguments),
+        env=env,
+        cwd=settings.BASE_DIR,
+        stops_within_s=stops_within_s,
+    )
+
+
+def _remove_sockets(roles: Collection[str]) -> None:
+    """What a killed server left behind would look like one that does not answer."""
+    for role, path in (("redis", settings.REDIS_SOCKET), ("models", settings.MODELS_SOCKET)):
+        if role in roles:
+            path.unlink(missing_ok=True)
+
+
+def _welcome(listener: socket.socket | None) -> tuple[str, ...]:
+    if listener is None:
+        return ()
+    address = local_address(listener)
+    link = f"http://{address}{reverse('dashboard:sign-in')}{identity.make_link()}/"
+    connections.close_all()
+    return (f"Serving on http://{address}", f"Dashboard, signed in once within the hour: {link}")
+
+
+def _greet(say: Callable[[str], None], welcome: tuple[str, ...], began: float) -> None:
+    for line in welcome:
+        say(line)
+    say(f"{'Ready' if welcome else 'Running'} after {time.monotonic() - began:.1f} s. Ctrl-C stops it.")

@@ -1,0 +1,64 @@
+"""One web worker: `python -m orchestrator.supervisor.web LISTENING_FD`.
+
+The only file that knows which server speaks HTTP.
+"""
+
+import faulthandler
+import math
+import socket
+import sys
+
+import django
+from django.conf import settings
+from uvicorn import Config, Server
+
+from orchestrator.supervisor.http import BoundedHead
+from orchestrator.supervisor.pulse import Heart
+
+APPLICATION = "orchestrator.asgi:application"
+KEEP_ALIVE_S = 75  # longer than client pools keep a connection, so that it is they who close it
+MOST_WEBSOCKET_MESSAGE = 1024**2  # bytes
+TICKS_A_BEAT = 10  # uvicorn ticks every 0.1 s
+
+
+class Worker(Server):
+    """A uvicorn server that gives its supervisor a sign of life each second."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._heart = Heart()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn from its start on."""
+        if counter % TICKS_A_BEAT == 0:
+            self._heart.beat()
+        return await super().on_tick(counter)
+
+
+def main() -> None:
+    """Serve until SIGTERM; then let running answers finish."""
+    faulthandler.enable()  # a worker that hangs is ended with SIGABRT, which shows where it hung
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    django.setup()
+    BoundedHead.head_within_s = settings.BODY_TIMEOUT_S
+    config = Config(
+        APPLICATION,
+        loop="uvloop" if sys.platform != "win32" else "auto",
+        http=BoundedHead,
+        ws="websockets-sansio",
+        ws_max_size=MOST_WEBSOCKET_MESSAGE,
+        lifespan="on",
+        log_config=None,  # ours stands
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=settings.TRUSTED_PROXY,
+        forwarded_allow_ips="*" if settings.TRUSTED_PROXY else None,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(settings.DRAIN_S),
+    )
+    Worker(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
