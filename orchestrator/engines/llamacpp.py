@@ -1,0 +1,228 @@
+"""Local models: what is in the store, run by the model host."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+
+from orchestrator.core.errors import EngineError, EngineTimeout, ModelNotFound
+from orchestrator.core.types import ChatRequest, Chunk, Model
+from orchestrator.modelhost import wire
+from orchestrator.modelhost.details import ModelDetails, details
+from orchestrator.modelhost.store import Store, StoredModel
+
+NOT_RUNNING = "the model host is not running; it is being restarted"
+RESTART_S = 2.0  # how long a call waits for a model host that is being restarted
+SILENCE_S = 300.0  # how long one may say nothing: loading a model, or waiting for a slot, takes that long at most
+QUICK_S = 5.0  # for questions that need no model
+_RETRY_S = 0.05
+
+
+class _Resident(msgspec.Struct):
+    name: str
+    size: int
+    context: int
+    expires_at: float | None
+    slots: int
+    users: int
+    tokens_per_s: float
+    threads: int
+    pid: int
+
+
+class _Loaded(msgspec.Struct):
+    load_ns: int
+
+
+class _Unloaded(msgspec.Struct):
+    was_loaded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model in memory."""
+
+    model: Model
+    size: int  # bytes of memory, estimated
+    context_length: int  # tokens each answer has in view
+    expires_at: float | None  # seconds since the epoch; None: it stays
+    slots: int  # answers it makes at once
+    busy: int  # answers it makes now
+    waiting: int  # for one of those to end
+    tokens_per_s: float  # of all answers together, over the last second; 0 when idle
+    threads: int
+    pid: int
+
+
+class LlamaCpp:
+    """An `Engine` for GGUF files on this machine."""
+
+    name = "llamacpp"
+
+    def __init__(self, socket: Path, store: Store, *, silence_s: float = SILENCE_S) -> None:
+        self._store = store
+        timeout = httpx.Timeout(silence_s, connect=QUICK_S, pool=QUICK_S)
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(socket), limits=httpx.Limits(max_connections=None)),
+            base_url="http://models",
+            timeout=timeout,
+        )
+
+    async def chat(self, request: ChatRequest, model: Model) -> AsyncIterator[Chunk]:
+        """Yield the answer; see `Engine`."""
+        question = self._client.build_request(
+            "POST", "/chat", content=wire.to_frame(replace(request, model=model.name))
+        )
+        response = await self._send(question)
+        try:
+            with _host_errors():
+                if response.status_code != 200:
+                    raise wire.from_error(await response.aread())
+                async for line in response.aiter_lines():
+                    chunk = wire.from_line(line.encode())
+                    yield chunk
+                    if chunk.done:
+                        return
+            raise EngineError("the model host ended the answer before its end")
+        finally:
+            await response.aclose()
+
+    async def models(self) -> list[Model]:
+        """Every model in the store, newest first."""
+        return [describe(model) for model in await asyncio.to_thread(self._store.models)]
+
+    async def find(self, name: str) -> Model | None:
+        """The stored model a name means, whatever its case; None when there is none, or it is not a name."""
+        try:
+            model = await asyncio.to_thread(self._store.find, name)
+        except ValueError:
+            return None
+        return describe(model) if model else None
+
+    async def load(
+        self, model: Model, keep_alive_s: float | None = None, options: Mapping[str, Any] | None = None
+    ) -> int:
+        """Load a model, or keep it loaded for longer; returns the nanoseconds it took, at least 1.
+
+        keep_alive_s  None: the default; negative: for ever.
+        """
+        said = await self._ask("/load", name=model.name, keep_alive_s=keep_alive_s, options=dict(options or {}))
+        return max(1, msgspec.json.decode(said, type=_Loaded).load_ns)
+
+    async def unload(self, model: Model) -> bool:
+        """Let a model go once its running answers are done; False when it was not loaded."""
+        return msgspec.json.decode(await self._ask("/unload", name=model.name), type=_Unloaded).was_loaded
+
+    async def ps(self) -> list[LoadedModel]:
+        """What is loaded, longest remaining first."""
+        request = self._client.build_request("GET", "/ps", timeout=QUICK_S)
+        residents = msgspec.json.decode(await self._whole(request), type=list[_Resident])
+        loaded = []
+        for one in residents:
+            model = await self.find(one.name)
+            if model is None:  # deleted while it was loaded
+                continue
+            loaded.append(
+                LoadedModel(
+                    model=model,
+                    size=one.size,
+                    context_length=one.context,
+                    expires_at=one.expires_at,
+                    slots=one.slots,
+                    busy=min(one.users, one.slots),
+                    waiting=max(0, one.users - one.slots),
+                    tokens_per_s=one.tokens_per_s,
+                    threads=one.threads,
+                    pid=one.pid,
+                )
+            )
+        return sorted(loaded, key=lambda one: -(one.expires_at or float("inf")))
+
+    async def show(self, model: Model, *, verbose: bool = False) -> ModelDetails:
+        """What `/api/show` tells. Raises ModelNotFound when it is gone meanwhile."""
+        stored = await asyncio.to_thread(self._store.find, model.name)
+        if stored is None:
+            raise ModelNotFound(f"model '{model.name}' not found")
+        return await asyncio.to_thread(details, stored, verbose=verbose)
+
+    async def ready(self) -> bool:
+        """Whether the model host answers; asks once and does not wait for a restart."""
+        try:
+            response = await self._client.get("/healthz", timeout=QUICK_S)
+        except httpx.HTTPError:
+            return False
+        return response.status_code == 200
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _ask(self, path: str, **body: Any) -> bytes:
+        return await self._whole(self._client.build_request("POST", path, content=msgspec.json.encode(body)))
+
+    async def _whole(self, request: httpx.Request) -> bytes:
+        response = await self._send(request)
+        try:
+            with _host_errors():
+                body = await response.aread()
+        finally:
+            await response.aclose()
+        if response.status_code != 200:
+            raise wire.from_error(body)
+        return body
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """Send and wait for the status; a host that is being restarted is given a moment."""
+        deadline = time.monotonic() + RESTART_S
+        while True:
+            try:
+                with _host_errors():
+                    return await self._client.send(request, stream=True)
+            except _NotRunningError as error:
+                if time.monotonic() >= deadline:
+                    raise EngineError(NOT_RUNNING, retry_after_s=RESTART_S) from error
+                await asyncio.sleep(_RETRY_S)
+
+
+class _NotRunningError(Exception):
+    """Nobody listens on the socket: the request was not sent, so it can be sent again."""
+
+
+@contextmanager
+def _host_errors() -> Iterator[None]:
+    """httpx's errors in, the engine's out."""
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        raise _NotRunningError from error
+    except httpx.TimeoutException as error:
+        raise EngineTimeout("the model host was reached and stayed silent") from error
+    except httpx.HTTPError as error:
+        raise EngineError("the connection to the model host broke; ask again") from error
+
+
+def describe(stored: StoredModel) -> Model:
+    """A stored model as everybody else knows it."""
+    header = stored.header
+    return Model(
+        name=str(stored.name),
+        digest=stored.digest,
+        engine=LlamaCpp.name,
+        capabilities=stored.capabilities,
+        size=stored.size,
+        modified_at=stored.modified_at,
+        family=header.architecture,
+        families=(header.architecture,),
+        parameter_size=stored.parameter_size,
+        quantization=header.quantization,
+        context_length=header.context_length,
+        embedding_length=header.embedding_length,
+    )

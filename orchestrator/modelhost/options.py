@@ -1,0 +1,114 @@
+"""The options of one answer: the built-in defaults, the model's own, the caller's, each over the one before."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from orchestrator.core.errors import BadRequest
+
+MOST_STOPS, LONGEST_STOP = 64, 256  # strings, characters
+LARGEST_CONTEXT = 2**24  # tokens; the model's own limit applies besides
+RANDOM_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to answer. The names and defaults are Ollama's; an option that is not here changes nothing."""
+
+    num_predict: int = -1  # tokens; negative: until it ends by itself
+    temperature: float = 0.8  # 0: always the likeliest token
+    top_k: int = 40  # 0: all
+    top_p: float = 0.9
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_last_n: int = 64  # tokens; 0: none, -1: all that are in view
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = -1  # 32 bits of it count; -1: another one each time
+    num_ctx: int = 0  # tokens; 0: as the model was loaded
+    num_batch: int = 512  # tokens of a prompt that are taken in one step
+    num_keep: int = 4  # tokens at the start that stay when the context is shifted
+    stop: tuple[str, ...] = ()
+
+    @classmethod
+    def resolve(cls, *layers: Mapping[str, Any]) -> Options:
+        """Lay the options of each layer over those before it; null counts as unset.
+
+        A number out of range is brought to the nearest sensible one. Raises BadRequest on a value of
+        the wrong type, and on more or longer stop strings than are looked for.
+        """
+        chosen: dict[str, Any] = {}
+        for layer in layers:
+            for name, read in _READERS.items():
+                value = layer.get(name)
+                if value is not None:
+                    chosen[name] = read(name, value)
+        return cls(**chosen)
+
+    def sampler_seed(self) -> int:
+        """The seed as 32 bits, drawn afresh when none was set."""
+        seed = self.seed & 0xFFFF_FFFF
+        while seed == RANDOM_SEED:
+            seed = int.from_bytes(os.urandom(4))
+        return seed
+
+
+def _integer(least: int, most: int) -> Callable[[str, Any], int]:
+    def read(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise BadRequest(f'option "{name}" must be of type integer')
+        if isinstance(value, float) and not math.isfinite(value):
+            return most if value > 0 else least
+        return min(max(int(value), least), most)
+
+    return read
+
+
+def _number(least: float, most: float) -> Callable[[str, Any], float]:
+    def read(name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            raise BadRequest(f'option "{name}" must be of type float32')
+        return float(min(max(value, least), most))
+
+    return read
+
+
+def _seed(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRequest(f'option "{name}" must be of type integer')
+    return int(value) if math.isfinite(value) else 0
+
+
+def _strings(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise BadRequest(f'option "{name}" must be of type array')
+    if not all(isinstance(item, str) for item in value):
+        raise BadRequest(f'option "{name}" must be of an array of strings')
+    if len(value) > MOST_STOPS or any(len(item) > LONGEST_STOP for item in value):
+        raise BadRequest(f'option "{name}" may hold {MOST_STOPS} strings of {LONGEST_STOP} characters; send fewer')
+    return tuple(dict.fromkeys(item for item in value if item))
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "num_predict": _integer(-1, 2**31 - 1),
+    "temperature": _number(0.0, 1e4),
+    "top_k": _integer(0, 2**31 - 1),
+    "top_p": _number(0.0, 1.0),
+    "min_p": _number(0.0, 1.0),
+    "typical_p": _number(0.0, 1.0),
+    "repeat_last_n": _integer(-1, LARGEST_CONTEXT),
+    "repeat_penalty": _number(1e-2, 1e2),
+    "presence_penalty": _number(-1e2, 1e2),
+    "frequency_penalty": _number(-1e2, 1e2),
+    "seed": _seed,
+    "num_ctx": _integer(4, LARGEST_CONTEXT),
+    "num_batch": _integer(1, 512),
+    "num_keep": _integer(-1, LARGEST_CONTEXT),
+    "stop": _strings,
+}
+assert _READERS.keys() == {field.name for field in fields(Options)}  # noqa: S101 - every option is read, once
