@@ -15,6 +15,7 @@ class CacheKey:
     tenant_id: int
     namespace: str
     model: str  # canonical name
+    cap: int | None = None  # the cap on the answer's length that `hash` holds, in tokens; None: it holds none
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,19 @@ class Entry:
         """Whether a caller who allows `cap` tokens gets from here what the model would have said.
 
         An answer that ended by itself is the same under every cap at least as long. One that was
-        cut is kept under a key that holds its cap.
+        cut is kept under a key that holds its cap. Where the engine did not count, nothing is known.
         """
-        done = self.reply.done
-        return cap is None or done.reason == "length" or done.usage.completion_tokens <= cap
+        if cap is None or self.key.cap is not None:
+            return cap == self.key.cap
+        return 0 < self.reply.done.usage.completion_tokens <= cap
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may still be served at `now`, seconds since the epoch.
+
+        An entry may come from a little in the future, after a clock was set back; from further off
+        than it was to live it may not, or a clock that ran ahead for a minute would make it immortal.
+        """
+        return abs(now - self.created_at) < self.expires_at - self.created_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,15 @@ class Scope:
     namespace: str | None = None
     model: str | None = None
     hash: str | None = None
+
+    def matches(self, key: CacheKey) -> bool:
+        """Whether the answer under `key` is meant."""
+        return (
+            (self.hash is None or self.hash == key.hash)
+            and (self.tenant_id is None or self.tenant_id == key.tenant_id)
+            and (self.namespace is None or self.namespace == key.namespace)
+            and (self.model is None or self.model == key.model)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ class CacheEntry(models.Model):
     """A kept answer, in the database file that may be deleted at any time."""
 
     hash = models.CharField(max_length=64, primary_key=True)
-    tenant_id = models.BigIntegerField(db_index=True)
-    namespace = models.CharField(max_length=100, db_index=True)
-    model = models.CharField(max_length=255, db_index=True)
+    tenant_id = models.BigIntegerField()
+    namespace = models.CharField(max_length=100)
+    model = models.CharField(max_length=255)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
     size = models.PositiveIntegerField(help_text="Bytes of the answer as it is kept.")
@@ -18,6 +18,28 @@ class CacheEntry(models.Model):
     class Meta:
         ordering = ("-created_at",)
         verbose_name = "kept answer"
+        indexes = (  # with the size, so that counting a scope does not read its answers
+            models.Index(fields=("tenant_id", "size"), name="cache_by_tenant"),
+            models.Index(fields=("namespace", "size"), name="cache_by_namespace"),
+            models.Index(fields=("model", "size"), name="cache_by_model"),
+            models.Index(fields=("created_at",), name="cache_by_age"),
+        )
 
     def __str__(self) -> str:
         return self.hash
+
+
+class Purge(models.Model):
+    """A purge: answers it covers and that are older than it are not served, wherever they are found."""
+
+    tenant_id = models.BigIntegerField(null=True, help_text="Empty: all.")
+    namespace = models.CharField(max_length=100, null=True, help_text="Empty: all.")  # noqa: DJ001  "" is a namespace
+    model = models.CharField(max_length=255, null=True, help_text="Empty: all.")  # noqa: DJ001  as above
+    hash = models.CharField(max_length=64, null=True, help_text="Empty: all.")  # noqa: DJ001  as above
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ("-at",)
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S}"

@@ -164,7 +164,7 @@ def _sqlite(name: str, synchronous: str) -> dict[str, object]:
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 5,  # seconds a writer waits for its turn
-            "init_command": f"PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};"
+            "init_command": f"PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};"
             " PRAGMA journal_size_limit=67108864; PRAGMA foreign_keys=ON;",
         },
         "TEST": {"NAME": DATA_DIR / f"test-{name}"},
@@ -195,7 +195,6 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-STATIC_ROOT = DATA_DIR / "static"
 WHITENOISE_USE_FINDERS = True  # files come from where they are installed; there is no collecting step
 LOGIN_URL = "dashboard:sign-in"
 SESSION_COOKIE_NAME = "orchestrator_session"
@@ -217,5 +216,6 @@ LOGGING = {
     "loggers": {
         "httpx": {"level": "WARNING"},  # it logs one line per call, with the address
         "django.request": {"level": "ERROR"},
+        "uvicorn": {"level": "WARNING"},  # it tells that it starts and stops; `serve` does
     },
 }

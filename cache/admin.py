@@ -1,0 +1,138 @@
+"""Kept answers in the Django admin: to look at, and to purge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from asgiref.sync import async_to_sync
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from cache.assembly import purge_everywhere
+from cache.codec import BadEntry, decode
+from cache.entries import CacheKey, Scope
+from cache.models import CacheEntry, Purge
+from orchestrator.core.types import Reply
+from orchestrator.models import Tenant
+
+_MOST_PURGED = 1000
+
+
+class TenantFilter(admin.SimpleListFilter):
+    """By tenant; the names are in the other database file."""
+
+    title = "tenant"
+    parameter_name = "tenant"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[CacheEntry]) -> Iterable[tuple[str, str]]:
+        """Every tenant."""
+        return [(str(tenant.pk), tenant.name) for tenant in Tenant.objects.all()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[CacheEntry]) -> QuerySet[CacheEntry]:
+        """The chosen tenant's answers."""
+        value = self.value() or ""
+        return queryset.filter(tenant_id=int(value)) if value.isdigit() else queryset
+
+
+class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable when it runs
+    """Rows that come about by themselves."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """Nobody; a purge reaches every tier, deleting a row does not."""
+        return False
+
+
+@admin.register(CacheEntry)
+class CacheEntryAdmin(_ReadOnly):
+    """The answers in SQLite."""
+
+    list_display = ("short_hash", "model", "namespace", "tenant", "size", "created_at", "expires_at")
+    list_filter = (TenantFilter, "model", "namespace")
+    search_fields = ("hash__startswith",)
+    search_help_text = "The beginning of a hash, as in a request's cache key."
+    show_full_result_count = False  # counting a large cache twice is slow
+    ordering = ("-created_at",)
+    fields = ("hash", "tenant", "model", "namespace", "created_at", "expires_at", "size", "answer", "thinking", "ended")
+    readonly_fields = fields
+    actions = ("purge",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CacheEntry]:
+        """Without the answers, which the list does not show."""
+        return super().get_queryset(request).defer("body")
+
+    @admin.display(description="hash", ordering="hash")
+    def short_hash(self, entry: CacheEntry) -> str:
+        """Enough to know it by."""
+        return f"{entry.hash[:16]}…"
+
+    @admin.display(description="tenant", ordering="tenant_id")
+    def tenant(self, entry: CacheEntry) -> str:
+        """The tenant's name; its number when it is gone."""
+        tenant = Tenant.objects.filter(pk=entry.tenant_id).first()
+        return tenant.name if tenant else str(entry.tenant_id)
+
+    @admin.display(description="answer")
+    def answer(self, entry: CacheEntry) -> str:
+        """What callers are told, decoded."""
+        try:
+            return _decoded(entry).text
+        except BadEntry as error:
+            return f"Damaged, and so never served: {error}"
+
+    @admin.display(description="thinking", empty_value="–")
+    def thinking(self, entry: CacheEntry) -> str:
+        """What the model thought before."""
+        try:
+            return _decoded(entry).thinking
+        except BadEntry:
+            return ""
+
+    @admin.display(description="ended", empty_value="–")
+    def ended(self, entry: CacheEntry) -> str:
+        """How it ended, and after how many tokens."""
+        try:
+            done = _decoded(entry).done
+        except BadEntry:
+            return ""
+        return f"{done.reason}, after {done.usage.completion_tokens} tokens"
+
+    @admin.action(description="Purge the chosen answers from every tier", permissions=["purge"])
+    def purge(self, request: HttpRequest, chosen: QuerySet[CacheEntry]) -> None:
+        """Drop the chosen answers from memory, Redis and SQLite."""
+        hashes = list(chosen.values_list("hash", flat=True)[: _MOST_PURGED + 1])
+        if len(hashes) > _MOST_PURGED:
+            told = f"At most {_MOST_PURGED} answers can be purged one by one; purge a whole model or namespace instead."
+            self.message_user(request, told, messages.ERROR)
+            return
+        purged = async_to_sync(purge_everywhere)(*(Scope(hash=name) for name in hashes))
+        for tier, why in purged.failed.items():
+            told = f"{tier} was not swept ({why}); what is left there is not served."
+            self.message_user(request, told, messages.WARNING)
+        self.message_user(request, f"Purged {len(hashes)} answers.", messages.SUCCESS)
+
+    def has_purge_permission(self, request: HttpRequest) -> bool:
+        """Who may delete kept answers."""
+        return request.user.has_perm("cache.delete_cacheentry")
+
+
+@admin.register(Purge)
+class PurgeAdmin(_ReadOnly):
+    """What was purged, and when."""
+
+    list_display = ("at", "tenant_id", "namespace", "model", "hash")
+    list_display_links = None
+    date_hierarchy = "at"
+
+
+def _decoded(entry: CacheEntry) -> Reply:
+    key = CacheKey(entry.hash, entry.tenant_id, entry.namespace, entry.model)
+    return decode(key, bytes(entry.body)).reply

@@ -1,0 +1,43 @@
+"""The cache that the settings describe."""
+
+from pathlib import Path
+
+from django.conf import settings
+from django.core.cache import caches
+
+from cache.entries import Scope
+from cache.generation import Generation
+from cache.purges import PurgeLog
+from cache.tiered import Purged, TieredCache
+from cache.tiers.base import Tier
+from cache.tiers.memory import MemoryTier
+from cache.tiers.off import OffTier
+from cache.tiers.redis import RedisTier
+from cache.tiers.sqlite import SQLiteTier
+from orchestrator.core.clock import Clock
+
+
+def open_cache(clock: Clock) -> TieredCache:
+    """Return the cache of this process: memory, Redis where there is one, SQLite. Close it with `aclose`."""
+    file = SQLiteTier(Path(str(settings.DATABASES["cache"]["NAME"])), clock, settings.CACHE_DISK)
+    memory: Tier = MemoryTier(clock, settings.CACHE_MEMORY) if settings.CACHE_MEMORY else OffTier("memory")
+    redis: Tier = OffTier("redis")
+    if "redis" in settings.CACHES:
+        # Its own, not the one `caches["redis"]` would give: that belongs to a thread, this goes from one to another.
+        redis = RedisTier(caches.create_connection("redis"), clock, settings.REDIS_TIMEOUT_S)
+    return TieredCache((memory, redis, file), clock, Generation(settings.GENERATION_FILE), PurgeLog(file))
+
+
+async def purge_everywhere(*scopes: Scope) -> Purged:
+    """Drop every answer in one of `scopes`, from where there is no cache at hand: the admin, a command, a task."""
+    cache = open_cache(Clock())
+    try:
+        total = Purged()
+        for scope in scopes:
+            purged = await cache.purge(scope)
+            total.failed.update(purged.failed)
+            for tier, count in purged.counts.items():
+                total.counts[tier] = total.counts.get(tier, 0) + count
+        return total
+    finally:
+        await cache.aclose()

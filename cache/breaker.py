@@ -1,0 +1,75 @@
+"""Stops asking what keeps failing, and finds out when it is back."""
+
+from enum import Enum
+
+from orchestrator.core.clock import Clock
+
+FAILURES = 3  # in a row
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 4.0  # back to normal within five seconds of a recovery
+
+
+class Turn(Enum):
+    """What a caller may do now."""
+
+    CALL = "call"
+    PROBE = "probe"  # the one call that finds out whether it is back
+    NONE = "none"
+
+
+class Breaker:
+    """Closed: every call may go. Open: none may, but one now and then that tries.
+
+    `turn` is asked before each call; unless it says `NONE`, exactly one of `succeeded`, `failed`
+    and `abandoned` follows with what it said.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._pause_s = FIRST_PAUSE_S
+        self._opened_at = 0.0
+        self._retry_at = 0.0
+        self._is_probing = False
+        self.is_open = False
+
+    def turn(self) -> Turn:
+        """Whether a call may go now."""
+        if not self.is_open:
+            return Turn.CALL
+        if self._is_probing or self._clock.monotonic() < self._retry_at:
+            return Turn.NONE
+        self._is_probing = True
+        return Turn.PROBE
+
+    def succeeded(self, turn: Turn) -> float | None:
+        """A call worked. Return for how many seconds it was open, when this closed it."""
+        if turn is Turn.PROBE:
+            self._is_probing = self.is_open = False
+            self._failures = 0
+            self._pause_s = FIRST_PAUSE_S
+            return self._clock.monotonic() - self._opened_at
+        if not self.is_open:
+            self._failures = 0
+        return None
+
+    def failed(self, turn: Turn) -> bool:
+        """A call failed, or was too slow. Return whether this opened it."""
+        now = self._clock.monotonic()
+        if turn is Turn.PROBE:
+            self._is_probing = False
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._retry_at = now + self._pause_s
+            return False
+        self._failures += 1
+        if self.is_open or self._failures < FAILURES:
+            return False
+        self.is_open = True
+        self._opened_at = now
+        self._retry_at = now + self._pause_s
+        return True
+
+    def abandoned(self, turn: Turn) -> None:
+        """A call was given up by its caller, so it says nothing."""
+        if turn is Turn.PROBE:
+            self._is_probing = False

@@ -1,0 +1,200 @@
+"""The cache as everybody else sees it: tiers asked in turn, filled together, purged together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cache.entries import CacheKey, Entry, Hit, Holding, Scope
+from cache.generation import Generation
+from cache.guard import Guard, TierStats
+from cache.purges import PurgeLog
+from cache.tiers.base import SWEEP_S, Tier, TierUnavailable
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.types import CacheControl
+
+_MOST_COPYING = 64  # copies to nearer tiers under way at once; one more is not made
+_LOAD_AGAIN_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge reached."""
+
+    counts: dict[str, int] = field(default_factory=dict)  # tier → answers dropped
+    failed: dict[str, str] = field(default_factory=dict)  # tier → why some may still be there, out of sight
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every tier was swept."""
+        return not self.failed
+
+
+class TieredCache:
+    """Answers kept near and far. It may save a request, never lose one.
+
+    How a purge stays a purge. Every answer is put with the generation its question was asked under,
+    and dropped when there was a purge since. A purge first counts the generation up, so that what is
+    being made now will be dropped; then writes itself down with the time, so that anything older is
+    out of sight even where it cannot be deleted or arrives late; then deletes; then counts up again,
+    so that every process empties its memory and reads the new record.
+    """
+
+    def __init__(self, tiers: Sequence[Tier], clock: Clock, generation: Generation, purges: PurgeLog) -> None:
+        """`tiers` are nearest first."""
+        self._guards = [Guard(tier, clock) for tier in tiers]
+        self._clock = clock
+        self._generation = generation
+        self._purges = purges
+        self._seen = generation.current()
+        self._loaded: int | None = None  # the generation the purge log was read under
+        self._load_again_at = 0.0
+        self._loading = asyncio.Lock()
+        self._is_log_unread = False
+        self._copying: set[asyncio.Task[None]] = set()
+
+    def generation(self) -> int:
+        """What to hand to `put` for a question asked now."""
+        return self._generation.current()
+
+    async def find(self, keys: Sequence[CacheKey], control: CacheControl, cap: int | None) -> Hit | None:
+        """Return the answer under one of `keys`, from the nearest tier that has it.
+
+        keys  from `cache.keys.keys_for`.    cap  the most tokens the answer may have.
+        Never raises for a tier's sake: one that fails or overruns its deadline has nothing.
+        """
+        if not control.read:
+            return None
+        since = self._notice()
+        for depth, guard in enumerate(self._guards):
+            if guard.waits:
+                await self._know_purges(since)
+            for key in keys:
+                entry = await guard.get(key)
+                if entry is None or not entry.serves(cap) or self._purges.covers(key, entry.created_at):
+                    continue
+                age_s = max(0.0, self._clock.now() - entry.created_at)
+                if control.max_age_s is not None and age_s > control.max_age_s:
+                    continue
+                guard.found(is_hit=True)
+                await self._copy(entry, self._guards[:depth], since)
+                return Hit(entry, guard.name, age_s)
+            guard.found(is_hit=False)
+        return None
+
+    async def put(self, entry: Entry, since: int) -> bool:
+        """Keep `entry`, whose question was asked under the generation `since`. Return whether any tier has it now.
+
+        It has not when there was a purge meanwhile: what was purged may be what the answer was made of.
+        """
+        if self._notice() != since:
+            return False
+        # No waiting between the check and the memory tier: a purge comes before both or after both.
+        return any([await guard.put(entry) for guard in self._guards])
+
+    async def purge(self, scope: Scope) -> Purged:
+        """Drop every answer in `scope`, everywhere.
+
+        Whatever happens none of them is served again; what was not reached is named in the result.
+        Raises TimeoutError when the generation file is stuck; then nothing was done, and it can be tried again.
+        """
+        self._generation.bump()
+        purged = Purged()
+        try:
+            await self._purges.add(scope, self._clock.now())
+        except (OrchestratorError, TimeoutError) as error:
+            purged.failed["record"] = _reason(error)
+        for guard in self._guards:
+            try:
+                async with asyncio.timeout(SWEEP_S):
+                    purged.counts[guard.name] = await guard.tier.purge(scope)
+            except (OrchestratorError, TimeoutError) as error:
+                purged.failed[guard.name] = _reason(error)
+        self._generation.bump()
+        return purged
+
+    async def holding(self, scope: Scope) -> dict[str, Holding | None]:
+        """Count what each tier keeps of `scope`; None for one that cannot say."""
+        holdings: dict[str, Holding | None] = {}
+        for guard in self._guards:
+            try:
+                async with asyncio.timeout(SWEEP_S):
+                    holdings[guard.name] = await guard.tier.holding(scope)
+            except (OrchestratorError, TimeoutError):
+                holdings[guard.name] = None
+        return holdings
+
+    def stats(self) -> dict[str, TierStats]:
+        """What became of this process's lookups, by tier."""
+        return {guard.name: guard.stats() for guard in self._guards}
+
+    async def aclose(self) -> None:
+        """Finish what is being copied and written, and end the tiers."""
+        while self._copying:
+            await asyncio.wait(self._copying)
+        for guard in self._guards:
+            await guard.tier.aclose()
+
+    def _notice(self) -> int:
+        """The generation now; when there was a purge, what this process alone holds is forgotten first."""
+        generation = self._generation.current()
+        if generation != self._seen:
+            self._seen = generation
+            for guard in self._guards:
+                guard.tier.forget()
+        return generation
+
+    async def _know_purges(self, generation: int) -> None:
+        """Read the purge log, if it was not read since `generation`.
+
+        When it cannot be read the tiers are asked all the same: only a purge that did not reach a
+        tier is in question then, and two faults at once are rarer than a cache that is needed.
+        """
+        if self._loaded == generation or self._clock.monotonic() < self._load_again_at:
+            return
+        async with self._loading:
+            if self._loaded == generation or self._clock.monotonic() < self._load_again_at:
+                return
+            try:
+                await self._purges.load()
+                self._loaded = generation
+                is_unread = False
+            except (OrchestratorError, TimeoutError) as error:
+                self._load_again_at = self._clock.monotonic() + _LOAD_AGAIN_S
+                is_unread = True
+                if not self._is_log_unread:
+                    logger.warning("The record of purges cannot be read; going on without: %s", _reason(error))
+            if self._is_log_unread and not is_unread:
+                logger.warning("The record of purges can be read again.")
+            self._is_log_unread = is_unread
+
+    async def _copy(self, entry: Entry, nearer: Sequence[Guard], since: int) -> None:
+        if not nearer or self._notice() != since:
+            return
+        distant = []
+        for guard in nearer:
+            if guard.waits:
+                distant.append(guard)
+            else:
+                await guard.put(entry)
+        if distant and len(self._copying) < _MOST_COPYING:
+            task = asyncio.create_task(_put_in(distant, entry))
+            self._copying.add(task)
+            task.add_done_callback(self._copying.discard)
+
+
+async def _put_in(guards: Sequence[Guard], entry: Entry) -> None:
+    for guard in guards:
+        await guard.put(entry)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or f"no answer within {SWEEP_S:g} s"
+
+
+__all__ = ["Purged", "TierStats", "TierUnavailable", "TieredCache"]

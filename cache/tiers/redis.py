@@ -1,0 +1,178 @@
+"""The tier that processes and machines share: answers in Redis, by way of django-redis."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any
+
+from django.core.cache.backends.base import BaseCache
+from django_redis.serializers.base import BaseSerializer
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from cache.codec import LARGEST, BadEntry, decode, encode
+from cache.entries import CacheKey, Entry, Holding, Scope
+from cache.tiers.base import SWEEP_S, TierUnavailable
+from orchestrator.core.clock import Clock
+from orchestrator.core.threads import WorkerThread
+
+_THREADS = 4
+_MOST_WAITING = 64  # calls, for each thread
+_BATCH = 500  # names per command when sweeping
+
+
+class Bytes(BaseSerializer):  # type: ignore[misc]
+    """Lets bytes through and nothing else: no pickle reaches Redis, or comes from it."""
+
+    def dumps(self, value: object) -> bytes:
+        """Return `value`. Raises TypeError when it is not bytes."""
+        if not isinstance(value, bytes):
+            raise TypeError(f"Redis takes bytes here, not {type(value).__name__}; encode it first.")
+        return value
+
+    def loads(self, value: bytes) -> bytes:
+        """Return `value`."""
+        return value
+
+
+class RedisTier:
+    """Keeps answers in Redis until they expire or Redis needs the room.
+
+    django-redis is synchronous, so it is called in a few threads of our own: a Redis that hangs
+    holds these and no others, for one socket timeout each.
+    """
+
+    name = "redis"
+
+    def __init__(self, cache: BaseCache, clock: Clock, deadline_s: float) -> None:
+        """`cache` is a django-redis one whose socket timeouts are no longer than `deadline_s`."""
+        self.deadline_s: float | None = deadline_s
+        self.invalid = 0
+        self._cache: Any = cache
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._threads = [WorkerThread(f"cache-redis-{number}", _MOST_WAITING) for number in range(_THREADS)]
+        self._in_turn = itertools.cycle(self._threads)
+        self._sweeper = WorkerThread("cache-redis-sweep", most_waiting=16)
+        self._client: Any = cache.client.get_client()  # type: ignore[attr-defined]
+        # A second try would come after the deadline; the breaker above does the waiting.
+        self._client.set_retry(Retry(NoBackoff(), 0))
+
+    async def get(self, key: CacheKey) -> Entry | None:
+        """Return the answer under `key` while it is fresh. Raises TierUnavailable, TimeoutError or Busy."""
+        try:
+            entry = await next(self._in_turn).run(self._deadline_s, self._read, key)
+        except BadEntry:
+            self.invalid += 1
+            return None
+        return entry if entry is not None and entry.is_fresh(self._clock.now()) else None
+
+    async def put(self, entry: Entry) -> bool:
+        """Keep `entry`, so that the next `get` finds it; False when it is too large. Raises as `get` does."""
+        return await next(self._in_turn).run(self._deadline_s, self._write, entry)
+
+    async def purge(self, scope: Scope) -> int:
+        """Drop every answer in `scope`, and return how many. Raises TierUnavailable when some may be left."""
+        return await self._sweeper.run(SWEEP_S, self._sweep, scope)
+
+    async def holding(self, scope: Scope) -> Holding:
+        """Count what is kept of `scope`. Raises as `purge` does."""
+        return await self._sweeper.run(SWEEP_S, self._count, scope)
+
+    def forget(self) -> None:
+        """Hold nothing that only this process has."""
+
+    async def aclose(self) -> None:
+        """End the threads and the connections."""
+        for thread in (*self._threads, self._sweeper):
+            thread.close()
+        self._client.connection_pool.disconnect()
+
+    def _read(self, key: CacheKey) -> Entry | None:
+        name = self._cache.make_key(_name(key))
+        with _redis_errors():
+            try:
+                # Not GET, which would bring a value of any size that someone left under our key.
+                data = self._client.getrange(name, 0, LARGEST)
+                return decode(key, data) if data else None
+            except BadEntry:
+                self._client.delete(name)
+                raise
+            except ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise
+                self._client.delete(name)
+                raise BadEntry(str(error)) from None
+
+    def _write(self, entry: Entry) -> bool:
+        left_s = entry.expires_at - self._clock.now()
+        if left_s <= 0:
+            return False
+        try:
+            data = encode(entry)
+        except BadEntry:
+            return False
+        with _redis_errors():
+            self._cache.set(_name(entry.key), data, timeout=left_s)
+        return True
+
+    def _sweep(self, scope: Scope) -> int:
+        dropped = 0
+        with _redis_errors():
+            for names in self._batches(scope):
+                dropped += self._client.unlink(*names)
+        return dropped
+
+    def _count(self, scope: Scope) -> Holding:
+        entries = size = 0
+        with _redis_errors():
+            for names in self._batches(scope):
+                pipeline = self._client.pipeline(transaction=False)
+                for name in names:
+                    pipeline.strlen(name)
+                sizes = [answer for answer in pipeline.execute(raise_on_error=False) if isinstance(answer, int)]
+                entries += len(sizes)
+                size += sum(sizes)
+        return Holding(entries, size)
+
+    def _batches(self, scope: Scope) -> Iterator[list[bytes]]:
+        """The full names of what is kept of `scope`, some at a time; a name may come twice."""
+        give_up = time.monotonic() + SWEEP_S
+        found = self._client.scan_iter(match=str(self._cache.make_key(_pattern(scope))), count=_BATCH)
+        while names := list(itertools.islice(found, _BATCH)):
+            yield names
+            if time.monotonic() > give_up:
+                raise TierUnavailable(f"Redis holds too much to go through in {SWEEP_S:g} s; some is left.")
+
+
+def _name(key: CacheKey) -> str:
+    return f"answer:{key.tenant_id}:{_short(key.namespace)}:{_short(key.model)}:{key.hash}"
+
+
+def _pattern(scope: Scope) -> str:
+    """What SCAN matches for `scope`."""
+    tenant = "*" if scope.tenant_id is None else scope.tenant_id
+    namespace = "*" if scope.namespace is None else _short(scope.namespace)
+    model = "*" if scope.model is None else _short(scope.model)
+    # An operator may have typed anything, also what a pattern gives a meaning to.
+    name = "*" if scope.hash is None else re.sub(r"([*?\[\\])", r"\\\1", scope.hash)
+    return f"answer:{tenant}:{namespace}:{model}:{name}"
+
+
+def _short(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+@contextmanager
+def _redis_errors() -> Iterator[None]:
+    """Whatever Redis or the way to it says, here it means one thing."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise TierUnavailable(f"Redis: {type(error).__name__}: {error}") from error

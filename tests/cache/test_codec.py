@@ -1,0 +1,103 @@
+"""Bytes that were not written by us, for this key, are no answer."""
+
+import zlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache import codec
+from cache.codec import BadEntry, decode, encode
+from cache.entries import CacheKey, Entry
+from orchestrator.core.types import Done, Reply, ToolCall
+from tests.cache.conftest import MakeEntry, reply
+
+
+def test_an_answer_survives_the_way_there_and_back(make_entry: MakeEntry):
+    for text in ("four", "", "four " * 5000, "\x00🦙"):
+        entry = make_entry(answer=reply(text))
+        assert decode(entry.key, encode(entry)) == entry
+
+
+def test_a_long_answer_takes_less_room_than_it_is_long(make_entry: MakeEntry):
+    assert len(encode(make_entry(answer=reply("four " * 5000)))) < 2500
+
+
+@pytest.mark.parametrize("text", ["four", "four " * 500])
+def test_every_flipped_bit_is_noticed(make_entry: MakeEntry, text: str):
+    entry = make_entry(answer=reply(text))
+    data = encode(entry)
+    for place in range(len(data)):
+        for bit in range(8):
+            damaged = bytearray(data)
+            damaged[place] ^= 1 << bit
+            with pytest.raises(BadEntry):
+                decode(entry.key, bytes(damaged))
+
+
+def test_every_truncation_is_noticed(make_entry: MakeEntry):
+    entry = make_entry()
+    data = encode(entry)
+    for length in range(len(data)):
+        with pytest.raises(BadEntry):
+            decode(entry.key, data[:length])
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"hash": "0" * 64}, {"tenant_id": 2}, {"model": "big:latest"}, {"namespace": "drafts"}]
+)
+def test_an_answer_moved_under_another_key_is_noticed(make_entry: MakeEntry, elsewhere: dict[str, object]):
+    entry = make_entry()
+    with pytest.raises(BadEntry, match="checksum"):
+        decode(replace(entry.key, **elsewhere), encode(entry))
+
+
+def test_an_older_version_is_no_answer(make_entry: MakeEntry):
+    entry = make_entry()
+    with pytest.raises(BadEntry, match="Version"):
+        decode(entry.key, b"\x00" + encode(entry)[1:])
+
+
+@given(st.binary(max_size=200))
+def test_any_other_bytes_are_no_answer(data: bytes):
+    with pytest.raises(BadEntry):
+        decode(CacheKey("0" * 64, 1, "", "tiny:latest"), data)
+
+
+def test_an_answer_written_with_another_secret_is_noticed(make_entry: MakeEntry, settings):
+    entry = make_entry()
+    data = encode(entry)
+    settings.CACHE_MAC_KEY = b"k" * 32
+    with pytest.raises(BadEntry, match="checksum"):
+        decode(entry.key, data)
+
+
+def test_a_value_that_unpacks_without_end_is_cut_short(make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch):
+    """Even with the right checksum, as after a bug of our own."""
+    entry = make_entry()
+    bomb = codec._ZLIB + zlib.compress(b"\x00" * 10_000_000)
+    data = bytes([codec.VERSION]) + codec._checksum(entry.key, bomb) + bomb
+    monkeypatch.setattr(codec, "LARGEST", 1_000_000)
+    with pytest.raises(BadEntry, match="unpacks"):
+        decode(entry.key, data)
+
+
+def test_sound_bytes_with_a_senseless_body_are_no_answer(make_entry: MakeEntry):
+    entry = make_entry()
+    for sealed in (codec._PLAIN + b"\xc0", codec._ZLIB + b"zz", b"\x07" + b"zz"):
+        data = bytes([codec.VERSION]) + codec._checksum(entry.key, sealed) + sealed
+        with pytest.raises(BadEntry):
+            decode(entry.key, data)
+
+
+def test_what_cannot_be_put_into_bytes_is_refused(make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch):
+    call = ToolCall(id="1", name="add", arguments={"a": 2**70})
+    huge_number = Reply(model="tiny", tool_calls=(call,), done=Done(reason="stop"))
+    for answer in (huge_number, reply("\ud800")):
+        with pytest.raises(BadEntry):
+            encode(make_entry(answer=answer))
+    monkeypatch.setattr(codec, "LARGEST", 1000)
+    too_long: Entry = make_entry(answer=reply("x" * 1001))
+    with pytest.raises(BadEntry, match="1,000 are allowed"):
+        encode(too_long)
