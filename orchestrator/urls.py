@@ -1,9 +1,16 @@
-"""The HTTP table: the API first, then pages."""
+"""The HTTP table: pages first, then the API.
+
+In production the API's paths never come here (`orchestrator.asgi`); they are listed for Django's
+own tools and test client.
+"""
 
 from django.contrib import admin
 from django.urls import include, path
 
+from orchestrator.api.table import api
+
 urlpatterns = [
     path("dashboard/", include("dashboard.urls")),
     path("admin/", admin.site.urls),
+    path("", api.urls),
 ]

@@ -1,0 +1,1 @@
+"""The API: every dialect's endpoints over one pipeline."""

@@ -158,6 +158,11 @@ class ReplyBuilder:
         self._logprobs: list[TokenLogprob] = []
         self._done: Done | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the last chunk was added."""
+        return self._done is not None
+
     def add(self, chunk: Chunk) -> None:
         """Take the next chunk."""
         if chunk.text:

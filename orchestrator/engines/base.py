@@ -1,6 +1,6 @@
 """What every engine is: something that answers a `ChatRequest` with chunks."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from orchestrator.core.types import ChatRequest, Chunk, Model
@@ -11,7 +11,7 @@ class Engine(Protocol):
 
     name: str
 
-    def chat(self, request: ChatRequest, model: Model) -> AsyncIterator[Chunk]:
+    def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
         """Yield the answer as it is made; the last chunk, and only that, has `done`.
 
         Closing the iterator stops the work at once. Raises EngineError before the first chunk when
@@ -25,4 +25,8 @@ class Engine(Protocol):
 
     async def find(self, name: str) -> Model | None:
         """The model a caller's `name` means; None when this engine does not have it."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
         ...

@@ -1,0 +1,206 @@
+"""A request body becomes a JSON value, and a bad one the error text Ollama's clients know.
+
+Follows Go's decoder where clients can tell (the words of errors, the first value counts, names in
+any case) and is stricter in two places: duplicate names and lone surrogates are refused, since two
+readers of such a body may see different things.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import orjson
+
+from orchestrator.core.errors import BadRequest
+
+MOST_TOKENS_EXPLAINED = 100_000  # what a bad body may cost us
+DEEPEST = 1024  # as orjson has it
+
+_BLANK = b" \t\r\n"
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
+_STRING_START = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+')  # as far as it is good
+_HEX = re.compile(rb"[0-9A-Fa-f]*")
+_NUMBER = re.compile(rb"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+
+
+def read_json(body: bytes) -> Any:
+    """Return the value `body` begins with. Raises BadRequest."""
+    if not body.strip(_BLANK):
+        raise BadRequest("missing request body")
+    try:
+        value = orjson.loads(body)
+    except ValueError as error:
+        end = _end_of_first_value(body, error)
+        body = body[:end]
+        try:
+            value = orjson.loads(body)
+        except ValueError as again:
+            raise BadRequest(f"invalid JSON: {again}") from None
+    if _count_names(value) != sum(1 for found in _STRING.finditer(body) if found[1]):
+        raise BadRequest(f"duplicate name {_duplicate(body)} in a JSON object")
+    return value
+
+
+def _count_names(value: Any) -> int:
+    count, stack = 0, [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            count += len(value)
+            stack.extend(value.values())
+        elif isinstance(value, list):
+            stack.extend(value)
+    return count
+
+
+def _duplicate(body: bytes) -> str:
+    """Name the first duplicate, in the order in which objects end."""
+
+    def see(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise _Found(name)
+
+    try:
+        json.loads(body, object_pairs_hook=see)
+    except (_Found, ValueError, RecursionError) as error:
+        return json.dumps(str(error)[:100]) if isinstance(error, _Found) else ""
+    return ""
+
+
+class _Found(Exception):  # noqa: N818  # it carries a find, not a fault
+    pass
+
+
+class _Stop(Exception):  # noqa: N818
+    """Where reading stopped, and Go's word for why."""
+
+
+def _end_of_first_value(body: bytes, error: ValueError) -> int:
+    """Return where the first value ends. Raises BadRequest in Go's words when it does not end well."""
+    scan = _Scan(body)
+    try:
+        return scan.first_value()
+    except _Stop as stop:
+        raise BadRequest(str(stop)) from None
+    except _TooLong:
+        raise BadRequest(f"invalid JSON: {error}") from None
+
+
+class _TooLong(Exception):  # noqa: N818
+    pass
+
+
+class _Scan:
+    """Reads a body token by token, without recursion, to say what is wrong with it."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body, self.place = body, 0
+
+    def first_value(self) -> int:
+        closers: list[bytes] = []
+        expecting = "value"  # value, name, first value, first name, after
+        for _ in self._tokens():
+            char = self.body[self.place : self.place + 1]
+            if expecting == "after":
+                expecting = self._after(char, closers)
+            elif expecting in {"first name", "first value"} and char == closers[-1]:
+                closers.pop()
+                self.place += 1
+                expecting = "after"
+            elif expecting in {"name", "first name"}:
+                if char != b'"':
+                    self._unexpected("looking for beginning of object key string")
+                self._string()
+                self._colon()
+                expecting = "value"
+            elif char in {b"{", b"["}:
+                closers.append(b"}" if char == b"{" else b"]")
+                if len(closers) > DEEPEST:
+                    raise _Stop("exceeded max depth")
+                self.place += 1
+                expecting = "first name" if char == b"{" else "first value"
+            else:
+                self._scalar(char)
+                expecting = "after"
+            if expecting == "after" and not closers:
+                return self.place
+        raise _Stop("unexpected EOF")
+
+    def _tokens(self) -> Iterator[None]:
+        for _ in range(MOST_TOKENS_EXPLAINED):
+            self._skip_blank()
+            if self.place >= len(self.body):
+                return
+            yield
+        raise _TooLong
+
+    def _after(self, char: bytes, closers: list[bytes]) -> str:
+        is_object = closers[-1] == b"}"
+        if char == b",":
+            self.place += 1
+            return "name" if is_object else "value"
+        if char != closers[-1]:
+            self._unexpected("after object key:value pair" if is_object else "after array element")
+        closers.pop()
+        self.place += 1
+        return "after"
+
+    def _colon(self) -> None:
+        self._skip_blank()
+        if self.body[self.place : self.place + 1] != b":":
+            self._unexpected("after object key")
+        self.place += 1
+
+    def _scalar(self, char: bytes) -> None:
+        if char == b'"':
+            return self._string()
+        for literal in (b"true", b"false", b"null"):
+            if char == literal[:1]:
+                return self._literal(literal)
+        number = _NUMBER.match(self.body, self.place)
+        if number is None:
+            if char == b"-":
+                self.place += 1
+                self._unexpected("in numeric literal")
+            self._unexpected("looking for beginning of value")
+        self.place = number.end()
+        return None
+
+    def _literal(self, literal: bytes) -> None:
+        for place, char in enumerate(literal[1:], self.place + 1):
+            if self.body[place : place + 1] != literal[place - self.place : place - self.place + 1]:
+                self.place = place
+                self._unexpected(f"in literal {literal.decode()} (expecting '{chr(char)}')")
+        self.place += len(literal)
+
+    def _string(self) -> None:
+        start = _STRING_START.match(self.body, self.place)
+        self.place = start.end() if start else self.place
+        char = self.body[self.place : self.place + 1]
+        if char == b'"':
+            self.place += 1
+            return
+        if char != b"\\":
+            self._unexpected("in string literal")
+        self.place += 1
+        if self.body[self.place : self.place + 1] != b"u":
+            self._unexpected("in string escape code")
+        digits = _HEX.match(self.body, self.place + 1)
+        self.place = digits.end() if digits else self.place
+        self._unexpected("in \\u hexadecimal character escape")
+
+    def _skip_blank(self) -> None:
+        while self.place < len(self.body) and self.body[self.place] in _BLANK:
+            self.place += 1
+
+    def _unexpected(self, where: str) -> NoReturn:
+        if self.place >= len(self.body):
+            raise _Stop("unexpected EOF")
+        char = self.body[self.place : self.place + 4].decode(errors="replace")[0]
+        quoted = {"'": r"'\''", '"': "'\"'"}.get(char, repr(char))
+        raise _Stop(f"invalid character {quoted} {where}")

@@ -1,0 +1,73 @@
+"""What every call has besides its body: who makes it, and the headers that steer it."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+
+from django.http import HttpRequest
+
+from orchestrator.core.errors import BadRequest, Forbidden
+from orchestrator.core.types import CacheControl, Caller
+from orchestrator.wiring import parts
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+NAMESPACE = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
+MOST_TAGS = 16
+
+
+async def show_key(request: HttpRequest) -> Caller:
+    """Who calls, by `Authorization: Bearer` or `x-api-key`. Raises Unauthorized."""
+    headers = request.headers
+    return await parts().identity.caller(headers.get("Authorization"), headers.get("x-api-key"))
+
+
+async def show_admin_key(request: HttpRequest) -> Caller:
+    """Who calls, and may manage. Raises Unauthorized, Forbidden."""
+    caller = await show_key(request)
+    if not caller.is_admin:
+        raise Forbidden("This needs a key that may manage: `manage.py issue_key NAME --admin`.")
+    return caller
+
+
+def request_id(request: HttpRequest) -> str:
+    """The caller's `X-Request-Id` where it is well formed, else a fresh one; one for the whole call."""
+    known: str | None = getattr(request, "request_id", None)
+    if known is None:
+        given = request.headers.get("X-Request-Id", "")
+        known = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        request.request_id = known  # type: ignore[attr-defined]
+    return known
+
+
+def controls(request: HttpRequest) -> dict[str, Any]:
+    """The fields of a ChatRequest that come from headers. Raises BadRequest."""
+    namespace = request.headers.get("X-Orchestrator-Cache-Namespace", "")
+    if namespace and not NAMESPACE.fullmatch(namespace):
+        raise BadRequest("X-Orchestrator-Cache-Namespace takes up to 100 letters, digits and any of . _ : / -")
+    tags = tuple(tag.strip() for tag in request.headers.get("X-Orchestrator-Tags", "").split(",") if tag.strip())
+    if len(tags) > MOST_TAGS or any(len(tag) > 64 for tag in tags):
+        raise BadRequest(f"X-Orchestrator-Tags takes up to {MOST_TAGS} words of 64 characters, parted by commas")
+    return {
+        "control": read_cache_control(request.headers.get("Cache-Control", "")),
+        "namespace": namespace,
+        "tags": tags,
+        "request_id": request_id(request),
+        "endpoint": request.path,
+    }
+
+
+def read_cache_control(header: str) -> CacheControl:
+    """Read the directives of RFC 9111 that a request can carry; unknown ones are ignored, as it asks."""
+    given: dict[str, str] = {}
+    for directive in header.split(","):
+        name, _, value = directive.strip().partition("=")
+        given[name.lower()] = value.strip('" ')
+    max_age = given.get("max-age", "")
+    return CacheControl(
+        read=not given.keys() & {"no-cache", "no-store"},
+        write="no-store" not in given,
+        max_age_s=float(max_age) if max_age.isascii() and max_age.isdigit() else None,
+        only_if_cached="only-if-cached" in given,
+    )

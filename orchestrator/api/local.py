@@ -1,0 +1,147 @@
+"""What is here: /api/tags, /api/ps, /api/show, /api/version."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase
+from ninja import Router
+
+from orchestrator.api.replies import json_response
+from orchestrator.api.schemas import ShowBody
+from orchestrator.core.errors import BadRequest, ModelNotFound
+from orchestrator.core.types import Model
+from orchestrator.modelhost.names import Name, is_name
+from orchestrator.wiring import parts
+from routing.router import AUTO
+
+router = Router(tags=["Ollama"])
+OLLAMA_VERSION = "0.33.0"  # the release whose wire contract is served; clients compare it
+FOREVER = timedelta(days=292 * 365)  # what Ollama shows for a model that is never unloaded
+
+
+@router.api_operation(["GET", "HEAD"], "/version", auth=None, summary="Which Ollama this behaves like")
+async def version(request: HttpRequest) -> HttpResponseBase:
+    """Ollama's version, for clients that ask before they begin."""
+    return json_response({"version": OLLAMA_VERSION})
+
+
+@router.api_operation(["GET", "HEAD"], "/tags", summary="The models that can be asked")
+async def tags(request: HttpRequest) -> HttpResponseBase:
+    """List every model, newest first, and `auto`, which leaves the choice to the router."""
+    models = sorted(await parts().catalogue.models(), key=lambda model: -model.modified_at)
+    listing = [_listed(model) for model in models]
+    if models:
+        listing.insert(0, _auto())
+    return json_response({"models": listing})
+
+
+def _listed(model: Model) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": model.name, "model": model.name}
+    if model.remote_name:
+        entry |= {"remote_model": model.remote_name, "remote_host": model.engine}
+    return entry | {
+        "modified_at": local_time(model.modified_at),
+        "size": model.size,
+        "digest": model.digest,
+        "details": details(model),
+        "capabilities": sorted(model.capabilities),
+    }
+
+
+def _auto() -> dict[str, Any]:
+    return {
+        "name": f"{AUTO}:latest",
+        "model": f"{AUTO}:latest",
+        "modified_at": local_time(0),
+        "size": 0,
+        "digest": hashlib.sha256(AUTO.encode()).hexdigest(),
+        "details": details(Model(name=AUTO, digest="", engine="")),
+        "capabilities": ["completion"],
+    }
+
+
+def details(model: Model) -> dict[str, Any]:
+    """The `details` object of several answers."""
+    value: dict[str, Any] = {
+        "parent_model": "",
+        "format": "gguf" if model.size else "",
+        "family": model.family,
+        "families": list(model.families) or ([model.family] if model.family else None),
+        "parameter_size": model.parameter_size,
+        "quantization_level": model.quantization,
+    }
+    if model.context_length:
+        value["context_length"] = model.context_length
+    if model.embedding_length:
+        value["embedding_length"] = model.embedding_length
+    return value
+
+
+def local_time(seconds: float) -> str:
+    """A moment in the server's own zone, as Ollama shows file times."""
+    stamp = datetime.fromtimestamp(seconds, UTC).astimezone().isoformat()
+    return stamp.replace("+00:00", "Z")
+
+
+@router.get("/ps", summary="The models that are loaded")
+async def ps(request: HttpRequest) -> HttpResponseBase:
+    """List loaded models, the one that stays longest first."""
+    loaded = sorted(await parts().local.ps(), key=lambda one: -(one.expires_at or float("inf")))
+    never = (datetime.now(UTC) + FOREVER).timestamp()
+    return json_response(
+        {
+            "models": [
+                {
+                    "name": one.model.name,
+                    "model": one.model.name,
+                    "size": one.size,
+                    "digest": one.model.digest,
+                    "details": details(one.model),
+                    "expires_at": local_time(one.expires_at or never),
+                    "size_vram": 0,
+                    "context_length": one.context_length,
+                }
+                for one in loaded
+            ]
+        }
+    )
+
+
+@router.post("/show", summary="One model in detail")
+async def show(request: HttpRequest, body: ShowBody) -> HttpResponseBase:
+    """Describe a model: template, parameters, metadata, capabilities."""
+    name = body.model or body.name
+    if not name:
+        raise BadRequest("model is required")
+    model = await parts().catalogue.find(name)
+    if model is None:
+        if not is_name(name):
+            raise BadRequest("invalid model name")
+        raise ModelNotFound(f"model '{Name.parse(name)}' not found")
+    common = {
+        "details": details(model),
+        "capabilities": sorted(model.capabilities),
+        "modified_at": local_time(model.modified_at),
+    }
+    if model.engine != parts().local.name:
+        info = {"general.architecture": model.family, "general.basename": model.remote_name}
+        return json_response(
+            common | {"remote_model": model.remote_name, "remote_host": model.engine, "model_info": info}
+        )
+    shown = await parts().local.show(model, verbose=bool(body.verbose))
+    info = dict(shown.model_info)
+    if request.headers.get("User-Agent", "").startswith("GitHubCopilotChat/"):
+        info["general.basename"] = name
+    text = {
+        "license": shown.license,
+        "modelfile": shown.modelfile,
+        "parameters": shown.parameters,
+        "template": shown.template,
+        "system": shown.system,
+    }
+    return json_response(
+        {key: value for key, value in text.items() if value} | common | {"model_info": info, "tensors": shown.tensors}
+    )

@@ -1,0 +1,127 @@
+"""Ollama's dialect: chunks as it writes them."""
+
+from __future__ import annotations
+
+import secrets
+import string
+from typing import Any
+
+from orchestrator.api.replies import rfc3339, to_json
+from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.types import Chunk, Done, Reply, TokenLogprob, ToolCall
+from orchestrator.ledger.writer import Entry
+
+
+def line(value: dict[str, Any]) -> bytes:
+    """One line of NDJSON."""
+    return to_json(value) + b"\n"
+
+
+def error_line(error: OrchestratorError) -> bytes:
+    """What a stream that broke off ends with."""
+    return line({"error": str(error)})
+
+
+class ChatForm:
+    """The objects of /api/chat."""
+
+    def __init__(self, entry: Entry, asked_model: str) -> None:
+        self._entry, self._model = entry, asked_model
+        self._calls = 0
+
+    def of_chunk(self, chunk: Chunk) -> list[bytes]:
+        """The chunk as lines."""
+        return [line(self._object(chunk.text, chunk.thinking, chunk.tool_calls, chunk.logprobs, chunk.done))]
+
+    def of_reply(self, reply: Reply) -> dict[str, Any]:
+        """The whole answer as one object."""
+        return self._object(reply.text, reply.thinking, reply.tool_calls, reply.logprobs, reply.done)
+
+    def _object(
+        self,
+        text: str,
+        thinking: str,
+        calls: tuple[ToolCall, ...],
+        logprobs: tuple[TokenLogprob, ...],
+        done: Done | None,
+    ) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": text}
+        if thinking:
+            message["thinking"] = thinking
+        if calls:
+            message["tool_calls"] = [self._call(call) for call in calls]
+        value = {"model": self._model, "created_at": rfc3339(), "message": message, "done": done is not None}
+        if done:
+            value["done_reason"] = done.reason
+        if logprobs:
+            value["logprobs"] = [logprob_to_wire(logprob) for logprob in logprobs]
+        if done and done.reason in {"stop", "length"}:
+            value |= metrics(done, self._entry)
+        return value
+
+    def _call(self, call: ToolCall) -> dict[str, Any]:
+        index = self._calls
+        self._calls += 1
+        function = {"index": index, "name": call.name, "arguments": call.arguments}
+        return {"id": call.id or call_id(), "function": function}
+
+
+class GenerateForm:
+    """The objects of /api/generate."""
+
+    def __init__(self, entry: Entry, asked_model: str, *, is_raw: bool) -> None:
+        self._entry, self._model, self._is_raw = entry, asked_model, is_raw
+
+    def of_chunk(self, chunk: Chunk) -> list[bytes]:
+        """The chunk as lines."""
+        return [line(self._object(chunk.text, chunk.thinking, chunk.logprobs, chunk.done))]
+
+    def of_reply(self, reply: Reply) -> dict[str, Any]:
+        """The whole answer as one object."""
+        return self._object(reply.text, reply.thinking, reply.logprobs, reply.done)
+
+    def _object(
+        self, text: str, thinking: str, logprobs: tuple[TokenLogprob, ...], done: Done | None
+    ) -> dict[str, Any]:
+        value: dict[str, Any] = {"model": self._model, "created_at": rfc3339(), "response": text}
+        if thinking:
+            value["thinking"] = thinking
+        value["done"] = done is not None
+        if done:
+            value["done_reason"] = done.reason
+            if done.context and not self._is_raw:
+                value["context"] = done.context
+            if done.reason in {"stop", "length"}:
+                value |= metrics(done, self._entry)
+        if logprobs:
+            value["logprobs"] = [logprob_to_wire(logprob) for logprob in logprobs]
+        return value
+
+
+def metrics(done: Done, entry: Entry) -> dict[str, int]:
+    """Counts, and durations in nanoseconds. Zeros are left out, so durations are 1 at least: clients want them."""
+    usage = done.usage
+    values = {
+        "total_duration": max(round(entry.total_s * 1e9), 1),
+        "load_duration": max(usage.load_ns, 1),
+        "prompt_eval_count": usage.prompt_tokens,
+        "prompt_eval_duration": max(usage.prompt_ns, 1),
+        "eval_count": usage.completion_tokens,
+        "eval_duration": max(usage.eval_ns, 1),
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def logprob_to_wire(logprob: TokenLogprob) -> dict[str, Any]:
+    """One token and how likely it was."""
+    value: dict[str, Any] = {"token": logprob.token, "logprob": logprob.logprob, "bytes": list(logprob.bytes)}
+    if logprob.top:
+        value["top_logprobs"] = [
+            {"token": other.token, "logprob": other.logprob, "bytes": list(other.bytes)} for other in logprob.top
+        ]
+    return value
+
+
+def call_id() -> str:
+    """A fresh id for a tool call."""
+    return "call_" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))

@@ -1,0 +1,300 @@
+"""OpenAI's dialect: /v1/chat/completions and /v1/models."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from django.http import HttpRequest, HttpResponseBase
+from ninja import Router
+
+from orchestrator.api.calls import controls
+from orchestrator.api.ollama import call_id, logprob_to_wire
+from orchestrator.api.options import read_options
+from orchestrator.api.replies import EVENTS, collected, json_response, started, streamed, to_json, whole
+from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
+from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
+from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
+from orchestrator.pipeline import answer
+from orchestrator.wiring import parts
+
+router = Router(tags=["OpenAI"])
+JSON = "application/json"
+DATA_URI = re.compile(r"data:(?:image/(?:jpeg|jpg|png|webp))?;base64,")
+EFFORTS: dict[str, bool | str] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "max": "max",
+    "xhigh": "max",
+    "ultra": "max",
+}
+ERROR_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+@router.post("/chat/completions", summary="One turn of a conversation")
+async def chat_completions(request: HttpRequest, body: CompletionBody) -> HttpResponseBase:
+    """Answer the last message; streamed as server-sent events when `stream` is true."""
+    asked = to_request(body, controls(request))
+    begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
+    form = CompletionForm(asked)
+    if asked.stream:
+        wants_usage = bool(body.stream_options and body.stream_options.include_usage)
+        return streamed(
+            begun, form.frames(wants_usage=wants_usage), error_event, content_type=EVENTS, last=b"data: [DONE]\n\n"
+        )
+    return whole(begun, form.of_reply(await collected(begun)), content_type=JSON)
+
+
+@router.get("/models", summary="The models that can be asked")
+async def models(request: HttpRequest) -> HttpResponseBase:
+    """List every model, local and cloud."""
+    data = [_model(model.name, model) for model in await parts().catalogue.models()]
+    return json_response({"object": "list", "data": data}, content_type=JSON)
+
+
+@router.get("/models/{path:name}", summary="One model")
+async def model(request: HttpRequest, name: str) -> HttpResponseBase:
+    """Describe one model, under the name as it was asked for."""
+    found = await parts().catalogue.find(name)
+    if found is None:
+        raise ModelNotFound(f"model '{name}' not found")
+    return json_response(_model(name, found), content_type=JSON)
+
+
+def _model(name: str, model: Model) -> dict[str, Any]:
+    owner = model.engine if model.is_paid else "library"
+    return {"id": name, "object": "model", "created": int(model.modified_at), "owned_by": owner}
+
+
+def to_request(body: CompletionBody, common: dict[str, Any]) -> ChatRequest:
+    """The request in our words. Raises BadRequest."""
+    if not body.model:
+        raise BadRequest("model is required")
+    if not body.messages:
+        raise BadRequest("[] is too short - 'messages'")
+    if not 0 <= (body.top_logprobs or 0) <= 20:
+        raise BadRequest("top_logprobs must be between 0 and 20")
+    options = {
+        "num_predict": body.max_completion_tokens or body.max_tokens,
+        "seed": body.seed,
+        "stop": [body.stop] if isinstance(body.stop, str) else body.stop,
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "frequency_penalty": body.frequency_penalty,
+        "presence_penalty": body.presence_penalty,
+    }
+    return ChatRequest(
+        model=body.model,
+        messages=_messages(body.messages),
+        tools=tuple(body.tools or ()),
+        format=_format(body),
+        think=_effort(body),
+        options=read_options(options),
+        logprobs=bool(body.logprobs),
+        top_logprobs=body.top_logprobs or 0 if body.logprobs else 0,
+        stream=bool(body.stream),
+        dialect="openai",
+        **common,
+    )
+
+
+def _format(body: CompletionBody) -> str | dict[str, Any] | None:
+    wanted = body.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return "json"
+    schema = (wanted.json_schema or {}).get("schema")
+    if wanted.type != "json_schema" or not isinstance(schema, dict):
+        raise BadRequest("response_format must be text, json_object, or json_schema with a schema")
+    return schema
+
+
+def _effort(body: CompletionBody) -> bool | str | None:
+    effort = (body.reasoning.effort if body.reasoning else None) or body.reasoning_effort
+    if not effort:
+        return None
+    if effort not in EFFORTS:
+        raise BadRequest(f"invalid reasoning value: '{effort[:40]}' (must be one of {', '.join(EFFORTS)})")
+    return EFFORTS[effort]
+
+
+def _messages(wire: list[OpenAIMessage]) -> tuple[Message, ...]:
+    """The conversation; a tool's answer finds the tool's name by the id of its call."""
+    tool_names: dict[str, str] = {}
+    messages = []
+    for turn in wire:
+        role = {"developer": "system"}.get(turn.role.lower(), turn.role.lower())
+        if role not in {"system", "user", "assistant", "tool"}:
+            raise BadRequest(f"invalid role {turn.role[:40]!r}; it is one of system, developer, user, assistant, tool")
+        if turn.content is None and not turn.tool_calls:
+            raise BadRequest("invalid message content type: <nil>")
+        text, images = _content(turn.content)
+        calls = tuple(_call(call.id or "", call.function.name, call.function.arguments) for call in turn.tool_calls or ())
+        tool_names |= {call.id: call.name for call in calls}
+        messages.append(
+            Message(
+                role=role,  # type: ignore[arg-type]  # checked above
+                content=text,
+                thinking=turn.reasoning or "",
+                images=images,
+                tool_calls=calls,
+                tool_name=turn.name or tool_names.get(turn.tool_call_id or "", "") if role == "tool" else "",
+                tool_call_id=turn.tool_call_id or "",
+            )
+        )
+    return tuple(messages)
+
+
+def _call(id: str, name: str, arguments: str) -> ToolCall:
+    try:
+        value = orjson.loads(arguments or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise BadRequest("invalid tool call arguments: they must be the text of a JSON object")
+    return ToolCall(id=id, name=name, arguments=value)
+
+
+def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, tuple[str, ...]]:
+    if content is None or isinstance(content, str):
+        return content or "", ()
+    texts, images = [], []
+    for part in content:
+        match part:
+            case {"type": "text", "text": str(text)}:
+                texts.append(text)
+            case {"type": "image_url", "image_url": str(url)} | {"type": "image_url", "image_url": {"url": str(url)}}:
+                images.append(_image(url))
+            case _:
+                raise BadRequest("invalid message format: a part is text, or image_url with a data URI")
+    return "".join(texts), tuple(images)
+
+
+def _image(url: str) -> str:
+    if url.startswith(("http://", "https://")):
+        raise BadRequest("image URLs are not currently supported, please use base64 encoded data instead")
+    prefix = DATA_URI.match(url)
+    if prefix is None:
+        raise BadRequest("invalid image input")
+    try:
+        return check_image(url[prefix.end() :])
+    except ValueError:
+        raise BadRequest("invalid image input") from None
+
+
+class CompletionForm:
+    """The objects of /v1/chat/completions, all with one id."""
+
+    def __init__(self, request: ChatRequest) -> None:
+        self._id = "chatcmpl-" + secrets.token_hex(12)
+        self._created = int(time.time())
+        self._request = request
+        self._has_begun = False
+        self._has_called = False
+
+    def of_reply(self, reply: Reply) -> dict[str, Any]:
+        """The whole answer as one object."""
+        message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+        if reply.thinking:
+            message["reasoning"] = reply.thinking
+        if reply.tool_calls:
+            message["tool_calls"] = _calls(reply.tool_calls)
+        choice = {"index": 0, "message": message, "finish_reason": _reason(reply.done.reason, bool(reply.tool_calls))}
+        if self._request.logprobs:
+            choice["logprobs"] = _logprobs(reply.logprobs)
+        return self._object("chat.completion", [choice]) | {"usage": _usage(reply.done.usage)}
+
+    def frames(self, *, wants_usage: bool) -> Callable[[Chunk], list[bytes]]:
+        """A function that turns chunks into events."""
+
+        def of_chunk(chunk: Chunk) -> list[bytes]:
+            events = [event(value) for value in self._deltas(chunk)]
+            if chunk.done and wants_usage:
+                events.append(event(self._object("chat.completion.chunk", []) | {"usage": _usage(chunk.done.usage)}))
+            return events
+
+        return of_chunk
+
+    def _deltas(self, chunk: Chunk) -> list[dict[str, Any]]:
+        values = []
+        if chunk.thinking:
+            values.append(self._delta({"content": "", "reasoning": chunk.thinking}))
+        if chunk.text or chunk.logprobs:
+            values.append(self._delta({"content": chunk.text}, chunk.logprobs))
+        if chunk.tool_calls:
+            self._has_called = True
+            values.append(self._delta({"content": "", "tool_calls": _calls(chunk.tool_calls)}))
+        if chunk.done:
+            if not self._has_begun:
+                values.append(self._delta({"content": ""}))
+            choice = {"index": 0, "delta": {}, "finish_reason": _reason(chunk.done.reason, self._has_called)}
+            values.append(self._object("chat.completion.chunk", [choice]))
+        return values
+
+    def _delta(self, delta: dict[str, Any], logprobs: tuple[TokenLogprob, ...] = ()) -> dict[str, Any]:
+        if not self._has_begun:
+            delta = {"role": "assistant", **delta}
+            self._has_begun = True
+        choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": None}
+        if self._request.logprobs:
+            choice["logprobs"] = _logprobs(logprobs)
+        return self._object("chat.completion.chunk", [choice])
+
+    def _object(self, kind: str, choices: list[Any]) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "object": kind,
+            "created": self._created,
+            "model": self._request.model,
+            "system_fingerprint": "fp_ollama",
+            "choices": choices,
+        }
+
+
+def event(value: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    return b"data: " + to_json(value) + b"\n\n"
+
+
+def error_value(error: OrchestratorError) -> dict[str, Any]:
+    """The error as OpenAI's clients read it."""
+    kind = ERROR_TYPES.get(error.status, "api_error")
+    return {"error": {"message": str(error), "type": kind, "param": None, "code": None}}
+
+
+def error_event(error: OrchestratorError) -> bytes:
+    """What a stream that broke off ends with; OpenAI's clients raise it."""
+    return event(error_value(error))
+
+
+def _reason(reason: str, has_called: bool) -> str:
+    return "tool_calls" if has_called and reason == "stop" else reason
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _calls(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": call.id or call_id(),
+            "index": index,
+            "type": "function",
+            "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},
+        }
+        for index, call in enumerate(calls)
+    ]
+
+
+def _logprobs(logprobs: tuple[TokenLogprob, ...]) -> dict[str, Any]:
+    return {"content": [logprob_to_wire(logprob) for logprob in logprobs]}

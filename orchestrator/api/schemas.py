@@ -1,0 +1,250 @@
+"""The shapes of request bodies, as the contract has them.
+
+Types are strict, null equals absent, unknown fields are ignored, names match in any case.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from orchestrator.core.durations import parse_duration
+from orchestrator.core.errors import BadRequest
+from orchestrator.core.types import Message, Role, ToolCall
+
+THINK_LEVELS = ("high", "medium", "low", "max")
+FOREVER_S = -1.0
+
+
+class Body(BaseModel):
+    """What all bodies share."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_in_any_case(cls, value: Any) -> Any:
+        """Go matches field names in any case. Raises BadRequest when two spellings of one name are there."""
+        if not isinstance(value, dict) or value.keys() <= cls.model_fields.keys():
+            return value
+        folded: dict[str, Any] = {}
+        for name, field in value.items():
+            key = name if name in cls.model_fields else name.lower()
+            if key not in cls.model_fields:
+                continue
+            if key in folded:
+                raise BadRequest(f'duplicate name "{name}" in a JSON object')
+            folded[key] = field
+        return folded
+
+
+def _keep_alive(value: Any) -> float | None:
+    """Seconds; negative for ever. A number counts seconds, text is a Go duration."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        go_type = {bool: "bool", list: "[]interface {}", dict: "map[string]interface {}"}[type(value)]
+        raise ValueError(f"Unsupported type: '{go_type}'")
+    seconds = parse_duration(value) if isinstance(value, str) else float(value)
+    return FOREVER_S if seconds < 0 else seconds
+
+
+def _think(value: Any) -> bool | str | None:
+    if value is None or isinstance(value, bool) or value in THINK_LEVELS:
+        return value  # type: ignore[no-any-return]
+    shown = value if isinstance(value, str) else str(value)
+    raise ValueError(f'invalid think value: "{shown}" (must be "high", "medium", "low", "max", true, or false)')
+
+
+def _format(value: Any) -> str | dict[str, Any] | None:
+    if value in (None, ""):
+        return None
+    if value == "json" or isinstance(value, dict):
+        return value  # type: ignore[no-any-return]
+    shown = f'"{value}"' if isinstance(value, str) else str(value)
+    raise ValueError(f'invalid format: {shown[:100]}; expected "json" or a valid JSON Schema object')
+
+
+def check_image(image: str) -> str:
+    """Return `image` when it is base64. Raises ValueError in Go's words."""
+    try:
+        base64.b64decode(image, validate=True)
+    except (binascii.Error, ValueError):
+        bad = re.search(r"[^A-Za-z0-9+/]", image)
+        raise ValueError(f"illegal base64 data at input byte {bad.start() if bad else len(image)}") from None
+    return image
+
+
+def _role(value: Any) -> Any:
+    role = value.lower() if isinstance(value, str) else value
+    if isinstance(role, str) and role not in get_args(Role):
+        raise ValueError(f'invalid role {value[:40]!r}; it is one of "system", "user", "assistant", "tool"')
+    return role
+
+
+Image = Annotated[str, BeforeValidator(lambda value: check_image(value) if isinstance(value, str) else value)]
+KeepAlive = Annotated[float | None, BeforeValidator(_keep_alive), Field(description="Seconds, or a duration: `5m`.")]
+Think = Annotated[bool | str | None, BeforeValidator(_think)]
+Format = Annotated[str | dict[str, Any] | None, BeforeValidator(_format)]
+Options = Annotated[dict[str, Any] | None, Field(description="`temperature`, `num_predict`, `seed`, `stop`, …")]
+
+
+class FunctionCall(Body):
+    """Which function, with what."""
+
+    name: str = ""
+    arguments: dict[str, Any] = {}
+    index: int | None = None
+
+
+class Call(Body):
+    """A tool call in a message."""
+
+    id: str | None = None
+    function: FunctionCall
+
+
+class ChatMessage(Body):
+    """One turn."""
+
+    role: Annotated[Literal["system", "user", "assistant", "tool"], BeforeValidator(_role)]
+    content: str | None = None
+    thinking: str | None = None
+    images: list[Image] | None = None
+    tool_calls: list[Call] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+    def to_message(self) -> Message:
+        """The turn in our words."""
+        return Message(
+            role=self.role,
+            content=self.content or "",
+            thinking=self.thinking or "",
+            images=tuple(self.images or ()),
+            tool_calls=tuple(
+                ToolCall(id=call.id or "", name=call.function.name, arguments=call.function.arguments)
+                for call in self.tool_calls or ()
+            ),
+            tool_name=self.tool_name or "",
+            tool_call_id=self.tool_call_id or "",
+        )
+
+
+class Asking(Body):
+    """What generate and chat share."""
+
+    model: str | None = None
+    stream: bool | None = None
+    format: Format = None
+    options: Options = None
+    keep_alive: KeepAlive = None
+    think: Think = None
+    truncate: bool | None = None
+    shift: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+
+    @property
+    def is_streamed(self) -> bool:
+        """Ollama streams unless told not to."""
+        return self.stream is not False
+
+
+class GenerateBody(Asking):
+    """POST /api/generate."""
+
+    prompt: str | None = None
+    suffix: str | None = None
+    system: str | None = None
+    template: str | None = None
+    context: list[int] | None = None
+    raw: bool | None = None
+    images: list[Image] | None = None
+
+
+class ChatBody(Asking):
+    """POST /api/chat."""
+
+    messages: list[ChatMessage] | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+class ShowBody(Body):
+    """POST /api/show."""
+
+    model: str | None = None
+    name: str | None = None
+    verbose: bool | None = None
+
+
+class StreamOptions(Body):
+    """What a stream holds besides."""
+
+    include_usage: bool | None = None
+
+
+class ResponseFormat(Body):
+    """Which form the answer takes."""
+
+    type: str = "text"
+    json_schema: dict[str, Any] | None = None
+
+
+class Reasoning(Body):
+    """How much to think."""
+
+    effort: str | None = None
+
+
+class OpenAIFunction(Body):
+    """Which function, with what: arguments as JSON text."""
+
+    name: str = ""
+    arguments: str = "{}"
+
+
+class OpenAICall(Body):
+    """A tool call in an OpenAI message."""
+
+    id: str | None = None
+    type: str | None = None
+    function: OpenAIFunction
+
+
+class OpenAIMessage(Body):
+    """One turn; the content may come in parts."""
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    reasoning: str | None = None
+    tool_calls: list[OpenAICall] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class CompletionBody(Body):
+    """POST /v1/chat/completions."""
+
+    model: str | None = None
+    messages: list[OpenAIMessage] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    response_format: ResponseFormat | None = None
+    tools: list[dict[str, Any]] | None = None
+    reasoning: Reasoning | None = None
+    reasoning_effort: str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None

@@ -1,0 +1,139 @@
+"""The API object: which family of endpoints is where, and how errors look."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
+from ninja.parser import Parser
+from ninja.renderers import BaseRenderer
+
+from orchestrator import __version__
+from orchestrator.api import chat, local, manage_cache, openai, status
+from orchestrator.api.body import read_json
+from orchestrator.api.calls import request_id, show_key
+from orchestrator.api.openai import error_value
+from orchestrator.api.replies import JSON_UTF8, json_response
+from orchestrator.api.wrong_types import go_words
+from orchestrator.core.errors import BadRequest, OrchestratorError, Unauthorized
+from orchestrator.core.types import ChatRequest
+from orchestrator.wiring import parts
+
+log = logging.getLogger(__name__)
+
+RECORDED = {"/api/chat", "/api/generate", "/v1/chat/completions"}
+
+
+class AnyJSON(Parser):
+    """Reads every body as JSON, whatever its Content-Type says."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        """The body's value; large bodies were read off the event loop already."""
+        known = getattr(request, "json", None)
+        return read_json(request.body) if known is None else known
+
+
+class JSON(BaseRenderer):
+    """For the few answers that ninja renders itself."""
+
+    media_type = JSON_UTF8
+
+    def render(self, request: HttpRequest, data: Any, *, response_status: int) -> bytes:
+        """Compact JSON."""
+        return orjson.dumps(data)
+
+
+class API(NinjaAPI):
+    """django-ninja, with type errors in Go's words."""
+
+    def validation_error_from_error_contexts(self, error_contexts: list[ValidationErrorContext]) -> ValidationError:
+        """Keep what was given, which ninja drops: the words need its kind."""
+        errors = []
+        for context in error_contexts:
+            source = context.model.__ninja_param_source__
+            for error in context.pydantic_validation_error.errors(include_url=False):
+                place = context.model.__ninja_flatten_map_reverse__.get(error["loc"], error["loc"])
+                errors.append({**error, "loc": (source, *place)})
+        return ValidationError(errors)
+
+
+api = API(
+    title="AI orchestrator",
+    version=__version__,
+    description="Ollama's API in front of every model, with OpenAI's beside it.",
+    auth=[show_key],
+    parser=AnyJSON(),
+    renderer=JSON(),
+    docs_url="/api/docs",
+    openapi_url="/api/openapi.json",
+    urls_namespace="api",
+)
+api.add_router("", status.router)
+api.add_router("/api", local.router)
+api.add_router("/api", chat.router)
+api.add_router("/v1", openai.router)
+api.add_router("/api/admin/v1/cache", manage_cache.router)
+
+
+@api.exception_handler(OrchestratorError)
+def show_error(request: HttpRequest, error: OrchestratorError) -> HttpResponse:
+    """Say it in the caller's dialect."""
+    _record(request, error)
+    if request.path.startswith("/v1/"):
+        response = json_response(error_value(error), status=error.status, content_type="application/json")
+    else:
+        response = json_response({"error": str(error)}, status=error.status)
+    response["X-Request-Id"] = request_id(request)
+    if error.retry_after_s is not None:
+        response["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, Unauthorized):
+        response["WWW-Authenticate"] = 'Bearer realm="orchestrator"'
+    return response
+
+
+@api.exception_handler(ValidationError)
+def show_wrong_type(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    """A body of the wrong shape, in Go's words."""
+    return show_error(request, BadRequest(go_words(error.errors, request.path)))
+
+
+@api.exception_handler(AuthenticationError)
+def show_no_key(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    """No caller could be made of the headers."""
+    return show_error(request, Unauthorized())
+
+
+@api.exception_handler(HttpError)
+def show_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    """What ninja refuses by itself, and what it wraps of ours."""
+    if isinstance(error.__cause__, OrchestratorError):
+        return show_error(request, error.__cause__)
+    refused = BadRequest(str(error))
+    refused.status = error.status_code
+    return show_error(request, refused)
+
+
+@api.exception_handler(Exception)
+def show_fault(request: HttpRequest, error: Exception) -> HttpResponse:
+    """A fault of ours: the log has it, the caller gets its id."""
+    log.exception("request %s failed", request_id(request))
+    return show_error(request, OrchestratorError(f"internal error; the log has more under {request_id(request)}"))
+
+
+def _record(request: HttpRequest, error: OrchestratorError) -> None:
+    """Record a refusal that happened before the pipeline saw the request.
+
+    Only for callers that are known: a stranger must not be able to fill the ledger.
+    """
+    caller = getattr(request, "auth", None)
+    if error.is_recorded or not caller or request.path not in RECORDED:
+        return
+    dialect = "openai" if request.path.startswith("/v1/") else "ollama"
+    refused = ChatRequest(model="", dialect=dialect, endpoint=request.path[:64], request_id=request_id(request))  # type: ignore[arg-type]
+    entry = parts().ledger.begin(refused, caller)
+    entry.failed(error, parts().clock.monotonic())
+    parts().ledger.post(entry)

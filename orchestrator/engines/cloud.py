@@ -1,0 +1,342 @@
+"""Providers that speak the OpenAI chat protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from asyncio import Lock, timeout, wait_for
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import orjson
+
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound
+from orchestrator.core.types import ChatRequest, Chunk, Done, Message, Model, StopReason, ToolCall, Usage
+
+log = logging.getLogger(__name__)
+
+LISTING_FRESH_S = 300.0
+LISTING_DEADLINE_S = 3.0
+LISTING_RETRY_S = 30.0
+MOST_LINE_BYTES = 1024**2
+MOST_LISTING_BYTES = 16 * 1024**2
+MOST_TOOL_CALLS = 128
+
+# Ours → theirs. What has no counterpart there (top_k, num_ctx …) stays here.
+OPTIONS = {
+    "num_predict": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "seed": "seed",
+    "stop": "stop",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long to wait for a provider, in seconds."""
+
+    connect_s: float
+    first_token_s: float
+    token_s: float
+    answer_s: float
+
+
+class CloudEngine:
+    """A provider reached over HTTP. Key and address live in the client it is handed."""
+
+    def __init__(
+        self, name: str, client: httpx.AsyncClient, deadlines: Deadlines, clock: Clock, most_answer_bytes: int
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._deadlines = deadlines
+        self._clock = clock
+        self._most_answer_bytes = most_answer_bytes
+        self._listing: dict[str, Model] = {}
+        self._listed_at = float("-inf")
+        self._listing_now = Lock()
+
+    async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
+        """Yield the answer as the provider streams it. Errors as in `Engine.chat`."""
+        if request.prompt is not None or request.context:
+            raise BadRequest(f"{model.name} is a cloud model: it takes messages, not raw prompts or `context`.")
+        body = to_wire(request, model.remote_name)
+        with engine_errors(self.name):
+            async with AsyncExitStack() as stack:
+                stream = self._client.stream("POST", "chat/completions", json=body)
+                response = await wait_for(stack.enter_async_context(stream), self._deadlines.first_token_s)
+                await _raise_for_status(response, self.name, model.name)
+                async for chunk in self._chunks(response):
+                    yield chunk
+
+    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
+        answer = WireAnswer()
+        lines = _lines(response, self._most_answer_bytes)
+        began = self._clock.monotonic()
+        first: float | None = None
+        while True:
+            # A deadline for each wait, not one around all: an asyncio timeout must not span a yield.
+            wait_s = self._deadlines.first_token_s if first is None else self._deadlines.token_s
+            left_s = self._deadlines.answer_s - (self._clock.monotonic() - began)
+            try:
+                line = await wait_for(anext(lines, None), min(wait_s, left_s))
+            except TimeoutError:
+                raise EngineTimeout(f"{self.name} sent nothing more within {min(wait_s, max(left_s, 0)):g} s.") from None
+            if line is None:
+                break
+            if not line.startswith(b"data:"):  # comments keep the connection alive; other fields say nothing
+                continue
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                break
+            if chunk := answer.take(data):
+                first = first or self._clock.monotonic()
+                yield chunk
+        now = self._clock.monotonic()
+        yield answer.end(prompt_ns=round(((first or now) - began) * 1e9), eval_ns=round((now - (first or now)) * 1e9))
+
+    async def models(self) -> list[Model]:
+        """What the provider lists; an older list when it cannot be reached, and empty before any came."""
+        if self._clock.monotonic() - self._listed_at > LISTING_FRESH_S:
+            async with self._listing_now:
+                if self._clock.monotonic() - self._listed_at > LISTING_FRESH_S:
+                    await self._list()
+        return list(self._listing.values())
+
+    async def _list(self) -> None:
+        try:
+            with engine_errors(self.name):
+                async with timeout(LISTING_DEADLINE_S), self._client.stream("GET", "models") as response:
+                    await _raise_for_status(response, self.name, "the list of models")
+                    data = b"".join([part async for part in _bounded(response, MOST_LISTING_BYTES)])
+            listing = orjson.loads(data)
+            names = [entry["id"] for entry in listing["data"] if isinstance(entry.get("id"), str)]
+            self._listing = {name.lower(): self._model(name) for name in names}
+        except (EngineError, ModelNotFound, ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("%s did not list its models: %s", self.name, error or type(error).__name__)
+            self._listed_at = self._clock.monotonic() - LISTING_FRESH_S + LISTING_RETRY_S
+            return
+        self._listed_at = self._clock.monotonic()
+
+    async def find(self, name: str) -> Model | None:
+        """The model `provider/name` means; a name the provider does not list is asked for all the same.
+
+        Providers serve models they do not list (aliases, previews), so only they can say no.
+        """
+        provider, separator, remote_name = name.partition("/")
+        if provider.lower() != self.name or not separator or not remote_name:
+            return None
+        return self._listing.get(remote_name.lower()) or self._model(remote_name)
+
+    def _model(self, remote_name: str) -> Model:
+        name = f"{self.name}/{remote_name}"
+        return Model(
+            name=name,
+            digest=hashlib.sha256(f"{self._client.base_url}\n{name}".encode()).hexdigest(),
+            engine=self.name,
+            capabilities=frozenset({"completion", "tools", "vision", "thinking"}),
+            is_paid=True,
+            remote_name=remote_name,
+            family=self.name,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+@contextmanager
+def engine_errors(name: str) -> Iterator[None]:
+    """Turn what httpx raises into EngineError or EngineTimeout."""
+    try:
+        yield
+    except (httpx.TimeoutException, TimeoutError):
+        raise EngineTimeout(f"{name} did not answer in time.") from None
+    except httpx.HTTPError as error:
+        raise EngineError(f"{name} could not be reached or broke off: {type(error).__name__}.") from None
+
+
+async def _raise_for_status(response: httpx.Response, provider: str, wanted: str) -> None:
+    if response.status_code == 200:
+        return
+    said = _said(b"".join([part async for part in _bounded(response, 64 * 1024)]))
+    if response.status_code == 404:
+        raise ModelNotFound(f"{provider} does not have {wanted}: {said}")
+    if response.status_code in {400, 413, 422}:
+        raise BadRequest(f"{provider} refused the request: {said}")
+    if response.status_code in {401, 403}:
+        raise EngineError(f"{provider} refused our key (HTTP {response.status_code}); ask your operator.")
+    raise EngineError(f"{provider} answered HTTP {response.status_code}: {said}")
+
+
+def _said(body: bytes) -> str:
+    """The provider's own words, shortened; providers echo keys only in 401 and 403, which never come here."""
+    try:
+        error = orjson.loads(body)["error"]
+        words = error["message"] if isinstance(error, dict) else error
+    except (ValueError, KeyError, TypeError):
+        words = body.decode(errors="replace")
+    return str(words)[:300]
+
+
+async def _bounded(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > most_bytes:
+            raise EngineError(f"The provider's answer is longer than {most_bytes} bytes; it was cut off.")
+        yield part
+
+
+async def _lines(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
+    """Yield lines ended by LF or CRLF. Only these part an event stream: text may hold U+2028."""
+    rest = b""
+    async for part in _bounded(response, most_bytes * 8):  # JSON and framing around each token
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r")
+        if len(rest) > MOST_LINE_BYTES:
+            raise EngineError("The provider sent a line without end; it was cut off.")
+    if rest:
+        yield rest
+
+
+def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
+    """The request as the provider takes it."""
+    body: dict[str, Any] = {
+        "model": remote_name,
+        "messages": [message_to_wire(message) for message in request.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    for ours, theirs in OPTIONS.items():
+        if ours in request.options and not (ours == "num_predict" and request.cap is None):
+            body[theirs] = request.options[ours]
+    if request.tools:
+        body["tools"] = list(request.tools)
+    if request.format == "json":
+        body["response_format"] = {"type": "json_object"}
+    elif request.format:
+        schema = {"name": "answer", "schema": request.format, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if isinstance(request.think, str):
+        body["reasoning_effort"] = {"max": "high"}.get(request.think, request.think)
+    if request.logprobs:
+        body["logprobs"] = True
+        body["top_logprobs"] = request.top_logprobs
+    return body
+
+
+def message_to_wire(message: Message) -> dict[str, Any]:
+    """One turn as the provider takes it."""
+    wire: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.images:
+        wire["content"] = [{"type": "text", "text": message.content}] + [
+            {"type": "image_url", "image_url": {"url": f"data:{_mime(image)};base64,{image}"}} for image in message.images
+        ]
+    if message.tool_calls:
+        wire["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.role == "tool":
+        wire["tool_call_id"] = message.tool_call_id or message.tool_name
+    return wire
+
+
+def _mime(image: str) -> str:
+    """The kind of a base64 picture, by its first bytes."""
+    starts = {"iVBOR": "image/png", "R0lGOD": "image/gif", "UklGR": "image/webp"}
+    return next((mime for start, mime in starts.items() if image.startswith(start)), "image/jpeg")
+
+
+class WireAnswer:
+    """Reads one streamed answer, event by event."""
+
+    def __init__(self) -> None:
+        self._reason: StopReason | None = None
+        self._usage = Usage()
+        self._calls: dict[int, dict[str, str]] = {}
+        self._pieces = 0
+
+    def take(self, data: bytes) -> Chunk | None:
+        """Read one event; None when it holds nothing to pass on. Raises EngineError on nonsense."""
+        try:
+            event = orjson.loads(data)
+        except ValueError:
+            raise EngineError("The provider sent something that is not JSON within its answer.") from None
+        if not isinstance(event, dict):
+            raise EngineError("The provider sent an event that is no object.")
+        if event.get("error"):
+            raise EngineError(f"The provider broke off: {_said(data)}")
+        self._usage = _usage(event.get("usage")) or self._usage
+        try:
+            choice = (event.get("choices") or [{}])[0]
+            delta = choice.get("delta") or {}
+            self._take_reason(choice.get("finish_reason"))
+            self._take_calls(delta.get("tool_calls") or [])
+            text = delta.get("content") or ""
+            thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
+        except (AttributeError, TypeError, KeyError, IndexError):
+            raise EngineError("The provider sent an event of an unknown shape.") from None
+        if not isinstance(text, str) or not isinstance(thinking, str):
+            raise EngineError("The provider sent content that is not text.")
+        if not text and not thinking:
+            return None
+        self._pieces += 1
+        return Chunk(text=text, thinking=thinking)
+
+    def _take_reason(self, reason: object) -> None:
+        if reason is not None:
+            self._reason = "length" if reason == "length" else "stop"
+
+    def _take_calls(self, calls: list[dict[str, Any]]) -> None:
+        for place, part in enumerate(calls):
+            call = self._calls.setdefault(int(part.get("index", place)), {"id": "", "name": "", "arguments": ""})
+            if len(self._calls) > MOST_TOOL_CALLS:
+                raise EngineError(f"The provider called more than {MOST_TOOL_CALLS} tools at once.")
+            function = part.get("function") or {}
+            call["id"] = str(part.get("id") or call["id"])
+            call["name"] += function.get("name") or ""
+            call["arguments"] += function.get("arguments") or ""
+
+    def end(self, *, prompt_ns: int, eval_ns: int) -> Chunk:
+        """The last chunk. Raises EngineError when the provider never said that it had finished."""
+        if self._reason is None:
+            raise EngineError("The provider's answer broke off before its end.")
+        tokens = self._usage.completion_tokens or self._pieces  # providers send about one token a piece
+        usage = replace(self._usage, completion_tokens=tokens, prompt_ns=prompt_ns, eval_ns=eval_ns)
+        return Chunk(tool_calls=self._tool_calls(), done=Done(reason=self._reason, usage=usage))
+
+    def _tool_calls(self) -> tuple[ToolCall, ...]:
+        calls = []
+        for place, call in sorted(self._calls.items()):
+            try:
+                arguments = orjson.loads(call["arguments"] or "{}")
+            except ValueError:
+                arguments = None
+            if not isinstance(arguments, dict) or not call["name"]:
+                raise EngineError("The provider called a tool with arguments that are not a JSON object.")
+            calls.append(ToolCall(id=call["id"] or f"call_{place:08d}", name=call["name"], arguments=arguments))
+        return tuple(calls)
+
+
+def _usage(wire: object) -> Usage | None:
+    """Token counts where they are sane; a negative or absurd count is as good as none."""
+    if not isinstance(wire, dict):
+        return None
+    counts = [wire.get("prompt_tokens"), wire.get("completion_tokens")]
+    prompt, completion = (n if isinstance(n, int) and 0 <= n < 2**31 else 0 for n in counts)
+    return Usage(prompt_tokens=prompt, completion_tokens=completion)

@@ -1,0 +1,156 @@
+"""An API key, or its absence, becomes a Caller; and people are let in by a link that works once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.db import close_old_connections
+from django.utils import timezone
+
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import BadRequest, Unauthorized
+from orchestrator.core.threads import WorkerThread
+from orchestrator.core.types import Caller
+from orchestrator.models import ApiKey, SignInLink, Tenant
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+DEFAULT_TENANT = "default"
+KEY = re.compile(r"orch_(?P<prefix>[a-z0-9]{10})_[A-Za-z0-9_-]{43}")
+REMEMBERED_S = 1.0  # how long a revoked key may still work
+MOST_REMEMBERED = 10_000
+LOOKUP_DEADLINE_S = 5.0
+LINK_LIFETIME = timedelta(hours=1)
+
+
+class Identity:
+    """Knows callers by their credential. A key's state is remembered for a second."""
+
+    def __init__(self, clock: Clock, *, require_keys: bool) -> None:
+        self._clock = clock
+        self._require_keys = require_keys
+        self._thread = WorkerThread("identity")
+        self._remembered: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
+
+    async def caller(self, authorization: str | None, x_api_key: str | None) -> Caller:
+        """Return who shows these headers.
+
+        Without a key of ours the caller is the default tenant, unless keys are required. A key of
+        ours that does not hold is refused even then: it must not quietly become somebody else.
+        Raises Unauthorized; BadRequest when the two headers disagree.
+        """
+        shown = {value for value in (_bearer(authorization), (x_api_key or "").strip()) if value}
+        if len(shown) > 1 and (self._require_keys or any(map(KEY.fullmatch, shown))):
+            raise BadRequest("Authorization and x-api-key hold different credentials; send one.")
+        credential = next(iter(shown), "")
+        is_ours = KEY.fullmatch(credential) is not None
+        if not is_ours and self._require_keys:
+            raise Unauthorized
+        caller = await self._look_up(key_digest(credential) if is_ours else "", credential if is_ours else "")
+        if caller is None:
+            raise Unauthorized("This API key is unknown, expired or revoked; ask your operator for a new one.")
+        return caller
+
+    async def _look_up(self, digest: str, credential: str) -> Caller | None:
+        now = self._clock.monotonic()
+        remembered = self._remembered.get(digest)
+        if remembered and remembered[0] > now:
+            return remembered[1]
+        find = find_key if credential else default_caller
+        caller = await self._thread.run(LOOKUP_DEADLINE_S, _fresh, find, credential)
+        self._remembered[digest] = (now + REMEMBERED_S, caller)
+        self._remembered.move_to_end(digest)
+        if len(self._remembered) > MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return caller
+
+    def close(self) -> None:
+        """End the thread that reads keys."""
+        self._thread.close(close_old_connections)
+
+
+def _fresh(find, credential):  # type: ignore[no-untyped-def]
+    close_old_connections()  # a database server may have dropped an idle one
+    return find(credential)
+
+
+def _bearer(authorization: str | None) -> str:
+    scheme, _, credential = (authorization or "").partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else ""
+
+
+def key_digest(credential: str) -> str:
+    """The keyed hash a key is kept as, 64 hex digits."""
+    return hmac.new(settings.API_KEY_PEPPER, credential.encode(), hashlib.sha256).hexdigest()
+
+
+def find_key(credential: str) -> Caller | None:
+    """The caller a key stands for; None when it is unknown, expired or revoked."""
+    match = KEY.fullmatch(credential)
+    if match is None:
+        return None
+    key = ApiKey.objects.select_related("tenant").filter(prefix=match["prefix"]).first()
+    if not hmac.compare_digest(key.digest if key else "", key_digest(credential)):
+        return None
+    if key is None or key.revoked_at or (key.expires_at and key.expires_at <= timezone.now()):
+        return None
+    return Caller(
+        tenant_id=key.tenant.pk, tenant=key.tenant.name, key_id=key.pk, key_name=key.name, is_admin=key.is_admin
+    )
+
+
+def default_caller(_: str = "") -> Caller:
+    """Whoever shows no key."""
+    tenant = ensure_default_tenant()
+    return Caller(tenant_id=tenant.pk, tenant=tenant.name)
+
+
+def ensure_default_tenant() -> Tenant:
+    """The tenant of callers without a key, made on first use."""
+    return Tenant.objects.get_or_create(name=DEFAULT_TENANT)[0]
+
+
+def issue_key(name: str, tenant: str, *, is_admin: bool = False, expires_at: datetime | None = None) -> str:
+    """Make a key and return it; it cannot be shown again. The tenant is made if it is new."""
+    prefix = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(10))
+    credential = f"orch_{prefix}_{secrets.token_urlsafe(32)}"
+    ApiKey.objects.create(
+        tenant=Tenant.objects.get_or_create(name=tenant)[0],
+        name=name,
+        prefix=prefix,
+        digest=key_digest(credential),
+        is_admin=is_admin,
+        expires_at=expires_at,
+    )
+    return credential
+
+
+def make_link(username: str = "operator") -> str:
+    """Return the token of a link that signs `username` in once within the hour.
+
+    The user is made, with every right and no password, if there is none of that name.
+    """
+    users = get_user_model().objects
+    user = users.filter(username=username).first() or users.create_superuser(username)
+    SignInLink.objects.filter(expires_at__lte=timezone.now()).delete()
+    token = secrets.token_urlsafe(32)
+    SignInLink.objects.create(user=user, digest=key_digest(token), expires_at=timezone.now() + LINK_LIFETIME)
+    return token
+
+
+def redeem_link(token: str) -> User | None:
+    """Return whom the link signs in, and spend it; None when it is unknown, late or spent."""
+    link = SignInLink.objects.select_related("user").filter(digest=key_digest(token)).first()
+    if link is None or link.expires_at <= timezone.now() or not link.user.is_active:
+        return None
+    spent, _ = SignInLink.objects.filter(pk=link.pk).delete()
+    return link.user if spent else None  # of two who come at once, one wins

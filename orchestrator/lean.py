@@ -1,0 +1,165 @@
+"""The ASGI handler of the API.
+
+Django's own handler opens a thread for each request and hops to it for signal receivers: four fifths
+of a request's time. The API is async throughout and needs neither, nor any middleware. So nothing
+below may touch the ORM on the event loop; see DECISIONS.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import aclosing, suppress
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, TypeVar
+
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import Resolver404, ResolverMatch, URLResolver
+from django.urls.resolvers import RegexPattern
+from django.utils.encoding import iri_to_uri
+
+from orchestrator.api.body import read_json
+from orchestrator.api.replies import PartsResponse
+from orchestrator.api.table import api, show_error, show_fault
+from orchestrator.core.errors import OrchestratorError, RequestTimeout, RequestTooLarge
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+T = TypeVar("T")
+
+OFF_LOOP_BYTES = 256 * 1024  # a larger body is read in a thread
+_routes = URLResolver(RegexPattern(r"^/"), list(api.urls[0]))
+
+
+class HungUp(Exception):  # noqa: N818  # nobody is told: there is nobody left
+    """The client is gone."""
+
+
+class LeanHandler:
+    """Serves `api`, with bounds on the body's size and the time it may take to arrive."""
+
+    def __init__(self, most_body_bytes: int, body_deadline_s: float) -> None:
+        self._most_body_bytes = most_body_bytes
+        self._body_deadline_s = body_deadline_s
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        request = ASGIRequest(scope, BytesIO())
+        try:
+            response = await self._response(request, receive)
+        except HungUp:
+            return
+        await _send(response, receive, send, is_head=request.method == "HEAD")
+
+    async def _response(self, request: ASGIRequest, receive: Receive) -> HttpResponseBase:
+        match = _route(request.path_info)
+        if match is None:
+            return _not_found(request)
+        try:
+            request._body = await self._body(request, receive)
+            if len(request._body) > OFF_LOOP_BYTES:
+                request.json = await asyncio.to_thread(read_json, request._body)
+            response = await _unless_hung_up(match.func(request, *match.args, **match.kwargs), receive)
+        except OrchestratorError as error:
+            response = show_error(request, error)
+        except (HungUp, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001  # the border: whatever it is, the caller gets its id and the log the rest
+            response = show_fault(request, error)
+        if response.status_code == 405:
+            return _plain(405, "405 method not allowed", Allow=response.get("Allow", ""))
+        return response
+
+    async def _body(self, request: HttpRequest, receive: Receive) -> bytes:
+        """The whole body. Raises RequestTooLarge as soon as it is certain, RequestTimeout, HungUp."""
+        announced = request.META.get("CONTENT_LENGTH", "")
+        if announced.isdigit() and int(announced) > self._most_body_bytes:
+            raise RequestTooLarge(f"The request body may have {self._most_body_bytes} bytes at most.")
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(self._body_deadline_s):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise HungUp
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > self._most_body_bytes:
+                        raise RequestTooLarge(f"The request body may have {self._most_body_bytes} bytes at most.")
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            raise RequestTimeout(f"The request body did not arrive within {self._body_deadline_s:g} s.") from None
+
+
+async def _unless_hung_up(work: Awaitable[T], receive: Receive) -> T:
+    """Return what `work` returns, or cancel it when the client goes first. Raises HungUp then."""
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_gone(receive))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise HungUp
+        return working.result()
+    finally:
+        for task in (working, watching):
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _send(response: HttpResponseBase, receive: Receive, send: Send, *, is_head: bool) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
+    start: Message = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+    if isinstance(response, PartsResponse):
+        await send(start)
+        with suppress(HungUp):
+            await _unless_hung_up(_send_parts(response, send), receive)
+        return
+    assert isinstance(response, HttpResponse)
+    headers.append((b"content-length", str(len(response.content)).encode()))
+    await send(start)
+    await send({"type": "http.response.body", "body": b"" if is_head else response.content})
+
+
+async def _send_parts(response: PartsResponse, send: Send) -> None:
+    async with aclosing(response.parts) as parts:
+        async for part in parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _plain(status: int, text: str, **headers: str) -> HttpResponse:
+    return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
+
+
+
+@lru_cache(maxsize=1024)
+def _route(path: str) -> ResolverMatch | None:
+    try:
+        return _routes.resolve(path)
+    except Resolver404:
+        return None
+
+
+def _not_found(request: HttpRequest) -> HttpResponse:
+    """Unknown, or known without its trailing slash."""
+    bare = request.path_info.rstrip("/")
+    if bare and bare != request.path_info and _route(bare):
+        query = request.META.get("QUERY_STRING", "")
+        location = iri_to_uri(bare) + (f"?{query}" if query else "")
+        return _plain(301 if request.method == "GET" else 307, "", Location=location)
+    return _plain(404, "404 page not found")

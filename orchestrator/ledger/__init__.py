@@ -1,0 +1,1 @@
+"""The ledger: one record per request, and what they add up to."""

@@ -1,0 +1,245 @@
+"""Request records on their way to the database: one thread, grouped commits.
+
+Records of calls that cost money are awaited until they are on disk; the others leave in batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import DatabaseError, DataError, IntegrityError, connections, transaction
+
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Usage
+from orchestrator.models import RequestRecord
+
+log = logging.getLogger(__name__)
+
+BATCH_EVERY_S = 0.2
+MOST_PENDING = 50_000
+MOST_A_COMMIT = 2_000
+COMMIT_DEADLINE_S = 8.0
+RETRY_S = 1.0
+ALIAS = "default"
+
+_FIELDS = [f for f in RequestRecord._meta.concrete_fields if not f.primary_key]
+_COLUMNS = [f.attname for f in _FIELDS]
+
+
+@dataclass(slots=True)
+class Entry:
+    """What becomes known of one request while it is answered."""
+
+    request: ChatRequest
+    caller: Caller
+    at: datetime
+    started: float  # monotonic seconds
+    model: str = ""
+    route: str = ""
+    tier: str = ""
+    cache_key: str = ""
+    status: int = 200
+    outcome: str = ""
+    error: str = ""
+    usage: Usage = field(default_factory=Usage)
+    first_s: float | None = None
+    total_s: float = 0.0
+    is_paid: bool = False
+    is_stored: bool = False  # the cache holds the answer by now
+    pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
+
+    def saw(self, chunk: Chunk, now: float) -> None:
+        """Take note of a piece of the answer."""
+        if self.first_s is None:
+            self.first_s = now - self.started
+        self.pieces += bool(chunk.text or chunk.thinking)
+        if chunk.done:
+            self.usage = chunk.done.usage
+
+    def ended(self, outcome: str, now: float) -> None:
+        """The answer is over; a second word on it does not count."""
+        if not self.outcome:
+            self.outcome = outcome
+        self.total_s = now - self.started
+        if not self.usage.completion_tokens:
+            self.usage = Usage(prompt_tokens=self.usage.prompt_tokens, completion_tokens=self.pieces)
+
+    def failed(self, error: BaseException, now: float) -> None:
+        """The answer ended in `error`."""
+        known = error if isinstance(error, OrchestratorError) else OrchestratorError("internal error")
+        known.is_recorded = True
+        self.status, self.error = known.status, str(known)[:500]
+        self.ended(known.kind, now)
+
+    def row(self) -> dict[str, Any]:
+        """The record, by column."""
+        return {
+            "request_id": self.request.request_id,
+            "at": self.at,
+            "tenant_id": self.caller.tenant_id,
+            "key_id": self.caller.key_id,
+            "dialect": self.request.dialect,
+            "endpoint": self.request.endpoint,
+            "asked_model": self.request.model[:255],
+            "model": self.model,
+            "route": self.route,
+            "tier": self.tier,
+            "cache_key": self.cache_key,
+            "streamed": self.request.stream,
+            "status": self.status,
+            "outcome": self.outcome,
+            "error": self.error,
+            "prompt_tokens": self.usage.prompt_tokens,
+            "completion_tokens": self.usage.completion_tokens,
+            "first_us": None if self.first_s is None else round(self.first_s * 1e6),
+            "total_us": round(self.total_s * 1e6),
+            "is_paid": self.is_paid,
+            "cost_microusd": None if self.is_paid else 0,  # no price is known yet: never taken for nothing
+        }
+
+
+@dataclass(slots=True)
+class _Pending:
+    row: dict[str, Any]
+    settled: Callable[[Exception | None], None] | None = None
+
+
+class Ledger:
+    """Takes entries and writes them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._pending: deque[_Pending] = deque()
+        self._wake = threading.Condition()
+        self._is_closing = False
+        self._failure: str | None = None
+        self.written = 0
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._write_until_closed, name="ledger", daemon=True)
+        self._thread.start()
+
+    @property
+    def failure(self) -> str | None:
+        """Why nothing can be written at the moment; None when all is well."""
+        return self._failure
+
+    def begin(self, request: ChatRequest, caller: Caller) -> Entry:
+        """A request has come."""
+        return Entry(request, caller, datetime.fromtimestamp(self._clock.now(), UTC), self._clock.monotonic())
+
+    def must_be_writable(self) -> None:
+        """Raises LedgerUnavailable when the last attempt to write failed."""
+        if self._failure is not None:
+            raise LedgerUnavailable(
+                f"The ledger cannot be written ({self._failure}), so calls that cost money are refused until it can."
+            )
+
+    def post(self, entry: Entry) -> None:
+        """Write with the next batch. When too many wait the record is dropped, and counted."""
+        self._add(_Pending(entry.row()), now=entry.is_paid)
+
+    async def commit(self, entry: Entry) -> None:
+        """Return when the record is on disk. Raises LedgerUnavailable; it is still tried again later."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def settle(error: Exception | None) -> None:
+            if not future.done():
+                future.set_exception(error) if error else future.set_result(None)
+
+        def settled(error: Exception | None) -> None:
+            loop.call_soon_threadsafe(settle, error)
+
+        self._add(_Pending(entry.row(), settled), now=True)
+        try:
+            await asyncio.wait_for(future, COMMIT_DEADLINE_S)
+        except TimeoutError:
+            raise LedgerUnavailable("The ledger did not confirm the record in time.") from None
+
+    def _add(self, pending: _Pending, *, now: bool) -> None:
+        with self._wake:
+            if len(self._pending) >= MOST_PENDING and pending.settled is None and not now:
+                self.dropped += 1
+                return
+            self._pending.append(pending)
+            if now or len(self._pending) >= MOST_A_COMMIT:
+                self._wake.notify()
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        with self._wake:
+            self._is_closing = True
+            self._wake.notify()
+        self._thread.join(timeout=COMMIT_DEADLINE_S)
+
+    def _write_until_closed(self) -> None:
+        while True:
+            with self._wake:
+                if not self._is_closing and not any(p.settled for p in self._pending):
+                    self._wake.wait(BATCH_EVERY_S if self._failure is None else RETRY_S)
+                batch = [self._pending.popleft() for _ in range(min(len(self._pending), MOST_A_COMMIT))]
+                is_last = self._is_closing
+            if batch:
+                self._write(batch)
+            if is_last and (not self._pending or self._failure is not None):
+                connections[ALIAS].close()
+                return
+
+    def _write(self, batch: list[_Pending]) -> None:
+        try:
+            insert([pending.row for pending in batch])
+        except (IntegrityError, DataError) as error:
+            if len(batch) > 1:  # one record is at fault: let the others through
+                for pending in batch:
+                    self._write([pending])
+                return
+            log.error("a request record was refused by the database and is lost: %s", error)
+            self.dropped += 1
+            if batch[0].settled:
+                batch[0].settled(LedgerUnavailable(f"The record of this call was refused: {error}."))
+            return
+        except DatabaseError as error:
+            self._fell_ill(error, batch)
+            return
+        self.written += len(batch)
+        if self._failure is not None:
+            log.warning("the ledger can be written again")
+            self._failure = None
+        for pending in batch:
+            if pending.settled:
+                pending.settled(None)
+
+    def _fell_ill(self, error: DatabaseError, batch: list[_Pending]) -> None:
+        if self._failure is None:
+            log.error("the ledger cannot be written, calls that cost money are refused: %s", error)
+        self._failure = str(error)
+        connections[ALIAS].close()  # after a failed write nothing is assumed of it
+        refused = LedgerUnavailable(f"The record of this call could not be written: {error}.")
+        with self._wake:
+            for pending in reversed(batch):
+                self._pending.appendleft(_Pending(pending.row))
+        for pending in batch:
+            if pending.settled:
+                pending.settled(refused)
+
+
+def insert(rows: list[dict[str, Any]]) -> None:
+    """Write rows in one transaction. Plain SQL: building model objects costs more than the insert."""
+    connection = connections[ALIAS]
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(column) for column in _COLUMNS)
+    statement = f"INSERT INTO {quote(RequestRecord._meta.db_table)} ({columns}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"  # noqa: S608  # our own column names
+    values = []
+    for row in rows:
+        row["at"] = row["at"] if isinstance(row["at"], str) else connection.ops.adapt_datetimefield_value(row["at"])
+        values.append([row[column] for column in _COLUMNS])
+    with transaction.atomic(using=ALIAS), connection.cursor() as cursor:
+        cursor.executemany(statement, values)

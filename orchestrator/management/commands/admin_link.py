@@ -1,0 +1,31 @@
+"""manage.py admin_link: print a link that signs in once."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.urls import reverse
+
+from orchestrator.identity import make_link
+
+
+def admin_link(username: str = "operator") -> str:
+    """A fresh one-time link for `username`, on the address the product listens on."""
+    host = settings.ADDRESS
+    shown = str(host).replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # a browser cannot go to "every address"
+    return f"http://{shown}{reverse('dashboard:sign-in-link', args=[make_link(username)])}"
+
+
+class Command(BaseCommand):
+    """Prints the link on standard output, and nothing else there."""
+
+    help = "Print a link that signs an operator in once, within the hour."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Whom it signs in."""
+        parser.add_argument("--user", default="operator", help="made if there is none of that name (default: %(default)s)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Make it."""
+        self.stdout.write(admin_link(options["user"]))

@@ -1,0 +1,29 @@
+"""manage.py issue_key NAME: make an API key and print it."""
+
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from orchestrator.identity import DEFAULT_TENANT, issue_key
+
+
+class Command(BaseCommand):
+    """Prints the key on standard output, and nothing else there."""
+
+    help = "Make an API key. It is shown once; only a keyed hash of it is kept."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Who the key is for, and what it may do."""
+        parser.add_argument("name", help="what the key is for, as people will read it")
+        parser.add_argument("--tenant", default=DEFAULT_TENANT, help="whose key it is (default: %(default)s)")
+        parser.add_argument("--admin", action="store_true", help="may use /api/admin/v1/")
+        parser.add_argument("--days", type=int, help="expires after so many days")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Make it."""
+        expires_at = timezone.now() + timedelta(days=options["days"]) if options["days"] else None
+        self.stdout.write(issue_key(options["name"], options["tenant"], is_admin=options["admin"], expires_at=expires_at))
+        self.stderr.write("Keep it: it cannot be shown again.")

@@ -1,0 +1,77 @@
+"""Everything an answer is made with, and how well each part is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+from django.db import DatabaseError
+
+from cache.inflight import InFlight
+from cache.tiered import TieredCache
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import Busy
+from orchestrator.core.threads import WorkerThread
+from orchestrator.engines.catalogue import Catalogue
+from orchestrator.engines.llamacpp import LlamaCpp
+from orchestrator.identity import Identity, ensure_default_tenant
+from orchestrator.ledger.writer import Ledger
+
+log = logging.getLogger(__name__)
+PROBE_DEADLINE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How one part is."""
+
+    name: str
+    state: Literal["ok", "slow", "down", "off"]
+    words: str
+    is_vital: bool = False  # without it nothing can be answered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of one process, strangers to each other."""
+
+    clock: Clock
+    identity: Identity
+    catalogue: Catalogue
+    local: LlamaCpp
+    cache: TieredCache
+    inflight: InFlight
+    ledger: Ledger
+    reads: WorkerThread  # the ORM, away from the event loop
+    cache_ttl_s: float
+
+    async def health(self) -> list[Health]:
+        """Ask each part how it is; none is waited for longer than two seconds."""
+        models, ledger = await asyncio.gather(self._models(), self._ledger())
+        return [Health("web", "ok", "answering"), models, ledger, *self._tiers()]
+
+    async def _models(self) -> Health:
+        try:
+            is_ready = await asyncio.wait_for(self.local.ready(), PROBE_DEADLINE_S)
+        except TimeoutError:
+            return Health("models", "slow", f"silent for {PROBE_DEADLINE_S:g} s")
+        return Health("models", "ok", "running") if is_ready else Health("models", "down", "not running")
+
+    async def _ledger(self) -> Health:
+        if self.ledger.failure is not None:
+            return Health("ledger", "slow", "cannot be written")
+        try:
+            await self.reads.run(PROBE_DEADLINE_S, ensure_default_tenant)
+        except (TimeoutError, DatabaseError, Busy) as error:
+            log.warning("the ledger cannot be read: %s", error or "no answer in time")
+            return Health("ledger", "down", "cannot be read", is_vital=True)
+        return Health("ledger", "ok", "readable and writable", is_vital=True)
+
+    def _tiers(self) -> list[Health]:
+        return [
+            Health(name, "down", "not answering; going on without") if tier.is_out else Health(name, "ok", "answering")
+            for name, tier in self.cache.stats().items()
+            if name != "memory"
+        ]

@@ -1,0 +1,263 @@
+"""The story of a request: route, cache, a call shared with whoever asks the same, record."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from cache.entries import CacheKey, Hit
+from cache.entries import Entry as Kept
+from cache.keys import keys_for
+from orchestrator.capabilities import require
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import BadRequest, ModelNotFound, OnlyIfCached, OrchestratorError
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Model, Reply, ReplyBuilder, Usage
+from orchestrator.ledger.writer import Entry
+from orchestrator.modelhost.names import is_name
+from orchestrator.parts import Parts
+from routing.router import AUTO, Route, choose_auto
+
+
+@dataclass(slots=True)
+class Answer:
+    """An answer that has begun: where it comes from, and its chunks as they arrive.
+
+    `chunks` must be closed (`aclose`) when it is not read to its end.
+    """
+
+    entry: Entry
+    chunks: AsyncGenerator[Chunk, None]
+    age_s: float | None = None  # of an answer from cache
+    timing: dict[str, float] = field(default_factory=dict)  # seconds by part, in order
+
+
+async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
+    """Begin to answer `request`, from the cache when it is there.
+
+    Raises OrchestratorError when it cannot be begun; what goes wrong later is raised from the chunks.
+    """
+    entry = parts.ledger.begin(request, caller)
+    stopwatch = _Stopwatch(parts.clock)
+    try:
+        route = await choose(request, parts)
+        model = route.model
+        entry.model, entry.route = model.name, route.reason
+        require(request, model)
+        stopwatch.lap("route")
+
+        keys = keys_for(request, caller, model)
+        entry.cache_key = keys[0].hash
+        since = parts.cache.generation()
+        hit = await parts.cache.find(keys, request.control, request.cap)
+        stopwatch.lap("cache")
+        if hit:
+            return _from_cache(hit, entry, parts, stopwatch)
+        if request.control.only_if_cached:
+            raise OnlyIfCached
+
+        if model.is_paid:
+            parts.ledger.must_be_writable()
+            entry.is_paid = True
+        call = _Call(request, model, keys, since, entry)
+        shared = keys[-1].hash if request.control.read else f"alone {id(call)}"
+        chunks, leads = await parts.inflight.join(shared, lambda: _call(call, parts))
+        if leads:
+            entry.tier = "miss" if request.control.read else "bypass"
+            return Answer(entry, _heard(chunks, entry, parts), timing=stopwatch.laps)
+        entry.tier, entry.is_paid = "collapsed", False
+        return Answer(entry, _recorded(chunks, entry, parts), timing=stopwatch.laps)
+    except OrchestratorError as error:
+        entry.failed(error, parts.clock.monotonic())
+        parts.ledger.post(entry)
+        raise
+    except asyncio.CancelledError:
+        entry.ended("cancelled", parts.clock.monotonic())
+        parts.ledger.post(entry)
+        raise
+
+
+async def choose(request: ChatRequest, parts: Parts) -> Route:
+    """The model that answers. Raises ModelNotFound."""
+    if request.model.lower().removesuffix(":latest") == AUTO:
+        return choose_auto(await parts.catalogue.models())
+    model = await parts.catalogue.find(request.model)
+    if model is None:
+        if not is_name(request.model):
+            raise BadRequest("invalid model name")
+        raise ModelNotFound(f"model '{request.model}' not found")
+    return Route(model, "named")
+
+
+async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
+    """Load the model, or with a `keep_alive` of 0 unload it: what a request without a question means."""
+    entry = parts.ledger.begin(request, caller)
+    try:
+        route = await choose(request, parts)
+        entry.model, entry.route = route.model.name, route.reason
+        require(request, route.model)
+        is_local = route.model.engine == parts.local.name
+        if request.keep_alive_s == 0:
+            if is_local:
+                await parts.local.unload(route.model)
+            done = Done(reason="unload")
+        else:
+            if is_local:
+                await parts.local.load(route.model, request.keep_alive_s, request.options)
+            done = Done(reason="load")
+    except OrchestratorError as error:
+        entry.failed(error, parts.clock.monotonic())
+        parts.ledger.post(entry)
+        raise
+    return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts))
+
+
+def _from_cache(hit: Hit, entry: Entry, parts: Parts, stopwatch: _Stopwatch) -> Answer:
+    entry.tier = hit.tier
+    entry.model = hit.entry.reply.model
+    chunks = _each(*_as_of_now(hit.entry.reply, parts.clock.monotonic() - entry.started).chunks())
+    return Answer(entry, _recorded(chunks, entry, parts), age_s=hit.age_s, timing=stopwatch.laps)
+
+
+def _as_of_now(reply: Reply, took_s: float) -> Reply:
+    """The kept answer with the durations of this request; its counts stay."""
+    kept = reply.done.usage
+    spent = max(round(took_s * 1e9), 1)
+    usage = Usage(
+        prompt_tokens=kept.prompt_tokens,
+        completion_tokens=kept.completion_tokens,
+        load_ns=1,
+        prompt_ns=spent,
+        eval_ns=spent,
+    )
+    done = Done(reason=reply.done.reason, usage=usage, context=reply.done.context)
+    return Reply(
+        model=reply.model,
+        text=reply.text,
+        thinking=reply.thinking,
+        tool_calls=reply.tool_calls,
+        logprobs=reply.logprobs,
+        done=done,
+    )
+
+
+async def _each(*chunks: Chunk) -> AsyncGenerator[Chunk, None]:
+    for chunk in chunks:
+        yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call to an engine, made for the first who asked."""
+
+    request: ChatRequest
+    model: Model
+    keys: tuple[CacheKey, ...]
+    since: int  # the cache's generation when it was asked: a later purge is about this answer too
+    entry: Entry
+
+
+async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
+    """Ask the engine; hold the last chunk until the record is safe and the cache is filled.
+
+    Runs in a task of its own (`InFlight`), so a caller who hangs up does not reach in here.
+    """
+    entry, clock = call.entry, parts.clock
+    builder = ReplyBuilder(call.model.name)
+    try:
+        async with aclosing(parts.catalogue.engine_of(call.model).chat(call.request, call.model)) as chunks:
+            async for chunk in chunks:
+                entry.saw(chunk, clock.monotonic())
+                builder.add(chunk)
+                if chunk.done:
+                    entry.ended("cut" if chunk.done.reason == "length" else "done", clock.monotonic())
+                    await _through(_settle(call, builder, parts))
+                yield chunk
+    except OrchestratorError as error:
+        if not entry.outcome:
+            entry.failed(error, clock.monotonic())
+            parts.ledger.post(entry)
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        if not builder.is_complete:
+            entry.ended("cancelled", clock.monotonic())
+            parts.ledger.post(entry)
+        raise
+    except Exception as error:
+        entry.failed(error, clock.monotonic())
+        parts.ledger.post(entry)
+        raise
+
+
+async def _settle(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
+    """Record the call, on disk where it cost money, then keep the answer."""
+    if call.entry.is_paid:
+        await parts.ledger.commit(call.entry)
+    else:
+        parts.ledger.post(call.entry)
+    reply = builder.reply()
+    if reply is None or not call.request.control.write:
+        return
+    # An answer that ended by itself serves every cap that it stays within; one that was cut, its own cap.
+    was_cut = reply.done.reason == "length"
+    if was_cut and call.request.cap is None:
+        return
+    now = parts.clock.now()
+    kept = Kept(call.keys[-1] if was_cut else call.keys[0], reply, now, now + parts.cache_ttl_s)
+    await parts.cache.put(kept, since=call.since)
+    call.entry.is_stored = True
+
+
+async def _through(work: object) -> None:
+    """Carry `work` to its end even when this task is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
+
+
+async def _heard(chunks: AsyncGenerator[Chunk, None], entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
+    """Pass on what the leader of a call hears; the call itself keeps the record."""
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+    except (asyncio.CancelledError, GeneratorExit):
+        entry.ended("cancelled", parts.clock.monotonic())
+        raise
+
+
+async def _recorded(chunks: AsyncGenerator[Chunk, None], entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
+    """Pass on chunks that cost nothing, and record what the caller got."""
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                entry.saw(chunk, parts.clock.monotonic())
+                if chunk.done:
+                    entry.ended("cut" if chunk.done.reason == "length" else "done", parts.clock.monotonic())
+                yield chunk
+    except OrchestratorError as error:
+        entry.failed(error, parts.clock.monotonic())
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        entry.ended("cancelled", parts.clock.monotonic())
+        raise
+    finally:
+        parts.ledger.post(entry)
+
+
+class _Stopwatch:
+    """Seconds between laps."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._last = clock.monotonic()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now = self._clock.monotonic()
+        self.laps[name] = now - self._last
+        self._last = now

@@ -1,0 +1,120 @@
+"""The parts, built once per process from the settings."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import httpx
+from django.conf import settings
+from django.core.cache import caches
+from django.db import connections
+from httpx_aiohttp import AiohttpTransport
+
+from cache.generation import Generation
+from cache.inflight import InFlight
+from cache.purges import PurgeLog
+from cache.tiered import TieredCache
+from cache.tiers.base import Tier
+from cache.tiers.memory import MemoryTier
+from cache.tiers.redis import RedisTier
+from cache.tiers.sqlite import SQLiteTier
+from orchestrator import __version__
+from orchestrator.core.clock import Clock
+from orchestrator.core.threads import WorkerThread
+from orchestrator.engines.catalogue import Catalogue
+from orchestrator.engines.cloud import CloudEngine, Deadlines
+from orchestrator.engines.llamacpp import LlamaCpp
+from orchestrator.identity import Identity
+from orchestrator.ledger.writer import Ledger
+from orchestrator.modelhost.store import Store
+from orchestrator.parts import Parts
+
+OPENAI_ADDRESS = "https://api.openai.com/v1"
+MOST_CONNECTIONS = 1000
+
+_parts: Parts | None = None
+_background: set[asyncio.Task[object]] = set()
+
+
+def parts() -> Parts:
+    """The parts of this process; the first call must come from the event loop they will live on."""
+    global _parts
+    if _parts is None:
+        _parts = build()
+    return _parts
+
+
+def build() -> Parts:
+    """Make every part, and begin to look which models the providers have."""
+    clock = Clock()
+    local = LlamaCpp(settings.MODELS_SOCKET, Store(settings.MODELS_DIR))
+    cloud = cloud_engines(clock)
+    catalogue = Catalogue([*cloud, local])  # a provider's prefix says all; any other name is a local one
+    for engine in cloud:
+        task = asyncio.get_running_loop().create_task(engine.models())
+        _background.add(task)
+        task.add_done_callback(_background.discard)
+    return Parts(
+        clock=clock,
+        identity=Identity(clock, require_keys=settings.REQUIRE_KEYS),
+        catalogue=catalogue,
+        local=local,
+        cache=tiered_cache(clock),
+        inflight=InFlight(settings.MAX_ANSWER),
+        ledger=Ledger(clock),
+        reads=WorkerThread("reads", most_waiting=256),
+        cache_ttl_s=settings.CACHE_TTL_S,
+    )
+
+
+def tiered_cache(clock: Clock) -> TieredCache:
+    """Memory, Redis where there is one, SQLite."""
+    sqlite = SQLiteTier(Path(settings.DATABASES["cache"]["NAME"]), clock, settings.CACHE_DISK)
+    tiers: list[Tier] = [MemoryTier(clock, settings.CACHE_MEMORY), sqlite]
+    if "redis" in settings.CACHES:
+        tiers.insert(1, RedisTier(caches["redis"], clock, settings.REDIS_TIMEOUT_S))
+    return TieredCache(tiers, clock, Generation(settings.GENERATION_FILE), PurgeLog(sqlite))
+
+
+def cloud_engines(clock: Clock) -> list[CloudEngine]:
+    """An engine for each provider whose key or address is set."""
+    if not settings.OPENAI_API_KEY and not settings.OPENAI_BASE_URL:
+        return []
+    address = settings.OPENAI_BASE_URL or OPENAI_ADDRESS
+    deadlines = Deadlines(
+        connect_s=settings.CONNECT_TIMEOUT_S,
+        first_token_s=settings.FIRST_TOKEN_TIMEOUT_S,
+        token_s=settings.TOKEN_TIMEOUT_S,
+        answer_s=settings.ANSWER_TIMEOUT_S,
+    )
+    client = provider_client(address, settings.OPENAI_API_KEY, deadlines)
+    return [CloudEngine("openai", client, deadlines, clock, settings.MAX_ANSWER)]
+
+
+def provider_client(address: str, key: str, deadlines: Deadlines) -> httpx.AsyncClient:
+    """A client bound to one provider's address and key; it follows no redirect, so the key stays there."""
+    headers = {"User-Agent": f"ai-orchestrator/{__version__}"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return httpx.AsyncClient(
+        base_url=address.rstrip("/") + "/",
+        headers=headers,
+        timeout=httpx.Timeout(deadlines.first_token_s, connect=deadlines.connect_s),
+        transport=AiohttpTransport(limits=httpx.Limits(max_connections=MOST_CONNECTIONS)),
+    )
+
+
+async def close() -> None:
+    """Write what waits, close what is open."""
+    global _parts
+    if _parts is None:
+        return
+    closing, _parts = _parts, None
+    for task in _background:
+        task.cancel()
+    await closing.catalogue.aclose()
+    await closing.cache.aclose()
+    closing.identity.close()
+    closing.reads.close(connections.close_all)
+    await asyncio.to_thread(closing.ledger.close)

@@ -1,0 +1,96 @@
+"""The parts of one process, with a fake engine in place of a model, and a client that talks to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cache.generation import Generation
+from cache.inflight import InFlight
+from cache.purges import PurgeLog
+from cache.tiered import TieredCache
+from cache.tiers.memory import MemoryTier
+from orchestrator import wiring
+from orchestrator.core.clock import Clock
+from orchestrator.core.threads import WorkerThread
+from orchestrator.core.types import Caller
+from orchestrator.engines.catalogue import Catalogue
+from orchestrator.identity import Identity
+from orchestrator.ledger.writer import Ledger
+from orchestrator.models import RequestRecord, Tenant
+from orchestrator.parts import Parts
+from tests.fakes import FakeEngine
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    """What answers as the local model `tiny`."""
+    return FakeEngine()
+
+
+@pytest.fixture
+def cloud() -> FakeEngine:
+    """What answers as `openai/big`, for money."""
+    return FakeEngine("openai", "openai/big", is_paid=True)
+
+
+@pytest.fixture
+async def parts(
+    transactional_db: None, tmp_path: Path, engine: FakeEngine, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Parts]:
+    """Everything an answer is made with: the real thing but for the engines."""
+    clock = Clock()
+    memory = MemoryTier(clock, 10 * 1024**2)
+    parts = Parts(
+        clock=clock,
+        identity=Identity(clock, require_keys=False),
+        catalogue=Catalogue([cloud, engine]),
+        local=engine,  # type: ignore[arg-type]  # a fake
+        cache=TieredCache([memory], clock, Generation(tmp_path / "generation"), PurgeLog(None)),
+        inflight=InFlight(1024**2),
+        ledger=Ledger(clock),
+        reads=WorkerThread("reads"),
+        cache_ttl_s=60.0,
+    )
+    monkeypatch.setattr(wiring, "_parts", parts)
+    yield parts
+    await wiring.close()
+
+
+@pytest.fixture
+async def client(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the whole ASGI table, without a socket between."""
+    from orchestrator.asgi import application
+
+    transport = httpx.ASGITransport(application, raise_app_exceptions=True)  # type: ignore[arg-type]  # an ASGI application
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:11434") as client:
+        yield client
+
+
+@pytest.fixture
+def cast(transactional_db: None) -> dict[str, Caller]:
+    """Alice and bob share a tenant; charlie is of another."""
+    acme, globex = (Tenant.objects.create(name=name) for name in ("acme", "globex"))
+    return {
+        "alice": Caller(tenant_id=acme.pk, tenant="acme", key_name="alice"),
+        "bob": Caller(tenant_id=acme.pk, tenant="acme", key_name="bob"),
+        "charlie": Caller(tenant_id=globex.pk, tenant="globex", key_name="charlie"),
+    }
+
+
+@pytest.fixture
+def recorded(parts: Parts) -> Callable[..., object]:
+    """A function that waits until `count` records are written, and returns them oldest first."""
+
+    async def read(count: int) -> list[RequestRecord]:
+        async with asyncio.timeout(10):
+            while parts.ledger.written < count:
+                await asyncio.sleep(0.01)
+        records: list[RequestRecord] = await parts.reads.run(5, lambda: list(RequestRecord.objects.select_related("tenant").order_by("id")))
+        return records
+
+    return read

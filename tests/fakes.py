@@ -1,0 +1,81 @@
+"""Tiny working stand-ins, for units that must not need a model or a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.types import ChatRequest, Chunk, Done, Model, Usage
+
+DIGEST = "d" * 64
+
+
+class SetClock(Clock):
+    """A clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def pass_(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class FakeEngine:
+    """Answers with its pieces, and counts. `gate` holds it before the last chunk; `error` comes after `pieces`."""
+
+    def __init__(self, name: str = "llamacpp", model: str = "tiny:latest", *, is_paid: bool = False) -> None:
+        self.name = name
+        self.model = Model(name=model, digest=DIGEST, engine=name, is_paid=is_paid, family="tiny")
+        self.pieces: Sequence[str] = ("fo", "ur")
+        self.reason = "stop"
+        self.error: OrchestratorError | None = None
+        self.gate: asyncio.Event | None = None
+        self.calls = 0
+        self.closed = 0
+        self.asked: list[ChatRequest] = []
+        self.loaded: list[str] = []
+
+    async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
+        self.calls += 1
+        self.asked.append(request)
+        try:
+            for piece in self.pieces:
+                yield Chunk(text=piece)
+            if self.gate:
+                await self.gate.wait()
+            if self.error:
+                raise self.error
+            usage = Usage(prompt_tokens=7, completion_tokens=len(self.pieces), load_ns=3, prompt_ns=5, eval_ns=6)
+            yield Chunk(done=Done(reason=self.reason, usage=usage, context=(1, 2, 3)))
+        finally:
+            self.closed += 1
+
+    async def models(self) -> list[Model]:
+        return [self.model]
+
+    async def find(self, name: str) -> Model | None:
+        wanted = name.lower() if ":" in name or "/" in name else f"{name.lower()}:latest"
+        return self.model if wanted == self.model.name else None
+
+    async def load(self, model: Model, keep_alive_s: float | None, options: object = None) -> None:
+        self.loaded.append(model.name)
+
+    async def unload(self, model: Model) -> None:
+        self.loaded = [name for name in self.loaded if name != model.name]
+
+    async def ps(self) -> list[object]:
+        return []
+
+    async def ready(self) -> bool:
+        return True
+
+    async def aclose(self) -> None:
+        pass

@@ -1,0 +1,231 @@
+"""The story of a request, with a fake engine and everything else real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from cache.entries import Scope
+from orchestrator.core.errors import (
+    BadRequest,
+    EngineError,
+    LedgerUnavailable,
+    ModelNotFound,
+    OnlyIfCached,
+    Unsupported,
+)
+from orchestrator.core.types import CacheControl, Caller, ChatRequest, Message
+from orchestrator.parts import Parts
+from orchestrator.pipeline import Answer, answer
+from tests.fakes import FakeEngine
+
+Ask = Callable[..., Any]
+
+
+def question(text: str = "What is 2+2?", model: str = "tiny", **fields: Any) -> ChatRequest:
+    return ChatRequest(model=model, messages=(Message(role="user", content=text),), endpoint="/api/chat", **fields)
+
+
+@pytest.fixture
+def ask(parts: Parts, cast: dict[str, Caller]) -> Ask:
+    async def ask(text: str = "What is 2+2?", who: str = "alice", **fields: Any) -> tuple[str, Answer]:
+        begun = await answer(question(text, **fields), cast[who], parts)
+        return await read(begun), begun
+
+    return ask
+
+
+async def read(begun: Answer) -> str:
+    async with aclosing(begun.chunks) as chunks:
+        return "".join([chunk.text async for chunk in chunks])
+
+
+async def test_a_repeated_question_is_answered_from_memory(ask: Ask, engine: FakeEngine) -> None:
+    await ask()
+    reply, begun = await ask()
+    assert reply == "four"
+    assert begun.entry.tier == "memory"
+    assert begun.age_s is not None
+    assert engine.calls == 1
+
+
+async def test_those_who_share_a_tenant_share_answers_and_others_never_see_them(ask: Ask, engine: FakeEngine) -> None:
+    await ask(who="alice")
+    assert (await ask(who="bob"))[1].entry.tier == "memory"
+    assert (await ask(who="charlie"))[1].entry.tier == "miss"
+    assert engine.calls == 2
+
+
+async def test_a_namespace_parts_answers(ask: Ask, engine: FakeEngine) -> None:
+    await ask()
+    assert (await ask(namespace="support"))[1].entry.tier == "miss"
+    assert (await ask(namespace="support"))[1].entry.tier == "memory"
+
+
+async def test_an_answer_serves_every_cap_it_stays_within(ask: Ask, engine: FakeEngine) -> None:
+    await ask()
+    assert (await ask(options={"num_predict": 2}))[1].entry.tier == "memory"
+    assert (await ask(options={"num_predict": 1}))[1].entry.tier == "miss"
+
+
+async def test_an_answer_that_was_cut_serves_only_its_own_cap(ask: Ask, engine: FakeEngine) -> None:
+    engine.reason = "length"
+    _, begun = await ask(options={"num_predict": 2})
+    assert begun.entry.outcome == "cut"
+    assert (await ask(options={"num_predict": 2}))[1].entry.tier == "memory"
+    assert (await ask(options={"num_predict": 3}))[1].entry.tier == "miss"
+    assert (await ask())[1].entry.tier == "miss"
+
+
+async def test_no_cache_asks_again_and_keeps_the_new_answer(ask: Ask, engine: FakeEngine) -> None:
+    await ask()
+    engine.pieces = ("five",)
+    reply, begun = await ask(control=CacheControl(read=False))
+    assert (reply, begun.entry.tier) == ("five", "bypass")
+    assert (await ask())[0] == "five"
+
+
+async def test_no_store_leaves_no_trace_in_the_cache(ask: Ask, parts: Parts) -> None:
+    await ask(control=CacheControl(read=False, write=False))
+    held = await parts.cache.holding(Scope())
+    assert held["memory"] is not None
+    assert held["memory"].entries == 0
+
+
+async def test_only_if_cached_never_calls_an_engine(ask: Ask, engine: FakeEngine) -> None:
+    with pytest.raises(OnlyIfCached):
+        await ask(control=CacheControl(only_if_cached=True))
+    assert engine.calls == 0
+
+
+async def test_equal_questions_in_flight_share_one_call(
+    ask: Ask, parts: Parts, engine: FakeEngine, recorded: Callable[[int], Any]
+) -> None:
+    engine.gate = asyncio.Event()
+    asking = [asyncio.create_task(ask(stream=n % 2 == 0)) for n in range(50)]
+    async with asyncio.timeout(5):
+        while not engine.calls:
+            await asyncio.sleep(0)
+    engine.gate.set()
+    answers = await asyncio.gather(*asking)
+    assert {reply for reply, _ in answers} == {"four"}
+    assert engine.calls == 1
+    assert sorted({begun.entry.tier for _, begun in answers}) == ["collapsed", "miss"]
+    assert len(await recorded(50)) == 50
+
+
+async def test_the_leaders_hang_up_hurts_nobody(
+    ask: Ask, parts: Parts, cast: dict[str, Caller], engine: FakeEngine, recorded: Callable[[int], Any]
+) -> None:
+    engine.gate = asyncio.Event()
+    leader = await answer(question(), cast["alice"], parts)
+    await anext(leader.chunks)
+    follower = await answer(question(), cast["bob"], parts)
+    await leader.chunks.aclose()
+    engine.gate.set()
+    assert await read(follower) == "four"
+    outcomes = {record.tier: record.outcome for record in await recorded(2)}
+    assert outcomes == {"miss": "cancelled", "collapsed": "done"}
+
+
+async def test_when_the_last_caller_hangs_up_the_engine_stops_and_nothing_is_kept(
+    ask: Ask, parts: Parts, cast: dict[str, Caller], engine: FakeEngine, recorded: Callable[[int], Any]
+) -> None:
+    engine.gate = asyncio.Event()
+    begun = await answer(question(), cast["alice"], parts)
+    await anext(begun.chunks)
+    await begun.chunks.aclose()
+    async with asyncio.timeout(5):
+        while not engine.closed:
+            await asyncio.sleep(0)
+    (record,) = await recorded(1)
+    assert record.outcome == "cancelled"
+    assert record.completion_tokens > 0
+    engine.gate.set()
+    assert (await ask())[1].entry.tier == "miss"
+
+
+async def test_a_failure_midway_reaches_the_caller_and_nothing_partial_is_kept(
+    ask: Ask, engine: FakeEngine, recorded: Callable[[int], Any]
+) -> None:
+    engine.error = EngineError("it broke")
+    with pytest.raises(EngineError, match="it broke"):
+        await ask()
+    engine.error = None
+    assert (await ask())[1].entry.tier == "miss"
+    first, second = await recorded(2)
+    assert (first.outcome, first.status, first.error) == ("engine_error", 502, "it broke")
+    assert second.outcome == "done"
+
+
+async def test_a_purge_also_catches_the_answer_that_is_being_made(
+    ask: Ask, parts: Parts, cast: dict[str, Caller], engine: FakeEngine
+) -> None:
+    engine.gate = asyncio.Event()
+    asking = asyncio.create_task(ask())
+    async with asyncio.timeout(5):
+        while not engine.calls:
+            await asyncio.sleep(0)
+    await parts.cache.purge(Scope(model="tiny:latest"))
+    engine.gate.set()
+    await asking
+    assert (await ask())[1].entry.tier == "miss"
+
+
+async def test_auto_prefers_what_runs_here(ask: Ask, engine: FakeEngine, cloud: FakeEngine) -> None:
+    _, begun = await ask(model="auto")
+    assert (begun.entry.model, begun.entry.route) == ("tiny:latest", "auto: local first")
+    assert cloud.calls == 0
+
+
+async def test_a_call_that_costs_money_is_on_disk_before_its_last_chunk(
+    parts: Parts, cast: dict[str, Caller], cloud: FakeEngine
+) -> None:
+    begun = await answer(question(model="openai/big"), cast["alice"], parts)
+    async for chunk in begun.chunks:
+        if chunk.done:
+            assert parts.ledger.written == 1
+    assert begun.entry.row()["cost_microusd"] is None, "an unknown price must not pass for nothing"
+
+
+async def test_while_the_ledger_cannot_be_written_paid_calls_are_refused_and_free_ones_go_on(
+    ask: Ask, parts: Parts, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.ledger, "_failure", "disk full")
+    with pytest.raises(LedgerUnavailable, match="disk full"):
+        await ask(model="openai/big")
+    assert cloud.calls == 0
+    assert (await ask())[0] == "four"
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "said"),
+    [
+        ({"model": "nothing"}, ModelNotFound, "model 'nothing' not found"),
+        ({"model": "../etc"}, BadRequest, "invalid model name"),
+        ({"think": True}, Unsupported, '"tiny" does not support thinking'),
+        ({"tools": ({"type": "function"},)}, Unsupported, "registry.ollama.ai/library/tiny:latest does not support tools"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_and_recorded(
+    ask: Ask, recorded: Callable[[int], Any], fields: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=f"^{said}$"):
+        await ask(**fields)
+    (record,) = await recorded(1)
+    assert record.error == said
+
+
+async def test_a_record_says_who_asked_and_what_it_took(ask: Ask, recorded: Callable[[int], Any]) -> None:
+    await ask(stream=True, request_id="abc")
+    await ask(who="charlie")
+    first, second = await recorded(2)
+    assert (first.request_id, first.tenant.name, first.streamed) == ("abc", "acme", True)
+    assert (first.asked_model, first.model, first.tier, first.outcome) == ("tiny", "tiny:latest", "miss", "done")
+    assert (first.prompt_tokens, first.completion_tokens) == (7, 2)
+    assert 0 < first.first_us <= first.total_us
+    assert second.tenant.name == "globex"
