@@ -100,7 +100,8 @@ def provider_client(address: str, key: str, deadlines: Deadlines) -> httpx.Async
     return httpx.AsyncClient(
         base_url=address.rstrip("/") + "/",
         headers=headers,
-        timeout=httpx.Timeout(deadlines.first_token_s, connect=deadlines.connect_s),
+        # The engine times its waits itself; these only end what it no longer waits for.
+        timeout=httpx.Timeout(deadlines.answer_s, connect=deadlines.connect_s),
         transport=AiohttpTransport(limits=httpx.Limits(max_connections=MOST_CONNECTIONS)),
     )
 

@@ -158,10 +158,12 @@ def engine_errors(name: str) -> Iterator[None]:
     """Turn what httpx raises into EngineError or EngineTimeout."""
     try:
         yield
+    except (httpx.ConnectError, httpx.ConnectTimeout):  # the transport says timeout for a refusal, too
+        raise EngineError(f"{name} could not be reached.") from None
     except (httpx.TimeoutException, TimeoutError):
         raise EngineTimeout(f"{name} did not answer in time.") from None
     except httpx.HTTPError as error:
-        raise EngineError(f"{name} could not be reached or broke off: {type(error).__name__}.") from None
+        raise EngineError(f"The connection to {name} broke off: {type(error).__name__}.") from None
 
 
 async def _raise_for_status(response: httpx.Response, provider: str, wanted: str) -> None:

@@ -1,0 +1,173 @@
+"""The cloud engine against a provider that misbehaves in every way it knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, OrchestratorError
+from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder, ToolCall
+from orchestrator.engines.cloud import CloudEngine, Deadlines, to_wire
+from orchestrator.wiring import provider_client
+from tests.provider import Provider
+
+MOST_BYTES = 200_000
+DEADLINES = Deadlines(connect_s=2, first_token_s=0.5, token_s=0.5, answer_s=20)
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    provider = await Provider().start()
+    yield provider
+    await provider.stop()
+
+
+@pytest.fixture
+async def engine(provider: Provider) -> AsyncIterator[CloudEngine]:
+    engine = CloudEngine("openai", provider_client(provider.address, "sk-test", DEADLINES), DEADLINES, Clock(), MOST_BYTES)
+    yield engine
+    await engine.aclose()
+
+
+def question(**fields: object) -> ChatRequest:
+    return ChatRequest(model="openai/x", messages=(Message(role="user", content="hi"),), **fields)  # type: ignore[arg-type]
+
+
+async def ask(engine: CloudEngine, behaviour: str) -> Reply:
+    model = await engine.find(f"openai/{behaviour}")
+    assert model is not None
+    builder = ReplyBuilder(model.name)
+    async with aclosing(engine.chat(question(), model)) as chunks:
+        async for chunk in chunks:
+            builder.add(chunk)
+    reply = builder.reply()
+    assert reply is not None
+    return reply
+
+
+@pytest.mark.parametrize("behaviour", ["good", "crlf", "bytewise", "after_end"])
+async def test_a_good_answer_is_read_however_it_is_cut_into_packets(engine: CloudEngine, behaviour: str) -> None:
+    reply = await ask(engine, behaviour)
+    assert reply.text == "Paris é🎈"
+    assert reply.done.reason == "stop"
+    assert (reply.done.usage.prompt_tokens, reply.done.usage.completion_tokens) == (11, 2)
+    assert reply.done.usage.prompt_ns > 0
+
+
+async def test_thinking_tools_and_length_come_through(engine: CloudEngine) -> None:
+    assert (await ask(engine, "thinks")).thinking == "Hm."
+    assert (await ask(engine, "tools")).tool_calls == (ToolCall(id="call_1", name="weather", arguments={"city": "Rome"}),)
+    assert (await ask(engine, "length")).done.reason == "length"
+
+
+async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> None:
+    assert (await ask(engine, "no_usage")).done.usage.completion_tokens == 2
+    absurd = (await ask(engine, "absurd_usage")).done.usage
+    assert (absurd.prompt_tokens, absurd.completion_tokens) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "said"),
+    [
+        ("400", BadRequest, "openai refused the request: no, 400"),
+        ("401", EngineError, "refused our key"),
+        ("404", ModelNotFound, "openai does not have openai/404"),
+        ("429", EngineError, "HTTP 429"),
+        ("500", EngineError, "HTTP 500"),
+        ("503", EngineError, "HTTP 503"),
+        ("html", EngineError, "broke off before its end"),
+        ("silent", EngineTimeout, "in time"),
+        ("headers_only", EngineTimeout, "sent nothing more within 0.5 s"),
+        ("stall", EngineTimeout, "sent nothing more within 0.5 s"),
+        ("truncated", EngineError, "broke off before its end"),
+        ("reset", EngineError, "The connection to openai broke off"),
+        ("garbage", EngineError, "not JSON"),
+        ("error_inside", EngineError, "overloaded"),
+        ("odd_shape", EngineError, "not text"),
+        ("endless_line", EngineError, "cut off"),
+        ("endless", EngineError, "cut off"),
+        ("bad_tools", EngineError, "not a JSON object"),
+    ],
+)
+async def test_a_fault_of_the_provider_is_an_error_and_never_an_answer(
+    engine: CloudEngine, behaviour: str, error: type[OrchestratorError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        await ask(engine, behaviour)
+
+
+async def test_a_provider_that_is_not_there_is_an_error() -> None:
+    engine = CloudEngine("openai", provider_client("http://127.0.0.1:9/v1", "", DEADLINES), DEADLINES, Clock(), MOST_BYTES)
+    with pytest.raises(EngineError, match="could not be reached"):
+        await ask(engine, "good")
+    assert await engine.models() == []
+    await engine.aclose()
+
+
+async def test_the_models_it_lists_are_found_under_our_names(engine: CloudEngine) -> None:
+    assert [model.name for model in await engine.models()] == ["openai/good", "openai/Big/One"]
+    found = await engine.find("OpenAI/big/one")
+    assert found is not None
+    assert (found.name, found.remote_name, found.is_paid) == ("openai/Big/One", "Big/One", True)
+    assert await engine.find("good") is None
+    assert await engine.find("mistral/good") is None
+
+
+async def test_closing_the_answer_closes_the_connection(engine: CloudEngine, provider: Provider) -> None:
+    model = Model(name="openai/slow", digest="", engine="openai", remote_name="slow")
+    chunks = engine.chat(question(), model)
+    assert (await anext(chunks)).text == "Par"
+    await chunks.aclose()
+    async with asyncio.timeout(5):
+        while not provider.hung_up:
+            await asyncio.sleep(0.01)
+
+
+async def test_the_key_goes_to_the_provider_and_the_question_arrives(engine: CloudEngine, provider: Provider) -> None:
+    await ask(engine, "good")
+    assert provider.keys == ["Bearer sk-test"]
+    assert provider.asked == [
+        {
+            "model": "good",
+            "messages": [{"role": "user", "content": "hi"}],
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    ]
+
+
+def test_only_what_the_caller_set_is_sent() -> None:
+    wire = to_wire(
+        question(
+            options={"num_predict": 5, "temperature": 0.0, "top_k": 3, "stop": ["x"]},
+            format={"type": "object"},
+            think="max",
+            logprobs=True,
+            top_logprobs=2,
+        ),
+        "m",
+    )
+    assert (wire["max_tokens"], wire["temperature"], wire["stop"]) == (5, 0.0, ["x"])
+    assert "top_k" not in wire
+    assert wire["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert (wire["reasoning_effort"], wire["logprobs"], wire["top_logprobs"]) == ("high", True, 2)
+    assert "max_tokens" not in to_wire(question(options={"num_predict": -1}), "m")
+
+
+def test_a_conversation_with_tools_and_pictures_is_sent_as_the_provider_has_it() -> None:
+    request = ChatRequest(
+        model="openai/x",
+        messages=(
+            Message(role="user", content="What is it?", images=("iVBORw0KGgo=",)),
+            Message(role="assistant", tool_calls=(ToolCall(id="call_1", name="look", arguments={"at": "it"}),)),
+            Message(role="tool", content="a cat", tool_call_id="call_1"),
+        ),
+    )
+    user, assistant, tool = to_wire(request, "m")["messages"]
+    assert user["content"][1] == {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    assert assistant["tool_calls"][0]["function"] == {"name": "look", "arguments": '{"at": "it"}'}
+    assert tool == {"role": "tool", "content": "a cat", "tool_call_id": "call_1"}
