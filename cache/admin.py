@@ -117,7 +117,7 @@ class CacheEntryAdmin(_ReadOnly):
         for tier, why in purged.failed.items():
             told = f"{tier} was not swept ({why}); what is left there is not served."
             self.message_user(request, told, messages.WARNING)
-        self.message_user(request, f"Purged {len(hashes)} answers.", messages.SUCCESS)
+        self.message_user(request, f"Answers purged: {len(hashes)}.", messages.SUCCESS)
 
     def has_purge_permission(self, request: HttpRequest) -> bool:
         """Who may delete kept answers."""

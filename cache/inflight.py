@@ -24,7 +24,7 @@ class InFlight:
     """
 
     def __init__(self, most_bytes: int, ahead_chunks: int = _AHEAD_CHUNKS, ahead_bytes: int = _AHEAD_BYTES) -> None:
-        """`most_bytes` is how long an answer may get, the rest how far its source is read ahead of the fastest listener."""
+        """`most_bytes`: how long an answer may get; the rest: how far the source runs ahead of its fastest listener."""
         self._most_bytes = most_bytes
         self._ahead_chunks = ahead_chunks
         self._ahead_bytes = ahead_bytes

@@ -28,6 +28,19 @@ def rows(path: Path) -> int:
     return int(count)
 
 
+def spoil(path: Path, start: int = 0, end: int | None = None) -> None:
+    """Write rubbish over a part of the file, in place."""
+    end = path.stat().st_size if end is None else end
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(b"\xa5" * (end - start))
+
+
+def remove(path: Path, *suffixes: str) -> None:
+    for suffix in suffixes:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 async def finds(tier: SQLiteTier, entry: Entry) -> bool:
     try:
         return await tier.get(entry.key) == entry
@@ -121,7 +134,7 @@ def limit_pages(file: CacheFile, pages: int) -> None:
 
 def unpackable(seed: int) -> str:
     """2,000 characters that no packing makes much shorter."""
-    return "".join(chr(random.Random(seed + place).randrange(0x4E00, 0x9000)) for place in range(2000))
+    return "".join(map(chr, random.Random(seed).choices(range(0x4E00, 0x9000), k=2000)))
 
 
 async def test_the_file_keeps_its_bound_and_the_oldest_go_first(
@@ -151,10 +164,8 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_used(
     for number in range(100):
         await filling.put(make_entry(f"What is {number}?", reply(unpackable(number))))
     await filling.aclose()
-    data = bytearray(cache_file.read_bytes())
-    start, end = {"header": (0, 100), "middle": (4096, len(data)), "all": (0, len(data))}[damage]
-    data[start:end] = b"\xa5" * (end - start)
-    cache_file.write_bytes(data)
+    start, end = {"header": (0, 100), "middle": (4096, None), "all": (0, None)}[damage]
+    spoil(cache_file, start, end)
 
     tier, entry = make_sqlite_tier(), make_entry("new")
     assert not await finds(tier, make_entry("What is 1?"))
@@ -169,7 +180,7 @@ async def test_a_file_damaged_under_two_processes_is_set_aside_once(
     make_sqlite_tier: MakeSQLiteTier, make_entry: MakeEntry, cache_file: Path
 ):
     tiers = [make_sqlite_tier(), make_sqlite_tier()]
-    cache_file.write_bytes(b"\xa5" * 100_000)
+    spoil(cache_file)
     entries = [make_entry("one"), make_entry("other")]
     await asyncio.gather(*(tier.put(entry) for tier, entry in zip(tiers, entries, strict=True)))
     await until(lambda: not any(tier._pending for tier in tiers))
@@ -188,9 +199,7 @@ async def test_a_file_damaged_while_it_is_open_is_replaced(
         await tier.put(make_entry(f"What is {number}?", reply(unpackable(number))))
     await until(lambda: not tier._pending)
     await tier._writer.run(5, lambda: tier._writing.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
-    size = cache_file.stat().st_size
-    with cache_file.open("r+b") as file:
-        file.write(b"\xa5" * size)
+    spoil(cache_file)
     for number in range(100):
         await finds(tier, make_entry(f"What is {number}?"))
     await tier.put(entry)
@@ -202,8 +211,7 @@ async def test_a_file_damaged_while_it_is_open_is_replaced(
 async def test_a_deleted_file_is_made_anew(make_sqlite_tier: MakeSQLiteTier, make_entry: MakeEntry, cache_file: Path):
     tier, old, new = make_sqlite_tier(), make_entry("old"), make_entry("new")
     await put_and_found(tier, old)
-    for suffix in ("", "-wal", "-shm"):
-        cache_file.with_name(cache_file.name + suffix).unlink(missing_ok=True)
+    remove(cache_file, "", "-wal", "-shm")
     assert not await finds(tier, old)
     await put_and_found(tier, new)
     assert rows(cache_file) == 1
@@ -212,7 +220,7 @@ async def test_a_deleted_file_is_made_anew(make_sqlite_tier: MakeSQLiteTier, mak
 async def test_a_file_that_was_deleted_is_also_made_anew_by_reading(
     make_sqlite_tier: MakeSQLiteTier, make_entry: MakeEntry, cache_file: Path
 ):
-    cache_file.unlink()
+    remove(cache_file, "")
     tier = make_sqlite_tier()
     assert not await finds(tier, make_entry())
     await until(cache_file.exists)
@@ -226,9 +234,9 @@ async def test_only_so_many_damaged_files_are_kept(
 ):
     tier = make_sqlite_tier()
     for number in range(4):
-        cache_file.write_bytes(b"\xa5" * 10_000)
-        cache_file.with_name(cache_file.name + "-wal").unlink(missing_ok=True)
         tier._writing.close()
+        spoil(cache_file)
+        remove(cache_file, "-wal")
         await put_and_found(tier, make_entry(f"What is {number}?"))
     assert len(list(cache_file.parent.glob("*.corrupt-*Z"))) == 2
 

@@ -2,8 +2,7 @@
 
 from cache.entries import Entry, Holding, Scope
 from cache.tiers.base import Tier
-from orchestrator.core.types import Done, Model, TokenLogprob, ToolCall, Usage
-from orchestrator.core.types import Reply
+from orchestrator.core.types import Done, Model, Reply, TokenLogprob, ToolCall, Usage
 from tests.cache.conftest import ALICE, BOB, CHARLIE, HandClock, MakeEntry, reply
 
 

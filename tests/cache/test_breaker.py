@@ -1,0 +1,66 @@
+"""The breaker opens after three failures, tries with one call, and closes when that works."""
+
+from cache.breaker import Breaker, Turn
+from tests.cache.conftest import HandClock
+
+
+def opened(clock: HandClock) -> Breaker:
+    breaker = Breaker(clock)
+    assert [breaker.failed(breaker.turn()) for _ in range(3)] == [False, False, True]
+    return breaker
+
+
+def test_a_success_in_between_starts_the_count_again(clock: HandClock):
+    breaker = Breaker(clock)
+    for _ in range(10):
+        breaker.failed(breaker.turn())
+        breaker.failed(breaker.turn())
+        breaker.succeeded(breaker.turn())
+    assert not breaker.is_open
+
+
+def test_while_it_is_open_nobody_may_go(clock: HandClock):
+    breaker = opened(clock)
+    clock.advance(0.9)
+    assert breaker.turn() is Turn.NONE
+
+
+def test_then_exactly_one_may_go_and_see(clock: HandClock):
+    breaker = opened(clock)
+    clock.advance(1)
+    assert [breaker.turn() for _ in range(3)] == [Turn.PROBE, Turn.NONE, Turn.NONE]
+
+
+def test_a_probe_that_works_closes_it_and_tells_how_long_it_was_open(clock: HandClock):
+    breaker = opened(clock)
+    clock.advance(2)
+    assert breaker.succeeded(breaker.turn()) == 2
+    assert breaker.turn() is Turn.CALL
+
+
+def test_the_pauses_double_up_to_less_than_five_seconds(clock: HandClock):
+    breaker = opened(clock)
+    pauses = []
+    for _ in range(5):
+        began = clock.monotonic()
+        while (turn := breaker.turn()) is Turn.NONE:
+            clock.advance(0.5)
+        pauses.append(clock.monotonic() - began)
+        breaker.failed(turn)
+    assert pauses == [1, 2, 4, 4, 4]
+
+
+def test_a_probe_given_up_by_its_caller_leaves_the_place_to_another(clock: HandClock):
+    breaker = opened(clock)
+    clock.advance(1)
+    breaker.abandoned(breaker.turn())
+    assert breaker.turn() is Turn.PROBE
+
+
+def test_an_answer_to_a_call_from_before_it_opened_does_not_close_it(clock: HandClock):
+    breaker = Breaker(clock)
+    early = breaker.turn()
+    for _ in range(3):
+        breaker.failed(breaker.turn())
+    breaker.succeeded(early)
+    assert breaker.is_open
