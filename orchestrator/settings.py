@@ -112,7 +112,7 @@ IS_LOOPBACK = ADDRESS.host in {"localhost", "::1"} or ADDRESS.host.startswith("1
 ALLOWED_HOSTS = ["localhost", ".localhost", "127.0.0.1", "[::1]", *PUBLIC_HOSTS] if IS_LOOPBACK or PUBLIC_HOSTS else ["*"]
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: its runserver is the development server
-    "django.contrib.admin",
+    "dashboard.records.apps.RecordsConfig",  # django.contrib.admin, with the dashboard's door
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -104,7 +104,10 @@ class Product:
                 self.command(), cwd=PROJECT, env=self.environment(), stdout=log, stderr=log, start_new_session=True
             )
         if wait:
-            until(self._is_ready, "the product to be ready", READY_WITHIN_S)
+            try:
+                until(self._is_ready, "the product to be ready", READY_WITHIN_S)
+            except TimeoutError as error:
+                raise TimeoutError(f"{error}; it said:\n{self.logs()}") from None
             self.ready_after_s = time.monotonic() - began
         return self
 
@@ -170,13 +173,13 @@ class Product:
 
     def clean_up(self) -> None:
         """Stop what still runs and remove what it left."""
-        pids = self.pids()
         if self._process is not None and self._process.poll() is None:
+            pids = self.pids()
             try:
                 self.stop()
             except subprocess.TimeoutExpired:
                 self.kill()
-        until(lambda: not any(map(is_running, pids)), "its processes to end")
+            until(lambda: not any(map(is_running, pids)), "its processes to end")
         self._log.unlink(missing_ok=True)
         if self._is_temporary:
             shutil.rmtree(self.data)

@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from orchestrator.supervisor.pulse import FD_VARIABLE, Pulse
 from orchestrator.supervisor.reaper import Reaper
@@ -37,6 +39,7 @@ class Program:
     env: Mapping[str, str] = field(default_factory=dict)  # besides the supervisor's own
     cwd: Path | None = None
     inherits: tuple[int, ...] = ()  # file descriptors
+    log: Path | None = None  # where what it says goes, instead of to standard error
     stops_within_s: float = 5.0
     has_pulse: bool = False
     starts_within_s: float = 120.0  # until the first sign of life
@@ -157,7 +160,7 @@ class Child:
             await asyncio.gather(*watches, return_exceptions=True)
             if pulse:
                 pulse.close()
-        return how_it_ended(process.returncode)
+        return how_it_ended(process.returncode) + (f", see {self.program.log}" if self.program.log else "")
 
     def _spawn(self, pulse: Pulse | None) -> subprocess.Popen[bytes]:
         env = {**os.environ, **self.program.env}
@@ -166,15 +169,20 @@ class Child:
             env[FD_VARIABLE] = str(pulse.child_end)
             inherits += (pulse.child_end,)
         leash = (sys.executable, "-I", "-S", str(LEASH), str(os.getpid()))
-        return subprocess.Popen(  # noqa: S603  # our own programs
-            (*leash, *self.program.argv),
-            env=env,
-            cwd=self.program.cwd,
-            pass_fds=inherits,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.__stderr__.fileno() if sys.__stderr__ else None,  # what they say is for the log
-            start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which drains first
-        )
+        with ExitStack() as opened:
+            output: IO[bytes] | IO[str] | None = sys.__stderr__
+            if self.program.log:
+                output = opened.enter_context(self.program.log.open("ab"))
+            return subprocess.Popen(  # noqa: S603  # our own programs
+                (*leash, *self.program.argv),
+                env=env,
+                cwd=self.program.cwd,
+                pass_fds=inherits,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor, which drains first
+            )
 
     async def _notice_settling(self) -> None:
         await asyncio.sleep(SETTLED_S)

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from django.conf import settings
 from django.db import connections
-from django.urls import reverse
 
 from orchestrator import identity
 from orchestrator.env import BadSetting
@@ -136,9 +135,10 @@ def _welcome(listener: socket.socket | None) -> tuple[str, ...]:
     if listener is None:
         return ()
     address = local_address(listener)
-    link = f"http://{address}{reverse('dashboard:sign-in')}{identity.make_link()}/"
+    # Written out, because reverse() would load every page and the whole API into the supervisor.
+    link = f"http://{address}/dashboard/sign-in/{identity.make_link()}/"
     connections.close_all()
-    return (f"Serving on http://{address}", f"Dashboard, signed in once within the hour: {link}")
+    return (f"Serving on http://{address}", f"Dashboard; the link signs you in once, within the hour: {link}")
 
 
 def _greet(say: Callable[[str], None], welcome: tuple[str, ...], began: float) -> None:

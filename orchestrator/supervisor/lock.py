@@ -24,8 +24,8 @@ def role_lock(folder: Path, role: str) -> Iterator[None]:
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
         yield
-        path.unlink(missing_ok=True)  # while it is still held
     finally:
+        path.unlink(missing_ok=True)  # while it is still held
         os.close(lock)
 
 

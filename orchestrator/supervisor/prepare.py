@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
+import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
+from cache.database import CacheFile, migrate
 from orchestrator import identity
 from orchestrator.core.errors import ModelLoadFailed
 from orchestrator.env import BadSetting
@@ -21,7 +22,7 @@ from orchestrator.modelhost.store import Store
 log = logging.getLogger(__name__)
 
 LONGEST_SOCKET_PATH = 107  # bytes; unix(7)
-SET_ASIDE = ".corrupt-"
+CACHE_BUSY_S = 2.0  # how long another process may hold it
 
 
 def prepare(roles: Collection[str]) -> None:
@@ -46,7 +47,10 @@ def prepare(roles: Collection[str]) -> None:
 
 def _migrate_ledger() -> None:
     try:
-        _migrate("default")
+        executor = MigrationExecutor(connections["default"])
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):  # asking is 20 times as fast as migrating
+            log.info("bringing the ledger up to date")
+            call_command("migrate", interactive=False, verbosity=0)
         identity.ensure_default_tenant()
     except DatabaseError as error:
         raise CommandError(
@@ -56,33 +60,18 @@ def _migrate_ledger() -> None:
 
 
 def _migrate_cache() -> None:
-    """The cache may be deleted at any time, so a file that cannot be used is set aside and made anew."""
+    """Make the cache file usable. It may be deleted at any time, so a damaged one is set aside."""
+    file = CacheFile(Path(str(settings.DATABASES["cache"]["NAME"])), CACHE_BUSY_S)
     try:
-        _migrate("cache")
-    except DatabaseError as error:
         try:
-            aside = _set_aside(Path(connections["cache"].settings_dict["NAME"]))
-            log.warning("the cache file could not be used (%s); it is set aside as %s", error, aside)
-            _migrate("cache")
-        except (DatabaseError, OSError) as again:
-            log.error("no cache file can be made (%s); serving without one", again)
-
-
-def _migrate(alias: str) -> None:
-    executor = MigrationExecutor(connections[alias])
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):  # asking is 20 times as fast as migrating
-        log.info("bringing the %s database up to date", "ledger" if alias == "default" else alias)
-        call_command("migrate", database=alias, interactive=False, verbosity=0)
-
-
-def _set_aside(path: Path) -> Path:
-    """Rename a database file; the one before it goes, so that they do not fill the disk."""
-    connections["cache"].close()
-    for older in path.parent.glob(path.name + SET_ASIDE + "*"):
-        older.unlink()
-    for beside in ("-wal", "-shm"):
-        path.with_name(path.name + beside).unlink(missing_ok=True)
-    return path.rename(path.with_name(f"{path.name}{SET_ASIDE}{int(time.time())}"))
+            file.connection().execute("SELECT 1 FROM cache_cacheentry LIMIT 1")
+        except sqlite3.Error as error:
+            file.repair(error, file.inode)
+        finally:
+            file.close()
+        migrate(file.path)
+    except (DatabaseError, sqlite3.Error, OSError) as error:
+        log.error("the cache file cannot be used (%s); serving without it", error)
 
 
 def _install_embedded_model() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 
@@ -12,33 +13,40 @@ log = logging.getLogger(__name__)
 
 EVERY_S = 0.05
 ANSWER_WITHIN_S = 5.0
-PATIENCE_S = 30.0  # after this it is said, once, what is missing
-NOT_READY = 503
+PATIENCE_S = 10.0  # after this it is said what is missing, and done without what is not vital
+OK = 200
 
 
 async def until_ready(address: Address) -> None:
-    """Return when the server at `address` says it is ready. Waits as long as it takes; the caller may cancel."""
+    """Return when the server at `address` says it is ready, and so is each part of it.
+
+    Parts that it can do without are waited for ten seconds; those it cannot, as long as it takes.
+    """
     began, has_said = time.monotonic(), False
     while True:
-        status, body = await _ask(address)
-        if status not in {0, NOT_READY}:
+        status, missing = await _ask(address)
+        if status == OK and not missing:
             return
-        if not has_said and time.monotonic() - began > PATIENCE_S:
-            log.warning("not ready yet: %s", body or "no answer from /readyz")
+        if time.monotonic() - began > PATIENCE_S and not has_said:
+            log.warning("%s, missing: %s", "ready" if status == OK else "not ready", ", ".join(missing))
             has_said = True
+        if has_said and status == OK:
+            return
         await asyncio.sleep(EVERY_S)
 
 
-async def _ask(address: Address) -> tuple[int, str]:
-    """The status and the body's beginning; status 0 when there was no answer."""
+async def _ask(address: Address) -> tuple[int, list[str]]:
+    """The status of /readyz and the parts that are down; status 0 when there is no answer."""
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            reader, writer = await asyncio.open_connection(address.host, address.port, limit=64 * 1024)
+            reader, writer = await asyncio.open_connection(address.host, address.port)
             try:
-                writer.write(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                # HTTP/1.0: the answer ends where the connection does.
+                writer.write(b"GET /readyz HTTP/1.0\r\nhost: localhost\r\n\r\n")
                 head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
             finally:
                 writer.close()
-            return int(head.split(b" ", 2)[1]), body[:1000].decode(errors="replace")
-    except (OSError, TimeoutError, ValueError, IndexError):
-        return 0, ""
+            parts = json.loads(body)["parts"]
+            return int(head.split(b" ", 2)[1]), [name for name, state in parts.items() if state == "down"]
+    except (OSError, TimeoutError, ValueError, KeyError, IndexError) as error:
+        return 0, [f"an answer from /readyz ({error!r})"]

@@ -61,7 +61,9 @@ def redis(server: str, path: Path, memory: int) -> Program:
         "loglevel": "warning",
         "daemonize": "no",
     }
+    log = path.with_suffix(".log")  # of its own: it opens each start with a page about itself
+    log.unlink(missing_ok=True)
     argv = [server]
     for name, value in arguments.items():
         argv += [f"--{name}", value]
-    return Program(role="redis", name="redis", argv=tuple(argv))
+    return Program(role="redis", name="redis", argv=tuple(argv), log=log)

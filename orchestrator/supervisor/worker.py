@@ -5,12 +5,18 @@ a thread. The worker's pool is threads, too: tasks wait for databases, they do n
 """
 
 import faulthandler
+import logging
+import os
+import signal
 import tempfile
+import threading
+import warnings
 
 import django
-from celery.beat import EmbeddedService
+from celery.beat import EmbeddedService, Scheduler
+from celery.platforms import SecurityWarning
 
-from orchestrator.celery import app, schedule_file
+from orchestrator.celery import app, folder
 
 THREADS = 2
 
@@ -18,15 +24,21 @@ THREADS = 2
 def main() -> None:
     """Work until SIGTERM; then finish what has begun."""
     faulthandler.enable()
+    threading.excepthook = _end_without_clock
+    os.environ["CELERY_SKIP_CHECKS"] = "1"  # `serve` has checked; Celery's checks would load every page
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # nor need it tell root what `serve` told
     django.setup()
-    # Kombu's file queue moves each message through the temporary folder; nothing leaves the data directory.
-    tempfile.tempdir = str(schedule_file().parent)
-    clock = EmbeddedService(app, thread=True, schedule_filename=str(schedule_file()))
+    logging.getLogger("celery").setLevel(logging.WARNING)  # it tells each time something is due
+    tempfile.tempdir = str(folder())  # Kombu's file queue moves messages through it: none leaves the data directory
+    # In memory: the schedule has nothing that must be remembered. Celery's file is a pickle, and
+    # with pysqlite3 in sqlite3's place it cannot be opened from Python 3.13 on.
+    clock = EmbeddedService(app, thread=True, scheduler_cls=Scheduler)
     clock.start()
     worker = app.Worker(
         pool="threads",
         concurrency=THREADS,
         hostname="worker@orchestrator",
+        quiet=True,
         loglevel="WARNING",
         redirect_stdouts=False,
         without_gossip=True,
@@ -38,6 +50,12 @@ def main() -> None:
     finally:
         clock.stop()
     raise SystemExit(worker.exitcode)
+
+
+def _end_without_clock(failure: threading.ExceptHookArgs) -> None:
+    """A thread failed, perhaps the clock, and without it nothing would ever be due. The supervisor starts anew."""
+    threading.__excepthook__(failure)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

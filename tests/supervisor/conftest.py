@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +41,11 @@ async def keep(reaper: Reaper) -> AsyncIterator[Callable[..., Child]]:
     for child in children:
         child.kill()
         await child.stop()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A fresh data directory: pytest's own have paths too long for a socket."""
+    path = Path(tempfile.mkdtemp(prefix="orch-"))
+    yield path
+    shutil.rmtree(path)

@@ -1,0 +1,237 @@
+"""The whole product in real processes: it starts, heals, refuses and stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.product import PROJECT, Product, is_running, until
+
+ROLES = ["web", "models", "worker", "redis"]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Product]:
+    """A product for the tests that leave it running."""
+    with Product(ORCHESTRATOR_WEB_WORKERS=2) as product:
+        yield product
+
+
+def test_an_empty_directory_becomes_a_served_product(running: Product) -> None:
+    assert running.get("/") == (200, b"Ollama is running")
+    assert running.get("/readyz")[0] == 200
+    assert sorted(one["role"] for one in running.status()["processes"]) == ["models", "redis", "web", "web", "worker"]
+    print(f"ready after {running.ready_after_s:.1f} s")  # noqa: T201  # measured, not judged
+
+
+def test_it_prints_a_link_that_signs_in_once(running: Product) -> None:
+    link = re.search(r"http://\S+/dashboard/sign-in/\S+/", running.logs())
+    assert link is not None
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with opener.open(link[0], timeout=10) as page:
+        assert page.url.endswith("/dashboard/")
+    with pytest.raises(urllib.error.HTTPError, match="410"):
+        urllib.request.urlopen(link[0], timeout=10)  # noqa: S310  # our own
+
+
+def test_its_files_are_private(running: Product) -> None:
+    assert running.data.stat().st_mode & 0o077 == 0
+    assert (running.data / "run" / "redis.sock").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_killed_process_comes_back(running: Product, role: str) -> None:
+    until(lambda: len(running.pids()) == 5, "all processes")
+    before = running.pids(role)
+    began = time.monotonic()
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: len(running.pids(role)) == len(before) and before[0] not in running.pids(role), f"a new {role}")
+    until(lambda: all(one["is_ready"] for one in running.status()["processes"]), f"{role} to be ready")
+    until(lambda: is_whole(running), f"{role} to be used again")
+    print(f"{role} is back after {time.monotonic() - began:.2f} s")  # noqa: T201  # measured, not judged
+
+
+def is_whole(product: Product) -> bool:
+    """Whether no part is down."""
+    try:
+        status, body = product.get("/readyz")
+    except (urllib.error.URLError, ConnectionError):
+        return False
+    return status == 200 and "down" not in json.loads(body)["parts"].values()
+
+
+def test_a_connection_made_while_the_only_worker_is_dead_is_answered() -> None:
+    with Product() as product:
+        (worker,) = product.pids("web")
+        os.kill(worker, signal.SIGKILL)
+        assert product.get("/", timeout=20) == (200, b"Ollama is running")
+
+
+def test_a_second_product_on_the_same_data_is_refused(running: Product) -> None:
+    refused = run_serve(ORCHESTRATOR_DATA_DIR=running.data)
+    assert refused.returncode == 78
+    assert f"is already run by process {running.pid}" in refused.stderr
+    assert "ORCHESTRATOR_DATA_DIR" in refused.stderr
+    assert running.get("/")[0] == 200
+
+
+def test_an_address_in_use_is_refused_and_another_named(running: Product, short_path: Path) -> None:
+    address = running.status()["address"]
+    refused = run_serve(ORCHESTRATOR_DATA_DIR=short_path, OLLAMA_HOST=address)
+    assert refused.returncode == 78
+    assert f"Cannot listen on OLLAMA_HOST={address}" in refused.stderr
+    assert "choose another address, such as OLLAMA_HOST=127.0.0.1:" in refused.stderr
+
+
+def test_beyond_this_machine_without_keys_is_refused(short_path: Path) -> None:
+    refused = run_serve(ORCHESTRATOR_DATA_DIR=short_path, OLLAMA_HOST="0.0.0.0:0")
+    assert refused.returncode == 78
+    assert "ORCHESTRATOR_REQUIRE_KEYS=1" in refused.stderr
+    assert "ORCHESTRATOR_ALLOW_OPEN=1" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("ORCHESTRATOR_WEB_WORKERS", "many"), ("ORCHESTRATOR_DRAIN_S", "-1"), ("ORCHESTRATOR_ENV", "x")]
+)
+def test_a_bad_setting_is_named(short_path: Path, name: str, value: str) -> None:
+    refused = run_serve(**{"ORCHESTRATOR_DATA_DIR": short_path, name: value})
+    assert refused.returncode == 78
+    assert refused.stderr.startswith(f"orchestrator: {name}={value} cannot be used: ")
+
+
+def test_a_data_directory_whose_sockets_would_have_too_long_a_path_is_refused(tmp_path: Path) -> None:
+    refused = run_serve(ORCHESTRATOR_DATA_DIR=tmp_path / ("long" * 25))
+    assert refused.returncode == 78
+    assert "is too long" in refused.stderr
+
+
+def test_a_damaged_ledger_stops_the_start_with_the_remedy(short_path: Path) -> None:
+    (short_path / "ledger.sqlite3").write_bytes(b"not a database" * 1000)
+    refused = run_serve(ORCHESTRATOR_DATA_DIR=short_path)
+    assert refused.returncode == 1
+    assert "put a backup in its place" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_damaged_cache_is_set_aside(short_path: Path) -> None:
+    (short_path / "cache.sqlite3").write_bytes(b"not a database" * 1000)
+    with Product(only="worker", data=short_path):
+        assert len(list(short_path.glob("cache.sqlite3.corrupt-*"))) == 1
+        assert (short_path / "cache.sqlite3").read_bytes().startswith(b"SQLite format 3")
+
+
+def test_sigterm_stops_everything_and_leaves_nothing() -> None:
+    with Product() as product:
+        pids = product.pids()
+        assert product.stop() == 0
+        assert not any(map(is_running, pids))
+        left = {path.name for path in (product.data / "run").iterdir()}
+        assert not {name for name in left if name.endswith((".sock", ".lock", ".json"))}
+
+
+def test_ctrl_c_in_a_terminal_lets_running_answers_finish() -> None:
+    with Product(ORCHESTRATOR_BODY_TIMEOUT_S=30) as product:
+        host, port = product.status()["address"].split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            body = b'{"model": "no-such-model"}'
+            head = b"POST /api/show HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n" % len(body)
+            client.sendall(head + body[:5])
+            until(lambda: in_flight(product, client), "the request to be under way")
+            os.killpg(product.pid, signal.SIGINT)  # as a terminal does: to the whole group
+            until(lambda: refuses(host, int(port)), "it to accept no more")
+            client.sendall(body[5:])
+            assert client.recv(4096).startswith(b"HTTP/1.1 404 ")
+        assert product.wait() == 0
+
+
+def in_flight(product: Product, client: socket.socket) -> bool:
+    """Whether the kernel has handed on all that the client sent: a worker has read it."""
+    local, remote = client.getsockname()[1], client.getpeername()[1]
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, here, there, _, queues, *_ = line.split()
+        if here.endswith(f":{remote:04X}") and there.endswith(f":{local:04X}"):
+            return queues.endswith(":00000000")
+    return False
+
+
+def refuses(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with Product(ORCHESTRATOR_DRAIN_S=3600, ORCHESTRATOR_BODY_TIMEOUT_S=3600) as product:
+        host, port = product.status()["address"].split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            client.sendall(b"POST /api/show HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{")
+            until(lambda: in_flight(product, client), "the request to be under way")
+            product.signal(signal.SIGTERM)
+            until(lambda: "a second signal ends them at once" in product.logs(), "it to drain")
+            product.signal(signal.SIGTERM)
+            assert product.wait() == 0
+
+
+def test_when_the_supervisor_is_killed_its_children_go_and_a_new_one_starts() -> None:
+    with Product() as product:
+        pids = product.pids()
+        product.kill()
+        until(lambda: not any(map(is_running, pids)), "the children to end")
+        product.start()
+        assert product.get("/") == (200, b"Ollama is running")
+        print(f"ready again after {product.ready_after_s:.1f} s")  # noqa: T201  # measured, not judged
+
+
+def test_a_redis_role_runs_alone_and_others_find_it(short_path: Path) -> None:
+    with Product(only="redis", data=short_path) as redis, Product(only="worker", data=short_path) as worker:
+        until(lambda: b"ORCHESTRATOR_PRIVATE_REDIS=unix://" in environment_of(worker.pids()[0]), "the worker to start")
+        assert redis.stop() == 0
+
+
+def test_a_redis_role_without_need_says_so(short_path: Path) -> None:
+    refused = run_serve("--only", "redis", ORCHESTRATOR_DATA_DIR=short_path, REDIS_URL="redis://127.0.0.1:1/0")
+    assert refused.returncode == 78
+    assert "REDIS_URL names a Redis" in refused.stderr
+
+
+def test_warnings_come_with_a_hint(short_path: Path) -> None:
+    short_path.chmod(0o755)
+    with Product(only="redis", data=short_path) as product:
+        assert f"{short_path} can be read by other users" in product.logs()
+        assert f"chmod go-rwx {short_path}" in product.logs()
+
+
+def environment_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def run_serve(*arguments: str, **env: object) -> subprocess.CompletedProcess[str]:
+    """Run `manage.py serve` where it is expected to refuse."""
+    product = Product(data=Path(str(env["ORCHESTRATOR_DATA_DIR"])), **env)
+    try:
+        return subprocess.run(
+            [sys.executable, "manage.py", "serve", *arguments],
+            cwd=PROJECT,
+            env=product.environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        product.clean_up()

@@ -1,0 +1,64 @@
+"""Housekeeping happens by itself, with Redis and without."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from orchestrator.celery import SCHEDULE, broker
+from tests.product import Product, until
+
+EXPIRED = """
+INSERT INTO cache_cacheentry (hash, tenant_id, namespace, model, created_at, expires_at, size, body)
+VALUES ('00', 1, '', 'tiny', '2020-01-01 00:00:00', '2020-01-02 00:00:00', 0, x'')
+"""
+
+
+@pytest.fixture
+def data(short_path: Path) -> Path:
+    """A data directory with an answer in its cache that has long expired."""
+    Product(only="worker", data=short_path).start().clean_up()
+    with closing(sqlite3.connect(short_path / "cache.sqlite3")) as cache, cache:
+        cache.execute(EXPIRED)
+    return short_path
+
+
+def kept(data: Path) -> int:
+    with closing(sqlite3.connect(data / "cache.sqlite3")) as cache:
+        count: int = cache.execute("SELECT COUNT(*) FROM cache_cacheentry").fetchone()[0]
+        return count
+
+
+@pytest.mark.parametrize("has_redis", [True, False])
+def test_expired_answers_are_deleted_soon_after_the_start(data: Path, has_redis: bool) -> None:
+    with ExitStack() as running:
+        if has_redis:
+            running.enter_context(Product(only="redis", data=data))
+        worker = running.enter_context(Product(only="worker", data=data))
+        until(lambda: kept(data) == 0, "the answer to go", 30)
+        assert "Traceback" not in worker.logs()
+
+
+def test_the_worker_outlives_its_redis(data: Path) -> None:
+    with Product(only="redis", data=data) as redis, Product(only="worker", data=data) as worker:
+        until(lambda: kept(data) == 0, "the first answer to go", 30)
+        before = worker.pids()
+        os.kill(redis.pids()[0], 9)
+        until(lambda: "Connection to broker lost" in worker.logs(), "the worker to notice", 30)
+        assert worker.pids() == before
+
+
+def test_a_dead_redis_holds_up_nobody_for_long() -> None:
+    options = broker("unix:///nowhere.sock?db=0", Path("unused"))["broker_transport_options"]
+    assert options["socket_connect_timeout"] * (options["max_retries"] + 1) <= 10
+
+
+def test_every_task_on_the_schedule_exists() -> None:
+    from orchestrator import tasks
+
+    names = {f"{tasks.__name__}.{name}" for name in vars(tasks)}
+    assert {entry["task"] for entry in SCHEDULE.values()} <= names
