@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -80,7 +79,7 @@ def test_a_connection_made_while_the_only_worker_is_dead_is_answered() -> None:
 
 
 def test_a_second_product_on_the_same_data_is_refused(running: Product) -> None:
-    refused = run_serve(ORCHESTRATOR_DATA_DIR=running.data)
+    refused = run_serve(running.data)
     assert refused.returncode == 78
     assert f"is already run by process {running.pid}" in refused.stderr
     assert "ORCHESTRATOR_DATA_DIR" in refused.stderr
@@ -89,14 +88,14 @@ def test_a_second_product_on_the_same_data_is_refused(running: Product) -> None:
 
 def test_an_address_in_use_is_refused_and_another_named(running: Product, short_path: Path) -> None:
     address = running.status()["address"]
-    refused = run_serve(ORCHESTRATOR_DATA_DIR=short_path, OLLAMA_HOST=address)
+    refused = run_serve(short_path, OLLAMA_HOST=address)
     assert refused.returncode == 78
     assert f"Cannot listen on OLLAMA_HOST={address}" in refused.stderr
     assert "choose another address, such as OLLAMA_HOST=127.0.0.1:" in refused.stderr
 
 
 def test_beyond_this_machine_without_keys_is_refused(short_path: Path) -> None:
-    refused = run_serve(ORCHESTRATOR_DATA_DIR=short_path, OLLAMA_HOST="0.0.0.0:0")
+    refused = run_serve(short_path, OLLAMA_HOST="0.0.0.0:0")
     assert refused.returncode == 78
     assert "ORCHESTRATOR_REQUIRE_KEYS=1" in refused.stderr
     assert "ORCHESTRATOR_ALLOW_OPEN=1" in refused.stderr
@@ -107,20 +106,20 @@ def test_beyond_this_machine_without_keys_is_refused(short_path: Path) -> None:
     ("name", "value"), [("ORCHESTRATOR_WEB_WORKERS", "many"), ("ORCHESTRATOR_DRAIN_S", "-1"), ("ORCHESTRATOR_ENV", "x")]
 )
 def test_a_bad_setting_is_named(short_path: Path, name: str, value: str) -> None:
-    refused = run_serve(**{"ORCHESTRATOR_DATA_DIR": short_path, name: value})
+    refused = run_serve(short_path, **{name: value})
     assert refused.returncode == 78
     assert refused.stderr.startswith(f"orchestrator: {name}={value} cannot be used: ")
 
 
 def test_a_data_directory_whose_sockets_would_have_too_long_a_path_is_refused(tmp_path: Path) -> None:
-    refused = run_serve(ORCHESTRATOR_DATA_DIR=tmp_path / ("long" * 25))
+    refused = run_serve(tmp_path / ("long" * 25))
     assert refused.returncode == 78
     assert "is too long" in refused.stderr
 
 
 def test_a_damaged_ledger_stops_the_start_with_the_remedy(short_path: Path) -> None:
     (short_path / "ledger.sqlite3").write_bytes(b"not a database" * 1000)
-    refused = run_serve(ORCHESTRATOR_DATA_DIR=short_path)
+    refused = run_serve(short_path)
     assert refused.returncode == 1
     assert "put a backup in its place" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -204,7 +203,7 @@ def test_a_redis_role_runs_alone_and_others_find_it(short_path: Path) -> None:
 
 
 def test_a_redis_role_without_need_says_so(short_path: Path) -> None:
-    refused = run_serve("--only", "redis", ORCHESTRATOR_DATA_DIR=short_path, REDIS_URL="redis://127.0.0.1:1/0")
+    refused = run_serve(short_path, only="redis", REDIS_URL="redis://127.0.0.1:1/0")
     assert refused.returncode == 78
     assert "REDIS_URL names a Redis" in refused.stderr
 
@@ -220,12 +219,12 @@ def environment_of(pid: int) -> bytes:
     return Path(f"/proc/{pid}/environ").read_bytes()
 
 
-def run_serve(*arguments: str, **env: object) -> subprocess.CompletedProcess[str]:
+def run_serve(data: Path, only: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     """Run `manage.py serve` where it is expected to refuse."""
-    product = Product(data=Path(str(env["ORCHESTRATOR_DATA_DIR"])), **env)
+    product = Product(only=only, data=data, **env)
     try:
         return subprocess.run(
-            [sys.executable, "manage.py", "serve", *arguments],
+            product.command(),
             cwd=PROJECT,
             env=product.environment(),
             capture_output=True,
