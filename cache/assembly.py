@@ -17,7 +17,7 @@ from cache.tiers.sqlite import SQLiteTier
 from orchestrator.core.clock import Clock
 
 
-def open_cache(clock: Clock) -> TieredCache:
+def open_cache(clock: Clock, generation: Generation) -> TieredCache:
     """Return the cache of this process: memory, Redis where there is one, SQLite. Close it with `aclose`."""
     file = SQLiteTier(Path(str(settings.DATABASES["cache"]["NAME"])), clock, settings.CACHE_DISK)
     memory: Tier = MemoryTier(clock, settings.CACHE_MEMORY) if settings.CACHE_MEMORY else OffTier("memory")
@@ -25,12 +25,13 @@ def open_cache(clock: Clock) -> TieredCache:
     if "redis" in settings.CACHES:
         # Its own, not the one `caches["redis"]` would give: that belongs to a thread, this goes from one to another.
         redis = RedisTier(caches.create_connection("redis"), clock, settings.REDIS_TIMEOUT_S)
-    return TieredCache((memory, redis, file), clock, Generation(settings.GENERATION_FILE), PurgeLog(file))
+    return TieredCache((memory, redis, file), clock, generation, PurgeLog(file))
 
 
 async def purge_everywhere(*scopes: Scope) -> Purged:
     """Drop every answer in one of `scopes`, from where there is no cache at hand: the admin, a command, a task."""
-    cache = open_cache(Clock())
+    generation = Generation(settings.GENERATION_FILE)
+    cache = open_cache(Clock(), generation)
     try:
         total = Purged()
         for scope in scopes:
@@ -41,3 +42,4 @@ async def purge_everywhere(*scopes: Scope) -> Purged:
         return total
     finally:
         await cache.aclose()
+        generation.close()

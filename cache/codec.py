@@ -40,6 +40,7 @@ def encode(entry: Entry) -> bytes:
     Raises BadEntry when it is too large or holds what MessagePack cannot.
     """
     try:
+        names = _names(entry.key)
         body = _encoder.encode((entry.created_at, entry.expires_at, entry.reply))
     except (OverflowError, UnicodeEncodeError, TypeError) as error:
         raise BadEntry(f"The answer cannot be kept: {error}.") from None
@@ -51,7 +52,7 @@ def encode(entry: Entry) -> bytes:
         if len(packed) < 0.8 * len(body):
             form, body = _ZLIB, packed
     sealed = form + body
-    return bytes([VERSION]) + _checksum(entry.key, sealed) + sealed
+    return bytes([VERSION]) + _checksum(names, sealed) + sealed
 
 
 def decode(key: CacheKey, data: bytes) -> Entry:
@@ -61,7 +62,7 @@ def decode(key: CacheKey, data: bytes) -> Entry:
     if data[0] != VERSION:
         raise BadEntry(f"Version {data[0]} is not {VERSION}.")
     sealed = data[_HEAD_SIZE:]
-    if not hmac.compare_digest(data[1:_HEAD_SIZE], _checksum(key, sealed)):
+    if not hmac.compare_digest(data[1:_HEAD_SIZE], _checksum(_names(key), sealed)):
         raise BadEntry("The checksum is wrong.")
     form, body = sealed[:1], sealed[1:]
     try:
@@ -81,8 +82,11 @@ def _unpack(packed: bytes) -> bytes:
     return body
 
 
-def _checksum(key: CacheKey, sealed: bytes) -> bytes:
-    names = _encoder.encode((VERSION, key.hash, key.tenant_id, key.namespace, key.model))
+def _names(key: CacheKey) -> bytes:
+    return _encoder.encode((VERSION, key.hash, key.tenant_id, key.namespace, key.model))
+
+
+def _checksum(names: bytes, sealed: bytes) -> bytes:
     checksum = blake2b(names, key=settings.CACHE_MAC_KEY, digest_size=_CHECKSUM_SIZE)
     checksum.update(sealed)
     return checksum.digest()

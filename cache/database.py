@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.db.utils import load_backend
 
@@ -69,6 +69,7 @@ class CacheFile:
 
         A damaged file is set aside, as `….corrupt-<time>`; a missing one is made anew, and so are
         missing tables. Safe when several processes come here at once.
+        Raises sqlite3.Error or OSError when that cannot be done now.
         """
         is_damaged = _code(error) in _DAMAGED
         if not is_damaged and "no such table" not in str(error) and _inode(self.path) is not None:
@@ -96,7 +97,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def migrate(path: Path) -> None:
-    """Bring the tables in the file at `path` up to date, as `manage.py migrate --database cache` does."""
+    """Bring the tables in the file at `path` up to date, as `manage.py migrate --database cache` does.
+
+    Raises sqlite3.Error when the file cannot be written.
+    """
 
     def run() -> None:
         # Django finds connections by alias and thread, so a thread of its own can give "cache" another file.
@@ -110,7 +114,10 @@ def migrate(path: Path) -> None:
             connection.close()
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-migrate") as threads:
-        threads.submit(run).result()
+        try:
+            threads.submit(run).result()
+        except DatabaseError as error:  # Django's own; here everything else speaks sqlite3
+            raise sqlite3.OperationalError(f"no tables could be made: {error}") from error
 
 
 def _inode(path: Path) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Hashable
+from types import TracebackType
 
 from orchestrator.core.errors import EngineError
 from orchestrator.core.types import Chunk
@@ -70,6 +71,7 @@ class _Call:
         self.listeners: set[_Listener] = set()
         self.is_over = False
         self.error: BaseException | None = None
+        self.trace: TracebackType | None = None
 
     def begin(self, start: Callable[[], AsyncIterator[Chunk]]) -> None:
         """Start the task that reads the source."""
@@ -125,6 +127,7 @@ class _Call:
             self.error = EngineError("The call was given up before its answer was complete.")
         else:
             self.error = task.exception()
+            self.trace = self.error.__traceback__ if self.error else None
         self._wake()
 
     def _wake(self) -> None:
@@ -150,10 +153,10 @@ class _Listener:
             raise StopAsyncIteration
         while self.place == len(call.chunks):
             if call.is_over:
-                error = call.error
                 await self.aclose()
-                if error is not None:
-                    raise error
+                if call.error is not None:
+                    # With the trace it came with, or each listener's would be added to the last one's.
+                    raise call.error.with_traceback(call.trace)
                 raise StopAsyncIteration
             self.news.clear()
             await self.news.wait()

@@ -115,7 +115,10 @@ class TieredCache:
                     purged.counts[guard.name] = await guard.tier.purge(scope)
             except (OrchestratorError, TimeoutError) as error:
                 purged.failed[guard.name] = _reason(error)
-        self._generation.bump()
+        try:
+            self._generation.bump()
+        except TimeoutError as error:
+            purged.failed["other processes"] = _reason(error)
         return purged
 
     async def holding(self, scope: Scope) -> dict[str, Holding | None]:

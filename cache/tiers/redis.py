@@ -89,10 +89,10 @@ class RedisTier:
         """Hold nothing that only this process has."""
 
     async def aclose(self) -> None:
-        """End the threads and the connections."""
+        """End the threads, and the connections that nobody uses; django-redis shares them within the process."""
         for thread in (*self._threads, self._sweeper):
             thread.close()
-        self._client.connection_pool.disconnect()
+        self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _read(self, key: CacheKey) -> Entry | None:
         name = self._cache.make_key(_name(key))

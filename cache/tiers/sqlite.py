@@ -150,19 +150,21 @@ class SQLiteTier:
     async def _repair(self, error: sqlite3.Error, inode: tuple[int, int] | None) -> None:
         try:
             await self._writer.run(_WRITE_S, self._writing.repair, error, inode)
-        except (sqlite3.Error, OrchestratorError, OSError) as trouble:
-            logger.warning("The cache file cannot be repaired: %s", trouble)
+        except (sqlite3.Error, OSError, OrchestratorError) as trouble:
+            logger.warning("The cache file cannot be repaired for now: %s", trouble)
 
     async def _drop(self, name: str) -> None:
         try:
             await self._write(_WRITE_S, self._delete, name)
-        except (OrchestratorError, OSError) as error:
+        except OrchestratorError as error:
             logger.warning("A damaged answer cannot be deleted from the cache file: %s", error)
 
     async def _write(self, deadline_s: float, function: Callable[..., T], *args: object) -> T:
         try:
             return await self._writer.run(deadline_s, self._repaired, function, *args)
-        except sqlite3.Error as error:
+        except TimeoutError:
+            raise TierUnavailable(f"The cache file could not be written within {deadline_s:g} s.") from None
+        except (sqlite3.Error, OSError) as error:
             raise TierUnavailable(f"The cache file cannot be written: {error}") from error
 
     async def _flush(self) -> None:
@@ -172,7 +174,7 @@ class SQLiteTier:
             batch = [entry for entry, _ in list(self._pending.values())[:_BATCH]]
             try:
                 self.invalid += await self._write(_WRITE_S, self._upsert, batch)
-            except (OrchestratorError, OSError) as error:
+            except OrchestratorError as error:
                 if not failures:
                     logger.warning("The cache file takes no more answers for now: %s", error)
                 failures += 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,14 @@ from django.urls import include, path
 
 from cache.assembly import open_cache
 from cache.entries import Entry
+from cache.generation import Generation
 from cache.models import CacheEntry, Purge
+from cache.tiered import TieredCache
 from orchestrator.core.clock import Clock
 from orchestrator.core.types import CacheControl
 from orchestrator.models import Tenant
 from tests.cache.conftest import CHARLIE, MakeEntry, reply
+from tests.servers import RedisServer
 
 urlpatterns = [path("admin/", admin.site.urls), path("", include("dashboard.urls"))]
 
@@ -36,23 +41,30 @@ def operator(client: Client) -> Client:
     return client
 
 
+@asynccontextmanager
+async def opened() -> AsyncIterator[TieredCache]:
+    generation = Generation(settings.GENERATION_FILE)
+    cache = open_cache(Clock(), generation)
+    try:
+        yield cache
+    finally:
+        await cache.aclose()
+        generation.close()
+
+
 def keep(*entries: Entry) -> None:
     async def run() -> None:
-        cache = open_cache(Clock())
-        for entry in entries:
-            await cache.put(entry, since=cache.generation())
-        await cache.aclose()
+        async with opened() as cache:
+            for entry in entries:
+                assert await cache.put(entry, since=cache.generation())
 
     asyncio.run(run())
 
 
 def is_found(entry: Entry) -> bool:
     async def run() -> bool:
-        cache = open_cache(Clock())
-        try:
+        async with opened() as cache:
             return await cache.find((entry.key,), CacheControl(), None) is not None
-        finally:
-            await cache.aclose()
 
     return asyncio.run(run())
 
@@ -112,6 +124,24 @@ def test_the_purge_action_drops_the_chosen_ones_and_writes_that_down(operator: C
     assert not is_found(chosen)
     assert is_found(other)
     assert chosen.key.hash in operator.get("/admin/cache/purge/").content.decode()
+
+
+def test_a_purge_that_redis_did_not_hear_of_says_so_and_holds(
+    operator: Client, make_entry: MakeEntry, own_redis: RedisServer, settings
+):
+    redis = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": own_redis.url}
+    options = {"SERIALIZER": "cache.tiers.redis.Bytes", "SOCKET_TIMEOUT": 0.2, "SOCKET_CONNECT_TIMEOUT": 0.2}
+    settings.CACHES = {**settings.CACHES, "redis": {**redis, "OPTIONS": options}}
+    entry = make_entry()
+    keep(entry)
+    assert own_redis.command("DBSIZE") == b":1\r\n"
+    own_redis.pause()
+    data = {"action": "purge", "_selected_action": [entry.key.hash]}
+    page = operator.post("/admin/cache/cacheentry/", data, follow=True).content.decode()
+    own_redis.resume()
+    assert "Redis was not swept" in page
+    assert not is_found(entry)
+    assert own_redis.command("DBSIZE") == b":1\r\n"  # still there, out of sight
 
 
 def test_who_may_only_look_may_not_purge(client: Client, make_entry: MakeEntry):

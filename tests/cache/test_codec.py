@@ -77,7 +77,7 @@ def test_a_value_that_unpacks_without_end_is_cut_short(make_entry: MakeEntry, mo
     """Even with the right checksum, as after a bug of our own."""
     entry = make_entry()
     bomb = codec._ZLIB + zlib.compress(b"\x00" * 10_000_000)
-    data = bytes([codec.VERSION]) + codec._checksum(entry.key, bomb) + bomb
+    data = bytes([codec.VERSION]) + codec._checksum(codec._names(entry.key), bomb) + bomb
     monkeypatch.setattr(codec, "LARGEST", 1_000_000)
     with pytest.raises(BadEntry, match="unpacks"):
         decode(entry.key, data)
@@ -86,7 +86,7 @@ def test_a_value_that_unpacks_without_end_is_cut_short(make_entry: MakeEntry, mo
 def test_sound_bytes_with_a_senseless_body_are_no_answer(make_entry: MakeEntry):
     entry = make_entry()
     for sealed in (codec._PLAIN + b"\xc0", codec._ZLIB + b"zz", b"\x07" + b"zz"):
-        data = bytes([codec.VERSION]) + codec._checksum(entry.key, sealed) + sealed
+        data = bytes([codec.VERSION]) + codec._checksum(codec._names(entry.key), sealed) + sealed
         with pytest.raises(BadEntry):
             decode(entry.key, data)
 
@@ -94,9 +94,10 @@ def test_sound_bytes_with_a_senseless_body_are_no_answer(make_entry: MakeEntry):
 def test_what_cannot_be_put_into_bytes_is_refused(make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch):
     call = ToolCall(id="1", name="add", arguments={"a": 2**70})
     huge_number = Reply(model="tiny", tool_calls=(call,), done=Done(reason="stop"))
-    for answer in (huge_number, reply("\ud800")):
+    odd_name = make_entry(namespace="\ud800")
+    for entry in (make_entry(answer=huge_number), make_entry(answer=reply("\ud800")), odd_name):
         with pytest.raises(BadEntry):
-            encode(make_entry(answer=answer))
+            encode(entry)
     monkeypatch.setattr(codec, "LARGEST", 1000)
     too_long: Entry = make_entry(answer=reply("x" * 1001))
     with pytest.raises(BadEntry, match="1,000 are allowed"):

@@ -229,6 +229,23 @@ async def test_a_file_that_was_deleted_is_also_made_anew_by_reading(
     assert await tier.get(make_entry().key) is None
 
 
+async def test_a_folder_that_is_gone_stops_storing_until_it_is_back(
+    make_sqlite_tier: MakeSQLiteTier, make_entry: MakeEntry, cache_file: Path, caplog: pytest.LogCaptureFixture
+):
+    tier, entry = make_sqlite_tier(), make_entry()
+    folder = cache_file.parent
+    aside = folder.rename(folder.with_name("elsewhere"))
+    assert not await finds(tier, entry)
+    await tier.put(entry)
+    await until(lambda: "takes no more answers" in caplog.text)
+    assert await tier.get(entry.key) == entry
+    with pytest.raises(TierUnavailable):
+        await tier.purge(Scope(tenant_id=2))
+    aside.rename(folder)
+    await until(lambda: not tier._pending)
+    assert await finds(tier, entry)
+
+
 async def test_only_so_many_damaged_files_are_kept(
     make_sqlite_tier: MakeSQLiteTier, make_entry: MakeEntry, cache_file: Path
 ):

@@ -102,9 +102,10 @@ async def test_the_nearest_tier_that_has_it_answers(house: House, make_entry: Ma
     assert await find(house.other, entry) == Hit(entry, "redis", 7.0)
 
 
-async def test_a_find_is_copied_to_the_nearer_tiers(house: House, make_entry: MakeEntry):
+async def test_a_find_is_copied_to_the_nearer_tiers(house: House, make_entry: MakeEntry, cache_file: Path):
     entry = make_entry()
     await store(house.one, entry)
+    await until(lambda: sqlite3_rows(cache_file) == 1)
     house.redis.command("FLUSHALL")
     found = await find(house.other, entry)
     assert found
