@@ -33,7 +33,10 @@ class FakeEngine:
 
     def __init__(self, name: str = "llamacpp", model: str = "tiny:latest", *, is_paid: bool = False) -> None:
         self.name = name
-        self.model = Model(name=model, digest=DIGEST, engine=name, is_paid=is_paid, family="tiny")
+        able = {"completion", "tools", "vision", "thinking"} if is_paid else {"completion"}
+        self.model = Model(
+            name=model, digest=DIGEST, engine=name, is_paid=is_paid, family="tiny", capabilities=frozenset(able)
+        )
         self.pieces: Sequence[str] = ("fo", "ur")
         self.reason = "stop"
         self.error: OrchestratorError | None = None

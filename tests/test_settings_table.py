@@ -15,5 +15,5 @@ def test_the_table_and_the_settings_are_the_same() -> None:
     assert django.conf.settings.configured
     rows = [match for line in README.read_text().splitlines() if (match := ROW.fullmatch(line))]
     shown = {row["name"]: (row["default"].strip("`"), row["help"].replace("\\|", "|")) for row in rows}
-    assert shown == {name: (one.default, one.help) for name, one in SETTINGS.items()}
+    assert shown == {name: (one.default or "–", one.help) for name, one in SETTINGS.items()}
     assert [row["name"] for row in rows] == list(SETTINGS)
