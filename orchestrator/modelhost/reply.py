@@ -27,6 +27,7 @@ class ReplyReader:
         self._mode = "thinking" if is_open else "start" if thinks or tools else "text"
         self._thinks, self._tools = thinks, tools
         self._held = ""
+        self._skips_space = False  # it stands between a tag and what follows, and belongs to neither
 
     @property
     def is_thinking(self) -> bool:
@@ -53,12 +54,15 @@ class ReplyReader:
         before = None
         while before != (self._mode, self._held):  # each step either moves on or waits for more
             before = (self._mode, self._held)
+            if self._skips_space:
+                self._held = self._held.lstrip()
+                self._skips_space = not self._held
             yield from _STEPS[self._mode](self)
 
     def _start(self) -> Iterator[Chunk]:
         text = self._held.lstrip()
         if self._thinks and text.startswith(_THINK):
-            self._mode, self._held = "thinking", text[len(_THINK) :].lstrip()
+            self._enter("thinking", text[len(_THINK) :])
         elif text and not (self._thinks and _THINK.startswith(text)):
             self._mode = "after"
         return iter(())
@@ -66,8 +70,7 @@ class ReplyReader:
     def _think(self) -> Iterator[Chunk]:
         passed, is_over = self._until(_UNTHINK)
         if is_over:
-            self._mode = "after"
-            self._held = self._held.lstrip()
+            self._enter("after", self._held)
         if passed:
             yield Chunk(thinking=passed)
 
@@ -90,12 +93,16 @@ class ReplyReader:
     def _tool_call(self) -> Iterator[Chunk]:
         inner, is_whole, rest = self._held.partition(_UNCALL)
         if is_whole:
-            self._mode, self._held = "text", rest.lstrip()
+            self._enter("text", rest)
             calls = tool_calls(inner)
             yield Chunk(tool_calls=calls) if calls else Chunk(text=_CALL + inner + _UNCALL)
 
     def _bare(self) -> Iterator[Chunk]:
         return iter(())  # only its end tells what it was
+
+    def _enter(self, mode: str, rest: str) -> None:
+        """A tag was passed; `rest` lies behind it."""
+        self._mode, self._held, self._skips_space = mode, rest, True
 
     def _until(self, tag: str) -> tuple[str, bool]:
         """What comes before `tag`, and whether it was found; the beginning of a tag is held back."""

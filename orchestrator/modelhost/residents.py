@@ -20,7 +20,7 @@ from orchestrator.modelhost.memory import readable
 from orchestrator.modelhost.options import Options
 from orchestrator.modelhost.runner import Runner
 from orchestrator.modelhost.store import Store, StoredModel
-from orchestrator.modelhost.threads import Remembered, usable_cores
+from orchestrator.modelhost.threads import Pace, Remembered, usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -245,9 +245,9 @@ class Residents:
         except TimeoutError:
             raise Busy(f"no room for {model.name} came free in time; try again later") from None
         cores = usable_cores()
-        remembered = await asyncio.to_thread(self._remembered.get, model.digest, cores)
+        known = await asyncio.to_thread(self._remembered.get, model.digest, cores) or Pace(0, 0.0)
         await runner.start(
-            self._bounds.threads or remembered,
+            Pace(self._bounds.threads, 0.0) if self._bounds.threads else known,
             timeout_s=self._bounds.load_timeout_s,
             memory=self._bounds.memory + ELBOW_ROOM,
         )
@@ -257,7 +257,8 @@ class Residents:
             *(model.name, readable(runner.size), slots, context, runner.threads),
         )
         if runner.rates:
-            await asyncio.to_thread(self._remembered.put, model.digest, cores, runner.threads)
+            measured = Pace(runner.threads, runner.rates[runner.threads])
+            await asyncio.to_thread(self._remembered.put, model.digest, cores, measured)
         return runner
 
     def _fit(self, model: StoredModel, wanted: int) -> tuple[int, int]:

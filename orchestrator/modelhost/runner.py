@@ -20,6 +20,7 @@ from orchestrator.core.errors import Busy, EngineCrashed, EngineError, ModelLoad
 from orchestrator.core.types import ChatRequest
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.store import StoredModel
+from orchestrator.modelhost.threads import Pace
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +62,11 @@ class Runner:
         """Of the child."""
         return self._process.pid
 
-    async def start(self, threads: int, *, timeout_s: float, memory: int) -> None:
+    async def start(self, pace: Pace, *, timeout_s: float, memory: int) -> None:
         """Start the child and wait until it can be asked.
 
-        threads  0: let it measure.    memory  bytes of its own it may take at most; 0: any.
+        pace    threads and what is known of them; 0 threads: let it measure.
+        memory  bytes of its own it may take at most; 0: any.
         Raises ModelLoadFailed with the reason; no process is left over then.
         """
         await self._spawn()
@@ -72,7 +74,7 @@ class Runner:
             if memory:
                 with contextlib.suppress(ProcessLookupError):
                     resource.prlimit(self._process.pid, resource.RLIMIT_DATA, (memory, memory))
-            load = wire.Load(str(self.model.weights), self.context, self.slots, threads)
+            load = wire.Load(str(self.model.weights), self.context, self.slots, pace.threads, pace.tokens_per_s)
             async with asyncio.timeout(timeout_s or None):
                 self._writer.write(wire.frame(load))
                 said = await wire.from_child(self._reader)

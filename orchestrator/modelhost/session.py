@@ -20,7 +20,7 @@ from orchestrator.modelhost.batching import Batcher
 from orchestrator.modelhost.llama import Llama, silence
 from orchestrator.modelhost.prompt import Question, prepare
 from orchestrator.modelhost.template import ChatTemplate
-from orchestrator.modelhost.threads import Governor, candidates, choose, usable_cores
+from orchestrator.modelhost.threads import Governor, Pace, candidates, choose, usable_cores
 
 PULSE_S = 1.0
 MEASURING_S = 4.0  # the most that measuring the threads may take altogether
@@ -51,9 +51,10 @@ class Session:
         rates = {} if load.threads else self._measure(model)
         threads = load.threads or choose(rates, usable_cores())
         model.set_threads(threads)
+        pace = Pace(threads, rates.get(threads, load.tokens_per_s))
         self._model, self._template = model, template
         self._batcher = Batcher(model, self._tell, self._refuse)
-        self._governor = Governor(threads, model.set_threads, time.monotonic)
+        self._governor = Governor(pace, model.set_threads, time.monotonic)
         threading.Thread(target=self._listen, daemon=True).start()
         threading.Thread(target=self._prepare, daemon=True).start()
         self._send(wire.Ready(threads, rates))

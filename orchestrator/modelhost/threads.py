@@ -13,11 +13,12 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 WORTH_THE_LAST_CORE = 1.25  # times as fast as without it
 COLLAPSED = 0.35  # of the best rate seen
-PATIENCE = 6  # steps in a row that must be slow before it counts
+SLOW_STEPS, SLOW_S = 3, 0.25  # in a row, and seconds of them, before it counts
 FIRST_REST_S, LONGEST_REST_S = 20.0, 600.0  # until more threads are tried again
 MOST_REMEMBERED = 1000
 WEEK_S = 7 * 86400
@@ -48,24 +49,32 @@ def choose(rates: dict[int, float], cores: int) -> int:
     return best
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What was measured: with so many threads, so many tokens per second, one answer alone."""
+
+    threads: int
+    tokens_per_s: float
+
+
 class Remembered:
-    """Measured counts in a small file, by model and number of cores; each is good for a week."""
+    """Measured paces in a small file, by model and number of cores; each is good for a week."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         self.path, self._now = path, now
 
-    def get(self, digest: str, cores: int) -> int:
-        """The count that was measured; 0 when it has yet to be."""
+    def get(self, digest: str, cores: int) -> Pace | None:
+        """What was measured; None when that is yet to be done."""
         match self._read().get(f"{digest}/{cores}"):
-            case {"threads": int(count), "at": int(at)} if 0 < count <= cores and self._now() - at < WEEK_S:
-                return count
-        return 0
+            case {"threads": int(threads), "tokens_per_s": float(rate), "at": int(at)} if 0 < threads <= cores:
+                return Pace(threads, rate) if self._now() - at < WEEK_S else None
+        return None
 
-    def put(self, digest: str, cores: int, count: int) -> None:
-        """Keep a count."""
+    def put(self, digest: str, cores: int, pace: Pace) -> None:
+        """Keep a measurement."""
         kept = self._read()
         kept.pop(f"{digest}/{cores}", None)
-        kept[f"{digest}/{cores}"] = {"threads": count, "at": int(self._now())}
+        kept[f"{digest}/{cores}"] = {**asdict(pace), "at": int(self._now())}
         self._write(dict(list(kept.items())[-MOST_REMEMBERED:]))
 
     def forget(self, digest: str, cores: int) -> None:
@@ -91,12 +100,13 @@ class Remembered:
 class Governor:
     """Watches the pace of a running model and lowers its threads while a core is taken by others."""
 
-    def __init__(self, threads: int, apply: Callable[[int], None], now: Callable[[], float]) -> None:
-        self.threads, self.wanted = threads, threads
+    def __init__(self, pace: Pace, apply: Callable[[int], None], now: Callable[[], float]) -> None:
+        self.threads, self.wanted = pace.threads, pace.threads
         self.collapses = 0
         self._apply, self._now = apply, now
+        self._alone_s = 1 / pace.tokens_per_s if pace.tokens_per_s else float("inf")
         self._best: dict[int, float] = {}  # seconds a step takes at best, by the answers in it
-        self._slow = 0
+        self._slow, self._slow_s = 0, 0.0
         self._rest_s = FIRST_REST_S
         self._raise_at = 0.0
 
@@ -108,14 +118,19 @@ class Governor:
             if self._now() >= self._raise_at:
                 self._set(self.wanted)
             return
-        best = self._best[answers] = min(step_s, DRIFT * self._best.get(answers, step_s))
-        self._slow = self._slow + 1 if best < COLLAPSED * step_s else 0
-        if self._slow >= PATIENCE:
+        # Together they take no longer than one after the other would have.
+        best = min(step_s, DRIFT * self._best.get(answers, answers * self._alone_s))
+        self._best[answers] = best
+        if best >= COLLAPSED * step_s:
+            self._slow, self._slow_s = 0, 0.0
+            return
+        self._slow, self._slow_s = self._slow + 1, self._slow_s + step_s
+        if self._slow >= SLOW_STEPS and self._slow_s >= SLOW_S:
             self.collapses += 1
             self._set(max(1, self.wanted // 2))
             self._raise_at = self._now() + self._rest_s
             self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
 
     def _set(self, threads: int) -> None:
-        self.threads, self._slow = threads, 0
+        self.threads, self._slow, self._slow_s = threads, 0, 0.0
         self._apply(threads)

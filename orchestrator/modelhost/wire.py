@@ -29,6 +29,7 @@ class Load(msgspec.Struct, tag="load"):
     context: int  # tokens each answer may have in view
     slots: int  # answers made at once
     threads: int  # 0: measure
+    tokens_per_s: float  # one answer's pace with those, where it was measured before; otherwise 0
 
 
 class Ask(msgspec.Struct, tag="ask"):
