@@ -58,6 +58,4 @@ async def lifespan(receive: Any, send: Any) -> None:
             return
 
 
-application = Origins(
-    table, origins=settings.ORIGINS, is_loopback=settings.IS_LOOPBACK, hosts=settings.PUBLIC_HOSTS
-)
+application = Origins(table, origins=settings.ORIGINS, is_loopback=settings.IS_LOOPBACK, hosts=settings.PUBLIC_HOSTS)

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from orchestrator.core.durations import parse_duration
 
-
 T = TypeVar("T")
 
 
@@ -39,7 +38,14 @@ SETTINGS: dict[str, Setting] = {}
 
 
 def _read(
-    name: str, default: T, help: str, parse: Callable[[str], T], allowed: str, *, shown: str | None = None, is_secret: bool = False
+    name: str,
+    default: T,
+    help: str,
+    parse: Callable[[str], T],
+    allowed: str,
+    *,
+    shown: str | None = None,
+    is_secret: bool = False,
 ) -> T:
     SETTINGS[name] = Setting(name, str(default) if shown is None else shown, help, is_secret)
     value = os.environ.get(name, "").strip().strip("\"'")
@@ -100,7 +106,7 @@ def size(name: str, default: int, help: str, *, shown: str | None = None) -> int
         match = re.fullmatch(r"(\d+)\s*([KMG]?)(?:i?B)?", value, re.IGNORECASE)
         if match is None:
             raise ValueError
-        return int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ")
+        return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
 
     return _read(name, default, help, parse, "a number of bytes such as 67108864, 64MB or 2GB is allowed", shown=shown)
 
@@ -117,7 +123,14 @@ def seconds(name: str, default: float, help: str, *, least: float = 0.0) -> floa
             raise ValueError
         return length
 
-    return _read(name, default, help, parse, f"seconds, or a duration such as 5m, of at least {least:g}s is allowed", shown=f"{default:g}")
+    return _read(
+        name,
+        default,
+        help,
+        parse,
+        f"seconds, or a duration such as 5m, of at least {least:g}s is allowed",
+        shown=f"{default:g}",
+    )
 
 
 def keep_alive(name: str, default: float, help: str, *, shown: str) -> float:
@@ -131,7 +144,9 @@ def keep_alive(name: str, default: float, help: str, *, shown: str) -> float:
 
 def path(name: str, default: Path, help: str, *, shown: str) -> Path:
     """A folder or file, made absolute."""
-    return _read(name, default, help, lambda value: Path(value).expanduser().resolve(), "a path is allowed", shown=shown)
+    return _read(
+        name, default, help, lambda value: Path(value).expanduser().resolve(), "a path is allowed", shown=shown
+    )
 
 
 def words(name: str, default: tuple[str, ...], help: str) -> tuple[str, ...]:
@@ -161,7 +176,9 @@ def parse_address(value: str) -> Address:
         scheme, rest = "", value
     port = {"http": 80, "https": 443}.get(scheme.lower(), 11434)
     rest = rest.partition("/")[0]
-    match = re.fullmatch(r"\[(?P<six>[^\]]*)\](?::(?P<sixport>.*))?|(?P<host>[^:]*)(?::(?P<port>[^:]*))?|(?P<bare>.*)", rest)
+    match = re.fullmatch(
+        r"\[(?P<six>[^\]]*)\](?::(?P<sixport>.*))?|(?P<host>[^:]*)(?::(?P<port>[^:]*))?|(?P<bare>.*)", rest
+    )
     assert match is not None  # the last branch takes anything
     host = match["six"] or match["host"] or match["bare"] or "127.0.0.1"
     given = match["sixport"] or match["port"] or ""

@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ class Identity:
         self._thread.close(close_old_connections)
 
 
-def _fresh(find, credential):  # type: ignore[no-untyped-def]
+def _fresh(find: Callable[[str], Caller | None], credential: str) -> Caller | None:
     close_old_connections()  # a database server may have dropped an idle one
     return find(credential)
 

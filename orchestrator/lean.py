@@ -38,6 +38,12 @@ OFF_LOOP_BYTES = 256 * 1024  # a larger body is read in a thread
 _routes = URLResolver(RegexPattern(r"^/"), list(api.urls[0]))
 
 
+class LeanRequest(ASGIRequest):
+    """A request whose body was read already."""
+
+    json: Any = None  # the body's value, where that was worth a thread
+
+
 class HungUp(Exception):  # noqa: N818  # nobody is told: there is nobody left
     """The client is gone."""
 
@@ -51,14 +57,14 @@ class LeanHandler:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        request = ASGIRequest(scope, BytesIO())
+        request = LeanRequest(scope, BytesIO())
         try:
             response = await self._response(request, receive)
         except HungUp:
             return
         await _send(response, receive, send, is_head=request.method == "HEAD")
 
-    async def _response(self, request: ASGIRequest, receive: Receive) -> HttpResponseBase:
+    async def _response(self, request: LeanRequest, receive: Receive) -> HttpResponseBase:
         match = _route(request.path_info)
         if match is None:
             return _not_found(request)
@@ -66,7 +72,8 @@ class LeanHandler:
             request._body = await self._body(request, receive)
             if len(request._body) > OFF_LOOP_BYTES:
                 request.json = await asyncio.to_thread(read_json, request._body)
-            response = await _unless_hung_up(match.func(request, *match.args, **match.kwargs), receive)
+            work: Awaitable[HttpResponseBase] = match.func(request, *match.args, **match.kwargs)
+            response = await _unless_hung_up(work, receive)
         except OrchestratorError as error:
             response = show_error(request, error)
         except (HungUp, asyncio.CancelledError):
@@ -144,7 +151,6 @@ async def _send_parts(response: PartsResponse, send: Send) -> None:
 
 def _plain(status: int, text: str, **headers: str) -> HttpResponse:
     return HttpResponse(text, status=status, content_type="text/plain", headers=headers)
-
 
 
 @lru_cache(maxsize=1024)

@@ -80,7 +80,9 @@ class RequestRecord(models.Model):
     error = models.CharField(max_length=500)
     prompt_tokens = models.PositiveIntegerField()
     completion_tokens = models.PositiveIntegerField()
-    first_us = models.PositiveBigIntegerField(null=True, help_text="Until the first piece of the answer, in microseconds.")
+    first_us = models.PositiveBigIntegerField(
+        null=True, help_text="Until the first piece of the answer, in microseconds."
+    )
     total_us = models.PositiveBigIntegerField(help_text="Until the last, in microseconds.")
     is_paid = models.BooleanField(help_text="It went to a provider that charges.")
     cost_microusd = models.BigIntegerField(null=True, help_text="Millionths of a US dollar; empty when unknown.")

@@ -13,16 +13,26 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
-from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
+from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 
 LOCAL_NAMES = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]"}  # noqa: S104  # names in an allow list, nothing is bound
 LOCAL_SCHEMES = ("app://", "file://", "tauri://", "vscode-webview://", "vscode-file://")
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
 METHODS = b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
-STAINLESS = (
-    "Arch Async Custom-Poll-Interval Helper-Method Lang Os Package-Version Poll-Helper Retry-Count Runtime "
-    "Runtime-Version Timeout"
-).split()
+STAINLESS = [
+    "Arch",
+    "Async",
+    "Custom-Poll-Interval",
+    "Helper-Method",
+    "Lang",
+    "Os",
+    "Package-Version",
+    "Poll-Helper",
+    "Retry-Count",
+    "Runtime",
+    "Runtime-Version",
+    "Timeout",
+]
 HEADERS = ",".join(
     [
         "Authorization",
@@ -48,11 +58,15 @@ PREFLIGHT_VARY = b"Origin, Access-Control-Request-Method, Access-Control-Request
 class Origins:
     """Wraps an ASGI application; answers 403 itself, and preflights."""
 
-    def __init__(self, app: ASGI3Application, *, origins: Iterable[str], is_loopback: bool, hosts: Iterable[str]) -> None:
+    def __init__(
+        self, app: ASGI3Application, *, origins: Iterable[str], is_loopback: bool, hosts: Iterable[str]
+    ) -> None:
         self._app = app
         self._checks_hosts = is_loopback
         self._allows_all = "*" in (patterns := list(origins))
-        self._patterns = [re.compile(".*".join(map(re.escape, pattern.split("*", 1))), re.IGNORECASE) for pattern in patterns]
+        self._patterns = [
+            re.compile(".*".join(map(re.escape, pattern.split("*", 1))), re.IGNORECASE) for pattern in patterns
+        ]
         self._hosts = {host.lower() for host in hosts} | {"", "localhost", socket.gethostname().lower()}
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -125,6 +139,10 @@ def _adding(send: ASGISendCallable, headers: list[tuple[bytes, bytes]]) -> Any:
 
 
 async def _answer(send: ASGISendCallable, status: int, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-    started = {"type": "http.response.start", "status": status, "headers": [*(headers or []), (b"content-length", b"0")]}
+    started = {
+        "type": "http.response.start",
+        "status": status,
+        "headers": [*(headers or []), (b"content-length", b"0")],
+    }
     await send(started)  # type: ignore[arg-type]  # a plain dict is what servers take
     await send({"type": "http.response.body", "body": b"", "more_body": False})

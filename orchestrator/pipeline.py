@@ -13,7 +13,7 @@ from cache.keys import keys_for
 from orchestrator.capabilities import require
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, ModelNotFound, OnlyIfCached, OrchestratorError
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Model, Reply, ReplyBuilder, Usage
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Usage
 from orchestrator.ledger.writer import Entry
 from orchestrator.modelhost.names import is_name
 from orchestrator.parts import Parts
@@ -28,7 +28,7 @@ class Answer:
     """
 
     entry: Entry
-    chunks: AsyncGenerator[Chunk, None]
+    chunks: Chunks
     age_s: float | None = None  # of an answer from cache
     timing: dict[str, float] = field(default_factory=dict)  # seconds by part, in order
 
@@ -219,7 +219,7 @@ async def _through(work: object) -> None:
         raise
 
 
-async def _heard(chunks: AsyncGenerator[Chunk, None], entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
+async def _heard(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
     """Pass on what the leader of a call hears; the call itself keeps the record."""
     try:
         async with aclosing(chunks):
@@ -230,7 +230,7 @@ async def _heard(chunks: AsyncGenerator[Chunk, None], entry: Entry, parts: Parts
         raise
 
 
-async def _recorded(chunks: AsyncGenerator[Chunk, None], entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
+async def _recorded(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
     """Pass on chunks that cost nothing, and record what the caller got."""
     try:
         async with aclosing(chunks):

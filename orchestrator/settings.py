@@ -31,7 +31,9 @@ WEB_WORKERS = env.integer(
     most=256,
     shown="cores − 1, at least 1",
 )
-DRAIN_S = env.seconds("ORCHESTRATOR_DRAIN_S", 10, "How long running answers may take to finish when it is told to stop.")
+DRAIN_S = env.seconds(
+    "ORCHESTRATOR_DRAIN_S", 10, "How long running answers may take to finish when it is told to stop."
+)
 REDIS_URL = env.text(
     "REDIS_URL",
     "",
@@ -45,45 +47,84 @@ LOG_LEVEL = env.choice(
 # Who may ask
 
 REQUIRE_KEYS = env.flag("ORCHESTRATOR_REQUIRE_KEYS", "1: every call needs an API key (`manage.py issue_key`).")
-ALLOW_OPEN = env.flag("ORCHESTRATOR_ALLOW_OPEN", "1: listen beyond this machine without keys. Anyone who reaches it may use it.")
+ALLOW_OPEN = env.flag(
+    "ORCHESTRATOR_ALLOW_OPEN", "1: listen beyond this machine without keys. Anyone who reaches it may use it."
+)
 ORIGINS = env.words("OLLAMA_ORIGINS", (), "Web origins allowed besides the local ones, one `*` in each at most.")
-PUBLIC_HOSTS = env.words("ORCHESTRATOR_HOSTS", (), "Host names the dashboard may be reached by when not on this machine.")
+PUBLIC_HOSTS = env.words(
+    "ORCHESTRATOR_HOSTS", (), "Host names the dashboard may be reached by when not on this machine."
+)
 TRUSTED_PROXY = env.flag("ORCHESTRATOR_BEHIND_TLS", "1: a proxy in front ends TLS and sets `X-Forwarded-Proto`.")
 
 # Local models
 
-MODELS_DIR = env.path("OLLAMA_MODELS", DATA_DIR / "models", "Where local models are kept, in Ollama's layout.", shown="models in the data directory")
-KEEP_ALIVE_S = env.keep_alive("OLLAMA_KEEP_ALIVE", 300.0, "How long an unused model stays loaded; negative: for ever.", shown="5m")
-MAX_LOADED_MODELS = env.integer("OLLAMA_MAX_LOADED_MODELS", 0, "Models loaded at once; 0: as many as the memory holds.", most=1000)
+MODELS_DIR = env.path(
+    "OLLAMA_MODELS",
+    DATA_DIR / "models",
+    "Where local models are kept, in Ollama's layout.",
+    shown="models in the data directory",
+)
+KEEP_ALIVE_S = env.keep_alive(
+    "OLLAMA_KEEP_ALIVE", 300.0, "How long an unused model stays loaded; negative: for ever.", shown="5m"
+)
+MAX_LOADED_MODELS = env.integer(
+    "OLLAMA_MAX_LOADED_MODELS", 0, "Models loaded at once; 0: as many as the memory holds.", most=1000
+)
 NUM_PARALLEL = env.integer("OLLAMA_NUM_PARALLEL", 4, "Answers one model makes at once.", least=1, most=64)
-MAX_QUEUE = env.integer("OLLAMA_MAX_QUEUE", 512, "Requests that may wait for a model; one more is answered 503.", least=1, most=100_000)
-CONTEXT_LENGTH = env.integer("OLLAMA_CONTEXT_LENGTH", 4096, "Context of a loaded model, in tokens, unless `num_ctx` says otherwise.", least=4)
+MAX_QUEUE = env.integer(
+    "OLLAMA_MAX_QUEUE", 512, "Requests that may wait for a model; one more is answered 503.", least=1, most=100_000
+)
+CONTEXT_LENGTH = env.integer(
+    "OLLAMA_CONTEXT_LENGTH", 4096, "Context of a loaded model, in tokens, unless `num_ctx` says otherwise.", least=4
+)
 LOAD_TIMEOUT_S = env.seconds("OLLAMA_LOAD_TIMEOUT", 300, "How long loading a model may take.")
-MODEL_MEMORY = env.size("ORCHESTRATOR_MODEL_MEMORY", 0, "Memory for loaded models, in bytes.", shown="70 % of what is free at start")
+MODEL_MEMORY = env.size(
+    "ORCHESTRATOR_MODEL_MEMORY", 0, "Memory for loaded models, in bytes.", shown="70 % of what is free at start"
+)
 MODEL_THREADS = env.integer("ORCHESTRATOR_MODEL_THREADS", 0, "Threads a model computes with; 0: measured.", most=1024)
 
 # Cloud models
 
-OPENAI_API_KEY = env.secret("OPENAI_API_KEY", "Key of an OpenAI-compatible provider. Unset, with no address either: it is off.")
+OPENAI_API_KEY = env.secret(
+    "OPENAI_API_KEY", "Key of an OpenAI-compatible provider. Unset, with no address either: it is off."
+)
 OPENAI_BASE_URL = env.text("OPENAI_BASE_URL", "", "Its address.", shown="https://api.openai.com/v1")
-CONNECT_TIMEOUT_S = env.seconds("ORCHESTRATOR_CONNECT_TIMEOUT_S", 5, "How long connecting to a provider may take.", least=0.01)
-FIRST_TOKEN_TIMEOUT_S = env.seconds("ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S", 60, "How long a provider may take to begin answering.", least=0.01)
-TOKEN_TIMEOUT_S = env.seconds("ORCHESTRATOR_TOKEN_TIMEOUT_S", 30, "How long a provider may pause within an answer.", least=0.01)
+CONNECT_TIMEOUT_S = env.seconds(
+    "ORCHESTRATOR_CONNECT_TIMEOUT_S", 5, "How long connecting to a provider may take.", least=0.01
+)
+FIRST_TOKEN_TIMEOUT_S = env.seconds(
+    "ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S", 60, "How long a provider may take to begin answering.", least=0.01
+)
+TOKEN_TIMEOUT_S = env.seconds(
+    "ORCHESTRATOR_TOKEN_TIMEOUT_S", 30, "How long a provider may pause within an answer.", least=0.01
+)
 ANSWER_TIMEOUT_S = env.seconds("ORCHESTRATOR_ANSWER_TIMEOUT_S", 600, "How long a whole answer may take.", least=0.01)
 
 # Cache
 
 CACHE_TTL_S = env.seconds("ORCHESTRATOR_CACHE_TTL_S", 7 * 86400, "How long a cached answer stays valid.", least=1)
-CACHE_MEMORY = env.size("ORCHESTRATOR_CACHE_MEMORY", 128 * 1024**2, "Memory for cached answers in each web process.", shown="128MB")
+CACHE_MEMORY = env.size(
+    "ORCHESTRATOR_CACHE_MEMORY", 128 * 1024**2, "Memory for cached answers in each web process.", shown="128MB"
+)
 CACHE_DISK = env.size("ORCHESTRATOR_CACHE_DISK", 4 * 1024**3, "Cached answers kept in SQLite, in bytes.", shown="4GB")
-CACHE_REDIS_MEMORY = env.size("ORCHESTRATOR_CACHE_REDIS_MEMORY", 256 * 1024**2, "Memory of the private Redis.", shown="256MB")
-REDIS_TIMEOUT_S = env.seconds("ORCHESTRATOR_REDIS_TIMEOUT_S", 0.05, "How long a request waits for Redis before it goes on without.", least=0.001)
+CACHE_REDIS_MEMORY = env.size(
+    "ORCHESTRATOR_CACHE_REDIS_MEMORY", 256 * 1024**2, "Memory of the private Redis.", shown="256MB"
+)
+REDIS_TIMEOUT_S = env.seconds(
+    "ORCHESTRATOR_REDIS_TIMEOUT_S", 0.05, "How long a request waits for Redis before it goes on without.", least=0.001
+)
 
 # Bounds
 
-MAX_BODY = env.size("ORCHESTRATOR_MAX_BODY", 32 * 1024**2, "Largest request body; a larger one is answered 413.", shown="32MB")
-BODY_TIMEOUT_S = env.seconds("ORCHESTRATOR_BODY_TIMEOUT_S", 30, "How long a request body may take to arrive.", least=0.1)
-MAX_ANSWER = env.size("ORCHESTRATOR_MAX_ANSWER", 8 * 1024**2, "Longest answer; a longer one is ended with an error.", shown="8MB")
+MAX_BODY = env.size(
+    "ORCHESTRATOR_MAX_BODY", 32 * 1024**2, "Largest request body; a larger one is answered 413.", shown="32MB"
+)
+BODY_TIMEOUT_S = env.seconds(
+    "ORCHESTRATOR_BODY_TIMEOUT_S", 30, "How long a request body may take to arrive.", least=0.1
+)
+MAX_ANSWER = env.size(
+    "ORCHESTRATOR_MAX_ANSWER", 8 * 1024**2, "Longest answer; a longer one is ended with an error.", shown="8MB"
+)
 RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record is kept.", least=1, most=36500)
 
 # Secrets: one file, from which each use derives its own key
@@ -109,7 +150,9 @@ REDIS_LOCATION = REDIS_URL or os.environ.get("ORCHESTRATOR_PRIVATE_REDIS", "")
 
 DEBUG = ORCHESTRATOR_ENV == "development"
 IS_LOOPBACK = ADDRESS.host in {"localhost", "::1"} or ADDRESS.host.startswith("127.")
-ALLOWED_HOSTS = ["localhost", ".localhost", "127.0.0.1", "[::1]", *PUBLIC_HOSTS] if IS_LOOPBACK or PUBLIC_HOSTS else ["*"]
+ALLOWED_HOSTS = (
+    ["localhost", ".localhost", "127.0.0.1", "[::1]", *PUBLIC_HOSTS] if IS_LOOPBACK or PUBLIC_HOSTS else ["*"]
+)
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: its runserver is the development server
     "dashboard.records.apps.RecordsConfig",  # django.contrib.admin, with the dashboard's door

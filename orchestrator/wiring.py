@@ -70,7 +70,7 @@ def build() -> Parts:
 
 def tiered_cache(clock: Clock) -> TieredCache:
     """Memory, Redis where there is one, SQLite."""
-    sqlite = SQLiteTier(Path(settings.DATABASES["cache"]["NAME"]), clock, settings.CACHE_DISK)
+    sqlite = SQLiteTier(Path(str(settings.DATABASES["cache"]["NAME"])), clock, settings.CACHE_DISK)
     tiers: list[Tier] = [MemoryTier(clock, settings.CACHE_MEMORY), sqlite]
     if "redis" in settings.CACHES:
         tiers.insert(1, RedisTier(caches["redis"], clock, settings.REDIS_TIMEOUT_S))

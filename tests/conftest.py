@@ -90,7 +90,9 @@ def recorded(parts: Parts) -> Callable[..., object]:
         async with asyncio.timeout(10):
             while parts.ledger.written < count:
                 await asyncio.sleep(0.01)
-        records: list[RequestRecord] = await parts.reads.run(5, lambda: list(RequestRecord.objects.select_related("tenant").order_by("id")))
+        records: list[RequestRecord] = await parts.reads.run(
+            5, lambda: list(RequestRecord.objects.select_related("tenant").order_by("id"))
+        )
         return records
 
     return read

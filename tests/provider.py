@@ -108,7 +108,9 @@ class Provider:
             case "no_usage":
                 await response.write(b"".join([sse(first), sse(second), sse(end), done]))
             case "absurd_usage":
-                await response.write(sse(first) + sse(end) + sse({"usage": {"prompt_tokens": -5, "completion_tokens": 10**30}}))
+                await response.write(
+                    sse(first) + sse(end) + sse({"usage": {"prompt_tokens": -5, "completion_tokens": 10**30}})
+                )
                 await response.write(done)
             case "after_end":
                 await response.write(b"".join([*good, sse(delta(content="IGNORED"))]))
@@ -118,7 +120,9 @@ class Provider:
                 call = {"index": 0, "id": "call_1", "function": {"name": "weather", "arguments": '{"ci'}}
                 more = {"index": 0, "function": {"arguments": 'ty":"Rome"}'}}
                 tools_end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
-                await response.write(sse(delta(tool_calls=[call])) + sse(delta(tool_calls=[more])) + sse(tools_end) + done)
+                await response.write(
+                    sse(delta(tool_calls=[call])) + sse(delta(tool_calls=[more])) + sse(tools_end) + done
+                )
             case "bad_tools":
                 call = {"index": 0, "id": "c", "function": {"name": "weather", "arguments": "[1"}}
                 await response.write(sse(delta(tool_calls=[call])) + sse(end) + done)
@@ -136,7 +140,11 @@ class Provider:
 
 def delta(**fields: Any) -> dict[str, Any]:
     """One piece of an answer."""
-    return {"id": "x", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": fields, "finish_reason": None}]}
+    return {
+        "id": "x",
+        "object": "chat.completion.chunk",
+        "choices": [{"index": 0, "delta": fields, "finish_reason": None}],
+    }
 
 
 def sse(value: dict[str, Any]) -> bytes:

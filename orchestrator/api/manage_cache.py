@@ -52,4 +52,4 @@ async def purge(request: HttpRequest, query: Query[ScopeQuery]) -> HttpResponseB
 
 def _held(held: Holding | None) -> dict[str, int] | None:
     """Null when the tier cannot say."""
-    return held and {"entries": held.entries, "bytes": held.bytes}
+    return None if held is None else {"entries": held.entries, "bytes": held.bytes}

@@ -35,7 +35,13 @@ EFFORTS: dict[str, bool | str] = {
     "xhigh": "max",
     "ultra": "max",
 }
-ERROR_TYPES = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
 
 
 @router.post("/chat/completions", summary="One turn of a conversation")
@@ -137,7 +143,9 @@ def _messages(wire: list[OpenAIMessage]) -> tuple[Message, ...]:
         if turn.content is None and not turn.tool_calls:
             raise BadRequest("invalid message content type: <nil>")
         text, images = _content(turn.content)
-        calls = tuple(_call(call.id or "", call.function.name, call.function.arguments) for call in turn.tool_calls or ())
+        calls = tuple(
+            _call(call.id or "", call.function.name, call.function.arguments) for call in turn.tool_calls or ()
+        )
         tool_names |= {call.id: call.name for call in calls}
         messages.append(
             Message(

@@ -12,7 +12,7 @@ import orjson
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from orchestrator.core.errors import EngineError, OrchestratorError
-from orchestrator.core.types import Chunk, Reply, ReplyBuilder
+from orchestrator.core.types import Chunk, Chunks, Reply, ReplyBuilder
 from orchestrator.pipeline import Answer
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ async def started(answer: Answer) -> Answer:
     return answer
 
 
-async def _resumed(first: Chunk | None, rest: AsyncGenerator[Chunk, None]) -> AsyncGenerator[Chunk, None]:
+async def _resumed(first: Chunk | None, rest: Chunks) -> AsyncGenerator[Chunk, None]:
     async with aclosing(rest):
         if first is not None:
             yield first

@@ -83,7 +83,11 @@ def _figures(sums: Figures) -> dict[str, Any]:
         ],
         "bucket_s": sums.bucket_s,
         "buckets": [
-            {"start": step.start, "requests": step.requests, "by_tier": {t or "none": n for t, n in step.by_tier.items()}}
+            {
+                "start": step.start,
+                "requests": step.requests,
+                "by_tier": {t or "none": n for t, n in step.by_tier.items()},
+            }
             for step in sums.buckets
         ],
     }

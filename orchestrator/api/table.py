@@ -50,7 +50,9 @@ class JSON(BaseRenderer):
 class API(NinjaAPI):
     """django-ninja, with type errors in Go's words."""
 
-    def validation_error_from_error_contexts(self, error_contexts: list[ValidationErrorContext]) -> ValidationError:
+    def validation_error_from_error_contexts(
+        self, error_contexts: list[ValidationErrorContext[Any]]
+    ) -> ValidationError:
         """Keep what was given, which ninja drops: the words need its kind."""
         errors = []
         for context in error_contexts:
@@ -120,7 +122,7 @@ def show_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
 @api.exception_handler(Exception)
 def show_fault(request: HttpRequest, error: Exception) -> HttpResponse:
     """A fault of ours: the log has it, the caller gets its id."""
-    log.exception("request %s failed", request_id(request))
+    log.error("request %s failed", request_id(request), exc_info=error)
     return show_error(request, OrchestratorError(f"internal error; the log has more under {request_id(request)}"))
 
 

@@ -11,7 +11,13 @@ GO_TYPES = {
     "float_type": "float64",
     "dict_type": "map[string]interface {}",
 }
-GO_LISTS = {"messages": "[]api.Message", "tools": "api.Tools", "images": "[]api.ImageData", "context": "[]int", "tool_calls": "[]api.ToolCall"}
+GO_LISTS = {
+    "messages": "[]api.Message",
+    "tools": "api.Tools",
+    "images": "[]api.ImageData",
+    "context": "[]int",
+    "tool_calls": "[]api.ToolCall",
+}
 GO_MODELS = {
     "messages": "api.Message",
     "tool_calls": "api.ToolCall",

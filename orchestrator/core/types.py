@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Role = Literal["system", "user", "assistant", "tool"]
 Dialect = Literal["ollama", "openai", "anthropic"]
@@ -124,6 +124,18 @@ class Chunk:
     done: Done | None = None
 
 
+class Chunks(Protocol):
+    """An answer as it arrives. It must be closed when it is not read to its end; async generators are such."""
+
+    def __aiter__(self) -> AsyncIterator[Chunk]: ...
+
+    async def __anext__(self) -> Chunk: ...
+
+    async def aclose(self) -> None:
+        """Stop: nobody reads on."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A whole answer: what the cache keeps and what a caller who does not stream gets."""
@@ -216,4 +228,3 @@ class Model:
     quantization: str = ""
     context_length: int = 0
     embedding_length: int = 0
-

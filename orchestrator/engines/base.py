@@ -1,9 +1,8 @@
 """What every engine is: something that answers a `ChatRequest` with chunks."""
 
-from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from orchestrator.core.types import ChatRequest, Chunk, Model
+from orchestrator.core.types import ChatRequest, Chunks, Model
 
 
 class Engine(Protocol):
@@ -11,7 +10,7 @@ class Engine(Protocol):
 
     name: str
 
-    def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
+    def chat(self, request: ChatRequest, model: Model) -> Chunks:
         """Yield the answer as it is made; the last chunk, and only that, has `done`.
 
         Closing the iterator stops the work at once. Raises EngineError before the first chunk when

@@ -89,7 +89,9 @@ class CloudEngine:
             try:
                 line = await wait_for(anext(lines, None), min(wait_s, left_s))
             except TimeoutError:
-                raise EngineTimeout(f"{self.name} sent nothing more within {min(wait_s, max(left_s, 0)):g} s.") from None
+                raise EngineTimeout(
+                    f"{self.name} sent nothing more within {min(wait_s, max(left_s, 0)):g} s."
+                ) from None
             if line is None:
                 break
             if not line.startswith(b"data:"):  # comments keep the connection alive; other fields say nothing
@@ -242,7 +244,8 @@ def message_to_wire(message: Message) -> dict[str, Any]:
     wire: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.images:
         wire["content"] = [{"type": "text", "text": message.content}] + [
-            {"type": "image_url", "image_url": {"url": f"data:{_mime(image)};base64,{image}"}} for image in message.images
+            {"type": "image_url", "image_url": {"url": f"data:{_mime(image)};base64,{image}"}}
+            for image in message.images
         ]
     if message.tool_calls:
         wire["tool_calls"] = [

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from django.db.models import (
-    Aggregate,
     BigIntegerField,
     Case,
     Count,
@@ -74,6 +73,9 @@ class Bucket:
     by_tier: Mapping[str, int]
     durations: Mapping[int, int]  # requests by total time in microseconds, to two digits
     latency: Latency  # to two digits
+    first: Latency  # until the first piece, of those a model answered
+    errors: int
+    completion_tokens: int
 
     @property
     def requests(self) -> int:
@@ -139,22 +141,17 @@ def figures(since: datetime, until: datetime, tenant_id: int | None = None) -> F
     by_tier: defaultdict[str, _Tally] = defaultdict(_Tally)
     by_model: defaultdict[str, _Tally] = defaultdict(_Tally)
     everything = _Tally()
-    for row in _grouped(
-        rows,
-        "tier",
-        "model",
-        took=_digits("total_us", 3),
-        errors=Count("pk", filter=FAILED),
-        refused=Count("pk", filter=REFUSED),
-        prompt=Sum("prompt_tokens"),
-        completion=Sum("completion_tokens"),
-    ):
+    for row in _tallied(rows, "tier", "model", took=_digits("total_us", 3)):
         for tally in (everything, by_tier[row["tier"]], by_model[row["model"]]):
             tally.add(row)
     by_model.pop("", None)  # nobody answered
     busiest = sorted(by_model.items(), key=lambda item: (-item[1].requests, item[0]))[:MOST_MODELS]
-    first = rows.filter(tier__in=BY_A_MODEL, first_us__isnull=False)
     bucket_s = bucket_length(since, until)
+    step = _whole(_Epoch(F("at")) / Value(bucket_s))
+    first: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    by_models = rows.filter(tier__in=BY_A_MODEL, first_us__isnull=False)
+    for row in _grouped(by_models, step=step, took=_digits("first_us", 3)):
+        first[row["step"]][row["took"]] += row["n"]
     return Figures(
         since=since,
         until=until,
@@ -165,7 +162,7 @@ def figures(since: datetime, until: datetime, tenant_id: int | None = None) -> F
         completion_tokens=everything.completion_tokens,
         by_tier={tier: by_tier[tier].requests for tier in Tier.values},
         latency=latency(everything.durations),
-        first=latency({row["took"]: row["n"] for row in _grouped(first, took=_digits("first_us", 3))}),
+        first=latency(sum(first.values(), Counter())),
         latency_by_tier={tier: latency(by_tier[tier].durations) for tier in Tier.values},
         by_model=tuple(
             ModelFigures(
@@ -179,8 +176,13 @@ def figures(since: datetime, until: datetime, tenant_id: int | None = None) -> F
             for model, tally in busiest
         ),
         bucket_s=bucket_s,
-        buckets=_buckets(rows, since, until, bucket_s),
+        buckets=_buckets(rows, step, since, until, bucket_s, first),
     )
+
+
+def has_failed(record: RequestRecord) -> bool:
+    """Whether one record counts among `Figures.errors`; the same as `FAILED`."""
+    return record.outcome not in ENDED_WELL and not 400 <= record.status <= 499
 
 
 def bucket_length(since: datetime, until: datetime) -> int:
@@ -259,27 +261,46 @@ def _whole(quotient: Any) -> Any:
     return ExpressionWrapper(quotient, output_field=BigIntegerField())
 
 
-def _grouped(rows: QuerySet[RequestRecord], *columns: str, **expressions: Any) -> Iterable[dict[str, Any]]:
-    """Count rows by `columns` and the plain ones of `expressions`; aggregates among them are given per group."""
-    sums = {name: e for name, e in expressions.items() if isinstance(e, Aggregate)}
-    keys = {name: e for name, e in expressions.items() if name not in sums}
-    return cast(Iterable[dict[str, Any]], rows.values(*columns, **keys).annotate(n=Count("pk"), **sums).order_by())
+def _grouped(rows: QuerySet[RequestRecord], *columns: str, **keys: Any) -> Iterable[dict[str, Any]]:
+    """Count rows by columns and expressions."""
+    return cast(Iterable[dict[str, Any]], rows.values(*columns, **keys).annotate(n=Count("pk")).order_by())
 
 
-def _buckets(rows: QuerySet[RequestRecord], since: datetime, until: datetime, bucket_s: int) -> tuple[Bucket, ...]:
+def _tallied(rows: QuerySet[RequestRecord], *columns: str, **keys: Any) -> Iterable[dict[str, Any]]:
+    """The same with what a `_Tally` adds up."""
+    sums = {
+        "n": Count("pk"),
+        "errors": Count("pk", filter=FAILED),
+        "refused": Count("pk", filter=REFUSED),
+        "prompt": Sum("prompt_tokens"),
+        "completion": Sum("completion_tokens"),
+    }
+    return cast(Iterable[dict[str, Any]], rows.values(*columns, **keys).annotate(**sums).order_by())
+
+
+def _buckets(
+    rows: QuerySet[RequestRecord],
+    step: Any,
+    since: datetime,
+    until: datetime,
+    bucket_s: int,
+    first: Mapping[int, Mapping[int, int]],
+) -> tuple[Bucket, ...]:
+    tallies: defaultdict[int, _Tally] = defaultdict(_Tally)
     by_tier: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    durations: defaultdict[int, Counter[int]] = defaultdict(Counter)
-    step = _whole(_Epoch(F("at")) / Value(bucket_s))
-    for row in _grouped(rows, "tier", step=step, took=_digits("total_us", 2)):
+    for row in _tallied(rows, "tier", step=step, took=_digits("total_us", 2)):
+        tallies[row["step"]].add(row)
         by_tier[row["step"]][row["tier"]] += row["n"]
-        durations[row["step"]][row["took"]] += row["n"]
-    first, last = int(since.timestamp()) // bucket_s, math.ceil(until.timestamp() / bucket_s)
+    begin, end = int(since.timestamp()) // bucket_s, math.ceil(until.timestamp() / bucket_s)
     return tuple(
         Bucket(
-            start=datetime.fromtimestamp(step * bucket_s, UTC),
-            by_tier=by_tier[step],
-            durations=durations[step],
-            latency=latency(durations[step]),
+            start=datetime.fromtimestamp(number * bucket_s, UTC),
+            by_tier=by_tier[number],
+            durations=tallies[number].durations,
+            latency=latency(tallies[number].durations),
+            first=latency(first.get(number, {})),
+            errors=tallies[number].errors,
+            completion_tokens=tallies[number].completion_tokens,
         )
-        for step in range(first, last)
+        for number in range(begin, end)
     )

@@ -236,7 +236,9 @@ def insert(rows: list[dict[str, Any]]) -> None:
     connection = connections[ALIAS]
     quote = connection.ops.quote_name
     columns = ", ".join(quote(column) for column in _COLUMNS)
-    statement = f"INSERT INTO {quote(RequestRecord._meta.db_table)} ({columns}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"  # noqa: S608  # our own column names
+    statement = (
+        f"INSERT INTO {quote(RequestRecord._meta.db_table)} ({columns}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"  # noqa: S608  # our own column names
+    )
     values = []
     for row in rows:
         row["at"] = row["at"] if isinstance(row["at"], str) else connection.ops.adapt_datetimefield_value(row["at"])

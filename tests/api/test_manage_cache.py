@@ -38,7 +38,9 @@ async def test_a_model_or_a_namespace_or_everything_is_purged(client: httpx.Asyn
     response = await client.delete(CACHE, params={"namespace": "support"}, headers=admin)
     assert response.json() == {"purged": {"memory": 1}, "unreached": {}}
     assert await kept(client, admin) == 1
-    assert (await client.delete(CACHE, params={"model": "tiny:latest"}, headers=admin)).json()["purged"] == {"memory": 1}
+    assert (await client.delete(CACHE, params={"model": "tiny:latest"}, headers=admin)).json()["purged"] == {
+        "memory": 1
+    }
     await ask(client, "three")
     await client.delete(CACHE, params={"all": "true"}, headers=admin)
     assert await kept(client, admin) == 0

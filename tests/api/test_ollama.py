@@ -222,7 +222,8 @@ async def test_the_conversation_reaches_the_engine_whole(client: httpx.AsyncClie
             "generate",
             {"model": "tiny", "prompt": "x", "options": "hot"},
             400,
-            "json: cannot unmarshal string into Go struct field GenerateRequest.options of type map[string]interface {}",
+            "json: cannot unmarshal string into Go struct field GenerateRequest.options"
+            " of type map[string]interface {}",
         ),
         (
             "chat",
@@ -300,7 +301,11 @@ async def test_the_root_greets_clients_and_sends_browsers_to_the_dashboard(clien
 
 async def test_unknown_paths_and_wrong_verbs_answer_as_the_router_of_ollama_does(client: httpx.AsyncClient) -> None:
     unknown = await client.get("/api/nothing")
-    assert (unknown.status_code, unknown.text, unknown.headers["Content-Type"]) == (404, "404 page not found", "text/plain")
+    assert (unknown.status_code, unknown.text, unknown.headers["Content-Type"]) == (
+        404,
+        "404 page not found",
+        "text/plain",
+    )
     wrong = await client.get("/api/chat")
     assert (wrong.status_code, wrong.text, wrong.headers["Allow"]) == (405, "405 method not allowed", "POST")
     moved = await client.get("/api/tags/")
@@ -326,7 +331,9 @@ async def test_a_body_that_is_too_large_is_refused_before_it_is_read(client: htt
     assert "bytes at most" in response.json()["error"]
 
 
-async def test_a_large_body_is_read_off_the_event_loop_and_answered(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+async def test_a_large_body_is_read_off_the_event_loop_and_answered(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
     body = HELLO | {"messages": [{"role": "user", "content": "x" * 1_000_000}]}
     assert (await client.post("/api/chat", json=body)).status_code == 200
     assert len(engine.asked[0].messages[0].content) == 1_000_000

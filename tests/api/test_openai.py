@@ -55,7 +55,9 @@ async def test_usage_comes_in_a_chunk_of_its_own_when_asked_for(client: httpx.As
     assert usage["usage"]["total_tokens"] == 9
 
 
-async def test_what_breaks_off_ends_with_an_error_and_without_done(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+async def test_what_breaks_off_ends_with_an_error_and_without_done(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
     engine.error = EngineError("gone")
     *_, last = events(await client.post(PATH, json=HELLO | {"stream": True}))
     assert last == {"error": {"message": "gone", "type": "api_error", "param": None, "code": None}}
@@ -103,7 +105,9 @@ async def test_every_field_reaches_the_engine_in_our_words(client: httpx.AsyncCl
             {
                 "role": "assistant",
                 "content": None,
-                "tool_calls": [{"id": "call_9", "type": "function", "function": {"name": "look", "arguments": '{"a":1}'}}],
+                "tool_calls": [
+                    {"id": "call_9", "type": "function", "function": {"name": "look", "arguments": '{"a":1}'}}
+                ],
             },
             {"role": "tool", "content": "a cat", "tool_call_id": "call_9"},
         ],
@@ -142,13 +146,18 @@ async def test_every_field_reaches_the_engine_in_our_words(client: httpx.AsyncCl
         ),
         (
             HELLO
-            | {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "https://x.example/a.png"}]}]},
+            | {
+                "messages": [
+                    {"role": "user", "content": [{"type": "image_url", "image_url": "https://x.example/a.png"}]}
+                ]
+            },
             400,
             "invalid_request_error",
             "image URLs are not currently supported, please use base64 encoded data instead",
         ),
         (
-            HELLO | {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "data:text/html,x"}]}]},
+            HELLO
+            | {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "data:text/html,x"}]}]},
             400,
             "invalid_request_error",
             "invalid image input",

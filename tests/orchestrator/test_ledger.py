@@ -46,7 +46,9 @@ async def test_a_committed_record_is_there_when_commit_returns(ledger: Ledger, a
     assert (record.total_us, record.cost_microusd) == (500_000, None)
 
 
-async def test_many_commits_share_few_transactions(ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_commits_share_few_transactions(
+    ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes: list[int] = []
     insert = writer.insert
 

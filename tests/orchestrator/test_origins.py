@@ -15,11 +15,15 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-async def ask(method: str = "GET", is_loopback: bool = True, origins: tuple[str, ...] = (), **headers: str) -> httpx.Response:
+async def ask(
+    method: str = "GET", is_loopback: bool = True, origins: tuple[str, ...] = (), **headers: str
+) -> httpx.Response:
     app = Origins(hello, origins=origins, is_loopback=is_loopback, hosts=())  # type: ignore[arg-type]  # a plain function
     transport = httpx.ASGITransport(app)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:11434") as client:
-        return await client.request(method, "/", headers={name.replace("_", "-"): value for name, value in headers.items()})
+        return await client.request(
+            method, "/", headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,13 @@ async def test_local_pages_may_call(origin: str) -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example", "http://localhost.evil.example", "https://evil.example/localhost", "null", "chrome-extension://abc"],
+    [
+        "https://evil.example",
+        "http://localhost.evil.example",
+        "https://evil.example/localhost",
+        "null",
+        "chrome-extension://abc",
+    ],
 )
 async def test_other_pages_may_not(origin: str) -> None:
     response = await ask(origin=origin)

@@ -208,7 +208,11 @@ async def test_while_the_ledger_cannot_be_written_paid_calls_are_refused_and_fre
         ({"model": "nothing"}, ModelNotFound, "model 'nothing' not found"),
         ({"model": "../etc"}, BadRequest, "invalid model name"),
         ({"think": True}, Unsupported, '"tiny" does not support thinking'),
-        ({"tools": ({"type": "function"},)}, Unsupported, "registry.ollama.ai/library/tiny:latest does not support tools"),
+        (
+            {"tools": ({"type": "function"},)},
+            Unsupported,
+            "registry.ollama.ai/library/tiny:latest does not support tools",
+        ),
     ],
 )
 async def test_what_cannot_be_done_is_said_and_recorded(

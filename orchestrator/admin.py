@@ -1,0 +1,271 @@
+"""The records, for audit: requests to read, tenants to name, keys to revoke.
+
+A ledger may hold ten million requests, so nothing here counts, sorts or lists distinct values over
+all of them: counts and sums stop at `MOST_COUNTED`, and the choices of the filters come from the newest.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from django.contrib import admin, messages
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet, Sum
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from orchestrator.ledger.stats import FAILED, REFUSED
+from orchestrator.models import ApiKey, RequestRecord, Tenant
+
+if TYPE_CHECKING:
+    RecordAdmin = admin.ModelAdmin[RequestRecord]
+    KeyAdmin = admin.ModelAdmin[ApiKey]
+    TenantBase = admin.ModelAdmin[Tenant]
+else:
+    RecordAdmin = KeyAdmin = TenantBase = admin.ModelAdmin
+
+MOST_COUNTED = 10_000
+CHOICES_FROM = 10_000  # newest records
+MOST_CHOICES = 40
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs only
+    """Counts to `MOST_COUNTED` and no further; later pages are reached by narrowing the filters."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many match, `MOST_COUNTED` at most."""
+        return cast("QuerySet[Any]", self.object_list).order_by().values("pk")[:MOST_COUNTED].count()
+
+
+class When(admin.SimpleListFilter):
+    """How long ago. Ranges, which the index on the time serves; a date hierarchy would read every record."""
+
+    title = "when"
+    parameter_name = "when"
+    lengths = {  # noqa: RUF012  # read only
+        "15m": ("Last 15 minutes", timedelta(minutes=15)),
+        "1h": ("Last hour", timedelta(hours=1)),
+        "24h": ("Last 24 hours", timedelta(hours=24)),
+        "7d": ("Last 7 days", timedelta(days=7)),
+        "30d": ("Last 30 days", timedelta(days=30)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The ranges."""
+        return [(value, words) for value, (words, _) in self.lengths.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of the range."""
+        chosen = self.lengths.get(self.value() or "")
+        return queryset.filter(at__gte=timezone.now() - chosen[1]) if chosen else queryset
+
+
+class Ended(admin.SimpleListFilter):
+    """How it ended, as the dashboard counts it."""
+
+    title = "how it ended"
+    parameter_name = "ended"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Three ways."""
+        return [("well", "Answered"), ("failed", "Failed"), ("refused", "Refused (4xx)")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those that ended so."""
+        ways = {"failed": FAILED, "refused": REFUSED, "well": ~FAILED & ~REFUSED}
+        way = ways.get(self.value() or "")
+        return queryset if way is None else queryset.filter(way)
+
+
+def recent(column: str, words: str) -> type[admin.SimpleListFilter]:
+    """A filter whose choices are the values of `column` among the newest records."""
+
+    class Recent(admin.SimpleListFilter):
+        title = words
+        parameter_name = column
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            newest = RequestRecord.objects.order_by("-id").values_list(column, flat=True)[:CHOICES_FROM]
+            values = {str(value) for value in (*newest, self.value()) if value}
+            return [(value, value) for value in sorted(values)[:MOST_CHOICES]]
+
+        def has_output(self) -> bool:
+            return bool(self.lookup_choices)
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            return queryset.filter(**{column: self.value()}) if self.value() else queryset
+
+    return Recent
+
+
+@admin.register(RequestRecord)
+class RequestRecordAdmin(RecordAdmin):
+    """Every request, to be read. Nobody adds, changes or deletes one here."""
+
+    list_display = (
+        "began",
+        "shown_model",
+        "tier",
+        "tenant",
+        "key",
+        "tokens_in",
+        "tokens_out",
+        "first_ms",
+        "total_ms",
+        "status",
+        "outcome",
+    )
+    list_filter = (
+        When,
+        Ended,
+        "tier",
+        recent("outcome", "outcome"),
+        recent("model", "model"),
+        ("tenant", admin.RelatedOnlyFieldListFilter),
+        recent("dialect", "dialect"),
+        "is_paid",
+    )
+    list_select_related = ("tenant", "key")
+    list_per_page = 50
+    ordering = ("-id",)
+    sortable_by = ()  # sorting by anything but the newest would sort everything
+    search_fields = ("request_id",)  # shows the field; `get_search_results` does the searching
+    search_help_text = "Request id, cache key, or the name of a model"
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # a count for every choice reads every record
+    paginator = BoundedPaginator
+    actions = None
+    change_list_template = "admin/requests.html"
+
+    @admin.display(description="time, UTC")
+    def began(self, record: RequestRecord) -> str:
+        """When it came, to the millisecond."""
+        return record.at.astimezone(UTC).isoformat(" ", timespec="milliseconds")[:23]
+
+    @admin.display(description="model")
+    def shown_model(self, record: RequestRecord) -> str:
+        """Who answered, and what was asked for where that is another."""
+        if not record.model or record.model == record.asked_model:
+            return record.asked_model
+        return f"{record.asked_model} → {record.model}"
+
+    @admin.display(description="tokens in")
+    def tokens_in(self, record: RequestRecord) -> str:
+        """Read."""
+        return f"{record.prompt_tokens:,}"
+
+    @admin.display(description="out")
+    def tokens_out(self, record: RequestRecord) -> str:
+        """Written."""
+        return f"{record.completion_tokens:,}"
+
+    @admin.display(description="first, ms")
+    def first_ms(self, record: RequestRecord) -> str:
+        """Until the first piece."""
+        return "" if record.first_us is None else f"{record.first_us / 1000:,.1f}"
+
+    @admin.display(description="total, ms")
+    def total_ms(self, record: RequestRecord) -> str:
+        """Until the last piece."""
+        return f"{record.total_us / 1000:,.1f}"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[RequestRecord], search_term: str
+    ) -> tuple[QuerySet[RequestRecord], bool]:
+        """Match whole values, so that an index can serve: a request id, else a cache key or a model."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        by_id = queryset.filter(request_id=term)
+        if by_id.exists():
+            return by_id, False
+        return queryset.filter(Q(cache_key=term) | Q(model=term) | Q(asked_model=term)), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, with the tokens of what is listed."""
+        response = super().changelist_view(request, {"title": "Requests"} | (extra_context or {}))
+        if isinstance(response, TemplateResponse) and response.context_data and "cl" in response.context_data:
+            response.context_data["totals"] = self._totals(response.context_data["cl"].queryset)
+        return response
+
+    def _totals(self, matching: QuerySet[RequestRecord]) -> dict[str, Any]:
+        newest = matching.order_by("-id").values("pk")[:MOST_COUNTED]
+        columns = ("prompt_tokens", "completion_tokens")
+        sums = RequestRecord.objects.filter(pk__in=newest).aggregate(**{column: Sum(column) for column in columns})
+        return {column: sums[column] or 0 for column in columns} | {"most": MOST_COUNTED}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Requests are recorded, not entered."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: RequestRecord | None = None) -> bool:
+        """What happened, happened."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: RequestRecord | None = None) -> bool:
+        """Old ones go by age (ORCHESTRATOR_RECORD_DAYS)."""
+        return False
+
+
+@admin.register(Tenant)
+class TenantAdmin(TenantBase):
+    """Who is served. A tenant with requests or keys cannot be deleted; the database forbids it."""
+
+    list_display = ("name", "created_at")
+    search_fields = ("name",)
+    readonly_fields = ("created_at",)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
+        """Its requests are the audit."""
+        return False
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(KeyAdmin):
+    """Keys, to be looked up and revoked. They are issued by `manage.py issue_key`, which shows each once."""
+
+    list_display = ("name", "tenant", "prefix", "is_admin", "created_at", "expires_at", "state")
+    list_filter = ("tenant", "is_admin")
+    list_select_related = ("tenant",)
+    search_fields = ("name", "prefix")
+    fields = ("name", "tenant", "prefix", "is_admin", "created_at", "expires_at", "revoked_at")
+    readonly_fields = fields
+    actions = ("revoke",)
+
+    @admin.display(description="state")
+    def state(self, key: ApiKey) -> str:
+        """Whether it opens anything."""
+        if key.revoked_at:
+            return "revoked"
+        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "in use"
+
+    @admin.action(description="Revoke the chosen keys", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
+        """Ask once more, then revoke: they stop working within a second, for good."""
+        keys = queryset.filter(revoked_at=None)
+        if not keys:
+            self.message_user(request, "These keys are revoked already.", messages.WARNING)
+            return None
+        if "confirmed" not in request.POST:
+            context = {**self.admin_site.each_context(request), "title": "Revoke keys", "keys": keys, "opts": self.opts}
+            return TemplateResponse(request, "admin/revoke_keys.html", context)
+        named = list(keys)
+        keys.update(revoked_at=timezone.now())
+        for key in named:
+            self.log_change(request, key, "Revoked.")
+        self.message_user(
+            request, f"Revoked: {', '.join(f'{key.name} ({key.prefix})' for key in named)}.", messages.SUCCESS
+        )
+        return None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A key is shown once, when it is issued; a form could not do that."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        """Revoked, not deleted: requests point to it."""
+        return False
