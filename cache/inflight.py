@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import Callable, Hashable
 from types import TracebackType
 
 from orchestrator.core.errors import EngineError
-from orchestrator.core.types import Chunk
+from orchestrator.core.types import Chunk, Chunks
 
 _AHEAD_CHUNKS = 256
 _AHEAD_BYTES = 256 * 1024
@@ -34,7 +34,7 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._calls)
 
-    async def join(self, key: Hashable, start: Callable[[], AsyncIterator[Chunk]]) -> tuple[AsyncIterator[Chunk], bool]:
+    async def join(self, key: Hashable, start: Callable[[], Chunks]) -> tuple[Chunks, bool]:
         """Listen to the call under `key`, starting it with `start` when there is none.
 
         Return the chunks, and whether this caller started it. The iterator must be closed
@@ -73,7 +73,7 @@ class _Call:
         self.error: BaseException | None = None
         self.trace: TracebackType | None = None
 
-    def begin(self, start: Callable[[], AsyncIterator[Chunk]]) -> None:
+    def begin(self, start: Callable[[], Chunks]) -> None:
         """Start the task that reads the source."""
         self._task = asyncio.create_task(self._read(start), name="call in flight")
         self._task.add_done_callback(self._ended)
@@ -94,7 +94,7 @@ class _Call:
         if unfinished:
             logger.warning("A call that nobody listens to has not ended within %g s.", _CLOSE_S)
 
-    async def _read(self, start: Callable[[], AsyncIterator[Chunk]]) -> None:
+    async def _read(self, start: Callable[[], Chunks]) -> None:
         source = start()
         size = 0
         try:

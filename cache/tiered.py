@@ -72,8 +72,8 @@ class TieredCache:
             return None
         since = self._notice()
         for depth, guard in enumerate(self._guards):
-            if guard.waits:
-                await self._know_purges(since)
+            if guard.waits and not await self._know_purges(since):
+                return None
             for key in keys:
                 entry = await guard.get(key)
                 if entry is None or not entry.serves(cap) or self._purges.covers(key, entry.created_at):
@@ -152,29 +152,31 @@ class TieredCache:
                 guard.tier.forget()
         return generation
 
-    async def _know_purges(self, generation: int) -> None:
-        """Read the purge log, if it was not read since `generation`.
+    async def _know_purges(self, generation: int) -> bool:
+        """Read the purge log, if it was not read since `generation`. Return whether it is known now.
 
-        When it cannot be read the tiers are asked all the same: only a purge that did not reach a
-        tier is in question then, and two faults at once are rarer than a cache that is needed.
+        While it is not, no tier outside this process is asked: an answer from there may have been purged.
         """
-        if self._loaded == generation or self._clock.monotonic() < self._load_again_at:
-            return
+        if self._loaded == generation:
+            return True
         async with self._loading:
-            if self._loaded == generation or self._clock.monotonic() < self._load_again_at:
-                return
+            if self._loaded == generation:
+                return True
+            if self._clock.monotonic() < self._load_again_at:
+                return False
             try:
                 await self._purges.load()
-                self._loaded = generation
-                is_unread = False
             except (OrchestratorError, TimeoutError) as error:
                 self._load_again_at = self._clock.monotonic() + _LOAD_AGAIN_S
-                is_unread = True
                 if not self._is_log_unread:
-                    logger.warning("The record of purges cannot be read; going on without: %s", _reason(error))
-            if self._is_log_unread and not is_unread:
+                    logger.warning("The record of purges cannot be read; memory only until then: %s", _reason(error))
+                self._is_log_unread = True
+                return False
+            if self._is_log_unread:
                 logger.warning("The record of purges can be read again.")
-            self._is_log_unread = is_unread
+            self._is_log_unread = False
+            self._loaded = generation
+            return True
 
     async def _copy(self, entry: Entry, nearer: Sequence[Guard], since: int) -> None:
         if not nearer or self._notice() != since:

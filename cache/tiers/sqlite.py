@@ -266,7 +266,7 @@ class SQLiteTier:
 
     def _record(self, scope: Scope, at: float) -> None:
         values = (scope.tenant_id, scope.namespace, scope.model, scope.hash)
-        when = stamp(math.ceil(at * 1e6) / 1e6)  # up: an answer of the same instant is covered
+        when = stamp((math.floor(at * 1e6) + 1) / 1e6)  # the next microsecond: an answer of the same instant is covered
         connection = self._writing.connection()
         with transaction(connection):
             if scope == Scope():

@@ -15,6 +15,7 @@ from cache.database import migrate
 from cache.entries import Entry
 from cache.generation import Generation
 from cache.keys import key_to_keep, keys_for
+from cache.tiers import sqlite as sqlite_tier
 from cache.tiers.base import Tier
 from cache.tiers.memory import MemoryTier
 from cache.tiers.redis import RedisTier
@@ -151,7 +152,11 @@ def make_redis_tier(closing: AsyncExitStack, clock: HandClock) -> Callable[..., 
 
 
 @pytest.fixture
-def make_sqlite_tier(closing: AsyncExitStack, clock: HandClock, cache_file: Path) -> Callable[..., SQLiteTier]:
+def make_sqlite_tier(
+    closing: AsyncExitStack, clock: HandClock, cache_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., SQLiteTier]:
+    monkeypatch.setattr(sqlite_tier, "READ_S", PATIENT_S)
+
     def make(limit: int = 64 * 1024**2) -> SQLiteTier:
         tier = SQLiteTier(cache_file, clock, limit)
         closing.push_async_callback(tier.aclose)

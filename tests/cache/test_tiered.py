@@ -53,9 +53,10 @@ class Fault(OffTier):
 class House:
     """Two processes' caches over one Redis, one cache file and one generation file."""
 
-    def __init__(self, clock: HandClock, redis: RedisServer, make: Callable[[], TieredCache]) -> None:
+    def __init__(self, clock: HandClock, redis: RedisServer, file: SQLiteTier, make: Callable[[], TieredCache]) -> None:
         self.clock = clock
         self.redis = redis
+        self.file = file
         self.open = make
         self.one = make()
         self.other = make()
@@ -78,7 +79,7 @@ async def house(
         closing.push_async_callback(cache.aclose)
         return cache
 
-    return House(clock, own_redis, make)
+    return House(clock, own_redis, make_sqlite_tier(), make)
 
 
 def plain(tiers: Sequence[Tier], clock: HandClock, generation: Generation) -> TieredCache:
@@ -278,6 +279,35 @@ async def test_what_was_purged_while_the_file_was_locked_does_not_come_back_eith
     lock.execute("ROLLBACK")
     lock.close()
     assert await find(cache, entry) is None
+
+
+async def test_while_the_record_of_purges_cannot_be_read_nothing_far_is_trusted(
+    house: House, make_entry: MakeEntry, cache_file: Path, caplog: pytest.LogCaptureFixture
+):
+    entry, near = make_entry(), make_entry("near")
+    await store(house.one, entry)
+    folder = cache_file.parent
+    aside = folder.rename(folder.with_name("elsewhere"))
+    restarted = house.open()
+    assert await find(restarted, entry) is None
+    assert await store(restarted, near)
+    assert await find(restarted, near)
+    assert caplog.text.count("record of purges cannot be read") == 1
+    aside.rename(folder)
+    house.clock.advance(5)
+    assert await find(restarted, entry)
+    assert "can be read again" in caplog.text
+
+
+async def test_an_answer_of_the_same_instant_as_a_purge_is_covered(house: House, make_entry: MakeEntry):
+    for _ in range(50):
+        house.clock.advance(0.0123457)
+        entry = make_entry()
+        await house.one.purge(Scope(tenant_id=ALICE.tenant_id))
+        log = PurgeLog(house.file)
+        await log.load()
+        assert log.covers(entry.key, entry.created_at)
+        assert not log.covers(entry.key, entry.created_at + 0.00001)
 
 
 def sqlite3_rows(path: Path) -> int:
