@@ -110,14 +110,12 @@ class RequestRecordAdmin(RecordAdmin):
         "began",
         "shown_model",
         "tier",
-        "tenant",
-        "key",
+        "who",
         "tokens_in",
         "tokens_out",
         "first_ms",
         "total_ms",
-        "status",
-        "outcome",
+        "result",
     )
     list_filter = (
         When,
@@ -152,6 +150,17 @@ class RequestRecordAdmin(RecordAdmin):
         if not record.model or record.model == record.asked_model:
             return record.asked_model
         return f"{record.asked_model} → {record.model}"
+
+    @admin.display(description="tenant, key")
+    def who(self, record: RequestRecord) -> str:
+        """Who asked."""
+        return f"{record.tenant.name}, {record.key.name}" if record.key else record.tenant.name
+
+    @admin.display(description="result")
+    def result(self, record: RequestRecord) -> str:
+        """How it ended, with the status where that is not 200."""
+        words = record.outcome.replace("_", " ")
+        return words if record.status == 200 else f"{words}, {record.status}"
 
     @admin.display(description="tokens in")
     def tokens_in(self, record: RequestRecord) -> str:

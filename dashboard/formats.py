@@ -1,0 +1,98 @@
+"""How figures are written: a narrow no-break space before units, commas in thousands, a real minus."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+NARROW = "\u202f"  # narrow no-break space
+UNKNOWN = "unknown"
+
+
+def count(number: float | None) -> str:
+    """12,406; "unknown" when it is not known."""
+    if number is None:
+        return UNKNOWN
+    return f"{round(number):,}".replace("-", "−")
+
+
+def percent(share: float | None) -> str:
+    """A share of 0 to 1 as a number of per cents, without the sign: three digits, 100 and 0 only when exact."""
+    if share is None:
+        return UNKNOWN
+    value = share * 100
+    if value in {0, 100}:
+        return f"{value:.0f}"
+    if value < 1:
+        return f"{max(value, 0.01):.2f}"
+    return f"{min(value, 99.9):.1f}"
+
+
+def milliseconds(microseconds: float | None) -> str:
+    """Milliseconds for a table column, without the unit: 0.04, 0.3, 8.6, 184, 30,000."""
+    if microseconds is None:
+        return ""
+    ms = microseconds / 1000
+    if ms < 0.095:
+        return f"{ms:.2f}"
+    if ms < 9.95:
+        return f"{ms:.1f}"
+    return f"{ms:,.0f}"
+
+
+def duration(microseconds: float | None) -> tuple[str, str]:
+    """A length of time for prose and figures, as number and unit; three digits at most."""
+    if microseconds is None:
+        return UNKNOWN, ""
+    seconds = microseconds / 1e6
+    if seconds < 0.9995:
+        return milliseconds(microseconds), "ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f}", "s"
+    if seconds < 99.95:
+        return f"{seconds:.1f}", "s"
+    if seconds < 600:
+        return f"{seconds:.0f}", "s"
+    return f"{seconds / 60:,.0f}", "min"
+
+
+def size(number: float | None) -> str:
+    """Bytes in the unit that gives few digits: 512 B, 1.9 GB. A kB is 1,024 bytes, as in the settings."""
+    if number is None:
+        return UNKNOWN
+    value, unit = float(number), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    shown = f"{value:.0f}" if unit == "B" or value >= 99.5 else f"{value:.1f}"
+    return f"{shown.removesuffix('.0')}{NARROW}{unit}"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit: 4 s, 2 min, 3 h, 6 d."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)}{NARROW}{unit}"
+    return f"{max(0, int(seconds))}{NARROW}s"
+
+
+def when(moment: datetime, now: datetime) -> str:
+    """How long ago, up to a day; then the day: 2 min ago, 21 Nov, 21 Nov 2025."""
+    seconds = (now - moment).total_seconds()
+    if seconds < 1:
+        return "just now"
+    if seconds < 86400:
+        return f"{span(seconds)} ago"
+    if seconds < 300 * 86400:
+        return f"{moment.day} {moment:%b}"
+    return f"{moment.day} {moment:%b %Y}"
+
+
+def exact(moment: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def listing(words: list[str]) -> str:
+    """Redis; Redis and Tasks; Redis, Tasks and Ledger."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -1,0 +1,174 @@
+"""One look at the ledger for everybody who watches.
+
+A process has one poller, and only while somebody watches. It reads new records twice a second and
+the figures once a second, renders once, and puts the result into every watcher's mailbox. A mailbox
+holds the newest of everything and no more, so a slow watcher misses steps in between, not the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+
+from django.db import DatabaseError
+from django.template.loader import render_to_string
+
+from dashboard.board import render_parts
+from dashboard.periods import Period
+from dashboard.reading import News, Reader, Snapshot, reader
+from dashboard.running import Look, look
+from orchestrator.core.errors import OrchestratorError
+
+log = logging.getLogger(__name__)
+
+ROWS_EVERY_S = 0.5
+FIGURES_EVERY_S = 1.0
+ROWS_A_SECOND = 5.0
+MOST_ROWS = 10  # in one push, after a pause
+BACK_OFF_S = 5.0
+
+Parts = Mapping[str, str]
+
+
+class Mailbox:
+    """What one watcher has not been sent yet: the newest of each part, the newest rows."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, str] = {}
+        self._rows: deque[str] = deque(maxlen=MOST_ROWS)
+        self._sent: dict[str, str] = {}
+        self._filled = asyncio.Event()
+
+    def put_parts(self, parts: Parts) -> None:
+        """Replace what waits; what was sent as it is does not wait."""
+        changed = {name: html for name, html in parts.items() if self._sent.get(name) != html}
+        self._parts |= changed
+        if changed:
+            self._filled.set()
+
+    def put_rows(self, rows: Sequence[str]) -> None:
+        """Add rows, oldest first; the oldest fall out."""
+        self._rows.extend(rows)
+        self._filled.set()
+
+    async def take(self) -> list[str]:
+        """Wait for news and return it as messages: the parts, then the rows with the newest first."""
+        await self._filled.wait()
+        self._filled.clear()
+        messages = []
+        if self._parts:
+            messages.append("".join(self._parts.values()))
+            self._sent |= self._parts
+            self._parts = {}
+        if self._rows:
+            rows = "".join(reversed(self._rows))
+            messages.append(f'<tbody id="rows" hx-swap-oob="afterbegin">{rows}</tbody>')
+            self._rows.clear()
+        return messages
+
+
+class Live:
+    """The poller, and who watches it."""
+
+    def __init__(self, reader: Reader, look: Callable[[], Awaitable[Look]]) -> None:
+        self._reader = reader
+        self._look = look
+        self._watchers: dict[Mailbox, Period] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._is_failing = False
+
+    @property
+    def is_polling(self) -> bool:
+        """Whether the poller runs."""
+        return self._task is not None and not self._task.done()
+
+    @contextlib.asynccontextmanager
+    async def watch(self, period: Period) -> AsyncIterator[Mailbox]:
+        """Have a mailbox filled. The first watcher starts the poller, the last one ends it."""
+        mailbox = Mailbox()
+        self._watchers[mailbox] = period
+        if not self.is_polling:
+            self._task = asyncio.create_task(self._poll(), name="dashboard poller")
+            self._task.add_done_callback(_say_why)
+        try:
+            yield mailbox
+        finally:
+            del self._watchers[mailbox]
+            if not self._watchers and self._task is not None:
+                task, self._task = self._task, None
+                task.cancel()
+                await asyncio.wait([task])
+
+    async def _poll(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._rows())
+            group.create_task(self._figures())
+
+    async def _rows(self) -> None:
+        seen: int | None = None
+        allowance, before = float(MOST_ROWS), time.monotonic()
+        while True:
+            with self._told("the newest requests"):
+                if seen is None:
+                    seen = await self._reader.newest_id()
+                now = time.monotonic()
+                allowance, before = min(MOST_ROWS, allowance + ROWS_A_SECOND * (now - before)), now
+                if allowance >= 1:
+                    news = await self._reader.news(seen, int(allowance))
+                    seen = news.newest_id
+                    allowance -= len(news.rows)
+                    if news.rows:
+                        await self._send_rows(news)
+            await asyncio.sleep(BACK_OFF_S if self._is_failing else ROWS_EVERY_S)
+
+    async def _send_rows(self, news: News) -> None:
+        rows = [render_to_string("dashboard/_request_row.html", {"record": row}) for row in reversed(news.rows)]
+        note = {"tail-note": render_to_string("dashboard/_tail-note.html", {"news": news, "live": True})}
+        for mailbox in self._watchers:
+            mailbox.put_rows(rows)
+            mailbox.put_parts(note)
+
+    async def _figures(self) -> None:
+        while True:
+            began = time.monotonic()
+            periods = set(self._watchers.values())
+            seen = await self._look()
+            for period in periods:
+                snapshot = None
+                with self._told("the figures"):
+                    snapshot = await self._reader.snapshot(period)
+                await self._send_parts(period, snapshot, seen)
+            pause = BACK_OFF_S if self._is_failing else FIGURES_EVERY_S - (time.monotonic() - began)
+            await asyncio.sleep(max(0.1, pause))
+
+    async def _send_parts(self, period: Period, snapshot: Snapshot | None, seen: Look) -> None:
+        parts = await asyncio.to_thread(render_parts, snapshot, seen)
+        for mailbox, watched in self._watchers.items():
+            if watched == period:
+                mailbox.put_parts(parts)
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Outlive a ledger that cannot be read; one line when that begins, and when it ends."""
+        try:
+            yield
+        except (TimeoutError, OrchestratorError, DatabaseError) as error:
+            if not self._is_failing:
+                log.warning("the dashboard cannot read %s: %s", what, error or type(error).__name__)
+            self._is_failing = True
+        else:
+            if self._is_failing:
+                log.warning("the dashboard can read %s again", what)
+            self._is_failing = False
+
+
+def _say_why(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("the dashboard's poller ended; watchers will reconnect", exc_info=error)
+
+
+live = Live(reader, look)

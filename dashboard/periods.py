@@ -1,0 +1,29 @@
+"""The stretch of time a page is about; it stands in the address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A choice of the period switch."""
+
+    slug: str
+    label: str
+    words: str  # after "in the"
+    length: timedelta
+
+
+PERIODS = (
+    Period("15m", "15\u202fmin", "last 15 minutes", timedelta(minutes=15)),
+    Period("1h", "1\u202fh", "last hour", timedelta(hours=1)),
+    Period("24h", "24\u202fh", "last 24 hours", timedelta(hours=24)),
+)
+DEFAULT = PERIODS[1]
+
+
+def period(slug: str | None) -> Period:
+    """The period of that name; the default for any other."""
+    return next((p for p in PERIODS if p.slug == slug), DEFAULT)

@@ -1,0 +1,126 @@
+"""Reads of the ledger for pages: one thread, kept for a moment, so that many viewers cost as much as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import close_old_connections
+from django.utils import timezone
+
+from dashboard.periods import Period
+from orchestrator.core.threads import WorkerThread
+from orchestrator.ledger.stats import Figures, figures
+from orchestrator.models import RequestRecord
+
+DEADLINE_S = 5.0
+FRESH_S = 0.9
+# Figures over many records take long; they are then read less often, to take this share of a core at most.
+MOST_SHARE = 0.2
+ROWS = 30
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The figures of a period, and what is true right now."""
+
+    period: Period
+    at: datetime
+    figures: Figures
+    last_minute: int  # requests
+    is_new: bool  # nothing was ever asked
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """The newest requests since a record, newest first, and how many there were in all."""
+
+    rows: list[RequestRecord]
+    total: int
+    newest_id: int
+
+
+class Reader:
+    """Reads in its own thread, with its own connection."""
+
+    def __init__(self, now: Callable[[], datetime] = timezone.now) -> None:
+        self._now = now
+        self._thread = WorkerThread("dashboard", most_waiting=100)
+        self._kept: dict[str, tuple[float, Snapshot]] = {}
+
+    async def snapshot(self, period: Period) -> Snapshot:
+        """The figures of `period`. Raises TimeoutError, Busy or a database's error."""
+        return await self._thread.run(DEADLINE_S, self._snapshot, period)
+
+    async def rows(self, most: int = ROWS) -> list[RequestRecord]:
+        """The newest requests. Raises as `snapshot` does."""
+        return await self._thread.run(DEADLINE_S, newest_rows, most)
+
+    async def newest_id(self) -> int:
+        """The last record there is, 0 when there is none. Raises as `snapshot` does."""
+        return await self._thread.run(DEADLINE_S, newest_id)
+
+    async def news(self, after_id: int, most: int) -> News:
+        """What came after a record. Raises as `snapshot` does."""
+        return await self._thread.run(DEADLINE_S, news, after_id, most)
+
+    async def run(self, function: Callable[[], str]) -> str:
+        """Render in the same thread, which keeps it off the event loop."""
+        return await self._thread.run(DEADLINE_S, function)
+
+    def forget(self) -> None:
+        """Read everything anew from now on."""
+        self._kept.clear()
+
+    def _snapshot(self, period: Period) -> Snapshot:
+        fresh_until, kept = self._kept.get(period.slug, (0.0, None))
+        began = time.monotonic()
+        if kept is not None and began < fresh_until:
+            return kept
+        found = read_snapshot(period, self._now())
+        ended = time.monotonic()
+        self._kept[period.slug] = (ended + max(FRESH_S, (ended - began) / MOST_SHARE), found)
+        return found
+
+
+def read_snapshot(period: Period, now: datetime) -> Snapshot:
+    """Read the figures of `period` up to `now`."""
+    close_old_connections()
+    found = figures(now - period.length, now)
+    return Snapshot(
+        period=period,
+        at=now,
+        figures=found,
+        last_minute=RequestRecord.objects.filter(at__gte=now - MINUTE).count(),
+        is_new=not found.requests and not RequestRecord.objects.exists(),
+    )
+
+
+def newest_rows(most: int) -> list[RequestRecord]:
+    """The newest records, newest first."""
+    close_old_connections()
+    return list(RequestRecord.objects.select_related("tenant", "key").order_by("-id")[:most])
+
+
+def newest_id() -> int:
+    """The last record's id, 0 when there is none."""
+    close_old_connections()
+    return RequestRecord.objects.order_by("-id").values_list("id", flat=True).first() or 0
+
+
+def news(after_id: int, most: int) -> News:
+    """At most `most` records that came after `after_id`.
+
+    The total counts ids, which are given in turn: no record is read to be counted. A process that
+    commits late may slip a record in below an id already seen; it is missing here, not in the ledger.
+    """
+    close_old_connections()
+    rows = list(RequestRecord.objects.select_related("tenant", "key").filter(id__gt=after_id).order_by("-id")[:most])
+    newest = rows[0].pk if rows else after_id
+    return News(rows, newest - after_id, newest)
+
+
+reader = Reader()

@@ -1,0 +1,30 @@
+"""The admin site: one door, the dashboard's, and no second sign-in page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+
+
+class Records(admin.AdminSite):
+    """Requests, tenants, keys, kept answers, users."""
+
+    site_header = "Orchestrator"
+    site_title = "Orchestrator"
+    index_title = "Records"
+    site_url = "/dashboard/"
+    enable_nav_sidebar = False
+
+    @never_cache
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Send everybody to the dashboard's sign-in page, and on from there to where they wanted to go."""
+        wanted = request.GET.get("next") or reverse("admin:index")
+        if self.has_permission(request):
+            return redirect("admin:index")
+        return redirect_to_login(wanted, reverse("dashboard:sign-in"))

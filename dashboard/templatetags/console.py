@@ -1,0 +1,122 @@
+"""Filters and marks of the console's templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from dashboard import formats, tiers
+from orchestrator.ledger.stats import has_failed
+from orchestrator.models import RequestRecord
+
+register = template.Library()
+
+register.filter("count", formats.count)
+register.filter("percent", formats.percent)
+register.filter("ms", formats.milliseconds)
+register.filter("size", formats.size)
+register.filter("exact", formats.exact)
+register.filter("span", formats.span)
+
+STATE_WORDS = {"ok": "ok", "slow": "slow", "down": "down", "off": "off"}
+
+
+@register.filter
+def column(number: float | None) -> SafeString:
+    """A count in a table; a zero is quiet."""
+    if number == 0:
+        return format_html('<span class="zero">{}</span>', "0")
+    return format_html("{}", formats.count(number))
+
+
+@register.filter
+def tenths(share: float | None) -> str:
+    """A share of 0 to 1 as per cents in a column, all to one decimal."""
+    return formats.UNKNOWN if share is None else f"{share * 100:.1f}"
+
+
+@register.filter
+def at(mapping: Mapping[Any, Any], key: Any) -> Any:
+    """The value of a key."""
+    return mapping[key]
+
+
+@register.filter
+def short(text: str) -> str:
+    """The two ends of a hash; a copy button stands beside it."""
+    return f"{text[:8]}…{text[-4:]}" if len(text) > 16 else text
+
+
+@register.filter
+def measure(microseconds: float | None) -> SafeString:
+    """A duration with its unit set smaller."""
+    number, unit = formats.duration(microseconds)
+    if not unit:
+        return format_html('<span class="unknown-value">{}</span>', number)
+    return format_html('{}<span class="unit">{}{}</span>', number, formats.NARROW, unit)
+
+
+@register.filter
+def took(microseconds: float | None) -> str:
+    """A duration in prose."""
+    return formats.NARROW.join(filter(None, formats.duration(microseconds)))
+
+
+@register.simple_tag
+def ago(moment: datetime) -> SafeString:
+    """How long ago, with the exact time on hover."""
+    return format_html(
+        '<time datetime="{0}" title="{0}">{1}</time>', formats.exact(moment), formats.when(moment, timezone.now())
+    )
+
+
+@register.simple_tag
+def until(moment: datetime) -> SafeString:
+    """How long until then, with the exact time on hover."""
+    left = (moment - timezone.now()).total_seconds()
+    words = formats.span(left) if left > 0 else "expired"
+    return format_html('<time datetime="{0}" title="{0}">{1}</time>', formats.exact(moment), words)
+
+
+@register.simple_tag
+def clock(moment: datetime, style: str = "minute") -> SafeString:
+    """A time of day: in UTC as served, in the viewer's zone once times.js has run.
+
+    style  minute: 13:39; second: 14:24:07.412.
+    """
+    shown = f"{moment:%H:%M}" if style == "minute" else f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    return format_html(
+        '<time datetime="{0}" title="{0}" data-clock="{1}">{2}</time>', formats.exact(moment), style, shown
+    )
+
+
+@register.inclusion_tag("dashboard/_depth.html")
+def depth(tier: str) -> dict[str, Any]:
+    """The depth mark: how far a request travelled."""
+    return {"tier": tier, "steps": tiers.depth(tier)}
+
+
+@register.inclusion_tag("dashboard/_state.html")
+def state(name: str, words: str = "") -> dict[str, Any]:
+    """A state: shape, colour and word."""
+    return {"state": name, "words": words or STATE_WORDS.get(name, formats.UNKNOWN)}
+
+
+@register.filter
+def tier_name(tier: str) -> str:
+    """A tier as it stands in a row: memory, Redis, by meaning."""
+    name = tiers.NAMES[tiers.Tier(tier)]
+    return name if name in {"Redis", "SQLite"} else name.lower()
+
+
+@register.inclusion_tag("dashboard/_result.html")
+def result(record: RequestRecord) -> dict[str, Any]:
+    """How a request ended: quietly when it is done, by name when the caller was refused, as a failure otherwise."""
+    words = record.outcome.replace("_", " ") or "unknown"
+    return {"words": words, "is_done": record.outcome == "done", "has_failed": has_failed(record)}

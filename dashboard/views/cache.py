@@ -1,0 +1,191 @@
+"""The cache: what it answered, what it holds, and making it forget."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, cast
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.admin.models import DELETION, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import DatabaseError
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods
+from django_htmx.http import HttpResponseClientRedirect
+
+from cache.entries import Holding, Scope
+from cache.models import CacheEntry
+from cache.tiered import Purged
+from dashboard import formats, kept, purging
+from dashboard.access import for_staff, page
+from dashboard.periods import PERIODS, period
+from dashboard.purging import KINDS, Purge
+from dashboard.reading import Snapshot, reader
+from dashboard.running import holding
+from dashboard.running import purge as purge_now
+from dashboard.tiers import ALWAYS_SHOWN, FAR_FROM_CACHE, NAMES, STACK
+from dashboard.verdict import cache_verdict
+from dashboard.views.overview import read
+
+log = logging.getLogger(__name__)
+
+RECORD = "record"  # what a purge calls its own log, beside the tiers
+
+
+@require_GET
+@for_staff
+async def cache(request: HttpRequest) -> HttpResponseBase:
+    """How far requests travel, what each tier holds, and the answers kept."""
+    chosen = period(request.GET.get("period"))
+    query = {name: request.GET.get(name, "").strip() for name in ("key", "model", "namespace", "after")}
+    snapshot, held, listed = await asyncio.gather(
+        read(reader.snapshot(chosen)), holding(Scope()), sync_to_async(_listed)(query)
+    )
+    context = {
+        "here": "cache",
+        "period": chosen,
+        "periods": PERIODS,
+        "verdict": cache_verdict(snapshot, None if held is None else purging.total(held)),
+        "stair": _stair(snapshot, held),
+        "snapshot": snapshot,
+        "query": query,
+        "is_filtered": any(query[name] for name in ("key", "model", "namespace")),
+        **listed,
+    }
+    return await page(request, "dashboard/cache.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@for_staff
+async def purge(request: HttpRequest) -> HttpResponseBase:
+    """GET shows what would be forgotten; POST forgets it, if that is still what was shown.
+
+    Works as a page by itself. With `?part=dialog` it is the inside of a dialog, with `?part=preview`
+    only the count.
+    """
+    asked = purging.read(request.POST if request.method == "POST" else request.GET)
+    held = await holding(asked.scope) if asked.scope else {}
+    count = 0 if held is None else purging.total(held)
+    if request.method == "POST":
+        faults = purging.what_stops(asked, count)
+        if not faults and asked.scope:
+            await _carry_out(request, asked, asked.scope)
+            if request.headers.get("HX-Request"):
+                return HttpResponseClientRedirect(reverse("dashboard:cache"))
+            return redirect("dashboard:cache")
+        asked.faults.update(faults)
+    part = request.GET.get("part", "")
+    template = "dashboard/purge.html" + (f"#{part}" if part in {"dialog", "preview"} else "")
+    names = {} if part == "preview" else await sync_to_async(_names)()
+    context = {
+        "here": "cache",
+        "purge": asked,
+        "kinds": KINDS,
+        "held": held,
+        "count": count,
+        "tiers": [(tier, NAMES[tier], held[tier]) for tier in STACK if held and tier in held],
+        **names,
+    }
+    return await page(request, template, context, status=422 if asked.faults and request.method == "POST" else 200)
+
+
+async def _carry_out(request: HttpRequest, asked: Purge, scope: Scope) -> None:
+    """Purge, and leave a message that says what is true now."""
+    try:
+        done = await purge_now(scope)
+    except TimeoutError:
+        messages.warning(request, "The purge was not over in time. Look at the counts below, and purge again.")
+        return
+    gone = max(done.counts.values(), default=0)
+    words = f"{formats.count(gone)} {'answer' if gone == 1 else 'answers'} {asked.words}"
+    await sync_to_async(_remember)(request, asked, words, done)
+    missed = formats.listing([NAMES[tier] for tier in STACK if tier in done.failed])
+    if done.is_complete:
+        messages.success(request, f"Purged {words}. They are gone from every process.")
+    elif RECORD in done.failed:
+        messages.warning(request, f"Purged {words}, but the purge could not be written down. Purge again.")
+    else:
+        messages.warning(request, f"Purged {words}. {missed} could not be reached; what it holds is not served.")
+
+
+def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged) -> None:
+    """Write who purged what and why into the admin's log. The purge is done: a failure here is only logged."""
+    counts = ", ".join(f"{tier} {entries}" for tier, entries in done.counts.items())
+    log.info("%s purged %s (%s): %s", request.user, words, counts, asked.reason or "no reason given")
+    try:
+        LogEntry.objects.create(
+            user_id=cast(int, request.user.pk),
+            content_type=ContentType.objects.get_for_model(CacheEntry),
+            object_repr=words[:200],
+            action_flag=DELETION,
+            change_message=f"Purged ({counts}): {asked.reason or 'no reason given'}",
+        )
+    except DatabaseError as error:
+        log.error("the purge of %s could not be written into the log: %s", words, error)
+
+
+def _listed(query: Mapping[str, str]) -> dict[str, Any]:
+    """The kept answers a page shows; None when the cache file cannot be read."""
+    namespace = purging.namespace_of(query["namespace"]) if query["namespace"] else None
+    try:
+        found = kept.kept_page(query["key"].lower(), query["model"] or None, namespace, query["after"])
+        names = _names()
+    except DatabaseError as error:
+        log.warning("a page could not read the kept answers: %s", error)
+        return {"kept": None, "models": [], "namespaces": []}
+    tenants = kept.tenant_names({entry.tenant_id for entry in found.entries})
+    rows = [
+        (entry, tenants.get(entry.tenant_id, f"tenant {entry.tenant_id}"), purging.shown_namespace(entry.namespace))
+        for entry in found.entries
+    ]
+    return {"kept": found, "rows": rows, "most_counted": kept.MOST_COUNTED, **names}
+
+
+def _names() -> dict[str, Any]:
+    namespaces = [(purging.shown_namespace(named.name), named.entries) for named in kept.by_namespace()]
+    return {"models": kept.by_model(), "namespaces": namespaces}
+
+
+def _stair(snapshot: Snapshot | None, held: Mapping[str, Holding | None] | None) -> list[dict[str, Any]]:
+    """One row a tier: where its bar begins and how long it is, what was asked of it, what it holds."""
+    figures = snapshot.figures if snapshot else None
+    room = {
+        "memory": settings.CACHE_MEMORY,
+        "redis": None if settings.REDIS_URL else settings.CACHE_REDIS_MEMORY,  # a shared one has its own limit
+        "sqlite": settings.CACHE_DISK,
+    }
+    rows = []
+    asked = figures.cacheable if figures else 0
+    begin = 0.0
+    for tier in STACK:
+        answered = figures.by_tier[tier] if figures else 0
+        if (tier not in ALWAYS_SHOWN and not answered) or tier == "bypass":
+            continue
+        share = answered / figures.cacheable if figures and figures.cacheable else None
+        holds = held.get(tier) if held is not None else None
+        limit = room.get(tier)
+        rows.append(
+            {
+                "tier": tier,
+                "name": NAMES[tier],
+                "is_cache": tier not in FAR_FROM_CACHE,
+                "begin": 100 * begin,
+                "length": 100 * (share or 0),
+                "share": share,
+                "share_of_asked": answered / asked if asked and tier not in FAR_FROM_CACHE else None,
+                "p50_us": figures.latency_by_tier[tier].p50_us if figures else None,
+                "holds": holds,
+                "is_off": held is not None and tier not in held,
+                "room": limit,
+                "used": min(100.0, 100 * holds.bytes / limit) if holds and limit else None,
+            }
+        )
+        begin += share or 0
+        asked -= answered if tier not in FAR_FROM_CACHE else 0
+    return rows

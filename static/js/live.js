@@ -1,0 +1,192 @@
+// The live page. htmx's ws extension connects and swaps the parts that come; this decides when.
+// It pauses, stops in background tabs, says so when the connection is lost, and holds new rows back
+// while somebody reads the old ones.
+"use strict";
+(() => {
+  const RETRY_S = [1, 2, 5, 10];
+  const SILENCE_S = 15; // the server speaks every few seconds; longer silence is a dead connection
+  const MOST_ROWS = 100;
+  const NEW_FOR_MS = 2000;
+
+  const connection = document.getElementById("connection");
+  const updated = document.getElementById("updated");
+  const stale = document.getElementById("stale");
+  const pause = document.getElementById("pause");
+  const heldButton = document.getElementById("held");
+  const tailTitle = document.getElementById("tail-title");
+
+  let socket = null;
+  let wrapper = null; // the extension's handle, with which to reconnect
+  let lastMessage = Date.now();
+  let isPaused = false;
+  let isLost = false;
+  let hasGap = false; // rows may have come that this page was not sent
+  let hasSkipped = false; // a part was not swapped because text in it was selected
+  let held = [];
+
+  htmx.config.wsReconnectDelay = (tries) => 1000 * RETRY_S[Math.min(tries, RETRY_S.length - 1)];
+  htmx.createWebSocket = (url) => (socket = new WebSocket(url));
+
+  const rows = () => document.getElementById("rows");
+  const wantsNews = () => !isPaused && !document.hidden;
+
+  // Connection
+
+  const showConnection = (state) => {
+    const words = connection.dataset[state];
+    if (connection.dataset.shown !== state) connection.innerHTML = words; // our own markup, from the template
+    connection.dataset.shown = state;
+  };
+
+  const showAge = () => {
+    const seconds = Math.round((Date.now() - lastMessage) / 1000);
+    updated.textContent = isPaused ? "" : `updated ${seconds} s ago`;
+    stale.hidden = !isLost;
+    if (!isLost) return;
+    const at = new Date(lastMessage).toLocaleTimeString([], { hourCycle: "h23" });
+    stale.querySelector("b").textContent = `Not live: last update ${seconds} s ago.`;
+    stale.querySelector("span").textContent = `The connection dropped; trying again. What you see was true at ${at}.`;
+  };
+
+  const disconnect = () => {
+    hasGap = true;
+    socket?.close();
+  };
+
+  const reconnect = () => {
+    if (wrapper && wantsNews()) wrapper.reconnect();
+  };
+
+  document.addEventListener("htmx:wsOpen", (event) => {
+    wrapper = event.detail.socketWrapper;
+    if (!wantsNews()) return disconnect();
+    isLost = false;
+    lastMessage = Date.now();
+    showConnection("live");
+    showAge();
+    if (hasGap) {
+      hasGap = false;
+      held = [];
+      showHeld();
+      htmx.ajax("GET", location.href, { target: "#rows", select: "#rows", swap: "outerHTML" });
+    }
+  });
+
+  document.addEventListener("htmx:wsClose", (event) => {
+    hasGap = true;
+    if (!wantsNews()) return;
+    isLost = true;
+    showConnection("lost");
+    showAge();
+    if (event.detail.event.code === 4403) location.reload(); // signed out
+  });
+
+  document.addEventListener("htmx:wsAfterMessage", () => {
+    lastMessage = Date.now();
+  });
+
+  setInterval(() => {
+    if (wantsNews() && socket?.readyState === WebSocket.OPEN && Date.now() - lastMessage > SILENCE_S * 1000) {
+      isLost = true;
+      disconnect();
+      reconnect();
+    }
+    showAge();
+  }, 1000);
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : reconnect()));
+
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    isPaused = !isPaused;
+    isLost = false;
+    pause.textContent = isPaused ? "Resume" : "Pause";
+    pause.setAttribute("aria-pressed", String(isPaused));
+    if (isPaused) {
+      showConnection("paused");
+      showAge();
+      disconnect();
+    } else {
+      reconnect();
+    }
+  });
+
+  // Rows
+
+  const isRead = () => {
+    const tail = rows();
+    const selection = getSelection();
+    return (
+      tailTitle.getBoundingClientRect().bottom < 0 || // the head of the list was scrolled past
+      tail.contains(document.activeElement) ||
+      (!selection.isCollapsed && selection.containsNode(tail, true))
+    );
+  };
+
+  const showHeld = () => {
+    heldButton.hidden = held.length === 0;
+    heldButton.textContent = `${held.length}${held.length >= MOST_ROWS ? " or more" : ""} new`;
+  };
+
+  const insert = (fresh) => {
+    document.getElementById("no-rows")?.remove();
+    rows().prepend(...fresh);
+    for (const row of fresh) row.classList.add("is-new");
+    while (rows().children.length > MOST_ROWS) rows().lastElementChild.remove();
+    setTimeout(() => fresh.forEach((row) => row.classList.remove("is-new")), NEW_FOR_MS);
+  };
+
+  const release = () => {
+    insert(held);
+    held = [];
+    showHeld();
+  };
+
+  heldButton.addEventListener("click", () => {
+    release();
+    rows().querySelector("a")?.focus();
+    tailTitle.scrollIntoView({ block: "nearest" });
+  });
+
+  document.addEventListener("focusout", () => setTimeout(() => held.length && !isRead() && release()));
+  document.addEventListener("scroll", () => held.length && !isRead() && release(), { passive: true });
+
+  // Swaps: rows go where they disturb nobody; the focus stays where it was; a new verdict is said once.
+
+  let focused = "";
+  let headline = document.querySelector("#verdict h1")?.textContent;
+
+  document.addEventListener("htmx:oobBeforeSwap", (event) => {
+    const { target, fragment } = event.detail;
+    if (target.id === "rows") {
+      event.detail.shouldSwap = false;
+      const known = new Set([...target.children].map((row) => row.id));
+      held = [...fragment.children].filter((row) => !known.has(row.id)).concat(held).slice(0, MOST_ROWS);
+      if (!isRead()) release();
+      else showHeld();
+      return;
+    }
+    const selection = getSelection();
+    if (!selection.isCollapsed && selection.containsNode(target, true)) {
+      event.detail.shouldSwap = false;
+      hasSkipped = true;
+    } else if (target.contains(document.activeElement)) {
+      focused = document.activeElement.id;
+    }
+  });
+
+  document.addEventListener("htmx:oobAfterSwap", () => {
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    focused = "";
+    const now = document.querySelector("#verdict h1")?.textContent;
+    if (now !== headline) document.getElementById("announcement").textContent = now;
+    headline = now;
+  });
+
+  document.addEventListener("selectionchange", () => {
+    if (!hasSkipped || !getSelection().isCollapsed) return;
+    hasSkipped = false;
+    disconnect(); // a new connection is sent every part
+    reconnect();
+  });
+})();

@@ -1,0 +1,20 @@
+// Times of day in the viewer's zone. Without this they stand in UTC, as they were served.
+"use strict";
+(() => {
+  const MINUTE = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  const SECOND = new Intl.DateTimeFormat([], {
+    hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23",
+  });
+
+  const localise = () => {
+    for (const element of document.querySelectorAll("[data-clock]:not([data-is-local])")) {
+      const moment = new Date(element.dataset.time ?? element.dateTime);
+      element.textContent = (element.dataset.clock === "second" ? SECOND : MINUTE).format(moment);
+      element.dataset.isLocal = "";
+    }
+  };
+
+  localise();
+  document.addEventListener("htmx:wsAfterMessage", localise);
+  document.addEventListener("htmx:afterSwap", localise);
+})();

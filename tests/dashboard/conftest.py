@@ -1,0 +1,85 @@
+"""The console on a socket, with a fake model host and a real cache."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+from playwright.async_api import Browser
+
+from cache.generation import Generation
+from cache.purges import PurgeLog
+from cache.tiered import TieredCache
+from cache.tiers.memory import MemoryTier
+from cache.tiers.sqlite import SQLiteTier
+from dashboard.reading import reader
+from orchestrator import wiring
+from orchestrator.parts import Parts
+from tests.dashboard.site import FakeLocal, chromium, served
+
+# Django serves static files from synchronous iterators, and says so for each; it is slower, not wrong.
+STATIC_FILES = "ignore:StreamingHttpResponse must consume synchronous iterators:Warning"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let pages load their static files."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings(STATIC_FILES))
+
+
+@pytest.fixture
+def local() -> FakeLocal:
+    """The model host."""
+    return FakeLocal()
+
+
+@pytest.fixture
+async def console(
+    parts: Parts, local: FakeLocal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Parts]:
+    """The parts of this process, as the dashboard finds them."""
+    file = SQLiteTier(Path(connections["cache"].settings_dict["NAME"]), parts.clock, 10 * 1024**2)
+    tiers = (MemoryTier(parts.clock, 10 * 1024**2), file)
+    cache = TieredCache(tiers, parts.clock, Generation(tmp_path / "console"), PurgeLog(file))
+    mine = dataclasses.replace(parts, local=local, cache=cache)  # type: ignore[arg-type]  # a fake
+    monkeypatch.setattr(wiring, "_parts", mine)
+    reader.forget()
+    yield mine
+    await cache.aclose()
+    monkeypatch.setattr(wiring, "_parts", parts)
+
+
+@pytest.fixture
+async def address(console: Parts) -> AsyncIterator[str]:
+    """Where the console is served."""
+    from orchestrator.asgi import application
+
+    async with served(application) as address:
+        yield address
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A browser."""
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def operator(transactional_db: None) -> User:
+    """Somebody who may see everything."""
+    return User.objects.create_superuser("mira", password="correct horse")
+
+
+@pytest.fixture
+def passer_by(transactional_db: None) -> User:
+    """Somebody with an account, and no business here."""
+    return User.objects.create_user("charlie", password="battery staple")
+
+

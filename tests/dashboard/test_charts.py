@@ -1,0 +1,64 @@
+"""Drawings as path data."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dashboard import charts
+from orchestrator.ledger.stats import figures
+from tests.dashboard.site import record
+
+NOW = datetime(2026, 11, 23, 12, 0, 30, tzinfo=UTC)
+
+
+def test_boxes_without_height_are_left_out():
+    path = charts.outline([(0, 10, 100, 50), (10, 20, 100, 100), (20, 30, 100, 0)])
+    assert path.count("M") == path.count("z") == 2
+    assert charts.outline([(0, 10, 100, 100)]) == ""
+
+
+@pytest.mark.parametrize(("most", "ticks"), [(0, [0, 1]), (1, [0, 1]), (187, [0, 50, 100, 150, 200]), (5, [0, 1, 2, 3, 4, 5])])
+def test_ticks_are_round_and_reach_the_most(most, ticks):
+    assert charts.round_ticks(most) == ticks
+
+
+def test_a_line_breaks_where_nothing_is_known():
+    assert charts.curve([(0, 10, 50), None, (20, 30, 40)]).count("M") == 2
+    assert charts.spark([None, None]).path == ""
+    assert charts.spark([1, None, 3]).path.count("M") == 2
+
+
+def test_names_at_the_right_do_not_touch():
+    names = charts._apart([charts.Name("p50", 50), charts.Name("p95", 49)])
+    assert names[0].at - names[1].at == charts.LABEL_GAP
+
+
+@pytest.mark.django_db
+def test_stacked_layers_fill_the_height_of_the_busiest_bucket():
+    for tier in ("memory", "redis", "miss"):
+        record(NOW - timedelta(minutes=5), tier=tier)
+    drawn = charts.steps(figures(NOW - timedelta(hours=1), NOW))
+    assert [row.requests for row in drawn.legend] == [1, 0, 1, 1]
+    heights = re.findall(r"[MV][\d.]* ?([\d.]+)", "".join(layer.path for layer in drawn.layers))
+    assert min(map(float, heights)) == 0
+    assert drawn.answered == 3
+    assert drawn.x[-1].label == "now"
+
+
+@pytest.mark.django_db
+def test_the_open_bucket_is_drawn_apart_and_ends_now():
+    record(NOW - timedelta(seconds=5), tier="memory")
+    memory = charts.steps(figures(NOW - timedelta(hours=1), NOW)).layers[0]
+    assert memory.path == ""
+    assert "H1000.0" in memory.open_path
+
+
+@pytest.mark.django_db
+def test_an_answer_of_minutes_has_its_place_in_the_heat():
+    record(NOW - timedelta(minutes=5), total_us=200_000_000)
+    record(NOW - timedelta(minutes=5), total_us=3)
+    drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW))
+    assert drawn.y[-1].label == f"1000{charts.formats.NARROW}s"
+    assert all(0 <= tick.at <= 100 for tick in drawn.y)
+    assert [line.name for line in drawn.lines] == ["p50", "p95"]
