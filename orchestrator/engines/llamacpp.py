@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from orchestrator.core.errors import EngineError, EngineTimeout, ModelNotFound
 from orchestrator.core.types import ChatRequest, Chunk, Model
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.details import ModelDetails, details
+from orchestrator.modelhost.options import read_options
 from orchestrator.modelhost.store import Store, StoredModel
 
 NOT_RUNNING = "the model host is not running; it is being restarted"
@@ -76,11 +77,10 @@ class LlamaCpp:
             timeout=timeout,
         )
 
-    async def chat(self, request: ChatRequest, model: Model) -> AsyncIterator[Chunk]:
+    async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
         """Yield the answer; see `Engine`."""
-        question = self._client.build_request(
-            "POST", "/chat", content=wire.to_frame(replace(request, model=model.name))
-        )
+        plain = replace(request, model=model.name, options=read_options(request.options))
+        question = self._client.build_request("POST", "/chat", content=wire.to_frame(plain))
         response = await self._send(question)
         try:
             with _host_errors():
@@ -114,7 +114,7 @@ class LlamaCpp:
 
         keep_alive_s  None: the default; negative: for ever.
         """
-        said = await self._ask("/load", name=model.name, keep_alive_s=keep_alive_s, options=dict(options or {}))
+        said = await self._ask("/load", name=model.name, keep_alive_s=keep_alive_s, options=read_options(options or {}))
         return max(1, msgspec.json.decode(said, type=_Loaded).load_ns)
 
     async def unload(self, model: Model) -> bool:

@@ -29,7 +29,7 @@ class Options:
     repeat_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    seed: int = -1  # 32 bits of it count; -1: another one each time
+    seed: int = RANDOM_SEED  # 32 bits; all set, as in -1: another one each time
     num_ctx: int = 0  # tokens; 0: as the model was loaded
     num_batch: int = 512  # tokens of a prompt that are taken in one step
     num_keep: int = 4  # tokens at the start that stay when the context is shifted
@@ -44,18 +44,20 @@ class Options:
         """
         chosen: dict[str, Any] = {}
         for layer in layers:
-            for name, read in _READERS.items():
-                value = layer.get(name)
-                if value is not None:
-                    chosen[name] = read(name, value)
+            chosen |= read_options(layer)
         return cls(**chosen)
 
     def sampler_seed(self) -> int:
         """The seed as 32 bits, drawn afresh when none was set."""
-        seed = self.seed & 0xFFFF_FFFF
+        seed = self.seed
         while seed == RANDOM_SEED:
             seed = int.from_bytes(os.urandom(4))
         return seed
+
+
+def read_options(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that are known and set, each checked and within its range; see `Options.resolve`."""
+    return {name: read(name, layer[name]) for name, read in _READERS.items() if layer.get(name) is not None}
 
 
 def _integer(least: int, most: int) -> Callable[[str, Any], int]:
@@ -81,7 +83,7 @@ def _number(least: float, most: float) -> Callable[[str, Any], float]:
 def _seed(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadRequest(f'option "{name}" must be of type integer')
-    return int(value) if math.isfinite(value) else 0
+    return int(value) & RANDOM_SEED if math.isfinite(value) else 0
 
 
 def _strings(name: str, value: Any) -> tuple[str, ...]:
@@ -111,4 +113,4 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "num_keep": _integer(-1, LARGEST_CONTEXT),
     "stop": _strings,
 }
-assert _READERS.keys() == {field.name for field in fields(Options)}  # noqa: S101 - every option is read, once
+assert _READERS.keys() == {field.name for field in fields(Options)}  # every option is read, once

@@ -16,7 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.core.errors import Busy, EngineCrashed, EngineError, ModelLoadFailed, OrchestratorError
+from orchestrator.core.errors import BadRequest, EngineCrashed, EngineError, ModelLoadFailed, OrchestratorError
 from orchestrator.core.types import ChatRequest
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.store import StoredModel
@@ -107,7 +107,7 @@ class Runner:
         try:
             data = wire.frame(ask)
         except ValueError as error:
-            raise Busy(str(error)) from error
+            raise BadRequest(str(error)) from error
         if not self.is_alive:
             raise EngineCrashed(CRASHED)
         self._mail[number] = mail
@@ -212,7 +212,7 @@ class Runner:
 
     async def _overhear(self) -> None:
         """Keep the last lines of the child's standard error."""
-        assert self._process.stderr is not None  # noqa: S101 - it was asked for
+        assert self._process.stderr is not None  # it was asked for
         while line := await self._process.stderr.read(4096):
             self._last_words.extend(line.decode(errors="replace").splitlines())
 

@@ -99,8 +99,11 @@ _CHUNK_DEFAULTS = {field.name: field.default for field in fields(Chunk)}
 
 
 def to_frame(request: ChatRequest) -> bytes:
-    """A request as bytes."""
-    return _encode(request)
+    """A request as bytes. Raises BadRequest when something in it cannot be written, such as a huge number."""
+    try:
+        return _encode(request)
+    except (OverflowError, TypeError, RecursionError) as error:
+        raise errors.BadRequest(f"the request cannot be passed on to the model: {error}") from None
 
 
 def from_frame(data: bytes) -> ChatRequest:
@@ -151,8 +154,11 @@ _KINDS = _kinds(errors.OrchestratorError)
 
 
 def frame(message: ToChild | FromChild) -> bytes:
-    """A message with its length in front. Raises ValueError when it is too long."""
-    body = _encode(message)
+    """A message with its length in front. Raises ValueError when it is too long or cannot be written."""
+    try:
+        body = _encode(message)
+    except (OverflowError, TypeError, RecursionError) as error:
+        raise ValueError(f"a message cannot be written: {error}") from None
     if len(body) > LARGEST_FRAME:
         raise ValueError(f"a message of {len(body)} bytes is longer than {LARGEST_FRAME}")
     return _LENGTH.pack(len(body)) + body

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -54,10 +54,13 @@ class ModelHost:
     def answers(self) -> bool:
         """Whether it can be asked."""
         assert self.process.poll() is None, self.log.read_text()
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket))) as client:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
             try:
-                return client.get("http://models/healthz").status_code == 200
-            except httpx.HTTPError:
+                connection.connect(str(self.socket))
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: models\r\nConnection: close\r\n\r\n")
+                return connection.recv(100).startswith(b"HTTP/1.1 200")
+            except OSError:
                 return False
 
     def children(self) -> list[int]:
