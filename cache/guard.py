@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from cache.breaker import Breaker, Turn
 from cache.entries import CacheKey, Entry
 from cache.tiers.base import Tier
+from cache.tiers.off import OffTier
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import OrchestratorError
 
@@ -28,6 +29,7 @@ class TierStats:
     skipped: int = 0  # lookups and writes while it was held to be out
     invalid: int = 0  # values found that were no answers
     is_out: bool = False
+    is_off: bool = False  # there is none by choice
 
 
 class Guard:
@@ -44,7 +46,7 @@ class Guard:
         self._clock = clock
         self._reads = Breaker(clock)
         self._writes = Breaker(clock)
-        self._stats = TierStats()
+        self._stats = TierStats(is_off=isinstance(tier, OffTier))
 
     async def get(self, key: CacheKey) -> Entry | None:
         """The tier's answer; None also when it has trouble."""

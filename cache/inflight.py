@@ -88,6 +88,10 @@ class _Call:
         self._heard.set()
         if self.listeners or self._task is None or self._task.done():
             return
+        if self.chunks and self.chunks[-1].done:
+            # It has said everything and is cleaning up: a connection that is read to its end can be used again.
+            asyncio.get_running_loop().call_later(_CLOSE_S, self._task.cancel)
+            return
         self._calls.leave(self._key, self)
         self._task.cancel()
         _, unfinished = await asyncio.wait({self._task}, timeout=_CLOSE_S)

@@ -10,7 +10,7 @@ from typing import Literal
 from django.db import DatabaseError
 
 from cache.inflight import InFlight
-from cache.tiered import TieredCache
+from cache.tiered import TieredCache, TierStats
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy
 from orchestrator.core.threads import WorkerThread
@@ -70,8 +70,10 @@ class Parts:
         return Health("ledger", "ok", "readable and writable", is_vital=True)
 
     def _tiers(self) -> list[Health]:
-        return [
-            Health(name, "down", "not answering; going on without") if tier.is_out else Health(name, "ok", "answering")
-            for name, tier in self.cache.stats().items()
-            if name != "memory"
-        ]
+        return [_tier(name, tier) for name, tier in self.cache.stats().items() if name != "memory"]
+
+
+def _tier(name: str, tier: TierStats) -> Health:
+    if tier.is_off:
+        return Health(name, "off", "none")
+    return Health(name, "down", "going on without") if tier.is_out else Health(name, "ok", "answering")

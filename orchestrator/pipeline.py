@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cache.entries import CacheKey, Hit
 from cache.entries import Entry as Kept
-from cache.keys import keys_for
+from cache.keys import key_to_keep, keys_for
 from orchestrator.capabilities import require
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, ModelNotFound, OnlyIfCached, OrchestratorError
@@ -61,7 +61,8 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
             parts.ledger.must_be_writable()
             entry.is_paid = True
         call = _Call(request, model, keys, since, entry)
-        shared = keys[-1].hash if request.control.read else f"alone {id(call)}"
+        # A purge parts those who asked before it from those who ask after it.
+        shared = (keys[-1].hash, since) if request.control.read else ("alone", id(call))
         chunks, leads = await parts.inflight.join(shared, lambda: _call(call, parts))
         if leads:
             entry.tier = "miss" if request.control.read else "bypass"
@@ -199,14 +200,9 @@ async def _settle(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
     reply = builder.reply()
     if reply is None or not call.request.control.write:
         return
-    # An answer that ended by itself serves every cap that it stays within; one that was cut, its own cap.
-    was_cut = reply.done.reason == "length"
-    if was_cut and call.request.cap is None:
-        return
+    key = key_to_keep(call.keys, reply)
     now = parts.clock.now()
-    kept = Kept(call.keys[-1] if was_cut else call.keys[0], reply, now, now + parts.cache_ttl_s)
-    await parts.cache.put(kept, since=call.since)
-    call.entry.is_stored = True
+    call.entry.is_stored = await parts.cache.put(Kept(key, reply, now, now + parts.cache_ttl_s), since=call.since)
 
 
 async def _through(work: object) -> None:

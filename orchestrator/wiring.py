@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import httpx
 from django.conf import settings
-from django.core.cache import caches
 from django.db import connections
 from httpx_aiohttp import AiohttpTransport
 
+from cache.assembly import open_cache
 from cache.generation import Generation
 from cache.inflight import InFlight
-from cache.purges import PurgeLog
-from cache.tiered import TieredCache
-from cache.tiers.base import Tier
-from cache.tiers.memory import MemoryTier
-from cache.tiers.redis import RedisTier
-from cache.tiers.sqlite import SQLiteTier
 from orchestrator import __version__
 from orchestrator.core.clock import Clock
 from orchestrator.core.threads import WorkerThread
@@ -60,21 +53,12 @@ def build() -> Parts:
         identity=Identity(clock, require_keys=settings.REQUIRE_KEYS),
         catalogue=catalogue,
         local=local,
-        cache=tiered_cache(clock),
+        cache=open_cache(clock, Generation(settings.GENERATION_FILE)),
         inflight=InFlight(settings.MAX_ANSWER),
         ledger=Ledger(clock),
         reads=WorkerThread("reads", most_waiting=256),
         cache_ttl_s=settings.CACHE_TTL_S,
     )
-
-
-def tiered_cache(clock: Clock) -> TieredCache:
-    """Memory, Redis where there is one, SQLite."""
-    sqlite = SQLiteTier(Path(str(settings.DATABASES["cache"]["NAME"])), clock, settings.CACHE_DISK)
-    tiers: list[Tier] = [MemoryTier(clock, settings.CACHE_MEMORY), sqlite]
-    if "redis" in settings.CACHES:
-        tiers.insert(1, RedisTier(caches["redis"], clock, settings.REDIS_TIMEOUT_S))
-    return TieredCache(tiers, clock, Generation(settings.GENERATION_FILE), PurgeLog(sqlite))
 
 
 def cloud_engines(clock: Clock) -> list[CloudEngine]:

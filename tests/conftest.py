@@ -1,9 +1,10 @@
-"""The parts of one process, with a fake engine in place of a model, and a client that talks to them."""
+"""The parts of one process with a fake engine in place of a model; and the whole product, with a provider beside it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -24,6 +25,8 @@ from orchestrator.ledger.writer import Ledger
 from orchestrator.models import RequestRecord, Tenant
 from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
+from tests.product import Product
+from tests.provider import Provider
 
 
 @pytest.fixture
@@ -96,3 +99,30 @@ def recorded(parts: Parts) -> Callable[..., object]:
         return records
 
     return read
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[Provider]:
+    """A provider on a thread and event loop of its own: the clients here block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    provider = asyncio.run_coroutine_threadsafe(Provider().start(), loop).result(10)
+    yield provider
+    asyncio.run_coroutine_threadsafe(provider.stop(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def product(provider: Provider) -> Iterator[Product]:
+    """The product as people run it, for tests that leave it as they found it."""
+    environment = {
+        "OPENAI_API_KEY": "sk-test",
+        "OPENAI_BASE_URL": provider.address,
+        "ORCHESTRATOR_BODY_TIMEOUT_S": "2",
+        "ORCHESTRATOR_TOKEN_TIMEOUT_S": "2",
+    }
+    with Product(**environment) as product:
+        yield product

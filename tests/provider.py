@@ -17,6 +17,7 @@ class Provider:
     address: str = ""
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    connections: set[Any] = field(default_factory=set)
     hung_up: int = 0
     finished: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -48,6 +49,7 @@ class Provider:
         """Behave as the model's name says."""
         body = await request.json()
         self.asked.append(body)
+        self.connections.add(request.transport)
         self.keys.append(request.headers.get("Authorization", ""))
         behaviour = body["model"]
         if behaviour.isdigit():

@@ -7,7 +7,7 @@ import json
 import logging
 from asyncio import Lock, timeout, wait_for
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,8 @@ LISTING_RETRY_S = 30.0
 MOST_LINE_BYTES = 1024**2
 MOST_LISTING_BYTES = 16 * 1024**2
 MOST_TOOL_CALLS = 128
+MOST_LINES_AFTER_END = 8
+DRAIN_S = 0.1
 
 # Ours → theirs. What has no counterpart there (top_k, num_ctx …) stays here.
 OPTIONS = {
@@ -98,6 +100,7 @@ class CloudEngine:
                 continue
             data = line[5:].strip()
             if data == b"[DONE]":
+                await _drain(lines)
                 break
             if chunk := answer.take(data):
                 first = first or self._clock.monotonic()
@@ -211,6 +214,14 @@ async def _lines(response: httpx.Response, most_bytes: int) -> AsyncIterator[byt
             raise EngineError("The provider sent a line without end; it was cut off.")
     if rest:
         yield rest
+
+
+async def _drain(lines: AsyncIterator[bytes]) -> None:
+    """Read what little follows the end, or the connection could not be used again; what is more is not waited for."""
+    with suppress(TimeoutError, EngineError):
+        for _ in range(MOST_LINES_AFTER_END):
+            if await wait_for(anext(lines, None), DRAIN_S) is None:
+                return
 
 
 def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:

@@ -28,7 +28,9 @@ async def provider() -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def engine(provider: Provider) -> AsyncIterator[CloudEngine]:
-    engine = CloudEngine("openai", provider_client(provider.address, "sk-test", DEADLINES), DEADLINES, Clock(), MOST_BYTES)
+    engine = CloudEngine(
+        "openai", provider_client(provider.address, "sk-test", DEADLINES), DEADLINES, Clock(), MOST_BYTES
+    )
     yield engine
     await engine.aclose()
 
@@ -60,7 +62,9 @@ async def test_a_good_answer_is_read_however_it_is_cut_into_packets(engine: Clou
 
 async def test_thinking_tools_and_length_come_through(engine: CloudEngine) -> None:
     assert (await ask(engine, "thinks")).thinking == "Hm."
-    assert (await ask(engine, "tools")).tool_calls == (ToolCall(id="call_1", name="weather", arguments={"city": "Rome"}),)
+    assert (await ask(engine, "tools")).tool_calls == (
+        ToolCall(id="call_1", name="weather", arguments={"city": "Rome"}),
+    )
     assert (await ask(engine, "length")).done.reason == "length"
 
 
@@ -101,7 +105,9 @@ async def test_a_fault_of_the_provider_is_an_error_and_never_an_answer(
 
 
 async def test_a_provider_that_is_not_there_is_an_error() -> None:
-    engine = CloudEngine("openai", provider_client("http://127.0.0.1:9/v1", "", DEADLINES), DEADLINES, Clock(), MOST_BYTES)
+    engine = CloudEngine(
+        "openai", provider_client("http://127.0.0.1:9/v1", "", DEADLINES), DEADLINES, Clock(), MOST_BYTES
+    )
     with pytest.raises(EngineError, match="could not be reached"):
         await ask(engine, "good")
     assert await engine.models() == []
@@ -125,6 +131,12 @@ async def test_closing_the_answer_closes_the_connection(engine: CloudEngine, pro
     async with asyncio.timeout(5):
         while not provider.hung_up:
             await asyncio.sleep(0.01)
+
+
+async def test_a_connection_is_used_again(engine: CloudEngine, provider: Provider) -> None:
+    for _ in range(5):
+        await ask(engine, "good")
+    assert len(provider.connections) == 1
 
 
 async def test_the_key_goes_to_the_provider_and_the_question_arrives(engine: CloudEngine, provider: Provider) -> None:

@@ -24,7 +24,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Whom it signs in."""
-        parser.add_argument("--user", default="operator", help="made if there is none of that name (default: %(default)s)")
+        parser.add_argument(
+            "--user", default="operator", help="made if there is none of that name (default: %(default)s)"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make it."""

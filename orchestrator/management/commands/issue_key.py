@@ -25,5 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Make it."""
         expires_at = timezone.now() + timedelta(days=options["days"]) if options["days"] else None
-        self.stdout.write(issue_key(options["name"], options["tenant"], is_admin=options["admin"], expires_at=expires_at))
+        self.stdout.write(
+            issue_key(options["name"], options["tenant"], is_admin=options["admin"], expires_at=expires_at)
+        )
         self.stderr.write("Keep it: it cannot be shown again.")

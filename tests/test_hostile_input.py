@@ -1,0 +1,148 @@
+"""Bad input over real sockets: a clear refusal, no memory kept, and everybody else is served."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.product import Product, until
+
+MIB = 1024**2
+HELLO = {"model": "smollm2:135m", "messages": [{"role": "user", "content": "Hi"}], "options": {"num_predict": 2}}
+
+
+def connect(product: Product) -> socket.socket:
+    address = urlsplit(product.base_url)
+    assert address.hostname
+    assert address.port
+    return socket.create_connection((address.hostname, address.port), timeout=30)
+
+
+def memory(product: Product) -> int:
+    """Bytes of memory of the web worker."""
+    (pid,) = product.pids("web")
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+NOT_JSON = [
+    b"",
+    b"{",
+    b"[" * 50_000 + b"]" * 50_000,
+    b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    rb'{"model": "smollm2:135m", "messages": [{"role": "user", "content": "\ud800"}]}',
+    b'{"model": "smollm2:135m", "messages": [{"role": "user", "content": "\xff\xfe"}]}',
+    b'{"model": "smollm2:135m", "model": "other"}',
+    b'{"model": "smollm2:135m", "messages": [], "temperature": NaN}',
+]
+NO_MODEL = [
+    (json.dumps(HELLO | {"model": "../../etc/passwd", "prompt": "x"}).encode(), 400),
+    (json.dumps(HELLO | {"model": "x" * 10_000, "prompt": "x"}).encode(), 400),
+    (json.dumps(HELLO | {"model": "nope", "prompt": "x"}).encode(), 404),
+]
+BAD_OPTIONS = [b'{"temperature": "hot"}', b'{"seed": 1e400}', b'{"seed": ' + b"9" * 5000 + b"}", b'{"stop": [[]]}']
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/v1/chat/completions"])
+@pytest.mark.parametrize(("body", "status"), [*((body, 400) for body in NOT_JSON), *NO_MODEL])
+def test_a_bad_body_is_refused_in_the_dialects_own_shape(product: Product, path: str, body: bytes, status: int) -> None:
+    check_refusal(httpx.post(product.base_url + path, content=body, timeout=30), status)
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+@pytest.mark.parametrize("options", BAD_OPTIONS)
+def test_bad_options_are_refused(product: Product, path: str, options: bytes) -> None:
+    body = b'{"model": "smollm2:135m", "prompt": "x", "messages": [{"role": "user"}], "options": ' + options + b"}"
+    check_refusal(httpx.post(product.base_url + path, content=body, timeout=30), 400)
+
+
+def check_refusal(response: httpx.Response, status: int) -> None:
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    said = error["message"] if response.url.path.startswith("/v1") else error
+    assert said.strip()
+    assert "Traceback" not in said
+
+
+def test_a_hundred_megabytes_are_refused_and_not_kept(product: Product) -> None:
+    before = memory(product)
+    for headers in ({}, {"Transfer-Encoding": "chunked"}):
+        with connect(product) as connection:
+            lines = ["POST /api/chat HTTP/1.1", "Host: localhost"]
+            lines += [f"{name}: {value}" for name, value in headers.items()] or [f"Content-Length: {100 * MIB}"]
+            connection.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")
+            piece = b"x" * MIB
+            sent = 0
+            with suppress(BrokenPipeError, ConnectionResetError):
+                for _ in range(100):
+                    connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if headers else piece)
+                    sent += 1
+            answer = b""
+            with suppress(ConnectionResetError):
+                answer = connection.recv(4096)
+            assert sent < 100 or answer.startswith(b"HTTP/1.1 413"), answer[:100]
+    assert memory(product) - before < 80 * MIB
+    assert httpx.post(f"{product.base_url}/api/chat", json=HELLO | {"stream": False}, timeout=60).status_code == 200
+
+
+def test_a_body_that_does_not_come_is_given_up(product: Product) -> None:
+    with connect(product) as connection:
+        connection.sendall(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        began = time.monotonic()
+        answer = connection.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 408"), answer[:200]
+        assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_ctx": 10**9},
+        {"num_predict": -5},
+        {"temperature": 1e30},
+        {"temperature": -1},
+        {"seed": 2**62},
+        {"top_k": -1, "top_p": 0, "min_p": 9, "typical_p": -1},
+        {"repeat_penalty": 0, "repeat_last_n": 10**9},
+        {"num_batch": 0, "num_thread": -4, "num_gpu": 10**6},
+    ],
+)
+def test_absurd_options_are_refused_or_survived(product: Product, options: dict[str, float]) -> None:
+    body = HELLO | {"options": {"num_predict": 2, "stop": [" ", "."]} | options, "stream": False}
+    response = httpx.post(f"{product.base_url}/api/chat", json=body, timeout=90, headers={"Cache-Control": "no-store"})
+    assert response.status_code in {200, 400, 500}
+    if response.status_code != 200:
+        assert response.json()["error"]
+    again = httpx.post(f"{product.base_url}/api/chat", json=HELLO | {"stream": False}, timeout=90)
+    assert again.status_code == 200, "the next caller is served"
+
+
+def test_hang_ups_at_every_moment_leave_nothing_running(product: Product) -> None:
+    question = json.dumps(
+        HELLO | {"messages": [{"role": "user", "content": "Tell a long story."}], "options": {"seed": 7}}
+    )
+    head = f"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(question)}\r\n\r\n".encode()
+    for reads in (0, 1, 3):
+        for _ in range(3):
+            connection = connect(product)
+            connection.sendall(head + question.encode())
+            for _ in range(reads):
+                connection.recv(512)
+            connection.close()
+
+    host = httpx.Client(transport=httpx.HTTPTransport(uds=str(product.data / "run" / "models.sock")))
+    with host:
+        until(lambda: not any(model["users"] for model in host.get("http://models/ps").json()), "the model to be idle")
+    began = time.monotonic()
+    response = httpx.post(
+        f"{product.base_url}/api/chat", json=HELLO | {"stream": False, "keep_alive": "5m"}, timeout=60
+    )
+    assert response.status_code == 200
+    assert time.monotonic() - began < 30
