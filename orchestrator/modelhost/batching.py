@@ -63,7 +63,7 @@ Fail = Callable[[int, str], None]
 
 
 class Batcher:
-    """Decodes questions side by side. `send` gets each chunk, `fail` the reason when llama.cpp gives up."""
+    """Decodes questions side by side. `send` gets each chunk, `fail` the reason when one cannot be answered."""
 
     def __init__(self, model: Llama, send: Send, fail: Fail) -> None:
         self.model, self._send, self._fail = model, send, fail
@@ -193,7 +193,12 @@ class Batcher:
             if question.cap == 0:
                 self._finish(answer, "length")
                 return
-        token = question.sampler.sample(row, is_free=question.reader.is_thinking)
+        try:
+            token = question.sampler.sample(row, is_free=question.reader.is_thinking)
+        except ValueError as error:
+            self._fail(question.id, str(error))
+            self._release(answer)
+            return
         self.written += 1
         answer.written.append(token)
         if self.model.is_end(token):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,7 @@ from orchestrator.core.errors import BadRequest
 
 LARGEST_SCHEMA, DEEPEST_SCHEMA, LARGEST_GRAMMAR = 64 * 1024, 32, 512 * 1024  # characters, levels, characters
 MOST_REPEATS = 1000  # a counted rule is written out that many times
+_REPEAT = re.compile(r"\{(\d{1,12})(?:,(\d{0,12}))?\}")
 _COUNTS = {"minItems", "maxItems", "minLength", "maxLength"}
 
 # Any JSON object. White space is bounded: a small model would otherwise write it until it is cut.
@@ -38,7 +41,7 @@ def grammar_for(format: str | Mapping[str, Any] | None) -> str | None:
     if not isinstance(format, Mapping):
         raise invalid(json.dumps(format)[:100])
     _check(format, DEEPEST_SCHEMA)
-    text = json.dumps(format)
+    text = json.dumps(_rooted(format))
     if len(text) > LARGEST_SCHEMA:
         raise invalid(f"the schema is longer than {LARGEST_SCHEMA} characters")
     try:
@@ -58,10 +61,31 @@ def _check(part: Any, levels: int) -> None:
         for name, value in part.items():
             if name in _COUNTS and isinstance(value, int) and value > MOST_REPEATS:
                 raise invalid(f"{name} is {value}; {MOST_REPEATS} at most can be enforced")
+            if name == "pattern" and isinstance(value, str) and _repeats(value) > MOST_REPEATS:
+                raise invalid(f"the pattern {value[:50]!r} repeats more than {MOST_REPEATS} times")
             _check(value, levels - 1)
     elif isinstance(part, list | tuple):
         for value in part:
             _check(value, levels - 1)
+
+
+def _repeats(pattern: str) -> int:
+    """How often the innermost part of a regular expression may be repeated by its counts, at most."""
+    counts = [max(int(count) for count in pair if count) for pair in _REPEAT.findall(pattern)]
+    return math.prod(count for count in counts if count)
+
+
+def _rooted(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same schema without a reference at its root, which the converter does not follow any further."""
+    path = schema.get("$ref")
+    if not isinstance(path, str) or not path.startswith("#/"):
+        return schema
+    target: Any = schema
+    for name in path[2:].split("/"):
+        target = target.get(name) if isinstance(target, Mapping) else None
+    if not isinstance(target, Mapping):
+        raise invalid(f"{path} leads nowhere")
+    return {name: value for name, value in schema.items() if name != "$ref"} | dict(target)
 
 
 def invalid(why: str) -> BadRequest:

@@ -268,7 +268,8 @@ class _Mailbox:
 def _environment() -> Mapping[str, str]:
     """Nothing of the host's but where libraries are; keys and secrets stay out."""
     passed: dict[str, Any] = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {"PYTHONPATH": str(_ROOT), "LANG": "C.UTF-8", **passed}
+    # Without the last one, ggml would start a debugger on itself when it fails.
+    return {"PYTHONPATH": str(_ROOT), "LANG": "C.UTF-8", "GGML_NO_BACKTRACE": "1", **passed}
 
 
 def _ending(code: int | None) -> str:

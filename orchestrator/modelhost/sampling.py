@@ -14,6 +14,7 @@ from orchestrator.modelhost.grammar import invalid
 from orchestrator.modelhost.llama import Llama
 from orchestrator.modelhost.options import Options
 
+LIKELIEST = 2048  # tokens; the rest of a vocabulary has next to no share
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
 
@@ -66,24 +67,42 @@ class Sampler:
                 llama.llama_sampler_accept(self._chain, token)
 
     def sample(self, index: int, *, is_free: bool) -> int:
-        """The next token after the batch's token at `index`; `is_free` leaves the grammar out of it."""
+        """The next token after the batch's token at `index`; `is_free` leaves the grammar out of it.
+
+        Raises ValueError when the grammar allows none.
+        """
         if self._grammar is None or is_free:
             return int(llama.llama_sampler_sample(self._chain, self._model.pointer, index))
-        # Asking the grammar about every token of the vocabulary is slow, and the likely choice is mostly allowed.
-        token = self._choose(self._candidates(index))
-        if not self._allows(token):
-            candidates = self._candidates(index)
-            llama.llama_sampler_apply(self._grammar, ctypes.byref(candidates[0]))
-            token = self._choose(candidates)
+        token = self._allowed(index)
         llama.llama_sampler_accept(self._chain, token)
         llama.llama_sampler_accept(self._grammar, token)
         return token
 
-    def _candidates(self, index: int) -> tuple[Any, Any]:
+    def _allowed(self, index: int) -> int:
+        """A token the grammar allows. Asking it about the whole vocabulary is slow, and the likely choice is
+        mostly allowed: so it is asked about that one, then about the likeliest, then about all.
+        """
+        token = self._choose(self._candidates(index))
+        for most in (LIKELIEST, self._model.vocabulary):
+            if self._allows(token):
+                return token
+            candidates = self._candidates(index, most)
+            llama.llama_sampler_apply(self._grammar, ctypes.byref(candidates[0]))
+            token = self._choose(candidates)
+        # llama.cpp chooses something even when nothing is allowed, and ends the process when it is told of that.
+        if not self._allows(token):
+            raise ValueError("nothing the model can write keeps to the format any more; make the schema less strict")
+        return token
+
+    def _candidates(self, index: int, most: int | None = None) -> tuple[Any, Any]:
         logits = self._model.logits(index)
-        table = np.empty(len(logits), dtype=_CANDIDATE)
-        table["id"] = np.arange(len(logits), dtype=np.int32)
-        table["logit"] = logits
+        if most is None or most >= len(logits):
+            tokens = np.arange(len(logits), dtype=np.int32)
+        else:
+            tokens = np.argpartition(logits, -most)[-most:].astype(np.int32)
+        table = np.empty(len(tokens), dtype=_CANDIDATE)
+        table["id"] = tokens
+        table["logit"] = logits[tokens]
         table["p"] = 0
         return _array(table), table  # the second keeps the memory of the first
 

@@ -129,6 +129,15 @@ async def test_json_without_a_schema_is_an_object_unless_it_is_cut(llama: LlamaC
         assert isinstance(json.loads(reply.text), dict)
 
 
+async def test_a_format_nothing_can_keep_to_fails_alone(llama: LlamaCpp, model: Model):
+    await llama.load(model)
+    before = (await llama.ps())[0].pid
+    impossible = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^[z-a]$"}}, "required": ["a"]}
+    with pytest.raises(EngineError, match="keeps to the format"):
+        await reply_to(llama, model, asked(format=impossible))
+    assert (await llama.ps())[0].pid == before
+
+
 async def test_logprobs_say_how_likely_each_token_was(llama: LlamaCpp, model: Model):
     reply = await reply_to(llama, model, asked(logprobs=True, top_logprobs=3))
     assert "".join(entry.token for entry in reply.logprobs) == reply.text

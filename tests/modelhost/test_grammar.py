@@ -28,6 +28,13 @@ def test_a_schema_becomes_a_grammar():
     assert "root ::=" in grammar
 
 
+def test_a_schema_may_refer_to_itself():
+    node = {"type": "object", "properties": {"next": {"anyOf": [{"$ref": "#/$defs/Node"}, {"type": "null"}]}}}
+    grammar = grammar_for({"$defs": {"Node": node}, "$ref": "#/$defs/Node"})
+    assert grammar
+    assert "Node" in grammar
+
+
 @pytest.mark.parametrize(
     "format",
     [
@@ -41,6 +48,10 @@ def test_a_schema_becomes_a_grammar():
         {"type": "string", "pattern": "unanchored"},
         {"type": "string", "maxLength": 10**9},
         {"type": "array", "items": {}, "minItems": 10**9},
+        {"type": "string", "pattern": "^a{100000000}$"},
+        {"type": "string", "pattern": "^((a{100}){100}){100}$"},
+        {"$ref": "#/$defs/a/b"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
         {"description": "x" * 70_000, "type": "object"},
         nested(100),
     ],
