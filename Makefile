@@ -1,7 +1,7 @@
 # `make run` serves, `make test` tests everything; both install first what is missing.
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint install clean
+.PHONY: run test lint bench install clean
 SHELL := /bin/bash
 
 export PYTHON
@@ -20,6 +20,9 @@ lint: $(DEV_INSTALLED)
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench: $(INSTALLED)
+	@.venv/bin/python -m bench.handlers
 
 install: $(INSTALLED)
 

@@ -44,7 +44,7 @@ class LeanRequest(ASGIRequest):
     json: Any = None  # the body's value, where that was worth a thread
 
 
-class HungUp(Exception):  # noqa: N818  # nobody is told: there is nobody left
+class HungUp(Exception):  # nobody is told: there is nobody left
     """The client is gone."""
 
 

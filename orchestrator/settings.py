@@ -143,8 +143,10 @@ MODELS_SOCKET = RUN_DIR / "models.sock"
 REDIS_SOCKET = RUN_DIR / "redis.sock"
 GENERATION_FILE = RUN_DIR / "generation"
 
-# The supervisor tells its children about the Redis it started.
+# The supervisor tells its children about the Redis it started; a command beside them sees its socket.
 REDIS_LOCATION = REDIS_URL or os.environ.get("ORCHESTRATOR_PRIVATE_REDIS", "")
+if not REDIS_LOCATION and REDIS_SOCKET.exists():
+    REDIS_LOCATION = f"unix://{REDIS_SOCKET}?db=0"
 
 # Django
 
@@ -207,8 +209,8 @@ def _sqlite(name: str, synchronous: str) -> dict[str, object]:
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
             "timeout": 5,  # seconds a writer waits for its turn
-            "init_command": f"PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};"
-            " PRAGMA journal_size_limit=67108864; PRAGMA foreign_keys=ON;",
+            "init_command": "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;"
+            f" PRAGMA synchronous={synchronous}; PRAGMA journal_size_limit=67108864; PRAGMA foreign_keys=ON;",
         },
         "TEST": {"NAME": DATA_DIR / f"test-{name}"},
     }

@@ -72,11 +72,11 @@ def _duplicate(body: bytes) -> str:
     return ""
 
 
-class _Found(Exception):  # noqa: N818  # it carries a find, not a fault
+class _Found(Exception):  # it carries a find, not a fault
     pass
 
 
-class _Stop(Exception):  # noqa: N818
+class _Stop(Exception):
     """Where reading stopped, and Go's word for why."""
 
 
@@ -91,7 +91,7 @@ def _end_of_first_value(body: bytes, error: ValueError) -> int:
         raise BadRequest(f"invalid JSON: {error}") from None
 
 
-class _TooLong(Exception):  # noqa: N818
+class _TooLong(Exception):
     pass
 
 

@@ -17,13 +17,13 @@ import orjson
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound
 from orchestrator.core.types import ChatRequest, Chunk, Done, Message, Model, StopReason, ToolCall, Usage
+from orchestrator.engines.lines import body_lines, bounded
 
 log = logging.getLogger(__name__)
 
 LISTING_FRESH_S = 300.0
 LISTING_DEADLINE_S = 3.0
 LISTING_RETRY_S = 30.0
-MOST_LINE_BYTES = 1024**2
 MOST_LISTING_BYTES = 16 * 1024**2
 MOST_TOOL_CALLS = 128
 MOST_LINES_AFTER_END = 8
@@ -81,7 +81,8 @@ class CloudEngine:
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
         answer = WireAnswer()
-        lines = _lines(response, self._most_answer_bytes)
+        # JSON and framing stand around each token.
+        lines = body_lines(response, 8 * self._most_answer_bytes)
         began = self._clock.monotonic()
         first: float | None = None
         while True:
@@ -121,7 +122,7 @@ class CloudEngine:
             with engine_errors(self.name):
                 async with timeout(LISTING_DEADLINE_S), self._client.stream("GET", "models") as response:
                     await _raise_for_status(response, self.name, "the list of models")
-                    data = b"".join([part async for part in _bounded(response, MOST_LISTING_BYTES)])
+                    data = b"".join([part async for part in bounded(response, MOST_LISTING_BYTES)])
             listing = orjson.loads(data)
             names = [entry["id"] for entry in listing["data"] if isinstance(entry.get("id"), str)]
             self._listing = {name.lower(): self._model(name) for name in names}
@@ -174,7 +175,7 @@ def engine_errors(name: str) -> Iterator[None]:
 async def _raise_for_status(response: httpx.Response, provider: str, wanted: str) -> None:
     if response.status_code == 200:
         return
-    said = _said(b"".join([part async for part in _bounded(response, 64 * 1024)]))
+    said = _said(b"".join([part async for part in bounded(response, 64 * 1024)]))
     if response.status_code == 404:
         raise ModelNotFound(f"{provider} does not have {wanted}: {said}")
     if response.status_code in {400, 413, 422}:
@@ -192,28 +193,6 @@ def _said(body: bytes) -> str:
     except (ValueError, KeyError, TypeError):
         words = body.decode(errors="replace")
     return str(words)[:300]
-
-
-async def _bounded(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
-    size = 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > most_bytes:
-            raise EngineError(f"The provider's answer is longer than {most_bytes} bytes; it was cut off.")
-        yield part
-
-
-async def _lines(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
-    """Yield lines ended by LF or CRLF. Only these part an event stream: text may hold U+2028."""
-    rest = b""
-    async for part in _bounded(response, most_bytes * 8):  # JSON and framing around each token
-        *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            yield line.rstrip(b"\r")
-        if len(rest) > MOST_LINE_BYTES:
-            raise EngineError("The provider sent a line without end; it was cut off.")
-    if rest:
-        yield rest
 
 
 async def _drain(lines: AsyncIterator[bytes]) -> None:

@@ -1,0 +1,36 @@
+"""Lines out of a streamed HTTP body."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+
+from orchestrator.core.errors import EngineError
+
+MOST_LINE_BYTES = 1024**2
+
+
+async def body_lines(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
+    """Yield lines ended by LF or CRLF, without their ends.
+
+    Only these end a line: httpx's own reader also splits at U+2028 and its like, which text may hold.
+    Raises EngineError when the body is longer than `most_bytes`, or one line than a mebibyte.
+    """
+    rest = b""
+    async for part in bounded(response, most_bytes):
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r")
+        if len(rest) > MOST_LINE_BYTES:
+            raise EngineError("A line without end came instead of an answer; it was cut off.")
+    if rest:
+        yield rest
+
+
+async def bounded(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the body in the pieces it comes in. Raises EngineError when it is longer than `most_bytes`."""
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > most_bytes:
+            raise EngineError(f"The answer is longer than {most_bytes:,} bytes; it was cut off.")
+        yield part
