@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 from typing import Any
 
 from django.http import HttpRequest
@@ -15,6 +15,7 @@ from orchestrator.wiring import parts
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 NAMESPACE = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 MOST_TAGS = 16
+_random = random.Random()  # noqa: S311  # ids must differ, not be hard to guess; the system's source costs 18 µs
 
 
 async def show_key(request: HttpRequest) -> Caller:
@@ -36,7 +37,7 @@ def request_id(request: HttpRequest) -> str:
     known: str | None = getattr(request, "request_id", None)
     if known is None:
         given = request.headers.get("X-Request-Id", "")
-        known = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        known = given if REQUEST_ID.fullmatch(given) else f"{_random.getrandbits(128):032x}"
         request.request_id = known  # type: ignore[attr-defined]
     return known
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from orchestrator.core.errors import BadRequest
 
-MOST_STOPS = 256
-LONGEST_STOP = 1024
+MOST_STOPS = 64
+LONGEST_STOP = 256
 
 
 def _integer(name: str, value: Any) -> int:

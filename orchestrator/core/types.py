@@ -78,9 +78,9 @@ class ChatRequest:
 
     @property
     def cap(self) -> int | None:
-        """The most tokens the answer may have; None when it may be as long as it likes."""
+        """The most tokens the answer may have; None when it may be as long as it likes, as 0 also says in Ollama."""
         cap = self.options.get("num_predict")
-        return cap if isinstance(cap, int) and cap >= 0 else None
+        return cap if isinstance(cap, int) and cap > 0 else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import msgspec
 
 from orchestrator.core.errors import EngineError, EngineTimeout, ModelNotFound
 from orchestrator.core.types import ChatRequest, Chunk, Model
+from orchestrator.engines.lines import body_lines
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.details import ModelDetails, details
 from orchestrator.modelhost.options import read_options
@@ -25,6 +26,9 @@ RESTART_S = 2.0  # how long a call waits for a model host that is being restarte
 SILENCE_S = 300.0  # how long one may say nothing: loading a model, or waiting for a slot, takes that long at most
 QUICK_S = 5.0  # for questions that need no model
 _RETRY_S = 0.05
+REMEMBERED_S = 1.0  # how long a model that was added, changed or removed may go unnoticed
+MOST_REMEMBERED = 1000
+MOST_ANSWER_BYTES = 1024**3  # as lines of JSON; the answer itself has a bound of its own
 
 
 class _Resident(msgspec.Struct):
@@ -70,6 +74,7 @@ class LlamaCpp:
 
     def __init__(self, socket: Path, store: Store, *, silence_s: float = SILENCE_S) -> None:
         self._store = store
+        self._found: dict[str, tuple[float, Model | None]] = {}
         timeout = httpx.Timeout(silence_s, connect=QUICK_S, pool=QUICK_S)
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(socket), limits=httpx.Limits(max_connections=None)),
@@ -86,8 +91,8 @@ class LlamaCpp:
             with _host_errors():
                 if response.status_code != 200:
                     raise wire.from_error(await response.aread())
-                async for line in response.aiter_lines():
-                    chunk = wire.from_line(line.encode())
+                async for line in body_lines(response, MOST_ANSWER_BYTES):
+                    chunk = wire.from_line(line)
                     yield chunk
                     if chunk.done:
                         return
@@ -101,8 +106,19 @@ class LlamaCpp:
 
     async def find(self, name: str) -> Model | None:
         """The stored model a name means, whatever its case; None when there is none, or it is not a name."""
+        now = time.monotonic()
+        known = self._found.get(name)
+        if known and known[0] > now:
+            return known[1]
+        model = await asyncio.to_thread(self._look_up, name)
+        if len(self._found) >= MOST_REMEMBERED:
+            self._found.clear()
+        self._found[name] = (now + REMEMBERED_S, model)
+        return model
+
+    def _look_up(self, name: str) -> Model | None:
         try:
-            model = await asyncio.to_thread(self._store.find, name)
+            model = self._store.find(name)
         except ValueError:
             return None
         return describe(model) if model else None

@@ -19,7 +19,7 @@ RANDOM_SEED = 2**32 - 1
 class Options:
     """How to answer. The names and defaults are Ollama's; an option that is not here changes nothing."""
 
-    num_predict: int = -1  # tokens; negative: until it ends by itself
+    num_predict: int = -1  # tokens; 0 and negative: until it ends by itself
     temperature: float = 0.8  # 0: always the likeliest token
     top_k: int = 40  # 0: all
     top_p: float = 0.9

@@ -68,7 +68,7 @@ def prepare(model: Llama, template: ChatTemplate, ask: Ask) -> Question:
         id=ask.id,
         tokens=tokens,
         context=context,
-        cap=options.num_predict if 0 <= options.num_predict < MOST_CONTEXTS * context else MOST_CONTEXTS * context,
+        cap=options.num_predict if 0 < options.num_predict < MOST_CONTEXTS * context else MOST_CONTEXTS * context,
         keep=keep,
         chunk=options.num_batch,
         may_shift=request.shift and model.can_shift,
