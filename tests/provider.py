@@ -22,6 +22,7 @@ class Provider:
     finished: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> Provider:
         """Listen on a free port."""
@@ -32,6 +33,7 @@ class Provider:
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
+        self._loop = asyncio.get_running_loop()
         self.address = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
         return self
 
@@ -40,6 +42,11 @@ class Provider:
         self.gate.set()
         assert self._runner is not None
         await self._runner.cleanup()
+
+    def let_go(self) -> None:
+        """Let every call that waits go on, and those to come; from any thread."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self.gate.set)
 
     async def models(self, request: web.Request) -> web.Response:
         """Two models, and some nonsense that must not hurt."""
