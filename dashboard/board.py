@@ -86,7 +86,8 @@ def _models(loaded: Sequence[LoadedModel] | None, installed: Sequence[Model] | N
         return None
     rows = [_loaded(one) for one in loaded or ()]
     names = {row["name"] for row in rows}
-    return rows + [_installed(model) for model in installed or () if model.name not in names]
+    state = ("unknown", "unknown") if loaded is None else ("off", "not loaded")
+    return rows + [_installed(model, *state) for model in installed or () if model.name not in names]
 
 
 def _loaded(one: LoadedModel) -> dict[str, Any]:
@@ -104,5 +105,5 @@ def _loaded(one: LoadedModel) -> dict[str, Any]:
     }
 
 
-def _installed(model: Model) -> dict[str, Any]:
-    return {"name": model.name, "state": "off", "words": "not loaded", "is_loaded": False}
+def _installed(model: Model, state: str, words: str) -> dict[str, Any]:
+    return {"name": model.name, "state": state, "words": words, "is_loaded": False}

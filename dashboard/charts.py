@@ -5,8 +5,9 @@ Every drawing is 1000 wide and 100 high, y downwards. Positions of words are in 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -74,9 +75,14 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """Requests by time to answer, with percentiles drawn over."""
+    """Requests by time to answer, with percentiles drawn over.
+
+    The cells have a drawing of their own, `columns` wide and `rows` high, so that each is one unit.
+    """
 
     cells: list[Layer]
+    columns: float
+    rows: int
     lines: list[Layer]
     y: list[Tick]
     x: list[Tick]
@@ -142,13 +148,6 @@ def heat(figures: Figures) -> Heat:
             row = _heat_row(took, rows)
             cells[column, row] = cells.get((column, row), 0) + n
     x = _scale(figures)
-    most = max(cells.values(), default=1)
-    paths: dict[int, list[str]] = {}
-    for (column, row), n in sorted(cells.items()):
-        level = 1 + round((HEAT_LEVELS - 1) * (math.log(n) / math.log(most) if most > 1 else 1))
-        left, right = x(buckets[column].start), x(buckets[column].start, figures.bucket_s)
-        y, height = HEIGHT * (rows - 1 - row) / rows, HEIGHT / rows
-        paths.setdefault(level, []).append(f"M{left:.1f} {y:.2f}h{right - left:.1f}v{height:.2f}H{left:.1f}z")
     place = _log_scale(rows)
     lines, names = [], []
     for name, values in (
@@ -165,7 +164,9 @@ def heat(figures: Figures) -> Heat:
             number, unit = formats.duration(last)
             names.append(Name(f"{name} {number}{formats.NARROW}{unit}", place(last)))
     return Heat(
-        cells=[Layer(f"heat-{level}", "".join(path)) for level, path in sorted(paths.items())],
+        cells=_cells(cells, rows),
+        columns=_columns(figures),
+        rows=rows,
         lines=lines,
         y=[
             Tick(HEIGHT * (decades - decade) / decades, formats.NARROW.join(_round_time(LOWEST_US * 10**decade)))
@@ -241,6 +242,34 @@ def time_ticks(figures: Figures) -> list[Tick]:
     times = range(math.ceil(begin / length) * length, int(end) + 1, length)
     ticks = [Tick(100 * (t - begin) / (end - begin), moment=datetime.fromtimestamp(t, UTC)) for t in times]
     return [*(tick for tick in ticks if tick.at < NEAR_THE_END), Tick(100.0, "now")]
+
+
+def _cells(counts: Mapping[tuple[int, int], int], rows: int) -> list[Layer]:
+    """Cells (column, row from below) by how many requests fell there; equal neighbours in a row are one path."""
+    most = max(counts.values(), default=1)
+
+    def level(cell: tuple[int, int]) -> int:
+        n = counts.get(cell, 0)
+        if not n:
+            return 0
+        return 1 + round((HEAT_LEVELS - 1) * (math.log(n) / math.log(most) if most > 1 else 1))
+
+    paths: dict[int, list[str]] = {}
+    for column, row in sorted(counts, key=lambda cell: (cell[1], cell[0])):
+        here = level((column, row))
+        if level((column - 1, row)) == here:
+            continue  # the run it belongs to is drawn
+        length = next(n for n in itertools.count(1) if level((column + n, row)) != here)
+        paths.setdefault(here, []).append(f"M{column} {rows - 1 - row}h{length}v1h-{length}z")
+    return [Layer(f"heat-{number}", "".join(path)) for number, path in sorted(paths.items())]
+
+
+def _columns(figures: Figures) -> float:
+    """How many buckets the window holds, with the part of the open one that is over."""
+    buckets = whole_buckets(figures)
+    if not buckets:
+        return 1.0
+    return max(0.01, round((figures.until - buckets[0].start).total_seconds() / figures.bucket_s, 3))
 
 
 def _scale(figures: Figures) -> Callable[..., float]:

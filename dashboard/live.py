@@ -55,6 +55,10 @@ class Mailbox:
         self._rows.extend(rows)
         self._filled.set()
 
+    def wake(self) -> None:
+        """Let who waits look around, although nothing came."""
+        self._filled.set()
+
     async def take(self) -> list[str]:
         """Wait for news and return it as messages: the parts, then the rows with the newest first."""
         await self._filled.wait()
@@ -93,7 +97,7 @@ class Live:
         self._watchers[mailbox] = period
         if not self.is_polling:
             self._task = asyncio.create_task(self._poll(), name="dashboard poller")
-            self._task.add_done_callback(_say_why)
+            self._task.add_done_callback(self._ended)
         try:
             yield mailbox
         finally:
@@ -102,6 +106,12 @@ class Live:
                 task, self._task = self._task, None
                 task.cancel()
                 await asyncio.wait([task])
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the dashboard's poller ended; watchers will reconnect", exc_info=error)
+        for mailbox in self._watchers:
+            mailbox.wake()
 
     async def _poll(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -164,11 +174,6 @@ class Live:
             if self._is_failing:
                 log.warning("the dashboard can read %s again", what)
             self._is_failing = False
-
-
-def _say_why(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("the dashboard's poller ended; watchers will reconnect", exc_info=error)
 
 
 live = Live(reader, look)

@@ -9,6 +9,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 
 
@@ -21,7 +22,7 @@ class Records(admin.AdminSite):
     site_url = "/dashboard/"
     enable_nav_sidebar = False
 
-    @never_cache
+    @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Send everybody to the dashboard's sign-in page, and on from there to where they wanted to go."""
         wanted = request.GET.get("next") or reverse("admin:index")

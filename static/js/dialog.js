@@ -4,9 +4,7 @@
   const dialog = document.getElementById("dialog");
 
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.detail.target !== dialog) return;
-    if (!dialog.open) dialog.showModal(); // moves the focus to the harmless button, which has autofocus
-    dialog.querySelector(".fault")?.closest(".field")?.querySelector("input, select")?.focus();
+    if (event.detail.target === dialog && !dialog.open) dialog.showModal(); // the focus goes to what has autofocus
   });
 
   dialog.addEventListener("click", (event) => {

@@ -5,6 +5,7 @@
 (() => {
   const RETRY_S = [1, 2, 5, 10];
   const SILENCE_S = 15; // the server speaks every few seconds; longer silence is a dead connection
+  const SIGNED_OUT = 4403; // the server's word for it, in the close code
   const MOST_ROWS = 100;
   const NEW_FOR_MS = 2000;
 
@@ -74,15 +75,18 @@
 
   document.addEventListener("htmx:wsClose", (event) => {
     hasGap = true;
-    if (!wantsNews()) return;
+    const { target, code } = event.detail.event;
+    if (!wantsNews() || target !== socket) return; // we closed it ourselves
     isLost = true;
     showConnection("lost");
     showAge();
-    if (event.detail.event.code === 4403) location.reload(); // signed out
+    if (code === SIGNED_OUT) location.reload();
   });
 
   document.addEventListener("htmx:wsAfterMessage", () => {
     lastMessage = Date.now();
+    isLost = false;
+    if (wantsNews()) showConnection("live");
   });
 
   setInterval(() => {

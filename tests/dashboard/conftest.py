@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections
+from django.test import Client
 from playwright.async_api import Browser
 
 from cache.generation import Generation
@@ -83,3 +84,7 @@ def passer_by(transactional_db: None) -> User:
     return User.objects.create_user("charlie", password="battery staple")
 
 
+@pytest.fixture
+def client() -> Client:
+    """A visitor without a browser."""
+    return Client()

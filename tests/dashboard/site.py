@@ -85,7 +85,9 @@ async def opened(browser: Browser, address: str, user: User | None, **options: A
         await context.add_cookies([{"name": "orchestrator_session", "value": cookie, "url": address}])
     page = await context.new_page()
     complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on(
+        "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.complaints = complaints  # type: ignore[attr-defined]  # carried along with the page
     return page
@@ -173,9 +175,7 @@ def traffic(now: datetime, span: timedelta = timedelta(hours=24), count: int = 4
         # A quarter of them in the last hour, so that both periods have something to show.
         near = index % 4 == 0
         ago = (min(span, timedelta(hours=1)) if near else span) * chance.random() ** 1.2
-        tier = chance.choices(
-            ["memory", "redis", "sqlite", "miss", "collapsed", "bypass"], [48, 17, 9, 21, 4, 1]
-        )[0]
+        tier = chance.choices(["memory", "redis", "sqlite", "miss", "collapsed", "bypass"], [48, 17, 9, 21, 4, 1])[0]
         from_model = tier in {"miss", "bypass", "collapsed"}
         asked, model, took = chance.choice(
             [
@@ -201,7 +201,13 @@ def traffic(now: datetime, span: timedelta = timedelta(hours=24), count: int = 4
             **chance.choice(keys),
         }
         if from_model and chance.random() < 0.02:
-            row |= {"outcome": "engine_timeout", "status": 504, "error": "silent", "total_us": 30_000_000, "first_us": None}
+            row |= {
+                "outcome": "engine_timeout",
+                "status": 504,
+                "error": "silent",
+                "total_us": 30_000_000,
+                "first_us": None,
+            }
         elif chance.random() < 0.004:
             row |= {"outcome": "model_not_found", "status": 404, "model": "", "tier": "", "total_us": 400}
         rows.append(row)
@@ -210,7 +216,12 @@ def traffic(now: datetime, span: timedelta = timedelta(hours=24), count: int = 4
 
 def _keys() -> list[dict[str, int | None]]:
     owners = []
-    for tenant_name, key_name in (("acme", "web-app"), ("acme", "ci"), ("globex", "helpdesk"), ("northwind", "support-bot")):
+    for tenant_name, key_name in (
+        ("acme", "web-app"),
+        ("acme", "ci"),
+        ("globex", "helpdesk"),
+        ("northwind", "support-bot"),
+    ):
         tenant = Tenant.objects.get_or_create(name=tenant_name)[0]
         key = ApiKey.objects.get_or_create(
             prefix=f"{tenant_name[:4]}{key_name[:4]}", defaults={"tenant": tenant, "name": key_name, "digest": "x"}
@@ -220,7 +231,9 @@ def _keys() -> list[dict[str, int | None]]:
     return owners
 
 
-def answer(number: int, model: str = "smollm2:135m", namespace: str = "", tenant_id: int = 1, text: str = "Four.") -> Entry:
+def answer(
+    number: int, model: str = "smollm2:135m", namespace: str = "", tenant_id: int = 1, text: str = "Four."
+) -> Entry:
     """A kept answer."""
     now = time.time()
     usage = Usage(prompt_tokens=9, completion_tokens=4)

@@ -18,7 +18,9 @@ def test_boxes_without_height_are_left_out():
     assert charts.outline([(0, 10, 100, 100)]) == ""
 
 
-@pytest.mark.parametrize(("most", "ticks"), [(0, [0, 1]), (1, [0, 1]), (187, [0, 50, 100, 150, 200]), (5, [0, 1, 2, 3, 4, 5])])
+@pytest.mark.parametrize(
+    ("most", "ticks"), [(0, [0, 1]), (1, [0, 1]), (187, [0, 50, 100, 150, 200]), (5, [0, 1, 2, 3, 4, 5])]
+)
 def test_ticks_are_round_and_reach_the_most(most, ticks):
     assert charts.round_ticks(most) == ticks
 

@@ -1,0 +1,235 @@
+"""The console in a real browser. No page may ever complain, least of all about the content security policy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from playwright.async_api import Page, expect
+
+from cache.entries import Scope
+from dashboard.live import live
+from tests.dashboard.site import answer, opened, record, traffic
+
+pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
+LIVE = "Live"
+
+
+@pytest.fixture
+async def visit(address, browser, operator) -> AsyncIterator[Any]:
+    """A function that opens a page as the operator; at the end none may have complained."""
+    pages: list[Page] = []
+
+    async def go(path: str, **options: Any) -> Page:
+        page = await opened(browser, address, operator, **options)
+        pages.append(page)
+        await page.goto(address + path)
+        return page
+
+    yield go
+    for page in pages:
+        assert page.complaints == []  # type: ignore[attr-defined]  # see `opened`
+
+
+async def fill(console, count=4, **fields):
+    for number in range(count):
+        assert await console.cache.put(answer(number, **fields), console.cache.generation())
+
+
+async def test_the_overview_opens_with_a_sentence_and_goes_live(visit):
+    await sync_to_async(traffic)(datetime.now(UTC), count=600)
+    page = await visit("/dashboard/")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Healthy.")
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+    await expect(page.locator("#rows tr")).to_have_count(30)
+    await expect(page.get_by_role("img", name=re.compile("^Requests by where they were answered"))).to_be_visible()
+    assert await page.locator("#figures .unknown-value").count() == 0
+
+
+async def test_a_new_request_appears_without_a_reload_and_fades(visit):
+    page = await visit("/dashboard/")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Ready. Nothing has been asked yet.")
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+    await sync_to_async(record)(model="brand-new", asked_model="brand-new")
+    row = page.locator("#rows tr")
+    await expect(row).to_contain_text("brand-new")
+    await expect(page.locator("#no-rows")).to_have_count(0)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Healthy.")
+    await expect(page.locator("#announcement")).to_have_text("Healthy.")
+    await expect(row).not_to_have_class(re.compile("is-new"))
+
+
+async def test_times_stand_in_the_viewers_zone(visit):
+    await sync_to_async(record)(datetime(2026, 11, 23, 12, 0, 5, 250_000, tzinfo=UTC))
+    page = await visit("/dashboard/", timezone_id="Asia/Kolkata")
+    await expect(page.locator("#rows time")).to_have_text("17:30:05.250")
+
+
+async def test_new_rows_wait_while_a_row_has_the_focus(visit):
+    await sync_to_async(record)()
+    page = await visit("/dashboard/")
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+    await page.locator("#rows a").first.focus()
+    await sync_to_async(record)(model="later")
+    await expect(page.locator("#held")).to_have_text("1 new")
+    await expect(page.locator("#rows tr")).to_have_count(1)
+    await page.locator("#held").click()
+    await expect(page.locator("#rows tr")).to_have_count(2)
+    await expect(page.locator("#rows tr").first).to_contain_text("later")
+    await expect(page.locator("#held")).to_be_hidden()
+
+
+async def test_pausing_stops_the_rows_and_resuming_brings_what_was_missed(visit):
+    page = await visit("/dashboard/")
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+    await page.get_by_role("button", name="Pause").click()
+    await expect(page.locator("#connection")).to_have_text("Paused")
+    await sync_to_async(record)(model="meanwhile")
+    await page.get_by_role("button", name="Resume").click()
+    await expect(page.locator("#rows tr")).to_have_count(1)
+    await expect(page.locator("#rows tr")).to_contain_text("meanwhile")
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+
+
+async def test_a_lost_connection_is_said_and_mended(visit):
+    page = await visit("/dashboard/")
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+    await page.evaluate("void (htmx.createWebSocket = (url) => new WebSocket(url.replace('live/', 'nowhere/')))")
+    live._task.cancel()  # the server ends the connection, and the page cannot come back
+    await expect(page.locator("#stale")).to_contain_text("Not live: last update")
+    await expect(page.locator("#connection")).to_have_text("Not live")
+    await sync_to_async(record)(model="in-the-gap")
+    await page.evaluate("void (htmx.createWebSocket = (url) => new WebSocket(url))")
+    await expect(page.locator("#connection")).to_have_text(LIVE, timeout=15_000)
+    await expect(page.locator("#stale")).to_be_hidden()
+    await expect(page.locator("#rows tr")).to_contain_text("in-the-gap")
+    page.complaints[:] = [said for said in page.complaints if "nowhere" not in said and "wsError" not in said]
+
+
+async def test_the_focus_survives_an_update(visit):
+    await sync_to_async(record)()
+    page = await visit("/dashboard/")
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+    await page.locator("#model-1").focus()
+    await sync_to_async(record)()
+    await expect(page.locator("#answering tbody td").first).to_have_text("2")
+    assert await page.evaluate("document.activeElement.id") == "model-1"
+
+
+async def test_the_keyboard_reaches_everything_and_skips_the_rail(visit):
+    await sync_to_async(record)()
+    page = await visit("/dashboard/")
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.textContent") == "Skip to the page"
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.textContent") == "15\u202fmin"
+    outline = await page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert outline == "2px"
+
+
+async def test_purging_asks_counts_and_does_it(visit, console):
+    await fill(console)
+    page = await visit("/dashboard/cache/")
+    await page.locator("#purge-link").click()
+    dialog = page.locator("dialog")
+    await expect(dialog).to_be_visible()
+    assert await page.evaluate("document.activeElement.textContent") == "Keep them"
+    await expect(dialog.locator("#purge-button")).to_be_disabled()
+    await dialog.locator("select[name=model]").select_option("smollm2:135m")
+    await expect(dialog.locator("#purge-button")).to_have_text("Purge 4 answers")
+    await dialog.get_by_label("Reason, for the log").fill("wrong since this morning")
+    await dialog.locator("#purge-button").click()
+    await expect(page.get_by_role("status").first).to_contain_text("Purged 4 answers from smollm2:135m.")
+    assert all(one.entries == 0 for one in (await console.cache.holding(Scope())).values())
+
+
+async def test_purging_everything_needs_the_word(visit, console):
+    await fill(console)
+    page = await visit("/dashboard/cache/")
+    await page.locator("#purge-link").click()
+    dialog = page.locator("dialog")
+    await dialog.get_by_label("Everything", exact=True).check()
+    await expect(dialog.locator("#purge-button")).to_have_text("Purge 4 answers")
+    await dialog.locator("#purge-button").click()
+    await expect(dialog).to_contain_text("Type everything to purge every answer.")
+    await expect(dialog.locator("[name=typed]")).to_be_focused()
+    page.complaints.clear()  # browsers note the 422
+    await dialog.locator("[name=typed]").fill("everything")
+    await dialog.locator("#purge-button").click()
+    await expect(page.get_by_role("status").first).to_contain_text("Purged 4 answers of every model")
+
+
+async def test_keeping_them_closes_the_dialog_and_purges_nothing(visit, console):
+    await fill(console)
+    page = await visit("/dashboard/cache/")
+    await page.locator("#purge-link").click()
+    await page.get_by_role("link", name="Keep them").click()
+    await expect(page.locator("dialog")).to_be_hidden()
+    await page.locator("#purge-link").click()
+    await expect(page.locator("dialog")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("dialog")).to_be_hidden()
+    assert any(one.entries == 4 for one in (await console.cache.holding(Scope())).values())
+
+
+async def test_without_javascript_everything_can_be_read_and_purged(visit, console):
+    await sync_to_async(traffic)(datetime.now(UTC), count=200)
+    await fill(console)
+    page = await visit("/dashboard/", java_script_enabled=False)
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Healthy")
+    await expect(page.locator("#rows tr")).to_have_count(30)
+    await page.get_by_role("link", name="24\u202fh", exact=True).click()
+    await expect(page.locator(".where")).to_have_text("Overview, last 24 hours")
+    await page.get_by_role("link", name="Cache", exact=True).first.click()
+    await page.locator("#purge-link").click()
+    await page.locator("select[name=model]").select_option("smollm2:135m")
+    await page.get_by_role("button", name="Count them").click()
+    await page.get_by_role("button", name="Purge 4 answers").click()
+    await expect(page.get_by_role("status").first).to_contain_text("Purged 4 answers")
+
+
+async def test_the_theme_is_chosen_once_for_pages_and_records(visit):
+    page = await visit("/dashboard/", color_scheme="light")
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    assert await page.evaluate(ground) == "rgb(255, 255, 255)"
+    switch = page.get_by_role("button", name="theme")
+    await switch.click()
+    await switch.click()
+    await expect(switch).to_have_text("Dark theme")
+    assert await page.evaluate(ground) == "rgb(17, 19, 21)"
+    await page.goto(page.url.replace("/dashboard/", "/admin/"))
+    assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 19, 21)"
+
+
+@pytest.mark.parametrize("width", [320, 390, 800, 1100, 1440])
+async def test_no_page_scrolls_sideways(visit, console, width):
+    await sync_to_async(traffic)(datetime.now(UTC), count=300)
+    await fill(console)
+    page = await visit("/dashboard/", viewport={"width": width, "height": 800})
+    for path in ("/dashboard/", "/dashboard/cache/", "/dashboard/cache/purge/?what=everything", "/dashboard/sign-in/"):
+        await page.goto(re.sub(r"(://[^/]+).*", r"\1", page.url) + path)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width, path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/",
+        "/admin/orchestrator/requestrecord/",
+        "/admin/orchestrator/requestrecord/?when=1h&ended=failed",
+        "/admin/orchestrator/apikey/",
+        "/admin/orchestrator/tenant/add/",
+        "/admin/auth/user/",
+        "/admin/cache/cacheentry/",
+    ],
+)
+async def test_the_records_keep_to_the_same_policy(visit, console, path):
+    await sync_to_async(traffic)(datetime.now(UTC), count=50)
+    await fill(console)
+    page = await visit(path)
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()

@@ -1,0 +1,292 @@
+"""Pages without a browser: what they say, what they cost, what they say when something is broken."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.admin.models import LogEntry
+from django.db import DatabaseError
+from django.test import AsyncClient
+
+from cache.entries import Scope
+from cache.tiered import Purged
+from dashboard import running
+from dashboard.periods import DEFAULT
+from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
+from orchestrator.identity import find_key, issue_key
+from orchestrator.models import ApiKey
+from tests.dashboard.site import answer, record, traffic
+
+pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
+
+
+@pytest.fixture
+async def staff(operator, console) -> AsyncClient:
+    """A client that is signed in."""
+    client = AsyncClient()
+    await client.aforce_login(operator)
+    return client
+
+
+def text(response: Any) -> str:
+    """The words of a page, tags taken out."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
+
+
+async def fill(console, count=5, **fields):
+    for number in range(count):
+        assert await console.cache.put(answer(number, **fields), console.cache.generation())
+
+
+async def test_the_overview_of_a_fresh_install_says_what_to_do(staff):
+    words = text(await staff.get("/dashboard/"))
+    assert "Ready. Nothing has been asked yet." in words
+    assert "curl http://127.0.0.1:11434/api/chat" in words
+    assert "no model asked" in words
+
+
+async def test_the_overview_shows_figures_tiers_models_and_rows(staff):
+    await sync_to_async(traffic)(datetime.now(UTC), count=800)
+    await sync_to_async(record)(outcome="engine_timeout", status=504, tier="miss")
+    words = text(await staff.get("/dashboard/?period=24h"))
+    assert "801 requests in the last 24 hours" in words
+    for name in ("Memory", "SQLite", "Miss", "qwen2.5:3b-instruct", "globex", "engine timeout", "Model host"):
+        assert name in words
+
+
+async def test_a_record_cannot_write_into_the_page(staff):
+    await sync_to_async(record)(asked_model="<script>alert(1)</script>", model="")
+    page = (await staff.get("/dashboard/")).content.decode()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+async def test_no_page_has_inline_style_or_script(staff, console):
+    await sync_to_async(traffic)(datetime.now(UTC), count=200)
+    await fill(console)
+    for path in ("/dashboard/", "/dashboard/cache/", "/dashboard/cache/purge/?what=everything"):
+        page = (await staff.get(path)).content.decode()
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)|javascript:", page), path
+
+
+async def test_a_silent_model_host_is_unknown_and_the_rest_of_the_page_stands(staff, local, monkeypatch):
+    monkeypatch.setattr(running, "LOOK_S", 0.2)
+    monkeypatch.setattr(local, "ps", lambda: asyncio.Event().wait())
+    monkeypatch.setattr(local, "models", lambda: asyncio.Event().wait())
+    words = text(await staff.get("/dashboard/"))
+    assert "The model host does not answer." in words
+    assert "Requests as they happen" in words
+
+
+async def test_a_model_host_that_is_gone_is_said_to_be_down(staff, local):
+    local.is_down = True
+    assert "Model host is down." in text(await staff.get("/dashboard/"))
+
+
+async def test_a_ledger_that_cannot_be_read_leaves_the_page_standing(staff, monkeypatch):
+    def broken(*_: Any) -> None:
+        raise DatabaseError("disk I/O error")
+
+    monkeypatch.setattr("dashboard.reading.read_snapshot", broken)
+    monkeypatch.setattr("dashboard.reading.newest_rows", broken)
+    response = await staff.get("/dashboard/")
+    words = text(response)
+    assert response.status_code == 200
+    assert "The figures could not be read." in words
+    assert "The newest requests could not be read." in words
+    assert "Local models" in words
+    assert "smollm2:135m" in words
+    assert "What the cache does is unknown." in text(await staff.get("/dashboard/cache/"))
+
+
+async def test_the_series_come_as_csv(staff):
+    await sync_to_async(record)(datetime.now(UTC) - timedelta(minutes=3), tier="redis", total_us=1500)
+    lines = (await staff.get("/dashboard/series.csv")).content.decode().splitlines()
+    assert lines[0].startswith("from,seconds,requests,Memory,Redis")
+    assert sum(int(line.split(",")[4]) for line in lines[1:]) == 1
+    assert len(lines) == 61
+
+
+async def test_an_unknown_period_is_the_default_one(staff):
+    assert "Overview, last hour" in text(await staff.get("/dashboard/?period=forever"))
+
+
+def test_a_page_of_figures_and_rows_takes_few_queries(transactional_db, django_assert_max_num_queries):
+    traffic(datetime.now(UTC), count=300)
+    with django_assert_max_num_queries(6):
+        read_snapshot(DEFAULT, datetime.now(UTC))
+        for row in newest_rows(30):
+            assert row.tenant.name
+            assert row.key is None or row.key.name
+
+
+def test_news_are_bounded_and_counted(transactional_db, django_assert_num_queries):
+    record()
+    seen = newest_id()
+    for _ in range(5):
+        record()
+    with django_assert_num_queries(1):
+        found = news(seen, 3)
+        assert [row.pk - seen for row in found.rows] == [5, 4, 3]
+    assert (found.total, found.newest_id) == (5, seen + 5)
+    assert news(seen + 5, 3).rows == []
+
+
+async def test_many_viewers_cost_one_reading(staff):
+    first = await reader.snapshot(DEFAULT)
+    assert await reader.snapshot(DEFAULT) is first
+
+
+async def test_the_cache_page_lists_what_is_kept_without_reading_it(staff, console):
+    await sync_to_async(record)(tier="memory")
+    await fill(console, 3, namespace="support")
+    words = text(await staff.get("/dashboard/cache/"))
+    assert "Every answer came from cache." in words
+    assert "3 answers are kept." in words
+    assert "support" in words
+    assert "00000000…0002" in words
+    assert "not set up" in words
+
+
+async def test_kept_answers_come_a_page_at_a_time_and_none_twice(staff, console):
+    await fill(console, 60)
+    seen: list[str] = []
+    path = "/dashboard/cache/"
+    while path:
+        page = (await staff.get(path)).content.decode()
+        seen += re.findall(r'data-copy="([0-9a-f]{64})"', page)
+        more = re.search(r'href="(\?[^"]*after=[^"]*)#kept">Next', page)
+        path = "/dashboard/cache/" + more[1].replace("&amp;", "&") if more else ""
+    assert len(seen) == len(set(seen)) == 60
+
+
+async def test_kept_answers_are_found_by_key_model_and_namespace(staff, console):
+    await fill(console, 2, namespace="support")
+    await console.cache.put(answer(7, model="tiny"), console.cache.generation())
+    assert "1 that match" in text(await staff.get(f"/dashboard/cache/?key={'0' * 63}7"))
+    assert "1 that match" in text(await staff.get("/dashboard/cache/?model=tiny"))
+    assert "2 that match" in text(await staff.get("/dashboard/cache/?namespace=support"))
+    assert "1 that match" in text(await staff.get("/dashboard/cache/?namespace=(none)"))
+    assert "No kept answer matches" in text(await staff.get("/dashboard/cache/?key=ff"))
+    assert "3, without" in text(await staff.get("/dashboard/cache/?after=nonsense"))
+
+
+# Purging
+
+
+async def kept(console) -> int:
+    return max(one.entries for one in (await console.cache.holding(Scope())).values() if one)
+
+
+async def test_a_purge_shows_its_count_before_anything_happens(staff, console):
+    await fill(console, 4)
+    words = text(await staff.get("/dashboard/cache/purge/?what=model&model=smollm2:135m"))
+    assert "4 answers would be gone" in words
+    assert "Purge 4 answers" in words
+    assert await kept(console) == 4
+
+
+@pytest.mark.parametrize(
+    ("form", "left"),
+    [
+        ({"what": "key", "key": f"{2:064X}", "shown": "1"}, 5),
+        ({"what": "model", "model": "tiny", "shown": "2"}, 4),
+        ({"what": "namespace", "namespace": "support", "shown": "2"}, 4),
+        ({"what": "namespace", "namespace": "(none)", "shown": "4"}, 2),
+        ({"what": "everything", "typed": "Everything", "shown": "6"}, 0),
+    ],
+)
+async def test_a_purge_takes_what_it_names_and_nothing_else(staff, console, form, left):
+    for number in range(6):
+        entry = answer(number, model="tiny" if number < 2 else "big", namespace="support" if number > 3 else "")
+        await console.cache.put(entry, console.cache.generation())
+    response = await staff.post("/dashboard/cache/purge/", form | {"reason": "wrong since this morning"})
+    assert (response.status_code, response["Location"]) == (302, "/dashboard/cache/")
+    assert await kept(console) == left
+    words = text(await staff.get("/dashboard/cache/"))
+    assert "They are gone from every process." in words
+    entry = await LogEntry.objects.aget()
+    assert "wrong since this morning" in entry.change_message
+
+
+@pytest.mark.parametrize(
+    ("form", "fault"),
+    [
+        ({"what": "everything", "shown": "4"}, "Type everything to purge every answer."),
+        ({"what": "model", "shown": "0"}, "Choose what to purge."),
+        ({"what": "key", "key": "abc", "shown": "0"}, "A key is 64 characters"),
+        ({"what": "model", "model": "smollm2:135m", "shown": "2"}, "More answers are meant now than were shown."),
+        ({"what": "model", "model": "smollm2:135m"}, "More answers are meant now than were shown."),
+    ],
+)
+async def test_a_purge_that_was_not_confirmed_is_not_done(staff, console, form, fault):
+    await fill(console, 4)
+    response = await staff.post("/dashboard/cache/purge/", form)
+    assert response.status_code == 422
+    assert fault in text(response)
+    assert await kept(console) == 4
+
+
+async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch):
+    async def partly(scope):
+        return Purged(counts={"memory": 2}, failed={"sqlite": "locked"})
+
+    await fill(console, 2)
+    monkeypatch.setattr("dashboard.views.cache.purge_now", partly)
+    await staff.post("/dashboard/cache/purge/", {"what": "model", "model": "smollm2:135m", "shown": "2"})
+    assert "SQLite could not be reached; what it holds is not served." in text(await staff.get("/dashboard/cache/"))
+
+
+# Records
+
+
+async def test_requests_can_be_read_filtered_and_found_but_not_changed(staff):
+    await sync_to_async(traffic)(datetime.now(UTC), count=300)
+    await sync_to_async(record)(request_id="findme", outcome="engine_error", status=502)
+    base = "/admin/orchestrator/requestrecord/"
+    assert "301 requests:" in text(await staff.get(base))
+    assert "1 request:" in text(await staff.get(base + "?q=findme"))
+    assert "0 requests:" in text(await staff.get(base + "?q=nobody"))
+    for query in (
+        "ended=failed",
+        "ended=refused",
+        "when=1h",
+        "tier__exact=miss",
+        "model=smollm2:135m",
+        "dialect=ollama",
+    ):
+        assert (await staff.get(f"{base}?{query}")).status_code == 200
+    assert (await staff.get(base + "add/")).status_code == 403
+    assert (await staff.post(base + "1/delete/", {"post": "yes"})).status_code == 403
+
+
+def test_the_list_of_requests_takes_a_bounded_number_of_queries(client, operator, django_assert_max_num_queries):
+    traffic(datetime.now(UTC), count=200)
+    client.force_login(operator)
+    with django_assert_max_num_queries(14):
+        assert client.get("/admin/orchestrator/requestrecord/").status_code == 200
+
+
+def test_keys_are_revoked_after_a_second_question_and_never_shown(client, operator):
+    credential = issue_key("laptop", "acme")
+    client.force_login(operator)
+    page = client.get("/admin/orchestrator/apikey/")
+    assert credential.encode() not in page.content
+    key = ApiKey.objects.get()
+    form = {"action": "revoke", "_selected_action": str(key.pk)}
+    assert b"Keep it" in client.post("/admin/orchestrator/apikey/", form).content
+    assert find_key(credential) is not None
+    client.post("/admin/orchestrator/apikey/", form | {"confirmed": "yes"})
+    assert find_key(credential) is None
+    assert client.get("/admin/orchestrator/apikey/add/").status_code == 403
+    assert b"digest" not in client.get(f"/admin/orchestrator/apikey/{key.pk}/change/").content
+
+
+def test_sign_in_links_are_not_among_the_records(client, operator):
+    client.force_login(operator)
+    assert b"signinlink" not in client.get("/admin/").content
