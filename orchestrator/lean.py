@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing, suppress
 from functools import lru_cache
+from inspect import isawaitable
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -72,8 +73,9 @@ class LeanHandler:
             request._body = await self._body(request, receive)
             if len(request._body) > OFF_LOOP_BYTES:
                 request.json = await asyncio.to_thread(read_json, request._body)
-            work: Awaitable[HttpResponseBase] = match.func(request, *match.args, **match.kwargs)
-            response = await _unless_hung_up(work, receive)
+            answer: HttpResponseBase | Awaitable[HttpResponseBase] = match.func(request, *match.args, **match.kwargs)
+            # The pages that describe the API are plain functions.
+            response = await _unless_hung_up(answer, receive) if isawaitable(answer) else answer
         except OrchestratorError as error:
             response = show_error(request, error)
         except (HungUp, asyncio.CancelledError):

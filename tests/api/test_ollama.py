@@ -381,3 +381,11 @@ async def test_a_hang_up_stops_the_engine(client: httpx.AsyncClient, engine: Fak
         asking.cancel()
         while not engine.closed:
             await asyncio.sleep(0.01)
+
+
+async def test_the_api_describes_itself(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/api/openapi.json")).json()
+    assert {"/api/chat", "/api/generate", "/v1/chat/completions", "/api/admin/v1/cache"} <= schema["paths"].keys()
+    page = await client.get("/api/docs")
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "/api/openapi.json" in page.text
