@@ -18,7 +18,7 @@ from orchestrator.ledger.stats import Bucket, Figures
 WIDTH, HEIGHT = 1000.0, 100.0
 TICK_LENGTHS_S = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86400)
 MOST_TIME_TICKS = 5
-NEAR_THE_END = 90.0  # per cent; a time there would touch the word "now"
+NEAR_THE_END = 86.0  # per cent; a time there would touch the word "now"
 ROWS_A_DECADE = 6
 LOWEST_US = 100.0  # 0.1 ms
 HEAT_LEVELS = 5

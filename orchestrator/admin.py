@@ -127,6 +127,28 @@ class RequestRecordAdmin(RecordAdmin):
         recent("dialect", "dialect"),
         "is_paid",
     )
+    fields = (
+        "request_id",
+        "began",
+        "tenant",
+        "key",
+        "dialect",
+        "endpoint",
+        "asked_model",
+        "model",
+        "route",
+        "tier",
+        "cache_key",
+        "is_streamed",
+        "status",
+        "outcome",
+        "error",
+        "prompt_tokens",
+        "completion_tokens",
+        "first_ms",
+        "total_ms",
+        "cost",
+    )
     list_select_related = ("tenant", "key")
     list_per_page = 50
     ordering = ("-id",)
@@ -181,6 +203,16 @@ class RequestRecordAdmin(RecordAdmin):
     def total_ms(self, record: RequestRecord) -> str:
         """Until the last piece."""
         return f"{record.total_us / 1000:,.1f}"
+
+    @admin.display(description="streamed")
+    def is_streamed(self, record: RequestRecord) -> str:
+        """In words: Django's cross would look like a fault."""
+        return "yes" if record.streamed else "no"
+
+    @admin.display(description="cost, $")
+    def cost(self, record: RequestRecord) -> str:
+        """To the millionth; an unknown price is not nothing."""
+        return "unknown" if record.cost_microusd is None else f"{record.cost_microusd / 1e6:.6f}"
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[RequestRecord], search_term: str

@@ -22,17 +22,6 @@ from orchestrator import wiring
 from orchestrator.parts import Parts
 from tests.dashboard.site import FakeLocal, chromium, served
 
-# Django serves static files from synchronous iterators, and says so for each; it is slower, not wrong.
-STATIC_FILES = "ignore:StreamingHttpResponse must consume synchronous iterators:Warning"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let pages load their static files."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.filterwarnings(STATIC_FILES))
-
 
 @pytest.fixture
 def local() -> FakeLocal:

@@ -233,3 +233,14 @@ async def test_the_records_keep_to_the_same_policy(visit, console, path):
     await fill(console)
     page = await visit(path)
     await expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
+async def test_a_chart_shows_as_a_table_with_the_newest_numbers(visit):
+    page = await visit("/dashboard/")
+    details = page.locator("details").first
+    await expect(details).to_be_hidden()  # nothing is drawn yet
+    await sync_to_async(record)(tier="memory")
+    await expect(page.locator("#steps .canvas")).to_be_visible()
+    await details.locator("summary").click()
+    await expect(page.locator("#steps-table tbody tr").first).to_contain_text("1")
+    await expect(details.get_by_role("link", name="Download as CSV")).to_be_visible()
