@@ -22,6 +22,7 @@ lint: $(DEV_INSTALLED)
 	.venv/bin/lint-imports
 
 bench: $(INSTALLED)
+	@.venv/bin/python -m bench.tiers
 	@.venv/bin/python -m bench.handlers
 
 install: $(INSTALLED)

@@ -1,4 +1,7 @@
-"""The same table of URLs served by Django's own ASGI handler, to be measured beside the lean one."""
+"""The same table of URLs served by Django's own ASGI handler, to be measured beside the lean one.
+
+BENCH_MIDDLEWARE  `default`: what `django-admin startproject` sets up; `none`: the bare handler.
+"""
 
 import os
 
@@ -6,7 +9,16 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
 
 from django.conf import settings
 
-settings.MIDDLEWARE = []
+DEFAULT = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+settings.MIDDLEWARE = DEFAULT if os.environ.get("BENCH_MIDDLEWARE") == "default" else []
 
 from typing import Any  # noqa: E402
 

@@ -1,8 +1,9 @@
 """The lean handler beside Django's own: one endpoint, one server, one machine, in turn.
 
 Each answers `POST /api/chat` from memory, with the key check and the records on, in one uvicorn
-process. Django's handler is given no middleware, so that only the handlers differ. Prints one JSON
-line; the ratio is what to quote. Needs wrk (`apt-get install wrk`). Run by `make bench`.
+process: the product as it is, Django's handler with the middleware of a new project (`default`),
+and Django's handler with none (`bare`). Prints one JSON line; the ratios are what to quote. Needs
+wrk (`apt-get install wrk`). Run by `make bench`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -41,28 +42,34 @@ def main() -> int:
     if wrk is None:
         print("The benchmark needs wrk. Type: apt-get install wrk", file=sys.stderr)
         return 1
-    rates: dict[str, list[float]] = {"lean": [], "django": []}
+    rates: dict[str, list[float]] = {"lean": [], "default": [], "bare": []}
     with tempfile.TemporaryDirectory(prefix="orch-") as folder:
-        lean, django = free_port(), free_port()
+        ports = {name: free_port() for name in rates}
+        addresses = {name: f"http://127.0.0.1:{port}/api/chat" for name, port in ports.items()}
         environment = {
             **os.environ,
             "ORCHESTRATOR_DATA_DIR": folder,
             "ORCHESTRATOR_WEB_WORKERS": "1",
             "ORCHESTRATOR_LOG_LEVEL": "warning",
-            "OLLAMA_HOST": f"127.0.0.1:{lean}",
+            "OLLAMA_HOST": f"127.0.0.1:{ports['lean']}",
         }
-        addresses = {name: f"http://127.0.0.1:{port}/api/chat" for name, port in (("lean", lean), ("django", django))}
-        uvicorn = [sys.executable, "-m", "uvicorn", "bench.django_handler:application", "--port", str(django)]
         script = Path(folder) / "question.lua"
         script.write_text(f"wrk.method='POST'\nwrk.body={json.dumps(json.dumps(QUESTION))}\n")
-        with running([sys.executable, "manage.py", "serve"], environment):
+        with ExitStack() as running_all:
+            running_all.enter_context(running([sys.executable, "manage.py", "serve"], environment))
             warm(addresses["lean"])
-            with running([*uvicorn, "--no-access-log", "--log-level", "warning"], environment):
-                warm(addresses["django"])
-                for _ in range(ROUNDS):
-                    for name, address in addresses.items():
-                        rates[name].append(measure(wrk, address, script))
-    ratios = [lean / django for lean, django in zip(rates["lean"], rates["django"], strict=True)]
+            for name, middleware in (("default", "default"), ("bare", "none")):
+                command = [sys.executable, "-m", "uvicorn", "bench.django_handler:application"]
+                options = ["--port", str(ports[name]), "--no-access-log", "--log-level", "warning"]
+                running_all.enter_context(running([*command, *options], environment | {"BENCH_MIDDLEWARE": middleware}))
+                warm(addresses[name])
+            for _ in range(ROUNDS):
+                for name, address in addresses.items():
+                    rates[name].append(measure(wrk, address, script))
+    ratios = {
+        name: [lean / other for lean, other in zip(rates["lean"], rates[name], strict=True)]
+        for name in ("default", "bare")
+    }
     print(
         json.dumps(
             {
@@ -75,7 +82,10 @@ def main() -> int:
                 "cores": os.cpu_count(),
                 "python": platform.python_version(),
                 "requests_per_s": {name: round(median(found)) for name, found in rates.items()},
-                "lean_over_django": {"median": round(median(ratios), 2), "least": round(min(ratios), 2)},
+                "lean_over": {
+                    name: {"median": round(median(found), 2), "least": round(min(found), 2)}
+                    for name, found in ratios.items()
+                },
             }
         )
     )

@@ -42,14 +42,14 @@ class Identity:
         self._thread = WorkerThread("identity")
         self._remembered: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
 
-    async def caller(self, authorization: str | None, x_api_key: str | None) -> Caller:
+    async def caller(self, authorization: str, x_api_key: str) -> Caller:
         """Return who shows these headers.
 
         Without a key of ours the caller is the default tenant, unless keys are required. A key of
         ours that does not hold is refused even then: it must not quietly become somebody else.
         Raises Unauthorized; BadRequest when the two headers disagree.
         """
-        shown = {value for value in (_bearer(authorization), (x_api_key or "").strip()) if value}
+        shown = {value for value in (_bearer(authorization), x_api_key.strip()) if value}
         if len(shown) > 1 and (self._require_keys or any(map(KEY.fullmatch, shown))):
             raise BadRequest("Authorization and x-api-key hold different credentials; send one.")
         credential = next(iter(shown), "")
@@ -84,8 +84,8 @@ def _fresh(find: Callable[[str], Caller | None], credential: str) -> Caller | No
     return find(credential)
 
 
-def _bearer(authorization: str | None) -> str:
-    scheme, _, credential = (authorization or "").partition(" ")
+def _bearer(authorization: str) -> str:
+    scheme, _, credential = authorization.partition(" ")
     return credential.strip() if scheme.lower() == "bearer" else ""
 
 

@@ -118,6 +118,8 @@ def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBas
 
 def header_safe(text: str) -> str:
     """`text` with whatever may not stand in a header left out."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(char for char in text if " " <= char <= "~")
 
 
