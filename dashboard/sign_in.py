@@ -31,7 +31,7 @@ class SignIn(LoginView):
 
 
 @never_cache
-@require_GET
+@require_GET  # a HEAD, as link checkers send, must not spend it
 def redeem(request: HttpRequest, token: str) -> HttpResponse:
     """Sign in whoever holds an unspent link."""
     user = redeem_link(token)

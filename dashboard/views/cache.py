@@ -16,7 +16,7 @@ from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 from django_htmx.http import HttpResponseClientRedirect
 
 from cache.entries import Holding, Scope
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 RECORD = "record"  # what a purge calls its own log, beside the tiers
 
 
-@require_GET
+@require_safe
 @for_staff
 async def cache(request: HttpRequest) -> HttpResponseBase:
     """How far requests travel, what each tier holds, and the answers kept."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from dashboard import formats
 from dashboard.access import for_staff, page
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@require_GET
+@require_safe
 @for_staff
 async def overview(request: HttpRequest) -> HttpResponseBase:
     """The overview of a period; any part that cannot be read is unknown, and the rest stands."""
@@ -36,7 +36,7 @@ async def overview(request: HttpRequest) -> HttpResponseBase:
     return await page(request, "dashboard/overview.html", context)
 
 
-@require_GET
+@require_safe
 @for_staff
 async def series_csv(request: HttpRequest) -> HttpResponseBase:
     """The numbers behind the overview's charts, one line a step."""

@@ -222,8 +222,10 @@ async def test_the_conversation_reaches_the_engine_whole(client: httpx.AsyncClie
             "generate",
             {"model": "tiny", "prompt": "x", "options": "hot"},
             400,
-            "json: cannot unmarshal string into Go struct field GenerateRequest.options"
-            " of type map[string]interface {}",
+            (
+                "json: cannot unmarshal string into Go struct field GenerateRequest.options of type map"
+                "[string]interface {}"
+            ),
         ),
         (
             "chat",
