@@ -18,10 +18,12 @@ from django.test import Client
 from playwright.async_api import Browser, Page, async_playwright
 
 from cache.entries import CacheKey, Entry
+from cache.models import CacheEntry
 from orchestrator.core.types import Done, Model, Reply, Usage
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.ledger.writer import insert
 from orchestrator.models import ApiKey, Tenant
+from orchestrator.parts import Parts
 
 START_S = 10.0
 
@@ -243,3 +245,14 @@ def answer(
         created_at=now - 60 * number,
         expires_at=now + 7 * 86400 - 60 * number,
     )
+
+
+async def fill(console: Parts, count: int = 5, **fields: Any) -> None:
+    """Keep so many answers, and wait until pages can read them: the file is written behind a `put`."""
+    kept = [answer(number, **fields) for number in range(count)]
+    for one in kept:
+        assert await console.cache.put(one, console.cache.generation())
+    hashes = [one.key.hash for one in kept]
+    async with asyncio.timeout(10):
+        while await CacheEntry.objects.filter(hash__in=hashes).acount() < count:
+            await asyncio.sleep(0.01)

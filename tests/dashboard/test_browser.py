@@ -13,7 +13,7 @@ from playwright.async_api import Page, expect
 
 from cache.entries import Scope
 from dashboard.live import live
-from tests.dashboard.site import answer, opened, record, traffic
+from tests.dashboard.site import fill, opened, record, traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 LIVE = "Live"
@@ -33,11 +33,6 @@ async def visit(address, browser, operator) -> AsyncIterator[Any]:
     yield go
     for page in pages:
         assert page.complaints == []  # type: ignore[attr-defined]  # see `opened`
-
-
-async def fill(console, count=4, **fields):
-    for number in range(count):
-        assert await console.cache.put(answer(number, **fields), console.cache.generation())
 
 
 async def test_the_overview_opens_with_a_sentence_and_goes_live(visit):

@@ -20,7 +20,7 @@ from dashboard.periods import DEFAULT
 from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
 from orchestrator.identity import find_key, issue_key
 from orchestrator.models import ApiKey
-from tests.dashboard.site import answer, record, traffic
+from tests.dashboard.site import answer, fill, record, traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 
@@ -36,11 +36,6 @@ async def staff(operator, console) -> AsyncClient:
 def text(response: Any) -> str:
     """The words of a page, tags taken out."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
-
-
-async def fill(console, count=5, **fields):
-    for number in range(count):
-        assert await console.cache.put(answer(number, **fields), console.cache.generation())
 
 
 async def test_the_overview_of_a_fresh_install_says_what_to_do(staff):
