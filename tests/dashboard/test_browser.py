@@ -128,7 +128,7 @@ async def test_the_keyboard_reaches_everything_and_skips_the_rail(visit):
 
 
 async def test_purging_asks_counts_and_does_it(visit, console):
-    await fill(console)
+    await fill(console, 4)
     page = await visit("/dashboard/cache/")
     await page.locator("#purge-link").click()
     dialog = page.locator("dialog")
@@ -144,7 +144,7 @@ async def test_purging_asks_counts_and_does_it(visit, console):
 
 
 async def test_purging_everything_needs_the_word(visit, console):
-    await fill(console)
+    await fill(console, 4)
     page = await visit("/dashboard/cache/")
     await page.locator("#purge-link").click()
     dialog = page.locator("dialog")
@@ -160,7 +160,7 @@ async def test_purging_everything_needs_the_word(visit, console):
 
 
 async def test_keeping_them_closes_the_dialog_and_purges_nothing(visit, console):
-    await fill(console)
+    await fill(console, 4)
     page = await visit("/dashboard/cache/")
     await page.locator("#purge-link").click()
     await page.get_by_role("link", name="Keep them").click()
@@ -174,7 +174,7 @@ async def test_keeping_them_closes_the_dialog_and_purges_nothing(visit, console)
 
 async def test_without_javascript_everything_can_be_read_and_purged(visit, console):
     await sync_to_async(traffic)(datetime.now(UTC), count=200)
-    await fill(console)
+    await fill(console, 4)
     page = await visit("/dashboard/", java_script_enabled=False)
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Healthy")
     await expect(page.locator("#rows tr")).to_have_count(30)
@@ -204,7 +204,7 @@ async def test_the_theme_is_chosen_once_for_pages_and_records(visit):
 @pytest.mark.parametrize("width", [320, 390, 800, 1100, 1440])
 async def test_no_page_scrolls_sideways(visit, console, width):
     await sync_to_async(traffic)(datetime.now(UTC), count=300)
-    await fill(console)
+    await fill(console, 4)
     page = await visit("/dashboard/", viewport={"width": width, "height": 800})
     for path in ("/dashboard/", "/dashboard/cache/", "/dashboard/cache/purge/?what=everything", "/dashboard/sign-in/"):
         await page.goto(re.sub(r"(://[^/]+).*", r"\1", page.url) + path)
@@ -225,7 +225,7 @@ async def test_no_page_scrolls_sideways(visit, console, width):
 )
 async def test_the_records_keep_to_the_same_policy(visit, console, path):
     await sync_to_async(traffic)(datetime.now(UTC), count=50)
-    await fill(console)
+    await fill(console, 4)
     page = await visit(path)
     await expect(page.get_by_role("heading", level=1)).to_be_visible()
 
