@@ -35,7 +35,8 @@ class Entry:
         """
         if cap is None or self.key.cap is not None:
             return cap == self.key.cap
-        return 0 < self.reply.done.usage.completion_tokens <= cap
+        usage = self.reply.done.usage
+        return 0 < usage.completion_tokens <= cap and not usage.is_estimated
 
     def is_fresh(self, now: float) -> bool:
         """Whether it may still be served at `now`, seconds since the epoch.

@@ -24,9 +24,8 @@ class InFlight:
     end, and when the last one leaves it is cancelled. Who joins late hears it from the start.
     """
 
-    def __init__(self, most_bytes: int, ahead_chunks: int = _AHEAD_CHUNKS, ahead_bytes: int = _AHEAD_BYTES) -> None:
-        """`most_bytes`: how long an answer may get; the rest: how far the source runs ahead of its fastest listener."""
-        self._most_bytes = most_bytes
+    def __init__(self, ahead_chunks: int = _AHEAD_CHUNKS, ahead_bytes: int = _AHEAD_BYTES) -> None:
+        """How far a source runs ahead of its fastest listener. All it said is kept: sources bound themselves."""
         self._ahead_chunks = ahead_chunks
         self._ahead_bytes = ahead_bytes
         self._calls: dict[Hashable, _Call] = {}
@@ -38,13 +37,12 @@ class InFlight:
         """Listen to the call under `key`, starting it with `start` when there is none.
 
         Return the chunks, and whether this caller started it. The iterator must be closed
-        (`aclose`) when it is not read to its end. It raises what the source raised, the same to
-        everybody, and EngineError when the answer gets too long.
+        (`aclose`) when it is not read to its end. It raises what the source raised, the same to everybody.
         """
         call = self._calls.get(key)
         leads = call is None
         if call is None:
-            call = _Call(self, key, self._most_bytes, self._ahead_chunks, self._ahead_bytes)
+            call = _Call(self, key, self._ahead_chunks, self._ahead_bytes)
             self._calls[key] = call
             call.begin(start)
         return _Listener(call), leads
@@ -58,10 +56,9 @@ class InFlight:
 class _Call:
     """One call: what it has said so far, and who listens."""
 
-    def __init__(self, calls: InFlight, key: Hashable, most_bytes: int, ahead_chunks: int, ahead_bytes: int) -> None:
+    def __init__(self, calls: InFlight, key: Hashable, ahead_chunks: int, ahead_bytes: int) -> None:
         self._calls = calls
         self._key = key
-        self._most_bytes = most_bytes
         self._ahead_chunks = ahead_chunks
         self._ahead_bytes = ahead_bytes
         self._heard = asyncio.Event()  # a listener has gone on
@@ -103,18 +100,15 @@ class _Call:
         size = 0
         try:
             async for chunk in source:
-                size += _size(chunk)
-                if size > self._most_bytes:
-                    raise EngineError(
-                        f"The answer is longer than {self._most_bytes:,} bytes;"
-                        " ask for less, or raise ORCHESTRATOR_MAX_ANSWER."
-                    )
+                size += chunk.size
                 self.chunks.append(chunk)
                 self.ends.append(size)
                 self._wake()
-                while self._is_far_ahead():
+                while self.listeners and self._is_far_ahead():
                     self._heard.clear()
                     await self._heard.wait()
+                if not self.listeners:
+                    return  # a cancellation can be lost on its way to here; an empty room cannot
         finally:
             if aclose := getattr(source, "aclose", None):
                 await aclose()
@@ -174,13 +168,3 @@ class _Listener:
         call, self._call = self._call, None
         if call is not None:
             await call.left(self)
-
-
-def _size(chunk: Chunk) -> int:
-    """About how many bytes a chunk adds; an empty one counts too, or a flood of them would have no bound."""
-    size = 16 + len(chunk.text.encode("utf-8", "replace")) + len(chunk.thinking.encode("utf-8", "replace"))
-    for call in chunk.tool_calls:
-        size += len(call.name) + len(str(call.arguments))
-    for logprob in chunk.logprobs:
-        size += 64 * (1 + len(logprob.top))
-    return size

@@ -126,13 +126,16 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
     return key, CacheKey(capped, caller.tenant_id, request.namespace, model.name, cap)
 
 
-def key_to_keep(keys: tuple[CacheKey, ...], reply: Reply) -> CacheKey:
-    """Return under which of a question's keys `reply` is kept.
+def key_to_keep(keys: tuple[CacheKey, ...], reply: Reply) -> CacheKey | None:
+    """Return under which of a question's keys `reply` is kept; None when it must not be, as a filtered one.
 
     Under the cap's when the cap cut it, or when the engine did not count and so nobody knows which
     other caps it stays within.
     """
-    ended_by_itself = reply.done.reason == "stop" and reply.done.usage.completion_tokens > 0
+    if reply.done.reason not in {"stop", "length"}:
+        return None
+    usage = reply.done.usage
+    ended_by_itself = reply.done.reason == "stop" and usage.completion_tokens > 0 and not usage.is_estimated
     return keys[0] if ended_by_itself else keys[-1]
 
 

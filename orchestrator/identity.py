@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -13,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 from django.utils import timezone
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BadRequest, Unauthorized
+from orchestrator.core.errors import BadRequest, Busy, KeysUnavailable, Unauthorized
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller
 from orchestrator.models import ApiKey, SignInLink, Tenant
@@ -41,13 +42,15 @@ class Identity:
         self._require_keys = require_keys
         self._thread = WorkerThread("identity")
         self._remembered: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
+        self._reading: dict[str, asyncio.Task[Caller | None]] = {}
 
     async def caller(self, authorization: str, x_api_key: str) -> Caller:
         """Return who shows these headers.
 
         Without a key of ours the caller is the default tenant, unless keys are required. A key of
         ours that does not hold is refused even then: it must not quietly become somebody else.
-        Raises Unauthorized; BadRequest when the two headers disagree.
+        Raises Unauthorized; BadRequest when the two headers disagree; KeysUnavailable when the
+        database does not answer.
         """
         shown = {value for value in (_bearer(authorization), x_api_key.strip()) if value}
         if len(shown) > 1 and (self._require_keys or any(map(KEY.fullmatch, shown))):
@@ -62,13 +65,25 @@ class Identity:
         return caller
 
     async def _look_up(self, digest: str, credential: str) -> Caller | None:
-        now = self._clock.monotonic()
         remembered = self._remembered.get(digest)
-        if remembered and remembered[0] > now:
+        if remembered and remembered[0] > self._clock.monotonic():
             return remembered[1]
+        reading = self._reading.get(digest)
+        if reading is None:  # else somebody asks already
+            reading = asyncio.create_task(self._read(digest, credential))
+            self._reading[digest] = reading
+            reading.add_done_callback(lambda _: self._reading.pop(digest, None))
+        try:
+            return await asyncio.shield(reading)
+        except (TimeoutError, DatabaseError, Busy) as error:
+            if remembered and not credential:  # the default tenant is who it was
+                return remembered[1]
+            raise KeysUnavailable from error
+
+    async def _read(self, digest: str, credential: str) -> Caller | None:
         find = find_key if credential else default_caller
         caller = await self._thread.run(LOOKUP_DEADLINE_S, _fresh, find, credential)
-        self._remembered[digest] = (now + REMEMBERED_S, caller)
+        self._remembered[digest] = (self._clock.monotonic() + REMEMBERED_S, caller)
         self._remembered.move_to_end(digest)
         if len(self._remembered) > MOST_REMEMBERED:
             self._remembered.popitem(last=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import lru_cache
 from inspect import isawaitable
 from io import BytesIO
@@ -23,9 +23,10 @@ from django.urls.resolvers import RegexPattern
 from django.utils.encoding import iri_to_uri
 
 from orchestrator.api.body import read_json
+from orchestrator.api.calls import show_key
 from orchestrator.api.replies import PartsResponse
 from orchestrator.api.table import api, show_error, show_fault
-from orchestrator.core.errors import OrchestratorError, RequestTimeout, RequestTooLarge
+from orchestrator.core.errors import Busy, OrchestratorError, RequestTimeout, RequestTooLarge
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
 OFF_LOOP_BYTES = 256 * 1024  # a larger body is read in a thread
+BODIES_HELD = 8  # bodies of the largest size that may be in memory at once
 _routes = URLResolver(RegexPattern(r"^/"), list(api.urls[0]))
 
 
@@ -43,6 +45,7 @@ class LeanRequest(ASGIRequest):
     """A request whose body was read already."""
 
     json: Any = None  # the body's value, where that was worth a thread
+    held_bytes = 0  # what its body takes of the handler's bound
 
 
 class HungUp(Exception):  # nobody is told: there is nobody left
@@ -50,26 +53,37 @@ class HungUp(Exception):  # nobody is told: there is nobody left
 
 
 class LeanHandler:
-    """Serves `api`, with bounds on the body's size and the time it may take to arrive."""
+    """Serves `api`.
 
-    def __init__(self, most_body_bytes: int, body_deadline_s: float) -> None:
+    most_body_bytes  for one body; all that are held at a time may have `BODIES_HELD` times as many.
+    body_deadline_s  how long a body may take to arrive.
+    send_deadline_s  how long a reader may take nothing before it is given up.
+    """
+
+    def __init__(self, most_body_bytes: int, body_deadline_s: float, send_deadline_s: float) -> None:
         self._most_body_bytes = most_body_bytes
         self._body_deadline_s = body_deadline_s
+        self._send_deadline_s = send_deadline_s
+        self._held_bytes = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         request = LeanRequest(scope, BytesIO())
         try:
             response = await self._response(request, receive)
+            await self._send(response, receive, send, is_head=request.method == "HEAD")
         except HungUp:
             return
-        await _send(response, receive, send, is_head=request.method == "HEAD")
+        finally:
+            self._held_bytes -= request.held_bytes
 
     async def _response(self, request: LeanRequest, receive: Receive) -> HttpResponseBase:
         match = _route(request.path_info)
         if match is None:
             return _not_found(request)
         try:
+            if request.method not in {"GET", "HEAD"}:
+                await show_key(request)  # a stranger's body is not worth reading
             request._body = await self._body(request, receive)
             if len(request._body) > OFF_LOOP_BYTES:
                 request.json = await asyncio.to_thread(read_json, request._body)
@@ -86,77 +100,90 @@ class LeanHandler:
             return _plain(405, "405 method not allowed", Allow=response.get("Allow", ""))
         return response
 
-    async def _body(self, request: HttpRequest, receive: Receive) -> bytes:
-        """The whole body. Raises RequestTooLarge as soon as it is certain, RequestTimeout, HungUp."""
+    async def _body(self, request: LeanRequest, receive: Receive) -> bytes:
+        """The whole body. Raises RequestTooLarge as soon as it is certain, Busy, RequestTimeout, HungUp."""
         announced = request.META.get("CONTENT_LENGTH", "")
-        if announced.isdigit() and int(announced) > self._most_body_bytes:
-            raise RequestTooLarge(f"The request body may have {self._most_body_bytes} bytes at most.")
-        parts, size = [], 0
+        if announced.isdigit():
+            self._check_size(int(announced))
+        parts = []
         try:
             async with asyncio.timeout(self._body_deadline_s):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise HungUp
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > self._most_body_bytes:
-                        raise RequestTooLarge(f"The request body may have {self._most_body_bytes} bytes at most.")
+                    part = message.get("body", b"")
+                    parts.append(part)
+                    request.held_bytes += len(part)
+                    self._held_bytes += len(part)
+                    self._check_size(request.held_bytes)
+                    if self._held_bytes > BODIES_HELD * self._most_body_bytes:
+                        raise Busy("Too many large requests are being read; try again shortly.", retry_after_s=1)
                     if not message.get("more_body"):
                         return b"".join(parts)
         except TimeoutError:
             raise RequestTimeout(f"The request body did not arrive within {self._body_deadline_s:g} s.") from None
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most_body_bytes:
+            raise RequestTooLarge(f"The request body may have {self._most_body_bytes} bytes at most.")
+
+    async def _send(self, response: HttpResponseBase, receive: Receive, send: Send, *, is_head: bool) -> None:
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
+        start: Message = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+        if isinstance(response, PartsResponse):
+            await send(start)
+            await _unless_hung_up(self._send_parts(response, send), receive)
+            return
+        assert isinstance(response, HttpResponse)
+        headers.append((b"content-length", str(len(response.content)).encode()))
+        await send(start)
+        await send({"type": "http.response.body", "body": b"" if is_head else response.content})
+
+    async def _send_parts(self, response: PartsResponse, send: Send) -> None:
+        async with aclosing(response.parts) as parts:
+            async for part in parts:
+                try:
+                    async with asyncio.timeout(self._send_deadline_s):
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
+                except TimeoutError:
+                    raise HungUp from None  # it holds an engine for nobody
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _unless_hung_up(work: Awaitable[T], receive: Receive) -> T:
     """Return what `work` returns, or cancel it when the client goes first. Raises HungUp then."""
     me = asyncio.current_task()
     assert me is not None
-    is_gone = False
+    is_gone = is_over = False
 
-    def hang_up(watching: asyncio.Task[None]) -> None:
+    def hang_up(_: asyncio.Task[None]) -> None:
         nonlocal is_gone
-        is_gone = True
-        me.cancel()
+        if not is_over:  # it may have been scheduled just before the end
+            is_gone = True
+            me.cancel()
 
     # Only the watch is a task of its own: this one is already there, and a second costs a tenth of a hit.
     watching = asyncio.create_task(_gone(receive))
     watching.add_done_callback(hang_up)
     try:
-        return await work
+        result = await work
+        if is_gone:  # and `work` would not be cancelled
+            me.uncancel()
+            raise HungUp
+        return result
     except asyncio.CancelledError:
         if is_gone and me.uncancel() == 0:
             raise HungUp from None
         raise
     finally:
-        watching.remove_done_callback(hang_up)
+        is_over = True
         watching.cancel()
 
 
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _send(response: HttpResponseBase, receive: Receive, send: Send, *, is_head: bool) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
-    start: Message = {"type": "http.response.start", "status": response.status_code, "headers": headers}
-    if isinstance(response, PartsResponse):
-        await send(start)
-        with suppress(HungUp):
-            await _unless_hung_up(_send_parts(response, send), receive)
-        return
-    assert isinstance(response, HttpResponse)
-    headers.append((b"content-length", str(len(response.content)).encode()))
-    await send(start)
-    await send({"type": "http.response.body", "body": b"" if is_head else response.content})
-
-
-async def _send_parts(response: PartsResponse, send: Send) -> None:
-    async with aclosing(response.parts) as parts:
-        async for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
 
 
 def _plain(status: int, text: str, **headers: str) -> HttpResponse:

@@ -11,7 +11,6 @@ import socket
 from collections.abc import Iterable, MutableMapping
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 
@@ -125,8 +124,8 @@ class Origins:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    parts = urlsplit(origin) if "://" in origin else None
-    return parts is not None and parts.scheme in {"http", "https"} and parts.netloc.lower() == host.lower()
+    scheme, _, name = origin.partition("://")
+    return scheme.lower() in {"http", "https"} and name.lower() == host.lower()
 
 
 def _adding(send: ASGISendCallable, headers: list[tuple[bytes, bytes]]) -> Any:

@@ -46,6 +46,7 @@ class Parts:
     ledger: Ledger
     reads: WorkerThread  # the ORM, away from the event loop
     cache_ttl_s: float
+    most_answer_bytes: int
 
     async def health(self) -> list[Health]:
         """Ask each part how it is; none is waited for longer than two seconds."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+import logging
+from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from cache.entries import CacheKey, Hit
 from cache.entries import Entry as Kept
@@ -17,7 +19,9 @@ from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Mo
 from orchestrator.ledger.writer import Entry
 from orchestrator.modelhost.names import is_name
 from orchestrator.parts import Parts
-from routing.router import AUTO, Route, choose_auto
+from routing.router import Route, choose_auto, is_auto
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -40,7 +44,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     """
     entry = parts.ledger.begin(request, caller)
     stopwatch = _Stopwatch(parts.clock)
-    try:
+    with _failures_recorded(entry, parts):
         route = await choose(request, parts)
         model = route.model
         entry.model, entry.route = model.name, route.reason
@@ -69,20 +73,13 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
             return Answer(entry, _heard(chunks, entry, parts), timing=stopwatch.laps)
         entry.tier, entry.is_paid = "collapsed", False
         return Answer(entry, _recorded(chunks, entry, parts), timing=stopwatch.laps)
-    except OrchestratorError as error:
-        entry.failed(error, parts.clock.monotonic())
-        parts.ledger.post(entry)
-        raise
-    except asyncio.CancelledError:
-        entry.ended("cancelled", parts.clock.monotonic())
-        parts.ledger.post(entry)
-        raise
 
 
 async def choose(request: ChatRequest, parts: Parts) -> Route:
-    """The model that answers. Raises ModelNotFound."""
-    if request.model.lower().removesuffix(":latest") == AUTO:
-        return choose_auto(await parts.catalogue.models())
+    """The model that answers. Raises ModelNotFound, or BadRequest for what cannot be a name."""
+    if is_auto(request.model):
+        local = await parts.local.models()
+        return choose_auto(local, [] if local else await parts.catalogue.models())
     model = await parts.catalogue.find(request.model)
     if model is None:
         if not is_name(request.model):
@@ -94,24 +91,18 @@ async def choose(request: ChatRequest, parts: Parts) -> Route:
 async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     """Load the model, or with a `keep_alive` of 0 unload it: what a request without a question means."""
     entry = parts.ledger.begin(request, caller)
-    try:
+    with _failures_recorded(entry, parts):
         route = await choose(request, parts)
         entry.model, entry.route = route.model.name, route.reason
         require(request, route.model)
         is_local = route.model.engine == parts.local.name
-        if request.keep_alive_s == 0:
-            if is_local:
-                await parts.local.unload(route.model)
-            done = Done(reason="unload")
-        else:
-            if is_local:
-                await parts.local.load(route.model, request.keep_alive_s, request.options)
-            done = Done(reason="load")
-    except OrchestratorError as error:
-        entry.failed(error, parts.clock.monotonic())
-        parts.ledger.post(entry)
-        raise
-    return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts))
+        is_unload = request.keep_alive_s == 0
+        if is_local and is_unload:
+            await parts.local.unload(route.model)
+        elif is_local:
+            await parts.local.load(route.model, request.keep_alive_s, request.options)
+        done = Done(reason="unload" if is_unload else "load")
+        return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts))
 
 
 def _from_cache(hit: Hit, entry: Entry, parts: Parts, stopwatch: _Stopwatch) -> Answer:
@@ -165,30 +156,16 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
     Runs in a task of its own (`InFlight`), so a caller who hangs up does not reach in here.
     """
     entry, clock = call.entry, parts.clock
-    builder = ReplyBuilder(call.model.name)
-    try:
+    builder = ReplyBuilder(call.model.name, parts.most_answer_bytes)
+    with _failures_recorded(entry, parts):
         async with aclosing(parts.catalogue.engine_of(call.model).chat(call.request, call.model)) as chunks:
             async for chunk in chunks:
                 entry.saw(chunk, clock.monotonic())
                 builder.add(chunk)
                 if chunk.done:
-                    entry.ended("cut" if chunk.done.reason == "length" else "done", clock.monotonic())
+                    entry.ended(_outcome(chunk.done), clock.monotonic())
                     await _through(_settle(call, builder, parts))
                 yield chunk
-    except OrchestratorError as error:
-        if not entry.outcome:
-            entry.failed(error, clock.monotonic())
-            parts.ledger.post(entry)
-        raise
-    except (asyncio.CancelledError, GeneratorExit):
-        if not builder.is_complete:
-            entry.ended("cancelled", clock.monotonic())
-            parts.ledger.post(entry)
-        raise
-    except Exception as error:
-        entry.failed(error, clock.monotonic())
-        parts.ledger.post(entry)
-        raise
 
 
 async def _settle(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
@@ -201,13 +178,15 @@ async def _settle(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
     if reply is None or not call.request.control.write:
         return
     key = key_to_keep(call.keys, reply)
+    if key is None:
+        return
     now = parts.clock.now()
     call.entry.is_stored = await parts.cache.put(Kept(key, reply, now, now + parts.cache_ttl_s), since=call.since)
 
 
-async def _through(work: object) -> None:
+async def _through(work: Coroutine[Any, Any, None]) -> None:
     """Carry `work` to its end even when this task is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -228,21 +207,43 @@ async def _heard(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[C
 
 async def _recorded(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
     """Pass on chunks that cost nothing, and record what the caller got."""
-    try:
+    with _failures_recorded(entry, parts):
         async with aclosing(chunks):
             async for chunk in chunks:
                 entry.saw(chunk, parts.clock.monotonic())
                 if chunk.done:
-                    entry.ended("cut" if chunk.done.reason == "length" else "done", parts.clock.monotonic())
+                    entry.ended(_outcome(chunk.done), parts.clock.monotonic())
+                    parts.ledger.post(entry)
                 yield chunk
+
+
+def _outcome(done: Done) -> str:
+    return "cut" if done.reason == "length" else "done"
+
+
+@contextmanager
+def _failures_recorded(entry: Entry, parts: Parts) -> Iterator[None]:
+    """Record a request that fails or is given up within. What is no error of ours becomes one, and is logged.
+
+    The ledger takes each entry once, so what was recorded already stays as it is.
+    """
+    try:
+        yield
     except OrchestratorError as error:
         entry.failed(error, parts.clock.monotonic())
+        parts.ledger.post(entry)
         raise
     except (asyncio.CancelledError, GeneratorExit):
         entry.ended("cancelled", parts.clock.monotonic())
-        raise
-    finally:
         parts.ledger.post(entry)
+        raise
+    except Exception as error:
+        request_id = entry.request.request_id
+        log.exception("request %s failed", request_id)
+        fault = OrchestratorError(f"internal error; the log has more under {request_id}")
+        entry.failed(fault, parts.clock.monotonic())
+        parts.ledger.post(entry)
+        raise fault from error
 
 
 class _Stopwatch:

@@ -54,10 +54,11 @@ def build() -> Parts:
         catalogue=catalogue,
         local=local,
         cache=open_cache(clock, Generation(settings.GENERATION_FILE)),
-        inflight=InFlight(settings.MAX_ANSWER),
+        inflight=InFlight(),
         ledger=Ledger(clock),
         reads=WorkerThread("reads", most_waiting=256),
         cache_ttl_s=settings.CACHE_TTL_S,
+        most_answer_bytes=settings.MAX_ANSWER,
     )
 
 

@@ -1,11 +1,16 @@
 """Which model answers."""
 
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.core.errors import ModelNotFound
 from orchestrator.core.types import Model
 
-AUTO = "auto"
+# Stands in lists where callers look for models; it is never asked itself.
+AUTO = Model(name="auto:latest", digest=hashlib.sha256(b"auto").hexdigest(), engine="router", family="auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +21,18 @@ class Route:
     reason: str
 
 
-def choose_auto(models: list[Model]) -> Route:
-    """Choose for a caller who leaves it to us: a local model when there is one, else a cloud model.
+def is_auto(name: str) -> bool:
+    """Whether a caller who asks for `name` leaves the choice to us."""
+    return name.lower().removesuffix(":latest") == "auto"
 
-    models  in order of preference within their kind.
-    Raises ModelNotFound when nothing can chat.
+
+def choose_auto(local: Iterable[Model], cloud: Iterable[Model]) -> Route:
+    """Choose for a caller who leaves it to us: the first local model that can chat, else the first cloud model.
+
+    Raises ModelNotFound when nothing can.
     """
-    able = [model for model in models if "completion" in model.capabilities]
-    for model in able:
-        if not model.is_paid:
-            return Route(model, "auto: local first")
-    if able:
-        return Route(able[0], "auto: nothing local")
+    for models, reason in ((local, "auto: local first"), (cloud, "auto: nothing local")):
+        for model in models:
+            if "completion" in model.capabilities:
+                return Route(model, reason)
     raise ModelNotFound("There is no model to choose from: install one, or set a provider's key.")

@@ -54,10 +54,11 @@ async def parts(
         catalogue=Catalogue([cloud, engine]),
         local=engine,  # type: ignore[arg-type]  # a fake
         cache=TieredCache([memory], clock, Generation(tmp_path / "generation"), PurgeLog(None)),
-        inflight=InFlight(1024**2),
+        inflight=InFlight(),
         ledger=Ledger(clock),
         reads=WorkerThread("reads"),
         cache_ttl_s=60.0,
+        most_answer_bytes=1024**2,
     )
     monkeypatch.setattr(wiring, "_parts", parts)
     yield parts

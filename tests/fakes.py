@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Done, Model, Usage
 
 DIGEST = "d" * 64
@@ -39,7 +39,8 @@ class FakeEngine:
         )
         self.pieces: Sequence[str] = ("fo", "ur")
         self.reason = "stop"
-        self.error: OrchestratorError | None = None
+        self.error: Exception | None = None
+        self.is_counting = True
         self.gate: asyncio.Event | None = None
         self.calls = 0
         self.closed = 0
@@ -56,7 +57,9 @@ class FakeEngine:
                 await self.gate.wait()
             if self.error:
                 raise self.error
-            usage = Usage(prompt_tokens=7, completion_tokens=len(self.pieces), load_ns=3, prompt_ns=5, eval_ns=6)
+            tokens = len(self.pieces)
+            usage = Usage(prompt_tokens=7, completion_tokens=tokens, load_ns=3, prompt_ns=5, eval_ns=6)
+            usage = replace(usage, is_estimated=not self.is_counting)
             yield Chunk(done=Done(reason=self.reason, usage=usage, context=(1, 2, 3)))
         finally:
             self.closed += 1

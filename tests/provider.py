@@ -135,6 +135,18 @@ class Provider:
             case "bad_tools":
                 call = {"index": 0, "id": "c", "function": {"name": "weather", "arguments": "[1"}}
                 await response.write(sse(delta(tool_calls=[call])) + sse(end) + done)
+            case "odd_index":
+                call = {"index": "x", "id": "c", "function": {"name": "weather", "arguments": "{}"}}
+                await response.write(sse(delta(tool_calls=[call])) + sse(end) + done)
+            case "filtered":
+                filtered = {"choices": [{"index": 0, "delta": {}, "finish_reason": "content_filter"}]}
+                await response.write(sse(first) + sse(filtered) + done)
+            case "logprobs":
+                other = {"token": "par", "logprob": -2.5, "bytes": [112, 97, 114]}
+                token = {"token": "Par", "logprob": -0.5, "bytes": None, "top_logprobs": [other]}
+                piece = delta(content="Par")
+                piece["choices"][0]["logprobs"] = {"content": [token]}
+                await response.write(sse(piece) + sse(end) + done)
             case "slow":
                 await response.write(sse(first))
                 await self._wait()

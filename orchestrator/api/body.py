@@ -18,6 +18,7 @@ from orchestrator.core.errors import BadRequest
 
 MOST_TOKENS_EXPLAINED = 100_000  # what a bad body may cost us
 DEEPEST = 1024  # as orjson has it
+MOST_OBJECTS = 20_000  # each is checked on the event loop, which takes about 10 µs
 
 _BLANK = b" \t\r\n"
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
@@ -39,21 +40,26 @@ def read_json(body: bytes) -> Any:
             value = orjson.loads(body)
         except ValueError as again:
             raise BadRequest(f"invalid JSON: {again}") from None
-    if _count_names(value) != sum(1 for found in _STRING.finditer(body) if found[1]):
+    names, objects = _count(value)
+    if objects > MOST_OBJECTS:
+        raise BadRequest(f"The body has {objects} JSON objects; at most {MOST_OBJECTS} are read.")
+    if names != sum(1 for found in _STRING.finditer(body) if found[1]):
         raise BadRequest(f"duplicate name {_duplicate(body)} in a JSON object")
     return value
 
 
-def _count_names(value: Any) -> int:
-    count, stack = 0, [value]
+def _count(value: Any) -> tuple[int, int]:
+    """How many names, in how many objects."""
+    names, objects, stack = 0, 0, [value]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
-            count += len(value)
+            objects += 1
+            names += len(value)
             stack.extend(value.values())
         elif isinstance(value, list):
             stack.extend(value)
-    return count
+    return names, objects
 
 
 def _duplicate(body: bytes) -> str:

@@ -20,8 +20,12 @@ _random = random.Random()  # noqa: S311  # ids must differ, not be hard to guess
 
 
 async def show_key(request: HttpRequest) -> Caller:
-    """Who calls, by `Authorization: Bearer` or `x-api-key`. Raises Unauthorized."""
-    return await parts().identity.caller(header(request, "Authorization"), header(request, "X-Api-Key"))
+    """Who calls, by `Authorization: Bearer` or `x-api-key`; asked once for each request. Raises Unauthorized."""
+    known: Caller | None = getattr(request, "caller", None)
+    if known is None:
+        known = await parts().identity.caller(header(request, "Authorization"), header(request, "X-Api-Key"))
+        request.caller = known  # type: ignore[attr-defined]
+    return known
 
 
 async def show_admin_key(request: HttpRequest) -> Caller:

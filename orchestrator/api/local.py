@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +14,7 @@ from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import Model
 from orchestrator.modelhost.names import Name, is_name
 from orchestrator.wiring import parts
-from routing.router import AUTO
+from routing.router import AUTO, is_auto
 
 router = Router(tags=["Ollama"])
 OLLAMA_VERSION = "0.33.0"  # the release whose wire contract is served; clients compare it
@@ -34,7 +33,7 @@ async def tags(request: HttpRequest) -> HttpResponseBase:
     models = sorted(await parts().catalogue.models(), key=lambda model: -model.modified_at)
     listing = [_listed(model) for model in models]
     if models:
-        listing.insert(0, _auto())
+        listing.insert(0, _listed(AUTO))
     return json_response({"models": listing})
 
 
@@ -48,18 +47,6 @@ def _listed(model: Model) -> dict[str, Any]:
         "digest": model.digest,
         "details": details(model),
         "capabilities": sorted(model.capabilities),
-    }
-
-
-def _auto() -> dict[str, Any]:
-    return {
-        "name": f"{AUTO}:latest",
-        "model": f"{AUTO}:latest",
-        "modified_at": local_time(0),
-        "size": 0,
-        "digest": hashlib.sha256(AUTO.encode()).hexdigest(),
-        "details": details(Model(name=AUTO, digest="", engine="")),
-        "capabilities": ["completion"],
     }
 
 
@@ -116,7 +103,7 @@ async def show(request: HttpRequest, body: ShowBody) -> HttpResponseBase:
     name = body.model or body.name
     if not name:
         raise BadRequest("model is required")
-    model = await parts().catalogue.find(name)
+    model = AUTO if is_auto(name) else await parts().catalogue.find(name)
     if model is None:
         if not is_name(name):
             raise BadRequest("invalid model name")
@@ -127,10 +114,9 @@ async def show(request: HttpRequest, body: ShowBody) -> HttpResponseBase:
         "modified_at": local_time(model.modified_at),
     }
     if model.engine != parts().local.name:
-        info = {"general.architecture": model.family, "general.basename": model.remote_name}
-        return json_response(
-            common | {"remote_model": model.remote_name, "remote_host": model.engine, "model_info": info}
-        )
+        info = {"general.architecture": model.family, "general.basename": model.remote_name or model.family}
+        remote = {"remote_model": model.remote_name, "remote_host": model.engine} if model.remote_name else {}
+        return json_response(common | remote | {"model_info": info})
     shown = await parts().local.show(model, verbose=bool(body.verbose))
     info = dict(shown.model_info)
     if request.headers.get("User-Agent", "").startswith("GitHubCopilotChat/"):

@@ -55,7 +55,7 @@ class ChatForm:
             value["done_reason"] = done.reason
         if logprobs:
             value["logprobs"] = [logprob_to_wire(logprob) for logprob in logprobs]
-        if done and done.reason in {"stop", "length"}:
+        if done and done.reason not in {"load", "unload"}:
             value |= metrics(done, self._entry)
         return value
 
@@ -91,7 +91,7 @@ class GenerateForm:
             value["done_reason"] = done.reason
             if done.context and not self._is_raw:
                 value["context"] = done.context
-            if done.reason in {"stop", "length"}:
+            if done.reason not in {"load", "unload"}:
                 value |= metrics(done, self._entry)
         if logprobs:
             value["logprobs"] = [logprob_to_wire(logprob) for logprob in logprobs]

@@ -21,6 +21,7 @@ from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorErro
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.pipeline import answer
 from orchestrator.wiring import parts
+from routing.router import AUTO, is_auto
 
 router = Router(tags=["OpenAI"])
 JSON = "application/json"
@@ -61,14 +62,15 @@ async def chat_completions(request: HttpRequest, body: CompletionBody) -> HttpRe
 @router.get("/models", summary="The models that can be asked")
 async def models(request: HttpRequest) -> HttpResponseBase:
     """List every model, local and cloud."""
-    data = [_model(model.name, model) for model in await parts().catalogue.models()]
+    found = await parts().catalogue.models()
+    data = [_model(model.name, model) for model in ([AUTO, *found] if found else [])]
     return json_response({"object": "list", "data": data}, content_type=JSON)
 
 
 @router.get("/models/{path:name}", summary="One model")
 async def model(request: HttpRequest, name: str) -> HttpResponseBase:
     """Describe one model, under the name as it was asked for."""
-    found = await parts().catalogue.find(name)
+    found = AUTO if is_auto(name) else await parts().catalogue.find(name)
     if found is None:
         raise ModelNotFound(f"model '{name}' not found")
     return json_response(_model(name, found), content_type=JSON)

@@ -18,6 +18,7 @@ from orchestrator.core.types import Message, Role, ToolCall
 
 THINK_LEVELS = ("high", "medium", "low", "max")
 FOREVER_S = -1.0
+LONGEST_KEEP_ALIVE_S = 10 * 365 * 86400.0  # longer is for ever, too
 
 
 class Body(BaseModel):
@@ -50,7 +51,7 @@ def _keep_alive(value: Any) -> float | None:
         go_type = {bool: "bool", list: "[]interface {}", dict: "map[string]interface {}"}[type(value)]
         raise ValueError(f"Unsupported type: '{go_type}'")
     seconds = parse_duration(value) if isinstance(value, str) else float(value)
-    return FOREVER_S if seconds < 0 else seconds
+    return FOREVER_S if seconds < 0 or seconds > LONGEST_KEEP_ALIVE_S else seconds
 
 
 def _think(value: Any) -> bool | str | None:

@@ -18,7 +18,7 @@ from orchestrator.api.body import read_json
 from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.openai import error_value
 from orchestrator.api.replies import JSON_UTF8, json_response
-from orchestrator.api.wrong_types import go_words
+from orchestrator.api.wrong_types import EMPTY_V1, go_words
 from orchestrator.core.errors import BadRequest, OrchestratorError, Unauthorized
 from orchestrator.core.types import ChatRequest
 from orchestrator.wiring import parts
@@ -34,7 +34,11 @@ class AnyJSON(Parser):
     def parse_body(self, request: HttpRequest) -> Any:
         """The body's value; large bodies were read off the event loop already."""
         known = getattr(request, "json", None)
-        return read_json(request.body) if known is None else known
+        if known is not None:
+            return known
+        if request.path.startswith("/v1/") and not request.body.strip():
+            raise BadRequest(EMPTY_V1)
+        return read_json(request.body)
 
 
 class JSON(BaseRenderer):

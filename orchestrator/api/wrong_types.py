@@ -26,6 +26,7 @@ GO_MODELS = {
 }
 
 
+EMPTY, EMPTY_V1 = "missing request body", "EOF"
 GO_STRUCTS = {
     "/api/chat": "ChatRequest",
     "/api/generate": "GenerateRequest",
@@ -44,6 +45,8 @@ def go_words(errors: list[dict[str, Any]], endpoint: str) -> str:
     field = [part for part in path[2:] if part.isidentifier() and part not in {"str", "int", "float"}]
     if path[:1] != ["body"]:
         return f"{'.'.join(path[1:])}: {error['msg']}"
+    if error["type"] == "missing" and not field:
+        return EMPTY_V1 if endpoint.startswith("/v1/") else EMPTY
     kind = GO_KINDS.get(type(error.get("input")), "null")
     if error["type"] == "missing":
         return f"{'.'.join(field)} is required"

@@ -79,6 +79,13 @@ class Busy(OrchestratorError):
     kind = "busy"
 
 
+class KeysUnavailable(OrchestratorError):
+    """API keys cannot be checked at the moment; try again shortly."""
+
+    status = 503
+    kind = "keys_unavailable"
+
+
 class LedgerUnavailable(OrchestratorError):
     """The ledger cannot be written, so calls that cost money are refused."""
 
@@ -98,6 +105,13 @@ class EngineTimeout(EngineError):
 
     status = 504
     kind = "engine_timeout"
+
+
+class RateLimited(EngineError):
+    """The provider wants fewer requests."""
+
+    status = 429
+    kind = "rate_limited"
 
 
 class EngineCrashed(EngineError):

@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from orchestrator.core.errors import EngineError
+
 Role = Literal["system", "user", "assistant", "tool"]
 Dialect = Literal["ollama", "openai", "anthropic"]
-StopReason = Literal["stop", "length", "load", "unload"]
+StopReason = Literal["stop", "length", "content_filter", "load", "unload"]
 JSON = Any  # a value that json can hold
 
 
@@ -97,6 +99,8 @@ class TokenLogprob:
 class Usage:
     """What an answer took. Token counts, and durations in nanoseconds; 0 where unknown."""
 
+    is_estimated: bool = False  # the engine did not count the answer's tokens
+
     prompt_tokens: int = 0
     completion_tokens: int = 0
     load_ns: int = 0
@@ -122,6 +126,16 @@ class Chunk:
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     done: Done | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds; an empty one counts too, or a flood of them would have no bound."""
+        size = 16 + len(self.text.encode("utf-8", "replace")) + len(self.thinking.encode("utf-8", "replace"))
+        for call in self.tool_calls:
+            size += len(call.name) + len(str(call.arguments))
+        for logprob in self.logprobs:
+            size += 64 * (1 + len(logprob.top))
+        return size
 
 
 class Chunks(Protocol):
@@ -160,10 +174,12 @@ class Reply:
 
 
 class ReplyBuilder:
-    """Collects chunks into a `Reply`."""
+    """Collects chunks into a `Reply`, up to `most_bytes` of text."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, most_bytes: float = float("inf")) -> None:
         self.model = model
+        self._most_bytes = most_bytes
+        self._bytes = 0
         self._text: list[str] = []
         self._thinking: list[str] = []
         self._tool_calls: list[ToolCall] = []
@@ -176,7 +192,12 @@ class ReplyBuilder:
         return self._done is not None
 
     def add(self, chunk: Chunk) -> None:
-        """Take the next chunk."""
+        """Take the next chunk. Raises EngineError when the answer gets too long."""
+        self._bytes += chunk.size
+        if self._bytes > self._most_bytes:
+            raise EngineError(
+                f"The answer is longer than {self._most_bytes:,} bytes; ask for less, or raise ORCHESTRATOR_MAX_ANSWER."
+            )
         if chunk.text:
             self._text.append(chunk.text)
         if chunk.thinking:

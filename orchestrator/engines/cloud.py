@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from asyncio import Lock, timeout, wait_for
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from asyncio import Task, create_task, timeout, wait
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import count
 from typing import Any
 
 import httpx
 import orjson
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound
-from orchestrator.core.types import ChatRequest, Chunk, Done, Message, Model, StopReason, ToolCall, Usage
+from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, RateLimited
+from orchestrator.core.types import ChatRequest, Chunk, Done, Message, Model, StopReason, TokenLogprob, ToolCall, Usage
 from orchestrator.engines.lines import body_lines, bounded
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,7 @@ MOST_LISTING_BYTES = 16 * 1024**2
 MOST_TOOL_CALLS = 128
 MOST_LINES_AFTER_END = 8
 DRAIN_S = 0.1
+LONGEST_RETRY_S = 3600.0
 
 # Ours → theirs. What has no counterpart there (top_k, num_ctx …) stays here.
 OPTIONS = {
@@ -39,6 +43,10 @@ OPTIONS = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
 }
+
+
+# What a provider says of the end; anything else is an end like any other.
+REASONS: dict[str, StopReason] = {"length": "length", "content_filter": "content_filter"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +71,9 @@ class CloudEngine:
         self._clock = clock
         self._most_answer_bytes = most_answer_bytes
         self._listing: dict[str, Model] = {}
-        self._listed_at = float("-inf")
-        self._listing_now = Lock()
+        self._listing_now: Task[None] | None = None
+        self._list_again_at = float("-inf")
+        self._was_listed = False  # or it was tried
 
     async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
         """Yield the answer as the provider streams it. Errors as in `Engine.chat`."""
@@ -74,7 +83,8 @@ class CloudEngine:
         with engine_errors(self.name):
             async with AsyncExitStack() as stack:
                 stream = self._client.stream("POST", "chat/completions", json=body)
-                response = await wait_for(stack.enter_async_context(stream), self._deadlines.first_token_s)
+                async with timeout(self._deadlines.first_token_s):
+                    response = await stack.enter_async_context(stream)
                 await _raise_for_status(response, self.name, model.name)
                 async for chunk in self._chunks(response):
                     yield chunk
@@ -86,11 +96,13 @@ class CloudEngine:
         began = self._clock.monotonic()
         first: float | None = None
         while True:
-            # A deadline for each wait, not one around all: an asyncio timeout must not span a yield.
+            # A deadline for each wait, not one around all: an asyncio timeout must not span a yield. And
+            # not `wait_for`, which loses a cancellation that comes together with the line.
             wait_s = self._deadlines.first_token_s if first is None else self._deadlines.token_s
             left_s = self._deadlines.answer_s - (self._clock.monotonic() - began)
             try:
-                line = await wait_for(anext(lines, None), min(wait_s, left_s))
+                async with timeout(min(wait_s, left_s)):
+                    line = await anext(lines, None)
             except TimeoutError:
                 raise EngineTimeout(
                     f"{self.name} sent nothing more within {min(wait_s, max(left_s, 0)):g} s."
@@ -110,14 +122,18 @@ class CloudEngine:
         yield answer.end(prompt_ns=round(((first or now) - began) * 1e9), eval_ns=round((now - (first or now)) * 1e9))
 
     async def models(self) -> list[Model]:
-        """What the provider lists; an older list when it cannot be reached, and empty before any came."""
-        if self._clock.monotonic() - self._listed_at > LISTING_FRESH_S:
-            async with self._listing_now:
-                if self._clock.monotonic() - self._listed_at > LISTING_FRESH_S:
-                    await self._list()
+        """What the provider lists.
+
+        Only the first look is waited for; later ones are made beside, and until they come the older list holds.
+        """
+        if self._clock.monotonic() >= self._list_again_at and self._listing_now is None:
+            self._listing_now = create_task(self._list())
+        if self._listing_now and not self._was_listed:
+            await wait({self._listing_now})
         return list(self._listing.values())
 
     async def _list(self) -> None:
+        fresh_s = LISTING_RETRY_S
         try:
             with engine_errors(self.name):
                 async with timeout(LISTING_DEADLINE_S), self._client.stream("GET", "models") as response:
@@ -126,11 +142,13 @@ class CloudEngine:
             listing = orjson.loads(data)
             names = [entry["id"] for entry in listing["data"] if isinstance(entry.get("id"), str)]
             self._listing = {name.lower(): self._model(name) for name in names}
-        except (EngineError, ModelNotFound, ValueError, KeyError, TypeError, AttributeError) as error:
+            fresh_s = LISTING_FRESH_S
+        except (EngineError, ModelNotFound, BadRequest, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("%s did not list its models: %s", self.name, error or type(error).__name__)
-            self._listed_at = self._clock.monotonic() - LISTING_FRESH_S + LISTING_RETRY_S
-            return
-        self._listed_at = self._clock.monotonic()
+        finally:
+            self._list_again_at = self._clock.monotonic() + fresh_s
+            self._was_listed = True
+            self._listing_now = None
 
     async def find(self, name: str) -> Model | None:
         """The model `provider/name` means; a name the provider does not list is asked for all the same.
@@ -156,6 +174,8 @@ class CloudEngine:
 
     async def aclose(self) -> None:
         """Close the connections."""
+        if self._listing_now:
+            self._listing_now.cancel()
         await self._client.aclose()
 
 
@@ -182,7 +202,22 @@ async def _raise_for_status(response: httpx.Response, provider: str, wanted: str
         raise BadRequest(f"{provider} refused the request: {said}")
     if response.status_code in {401, 403}:
         raise EngineError(f"{provider} refused our key (HTTP {response.status_code}); ask your operator.")
-    raise EngineError(f"{provider} answered HTTP {response.status_code}: {said}")
+    retry_after_s = _retry_after(response.headers.get("Retry-After", ""))
+    if response.status_code == 429:
+        raise RateLimited(f"{provider} answered HTTP 429: {said}", retry_after_s=retry_after_s)
+    raise EngineError(f"{provider} answered HTTP {response.status_code}: {said}", retry_after_s=retry_after_s)
+
+
+def _retry_after(header: str) -> float | None:
+    """Seconds to wait, as RFC 9110 writes them: a number or a date; None for nonsense."""
+    if header.isascii() and header.isdigit():
+        seconds = float(header)
+    else:
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 1.0), LONGEST_RETRY_S)
 
 
 def _said(body: bytes) -> str:
@@ -199,15 +234,16 @@ async def _drain(lines: AsyncIterator[bytes]) -> None:
     """Read what little follows the end, or the connection could not be used again; what is more is not waited for."""
     with suppress(TimeoutError, EngineError):
         for _ in range(MOST_LINES_AFTER_END):
-            if await wait_for(anext(lines, None), DRAIN_S) is None:
-                return
+            async with timeout(DRAIN_S):
+                if await anext(lines, None) is None:
+                    return
 
 
 def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
     """The request as the provider takes it."""
     body: dict[str, Any] = {
         "model": remote_name,
-        "messages": [message_to_wire(message) for message in request.messages],
+        "messages": [message_to_wire(message) for message in _with_call_ids(request.messages)],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -229,6 +265,23 @@ def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
     return body
 
 
+def _with_call_ids(messages: Sequence[Message]) -> Iterator[Message]:
+    """Give ids to tool calls and answers that came without, as Ollama's clients send them: providers match by id."""
+    open_calls: list[ToolCall] = []
+    made = count()
+    for message in messages:
+        if message.tool_calls:
+            calls = tuple(replace(call, id=call.id or f"call_{next(made):08d}") for call in message.tool_calls)
+            open_calls += calls
+            yield replace(message, tool_calls=calls)
+        elif message.role == "tool" and not message.tool_call_id and open_calls:
+            named = [call for call in open_calls if call.name == message.tool_name] or open_calls
+            open_calls.remove(named[0])
+            yield replace(message, tool_call_id=named[0].id)
+        else:
+            yield message
+
+
 def message_to_wire(message: Message) -> dict[str, Any]:
     """One turn as the provider takes it."""
     wire: dict[str, Any] = {"role": message.role, "content": message.content}
@@ -247,7 +300,7 @@ def message_to_wire(message: Message) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     if message.role == "tool":
-        wire["tool_call_id"] = message.tool_call_id or message.tool_name
+        wire["tool_call_id"] = message.tool_call_id
     return wire
 
 
@@ -282,20 +335,21 @@ class WireAnswer:
             delta = choice.get("delta") or {}
             self._take_reason(choice.get("finish_reason"))
             self._take_calls(delta.get("tool_calls") or [])
+            logprobs = _logprobs(choice.get("logprobs"))
             text = delta.get("content") or ""
             thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
-        except (AttributeError, TypeError, KeyError, IndexError):
+        except (AttributeError, TypeError, KeyError, IndexError, ValueError):
             raise EngineError("The provider sent an event of an unknown shape.") from None
         if not isinstance(text, str) or not isinstance(thinking, str):
             raise EngineError("The provider sent content that is not text.")
-        if not text and not thinking:
+        if not text and not thinking and not logprobs:
             return None
         self._pieces += 1
-        return Chunk(text=text, thinking=thinking)
+        return Chunk(text=text, thinking=thinking, logprobs=logprobs)
 
     def _take_reason(self, reason: object) -> None:
         if reason is not None:
-            self._reason = "length" if reason == "length" else "stop"
+            self._reason = REASONS.get(str(reason), "stop")
 
     def _take_calls(self, calls: list[dict[str, Any]]) -> None:
         for place, part in enumerate(calls):
@@ -311,8 +365,9 @@ class WireAnswer:
         """The last chunk. Raises EngineError when the provider never said that it had finished."""
         if self._reason is None:
             raise EngineError("The provider's answer broke off before its end.")
-        tokens = self._usage.completion_tokens or self._pieces  # providers send about one token a piece
-        usage = replace(self._usage, completion_tokens=tokens, prompt_ns=prompt_ns, eval_ns=eval_ns)
+        usage = replace(self._usage, prompt_ns=prompt_ns, eval_ns=eval_ns)
+        if not usage.completion_tokens:  # providers send about one token a piece
+            usage = replace(usage, completion_tokens=self._pieces, is_estimated=True)
         return Chunk(tool_calls=self._tool_calls(), done=Done(reason=self._reason, usage=usage))
 
     def _tool_calls(self) -> tuple[ToolCall, ...]:
@@ -326,6 +381,21 @@ class WireAnswer:
                 raise EngineError("The provider called a tool with arguments that are not a JSON object.")
             calls.append(ToolCall(id=call["id"] or f"call_{place:08d}", name=call["name"], arguments=arguments))
         return tuple(calls)
+
+
+def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        replace(_logprob(token), top=tuple(_logprob(other) for other in token.get("top_logprobs") or ()))
+        for token in (wire or {}).get("content") or ()
+    )
+
+
+def _logprob(wire: dict[str, Any]) -> TokenLogprob:
+    return TokenLogprob(
+        token=str(wire["token"]),
+        logprob=float(wire["logprob"]),
+        bytes=tuple(int(byte) for byte in wire.get("bytes") or str(wire["token"]).encode("utf-8", "replace")),
+    )
 
 
 def _usage(wire: object) -> Usage | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import DatabaseError, DataError, IntegrityError, connections, transaction
+from django.db import DataError, IntegrityError, connections, transaction
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
@@ -54,6 +54,7 @@ class Entry:
     total_s: float = 0.0
     is_paid: bool = False
     is_stored: bool = False  # the cache holds the answer by now
+    is_posted: bool = False  # the ledger has it; it takes each entry once
     pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
 
     def saw(self, chunk: Chunk, now: float) -> None:
@@ -118,6 +119,7 @@ class Ledger:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._pending: deque[_Pending] = deque()
+        self._is_urgent = False  # somebody waits for what is pending
         self._wake = threading.Condition()
         self._is_closing = False
         self._failure: str | None = None
@@ -128,7 +130,9 @@ class Ledger:
 
     @property
     def failure(self) -> str | None:
-        """Why nothing can be written at the moment; None when all is well."""
+        """Why the last attempt to write failed; None when it went well."""
+        if not self._thread.is_alive() and not self._is_closing:
+            return "its thread has ended; restart this process"
         return self._failure
 
     def begin(self, request: ChatRequest, caller: Caller) -> Entry:
@@ -136,18 +140,23 @@ class Ledger:
         return Entry(request, caller, datetime.fromtimestamp(self._clock.now(), UTC), self._clock.monotonic())
 
     def must_be_writable(self) -> None:
-        """Raises LedgerUnavailable when the last attempt to write failed."""
-        if self._failure is not None:
+        """Raises LedgerUnavailable when the last attempt to write failed: no money is spent until one succeeds."""
+        if self.failure is not None:
             raise LedgerUnavailable(
-                f"The ledger cannot be written ({self._failure}), so calls that cost money are refused until it can."
+                f"The ledger cannot be written ({self.failure}), so calls that cost money are refused until it can."
             )
 
     def post(self, entry: Entry) -> None:
-        """Write with the next batch. When too many wait the record is dropped, and counted."""
-        self._add(_Pending(entry.row()), now=entry.is_paid)
+        """Write with the next batch, once. When too many wait a free one is dropped, and counted."""
+        if not entry.is_posted:
+            entry.is_posted = True
+            self._add(_Pending(entry.row()), is_urgent=entry.is_paid)
 
     async def commit(self, entry: Entry) -> None:
-        """Return when the record is on disk. Raises LedgerUnavailable; it is still tried again later."""
+        """Return when the record is on disk.
+
+        Raises LedgerUnavailable when it is not; it then says so itself when it is written later.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 
@@ -158,19 +167,31 @@ class Ledger:
         def settled(error: Exception | None) -> None:
             loop.call_soon_threadsafe(settle, error)
 
-        self._add(_Pending(entry.row(), settled), now=True)
+        entry.is_posted = True
+        pending = _Pending(entry.row(), settled)
+        self._add(pending, is_urgent=True)
         try:
-            await asyncio.wait_for(future, COMMIT_DEADLINE_S)
-        except TimeoutError:
-            raise LedgerUnavailable("The ledger did not confirm the record in time.") from None
+            async with asyncio.timeout(COMMIT_DEADLINE_S):
+                await future
+        except (TimeoutError, LedgerUnavailable) as error:
+            refused = (
+                error
+                if isinstance(error, LedgerUnavailable)
+                else LedgerUnavailable(
+                    f"The ledger did not confirm the record of this call within {COMMIT_DEADLINE_S:g} s."
+                )
+            )
+            pending.row.update(status=refused.status, outcome=refused.kind, error=str(refused)[:500])
+            raise refused from None
 
-    def _add(self, pending: _Pending, *, now: bool) -> None:
+    def _add(self, pending: _Pending, *, is_urgent: bool) -> None:
         with self._wake:
-            if len(self._pending) >= MOST_PENDING and pending.settled is None and not now:
+            if len(self._pending) >= MOST_PENDING and not is_urgent:
                 self.dropped += 1
                 return
             self._pending.append(pending)
-            if now or len(self._pending) >= MOST_A_COMMIT:
+            self._is_urgent = self._is_urgent or is_urgent
+            if is_urgent or len(self._pending) == MOST_A_COMMIT:
                 self._wake.notify()
 
     def close(self) -> None:
@@ -183,9 +204,12 @@ class Ledger:
     def _write_until_closed(self) -> None:
         while True:
             with self._wake:
-                if not self._is_closing and not any(p.settled for p in self._pending):
-                    self._wake.wait(BATCH_EVERY_S if self._failure is None else RETRY_S)
+                if self._failure is not None:
+                    self._wake.wait_for(lambda: self._is_closing, RETRY_S)
+                elif not self._is_closing and not self._is_urgent and len(self._pending) < MOST_A_COMMIT:
+                    self._wake.wait(BATCH_EVERY_S)
                 batch = [self._pending.popleft() for _ in range(min(len(self._pending), MOST_A_COMMIT))]
+                self._is_urgent = self._is_urgent and bool(self._pending)
                 is_last = self._is_closing
             if batch:
                 self._write(batch)
@@ -196,7 +220,7 @@ class Ledger:
     def _write(self, batch: list[_Pending]) -> None:
         try:
             insert([pending.row for pending in batch])
-        except (IntegrityError, DataError) as error:
+        except (IntegrityError, DataError, OverflowError, TypeError, ValueError) as error:
             if len(batch) > 1:  # one record is at fault: let the others through
                 for pending in batch:
                     self._write([pending])
@@ -206,7 +230,7 @@ class Ledger:
             if batch[0].settled:
                 batch[0].settled(LedgerUnavailable(f"The record of this call was refused: {error}."))
             return
-        except DatabaseError as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is: this thread must live, and the records be tried again
             self._fell_ill(error, batch)
             return
         self.written += len(batch)
@@ -217,10 +241,10 @@ class Ledger:
             if pending.settled:
                 pending.settled(None)
 
-    def _fell_ill(self, error: DatabaseError, batch: list[_Pending]) -> None:
+    def _fell_ill(self, error: Exception, batch: list[_Pending]) -> None:
         if self._failure is None:
             log.error("the ledger cannot be written, calls that cost money are refused: %s", error)
-        self._failure = str(error)
+        self._failure = str(error) or type(error).__name__
         connections[ALIAS].close()  # after a failed write nothing is assumed of it
         refused = LedgerUnavailable(f"The record of this call could not be written: {error}.")
         with self._wake:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator.core.errors import EngineCrashed, EngineError
 from orchestrator.core.types import Chunk, Message, ToolCall
+from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
 
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
@@ -391,3 +392,53 @@ async def test_the_api_describes_itself(client: httpx.AsyncClient) -> None:
     page = await client.get("/api/docs")
     assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     assert "/api/openapi.json" in page.text
+
+
+@pytest.mark.parametrize("path", ["chat", "generate", "show"])
+async def test_an_empty_body_is_missing(client: httpx.AsyncClient, path: str) -> None:
+    for body in (b"", b" \n"):
+        response = await client.post(f"/api/{path}", content=body)
+        assert (response.status_code, response.json()) == (400, {"error": "missing request body"})
+
+
+async def test_every_model_that_is_listed_can_be_shown(client: httpx.AsyncClient) -> None:
+    shown = await client.post("/api/show", json={"model": "auto:latest"})
+    assert shown.status_code == 200
+    assert shown.json()["capabilities"] == ["completion"]
+
+
+async def test_a_body_of_a_million_objects_is_refused_before_each_is_looked_at(client: httpx.AsyncClient) -> None:
+    body = HELLO | {"messages": [{"role": "user"}] * 20_001}
+    response = await client.post("/api/chat", json=body)
+    assert response.status_code == 400
+    assert "20000" in response.json()["error"]
+
+
+async def test_forever_is_the_longest_that_a_model_stays(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    await client.post("/api/chat", json=HELLO | {"keep_alive": 1e15})
+    assert engine.asked[0].keep_alive_s == -1
+
+
+async def test_a_strangers_body_is_not_read_when_keys_are_required(
+    client: httpx.AsyncClient, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.identity, "_require_keys", True)
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b"x" * 100_000
+
+    response = await client.post("/api/chat", content=body())
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    assert read <= 1
+
+
+async def test_a_filtered_answer_says_so_and_is_not_kept(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.reason = "content_filter"
+    first = await client.post("/api/chat", json=HELLO | {"stream": False})
+    assert first.json()["done_reason"] == "content_filter"
+    assert (await client.post("/api/chat", json=HELLO)).headers["Cache-Status"] == "orchestrator; fwd=miss"

@@ -188,10 +188,18 @@ async def test_models_are_listed_and_found_even_with_a_slash(client: httpx.Async
     listing = (await client.get("/v1/models")).json()
     assert listing["object"] == "list"
     assert [(model["id"], model["owned_by"]) for model in listing["data"]] == [
+        ("auto:latest", "library"),
         ("openai/big", "openai"),
         ("tiny:latest", "library"),
     ]
     assert (await client.get("/v1/models/tiny")).json()["id"] == "tiny"
     assert (await client.get("/v1/models/openai/big")).json()["id"] == "openai/big"
+    assert (await client.get("/v1/models/auto")).json()["id"] == "auto"
     unknown = await client.get("/v1/models/nope")
     assert (unknown.status_code, unknown.json()["error"]["type"]) == (404, "not_found_error")
+
+
+async def test_an_empty_body_is_eof(client: httpx.AsyncClient) -> None:
+    for body in (b"", b"  "):
+        response = await client.post(PATH, content=body)
+        assert (response.status_code, response.json()["error"]["message"]) == (400, "EOF")

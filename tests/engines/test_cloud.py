@@ -9,9 +9,16 @@ from contextlib import aclosing
 import pytest
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, OrchestratorError
+from orchestrator.core.errors import (
+    BadRequest,
+    EngineError,
+    EngineTimeout,
+    ModelNotFound,
+    OrchestratorError,
+    RateLimited,
+)
 from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder, ToolCall
-from orchestrator.engines.cloud import CloudEngine, Deadlines, to_wire
+from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after, to_wire
 from orchestrator.wiring import provider_client
 from tests.provider import Provider
 
@@ -70,6 +77,8 @@ async def test_thinking_tools_and_length_come_through(engine: CloudEngine) -> No
 
 async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> None:
     assert (await ask(engine, "no_usage")).done.usage.completion_tokens == 2
+    assert (await ask(engine, "no_usage")).done.usage.is_estimated
+    assert not (await ask(engine, "good")).done.usage.is_estimated
     absurd = (await ask(engine, "absurd_usage")).done.usage
     assert (absurd.prompt_tokens, absurd.completion_tokens) == (0, 1)
 
@@ -95,6 +104,7 @@ async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> N
         ("endless_line", EngineError, "cut off"),
         ("endless", EngineError, "cut off"),
         ("bad_tools", EngineError, "not a JSON object"),
+        ("odd_index", EngineError, "unknown shape"),
     ],
 )
 async def test_a_fault_of_the_provider_is_an_error_and_never_an_answer(
@@ -102,6 +112,38 @@ async def test_a_fault_of_the_provider_is_an_error_and_never_an_answer(
 ) -> None:
     with pytest.raises(error, match=said):
         await ask(engine, behaviour)
+
+
+async def test_a_provider_that_wants_fewer_requests_says_when_to_come_back(engine: CloudEngine) -> None:
+    with pytest.raises(RateLimited) as refused:
+        await ask(engine, "429")
+    assert (refused.value.status, refused.value.retry_after_s) == (429, 7)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        ("0", 1),
+        ("999999999", 3600),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 1),
+        ("soon", None),
+        ("", None),
+        ("-5", None),
+    ],
+)
+def test_retry_after_is_read_in_every_form(header: str, seconds: float | None) -> None:
+    assert _retry_after(header) == seconds
+
+
+async def test_a_filtered_answer_is_not_called_complete(engine: CloudEngine) -> None:
+    assert (await ask(engine, "filtered")).done.reason == "content_filter"
+
+
+async def test_logprobs_come_through(engine: CloudEngine) -> None:
+    (token,) = (await ask(engine, "logprobs")).logprobs
+    assert (token.token, token.logprob, token.bytes) == ("Par", -0.5, (80, 97, 114))
+    assert [(other.token, other.logprob) for other in token.top] == [("par", -2.5)]
 
 
 async def test_a_provider_that_is_not_there_is_an_error() -> None:
@@ -183,3 +225,21 @@ def test_a_conversation_with_tools_and_pictures_is_sent_as_the_provider_has_it()
     assert user["content"][1] == {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
     assert assistant["tool_calls"][0]["function"] == {"name": "look", "arguments": '{"at": "it"}'}
     assert tool == {"role": "tool", "content": "a cat", "tool_call_id": "call_1"}
+
+
+def test_tools_without_ids_are_given_some_that_match() -> None:
+    request = ChatRequest(
+        model="openai/x",
+        messages=(
+            Message(
+                role="assistant",
+                tool_calls=(ToolCall(id="", name="a", arguments={}), ToolCall(id="", name="b", arguments={})),
+            ),
+            Message(role="tool", content="B", tool_name="b"),
+            Message(role="tool", content="A", tool_name="a"),
+        ),
+    )
+    assistant, b, a = to_wire(request, "m")["messages"]
+    first, second = (call["id"] for call in assistant["tool_calls"])
+    assert (a["tool_call_id"], b["tool_call_id"]) == (first, second)
+    assert first != second

@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -11,6 +12,7 @@ import pytest
 
 from orchestrator.core.errors import BadRequest, EngineCrashed, EngineError, ModelLoadFailed, ModelNotFound
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, ReplyBuilder
+from orchestrator.engines import llamacpp
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.modelhost.embedded import NAME
 from orchestrator.modelhost.runner import CRASHED
@@ -40,6 +42,36 @@ async def reply_to(engine: LlamaCpp, model: Model, request: ChatRequest) -> Repl
     reply = builder.reply()
     assert reply
     return reply
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 3_000_000, "x" * 3_000_000 + "://h/n/m", "x y", ""], ids=["long", "url", "space", "empty"]
+)
+async def test_what_is_no_name_is_neither_looked_up_nor_remembered(tmp_path: Path, name: str):
+    engine = LlamaCpp(tmp_path / "socket", Store(tmp_path))
+    assert await engine.find(name) is None
+    assert not engine._found
+    await engine.aclose()
+
+
+async def test_names_are_remembered_for_a_while_and_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    engine = LlamaCpp(tmp_path / "socket", Store(tmp_path))
+    monkeypatch.setattr(llamacpp, "MOST_REMEMBERED", 10)
+    monkeypatch.setattr(llamacpp, "REMEMBERED_S", 3600.0)
+    for number in range(25):
+        await engine.find(f"m{number}")
+    assert list(engine._found) == [f"m{number}" for number in range(15, 25)]
+    monkeypatch.setattr(llamacpp, "REMEMBERED_S", -1.0)  # it expires at once
+    for number in range(25):
+        await engine.find(f"n{number}")
+    assert len(engine._found) <= 10
+    monkeypatch.setattr(llamacpp, "REMEMBERED_S", 3600.0)
+    engine._found.clear()
+    await engine.find("one")
+    engine._found["one"] = (0.0, None)  # long ago
+    await engine.find("two")
+    assert list(engine._found) == ["two"]
+    await engine.aclose()
 
 
 async def test_it_knows_the_capital_of_france(llama: LlamaCpp, model: Model):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
-from orchestrator.core.errors import BadRequest, Unauthorized
+from orchestrator.core.errors import BadRequest, KeysUnavailable, Unauthorized
 from orchestrator.identity import Identity, issue_key, make_link, redeem_link
 from orchestrator.models import ApiKey, SignInLink
 from tests.fakes import SetClock
@@ -101,3 +103,29 @@ def test_a_late_or_unknown_link_signs_nobody_in() -> None:
     SignInLink.objects.update(expires_at=timezone.now())
     assert redeem_link(token) is None
     assert redeem_link("guess") is None
+
+
+async def test_many_callers_at_once_are_one_look_up(identity: Make, clock: SetClock) -> None:
+    doorman = identity(False)
+    for _ in range(3):
+        callers = await asyncio.gather(*(doorman.caller("", "") for _ in range(3_000)))
+        assert {caller.tenant for caller in callers} == {"default"}
+        clock.pass_(1.1)
+
+
+async def test_when_keys_cannot_be_read_that_is_said_and_the_default_tenant_goes_on(
+    identity: Make, clock: SetClock, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator import identity as module
+
+    def locked(_: str) -> None:
+        raise OperationalError("database is locked")
+
+    doorman = identity(False)
+    await doorman.caller("", "")
+    monkeypatch.setattr(module, "find_key", locked)
+    monkeypatch.setattr(module, "default_caller", locked)
+    clock.pass_(1.1)
+    assert (await doorman.caller("", "")).tenant == "default"
+    with pytest.raises(KeysUnavailable):
+        await doorman.caller(f"Bearer {key}", "")

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from orchestrator.core.clock import Clock
@@ -106,3 +106,31 @@ def test_old_records_are_pruned_and_young_ones_stay(ledger: Ledger, alice: Calle
     ledger.close()
     assert prune(days=90, batch=1) == 2
     assert {record.request_id for record in RequestRecord.objects.all()} == {"1", "89"}
+
+
+async def test_no_error_ends_the_thread(ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    insert = writer.insert
+
+    def gone(rows: list[dict[str, Any]]) -> None:
+        raise InterfaceError("connection already closed")
+
+    monkeypatch.setattr(writer, "insert", gone)
+    monkeypatch.setattr(writer, "RETRY_S", 0.01)
+    with pytest.raises(LedgerUnavailable, match="already closed"):
+        await ledger.commit(entry(ledger, alice, "paid"))
+    assert ledger.failure == "connection already closed"
+    monkeypatch.setattr(writer, "insert", insert)
+    async with asyncio.timeout(10):
+        while ledger.failure:
+            await asyncio.sleep(0.01)
+    record = await RequestRecord.objects.aget()
+    assert (record.status, record.outcome) == (503, "ledger_unavailable"), "its caller was told so"
+
+
+async def test_an_entry_is_taken_once(ledger: Ledger, alice: Caller) -> None:
+    one = entry(ledger, alice)
+    await ledger.commit(one)
+    ledger.post(one)
+    ledger.post(one)
+    await asyncio.to_thread(ledger.close)
+    assert await RequestRecord.objects.acount() == 1

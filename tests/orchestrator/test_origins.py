@@ -53,6 +53,7 @@ async def test_local_pages_may_call(origin: str) -> None:
         "http://localhost.evil.example",
         "https://evil.example/localhost",
         "null",
+        "http://[",
         "chrome-extension://abc",
     ],
 )

@@ -16,11 +16,12 @@ from orchestrator.core.errors import (
     LedgerUnavailable,
     ModelNotFound,
     OnlyIfCached,
+    OrchestratorError,
     Unsupported,
 )
 from orchestrator.core.types import CacheControl, Caller, ChatRequest, Message
 from orchestrator.parts import Parts
-from orchestrator.pipeline import Answer, answer
+from orchestrator.pipeline import Answer, answer, load
 from tests.fakes import FakeEngine
 
 Ask = Callable[..., Any]
@@ -233,3 +234,107 @@ async def test_a_record_says_who_asked_and_what_it_took(ask: Ask, recorded: Call
     assert (first.prompt_tokens, first.completion_tokens) == (7, 2)
     assert 0 < first.first_us <= first.total_us
     assert second.tenant.name == "globex"
+
+
+async def test_a_paid_call_is_recorded_though_its_caller_left_and_it_then_failed(
+    parts: Parts, cast: dict[str, Caller], cloud: FakeEngine, recorded: Callable[[int], Any]
+) -> None:
+    cloud.gate, cloud.error = asyncio.Event(), EngineError("it broke")
+    leader = await answer(question(model="openai/big"), cast["alice"], parts)
+    await anext(leader.chunks)
+    follower = await answer(question(model="openai/big"), cast["bob"], parts)
+    await anext(follower.chunks)
+    await leader.chunks.aclose()
+    cloud.gate.set()
+    with pytest.raises(EngineError):
+        await read(follower)
+    records = {record.tier: record for record in await recorded(2)}
+    assert (records["miss"].outcome, records["miss"].is_paid, records["miss"].error) == ("cancelled", True, "it broke")
+    assert (records["collapsed"].outcome, records["collapsed"].is_paid) == ("engine_error", False)
+
+
+async def test_an_answer_without_end_is_one_error_and_one_record(
+    ask: Ask, cloud: FakeEngine, recorded: Callable[[int], Any]
+) -> None:
+    cloud.pieces = ["x" * 600_000, "y" * 600_000]
+    with pytest.raises(EngineError, match="ORCHESTRATOR_MAX_ANSWER"):
+        await ask(model="openai/big")
+    (record,) = await recorded(1)
+    assert (record.outcome, record.is_paid, record.model) == ("engine_error", True, "openai/big")
+    assert cloud.closed == 1
+
+
+async def test_a_fault_of_ours_is_one_record_for_each_caller(
+    parts: Parts, cast: dict[str, Caller], cloud: FakeEngine, recorded: Callable[[int], Any]
+) -> None:
+    cloud.gate, cloud.error = asyncio.Event(), ZeroDivisionError("surprise")
+    begun = [await answer(question(model="openai/big"), cast[who], parts) for who in ("alice", "bob")]
+    reading = [asyncio.create_task(read(one)) for one in begun]
+    cloud.gate.set()
+    results = await asyncio.gather(*reading, return_exceptions=True)
+    assert all(isinstance(result, OrchestratorError) and "surprise" not in str(result) for result in results)
+    assert [(record.status, record.outcome) for record in await recorded(2)] == [(500, "error")] * 2
+
+
+async def test_a_hang_up_while_the_model_loads_is_recorded(
+    parts: Parts,
+    cast: dict[str, Caller],
+    engine: FakeEngine,
+    recorded: Callable[[int], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def slowly(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(engine, "load", slowly)
+    loading = asyncio.create_task(load(question(), cast["alice"], parts))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    (record,) = await recorded(1)
+    assert record.outcome == "cancelled"
+
+
+async def test_who_asks_after_a_purge_does_not_join_who_asked_before(
+    parts: Parts, cast: dict[str, Caller], engine: FakeEngine
+) -> None:
+    engine.gate = asyncio.Event()
+    before = await answer(question(), cast["alice"], parts)
+    await parts.cache.purge(Scope())
+    after = await answer(question(), cast["bob"], parts)
+    engine.gate.set()
+    assert await read(before) == await read(after) == "four"
+    assert engine.calls == 2
+    assert after.entry.tier == "miss"
+
+
+async def test_an_answer_nobody_counted_serves_no_cap(ask: Ask, engine: FakeEngine) -> None:
+    engine.is_counting = False
+    await ask()
+    assert (await ask(options={"num_predict": 10_000}))[1].entry.tier == "miss"
+
+
+async def test_closing_an_answer_that_was_read_to_its_end_adds_no_record(
+    parts: Parts, cast: dict[str, Caller], engine: FakeEngine, recorded: Callable[[int], Any]
+) -> None:
+    for who in ("alice", "bob"):
+        begun = await answer(question(), cast[who], parts)
+        async for chunk in begun.chunks:
+            if chunk.done:
+                break
+        await begun.chunks.aclose()
+    await asyncio.to_thread(parts.ledger.close)
+    assert [record.outcome for record in await recorded(2)] == ["done", "done"]
+
+
+async def test_auto_does_not_ask_providers_while_something_is_local(
+    ask: Ask, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent() -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(cloud, "models", silent)
+    async with asyncio.timeout(5):
+        assert (await ask(model="auto"))[0] == "four"
