@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 from typing import Any
 
 from orchestrator.api.replies import rfc3339, to_json
 from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.ids import call_id as call_id  # openai.py takes it from here
 from orchestrator.core.types import Chunk, Done, Reply, TokenLogprob, ToolCall
 from orchestrator.ledger.writer import Entry
 
@@ -120,8 +119,3 @@ def logprob_to_wire(logprob: TokenLogprob) -> dict[str, Any]:
             {"token": other.token, "logprob": other.logprob, "bytes": list(other.bytes)} for other in logprob.top
         ]
     return value
-
-
-def call_id() -> str:
-    """A fresh id for a tool call."""
-    return "call_" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))

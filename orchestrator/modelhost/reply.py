@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import secrets
-import string
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator.core.ids import call_id
 from orchestrator.core.types import Chunk, ToolCall
 
 _THINK, _UNTHINK = "<think>", "</think>"
 _CALL, _UNCALL = "<tool_call>", "</tool_call>"
-_ID_LETTERS = string.ascii_lowercase + string.digits
 
 
 class ReplyReader:
@@ -144,4 +142,4 @@ def _call(item: Any) -> ToolCall | None:
     name, arguments = function.get("name"), function.get("arguments", function.get("parameters", {}))
     if not isinstance(name, str) or not isinstance(arguments, dict):
         return None
-    return ToolCall(id="call_" + "".join(secrets.choice(_ID_LETTERS) for _ in range(8)), name=name, arguments=arguments)
+    return ToolCall(id=call_id(), name=name, arguments=arguments)
