@@ -52,9 +52,11 @@ class Supervision:
         finally:
             alongside.cancel()
             first.cancel()
-            stopping()
-            await self._stop()
-            self._reaper.reap()
+            try:
+                stopping()
+            finally:
+                await self._stop()
+                self._reaper.reap()
 
     def _tell(self) -> None:
         self._told += 1
@@ -73,4 +75,12 @@ class Supervision:
 
     async def _stop_in_order(self) -> None:
         for role in STOP_ORDER:
-            await asyncio.gather(*(child.stop() for child in self.children if child.program.role == role))
+            await asyncio.gather(*(self._stop_one(child) for child in self.children if child.program.role == role))
+
+    async def _stop_one(self, child: Child) -> None:
+        """Stop a child; when that fails, kill it. Either way the others get their turn."""
+        try:
+            await child.stop()
+        except Exception:  # whatever it is, it must not keep the others running
+            log.exception("%s did not stop as it should and is killed", child.program.name)
+            child.kill()

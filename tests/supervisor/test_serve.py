@@ -50,6 +50,20 @@ def test_its_files_are_private(running: Product) -> None:
     assert (running.data / "run" / "redis.sock").stat().st_mode & 0o077 == 0
 
 
+def test_it_runs_on_while_what_runs_cannot_be_written_down(running: Product) -> None:
+    until(lambda: all(one["is_ready"] for one in running.status()["processes"]), "all to be ready")
+    obstacle = running.data / "run" / "processes.draft"
+    obstacle.mkdir()
+    web, worker = running.pids("web")[0], running.pids("worker")[0]
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: "processes.json cannot be written (Is a directory)" in running.logs(), "the log to say so")
+    assert running.get("/readyz")[0] == 200
+    obstacle.rmdir()
+    os.kill(web, signal.SIGKILL)
+    until(lambda: "processes.json can be written again" in running.logs(), "the log to say so")
+    until(lambda: len(running.pids()) == 5 and not {web, worker} & set(running.pids()), "all processes")
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_killed_process_comes_back(running: Product, role: str) -> None:
     until(lambda: len(running.pids()) == 5, "all processes")
