@@ -18,6 +18,7 @@ from orchestrator.core.types import ChatRequest, Chunk, Model
 from orchestrator.engines.lines import body_lines
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.details import ModelDetails, details
+from orchestrator.modelhost.names import is_name
 from orchestrator.modelhost.options import read_options
 from orchestrator.modelhost.store import Store, StoredModel
 
@@ -27,7 +28,7 @@ SILENCE_S = 300.0  # how long one may say nothing: loading a model, or waiting f
 QUICK_S = 5.0  # for questions that need no model
 _RETRY_S = 0.05
 REMEMBERED_S = 1.0  # how long a model that was added, changed or removed may go unnoticed
-MOST_REMEMBERED = 1000
+MOST_REMEMBERED = 1000  # names
 MOST_ANSWER_BYTES = 1024**3  # as lines of JSON; the answer itself has a bound of its own
 
 
@@ -74,7 +75,7 @@ class LlamaCpp:
 
     def __init__(self, socket: Path, store: Store, *, silence_s: float = SILENCE_S) -> None:
         self._store = store
-        self._found: dict[str, tuple[float, Model | None]] = {}
+        self._found: dict[str, tuple[float, Model | None]] = {}  # name → until when, what it means
         timeout = httpx.Timeout(silence_s, connect=QUICK_S, pool=QUICK_S)
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(uds=str(socket), limits=httpx.Limits(max_connections=None)),
@@ -106,22 +107,26 @@ class LlamaCpp:
 
     async def find(self, name: str) -> Model | None:
         """The stored model a name means, whatever its case; None when there is none, or it is not a name."""
-        now = time.monotonic()
+        if not is_name(name):
+            return None
         known = self._found.get(name)
-        if known and known[0] > now:
+        if known and known[0] > time.monotonic():
             return known[1]
-        model = await asyncio.to_thread(self._look_up, name)
-        if len(self._found) >= MOST_REMEMBERED:
-            self._found.clear()
-        self._found[name] = (now + REMEMBERED_S, model)
+        stored = await asyncio.to_thread(self._store.find, name)
+        model = describe(stored) if stored else None
+        self._remember(name, model)
         return model
 
-    def _look_up(self, name: str) -> Model | None:
-        try:
-            model = self._store.find(name)
-        except ValueError:
-            return None
-        return describe(model) if model else None
+    def _remember(self, name: str, model: Model | None) -> None:
+        """Keep what was found, in place of what expired; the oldest is first."""
+        now = time.monotonic()
+        self._found.pop(name, None)
+        while self._found:
+            oldest = next(iter(self._found))
+            if self._found[oldest][0] > now and len(self._found) < MOST_REMEMBERED:
+                break
+            del self._found[oldest]
+        self._found[name] = (now + REMEMBERED_S, model)
 
     async def load(
         self, model: Model, keep_alive_s: float | None = None, options: Mapping[str, Any] | None = None

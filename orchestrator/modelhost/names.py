@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 HOST, NAMESPACE, TAG = "registry.ollama.ai", "library", "latest"
 
+_SCHEME = r"[A-Za-z][A-Za-z0-9+.-]{0,31}"
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"
 _NAMESPACE = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}"
 _HOST = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}"
+# Every part has a bound, so a name has one, and matching takes no longer when the text is long.
 _NAME = re.compile(
-    rf"(?:(?:[A-Za-z][A-Za-z0-9+.-]*://)?(?P<host>{_HOST})/(?=[^/]+/))?"
+    rf"(?:(?:{_SCHEME}://)?(?P<host>{_HOST})/(?=[^/]+/))?"
     rf"(?:(?P<namespace>{_NAMESPACE})/)?"
     rf"(?P<model>{_PART})(?::(?P<tag>{_PART}))?",
     re.ASCII,

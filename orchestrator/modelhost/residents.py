@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 ELBOW_ROOM = 512 * 1024**2  # bytes a child may take beyond the bound, before the system refuses it more
-RETRY_AFTER_S = 1.0
+RETRY_AFTER_S = 2.0  # about what a small model takes for a short answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +243,8 @@ class Residents:
             async with asyncio.timeout(self._bounds.load_timeout_s or None):
                 await self._make_room(str(model.name), runner.size)
         except TimeoutError:
-            raise Busy(f"no room for {model.name} came free in time; try again later") from None
+            told = f"no room for {model.name} came free in time; try again later"
+            raise Busy(told, retry_after_s=RETRY_AFTER_S) from None
         cores = usable_cores()
         known = await asyncio.to_thread(self._remembered.get, model.digest, cores) or Pace(0, 0.0)
         await runner.start(

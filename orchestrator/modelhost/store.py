@@ -7,6 +7,7 @@ blobs/sha256-<hex>                            what they name
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ from orchestrator.modelhost.names import Name
 log = logging.getLogger(__name__)
 
 LARGEST_MANIFEST, LARGEST_TEXT = 1024**2, 4 * 1024**2  # bytes
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}  # the last: no file can have that name
 _KIND = "application/vnd.ollama.image."
 _MANIFEST_KIND = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG_KIND = "application/vnd.docker.container.image.v1+json"
@@ -74,6 +76,7 @@ class Store:
         self.root = root
         self._lock = threading.Lock()
         self._known: dict[Path, tuple[tuple[int, int], StoredModel | None]] = {}  # None: it was broken
+        self._is_unreadable = False  # and that was logged
 
     def models(self) -> list[StoredModel]:
         """Every sound model, newest first. A broken one is left out and logged once."""
@@ -158,7 +161,8 @@ class Store:
     def _read(self, path: Path, name: Name) -> StoredModel | None:
         try:
             status = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            self._note_unreadable(path, error)
             return None
         version = (status.st_mtime_ns, status.st_size)
         with self._lock:
@@ -173,6 +177,13 @@ class Store:
         with self._lock:
             self._known[path] = (version, model)
         return model
+
+    def _note_unreadable(self, path: Path, error: OSError) -> None:
+        """Nothing lies at `path`, or nothing that can be got at. The latter is said once: callers choose the names."""
+        if error.errno in _ABSENT or self._is_unreadable:
+            return
+        self._is_unreadable = True
+        log.warning("A model's manifest cannot be read (%s): %s", error.strerror, path)
 
     def _parse(self, path: Path, name: Name, modified_at: float) -> StoredModel:
         data = _bounded(path, LARGEST_MANIFEST)

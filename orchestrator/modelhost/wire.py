@@ -129,18 +129,21 @@ def from_line(line: bytes) -> Chunk:
 
 def to_error(error: errors.OrchestratorError) -> bytes:
     """An error as one line of JSON."""
-    return _encode_json({"error": str(error), "kind": error.kind})
+    said: dict[str, Any] = {"error": str(error), "kind": error.kind}
+    if error.retry_after_s is not None:
+        said["retry_after_s"] = error.retry_after_s
+    return _encode_json(said)
 
 
 def from_error(line: bytes) -> errors.OrchestratorError:
     """The error that `to_error` wrote."""
     said = msgspec.json.decode(line)
-    return error_of(str(said.get("kind", "")), str(said["error"]))
+    return error_of(str(said.get("kind", "")), str(said["error"]), said.get("retry_after_s"))
 
 
-def error_of(kind: str, message: str) -> errors.OrchestratorError:
+def error_of(kind: str, message: str, retry_after_s: float | None = None) -> errors.OrchestratorError:
     """The error that has this kind."""
-    return _KINDS.get(kind, errors.EngineError)(message)
+    return _KINDS.get(kind, errors.EngineError)(message, retry_after_s=retry_after_s)
 
 
 def _kinds(root: type[errors.OrchestratorError]) -> dict[str, type[errors.OrchestratorError]]:

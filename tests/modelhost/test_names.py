@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.modelhost.names import Name
+from orchestrator.modelhost.names import Name, is_name
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,14 @@ def test_a_name_is_completed_and_shortened(text: str, short: str, full: str):
             "x:y:z",
             "x@sha256:0",
         ),
+        *("x" * 33 + "://h/a/b", "x" * 10**6, "x" * 10**6 + "://h/a/b"),
         *("a.b/c", "a/b/c/d", "x" * 81, "x:" + "y" * 81, "ä", "x\n", "x\0", "a\\b", "%2e%2e/x"),
     ],
 )
 def test_what_is_not_a_name_is_refused(text: str):
     with pytest.raises(ValueError, match="invalid model name"):
         Name.parse(text)
+    assert not is_name(text)
 
 
 def test_no_part_of_a_name_leads_out_of_a_folder():

@@ -144,6 +144,16 @@ async def test_more_than_may_wait_are_told_to_come_back(make: Make):
     assert b'"done"' in await answer(residents, asked("one"))
 
 
+async def test_who_finds_no_room_in_time_is_told_to_come_back(make: Make):
+    residents = await make(models=1)
+    async with aclosing(residents.answer(asked("one", tokens=400))) as lines:
+        await anext(lines)
+        residents._bounds = replace(residents._bounds, load_timeout_s=0.01)
+        with pytest.raises(Busy, match="no room for two:latest") as refused:
+            await answer(residents, asked("two"))
+    assert refused.value.retry_after_s
+
+
 async def test_the_queue_is_also_bounded_once_the_model_is_loaded(make: Make):
     residents = await make(queue=3)
     await residents.load("one", None, {})

@@ -80,6 +80,20 @@ def test_a_model_that_is_not_there_is_not_found(empty_store: Store):
     assert empty_store.models() == []
 
 
+def test_a_name_too_long_for_the_file_system_is_not_found(empty_store: Store):
+    put_manifest(empty_store, "registry.ollama.ai/library/tiny/latest", [("model", gguf(SMALL))])
+    assert empty_store.find("h" * 300 + "/library/x") is None
+
+
+def test_a_store_that_cannot_be_read_has_nothing_and_says_so_once(empty_store: Store, caplog: pytest.LogCaptureFixture):
+    loop = empty_store.root / "manifests"
+    loop.parent.mkdir(parents=True, exist_ok=True)
+    loop.symlink_to(loop)
+    assert [empty_store.find(name) for name in ("one", "two", "three")] == [None] * 3
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "cannot be read (Too many levels of symbolic links)" in line
+
+
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/../../b", "x:../y", "/x"])
 def test_a_name_cannot_lead_out_of_the_store(empty_store: Store, name: str):
     with pytest.raises(ValueError, match="invalid model name"):

@@ -53,11 +53,14 @@ def test_a_chunk_arrives_as_it_was_sent(chunk: Chunk):
     assert wire.from_line(line) == chunk
 
 
-@pytest.mark.parametrize("error", [BadRequest("no"), Busy("later"), EngineCrashed("gone"), OrchestratorError("odd")])
+@pytest.mark.parametrize(
+    "error", [BadRequest("no"), Busy("later", retry_after_s=2.5), EngineCrashed("gone"), OrchestratorError("odd")]
+)
 def test_an_error_arrives_as_it_was_sent(error: OrchestratorError):
     with pytest.raises(type(error), match=str(error)) as caught:
         wire.from_line(wire.to_error(error))
     assert type(caught.value) is type(error)
+    assert caught.value.retry_after_s == error.retry_after_s
 
 
 def test_an_error_of_an_unknown_kind_is_the_engines():
