@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from orchestrator.core.errors import BadRequest
-
 MOST_STOPS, LONGEST_STOP = 64, 256  # strings, characters
 LARGEST_CONTEXT = 2**24  # tokens; the model's own limit applies besides
 RANDOM_SEED = 2**32 - 1
@@ -37,10 +35,12 @@ class Options:
 
     @classmethod
     def resolve(cls, *layers: Mapping[str, Any]) -> Options:
-        """Lay the options of each layer over those before it; null counts as unset.
+        """Lay the options of each layer over those before it.
 
-        A number out of range is brought to the nearest sensible one. Raises BadRequest on a value of
-        the wrong type, and on more or longer stop strings than are looked for.
+        A number out of range is brought to the nearest sensible one. Null counts as unset, and so does
+        what is of the wrong type: a caller's options were checked where they came in, so that is a slip
+        of the model's author, which must not cost the caller the answer. Of stop strings those are
+        taken that are not too long, up to `MOST_STOPS`.
         """
         chosen: dict[str, Any] = {}
         for layer in layers:
@@ -56,47 +56,35 @@ class Options:
 
 
 def read_options(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that are known and set, each checked and within its range; see `Options.resolve`."""
-    return {name: read(name, layer[name]) for name, read in _READERS.items() if layer.get(name) is not None}
+    """Those of the options that are known, set and of use, each within its range; see `Options.resolve`."""
+    read = {name: _READERS[name](value) for name, value in layer.items() if name in _READERS}
+    return {name: value for name, value in read.items() if value is not None}
 
 
-def _integer(least: int, most: int) -> Callable[[str, Any], int]:
-    def read(name: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadRequest(f'option "{name}" must be of type integer')
-        if isinstance(value, float) and not math.isfinite(value):
-            return most if value > 0 else least
-        return min(max(int(value), least), most)
-
-    return read
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # and not NaN
 
 
-def _number(least: float, most: float) -> Callable[[str, Any], float]:
-    def read(name: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise BadRequest(f'option "{name}" must be of type float32')
-        return float(min(max(value, least), most))
-
-    return read
+def _integer(least: int, most: int) -> Callable[[Any], int | None]:
+    return lambda value: int(min(max(value, least), most)) if _is_number(value) else None
 
 
-def _seed(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadRequest(f'option "{name}" must be of type integer')
-    return int(value) & RANDOM_SEED if math.isfinite(value) else 0
+def _number(least: float, most: float) -> Callable[[Any], float | None]:
+    return lambda value: float(min(max(value, least), most)) if _is_number(value) else None
 
 
-def _strings(name: str, value: Any) -> tuple[str, ...]:
+def _seed(value: Any) -> int | None:
+    return int(value) & RANDOM_SEED if _is_number(value) and abs(value) != math.inf else None
+
+
+def _strings(value: Any) -> tuple[str, ...] | None:
     if not isinstance(value, list | tuple):
-        raise BadRequest(f'option "{name}" must be of type array')
-    if not all(isinstance(item, str) for item in value):
-        raise BadRequest(f'option "{name}" must be of an array of strings')
-    if len(value) > MOST_STOPS or any(len(item) > LONGEST_STOP for item in value):
-        raise BadRequest(f'option "{name}" may hold {MOST_STOPS} strings of {LONGEST_STOP} characters; send fewer')
-    return tuple(dict.fromkeys(item for item in value if item))
+        return None
+    fit = (item for item in value if isinstance(item, str) and 0 < len(item) <= LONGEST_STOP)
+    return tuple(dict.fromkeys(fit))[:MOST_STOPS]
 
 
-_READERS: dict[str, Callable[[str, Any], Any]] = {
+_READERS: dict[str, Callable[[Any], Any]] = {
     "num_predict": _integer(-1, 2**31 - 1),
     "temperature": _number(0.0, 1e4),
     "top_k": _integer(0, 2**31 - 1),
