@@ -32,12 +32,14 @@ class Generation:
         return value
 
     def bump(self) -> int:
-        """Count up, and return the new count.
+        """Count up, and return the new count. Waits for other processes, so not for an event loop.
 
         Raises TimeoutError when another process holds the file's lock for a second: it is stopped
-        in the middle of this function.
+        in the middle of this function. ValueError after `close`.
         """
         with self._among_threads:
+            if self._memory.closed:
+                raise ValueError("The generation file is closed.")
             give_up = time.monotonic() + _LOCK_S
             while True:
                 try:
@@ -55,6 +57,7 @@ class Generation:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._memory.close()
-        os.close(self._file)
+        """Let go of the file, once nobody is counting up."""
+        with self._among_threads:
+            self._memory.close()
+            os.close(self._file)

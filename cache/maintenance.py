@@ -2,19 +2,18 @@
 
 import sqlite3
 import time
-from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
 
 from cache.database import CacheFile, transaction
+from cache.purges import oldest_that_matters
 from cache.tiers.sqlite import stamp
 
 _BATCH = 500  # rows per transaction, so that nobody waits long for the lock
 _BUSY_S = 5.0
 _BUDGET_S = 60.0  # what is left over is for the next time
 _PAGES = 2000  # given back to the file system each time; 8 MB
-_LONGEST_LIFE_S = timedelta(days=30).total_seconds()
 
 _EXPIRED = (
     "DELETE FROM cache_cacheentry WHERE rowid IN"
@@ -33,8 +32,7 @@ def expire(now: float) -> int:
         connection = file.connection()
         expired = _delete_expired(connection, stamp(now))
         with transaction(connection):
-            oldest = now - max(settings.CACHE_TTL_S, _LONGEST_LIFE_S)
-            connection.execute("DELETE FROM cache_purge WHERE at < ?", (stamp(oldest),))
+            connection.execute("DELETE FROM cache_purge WHERE at < ?", (stamp(oldest_that_matters(now)),))
         connection.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
         return expired
     finally:

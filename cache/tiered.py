@@ -103,7 +103,7 @@ class TieredCache:
         Whatever happens none of them is served again; what was not reached is named in the result.
         Raises TimeoutError when the generation file is stuck; then nothing was done, and it can be tried again.
         """
-        self._generation.bump()
+        await self._count_up()
         purged = Purged()
         try:
             await self._purges.add(scope, self._clock.now())
@@ -116,7 +116,7 @@ class TieredCache:
             except (OrchestratorError, TimeoutError) as error:
                 purged.failed[guard.name] = _reason(error)
         try:
-            self._generation.bump()
+            await self._count_up()
         except TimeoutError as error:
             purged.failed["other processes"] = _reason(error)
         return purged
@@ -143,6 +143,10 @@ class TieredCache:
         for guard in self._guards:
             await guard.tier.aclose()
 
+    async def _count_up(self) -> None:
+        """In a thread: another process may hold the file's lock."""
+        await asyncio.to_thread(self._generation.bump)
+
     def _notice(self) -> int:
         """The generation now; when there was a purge, what this process alone holds is forgotten first."""
         generation = self._generation.current()
@@ -165,7 +169,7 @@ class TieredCache:
             if self._clock.monotonic() < self._load_again_at:
                 return False
             try:
-                await self._purges.load()
+                await self._purges.load(self._clock.now())
             except (OrchestratorError, TimeoutError) as error:
                 self._load_again_at = self._clock.monotonic() + _LOAD_AGAIN_S
                 if not self._is_log_unread:

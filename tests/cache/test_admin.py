@@ -95,6 +95,14 @@ def test_filters_and_the_beginning_of_a_hash_narrow_it(operator: Client, make_en
         assert hidden.key.hash[:16] not in page
 
 
+def test_nothing_is_counted_for_the_filters(operator: Client, make_entry: MakeEntry):
+    keep(make_entry(namespace="drafts"))
+    for query in ("", "?_facets=True"):
+        page = operator.get(f"/admin/cache/cacheentry/{query}").content.decode()
+        assert "Show counts" not in page
+        assert "drafts (1)" not in page
+
+
 def test_an_answer_is_shown_decoded_and_cannot_be_changed(operator: Client, make_entry: MakeEntry):
     entry = make_entry(answer=reply("four <script>"))
     keep(entry)

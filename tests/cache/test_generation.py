@@ -5,6 +5,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from cache.generation import Generation
 
 BUMP = """
@@ -30,6 +32,13 @@ def test_it_outlives_who_counted(tmp_path: Path):
     second = Generation(tmp_path / "counter")
     assert second.current() == 1
     second.close()
+
+
+def test_a_count_that_comes_after_the_end_touches_no_other_file(tmp_path: Path):
+    generation = Generation(tmp_path / "counter")
+    generation.close()
+    with (tmp_path / "other").open("w"), pytest.raises(ValueError, match="closed"):
+        generation.bump()
 
 
 def test_no_count_of_many_processes_and_threads_is_lost(generation: Generation, tmp_path: Path):

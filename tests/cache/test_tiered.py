@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -245,6 +246,22 @@ async def test_what_was_asked_before_a_purge_is_not_kept_after_it(house: House, 
     assert await find(house.other, entry) is None
 
 
+async def test_a_purge_that_waits_for_the_generation_file_holds_up_nobody_else(
+    house: House, make_entry: MakeEntry, tmp_path: Path
+):
+    entry = make_entry()
+    await store(house.one, entry)
+    with (tmp_path / "generation").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        purging = asyncio.create_task(house.one.purge(Scope(tenant_id=ALICE.tenant_id)))
+        await asyncio.sleep(0.01)
+        assert await find(house.one, entry)  # nothing is purged yet
+    purged = await purging
+    assert purged.is_complete
+    assert await find(house.one, entry) is None
+    assert await find(house.other, entry) is None
+
+
 async def test_what_was_purged_while_redis_was_out_does_not_come_back_with_it(house: House, make_entry: MakeEntry):
     entry = make_entry()
     await store(house.one, entry)
@@ -305,7 +322,7 @@ async def test_an_answer_of_the_same_instant_as_a_purge_is_covered(house: House,
         entry = make_entry()
         await house.one.purge(Scope(tenant_id=ALICE.tenant_id))
         log = PurgeLog(house.file)
-        await log.load()
+        await log.load(house.clock.now())
         assert log.covers(entry.key, entry.created_at)
         assert not log.covers(entry.key, entry.created_at + 0.00001)
 
