@@ -6,6 +6,7 @@ that cannot be used stops the start and names the variable and what is allowed; 
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable
@@ -99,16 +100,26 @@ def integer(name: str, default: int, help: str, *, least: int = 0, most: int = 2
     return _read(name, default, help, parse, f"a whole number from {least} to {most} is allowed", shown=shown)
 
 
-def size(name: str, default: int, help: str, *, shown: str | None = None) -> int:
-    """A number of bytes: `500000`, `64MB`, `2GiB` (K, M and G count in 1024s)."""
+def size(name: str, default: int, help: str, *, least: int = 0, shown: str | None = None) -> int:
+    """A number of bytes, at least `least`: `500000`, `64MB`, `2GiB` (K, M and G count in 1024s)."""
 
     def parse(value: str) -> int:
         match = re.fullmatch(r"(\d+)\s*([KMG]?)(?:i?B)?", value, re.IGNORECASE)
         if match is None:
             raise ValueError
-        return int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
+        number = int(match[1]) << 10 * " KMG".index(match[2].upper() or " ")
+        if number < least:
+            raise ValueError
+        return number
 
-    return _read(name, default, help, parse, "a number of bytes such as 67108864, 64MB or 2GB is allowed", shown=shown)
+    return _read(
+        name,
+        default,
+        help,
+        parse,
+        f"a number of bytes of at least {least}, such as 67108864, 64MB or 2GB, is allowed",
+        shown=shown,
+    )
 
 
 def seconds(name: str, default: float, help: str, *, least: float = 0.0) -> float:
@@ -146,6 +157,25 @@ def path(name: str, default: Path, help: str, *, shown: str) -> Path:
     """A folder or file, made absolute."""
     return _read(
         name, default, help, lambda value: Path(value).expanduser().resolve(), "a path is allowed", shown=shown
+    )
+
+
+def url(name: str, default: str, help: str, *, schemes: tuple[str, ...], shown: str | None = None) -> str:
+    """An address with one of these schemes."""
+
+    def parse(value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if not separator or not rest or scheme.lower() not in schemes:
+            raise ValueError
+        return value
+
+    return _read(
+        name,
+        default,
+        help,
+        parse,
+        "an address that begins with " + " or ".join(f"{s}://" for s in schemes) + " is allowed",
+        shown=shown,
     )
 
 
@@ -192,3 +222,12 @@ def parse_address(value: str) -> Address:
 def address(name: str, default: str, help: str) -> Address:
     """Where to listen, in Ollama's form."""
     return _read(name, parse_address(default), help, parse_address, "host:port is allowed", shown=default)
+
+
+def check_names(prefix: str, besides: frozenset[str]) -> None:
+    """Raises BadSetting when a variable begins with `prefix` and is no setting: a misspelt one must not go unnoticed."""
+    for name in sorted(os.environ):
+        if name.startswith(prefix) and name not in SETTINGS and name not in besides:
+            near = difflib.get_close_matches(name, SETTINGS, n=1)
+            hint = f"; {near[0]} is" if near else ". The README lists them"
+            raise BadSetting(f"{name} is not a setting{hint}.")

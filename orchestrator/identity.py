@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, connections
 from django.utils import timezone
 
 from orchestrator.core.clock import Clock
@@ -91,12 +91,15 @@ class Identity:
 
     def close(self) -> None:
         """End the thread that reads keys."""
-        self._thread.close(close_old_connections)
+        self._thread.close(connections.close_all)
 
 
 def _fresh(find: Callable[[str], Caller | None], credential: str) -> Caller | None:
-    close_old_connections()  # a database server may have dropped an idle one
-    return find(credential)
+    try:
+        return find(credential)
+    except DatabaseError:  # the server may have dropped an idle connection: once more on a new one
+        connections.close_all()
+        return find(credential)
 
 
 def _bearer(authorization: str) -> str:

@@ -84,7 +84,8 @@ async def choose(request: ChatRequest, parts: Parts) -> Route:
     if model is None:
         if not is_name(request.model):
             raise BadRequest("invalid model name")
-        raise ModelNotFound(f"model '{request.model}' not found")
+        hint = "; set OPENAI_API_KEY to reach it" if request.model.lower().startswith("openai/") else ""
+        raise ModelNotFound(f"model '{request.model}' not found{hint}")
     return Route(model, "named")
 
 

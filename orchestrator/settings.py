@@ -19,7 +19,7 @@ ORCHESTRATOR_ENV = env.choice(
 DATA_DIR = env.path(
     "ORCHESTRATOR_DATA_DIR",
     BASE_DIR / "var",
-    "Databases, models, keys. Nothing is written outside it.",
+    "Databases, models, keys. Nothing is written outside it, but for `OLLAMA_MODELS`.",
     shown="./var",
 )
 ADDRESS = env.address("OLLAMA_HOST", "127.0.0.1:11434", "Where to listen, as `[scheme://]host[:port]`.")
@@ -34,11 +34,12 @@ WEB_WORKERS = env.integer(
 DRAIN_S = env.seconds(
     "ORCHESTRATOR_DRAIN_S", 10, "How long running answers may take to finish when it is told to stop."
 )
-REDIS_URL = env.text(
+REDIS_URL = env.url(
     "REDIS_URL",
     "",
     "A Redis to share. Unset: a private one is started when a redis-server is installed.",
     shown="a private Redis",
+    schemes=("redis", "rediss", "unix"),
 )
 LOG_LEVEL = env.choice(
     "ORCHESTRATOR_LOG_LEVEL", "info", "How much is logged to standard error.", of=("debug", "info", "warning", "error")
@@ -88,7 +89,9 @@ MODEL_THREADS = env.integer("ORCHESTRATOR_MODEL_THREADS", 0, "Threads a model co
 OPENAI_API_KEY = env.secret(
     "OPENAI_API_KEY", "Key of an OpenAI-compatible provider. Unset, with no address either: it is off."
 )
-OPENAI_BASE_URL = env.text("OPENAI_BASE_URL", "", "Its address.", shown="https://api.openai.com/v1")
+OPENAI_BASE_URL = env.url(
+    "OPENAI_BASE_URL", "", "Its address.", schemes=("http", "https"), shown="https://api.openai.com/v1"
+)
 CONNECT_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_CONNECT_TIMEOUT_S", 5, "How long connecting to a provider may take.", least=0.01
 )
@@ -117,7 +120,11 @@ REDIS_TIMEOUT_S = env.seconds(
 # Bounds
 
 MAX_BODY = env.size(
-    "ORCHESTRATOR_MAX_BODY", 32 * 1024**2, "Largest request body; a larger one is answered 413.", shown="32MB"
+    "ORCHESTRATOR_MAX_BODY",
+    32 * 1024**2,
+    "Largest request body; a larger one is answered 413.",
+    least=1024,
+    shown="32MB",
 )
 BODY_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_BODY_TIMEOUT_S", 30, "How long a request body may take to arrive.", least=0.1
@@ -126,18 +133,33 @@ SEND_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_SEND_TIMEOUT_S", 60, "How long a caller may take nothing of a streamed answer.", least=0.1
 )
 MAX_ANSWER = env.size(
-    "ORCHESTRATOR_MAX_ANSWER", 8 * 1024**2, "Longest answer; a longer one is ended with an error.", shown="8MB"
+    "ORCHESTRATOR_MAX_ANSWER",
+    8 * 1024**2,
+    "Longest answer; a longer one is ended with an error.",
+    least=1024,
+    shown="8MB",
 )
 RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record is kept.", least=1, most=36500)
 
 # Secrets: one file, from which each use derives its own key
 
-for folder in (DATA_DIR, DATA_DIR / "keys", DATA_DIR / "run"):
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+try:
+    for folder in (DATA_DIR, DATA_DIR / "keys", DATA_DIR / "run"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(None, "it cannot be written")
+except OSError as error:
+    raise env.BadSetting(
+        f"ORCHESTRATOR_DATA_DIR={DATA_DIR} cannot be used: {error.strerror}. Name a folder that can be written."
+    ) from None
 _master = master_secret(DATA_DIR / "keys" / "master")
 SECRET_KEY = derive(_master, "django").hex()
 API_KEY_PEPPER = derive(_master, "api keys")
 CACHE_MAC_KEY = derive(_master, "cache values")
+
+# What the supervisor tells its children.
+FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD"})
+env.check_names("ORCHESTRATOR_", besides=FROM_SUPERVISOR)
 
 # Files and sockets of the processes
 

@@ -129,3 +129,19 @@ def test_an_address_is_read_as_ollama_reads_it(value: str, address: Address) -> 
 @pytest.mark.parametrize("address", [Address("127.0.0.1", 1), Address("::1", 2)])
 def test_an_address_is_written_as_it_is_read(address: Address) -> None:
     assert parse_address(str(address)) == address
+
+
+def test_a_misspelt_setting_is_refused_and_the_right_one_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_REQUIRE_KEY", "1")
+    with pytest.raises(env.BadSetting, match="ORCHESTRATOR_REQUIRE_KEYS is"):
+        env.check_names("ORCHESTRATOR_", besides=frozenset({"ORCHESTRATOR_PRIVATE_REDIS"}))
+
+
+@pytest.mark.parametrize("value", ["http://x", "localhost:6379", "redis://"])
+def test_an_address_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TRIED", value)
+    try:
+        with pytest.raises(env.BadSetting, match="redis://"):
+            env.url("TRIED", "", "", schemes=("redis", "unix"))
+    finally:
+        env.SETTINGS.pop("TRIED", None)

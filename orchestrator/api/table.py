@@ -13,7 +13,7 @@ from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 
 from orchestrator import __version__
-from orchestrator.api import chat, local, manage_cache, openai, status
+from orchestrator.api import absent, chat, local, manage_cache, openai, status
 from orchestrator.api.body import read_json
 from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.openai import error_value
@@ -83,6 +83,7 @@ api.add_router("/api", local.router)
 api.add_router("/api", chat.router)
 api.add_router("/v1", openai.router)
 api.add_router("/api/admin/v1/cache", manage_cache.router)
+api.add_router("", absent.router)
 
 
 @api.exception_handler(OrchestratorError)

@@ -51,6 +51,13 @@ class ModelNotFound(OrchestratorError):
     kind = "model_not_found"
 
 
+class NotSupportedYet(OrchestratorError):
+    """This endpoint is not there yet."""
+
+    status = 501
+    kind = "not_supported"
+
+
 class RequestTooLarge(OrchestratorError):
     """The request body is larger than allowed."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.api.absent import ABSENT
 from orchestrator.core.errors import EngineCrashed, EngineError
 from orchestrator.core.types import Chunk, Message, ToolCall
 from orchestrator.parts import Parts
@@ -442,3 +443,13 @@ async def test_a_filtered_answer_says_so_and_is_not_kept(client: httpx.AsyncClie
     first = await client.post("/api/chat", json=HELLO | {"stream": False})
     assert first.json()["done_reason"] == "content_filter"
     assert (await client.post("/api/chat", json=HELLO)).headers["Cache-Status"] == "orchestrator; fwd=miss"
+
+
+@pytest.mark.parametrize(("method", "path"), ABSENT)
+async def test_what_is_not_there_yet_says_so_in_the_callers_dialect(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    response = await client.request(method, path, json={"model": "tiny"})
+    assert response.status_code == 501
+    error = response.json()["error"]
+    assert "not supported yet" in (error["message"] if path.startswith("/v1/") else error)

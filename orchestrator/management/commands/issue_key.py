@@ -1,6 +1,6 @@
 """manage.py issue_key NAME: make an API key and print it."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +8,13 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from orchestrator.identity import DEFAULT_TENANT, issue_key
+
+
+def _days(text: str) -> int:
+    days = int(text)
+    if not 1 <= days <= 36500:
+        raise ArgumentTypeError("a number of days from 1 to 36500")
+    return days
 
 
 class Command(BaseCommand):
@@ -20,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("name", help="what the key is for, as people will read it")
         parser.add_argument("--tenant", default=DEFAULT_TENANT, help="whose key it is (default: %(default)s)")
         parser.add_argument("--admin", action="store_true", help="may use /api/admin/v1/")
-        parser.add_argument("--days", type=int, help="expires after so many days")
+        parser.add_argument("--days", type=_days, help="expires after so many days")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make it."""
