@@ -225,7 +225,7 @@ def address(name: str, default: str, help: str) -> Address:
 
 
 def check_names(prefix: str, besides: frozenset[str]) -> None:
-    """Raises BadSetting when a variable begins with `prefix` and is no setting: a misspelt one must not go unnoticed."""
+    """Raises BadSetting for a variable that begins with `prefix` and is no setting: a misspelt one must not hide."""
     for name in sorted(os.environ):
         if name.startswith(prefix) and name not in SETTINGS and name not in besides:
             near = difflib.get_close_matches(name, SETTINGS, n=1)
