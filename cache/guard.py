@@ -16,6 +16,7 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import OrchestratorError
 
 T = TypeVar("T")
+_NOBODYS = CacheKey(hash="0" * 64, tenant_id=0, namespace="", model="")  # asked only to see whether there is an answer
 logger = logging.getLogger(__name__)
 
 
@@ -29,7 +30,6 @@ class TierStats:
     skipped: int = 0  # lookups and writes while it was held to be out
     invalid: int = 0  # values found that were no answers
     is_out: bool = False
-    is_off: bool = False  # there is none by choice
 
 
 class Guard:
@@ -46,7 +46,7 @@ class Guard:
         self._clock = clock
         self._reads = Breaker(clock)
         self._writes = Breaker(clock)
-        self._stats = TierStats(is_off=isinstance(tier, OffTier))
+        self._stats = TierStats()
 
     async def get(self, key: CacheKey) -> Entry | None:
         """The tier's answer; None also when it has trouble."""
@@ -59,6 +59,17 @@ class Guard:
         if not self.waits:
             return await self.tier.put(entry)
         return bool(await self._call(self.tier.put(entry), self._writes, "written"))
+
+    async def answers(self) -> bool | None:
+        """Whether a lookup works at this moment, whatever the breaker holds; None when there is no tier by choice."""
+        if isinstance(self.tier, OffTier):
+            return None
+        try:
+            async with asyncio.timeout(self._deadline_s if self.waits else None):
+                await self.tier.get(_NOBODYS)
+        except (OrchestratorError, TimeoutError):
+            return False
+        return True
 
     def found(self, is_hit: bool) -> None:
         """Count a lookup that came to its end."""

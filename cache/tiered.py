@@ -132,6 +132,11 @@ class TieredCache:
                 holdings[guard.name] = None
         return holdings
 
+    async def answering(self) -> dict[str, bool | None]:
+        """Whether each tier answers at this moment; None for one that is switched off."""
+        states = await asyncio.gather(*(guard.answers() for guard in self._guards))
+        return {guard.name: state for guard, state in zip(self._guards, states, strict=True)}
+
     def stats(self) -> dict[str, TierStats]:
         """What became of this process's lookups, by tier."""
         return {guard.name: guard.stats() for guard in self._guards}

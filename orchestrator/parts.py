@@ -10,7 +10,7 @@ from typing import Literal
 from django.db import DatabaseError
 
 from cache.inflight import InFlight
-from cache.tiered import TieredCache, TierStats
+from cache.tiered import TieredCache
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy
 from orchestrator.core.threads import WorkerThread
@@ -50,8 +50,9 @@ class Parts:
 
     async def health(self) -> list[Health]:
         """Ask each part how it is; none is waited for longer than two seconds."""
-        models, ledger = await asyncio.gather(self._models(), self._ledger())
-        return [Health("web", "ok", "answering"), models, ledger, *self._tiers()]
+        models, ledger, tiers = await asyncio.gather(self._models(), self._ledger(), self.cache.answering())
+        shown = [_tier(name, answers) for name, answers in tiers.items() if name != "memory"]
+        return [Health("web", "ok", "answering"), models, ledger, *shown]
 
     async def _models(self) -> Health:
         try:
@@ -70,11 +71,8 @@ class Parts:
             return Health("ledger", "down", "cannot be read", is_vital=True)
         return Health("ledger", "ok", "readable and writable", is_vital=True)
 
-    def _tiers(self) -> list[Health]:
-        return [_tier(name, tier) for name, tier in self.cache.stats().items() if name != "memory"]
 
-
-def _tier(name: str, tier: TierStats) -> Health:
-    if tier.is_off:
+def _tier(name: str, answers: bool | None) -> Health:
+    if answers is None:
         return Health(name, "off", "none")
-    return Health(name, "down", "going on without") if tier.is_out else Health(name, "ok", "answering")
+    return Health(name, "ok", "answering") if answers else Health(name, "down", "going on without")

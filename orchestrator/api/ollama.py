@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.api.replies import rfc3339, to_json
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.ids import call_id as call_id  # openai.py takes it from here
+from orchestrator.core.ids import call_id  # openai.py takes it from here
 from orchestrator.core.types import Chunk, Done, Reply, TokenLogprob, ToolCall
 from orchestrator.ledger.writer import Entry
 

@@ -13,11 +13,12 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
 from orchestrator.api.calls import controls
-from orchestrator.api.ollama import call_id, logprob_to_wire
+from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.options import read_options
 from orchestrator.api.replies import EVENTS, collected, json_response, started, streamed, to_json, whole
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
+from orchestrator.core.ids import call_id
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.pipeline import answer
 from orchestrator.wiring import parts

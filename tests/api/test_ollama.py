@@ -453,3 +453,10 @@ async def test_what_is_not_there_yet_says_so_in_the_callers_dialect(
     assert response.status_code == 501
     error = response.json()["error"]
     assert "not supported yet" in (error["message"] if path.startswith("/v1/") else error)
+
+
+@pytest.mark.parametrize("stops", [["x"] * 65, ["x" * 257]])
+async def test_stop_strings_have_a_bound(client: httpx.AsyncClient, stops: list[str]) -> None:
+    response = await client.post("/api/chat", json=HELLO | {"options": {"stop": stops}})
+    assert response.status_code == 400
+    assert "at most 64 strings of 256 characters" in response.json()["error"]

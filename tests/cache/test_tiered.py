@@ -391,3 +391,18 @@ async def test_off_is_a_tier_that_never_finds_anything(clock: HandClock, generat
     assert (await cache.purge(Scope())).counts == {"memory": 0}
     assert await cache.holding(Scope()) == {"memory": Holding(0, 0)}
     await cache.aclose()
+
+
+async def test_whether_a_tier_answers_is_found_out_by_asking(
+    own_redis: RedisServer,
+    make_redis_tier: Callable[..., RedisTier],
+    clock: HandClock,
+    generation: Generation,
+    closing: AsyncExitStack,
+) -> None:
+    tiers = (MemoryTier(clock, 1024**2), make_redis_tier(own_redis), OffTier("sqlite"))
+    cache = TieredCache(tiers, clock, generation, PurgeLog(None))
+    closing.push_async_callback(cache.aclose)
+    assert await cache.answering() == {"memory": True, "redis": True, "sqlite": None}
+    own_redis.kill()
+    assert await cache.answering() == {"memory": True, "redis": False, "sqlite": None}
