@@ -57,6 +57,7 @@ class TieredCache:
         self._loading = asyncio.Lock()
         self._is_log_unread = False
         self._copying: set[asyncio.Task[None]] = set()
+        self._sweeping: set[asyncio.Task[Purged]] = set()
 
     def generation(self) -> int:
         """What to hand to `put` for a question asked now."""
@@ -100,9 +101,16 @@ class TieredCache:
     async def purge(self, scope: Scope) -> Purged:
         """Drop every answer in `scope`, everywhere.
 
-        Whatever happens none of them is served again; what was not reached is named in the result.
+        Whatever happens none of them is served again; what was not reached is named in the result. It is
+        carried to its end though the caller may not wait for it.
         Raises TimeoutError when the generation file is stuck; then nothing was done, and it can be tried again.
         """
+        sweeping = asyncio.create_task(self._sweep(scope))
+        self._sweeping.add(sweeping)
+        sweeping.add_done_callback(self._sweeping.discard)
+        return await asyncio.shield(sweeping)
+
+    async def _sweep(self, scope: Scope) -> Purged:
         await self._count_up()
         purged = Purged()
         try:
@@ -143,8 +151,8 @@ class TieredCache:
 
     async def aclose(self) -> None:
         """Finish what is being copied and written, and end the tiers."""
-        while self._copying:
-            await asyncio.wait(self._copying)
+        while under_way := self._copying | self._sweeping:
+            await asyncio.wait(under_way)
         for guard in self._guards:
             await guard.tier.aclose()
 

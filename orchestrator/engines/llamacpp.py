@@ -75,6 +75,8 @@ class LlamaCpp:
 
     def __init__(self, socket: Path, store: Store, *, silence_s: float = SILENCE_S) -> None:
         self._store = store
+        self._listed: list[Model] = []
+        self._listed_until = 0.0
         self._found: dict[str, tuple[float, Model | None]] = {}  # name → until when, what it means
         timeout = httpx.Timeout(silence_s, connect=QUICK_S, pool=QUICK_S)
         self._client = httpx.AsyncClient(
@@ -102,8 +104,11 @@ class LlamaCpp:
             await response.aclose()
 
     async def models(self) -> list[Model]:
-        """Every model in the store, newest first."""
-        return [describe(model) for model in await asyncio.to_thread(self._store.models)]
+        """Every model in the store, newest first; remembered as long as a look-up is."""
+        if self._listed_until <= time.monotonic():
+            self._listed = [describe(model) for model in await asyncio.to_thread(self._store.models)]
+            self._listed_until = time.monotonic() + REMEMBERED_S
+        return list(self._listed)
 
     async def find(self, name: str) -> Model | None:
         """The stored model a name means, whatever its case; None when there is none, or it is not a name."""

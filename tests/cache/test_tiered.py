@@ -406,3 +406,16 @@ async def test_whether_a_tier_answers_is_found_out_by_asking(
     assert await cache.answering() == {"memory": True, "redis": True, "sqlite": None}
     own_redis.kill()
     assert await cache.answering() == {"memory": True, "redis": False, "sqlite": None}
+
+
+async def test_a_purge_goes_on_when_its_caller_hangs_up(house: House, make_entry: MakeEntry) -> None:
+    entry = make_entry()
+    await house.one.put(entry, house.one.generation())
+    assert await house.other.find([entry.key], ANY, None) is not None
+    purging = asyncio.create_task(house.one.purge(Scope()))
+    await asyncio.sleep(0)
+    purging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await purging
+    await house.one.aclose()
+    assert await house.other.find([entry.key], ANY, None) is None
