@@ -63,6 +63,8 @@ class ModelFigures:
     prompt_tokens: int
     completion_tokens: int
     latency: Latency
+    fresh_answers: int  # those it gave itself, not the cache, without an error
+    fresh: Latency  # of those, until the last piece
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,11 @@ class Figures:
         return self.hits / self.cacheable if self.cacheable else None
 
     @property
+    def fresh(self) -> int:
+        """Answers a model was called for."""
+        return sum(self.by_tier[tier] for tier in BY_A_MODEL)
+
+    @property
     def error_rate(self) -> float | None:
         """Share of all requests that failed, 0 to 1; None when there were none."""
         return self.errors / self.requests if self.requests else None
@@ -140,10 +147,13 @@ def figures(since: datetime, until: datetime, tenant_id: int | None = None) -> F
 
     by_tier: defaultdict[str, _Tally] = defaultdict(_Tally)
     by_model: defaultdict[str, _Tally] = defaultdict(_Tally)
+    fresh: defaultdict[str, Counter[int]] = defaultdict(Counter)
     everything = _Tally()
     for row in _tallied(rows, "tier", "model", took=_digits("total_us", 3)):
         for tally in (everything, by_tier[row["tier"]], by_model[row["model"]]):
             tally.add(row)
+        if row["tier"] in BY_A_MODEL:
+            fresh[row["model"]][row["took"]] += row["n"] - row["errors"] - row["refused"]
     by_model.pop("", None)  # nobody answered
     busiest = sorted(by_model.items(), key=lambda item: (-item[1].requests, item[0]))[:MOST_MODELS]
     bucket_s = bucket_length(since, until)
@@ -172,6 +182,8 @@ def figures(since: datetime, until: datetime, tenant_id: int | None = None) -> F
                 prompt_tokens=tally.prompt_tokens,
                 completion_tokens=tally.completion_tokens,
                 latency=latency(tally.durations),
+                fresh_answers=fresh[model].total(),
+                fresh=latency(fresh[model]),
             )
             for model, tally in busiest
         ),

@@ -80,6 +80,8 @@ def test_models_come_busiest_first_with_their_own_figures(rows):
             sum(r.completion_tokens for r in own),
         )
         assert one.latency.p50_us == rank([r.total_us for r in own], 0.5)
+        fresh = [r.total_us for r in own if r.tier in BY_A_MODEL and r.status == 200]
+        assert (one.fresh_answers, one.fresh.p95_us) == (len(fresh), rank(fresh, 0.95))
 
 
 def test_buckets_lie_on_round_times_without_gaps_and_hold_every_record(rows):
