@@ -6,6 +6,7 @@ all of them: counts and sums stop at `MOST_COUNTED`, and the choices of the filt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +19,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from orchestrator.ledger.stats import FAILED, REFUSED
+from orchestrator.ledger.wording import ending, milliseconds, tokens_read
 from orchestrator.models import ApiKey, RequestRecord, Tenant
 
 if TYPE_CHECKING:
@@ -81,17 +83,55 @@ class Ended(admin.SimpleListFilter):
         return queryset if way is None else queryset.filter(way)
 
 
-def recent(column: str, words: str) -> type[admin.SimpleListFilter]:
-    """A filter whose choices are the values of `column` among the newest records."""
+class Took(admin.SimpleListFilter):
+    """How long it took until the last piece."""
+
+    title = "how long it took"
+    parameter_name = "took"
+    lengths = {  # noqa: RUF012  # read only
+        "1s": ("1 s or longer", 1_000_000),
+        "5s": ("5 s or longer", 5_000_000),
+        "20s": ("20 s or longer", 20_000_000),
+        "60s": ("60 s or longer", 60_000_000),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The lengths."""
+        return [(value, words) for value, (words, _) in self.lengths.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those that took as long."""
+        chosen = self.lengths.get(self.value() or "")
+        return queryset.filter(total_us__gte=chosen[1]) if chosen else queryset
+
+
+def yes_or_no(column: str, words: str, yes: str, no: str) -> type[admin.SimpleListFilter]:
+    """A filter by a flag, which says what its two values mean."""
+
+    class Flag(admin.SimpleListFilter):
+        title = words
+        parameter_name = column
+
+        def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+            return [("1", yes), ("0", no)]
+
+        def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+            return queryset.filter(**{column: self.value() == "1"}) if self.value() in {"0", "1"} else queryset
+
+    return Flag
+
+
+def recent(column: str, title_: str, words: Callable[[str], str] = str) -> type[admin.SimpleListFilter]:
+    """A filter whose choices are the values of `column` among the newest records, as `words` puts them."""
 
     class Recent(admin.SimpleListFilter):
-        title = words
+        title = title_
         parameter_name = column
 
         def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
             newest = RequestRecord.objects.order_by("-id").values_list(column, flat=True)[:CHOICES_FROM]
             values = {str(value) for value in (*newest, self.value()) if value}
-            return [(value, value) for value in sorted(values)[:MOST_CHOICES]]
+            return [(value, words(value)) for value in sorted(values)[:MOST_CHOICES]]
 
         def has_output(self) -> bool:
             return bool(self.lookup_choices)
@@ -120,12 +160,13 @@ class RequestRecordAdmin(RecordAdmin):
     list_filter = (
         When,
         Ended,
+        Took,
         "tier",
-        recent("outcome", "outcome"),
+        recent("outcome", "outcome", ending),
         recent("model", "model"),
         ("tenant", admin.RelatedOnlyFieldListFilter),
         recent("dialect", "dialect"),
-        "is_paid",
+        yes_or_no("is_paid", "whether it cost money", "Yes, a provider charges", "No"),
     )
     fields = (
         "request_id",
@@ -141,10 +182,10 @@ class RequestRecordAdmin(RecordAdmin):
         "cache_key",
         "is_streamed",
         "status",
-        "outcome",
+        "ended",
         "error",
-        "prompt_tokens",
-        "completion_tokens",
+        "tokens_in",
+        "tokens_out",
         "first_ms",
         "total_ms",
         "cost",
@@ -181,15 +222,21 @@ class RequestRecordAdmin(RecordAdmin):
     @admin.display(description="result")
     def result(self, record: RequestRecord) -> str:
         """How it ended, with the status where that is not 200."""
-        words = record.outcome.replace("_", " ")
+        words = ending(record.outcome)
         return words if record.status == 200 else f"{words}, {record.status}"
+
+    @admin.display(description="ended")
+    def ended(self, record: RequestRecord) -> str:
+        """How."""
+        return ending(record.outcome)
 
     @admin.display(description="tokens in")
     def tokens_in(self, record: RequestRecord) -> str:
-        """Read."""
-        return f"{record.prompt_tokens:,}"
+        """Read; a dash where nobody had counted them yet."""
+        number = tokens_read(record)
+        return "–" if number is None else f"{number:,}"
 
-    @admin.display(description="out")
+    @admin.display(description="tokens out")
     def tokens_out(self, record: RequestRecord) -> str:
         """Written."""
         return f"{record.completion_tokens:,}"
@@ -197,12 +244,12 @@ class RequestRecordAdmin(RecordAdmin):
     @admin.display(description="first, ms")
     def first_ms(self, record: RequestRecord) -> str:
         """Until the first piece."""
-        return "" if record.first_us is None else f"{record.first_us / 1000:,.1f}"
+        return "" if record.first_us is None else milliseconds(record.first_us)
 
     @admin.display(description="total, ms")
     def total_ms(self, record: RequestRecord) -> str:
         """Until the last piece."""
-        return f"{record.total_us / 1000:,.1f}"
+        return milliseconds(record.total_us)
 
     @admin.display(description="streamed")
     def is_streamed(self, record: RequestRecord) -> str:
@@ -269,13 +316,18 @@ class TenantAdmin(TenantBase):
 class ApiKeyAdmin(KeyAdmin):
     """Keys, to be looked up and revoked. They are issued by `manage.py issue_key`, which shows each once."""
 
-    list_display = ("name", "tenant", "prefix", "is_admin", "created_at", "expires_at", "state")
-    list_filter = ("tenant", "is_admin")
+    list_display = ("name", "tenant", "prefix", "may_manage", "created_at", "expires_at", "state")
+    list_filter = ("tenant", yes_or_no("is_admin", "what it may do", "Ask models and manage", "Ask models"))
     list_select_related = ("tenant",)
     search_fields = ("name", "prefix")
-    fields = ("name", "tenant", "prefix", "is_admin", "created_at", "expires_at", "revoked_at")
+    fields = ("name", "tenant", "prefix", "may_manage", "created_at", "expires_at", "revoked_at")
     readonly_fields = fields
     actions = ("revoke",)
+
+    @admin.display(description="may manage")
+    def may_manage(self, key: ApiKey) -> str:
+        """In words: Django's cross would look like a fault."""
+        return "yes" if key.is_admin else "no"
 
     @admin.display(description="state")
     def state(self, key: ApiKey) -> str:

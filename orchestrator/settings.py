@@ -260,6 +260,7 @@ if REDIS_LOCATION:
     }
 
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = "dashboard.records.formats"  # dates of the records that sort as they read
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = "UTC"
