@@ -21,7 +21,7 @@ PAGES = [
 def test_a_stranger_is_asked_to_sign_in_and_comes_back_to_the_page(client, path):
     response = client.get(path, follow=True)
     assert response.redirect_chain[-1][0] == f"/dashboard/sign-in/?next={path}"
-    assert b"manage.py admin_link" in response.content
+    assert b".venv/bin/python manage.py admin_link" in response.content
 
 
 @pytest.mark.parametrize("path", PAGES[:4])
