@@ -21,7 +21,9 @@ MOST_TIME_TICKS = 5
 NEAR_THE_END = 86.0  # per cent; a time there would touch the word "now"
 ROWS_A_DECADE = 6
 LOWEST_US = 100.0  # 0.1 ms
+LEAST_ROWS = 5 * ROWS_A_DECADE  # up to 10 s; more only for answers that took longer
 HEAT_LEVELS = 5
+CROWDED = 100  # requests in the fullest cell
 LABEL_GAP = 9.0  # per cent of the height between two names at the right
 
 
@@ -40,7 +42,6 @@ class Layer:
 
     name: str
     path: str
-    open_path: str = ""  # the bucket that is not over yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,13 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """Requests by time to answer, with percentiles drawn over.
+    """Requests by time to answer, with percentiles drawn over. The names are those of the whole window.
 
     The cells have a drawing of their own, `columns` wide and `rows` high, so that each is one unit.
     """
 
     cells: list[Layer]
-    columns: float
+    columns: int
     rows: int
     lines: list[Layer]
     y: list[Tick]
@@ -118,9 +119,7 @@ def steps(figures: Figures) -> Steps:
             (x(b.start), x(b.start, figures.bucket_s), _y(base, top), _y(value, top))
             for b, base, value in zip(buckets, below, above, strict=True)
         ]
-        is_open = bool(buckets) and buckets[-1].start.timestamp() + figures.bucket_s > figures.until.timestamp()
-        closed, rest = (boxes[:-1], boxes[-1:]) if is_open else (boxes, [])
-        layers.append(Layer(tier, outline(closed), outline(rest)))
+        layers.append(Layer(tier, outline(boxes)))
         below = above
     answered = sum(figures.by_tier[tier] for tier in shown)
     return Steps(
@@ -140,8 +139,7 @@ def heat(figures: Figures) -> Heat:
     """Cells of six a decade of time to answer, darker where more requests fell; p50 and p95 over them."""
     buckets = whole_buckets(figures)
     slowest = max((took for bucket in buckets for took in bucket.durations), default=0)
-    decades = max(5, math.ceil(math.log10(max(slowest, 1) / LOWEST_US)))
-    rows = decades * ROWS_A_DECADE
+    rows = max(LEAST_ROWS, math.ceil(ROWS_A_DECADE * math.log10(max(slowest, 1) / LOWEST_US)))
     cells: dict[tuple[int, int], int] = {}
     for column, bucket in enumerate(buckets):
         for took, n in bucket.durations.items():
@@ -150,27 +148,26 @@ def heat(figures: Figures) -> Heat:
     x = _scale(figures)
     place = _log_scale(rows)
     lines, names = [], []
-    for name, values in (
-        ("p50", [b.latency.p50_us for b in buckets]),
-        ("p95", [b.latency.p95_us for b in buckets]),
+    for name, whole, values in (
+        ("p50", figures.latency.p50_us, [b.latency.p50_us for b in buckets]),
+        ("p95", figures.latency.p95_us, [b.latency.p95_us for b in buckets]),
     ):
         points = [
             None if us is None else (x(b.start), x(b.start, figures.bucket_s), place(us))
             for b, us in zip(buckets, values, strict=True)
         ]
-        last = next((us for us in reversed(values) if us is not None), None)
-        if last is not None:
+        if whole is not None:
             lines.append(Layer(name, curve(points)))
-            number, unit = formats.duration(last)
-            names.append(Name(f"{name} {number}{formats.NARROW}{unit}", place(last)))
+            number, unit = formats.duration(whole)
+            names.append(Name(f"{name} {number}{formats.NARROW}{unit}", place(whole)))
     return Heat(
         cells=_cells(cells, rows),
-        columns=_columns(figures),
+        columns=max(1, len(buckets)),
         rows=rows,
         lines=lines,
         y=[
-            Tick(HEIGHT * (decades - decade) / decades, formats.NARROW.join(_round_time(LOWEST_US * 10**decade)))
-            for decade in range(decades + 1)
+            Tick(HEIGHT * (1 - row / rows), formats.NARROW.join(_round_time(LOWEST_US * 10 ** (row / ROWS_A_DECADE))))
+            for row in range(0, rows + 1, ROWS_A_DECADE)
         ],
         x=time_ticks(figures),
         names=_apart(names),
@@ -237,7 +234,7 @@ def time_ticks(figures: Figures) -> list[Tick]:
     buckets = whole_buckets(figures)
     if not buckets:
         return [Tick(100.0, "now")]
-    begin, end = buckets[0].start.timestamp(), figures.until.timestamp()
+    begin, end = buckets[0].start.timestamp(), _end(figures)
     length = next((s for s in TICK_LENGTHS_S if (end - begin) / s < MOST_TIME_TICKS), TICK_LENGTHS_S[-1])
     times = range(math.ceil(begin / length) * length, int(end) + 1, length)
     ticks = [Tick(100 * (t - begin) / (end - begin), moment=datetime.fromtimestamp(t, UTC)) for t in times]
@@ -247,12 +244,13 @@ def time_ticks(figures: Figures) -> list[Tick]:
 def _cells(counts: Mapping[tuple[int, int], int], rows: int) -> list[Layer]:
     """Cells (column, row from below) by how many requests fell there; equal neighbours in a row are one path."""
     most = max(counts.values(), default=1)
+    faintest = 1 if most >= CROWDED else 2  # a single request must be seen, where it is not one of many
 
     def level(cell: tuple[int, int]) -> int:
         n = counts.get(cell, 0)
         if not n:
             return 0
-        return 1 + round((HEAT_LEVELS - 1) * (math.log(n) / math.log(most) if most > 1 else 1))
+        return faintest + round((HEAT_LEVELS - faintest) * (math.log(n) / math.log(most) if most > 1 else 1))
 
     paths: dict[int, list[str]] = {}
     for column, row in sorted(counts, key=lambda cell: (cell[1], cell[0])):
@@ -264,21 +262,19 @@ def _cells(counts: Mapping[tuple[int, int], int], rows: int) -> list[Layer]:
     return [Layer(f"heat-{number}", "".join(path)) for number, path in sorted(paths.items())]
 
 
-def _columns(figures: Figures) -> float:
-    """How many buckets the window holds, with the part of the open one that is over."""
+def _end(figures: Figures) -> float:
+    """Where the axis ends: with the open bucket, which is drawn as wide as the others from its first second on."""
     buckets = whole_buckets(figures)
-    if not buckets:
-        return 1.0
-    return max(0.01, round((figures.until - buckets[0].start).total_seconds() / figures.bucket_s, 3))
+    return buckets[-1].start.timestamp() + figures.bucket_s if buckets else figures.until.timestamp()
 
 
 def _scale(figures: Figures) -> Callable[..., float]:
     buckets = whole_buckets(figures)
     begin = buckets[0].start.timestamp() if buckets else figures.since.timestamp()
-    end = figures.until.timestamp()
+    end = _end(figures)
 
     def x(moment: datetime, plus_s: float = 0.0) -> float:
-        return WIDTH * (min(moment.timestamp() + plus_s, end) - begin) / ((end - begin) or 1.0)
+        return WIDTH * (moment.timestamp() + plus_s - begin) / ((end - begin) or 1.0)
 
     return x
 

@@ -49,11 +49,15 @@ def test_stacked_layers_fill_the_height_of_the_busiest_bucket():
 
 
 @pytest.mark.django_db
-def test_the_open_bucket_is_drawn_apart_and_ends_now():
-    record(NOW - timedelta(seconds=5), tier="memory")
-    memory = charts.steps(figures(NOW - timedelta(hours=1), NOW)).layers[0]
-    assert memory.path == ""
-    assert "H1000.0" in memory.open_path
+def test_the_open_bucket_is_as_wide_as_the_others_from_its_first_second_on():
+    now = NOW.replace(second=1)
+    record(now, tier="memory")
+    record(now, tier="miss")
+    drawn = charts.steps(figures(now - timedelta(hours=1), now + timedelta(seconds=1)))
+    for layer in (drawn.layers[0], drawn.layers[-1]):
+        left = float(re.match(r"M([\d.]+)", layer.path)[1])
+        assert "H1000.0" in layer.path
+        assert 1000 - left == pytest.approx(1000 / 60, abs=0.1)
 
 
 @pytest.mark.django_db
@@ -61,6 +65,26 @@ def test_an_answer_of_minutes_has_its_place_in_the_heat():
     record(NOW - timedelta(minutes=5), total_us=200_000_000)
     record(NOW - timedelta(minutes=5), total_us=3)
     drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW))
-    assert drawn.y[-1].label == f"1000{charts.formats.NARROW}s"
+    assert drawn.y[-1].label == f"100{charts.formats.NARROW}s"  # no further than the data
     assert all(0 <= tick.at <= 100 for tick in drawn.y)
     assert [line.name for line in drawn.lines] == ["p50", "p95"]
+
+
+@pytest.mark.django_db
+def test_the_axis_of_time_to_answer_ends_at_ten_seconds_where_nothing_took_longer():
+    record(NOW - timedelta(minutes=5), total_us=10_000_000)
+    drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW))
+    assert [tick.label for tick in drawn.y][-1] == f"10{charts.formats.NARROW}s"
+    assert drawn.rows == charts.LEAST_ROWS
+
+
+@pytest.mark.django_db
+def test_percentiles_beside_the_chart_are_those_of_the_whole_window():
+    for took in (2_000, 2_000, 2_000, 900_000):
+        record(NOW - timedelta(minutes=20), total_us=took)
+    record(NOW - timedelta(minutes=1), total_us=29_000_000)
+    drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW))
+    assert [name.text for name in drawn.names] == [
+        f"p50 2.0{charts.formats.NARROW}ms",
+        f"p95 29.0{charts.formats.NARROW}s",
+    ]
