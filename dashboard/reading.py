@@ -42,6 +42,11 @@ class News:
     total: int
     newest_id: int
 
+    @property
+    def unlisted(self) -> int:
+        """How many of them are not among the rows."""
+        return self.total - len(self.rows)
+
 
 class Reader:
     """Reads in its own thread, with its own connection."""

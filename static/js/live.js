@@ -1,6 +1,6 @@
 // The live page. htmx's ws extension connects and swaps the parts that come; this decides when.
-// It pauses, stops in background tabs, says so when the connection is lost, and holds new rows back
-// while somebody reads the old ones.
+// It stops in background tabs, says so when the connection is lost, and holds new rows back while
+// somebody reads the old ones. Paused, it counts what comes and shows nothing of it.
 "use strict";
 (() => {
   const RETRY_S = [1, 2, 5, 10];
@@ -22,14 +22,14 @@
   let isPaused = false;
   let isLost = false;
   let hasGap = false; // rows may have come that this page was not sent
-  let hasSkipped = false; // a part was not swapped because text in it was selected
+  let hasSkipped = false; // a part was not swapped: text in it was selected, or the page is paused
   let held = [];
 
   htmx.config.wsReconnectDelay = (tries) => 1000 * RETRY_S[Math.min(tries, RETRY_S.length - 1)];
   htmx.createWebSocket = (url) => (socket = new WebSocket(url));
 
   const rows = () => document.getElementById("rows");
-  const wantsNews = () => !isPaused && !document.hidden;
+  const wantsNews = () => !document.hidden;
 
   // Connection
 
@@ -58,17 +58,25 @@
     if (wrapper && wantsNews()) wrapper.reconnect();
   };
 
+  // A new connection is sent every part, and the rows are read anew.
+  const refresh = () => {
+    hasSkipped = false;
+    disconnect();
+    reconnect();
+  };
+
   document.addEventListener("htmx:wsOpen", (event) => {
     wrapper = event.detail.socketWrapper;
     if (!wantsNews()) return disconnect();
     isLost = false;
     lastMessage = Date.now();
-    showConnection("live");
+    showConnection(isPaused ? "paused" : "live");
     showAge();
-    if (hasGap) {
+    if (hasGap && !isPaused) {
       hasGap = false;
       held = [];
       showHeld();
+      document.getElementById("tail-note").textContent = "";
       htmx.ajax("GET", location.href, { target: "#rows", select: "#rows", swap: "outerHTML" });
     }
   });
@@ -86,7 +94,7 @@
   document.addEventListener("htmx:wsAfterMessage", () => {
     lastMessage = Date.now();
     isLost = false;
-    if (wantsNews()) showConnection("live");
+    if (wantsNews()) showConnection(isPaused ? "paused" : "live");
   });
 
   setInterval(() => {
@@ -106,18 +114,15 @@
     isLost = false;
     pause.textContent = isPaused ? "Resume" : "Pause";
     pause.setAttribute("aria-pressed", String(isPaused));
-    if (isPaused) {
-      showConnection("paused");
-      showAge();
-      disconnect();
-    } else {
-      reconnect();
-    }
+    showConnection(isPaused ? "paused" : "live");
+    showAge();
+    if (!isPaused) refresh();
   });
 
   // Rows
 
-  const isRead = () => {
+  const isHeld = () => {
+    if (isPaused) return true;
     const tail = rows();
     const selection = getSelection();
     return (
@@ -152,8 +157,8 @@
     tailTitle.scrollIntoView({ block: "nearest" });
   });
 
-  document.addEventListener("focusout", () => setTimeout(() => held.length && !isRead() && release()));
-  document.addEventListener("scroll", () => held.length && !isRead() && release(), { passive: true });
+  document.addEventListener("focusout", () => setTimeout(() => held.length && !isHeld() && release()));
+  document.addEventListener("scroll", () => held.length && !isHeld() && release(), { passive: true });
 
   // Swaps: rows go where they disturb nobody; the focus stays where it was; a new verdict is said once.
 
@@ -166,12 +171,12 @@
       event.detail.shouldSwap = false;
       const known = new Set([...target.children].map((row) => row.id));
       held = [...fragment.children].filter((row) => !known.has(row.id)).concat(held).slice(0, MOST_ROWS);
-      if (!isRead()) release();
+      if (!isHeld()) release();
       else showHeld();
       return;
     }
     const selection = getSelection();
-    if (!selection.isCollapsed && selection.containsNode(target, true)) {
+    if (isPaused || (!selection.isCollapsed && selection.containsNode(target, true))) {
       event.detail.shouldSwap = false;
       hasSkipped = true;
     } else if (target.contains(document.activeElement)) {
@@ -188,9 +193,6 @@
   });
 
   document.addEventListener("selectionchange", () => {
-    if (!hasSkipped || !getSelection().isCollapsed) return;
-    hasSkipped = false;
-    disconnect(); // a new connection is sent every part
-    reconnect();
+    if (hasSkipped && !isPaused && getSelection().isCollapsed) refresh();
   });
 })();
