@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from dashboard import charts
 from dashboard.reading import Snapshot
-from dashboard.running import Look
+from dashboard.running import Look, Pace
 from dashboard.verdict import overview_verdict
 from orchestrator.core.types import Model
 from orchestrator.engines.llamacpp import LoadedModel
@@ -39,13 +39,13 @@ def board(snapshot: Snapshot | None, look: Look) -> dict[str, Any]:
         "health": look.health,
         "unwell": [part for part in look.health or () if part.state != "ok"],
         "well": sum(part.state == "ok" for part in look.health or ()),
-        "models": _models(look.loaded, look.installed),
+        "models": _models(look),
         "memory_used": sum(loaded.size for loaded in look.loaded or ()),
         "memory_limit": settings.MODEL_MEMORY or None,
         "records": records,
         "address": f"http://{settings.ADDRESS}",
         "unknown_figures": FIGURE_NAMES,
-        "verdict": overview_verdict(look, snapshot, f"{records}?ended=failed"),
+        "verdict": overview_verdict(look, snapshot, records),
     }
     if snapshot is not None:
         buckets = charts.whole_buckets(snapshot.figures)
@@ -80,17 +80,18 @@ def _share_from_cache(bucket: Bucket) -> float | None:
     return hits / asked if asked else None
 
 
-def _models(loaded: Sequence[LoadedModel] | None, installed: Sequence[Model] | None) -> list[dict[str, Any]] | None:
+def _models(look: Look) -> list[dict[str, Any]] | None:
     """Loaded models first, then those that are only installed; None when nobody knows."""
+    loaded, installed = look.loaded, look.installed
     if loaded is None and installed is None:
         return None
-    rows = [_loaded(one) for one in loaded or ()]
+    rows = [_loaded(one, look.paces.get(one.model.name)) for one in loaded or ()]
     names = {row["name"] for row in rows}
     state = ("unknown", "unknown") if loaded is None else ("off", "not loaded")
     return rows + [_installed(model, *state) for model in installed or () if model.name not in names]
 
 
-def _loaded(one: LoadedModel) -> dict[str, Any]:
+def _loaded(one: LoadedModel, last: Pace | None) -> dict[str, Any]:
     words = "ready" if one.busy < one.slots else "busy"
     return {
         "name": one.model.name,
@@ -100,6 +101,7 @@ def _loaded(one: LoadedModel) -> dict[str, Any]:
         "busy": one.busy,
         "slots": one.slots,
         "tokens_per_s": one.tokens_per_s,
+        "last_pace": last,
         "size": one.size,
         "unloads_at": None if one.expires_at is None else datetime.fromtimestamp(one.expires_at, UTC),
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from orchestrator.ledger import wording
+
 NARROW = "\u202f"  # narrow no-break space
 UNKNOWN = "unknown"
 
@@ -29,14 +31,7 @@ def percent(share: float | None) -> str:
 
 def milliseconds(microseconds: float | None) -> str:
     """Milliseconds for a table column, without the unit: 0.04, 0.3, 8.6, 184, 30,000."""
-    if microseconds is None:
-        return ""
-    ms = microseconds / 1000
-    if ms < 0.095:
-        return f"{ms:.2f}"
-    if ms < 9.95:
-        return f"{ms:.1f}"
-    return f"{ms:,.0f}"
+    return "" if microseconds is None else wording.milliseconds(microseconds)
 
 
 def duration(microseconds: float | None) -> tuple[str, str]:
@@ -74,6 +69,14 @@ def span(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)}{NARROW}{unit}"
     return f"{max(0, int(seconds))}{NARROW}s"
+
+
+def left(seconds: float) -> str:
+    """How long something still has, to the nearest unit: what was kept for a week just now has 7 d."""
+    for unit, length, smaller in (("d", 86400, 3600), ("h", 3600, 60), ("min", 60, 1)):
+        if round(seconds / smaller) * smaller >= length:
+            return f"{round(seconds / length)}{NARROW}{unit}"
+    return f"{max(0, round(seconds))}{NARROW}s"
 
 
 def when(moment: datetime, now: datetime) -> str:

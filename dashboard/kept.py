@@ -22,6 +22,7 @@ class KeptPage:
 
     entries: list[CacheEntry]
     next_after: str
+    next_count: int  # how many the next page has
     matching: int  # MOST_COUNTED + 1 means more
 
 
@@ -48,9 +49,11 @@ def kept_page(key: str, model: str | None, namespace: str | None, after: str) ->
         matching = matching.filter(namespace=namespace)
     count = matching.order_by().values("pk")[: MOST_COUNTED + 1].count()
     entries = list(_after(matching, after)[: PAGE + 1])
-    more = len(entries) > PAGE
+    if len(entries) <= PAGE:
+        return KeptPage(entries, "", 0, count)
     entries = entries[:PAGE]
-    return KeptPage(entries, f"{entries[-1].expires_at.isoformat()}_{entries[-1].hash}" if more else "", count)
+    following = f"{entries[-1].expires_at.isoformat()}_{entries[-1].hash}"
+    return KeptPage(entries, following, _after(matching, following).values("pk")[:PAGE].count(), count)
 
 
 def by_model() -> list[Named]:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
+
+from django.utils import timezone
 
 from cache.entries import Holding, Scope
 from cache.tiered import Purged
@@ -51,12 +54,21 @@ NO_REDIS = Part("Redis", "off", "not set up")
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a model last wrote, and when that was seen."""
+
+    tokens_per_s: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """One look at the parts; None where nobody answered in time."""
 
     health: Sequence[Part] | None
     loaded: Sequence[LoadedModel] | None
     installed: Sequence[Model] | None
+    paces: Mapping[str, Pace] = field(default_factory=dict)
 
 
 async def look() -> Look:
@@ -66,7 +78,7 @@ async def look() -> Look:
         _known("loaded models", lambda: parts().local.ps()),
         _known("installed models", lambda: parts().local.models()),
     )
-    return Look(None if health is None else strip(health), loaded, installed)
+    return Look(None if health is None else strip(health), loaded, installed, _paces_of(loaded, timezone.now()))
 
 
 def strip(health: Sequence[Health]) -> list[Part]:
@@ -90,6 +102,18 @@ async def holding(scope: Scope) -> Mapping[str, Holding | None] | None:
 async def purge(scope: Scope) -> Purged:
     """Forget the answers in `scope` in every tier. Raises TimeoutError when that is not over in time."""
     return await asyncio.wait_for(parts().cache.purge(scope), PURGE_S)
+
+
+_paces: dict[str, Pace] = {}
+
+
+def _paces_of(loaded: Sequence[LoadedModel] | None, now: datetime) -> Mapping[str, Pace]:
+    """The last pace seen of each loaded model: an idle one has none to tell, and forgets what it had."""
+    if loaded is not None:
+        for name in _paces.keys() - {one.model.name for one in loaded}:
+            del _paces[name]
+        _paces.update({one.model.name: Pace(one.tokens_per_s, now) for one in loaded if one.tokens_per_s})
+    return dict(_paces)
 
 
 _unknown: set[str] = set()

@@ -9,10 +9,15 @@ from django.urls import reverse
 from dashboard import formats
 from dashboard.reading import Snapshot
 from dashboard.running import Look, Part
+from orchestrator.ledger.stats import ModelFigures
 
 ENOUGH_REQUESTS = 20  # below this, a share says little
 MANY_ERRORS = 0.01
 NEARLY = 0.015
+ENOUGH_ANSWERS = 10  # below this, the slowest few say little
+TOO_LONG_US = 20_000_000  # one answer in twenty longer than this is worth a word
+TOO_LONG_SLUG = "20s"  # the same, in the list of requests
+LONGEST_NAME = 40
 ROUND_SHARES = (
     (1 / 4, "One in four answers"),
     (1 / 3, "One in three answers"),
@@ -35,8 +40,11 @@ class Verdict:
     link_words: str = ""
 
 
-def overview_verdict(look: Look, snapshot: Snapshot | None, errors_link: str = "") -> Verdict:
-    """Worst first: what is down, failing requests, what is slow, then health."""
+def overview_verdict(look: Look, snapshot: Snapshot | None, records: str = "") -> Verdict:
+    """Worst first: what is down, failing requests, what is slow, then health.
+
+    records  the address of the list of requests, for links to those that prove it.
+    """
     parts = look.health or ()
     down = [part for part in parts if part.state == "down"]
     slow = [part for part in parts if part.state == "slow"]
@@ -49,7 +57,7 @@ def overview_verdict(look: Look, snapshot: Snapshot | None, errors_link: str = "
             f"{formats.percent(figures.error_rate)}{formats.NARROW}% of requests failed.",
             f"{formats.count(figures.errors)} of {formats.count(figures.requests)} in the {snapshot.period.words}.",
             "down",
-            errors_link,
+            f"{records}?ended=failed&when={snapshot.period.slug}",
             "See them",
         )
     if slow:
@@ -60,6 +68,14 @@ def overview_verdict(look: Look, snapshot: Snapshot | None, errors_link: str = "
         return Verdict("Every part is healthy.", "The ledger's figures could not be read.", "unknown")
     if snapshot.is_new:
         return Verdict("Ready. Nothing has been asked yet.", "Figures appear here with the first request.", "ok")
+    if sluggish := _slow_models(snapshot):
+        return Verdict(
+            f"Healthy. {_models_are_slow(sluggish, look)}.",
+            f"{_how_slow(sluggish)} {traffic}",
+            "slow",
+            f"{records}?when={snapshot.period.slug}&took={TOO_LONG_SLUG}",
+            "See them",
+        )
     return Verdict("Healthy.", traffic, "ok")
 
 
@@ -108,7 +124,38 @@ def _traffic(snapshot: Snapshot | None) -> str:
     asked = f"{formats.count(figures.requests)} {'request' if figures.requests == 1 else 'requests'} in the {words}"
     if figures.hit_rate is None:
         return f"{asked}."
-    return f"{asked}, {formats.percent(figures.hit_rate)}{formats.NARROW}% answered from cache."
+    share = f"{formats.percent(figures.hit_rate)}{formats.NARROW}%"
+    of = "the one" if figures.cacheable == 1 else f"the {formats.count(figures.cacheable)}"
+    return f"{asked}; the cache answered {share} of {of} it was asked."
+
+
+def _slow_models(snapshot: Snapshot) -> list[ModelFigures]:
+    """Models of which one fresh answer in twenty took too long, the slowest first."""
+    slow = [
+        one
+        for one in snapshot.figures.by_model
+        if one.fresh_answers >= ENOUGH_ANSWERS and (one.fresh.p95_us or 0) > TOO_LONG_US
+    ]
+    return sorted(slow, key=lambda one: -(one.fresh.p95_us or 0))
+
+
+def _models_are_slow(slow: list[ModelFigures], look: Look) -> str:
+    local = {model.name for model in look.installed or ()}
+    kind = "local model" if all(one.model in local for one in slow) else "model"
+    if len(slow) > 1:
+        return f"{len(slow)} {kind}s are slow"
+    return f"The {kind} {_short(slow[0].model)} is slow"
+
+
+def _how_slow(slow: list[ModelFigures]) -> str:
+    slowest = slow[0]
+    took = formats.NARROW.join(formats.duration(slowest.fresh.p95_us))
+    answers = f"the {formats.count(slowest.fresh_answers)} fresh answers of {_short(slowest.model)}"
+    return f"One in twenty of {answers} took {took} or longer."
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _fails_often(snapshot: Snapshot) -> bool:

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 
 from dashboard import formats, tiers
 from orchestrator.ledger.stats import has_failed
+from orchestrator.ledger.wording import ending, tokens_read
 from orchestrator.models import RequestRecord
 
 register = template.Library()
@@ -69,6 +70,13 @@ def took(microseconds: float | None) -> str:
 
 
 @register.simple_tag
+def tokens_in(record: RequestRecord) -> SafeString:
+    """The tokens of the question; a dash where nobody had counted them yet."""
+    number = tokens_read(record)
+    return format_html('<span class="zero" title="unknown">{}</span>', "–") if number is None else column(number)
+
+
+@register.simple_tag
 def ago(moment: datetime) -> SafeString:
     """How long ago, with the exact time on hover."""
     return format_html(
@@ -80,7 +88,7 @@ def ago(moment: datetime) -> SafeString:
 def until(moment: datetime) -> SafeString:
     """How long until then, with the exact time on hover."""
     left = (moment - timezone.now()).total_seconds()
-    words = formats.span(left) if left > 0 else "expired"
+    words = formats.left(left) if left > 0 else "expired"
     return format_html('<time datetime="{0}" title="{0}">{1}</time>', formats.exact(moment), words)
 
 
@@ -118,5 +126,8 @@ def tier_name(tier: str) -> str:
 @register.inclusion_tag("dashboard/_result.html")
 def result(record: RequestRecord) -> dict[str, Any]:
     """How a request ended: quietly when it is done, by name when the caller was refused, as a failure otherwise."""
-    words = record.outcome.replace("_", " ") or "unknown"
-    return {"words": words, "is_done": record.outcome == "done", "has_failed": has_failed(record)}
+    return {
+        "words": ending(record.outcome),
+        "is_done": record.outcome in {"done", "cut"},
+        "has_failed": has_failed(record),
+    }

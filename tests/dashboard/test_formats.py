@@ -66,6 +66,21 @@ def test_times_are_relative_up_to_a_day(ago, written):
     assert formats.when(NOW - ago, NOW) == written
 
 
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (7 * 86400 - 3, f"7{N}d"),
+        (6 * 86400, f"6{N}d"),
+        (3540, f"59{N}min"),
+        (3599, f"1{N}h"),
+        (298, f"5{N}min"),
+        (4.2, f"4{N}s"),
+    ],
+)
+def test_what_is_left_is_rounded_to_the_nearest(seconds, written):
+    assert formats.left(seconds) == written
+
+
 def test_a_minus_is_a_minus_and_thousands_have_commas():
     assert formats.count(12406) == "12,406"
     assert formats.count(-5) == "−5"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError
+from django.template.loader import render_to_string
 from django.test import AsyncClient
 
 from cache.entries import Scope
@@ -156,6 +158,9 @@ async def test_kept_answers_come_a_page_at_a_time_and_none_twice(staff, console)
         page = (await staff.get(path)).content.decode()
         seen += re.findall(r'data-copy="([0-9a-f]{64})"', page)
         more = re.search(r'href="(\?[^"]*after=[^"]*)#kept">Next', page)
+        if more:
+            left = 60 - len(seen)
+            assert f">Next {min(left, 25)}<" in page
         path = "/dashboard/cache/" + more[1].replace("&amp;", "&") if more else ""
     assert len(seen) == len(set(seen)) == 60
 
@@ -258,6 +263,63 @@ async def test_requests_can_be_read_filtered_and_found_but_not_changed(staff):
         assert (await staff.get(f"{base}?{query}")).status_code == 200
     assert (await staff.get(base + "add/")).status_code == 403
     assert (await staff.post(base + "1/delete/", {"post": "yes"})).status_code == 403
+
+
+async def test_requests_are_told_in_words_and_to_the_hundredth_of_a_millisecond(staff):
+    await sync_to_async(record)(outcome="model_not_found", status=404, tier="", prompt_tokens=0, total_us=40)
+    await sync_to_async(record)(outcome="cut", tier="miss", total_us=31_000_000)
+    base = "/admin/orchestrator/requestrecord/"
+    words = text(await staff.get(base))
+    for said in ("model not found, 404", "0.04", "length limit", "By whether it cost money"):
+        assert said in words
+    assert "model_not_found" not in words
+    assert "1 request:" in text(await staff.get(f"{base}?took=20s"))
+    assert "2 requests:" in text(await staff.get(f"{base}?is_paid=0"))
+    assert "0 requests:" in text(await staff.get(f"{base}?is_paid=1"))
+
+
+async def test_a_prompt_nobody_counted_is_unknown_and_not_nothing(staff):
+    await sync_to_async(record)(outcome="cancelled", prompt_tokens=0)
+    assert 'title="unknown">–<' in (await staff.get("/dashboard/")).content.decode()
+    assert "Tokens in: –" in text(
+        await staff.get(f"/admin/orchestrator/requestrecord/{await sync_to_async(newest_id)()}/change/")
+    )
+
+
+async def test_an_idle_model_shows_the_pace_it_was_last_seen_at(staff, local, monkeypatch):
+    running._paces.clear()
+    busy = await local.ps()
+    idle = [dataclasses.replace(one, busy=0, tokens_per_s=0.0) for one in busy]
+    monkeypatch.setattr(local, "ps", lambda: asyncio.sleep(0, idle))
+    assert "0 of 4 idle" in text(await staff.get("/dashboard/"))
+    monkeypatch.setattr(local, "ps", lambda: asyncio.sleep(0, busy))
+    assert "2 of 4 148 " in text(await staff.get("/dashboard/"))
+    monkeypatch.setattr(local, "ps", lambda: asyncio.sleep(0, idle))
+    assert "0 of 4 148, just now" in text(await staff.get("/dashboard/"))
+
+
+@pytest.mark.parametrize("path", ["/dashboard/nope", "/admin/nope/", "/admin/orchestrator/nope/"])
+async def test_an_address_without_a_page_says_so_in_the_consoles_look(staff, path):
+    response = await staff.get(path)
+    assert response.status_code == 404
+    assert "There is no such page." in text(response)
+    assert b"css/tokens.css" in response.content
+    assert b'href="/dashboard/"' in response.content
+
+
+def test_the_other_errors_have_pages_that_need_no_request():
+    for name in ("400", "403", "403_csrf", "500"):
+        assert "css/tokens.css" in render_to_string(f"{name}.html")
+
+
+def test_dates_of_records_sort_as_they_read(client, operator):
+    issue_key("laptop", "acme")
+    client.force_login(operator)
+    words = text(client.get("/admin/orchestrator/apikey/"))
+    assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d", words)
+    assert "a.m." not in words
+    assert "p.m." not in words
+    assert "By what it may do" in words
 
 
 def test_the_list_of_requests_takes_a_bounded_number_of_queries(client, operator, django_assert_max_num_queries):

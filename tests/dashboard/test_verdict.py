@@ -8,6 +8,7 @@ from dashboard.periods import PERIODS
 from dashboard.reading import read_snapshot
 from dashboard.running import NO_REDIS, Look, Part, strip
 from dashboard.verdict import cache_verdict, overview_verdict
+from orchestrator.core.types import Model
 from orchestrator.parts import Health
 from tests.dashboard.site import record
 
@@ -54,11 +55,37 @@ def test_slow_is_still_healthy():
 def test_many_failures_are_not_healthy():
     for index in range(40):
         record(NOW - timedelta(minutes=1), outcome="engine_error" if index < 4 else "done")
-    verdict = overview_verdict(look(), snapshot(), "/errors")
+    verdict = overview_verdict(look(), snapshot(), "/records")
     assert verdict.headline.startswith("10.0")
     assert verdict.headline.endswith("of requests failed.")
     assert verdict.why == "4 of 40 in the last hour."
-    assert verdict.link == "/errors"
+    assert verdict.link == "/records?ended=failed&when=1h"
+
+
+def test_a_share_from_cache_says_of_what():
+    for tier in ("memory", "miss", "miss", ""):
+        record(NOW - timedelta(minutes=1), tier=tier)
+    why = overview_verdict(look(), snapshot()).why
+    assert why == "4 requests in the last hour; the cache answered 33.3\u202f% of the 3 it was asked."
+
+
+def test_a_local_model_that_is_slow_is_said_to_be_with_the_requests_that_prove_it():
+    for index in range(20):
+        record(NOW - timedelta(minutes=1), tier="miss", total_us=61_000_000 if index < 2 else 80_000)
+    here = Look((WEB,), (), (Model(name="smollm2:135m", digest="0" * 64, engine="llamacpp", size=1),))
+    verdict = overview_verdict(here, snapshot(), "/records")
+    assert (verdict.headline, verdict.state) == ("Healthy. The local model smollm2:135m is slow.", "slow")
+    assert verdict.why.startswith("One in twenty of the 20 fresh answers of smollm2:135m took 61.0\u202fs or longer.")
+    assert verdict.link == "/records?when=1h&took=20s"
+
+
+def test_a_few_slow_answers_say_nothing_of_a_model_and_slow_copies_from_cache_neither():
+    for _ in range(3):
+        record(NOW - timedelta(minutes=1), tier="miss", total_us=61_000_000)
+    for _ in range(30):
+        record(NOW - timedelta(minutes=1), tier="memory", total_us=61_000_000)
+        record(NOW - timedelta(minutes=1), tier="miss", total_us=61_000_000, outcome="too_large", status=413)
+    assert overview_verdict(look(), snapshot()).headline == "Healthy."
 
 
 def test_one_failure_of_few_is_no_trend():
