@@ -249,7 +249,7 @@ def answer(
 
 async def fill(console: Parts, count: int = 5, **fields: Any) -> None:
     """Keep so many answers, and wait until pages can read them: the file is written behind a `put`."""
-    kept = [answer(number, **fields) for number in range(count)]
+    kept = [answer(number, **fields) for number in range(1, count + 1)]  # health asks the cache for key 0
     for one in kept:
         assert await console.cache.put(one, console.cache.generation())
     hashes = [one.key.hash for one in kept]
