@@ -23,7 +23,7 @@ from django.urls.resolvers import RegexPattern
 from django.utils.encoding import iri_to_uri
 
 from orchestrator.api.body import read_json
-from orchestrator.api.calls import show_key
+from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.replies import PartsResponse
 from orchestrator.api.table import api, show_error, show_fault
 from orchestrator.core.errors import Busy, OrchestratorError, RequestTimeout, RequestTooLarge
@@ -71,6 +71,7 @@ class LeanHandler:
         request = LeanRequest(scope, BytesIO())
         try:
             response = await self._response(request, receive)
+            response.headers.setdefault("X-Request-Id", request_id(request))
             await self._send(response, receive, send, is_head=request.method == "HEAD")
         except HungUp:
             return

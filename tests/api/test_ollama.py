@@ -460,3 +460,10 @@ async def test_stop_strings_have_a_bound(client: httpx.AsyncClient, stops: list[
     response = await client.post("/api/chat", json=HELLO | {"options": {"stop": stops}})
     assert response.status_code == 400
     assert "at most 64 strings of 256 characters" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/api/tags", "/api/version", "/healthz", "/api/nothing", "/api/chat", "/v1/models"]
+)
+async def test_every_answer_has_an_id(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path, headers={"X-Request-Id": "mine"})).headers["X-Request-Id"] == "mine"
