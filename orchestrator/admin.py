@@ -178,6 +178,7 @@ class RequestRecordAdmin(RecordAdmin):
         "asked_model",
         "model",
         "route",
+        "tags",
         "tier",
         "cache_key",
         "is_streamed",

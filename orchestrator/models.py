@@ -74,6 +74,7 @@ class RequestRecord(models.Model):
     route = models.CharField(max_length=64, help_text="Which rule or reason chose the model.")
     tier = models.CharField(max_length=16, choices=Tier.choices)
     cache_key = models.CharField(max_length=64)
+    tags = models.CharField(max_length=1100, blank=True, help_text="The caller's own words, parted by commas.")
     streamed = models.BooleanField()
     status = models.PositiveSmallIntegerField(help_text="HTTP status.")
     outcome = models.CharField(max_length=32, help_text="done, cut, cancelled, or the kind of error.")

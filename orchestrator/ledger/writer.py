@@ -94,6 +94,7 @@ class Entry:
             "route": self.route,
             "tier": self.tier,
             "cache_key": self.cache_key,
+            "tags": ",".join(self.request.tags),
             "streamed": self.request.stream,
             "status": self.status,
             "outcome": self.outcome,

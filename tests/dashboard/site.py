@@ -157,6 +157,7 @@ ROW: dict[str, Any] = {
     "first_us": 200,
     "total_us": 300,
     "is_paid": False,
+    "tags": "",
     "cost_microusd": 0,
 }
 

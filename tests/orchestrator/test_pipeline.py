@@ -226,12 +226,12 @@ async def test_what_cannot_be_done_is_said_and_recorded(
 
 
 async def test_a_record_says_who_asked_and_what_it_took(ask: Ask, recorded: Callable[[int], Any]) -> None:
-    await ask(stream=True, request_id="abc")
+    await ask(stream=True, request_id="abc", tags=("nightly", "ci"))
     await ask(who="charlie")
     first, second = await recorded(2)
     assert (first.request_id, first.tenant.name, first.streamed) == ("abc", "acme", True)
     assert (first.asked_model, first.model, first.tier, first.outcome) == ("tiny", "tiny:latest", "miss", "done")
-    assert (first.prompt_tokens, first.completion_tokens) == (7, 2)
+    assert (first.prompt_tokens, first.completion_tokens, first.tags) == (7, 2, "nightly,ci")
     assert 0 < first.first_us <= first.total_us
     assert second.tenant.name == "globex"
 
