@@ -27,7 +27,6 @@ OPENAI_ADDRESS = "https://api.openai.com/v1"
 MOST_CONNECTIONS = 1000
 
 _parts: Parts | None = None
-_background: set[asyncio.Task[object]] = set()
 
 
 def parts() -> Parts:
@@ -45,9 +44,7 @@ def build() -> Parts:
     cloud = cloud_engines(clock)
     catalogue = Catalogue([*cloud, local])  # a provider's prefix says all; any other name is a local one
     for engine in cloud:
-        task = asyncio.get_running_loop().create_task(engine.models())
-        _background.add(task)
-        task.add_done_callback(_background.discard)
+        engine.look()
     return Parts(
         clock=clock,
         identity=Identity(clock, require_keys=settings.REQUIRE_KEYS),
@@ -97,8 +94,6 @@ async def close() -> None:
     if _parts is None:
         return
     closing, _parts = _parts, None
-    for task in _background:
-        task.cancel()
     await closing.catalogue.aclose()
     await closing.cache.aclose()
     closing.identity.close()

@@ -126,11 +126,15 @@ class CloudEngine:
 
         Only the first look is waited for; later ones are made beside, and until they come the older list holds.
         """
-        if self._clock.monotonic() >= self._list_again_at and self._listing_now is None:
-            self._listing_now = create_task(self._list())
+        self.look()
         if self._listing_now and not self._was_listed:
             await wait({self._listing_now})
         return list(self._listing.values())
+
+    def look(self) -> None:
+        """Begin to ask for the list, when it is time to."""
+        if self._clock.monotonic() >= self._list_again_at and self._listing_now is None:
+            self._listing_now = create_task(self._list())
 
     async def _list(self) -> None:
         fresh_s = LISTING_RETRY_S
