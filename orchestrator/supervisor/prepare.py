@@ -14,10 +14,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from cache.database import CacheFile, migrate
 from orchestrator import identity
-from orchestrator.core.errors import ModelLoadFailed
 from orchestrator.env import BadSetting
-from orchestrator.modelhost.embedded import install_embedded
-from orchestrator.modelhost.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +26,7 @@ def prepare(roles: Collection[str]) -> None:
     """Create and migrate what `roles` need.
 
     Raises BadSetting when the data directory cannot be used, CommandError when the ledger cannot.
-    The cache file and the embedded model may fail: the product serves without them.
+    The cache file may fail: the product serves without it. The model host sees to its models itself.
     """
     for path in (settings.MODELS_SOCKET, settings.REDIS_SOCKET):
         if len(bytes(path)) > LONGEST_SOCKET_PATH:
@@ -40,8 +37,6 @@ def prepare(roles: Collection[str]) -> None:
     if {"web", "worker"} & set(roles):
         _migrate_ledger()
         _migrate_cache()
-    if "models" in roles:
-        _install_embedded_model()
     connections.close_all()
 
 
@@ -72,10 +67,3 @@ def _migrate_cache() -> None:
         migrate(file.path)
     except (DatabaseError, sqlite3.Error, OSError) as error:
         log.error("the cache file cannot be used (%s); serving without it", error)
-
-
-def _install_embedded_model() -> None:
-    try:
-        install_embedded(Store(settings.MODELS_DIR))
-    except ModelLoadFailed as error:
-        log.warning("%s", error)
