@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 
 import httpx
+import psutil
 import pytest
 
 from tests.product import Product, is_running, until
@@ -43,6 +44,12 @@ def ask(product: Product, body: dict[str, object], path: str = "/api/chat") -> h
     response = httpx.post(product.base_url + path, json=body, timeout=120)
     assert response.status_code == 200, response.text
     return response
+
+
+def connections(pid: int) -> list[object]:
+    """Open connections over TCP: callers' and those to the provider."""
+    found = psutil.Process(pid).net_connections("tcp")
+    return [one for one in found if one.status == psutil.CONN_ESTABLISHED]
 
 
 def kill(product: Product, role: str) -> None:
@@ -161,7 +168,8 @@ def test_many_callers_share_one_call_to_the_provider(product: Product, provider:
     for thread in threads:
         thread.start()
     until(lambda: len(provider.asked) > before, "the call")
-    until(lambda: all(thread.is_alive() for thread in threads), "all to wait")
+    (web,) = product.pids("web")
+    until(lambda: len(connections(web)) >= 40, "all to be connected")
     provider.let_go()
     for thread in threads:
         thread.join(60)
