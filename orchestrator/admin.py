@@ -339,7 +339,7 @@ class ApiKeyAdmin(KeyAdmin):
 
     @admin.action(description="Revoke the chosen keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
-        """Ask once more, then revoke: they stop working within a second, for good."""
+        """Ask once more, then revoke: they stop working at once, for good."""
         keys = queryset.filter(revoked_at=None)
         if not keys:
             self.message_user(request, "These keys are revoked already.", messages.WARNING)

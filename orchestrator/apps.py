@@ -4,10 +4,13 @@ from django.apps import AppConfig
 
 
 class Orchestrator(AppConfig):
-    """Registers the start-up checks."""
+    """Registers the start-up checks, and what to notice at once."""
 
     name = "orchestrator"
 
     def ready(self) -> None:
         """Called once, when all models are there."""
-        from orchestrator import checks  # noqa: F401  # importing registers them
+        from orchestrator import checks, policy  # noqa: F401  # importing registers the checks
+        from orchestrator.models import ApiKey, Tenant
+
+        policy.watch(ApiKey, Tenant)

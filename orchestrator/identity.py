@@ -28,21 +28,23 @@ if TYPE_CHECKING:
 
 DEFAULT_TENANT = "default"
 KEY = re.compile(r"orch_(?P<prefix>[a-z0-9]{10})_[A-Za-z0-9_-]{43}")
-REMEMBERED_S = 1.0  # how long a revoked key may still work
+REMEMBERED_S = 1.0  # how long a key may still work that was revoked where this process cannot see it
 MOST_REMEMBERED = 10_000
 LOOKUP_DEADLINE_S = 5.0
 LINK_LIFETIME = timedelta(hours=1)
 
 
 class Identity:
-    """Knows callers by their credential. A key's state is remembered for a second."""
+    """Knows callers by their credential. A key's state is remembered for a second, or until policy changes."""
 
-    def __init__(self, clock: Clock, *, require_keys: bool) -> None:
+    def __init__(self, clock: Clock, policy: Callable[[], int], *, require_keys: bool) -> None:
+        """`policy` returns a number that is another one after any change of keys and tenants."""
         self._clock = clock
+        self._policy = policy
         self._require_keys = require_keys
         self._thread = WorkerThread("identity")
-        self._remembered: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
-        self._reading: dict[str, asyncio.Task[Caller | None]] = {}
+        self._remembered: OrderedDict[str, tuple[int, float, Caller | None]] = OrderedDict()  # policy, until, who
+        self._reading: dict[tuple[int, str], asyncio.Task[Caller | None]] = {}
 
     async def caller(self, authorization: str, x_api_key: str) -> Caller:
         """Return who shows these headers.
@@ -65,25 +67,26 @@ class Identity:
         return caller
 
     async def _look_up(self, digest: str, credential: str) -> Caller | None:
+        policy = self._policy()
         remembered = self._remembered.get(digest)
-        if remembered and remembered[0] > self._clock.monotonic():
-            return remembered[1]
-        reading = self._reading.get(digest)
-        if reading is None:  # else somebody asks already
-            reading = asyncio.create_task(self._read(digest, credential))
-            self._reading[digest] = reading
-            reading.add_done_callback(lambda _: self._reading.pop(digest, None))
+        if remembered and remembered[0] == policy and remembered[1] > self._clock.monotonic():
+            return remembered[2]
+        reading = self._reading.get((policy, digest))
+        if reading is None:  # else somebody asks already, and what is read is no older than the last change
+            reading = asyncio.create_task(self._read(policy, digest, credential))
+            self._reading[policy, digest] = reading
+            reading.add_done_callback(lambda _: self._reading.pop((policy, digest), None))
         try:
             return await asyncio.shield(reading)
         except (TimeoutError, DatabaseError, Busy) as error:
             if remembered and not credential:  # the default tenant is who it was
-                return remembered[1]
+                return remembered[2]
             raise KeysUnavailable from error
 
-    async def _read(self, digest: str, credential: str) -> Caller | None:
+    async def _read(self, policy: int, digest: str, credential: str) -> Caller | None:
         find = find_key if credential else default_caller
         caller = await self._thread.run(LOOKUP_DEADLINE_S, _fresh, find, credential)
-        self._remembered[digest] = (self._clock.monotonic() + REMEMBERED_S, caller)
+        self._remembered[digest] = (policy, self._clock.monotonic() + REMEMBERED_S, caller)
         self._remembered.move_to_end(digest)
         if len(self._remembered) > MOST_REMEMBERED:
             self._remembered.popitem(last=False)

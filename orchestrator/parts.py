@@ -9,6 +9,7 @@ from typing import Literal
 
 from django.db import DatabaseError
 
+from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.tiered import TieredCache
 from orchestrator.core.clock import Clock
@@ -38,6 +39,7 @@ class Parts:
     """The parts of one process, strangers to each other."""
 
     clock: Clock
+    generation: Generation  # of purges and of policy, for all processes of this machine
     identity: Identity
     catalogue: Catalogue
     local: LlamaCpp

@@ -40,6 +40,7 @@ def parts() -> Parts:
 def build() -> Parts:
     """Make every part, and begin to look which models the providers have."""
     clock = Clock()
+    generation = Generation(settings.GENERATION_FILE)
     local = LlamaCpp(settings.MODELS_SOCKET, Store(settings.MODELS_DIR))
     cloud = cloud_engines(clock)
     catalogue = Catalogue([*cloud, local])  # a provider's prefix says all; any other name is a local one
@@ -47,10 +48,11 @@ def build() -> Parts:
         engine.look()
     return Parts(
         clock=clock,
-        identity=Identity(clock, require_keys=settings.REQUIRE_KEYS),
+        generation=generation,
+        identity=Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS),
         catalogue=catalogue,
         local=local,
-        cache=open_cache(clock, Generation(settings.GENERATION_FILE)),
+        cache=open_cache(clock, generation),
         inflight=InFlight(),
         ledger=Ledger(clock),
         reads=WorkerThread("reads", most_waiting=256),
@@ -99,3 +101,4 @@ async def close() -> None:
     closing.identity.close()
     closing.reads.close(connections.close_all)
     await asyncio.to_thread(closing.ledger.close)
+    closing.generation.close()

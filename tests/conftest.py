@@ -47,13 +47,15 @@ async def parts(
 ) -> AsyncIterator[Parts]:
     """Everything an answer is made with: the real thing but for the engines."""
     clock = Clock()
+    generation = Generation(tmp_path / "generation")
     memory = MemoryTier(clock, 10 * 1024**2)
     parts = Parts(
         clock=clock,
-        identity=Identity(clock, require_keys=False),
+        generation=generation,
+        identity=Identity(clock, generation.policy, require_keys=False),
         catalogue=Catalogue([cloud, engine]),
         local=engine,  # type: ignore[arg-type]  # a fake
-        cache=TieredCache([memory], clock, Generation(tmp_path / "generation"), PurgeLog(None)),
+        cache=TieredCache([memory], clock, generation, PurgeLog(None)),
         inflight=InFlight(),
         ledger=Ledger(clock),
         reads=WorkerThread("reads"),

@@ -1,5 +1,6 @@
 """One counter for all processes of the machine."""
 
+import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,19 @@ def test_it_outlives_who_counted(tmp_path: Path):
     second = Generation(tmp_path / "counter")
     assert second.current() == 1
     second.close()
+
+
+def test_purges_and_policy_are_counted_apart(generation: Generation):
+    generation.bump()
+    assert [generation.bump_policy(), generation.bump_policy()] == [1, 2]
+    assert (generation.current(), generation.policy()) == (1, 2)
+
+
+def test_a_file_with_one_counter_is_given_the_other(tmp_path: Path):
+    (tmp_path / "counter").write_bytes(struct.pack("=Q", 7))
+    generation = Generation(tmp_path / "counter")
+    assert (generation.current(), generation.policy()) == (7, 0)
+    generation.close()
 
 
 def test_a_count_that_comes_after_the_end_touches_no_other_file(tmp_path: Path):

@@ -12,7 +12,6 @@ from django.db import connections
 from django.test import Client
 from playwright.async_api import Browser
 
-from cache.generation import Generation
 from cache.purges import PurgeLog
 from cache.tiered import TieredCache
 from cache.tiers.memory import MemoryTier
@@ -30,13 +29,11 @@ def local() -> FakeLocal:
 
 
 @pytest.fixture
-async def console(
-    parts: Parts, local: FakeLocal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Parts]:
+async def console(parts: Parts, local: FakeLocal, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parts]:
     """The parts of this process, as the dashboard finds them."""
     file = SQLiteTier(Path(connections["cache"].settings_dict["NAME"]), parts.clock, 10 * 1024**2)
     tiers = (MemoryTier(parts.clock, 10 * 1024**2), file)
-    cache = TieredCache(tiers, parts.clock, Generation(tmp_path / "console"), PurgeLog(file))
+    cache = TieredCache(tiers, parts.clock, parts.generation, PurgeLog(file))
     mine = dataclasses.replace(parts, local=local, cache=cache)  # type: ignore[arg-type]  # a fake
     monkeypatch.setattr(wiring, "_parts", mine)
     reader.forget()

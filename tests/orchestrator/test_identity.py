@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from django.db import OperationalError
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
+from cache.generation import Generation
 from orchestrator.core.errors import BadRequest, KeysUnavailable, Unauthorized
+from orchestrator.core.types import Caller
 from orchestrator.identity import Identity, issue_key, make_link, redeem_link
-from orchestrator.models import ApiKey, SignInLink
+from orchestrator.models import ApiKey, SignInLink, Tenant
 from tests.fakes import SetClock
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Make = Callable[[bool], Identity]
+REVOKE = """
+import sys, django
+django.setup()
+from django.db import connections
+from orchestrator.models import ApiKey
+connections["default"].settings_dict["NAME"] = sys.argv[1]
+key = ApiKey.objects.get()
+key.revoked_at = key.created_at
+key.save()
+"""
 
 
 @pytest.fixture
@@ -25,11 +43,18 @@ def clock() -> SetClock:
 
 
 @pytest.fixture
-def identity(clock: SetClock) -> Iterator[Make]:
+def generation() -> Iterator[Generation]:
+    generation = Generation(settings.GENERATION_FILE)
+    yield generation
+    generation.close()
+
+
+@pytest.fixture
+def identity(clock: SetClock, generation: Generation) -> Iterator[Make]:
     made: list[Identity] = []
 
     def make(require_keys: bool) -> Identity:
-        made.append(Identity(clock, require_keys=require_keys))
+        made.append(Identity(clock, generation.policy, require_keys=require_keys))
         return made[-1]
 
     yield make
@@ -59,20 +84,105 @@ async def test_with_keys_required_nobody_comes_in_without_a_good_one(identity: M
             await identity(True).caller(authorization, "")
 
 
-async def test_a_revoked_key_stops_within_a_second_and_never_becomes_the_default_tenant(
+async def test_a_revoked_key_stops_at_once_and_never_becomes_the_default_tenant(identity: Make, key: str) -> None:
+    doorman = identity(False)
+    await doorman.caller(f"Bearer {key}", "")
+    await ApiKey.objects.aupdate(revoked_at=timezone.now())
+    with pytest.raises(Unauthorized, match="revoked"):
+        await doorman.caller(f"Bearer {key}", "")
+
+
+async def test_a_key_that_another_process_revoked_stops_at_once(identity: Make, key: str) -> None:
+    doorman = identity(True)
+    await doorman.caller(f"Bearer {key}", "")
+    database = str(connections["default"].settings_dict["NAME"])
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", REVOKE, database, env={**os.environ, "DJANGO_SETTINGS_MODULE": "orchestrator.settings"}
+    )
+    assert await asyncio.wait_for(other.wait(), 60) == 0
+    with pytest.raises(Unauthorized, match="revoked"):
+        await doorman.caller(f"Bearer {key}", "")
+
+
+async def test_a_key_revoked_where_no_counter_reaches_stops_within_a_second(
     identity: Make, clock: SetClock, key: str
 ) -> None:
     doorman = identity(False)
     await doorman.caller(f"Bearer {key}", "")
-    await ApiKey.objects.aupdate(revoked_at=timezone.now())
+    await sync_to_async(sql)("UPDATE orchestrator_apikey SET revoked_at = created_at")
+    await doorman.caller(f"Bearer {key}", "")
     clock.pass_(1.1)
     with pytest.raises(Unauthorized, match="revoked"):
         await doorman.caller(f"Bearer {key}", "")
 
 
-async def test_an_expired_key_is_refused(identity: Make) -> None:
-    from asgiref.sync import sync_to_async
+async def test_a_look_up_from_before_a_change_answers_nobody_who_asks_after_it(
+    identity: Make, generation: Generation, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator import identity as module
 
+    find, found, may_return = module.find_key, threading.Event(), threading.Event()
+
+    def slowly(credential: str) -> Caller | None:
+        caller = find(credential)
+        found.set()
+        assert may_return.wait(10)
+        return caller
+
+    doorman = identity(True)
+    monkeypatch.setattr(module, "find_key", slowly)
+    before = asyncio.create_task(doorman.caller("", key))
+    assert await asyncio.to_thread(found.wait, 10)
+    monkeypatch.setattr(module, "find_key", find)
+    await ApiKey.objects.aupdate(revoked_at=timezone.now())
+    after = asyncio.create_task(doorman.caller("", key))
+    may_return.set()
+    assert (await before).tenant == "acme"
+    for asked in (after, doorman.caller("", key)):
+        with pytest.raises(Unauthorized, match="revoked"):
+            await asked
+
+
+def sql(statement: str) -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute(statement)
+
+
+def test_every_change_of_keys_and_tenants_is_counted_once_it_is_committed(generation: Generation) -> None:
+    def counts(change: Callable[[], object]) -> bool:
+        before = generation.policy()
+        change()
+        return generation.policy() > before
+
+    assert counts(lambda: issue_key("web-app", "acme"))
+    key = ApiKey.objects.get()
+    assert counts(key.save)
+    assert counts(lambda: ApiKey.objects.filter(name="web-app").update(name="app"))
+    assert counts(lambda: ApiKey.objects.bulk_update([key], ["expires_at"]))
+    assert counts(lambda: Tenant.objects.update(name="apex"))
+    assert counts(ApiKey.objects.all().delete)
+    assert counts(Tenant.objects.get().delete)
+    assert not counts(make_link)
+    with transaction.atomic():
+        assert not counts(lambda: issue_key("late", "acme"))
+    before = generation.policy()
+    with transaction.atomic():
+        Tenant.objects.create(name="never")
+        transaction.set_rollback(True)
+    assert generation.policy() == before
+
+
+def test_a_change_of_keys_is_made_though_the_counter_is_stuck(
+    generation: Generation, caplog: pytest.LogCaptureFixture
+) -> None:
+    with settings.GENERATION_FILE.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        issue_key("web-app", "acme")
+    assert ApiKey.objects.count() == 1
+    assert "notice within a second" in caplog.text
+
+
+async def test_an_expired_key_is_refused(identity: Make) -> None:
     late = await sync_to_async(issue_key)("old", "acme", expires_at=timezone.now() - timedelta(seconds=1))
     with pytest.raises(Unauthorized, match="expired"):
         await identity(True).caller("", late)

@@ -1,0 +1,37 @@
+"""A change of who may do what is noticed at once by every process of this machine."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models.signals import post_delete, post_save
+
+from cache.generation import Generation
+from orchestrator.models import policy_updated
+
+log = logging.getLogger(__name__)
+
+
+def watch(*watched: type[models.Model]) -> None:
+    """Count a change of policy up whenever a row of one of `watched` was changed, and that is committed."""
+    for model in watched:
+        for signal in (post_save, post_delete, policy_updated):
+            signal.connect(_changed, sender=model, dispatch_uid="policy")
+
+
+def _changed(using: str, **_: Any) -> None:
+    transaction.on_commit(_count_up, using=using)
+
+
+def _count_up() -> None:
+    try:
+        generation = Generation(settings.GENERATION_FILE)
+        try:
+            generation.bump_policy()
+        finally:
+            generation.close()
+    except (OSError, TimeoutError) as error:  # the change itself is done, and what is remembered ages
+        log.warning("The processes cannot be told of a change of keys; they notice within a second: %s", error)
