@@ -1,7 +1,7 @@
 # `make run` serves, `make test` tests everything; both install first what is missing.
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint bench install clean
+.PHONY: run test lint bench prove install clean
 SHELL := /bin/bash
 
 export PYTHON
@@ -24,6 +24,10 @@ lint: $(DEV_INSTALLED)
 bench: $(INSTALLED)
 	@.venv/bin/python -m bench.tiers
 	@.venv/bin/python -m bench.handlers
+
+# `make prove DRILL=stampede LONG=1 SEED=7`; all drills in their short form without.
+prove: $(DEV_INSTALLED)
+	@.venv/bin/python manage.py prove $(DRILL) $(if $(LONG),--long) $(if $(SEED),--seed $(SEED))
 
 install: $(INSTALLED)
 

@@ -1,0 +1,15 @@
+"""Which drills there are."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from tests.drills.base import Drill
+
+NAMES = ("stampede",)  # each is a module here with a `DRILL`
+
+
+def drill(name: str) -> Drill:
+    """The drill of that name, one of NAMES."""
+    found: Drill = import_module(f"tests.drills.{name}").DRILL
+    return found
