@@ -14,24 +14,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import DataError, IntegrityError, connections, transaction
+from django.db import DataError, IntegrityError, connections
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Usage
-from orchestrator.models import RequestRecord
+from orchestrator.ledger.rows import ALIAS, Repeat, insert, insert_repeats
 
 log = logging.getLogger(__name__)
 
 BATCH_EVERY_S = 0.2
 MOST_PENDING = 50_000
 MOST_A_COMMIT = 2_000
+MOST_REPEATS_A_COMMIT = 20_000
 COMMIT_DEADLINE_S = 8.0
 RETRY_S = 1.0
-ALIAS = "default"
-
-_FIELDS = [f for f in RequestRecord._meta.concrete_fields if not f.primary_key]
-_COLUMNS = [f.attname for f in _FIELDS]
+REFUSALS = (IntegrityError, DataError, OverflowError, TypeError, ValueError)  # of these rows, now and always
 
 
 @dataclass(slots=True)
@@ -120,6 +118,7 @@ class Ledger:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._pending: deque[_Pending] = deque()
+        self._repeats: deque[Repeat] = deque()
         self._is_urgent = False  # somebody waits for what is pending
         self._wake = threading.Condition()
         self._is_closing = False
@@ -152,6 +151,13 @@ class Ledger:
         if not entry.is_posted:
             entry.is_posted = True
             self._add(_Pending(entry.row()), is_urgent=entry.is_paid)
+
+    def repeat(self, repeat: Repeat) -> None:
+        """Write one more row like an earlier one, with the next batch. Takes a fifth of a microsecond, and no lock."""
+        if len(self._repeats) >= MOST_PENDING:
+            self.dropped += 1
+        else:
+            self._repeats.append(repeat)
 
     async def commit(self, entry: Entry) -> None:
         """Return when the record is on disk.
@@ -214,14 +220,16 @@ class Ledger:
                 is_last = self._is_closing
             if batch:
                 self._write(batch)
-            if is_last and (not self._pending or self._failure is not None):
+            if self._repeats:
+                self._write_repeats()
+            if is_last and (not (self._pending or self._repeats) or self._failure is not None):
                 connections[ALIAS].close()
                 return
 
     def _write(self, batch: list[_Pending]) -> None:
         try:
             insert([pending.row for pending in batch])
-        except (IntegrityError, DataError, OverflowError, TypeError, ValueError) as error:
+        except REFUSALS as error:
             if len(batch) > 1:  # one record is at fault: let the others through
                 for pending in batch:
                     self._write([pending])
@@ -232,21 +240,49 @@ class Ledger:
                 batch[0].settled(LedgerUnavailable(f"The record of this call was refused: {error}."))
             return
         except Exception as error:  # noqa: BLE001  # whatever it is: this thread must live, and the records be tried again
-            self._fell_ill(error, batch)
+            self._put_back(error, batch)
             return
-        self.written += len(batch)
-        if self._failure is not None:
-            log.warning("the ledger can be written again")
-            self._failure = None
+        self._is_well(len(batch))
         for pending in batch:
             if pending.settled:
                 pending.settled(None)
 
-    def _fell_ill(self, error: Exception, batch: list[_Pending]) -> None:
+    def _write_repeats(self) -> None:
+        batch = [self._repeats.popleft() for _ in range(min(len(self._repeats), MOST_REPEATS_A_COMMIT))]
+        try:
+            self._insert_repeats(batch)
+        except Exception as error:  # noqa: BLE001  # as in _write
+            self._fell_ill(error)
+            self._repeats.extendleft(reversed(batch))
+
+    def _insert_repeats(self, batch: list[Repeat]) -> None:
+        try:
+            insert_repeats(batch)
+        except REFUSALS as error:
+            lines = {repeat.line for repeat in batch}
+            if len(lines) > 1:  # one line is at fault: let the others through
+                for line in lines:
+                    self._insert_repeats([repeat for repeat in batch if repeat.line is line])
+                return
+            log.error("%d request records were refused by the database and are lost: %s", len(batch), error)
+            self.dropped += len(batch)
+        else:
+            self._is_well(len(batch))
+
+    def _is_well(self, written: int) -> None:
+        self.written += written
+        if self._failure is not None:
+            log.warning("the ledger can be written again")
+            self._failure = None
+
+    def _fell_ill(self, error: Exception) -> None:
         if self._failure is None:
             log.error("the ledger cannot be written, calls that cost money are refused: %s", error)
         self._failure = str(error) or type(error).__name__
         connections[ALIAS].close()  # after a failed write nothing is assumed of it
+
+    def _put_back(self, error: Exception, batch: list[_Pending]) -> None:
+        self._fell_ill(error)
         refused = LedgerUnavailable(f"The record of this call could not be written: {error}.")
         with self._wake:
             for pending in reversed(batch):
@@ -254,19 +290,3 @@ class Ledger:
         for pending in batch:
             if pending.settled:
                 pending.settled(refused)
-
-
-def insert(rows: list[dict[str, Any]]) -> None:
-    """Write rows in one transaction. Plain SQL: building model objects costs more than the insert."""
-    connection = connections[ALIAS]
-    quote = connection.ops.quote_name
-    columns = ", ".join(quote(column) for column in _COLUMNS)
-    statement = (
-        f"INSERT INTO {quote(RequestRecord._meta.db_table)} ({columns}) VALUES ({', '.join(['%s'] * len(_COLUMNS))})"  # noqa: S608  # our own column names
-    )
-    values = []
-    for row in rows:
-        row["at"] = row["at"] if isinstance(row["at"], str) else connection.ops.adapt_datetimefield_value(row["at"])
-        values.append([row[column] for column in _COLUMNS])
-    with transaction.atomic(using=ALIAS), connection.cursor() as cursor:
-        cursor.executemany(statement, values)

@@ -16,6 +16,7 @@ from orchestrator.core.errors import LedgerUnavailable
 from orchestrator.core.types import Caller, ChatRequest
 from orchestrator.ledger import writer
 from orchestrator.ledger.retention import prune
+from orchestrator.ledger.rows import Line, Repeat
 from orchestrator.ledger.writer import Entry, Ledger
 from orchestrator.models import RequestRecord, Tenant
 
@@ -134,3 +135,58 @@ async def test_an_entry_is_taken_once(ledger: Ledger, alice: Caller) -> None:
     ledger.post(one)
     await asyncio.to_thread(ledger.close)
     assert await RequestRecord.objects.acount() == 1
+
+
+async def test_repetitions_are_rows_like_the_first_with_their_own_id_moment_and_duration(
+    ledger: Ledger, alice: Caller
+) -> None:
+    first = entry(ledger, alice, "first", route="named")
+    first.tier, first.model = "memory", "tiny:latest"
+    lines = [Line(first.row()), Line(entry(ledger, alice, route="other").row())]
+    ledger.post(first)
+    moment = int(first.at.timestamp() * 1e6) + 1
+    for number in range(1000):
+        ledger.repeat(Repeat(lines[number % 2], f"again {number}", moment + number, 17))
+    await asyncio.to_thread(ledger.close)
+    assert await RequestRecord.objects.acount() == 1001
+    again = await RequestRecord.objects.aget(request_id="again 998")
+    expected = await RequestRecord.objects.aget(request_id="first")
+    for field in RequestRecord._meta.concrete_fields:
+        if field.name not in {"id", "request_id", "at", "first_us", "total_us"}:
+            assert getattr(again, field.attname) == getattr(expected, field.attname), field.name
+    assert (again.at - expected.at) == timedelta(microseconds=999)
+    assert (again.first_us, again.total_us) == (17, 17)
+    assert await RequestRecord.objects.filter(route="other", request_id__startswith="again").acount() == 500
+
+
+async def test_repetitions_the_database_refuses_do_not_take_others_with_them(ledger: Ledger, alice: Caller) -> None:
+    nobody = Caller(tenant_id=10**6, tenant="nobody")
+    for caller in (alice, nobody):
+        ledger.repeat(Repeat(Line(entry(ledger, caller).row()), caller.tenant, 1_790_000_000_000_000, 9))
+    await asyncio.to_thread(ledger.close)
+    assert [record.request_id async for record in RequestRecord.objects.all()] == ["acme"]
+    assert (ledger.written, ledger.dropped) == (1, 1)
+
+
+async def test_repetitions_wait_while_the_database_cannot_be_written(
+    ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = writer.insert_repeats
+
+    def full(_: object) -> None:
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(writer, "insert_repeats", full)
+    monkeypatch.setattr(writer, "RETRY_S", 0.01)
+    monkeypatch.setattr(writer, "MOST_PENDING", 3)
+    line = Line(entry(ledger, alice).row())
+    ledger.repeat(Repeat(line, "0", 1_790_000_000_000_000, 9))
+    async with asyncio.timeout(10):
+        while not ledger.failure:
+            await asyncio.sleep(0.01)
+    for number in range(1, 10):
+        ledger.repeat(Repeat(line, str(number), 1_790_000_000_000_000, 9))
+    assert ledger.dropped >= 6, "no more than the bound wait"
+    monkeypatch.setattr(writer, "insert_repeats", insert)
+    await asyncio.to_thread(ledger.close)
+    assert await RequestRecord.objects.acount() + ledger.dropped == 10
