@@ -33,7 +33,7 @@ class Answer:
 
     entry: Entry
     chunks: Chunks
-    age_s: float | None = None  # of an answer from cache
+    hit: Hit | None = None  # what was found in the cache
     timing: dict[str, float] = field(default_factory=dict)  # seconds by part, in order
 
 
@@ -109,20 +109,20 @@ async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
 def _from_cache(hit: Hit, entry: Entry, parts: Parts, stopwatch: _Stopwatch) -> Answer:
     entry.tier = hit.tier
     entry.model = hit.entry.reply.model
-    chunks = _each(*_as_of_now(hit.entry.reply, parts.clock.monotonic() - entry.started).chunks())
-    return Answer(entry, _recorded(chunks, entry, parts), age_s=hit.age_s, timing=stopwatch.laps)
+    spent_ns = max(round((parts.clock.monotonic() - entry.started) * 1e9), 1)
+    chunks = _each(*as_of_now(hit.entry.reply, spent_ns).chunks())
+    return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=stopwatch.laps)
 
 
-def _as_of_now(reply: Reply, took_s: float) -> Reply:
-    """The kept answer with the durations of this request; its counts stay."""
+def as_of_now(reply: Reply, spent_ns: int) -> Reply:
+    """The kept answer with the durations of this request, in nanoseconds; its counts stay."""
     kept = reply.done.usage
-    spent = max(round(took_s * 1e9), 1)
     usage = Usage(
         prompt_tokens=kept.prompt_tokens,
         completion_tokens=kept.completion_tokens,
         load_ns=1,
-        prompt_ns=spent,
-        eval_ns=spent,
+        prompt_ns=spent_ns,
+        eval_ns=spent_ns,
     )
     done = Done(reason=reply.done.reason, usage=usage, context=reply.done.context)
     return Reply(

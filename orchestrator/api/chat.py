@@ -10,8 +10,9 @@ from ninja import Router
 from orchestrator.api.calls import controls
 from orchestrator.api.ollama import ChatForm, GenerateForm, error_line
 from orchestrator.api.options import read_options
-from orchestrator.api.replies import NDJSON, collected, started, streamed, whole
+from orchestrator.api.replies import NDJSON, Wire, respond, started
 from orchestrator.api.schemas import Asking, ChatBody, GenerateBody
+from orchestrator.api.stamps import Stamps
 from orchestrator.capabilities import full_name
 from orchestrator.core.errors import BadRequest, ModelNotFound, Unsupported
 from orchestrator.core.types import ChatRequest, Message
@@ -20,6 +21,7 @@ from orchestrator.wiring import parts
 
 router = Router(tags=["Ollama"])
 MOST_TOP_LOGPROBS = 20
+WIRE = Wire(error_line, NDJSON)
 
 
 @router.post("/chat", summary="One turn of a conversation")
@@ -90,11 +92,10 @@ async def _reply(request: HttpRequest, asked: ChatRequest, *, is_load: bool) -> 
     caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
     begun = await started(await (load if is_load else answer)(asked, caller, parts()))
     is_chat = asked.endpoint.rstrip("/").endswith("/chat")
-    form = (
-        ChatForm(begun.entry, asked.model)
-        if is_chat
-        else GenerateForm(begun.entry, asked.model, is_raw=asked.prompt is not None)
-    )
-    if asked.stream and not is_load:
-        return streamed(begun, form.of_chunk, error_line, content_type=NDJSON)
-    return whole(begun, form.of_reply(await collected(begun)))
+
+    def form(stamps: Stamps) -> ChatForm | GenerateForm:
+        if is_chat:
+            return ChatForm(stamps, asked.model)
+        return GenerateForm(stamps, asked.model, is_raw=asked.prompt is not None)
+
+    return await respond(request, begun, form, WIRE, is_streamed=asked.stream and not is_load)

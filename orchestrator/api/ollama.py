@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.api.replies import rfc3339, to_json
+from orchestrator.api.replies import to_json
+from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.ids import call_id  # openai.py takes it from here
 from orchestrator.core.types import Chunk, Done, Reply, TokenLogprob, ToolCall
-from orchestrator.ledger.writer import Entry
 
 
 def line(value: dict[str, Any]) -> bytes:
@@ -24,8 +24,8 @@ def error_line(error: OrchestratorError) -> bytes:
 class ChatForm:
     """The objects of /api/chat."""
 
-    def __init__(self, entry: Entry, asked_model: str) -> None:
-        self._entry, self._model = entry, asked_model
+    def __init__(self, stamps: Stamps, asked_model: str) -> None:
+        self._stamps, self._model = stamps, asked_model
         self._calls = 0
 
     def of_chunk(self, chunk: Chunk) -> list[bytes]:
@@ -49,13 +49,18 @@ class ChatForm:
             message["thinking"] = thinking
         if calls:
             message["tool_calls"] = [self._call(call) for call in calls]
-        value = {"model": self._model, "created_at": rfc3339(), "message": message, "done": done is not None}
+        value = {
+            "model": self._model,
+            "created_at": self._stamps.created_at,
+            "message": message,
+            "done": done is not None,
+        }
         if done:
             value["done_reason"] = done.reason
         if logprobs:
             value["logprobs"] = [logprob_to_wire(logprob) for logprob in logprobs]
         if done and done.reason not in {"load", "unload"}:
-            value |= metrics(done, self._entry)
+            value |= metrics(done, self._stamps.total_ns)
         return value
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
@@ -68,8 +73,8 @@ class ChatForm:
 class GenerateForm:
     """The objects of /api/generate."""
 
-    def __init__(self, entry: Entry, asked_model: str, *, is_raw: bool) -> None:
-        self._entry, self._model, self._is_raw = entry, asked_model, is_raw
+    def __init__(self, stamps: Stamps, asked_model: str, *, is_raw: bool) -> None:
+        self._stamps, self._model, self._is_raw = stamps, asked_model, is_raw
 
     def of_chunk(self, chunk: Chunk) -> list[bytes]:
         """The chunk as lines."""
@@ -82,7 +87,7 @@ class GenerateForm:
     def _object(
         self, text: str, thinking: str, logprobs: tuple[TokenLogprob, ...], done: Done | None
     ) -> dict[str, Any]:
-        value: dict[str, Any] = {"model": self._model, "created_at": rfc3339(), "response": text}
+        value: dict[str, Any] = {"model": self._model, "created_at": self._stamps.created_at, "response": text}
         if thinking:
             value["thinking"] = thinking
         value["done"] = done is not None
@@ -91,17 +96,17 @@ class GenerateForm:
             if done.context and not self._is_raw:
                 value["context"] = done.context
             if done.reason not in {"load", "unload"}:
-                value |= metrics(done, self._entry)
+                value |= metrics(done, self._stamps.total_ns)
         if logprobs:
             value["logprobs"] = [logprob_to_wire(logprob) for logprob in logprobs]
         return value
 
 
-def metrics(done: Done, entry: Entry) -> dict[str, int]:
+def metrics(done: Done, total_ns: int) -> dict[str, int]:
     """Counts, and durations in nanoseconds. Zeros are left out, so durations are 1 at least: clients want them."""
     usage = done.usage
     values = {
-        "total_duration": max(round(entry.total_s * 1e9), 1),
+        "total_duration": total_ns,
         "load_duration": max(usage.load_ns, 1),
         "prompt_eval_count": usage.prompt_tokens,
         "prompt_eval_duration": max(usage.prompt_ns, 1),

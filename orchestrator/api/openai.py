@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
-import time
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -15,8 +12,9 @@ from ninja import Router
 from orchestrator.api.calls import controls
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.options import read_options
-from orchestrator.api.replies import EVENTS, collected, json_response, started, streamed, to_json, whole
+from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
+from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
@@ -51,13 +49,14 @@ async def chat_completions(request: HttpRequest, body: CompletionBody) -> HttpRe
     """Answer the last message; streamed as server-sent events when `stream` is true."""
     asked = to_request(body, controls(request))
     begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
-    form = CompletionForm(asked)
-    if asked.stream:
-        wants_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return streamed(
-            begun, form.frames(wants_usage=wants_usage), error_event, content_type=EVENTS, last=b"data: [DONE]\n\n"
-        )
-    return whole(begun, form.of_reply(await collected(begun)), content_type=JSON)
+    wants_usage = bool(body.stream_options and body.stream_options.include_usage)
+    return await respond(
+        request,
+        begun,
+        lambda stamps: CompletionForm(stamps, asked, wants_usage=wants_usage),
+        WIRE,
+        is_streamed=asked.stream,
+    )
 
 
 @router.get("/models", summary="The models that can be asked")
@@ -204,9 +203,10 @@ def _image(url: str) -> str:
 class CompletionForm:
     """The objects of /v1/chat/completions, all with one id."""
 
-    def __init__(self, request: ChatRequest) -> None:
-        self._id = "chatcmpl-" + secrets.token_hex(12)
-        self._created = int(time.time())
+    def __init__(self, stamps: Stamps, request: ChatRequest, *, wants_usage: bool) -> None:
+        self._wants_usage = wants_usage  # at the end of a stream
+        self._id = f"chatcmpl-{stamps.id}"
+        self._created = stamps.created
         self._request = request
         self._has_begun = False
         self._has_called = False
@@ -223,16 +223,12 @@ class CompletionForm:
             choice["logprobs"] = _logprobs(reply.logprobs)
         return self._object("chat.completion", [choice]) | {"usage": _usage(reply.done.usage)}
 
-    def frames(self, *, wants_usage: bool) -> Callable[[Chunk], list[bytes]]:
-        """A function that turns chunks into events."""
-
-        def of_chunk(chunk: Chunk) -> list[bytes]:
-            events = [event(value) for value in self._deltas(chunk)]
-            if chunk.done and wants_usage:
-                events.append(event(self._object("chat.completion.chunk", []) | {"usage": _usage(chunk.done.usage)}))
-            return events
-
-        return of_chunk
+    def of_chunk(self, chunk: Chunk) -> list[bytes]:
+        """The chunk as events."""
+        events = [event(value) for value in self._deltas(chunk)]
+        if chunk.done and self._wants_usage:
+            events.append(event(self._object("chat.completion.chunk", []) | {"usage": _usage(chunk.done.usage)}))
+        return events
 
     def _deltas(self, chunk: Chunk) -> list[dict[str, Any]]:
         values = []
@@ -284,6 +280,9 @@ def error_value(error: OrchestratorError) -> dict[str, Any]:
 def error_event(error: OrchestratorError) -> bytes:
     """What a stream that broke off ends with; OpenAI's clients raise it."""
     return event(error_value(error))
+
+
+WIRE = Wire(error_event, EVENTS, JSON, b"data: [DONE]\n\n")
 
 
 def _reason(reason: str, has_called: bool) -> str:

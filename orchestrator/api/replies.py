@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import orjson
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
+from orchestrator.api.offers import SLOT, Offer, Slot
+from orchestrator.api.stamps import HOLES, Live, Stamps, Template
 from orchestrator.core.errors import EngineError, OrchestratorError
 from orchestrator.core.types import Chunk, Chunks, Reply, ReplyBuilder
-from orchestrator.pipeline import Answer
+from orchestrator.pipeline import Answer, as_of_now
 
 log = logging.getLogger(__name__)
 
@@ -67,43 +69,76 @@ async def collected(answer: Answer) -> Reply:
     return reply
 
 
-def streamed(
-    answer: Answer,
-    frames: Callable[[Chunk], Iterable[bytes]],
-    error_frame: Callable[[OrchestratorError], bytes],
-    *,
-    content_type: str,
-    last: bytes = b"",
+class Form(Protocol):
+    """An answer as a dialect writes it."""
+
+    def of_chunk(self, chunk: Chunk) -> Iterable[bytes]:
+        """A piece of it, as frames of a stream."""
+
+    def of_reply(self, reply: Reply) -> dict[str, Any]:
+        """All of it, as one object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a dialect sends answers."""
+
+    error_frame: Callable[[OrchestratorError], bytes]
+    stream_type: str
+    whole_type: str = JSON_UTF8
+    last: bytes = b""  # what a stream ends with
+
+
+async def respond(
+    request: HttpRequest, answer: Answer, form_of: Callable[[Stamps], Form], wire: Wire, *, is_streamed: bool
 ) -> HttpResponseBase:
+    """Send the answer, as a stream or whole; what came from memory is offered to be replayed."""
+    form = form_of(Live(answer.entry))
+    if is_streamed:
+        response = _streamed(answer, form, wire)
+    else:
+        response = json_response(form.of_reply(await collected(answer)), content_type=wire.whole_type)
+    _offer(request, answer, form_of(HOLES), wire, is_streamed=is_streamed)
+    return _with_headers(response, answer)
+
+
+def _offer(request: HttpRequest, answer: Answer, form: Form, wire: Wire, *, is_streamed: bool) -> None:
+    slot: Slot | None = getattr(request, "scope", {}).get(SLOT)
+    if slot is None or answer.hit is None or answer.hit.tier != "memory":
+        return
+    reply = as_of_now(answer.hit.entry.reply, HOLES.total_ns)
+    if is_streamed:
+        body = b"".join([frame for chunk in reply.chunks() for frame in form.of_chunk(chunk)]) + wire.last
+    else:
+        body = to_json(form.of_reply(reply))
+    slot.offer = Offer(Template(body), answer.entry, answer.hit.entry)
+
+
+def _streamed(answer: Answer, form: Form, wire: Wire) -> HttpResponseBase:
     """Send each chunk as it comes. After the first byte an error is a frame of its own, and the end."""
 
     async def body() -> AsyncGenerator[bytes, None]:
         try:
             async with aclosing(answer.chunks) as chunks:
                 async for chunk in chunks:
-                    for frame in frames(chunk):
+                    for frame in form.of_chunk(chunk):
                         yield frame
-            if last:
-                yield last
+            if wire.last:
+                yield wire.last
         except OrchestratorError as error:
-            yield error_frame(error)
+            yield wire.error_frame(error)
         except Exception:  # the status is sent: all that is left is to say so, and to log the rest
             log.exception("answer %s broke off", answer.entry.request.request_id)
-            yield error_frame(OrchestratorError("internal error"))
+            yield wire.error_frame(OrchestratorError("internal error"))
 
-    return _with_headers(PartsResponse(body(), content_type), answer)
-
-
-def whole(answer: Answer, value: Any, *, content_type: str = JSON_UTF8) -> HttpResponseBase:
-    """The collected answer, as `value`."""
-    return _with_headers(json_response(value, content_type=content_type), answer)
+    return PartsResponse(body(), wire.stream_type)
 
 
 def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBase:
     entry = answer.entry
     response["Cache-Status"] = cache_status(entry.tier, is_stored=entry.is_stored)
-    if answer.age_s is not None:
-        response["Age"] = str(int(answer.age_s))
+    if answer.hit is not None:
+        response["Age"] = str(int(answer.hit.age_s))
     response["X-Request-Id"] = entry.request.request_id
     response["X-Orchestrator-Model"] = header_safe(entry.model)
     response["X-Orchestrator-Route"] = entry.route
@@ -134,11 +169,3 @@ def cache_status(tier: str, *, is_stored: bool = False) -> str:
             return "orchestrator; fwd=bypass"
         case _:
             return "orchestrator; fwd=miss; stored" if is_stored else "orchestrator; fwd=miss"
-
-
-def rfc3339(seconds_ns: int | None = None) -> str:
-    """A moment as Go prints it: UTC, up to nine decimals, trailing zeros trimmed."""
-    nanoseconds = time.time_ns() if seconds_ns is None else seconds_ns
-    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{stamp}.{fraction:09d}".rstrip("0").rstrip(".") + "Z"

@@ -50,7 +50,7 @@ async def test_a_repeated_question_is_answered_from_memory(ask: Ask, engine: Fak
     reply, begun = await ask()
     assert reply == "four"
     assert begun.entry.tier == "memory"
-    assert begun.age_s is not None
+    assert begun.hit is not None
     assert engine.calls == 1
 
 
