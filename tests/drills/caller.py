@@ -7,7 +7,7 @@ import json
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ class Caller:
         self._writer = writer
         self.heard = Heard()
         self.left_at = 0.0
+        self._pieces: AsyncGenerator[str, None] | None = None
         self.port = int(writer.get_extra_info("sockname")[1])
 
     @classmethod
@@ -102,23 +103,17 @@ class Caller:
         }
         return self.heard
 
-    async def pieces(self) -> AsyncIterator[str]:
-        """Read the answer, in whatever dialect and form, noting what is heard; yield each piece of text."""
-        if self.heard.headers.get("content-type", "").startswith(("application/x-ndjson", "text/event-stream")):
-            async for line in self._lines():
-                if line and line != b"data: [DONE]" and (piece := self._take(json.loads(line.removeprefix(b"data: ")))):
-                    yield piece
-            return
-        data = await self._reader.readexactly(int(self.heard.headers["content-length"]))
-        if piece := self._take(json.loads(data)):
-            yield piece
+    async def next_piece(self) -> str | None:
+        """The next piece of the answer, in whatever dialect and form, once the headers are read; None at the end."""
+        self._pieces = self._pieces or self._read_pieces()
+        return await anext(self._pieces, None)
 
     async def listen(self) -> Heard:
-        """Read head and answer; a connection that breaks is an error that was heard."""
+        """Read head and answer to the end; a connection that breaks is an error that was heard."""
         try:
             if not self.heard.status:
                 await self.head()
-            async for _ in self.pieces():
+            while await self.next_piece() is not None:
                 pass
         except (OSError, asyncio.IncompleteReadError) as error:
             self.heard.error = f"the connection broke: {type(error).__name__}"
@@ -139,7 +134,17 @@ class Caller:
         """Up to so many bytes, as they are; none at the end."""
         return await self._reader.read(most)
 
-    async def _lines(self) -> AsyncIterator[bytes]:
+    async def _read_pieces(self) -> AsyncGenerator[str, None]:
+        if self.heard.headers.get("content-type", "").startswith(("application/x-ndjson", "text/event-stream")):
+            async for line in self._lines():
+                if line and line != b"data: [DONE]" and (piece := self._take(json.loads(line.removeprefix(b"data: ")))):
+                    yield piece
+            return
+        data = await self._reader.readexactly(int(self.heard.headers["content-length"]))
+        if piece := self._take(json.loads(data)):
+            yield piece
+
+    async def _lines(self) -> AsyncGenerator[bytes, None]:
         """Lines out of chunks."""
         rest = b""
         while True:

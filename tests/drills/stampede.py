@@ -1,20 +1,29 @@
-"""Many ask the same at once: one call to the provider, and everybody gets its answer."""
+"""Many ask the same at once: one call to the provider, and everybody gets its answer.
+
+Also when whoever asked first hangs up, and when the web worker that makes the call is killed.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from collections import Counter
 from importlib.util import find_spec
 from itertools import product as combinations
 
-from tests.drills.base import Drill, Run, running
+from tests.drills.base import Drill, Run, eventually, running
 from tests.drills.caller import Caller, Heard
-from tests.drills.provider import ScriptedProvider
+from tests.drills.processes import maker_of, served_by
+from tests.drills.provider import Call, ScriptedProvider
 from tests.drills.question import PATHS, Question
 from tests.product import Product
 
 WORKERS = 2
 CALLS = 1 if find_spec("cache.sharing") else WORKERS  # without it each process shares only with itself
 FORMS = tuple(combinations(PATHS, (True, False)))  # one question in every dialect, streamed and whole
+AT_A_TIME = 20  # connections; more at once may all be taken by one worker
+BACK_WITHIN_S = 20.0
 
 
 async def run(run: Run) -> None:
@@ -22,48 +31,175 @@ async def run(run: Run) -> None:
     if CALLS > 1:
         run.note(f"calls are shared within a process only: {CALLS} of them for {WORKERS} web workers are right")
     with ScriptedProvider() as provider, running(run, provider, ORCHESTRATOR_WEB_WORKERS=WORKERS) as product:
-        for number in range(run.pick(2, 20)):
-            await plain(run, provider, product, number)
+        stampede = Stampede(run, provider, product)
+        for number in range(run.pick(1, 20)):
+            await stampede.everybody_asks(f"plain-{number}")
+        for number in range(run.pick(1, 5)):
+            await stampede.the_first_hangs_up(f"hang-up-{number}")
+        for number in range(run.pick(1, 5)):
+            await stampede.the_leader_is_killed(f"kill-{number}")
+        for number in range(run.pick(1, 5)):
+            await stampede.the_leader_is_killed_midway(f"kill-midway-{number}")
 
 
-async def plain(run: Run, provider: ScriptedProvider, product: Product, number: int) -> None:
-    """Everybody asks at once."""
-    question = Question(name=f"plain-{number}", first_s=run.pick(1, 2))
-    callers = await connect(run.pick(200, 1000), product)
-    heard = await ask(callers, question)
-    judge(run, question, heard)
-    calls = provider.calls(question.name)
-    run.counts["rounds"] += 1
-    run.counts["calls"] += len(calls)
-    run.expect(len(calls) <= CALLS, f"{question.name}: {len(calls)} calls to the provider, {CALLS} at most")
+class Stampede:
+    """One product under many callers."""
+
+    def __init__(self, run: Run, provider: ScriptedProvider, product: Product) -> None:
+        self.run, self.provider, self.product = run, provider, product
+        self.callers = run.pick(200, 1000)
+        self.answered_after_s = float(run.pick(1, 2))
+
+    async def everybody_asks(self, name: str) -> None:
+        """All at once."""
+        question = Question(name=name, first_s=self.answered_after_s)
+        callers = await self.connect()
+        ask(callers, question)
+        self.judge(question, await listen(callers))
+        self.judge_calls(name, CALLS)
+
+    async def the_first_hangs_up(self, name: str) -> None:
+        """Whoever began the call leaves during it; the others do not notice."""
+        question = Question(name=name, first_s=self.answered_after_s, gate=name)
+        first, *others = await self.connect()
+        ask([first], question)
+        await self.call_of(name)
+        ask(others, question)
+        await self.everybody_is_heard(others)
+        first.leave("reset")
+        await eventually(lambda: first.port not in served_by(self.product), "the product to notice")
+        self.provider.open_gate(name)
+        self.judge(question, await listen(others))
+        calls = self.judge_calls(name, CALLS)
+        # Where the first had a worker to itself its call ends with it, and rightly so.
+        finished = sum(call.state == "finished" for call in calls)
+        self.run.expect(finished >= 1, f"{name}: no call was finished")
+        self.run.expect(CALLS > 1 or finished == len(calls), f"{name}: the call was given up with its first caller")
+
+    async def the_leader_is_killed(self, name: str) -> None:
+        """The worker that makes the call dies before its first byte; the other's callers are answered."""
+        question = Question(name=name, gate=name)
+        callers = await self.connect()
+        ask(callers, question)
+        call = await self.call_of(name)
+        await self.everybody_is_heard(callers)
+        survivors = await self.kill_maker_of(call, callers)
+        self.provider.open_gate(name)
+        heard = dict(zip(callers, await listen(callers), strict=True))
+        self.judge(question, [heard[caller] for caller in survivors])
+        self.nobody_is_wrong(question, list(heard.values()))
+        self.judge_calls(name, 2)
+        await self.all_workers()
+
+    async def the_leader_is_killed_midway(self, name: str) -> None:
+        """As before, but part of the answer is out: what is told to a caller is told once, or visibly broken off."""
+        question = Question(name=name, pieces=6, gate=name, gate_after=3)
+        callers = await self.connect()
+        ask(callers, question)
+        call = await self.call_of(name)
+        streamed = [caller for place, caller in enumerate(callers) if FORMS[place % len(FORMS)][1]]
+        await asyncio.gather(*(some_pieces(caller, 3) for caller in streamed))
+        survivors = await self.kill_maker_of(call, callers)
+        self.provider.open_gate(name)
+        heard = dict(zip(callers, await listen(callers), strict=True))
+        self.nobody_is_wrong(question, list(heard.values()))
+        for caller in survivors:
+            if caller in streamed:
+                self.run.counts["broken off visibly"] += not heard[caller].is_right(question)
+                self.run.expect(
+                    heard[caller].is_right(question) or bool(heard[caller].error), f"{name}: a stream just ended"
+                )
+        self.judge(question, [heard[caller] for caller in survivors if caller not in streamed])
+        self.judge_calls(name, 2)
+        await self.all_workers()
+
+    async def connect(self) -> list[Caller]:
+        """Callers that are connected, to every worker, and have asked nothing yet."""
+        callers: list[Caller] = []
+        address = self.product.base_url
+        while len(callers) < self.callers:
+            callers += await asyncio.gather(*(Caller.connect(address) for _ in range(AT_A_TIME)))
+        await self.everybody_is_heard(callers)
+        served = served_by(self.product)
+        shares = Counter(served[caller.port] for caller in callers)
+        self.run.expect(len(shares) == WORKERS, f"the callers are all with one of the {WORKERS} workers: {shares}")
+        self.run.counts["fewest callers of a worker"] = min(
+            [*shares.values(), self.run.counts["fewest callers of a worker"] or self.callers]
+        )
+        return callers
+
+    async def everybody_is_heard(self, callers: list[Caller]) -> None:
+        """Every caller's connection was taken by a worker."""
+        ports = {caller.port for caller in callers}
+        await eventually(lambda: ports <= served_by(self.product).keys(), "the callers' connections to be taken")
+
+    async def call_of(self, name: str) -> Call:
+        """The first call to the provider for the question of that name."""
+        calls: list[Call] = await eventually(lambda: self.provider.calls(name), "the call to the provider")
+        return calls[0]
+
+    async def kill_maker_of(self, call: Call, callers: list[Caller]) -> list[Caller]:
+        """Kill the worker that made the call; return the callers of the others."""
+        served = served_by(self.product)
+        leader = maker_of(self.product, call.peer_port)
+        assert leader is not None, "nobody made the call"
+        os.kill(leader, signal.SIGKILL)
+        survivors = [caller for caller in callers if served[caller.port] != leader]
+        self.run.counts["callers of a killed worker"] += len(callers) - len(survivors)
+        return survivors
+
+    async def all_workers(self) -> None:
+        """Every worker is there again."""
+
+        def are_there() -> bool:
+            web = [one for one in self.product.status()["processes"] if one["role"] == "web"]
+            return all(one["is_ready"] for one in web)
+
+        await eventually(are_there, "the killed worker to be back", BACK_WITHIN_S)
+
+    def judge(self, question: Question, heard: list[Heard]) -> None:
+        """All of them have the right answer."""
+        self.run.counts["callers"] += len(heard)
+        self.nobody_is_wrong(question, heard)
+        unanswered = [one for one in heard if not one.is_right(question)]
+        self.run.expect(
+            not unanswered, f"{question.name}: {len(unanswered)} of {len(heard)} without an answer, {unanswered[:1]}"
+        )
+
+    def nobody_is_wrong(self, question: Question, heard: list[Heard]) -> None:
+        """None of them heard what is no part of the right answer."""
+        wrong = [one for one in heard if one.is_wrong(question)]
+        self.run.expect(not wrong, f"{question.name}: {len(wrong)} wrong answers of {len(heard)}, {wrong[:1]}")
+
+    def judge_calls(self, name: str, most: int) -> list[Call]:
+        """The provider was asked so often at most."""
+        calls = self.provider.calls(name)
+        self.run.counts["rounds"] += 1
+        self.run.counts["calls"] += len(calls)
+        self.run.expect(1 <= len(calls) <= most, f"{name}: {len(calls)} calls to the provider, {most} are right")
+        return calls
 
 
-async def connect(count: int, product: Product) -> list[Caller]:
-    """Callers that are connected and have asked nothing yet."""
-    address = product.base_url
-    return await asyncio.gather(*(Caller.connect(address) for _ in range(count)))
-
-
-async def ask(callers: list[Caller], question: Question) -> list[Heard]:
-    """All ask the same, each in the next form; what they heard."""
+def ask(callers: list[Caller], question: Question) -> None:
+    """All ask the same, each in the next form."""
     for place, caller in enumerate(callers):
         path, stream = FORMS[place % len(FORMS)]
         caller.send(path, question.body(path, stream=stream))
+
+
+async def some_pieces(caller: Caller, count: int) -> None:
+    """Listen until so many pieces were heard."""
+    await caller.head()
+    while len(caller.heard.at) < count:
+        await caller.next_piece()
+
+
+async def listen(callers: list[Caller]) -> list[Heard]:
+    """What each hears, to the end."""
     heard = await asyncio.gather(*(caller.listen() for caller in callers))
     for caller in callers:
         caller.leave()
     return heard
 
 
-def judge(run: Run, question: Question, heard: list[Heard]) -> None:
-    """Everybody has the right answer."""
-    run.counts["callers"] += len(heard)
-    wrong = [one for one in heard if one.is_wrong(question)]
-    run.expect(not wrong, f"{question.name}: {len(wrong)} wrong answers of {len(heard)}, {wrong[:1]}")
-    unanswered = [one for one in heard if not one.is_right(question)]
-    run.expect(
-        not unanswered, f"{question.name}: {len(unanswered)} of {len(heard)} without an answer, {unanswered[:1]}"
-    )
-
-
-DRILL = Drill("stampede", "identical questions at once become one call", run, within_s=120, long_within_s=900)
+DRILL = Drill("stampede", "identical questions at once become one call", run, within_s=120, long_within_s=1200)
