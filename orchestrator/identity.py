@@ -10,7 +10,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -30,8 +30,15 @@ DEFAULT_TENANT = "default"
 KEY = re.compile(r"orch_(?P<prefix>[a-z0-9]{10})_[A-Za-z0-9_-]{43}")
 REMEMBERED_S = 1.0  # how long a key may still work that was revoked where this process cannot see it
 MOST_REMEMBERED = 10_000
+LONGEST_REMEMBERED = 256  # characters of the headers; a key of ours has 59
 LOOKUP_DEADLINE_S = 5.0
 LINK_LIFETIME = timedelta(hours=1)
+
+
+class _Known(NamedTuple):
+    policy: int  # the count of its changes when this was asked for
+    until: float  # monotonic seconds
+    caller: Caller | None
 
 
 class Identity:
@@ -43,8 +50,22 @@ class Identity:
         self._policy = policy
         self._require_keys = require_keys
         self._thread = WorkerThread("identity")
-        self._remembered: OrderedDict[str, tuple[int, float, Caller | None]] = OrderedDict()  # policy, until, who
-        self._reading: dict[tuple[int, str], asyncio.Task[Caller | None]] = {}
+        self._remembered: OrderedDict[str, _Known] = OrderedDict()  # by digest
+        self._reading: dict[tuple[int, str], asyncio.Task[_Known]] = {}
+        self._shown: OrderedDict[tuple[str, str], _Known] = OrderedDict()  # the same, by headers
+
+    def remembered(self, authorization: str, x_api_key: str) -> Caller | None:
+        """Who shows these headers, as far as that is certain without asking; None means: ask `caller`."""
+        known = self._shown.get((authorization, x_api_key))
+        if known is None or not self._is_fresh(known) or known.caller is None or self._is_expired(known.caller):
+            return None
+        return known.caller
+
+    def _is_fresh(self, known: _Known) -> bool:
+        return known.policy == self._policy() and known.until > self._clock.monotonic()
+
+    def _is_expired(self, caller: Caller) -> bool:
+        return caller.expires_at is not None and caller.expires_at <= self._clock.now()
 
     async def caller(self, authorization: str, x_api_key: str) -> Caller:
         """Return who shows these headers.
@@ -54,6 +75,8 @@ class Identity:
         Raises Unauthorized; BadRequest when the two headers disagree; KeysUnavailable when the
         database does not answer.
         """
+        if known := self.remembered(authorization, x_api_key):
+            return known
         shown = {value for value in (_bearer(authorization), x_api_key.strip()) if value}
         if len(shown) > 1 and (self._require_keys or any(map(KEY.fullmatch, shown))):
             raise BadRequest("Authorization and x-api-key hold different credentials; send one.")
@@ -61,16 +84,21 @@ class Identity:
         is_ours = KEY.fullmatch(credential) is not None
         if not is_ours and self._require_keys:
             raise Unauthorized
-        caller = await self._look_up(key_digest(credential) if is_ours else "", credential if is_ours else "")
-        if caller is None:
+        answer = await self._look_up(key_digest(credential) if is_ours else "", credential if is_ours else "")
+        caller = answer.caller
+        if caller is None or self._is_expired(caller):
             raise Unauthorized("This API key is unknown, expired or revoked; ask your operator for a new one.")
+        if len(authorization) + len(x_api_key) <= LONGEST_REMEMBERED:
+            self._shown[authorization, x_api_key] = answer
+            if len(self._shown) > MOST_REMEMBERED:
+                self._shown.popitem(last=False)
         return caller
 
-    async def _look_up(self, digest: str, credential: str) -> Caller | None:
+    async def _look_up(self, digest: str, credential: str) -> _Known:
+        known = self._remembered.get(digest)
+        if known and self._is_fresh(known):
+            return known
         policy = self._policy()
-        remembered = self._remembered.get(digest)
-        if remembered and remembered[0] == policy and remembered[1] > self._clock.monotonic():
-            return remembered[2]
         reading = self._reading.get((policy, digest))
         if reading is None:  # else somebody asks already, and what is read is no older than the last change
             reading = asyncio.create_task(self._read(policy, digest, credential))
@@ -79,18 +107,19 @@ class Identity:
         try:
             return await asyncio.shield(reading)
         except (TimeoutError, DatabaseError, Busy) as error:
-            if remembered and not credential:  # the default tenant is who it was
-                return remembered[2]
+            if known and not credential:  # the default tenant is who it was
+                return known
             raise KeysUnavailable from error
 
-    async def _read(self, policy: int, digest: str, credential: str) -> Caller | None:
+    async def _read(self, policy: int, digest: str, credential: str) -> _Known:
         find = find_key if credential else default_caller
         caller = await self._thread.run(LOOKUP_DEADLINE_S, _fresh, find, credential)
-        self._remembered[digest] = (policy, self._clock.monotonic() + REMEMBERED_S, caller)
+        known = _Known(policy, self._clock.monotonic() + REMEMBERED_S, caller)
+        self._remembered[digest] = known
         self._remembered.move_to_end(digest)
         if len(self._remembered) > MOST_REMEMBERED:
             self._remembered.popitem(last=False)
-        return caller
+        return known
 
     def close(self) -> None:
         """End the thread that reads keys."""
@@ -126,7 +155,12 @@ def find_key(credential: str) -> Caller | None:
     if key is None or key.revoked_at or (key.expires_at and key.expires_at <= timezone.now()):
         return None
     return Caller(
-        tenant_id=key.tenant.pk, tenant=key.tenant.name, key_id=key.pk, key_name=key.name, is_admin=key.is_admin
+        tenant_id=key.tenant.pk,
+        tenant=key.tenant.name,
+        key_id=key.pk,
+        key_name=key.name,
+        is_admin=key.is_admin,
+        expires_at=key.expires_at.timestamp() if key.expires_at else None,
     )
 
 

@@ -229,6 +229,7 @@ class Caller:
     key_id: int | None = None
     key_name: str = ""
     is_admin: bool = False
+    expires_at: float | None = None  # of the key, seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -239,3 +239,48 @@ async def test_when_keys_cannot_be_read_that_is_said_and_the_default_tenant_goes
     assert (await doorman.caller("", "")).tenant == "default"
     with pytest.raises(KeysUnavailable):
         await doorman.caller(f"Bearer {key}", "")
+
+
+async def test_who_was_asked_for_lately_is_known_without_asking_until_something_changes(
+    identity: Make, key: str, clock: SetClock, generation: Generation
+) -> None:
+    one = identity(True)
+    headers = (f"Bearer {key}", "")
+    assert one.remembered(*headers) is None
+    caller = await one.caller(*headers)
+    assert one.remembered(*headers) == caller
+    assert one.remembered("", key) is None, "the same key elsewhere was not asked for"
+    clock.pass_(0.9)
+    assert await one.caller("", key) == caller
+    clock.pass_(0.2)
+    assert one.remembered("", key) is None, "a second from when the key was read, not from when it was shown"
+    await one.caller(*headers)
+    await asyncio.to_thread(generation.bump_policy)
+    assert one.remembered(*headers) is None
+
+
+async def test_a_key_ends_at_its_moment_not_with_the_remembered_second(
+    identity: Make, transactional_db: None, clock: SetClock
+) -> None:
+    ends = datetime.fromtimestamp(clock.now() + 0.5, UTC)
+    headers = ("", await asyncio.to_thread(issue_key, "brief", "acme", expires_at=ends))
+    one = identity(True)
+    await one.caller(*headers)
+    clock.pass_(0.4)
+    assert one.remembered(*headers) is not None
+    clock.pass_(0.1)
+    assert one.remembered(*headers) is None
+    with pytest.raises(Unauthorized, match="expired"):
+        await one.caller(*headers)
+
+
+async def test_no_more_than_so_many_headers_are_remembered_and_no_long_ones(
+    identity: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.identity.MOST_REMEMBERED", 3)
+    one = identity(False)
+    for number in range(5):
+        await one.caller(f"Bearer {number}", "")
+    assert [bool(one.remembered(f"Bearer {number}", "")) for number in range(5)] == [False, False, True, True, True]
+    await one.caller("x" * 300, "")
+    assert one.remembered("x" * 300, "") is None
