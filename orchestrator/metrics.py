@@ -305,9 +305,8 @@ def open_metrics(folder: Path, worker: str) -> Metrics:
         return Metrics()
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        forget_gauges(folder, worker)
         for kind, size in RESERVED.items():
-            _reserve(folder / f"{kind}_{worker}.db", size)
+            _reserve(folder / f"{kind}_{worker}.db", size, afresh=kind.startswith("gauge"))
     except OSError as error:
         log.warning("%s cannot be used (%s): /metrics leaves out what this worker does", folder, error.strerror)
         return Metrics()
@@ -316,18 +315,12 @@ def open_metrics(folder: Path, worker: str) -> Metrics:
     return Metrics(folder)
 
 
-def forget_gauges(folder: Path, worker: str) -> None:
-    """A worker has ended: what it counted stays, what it held is gone."""
-    for file in folder.glob(f"gauge_live*_{worker}.db"):
-        file.unlink(missing_ok=True)
-
-
-def _reserve(file: Path, size: int) -> None:
-    """Make sure that the file can be read, and that all of it is on the disk.
+def _reserve(file: Path, size: int, *, afresh: bool) -> None:
+    """Make sure that the file can be read, and that all of it is on the disk; empty it when `afresh`.
 
     The values are a memory map, and writing to one that a full disk has no room for ends the process.
     """
-    if _is_sound(file):
+    if not afresh and _is_sound(file):
         return
     draft = file.with_suffix(".draft")  # nobody reads half of it
     with draft.open("wb") as new:

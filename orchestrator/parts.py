@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from django.db import DatabaseError
@@ -19,6 +19,7 @@ from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.identity import Identity, ensure_default_tenant
 from orchestrator.ledger.writer import Ledger
+from orchestrator.metrics import Metrics
 
 log = logging.getLogger(__name__)
 PROBE_DEADLINE_S = 2.0
@@ -49,6 +50,7 @@ class Parts:
     reads: WorkerThread  # the ORM, away from the event loop
     cache_ttl_s: float
     most_answer_bytes: int
+    metrics: Metrics = field(default_factory=Metrics)
 
     async def health(self) -> list[Health]:
         """Ask each part how it is; none is waited for longer than two seconds."""

@@ -43,7 +43,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     Raises OrchestratorError when it cannot be begun; what goes wrong later is raised from the chunks.
     """
     entry = parts.ledger.begin(request, caller)
-    stopwatch = _Stopwatch(parts.clock)
+    stopwatch = _Stopwatch(parts.clock, entry.laps)
     with _failures_recorded(entry, parts):
         route = await choose(request, parts)
         model = route.model
@@ -166,6 +166,7 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
                 if chunk.done:
                     entry.ended(_outcome(chunk.done), clock.monotonic())
                     await _through(_settle(call, builder, parts))
+                    parts.metrics.settled(clock.monotonic() - entry.started - entry.total_s)
                 yield chunk
 
 
@@ -250,10 +251,10 @@ def _failures_recorded(entry: Entry, parts: Parts) -> Iterator[None]:
 class _Stopwatch:
     """Seconds between laps."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, laps: dict[str, float]) -> None:
         self._clock = clock
         self._last = clock.monotonic()
-        self.laps: dict[str, float] = {}
+        self.laps = laps
 
     def lap(self, name: str) -> None:
         now = self._clock.monotonic()

@@ -158,7 +158,7 @@ API_KEY_PEPPER = derive(_master, "api keys")
 CACHE_MAC_KEY = derive(_master, "cache values")
 
 # What the supervisor tells its children.
-FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD"})
+FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD", "ORCHESTRATOR_WEB_NUMBER"})
 env.check_names("ORCHESTRATOR_", besides=FROM_SUPERVISOR)
 
 # Files and sockets of the processes
@@ -167,6 +167,8 @@ RUN_DIR = DATA_DIR / "run"
 MODELS_SOCKET = RUN_DIR / "models.sock"
 REDIS_SOCKET = RUN_DIR / "redis.sock"
 GENERATION_FILE = RUN_DIR / "generation"
+METRICS_DIR = RUN_DIR / "metrics"
+WEB_NUMBER = os.environ.get("ORCHESTRATOR_WEB_NUMBER", "")  # which web worker this is; no two have one at a time
 
 # The supervisor tells its children about the Redis it started; a command beside them sees its socket.
 REDIS_LOCATION = REDIS_URL or os.environ.get("ORCHESTRATOR_PRIVATE_REDIS", "")

@@ -20,6 +20,7 @@ from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.identity import Identity
 from orchestrator.ledger.writer import Ledger
+from orchestrator.metrics import open_metrics
 from orchestrator.modelhost.store import Store
 from orchestrator.parts import Parts
 
@@ -46,6 +47,7 @@ def build() -> Parts:
     catalogue = Catalogue([*cloud, local])  # a provider's prefix says all; any other name is a local one
     for engine in cloud:
         engine.look()
+    metrics = open_metrics(settings.METRICS_DIR, settings.WEB_NUMBER)
     return Parts(
         clock=clock,
         generation=generation,
@@ -54,10 +56,11 @@ def build() -> Parts:
         local=local,
         cache=open_cache(clock, generation),
         inflight=InFlight(),
-        ledger=Ledger(clock),
+        ledger=Ledger(clock, metrics.answered),
         reads=WorkerThread("reads", most_waiting=256),
         cache_ttl_s=settings.CACHE_TTL_S,
         most_answer_bytes=settings.MAX_ANSWER,
+        metrics=metrics,
     )
 
 

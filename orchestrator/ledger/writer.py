@@ -54,6 +54,12 @@ class Entry:
     is_stored: bool = False  # the cache holds the answer by now
     is_posted: bool = False  # the ledger has it; it takes each entry once
     pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
+    laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
+
+    @property
+    def cost_microusd(self) -> int | None:
+        """What it cost; None while the price is not known, which is never taken for nothing."""
+        return None if self.is_paid else 0
 
     def saw(self, chunk: Chunk, now: float) -> None:
         """Take note of a piece of the answer."""
@@ -102,7 +108,7 @@ class Entry:
             "first_us": None if self.first_s is None else round(self.first_s * 1e6),
             "total_us": round(self.total_s * 1e6),
             "is_paid": self.is_paid,
-            "cost_microusd": None if self.is_paid else 0,  # no price is known yet: never taken for nothing
+            "cost_microusd": self.cost_microusd,
         }
 
 
@@ -115,8 +121,10 @@ class _Pending:
 class Ledger:
     """Takes entries and writes them."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, taken: Callable[[Entry], None] = lambda entry: None) -> None:
+        """`taken` hears of each entry once, on the event loop, when no more becomes known of it."""
         self._clock = clock
+        self._taken = taken
         self._pending: deque[_Pending] = deque()
         self._repeats: deque[Repeat] = deque()
         self._is_urgent = False  # somebody waits for what is pending
@@ -127,6 +135,11 @@ class Ledger:
         self.dropped = 0
         self._thread = threading.Thread(target=self._write_until_closed, name="ledger", daemon=True)
         self._thread.start()
+
+    @property
+    def pending(self) -> int:
+        """Records that wait to be written."""
+        return len(self._pending) + len(self._repeats)
 
     @property
     def failure(self) -> str | None:
@@ -151,6 +164,7 @@ class Ledger:
         if not entry.is_posted:
             entry.is_posted = True
             self._add(_Pending(entry.row()), is_urgent=entry.is_paid)
+            self._taken(entry)
 
     def repeat(self, repeat: Repeat) -> None:
         """Write one more row like an earlier one, with the next batch. Takes a fifth of a microsecond, and no lock."""
@@ -188,8 +202,11 @@ class Ledger:
                     f"The ledger did not confirm the record of this call within {COMMIT_DEADLINE_S:g} s."
                 )
             )
+            entry.outcome = refused.kind
             pending.row.update(status=refused.status, outcome=refused.kind, error=str(refused)[:500])
             raise refused from None
+        finally:
+            self._taken(entry)
 
     def _add(self, pending: _Pending, *, is_urgent: bool) -> None:
         with self._wake:

@@ -16,7 +16,7 @@ from django.db import connections
 
 from orchestrator import identity
 from orchestrator.env import BadSetting
-from orchestrator.supervisor import redis
+from orchestrator.supervisor import figures, redis
 from orchestrator.supervisor.child import Program
 from orchestrator.supervisor.listening import listen, local_address
 from orchestrator.supervisor.lock import role_lock
@@ -50,6 +50,8 @@ def serve(only: str | None, say: Callable[[str], None]) -> None:
         held.callback(_remove_sockets, roles)
         held.callback(status.remove)
         _remove_sockets(roles)
+        if listener:
+            figures.clear()
         asyncio.run(
             _run(_programs(roles, redis_server, listener), listener, status, lambda: _greet(say, welcome, began))
         )
@@ -71,7 +73,11 @@ async def _run(
         if listener:
             listener.close()  # with the workers' copies gone too, new connections are refused
 
-    supervision = Supervision(programs, lambda now: status.write(now.children))
+    def changed(now: Supervision) -> None:
+        figures.forget_held(now.children)
+        status.write(now.children)
+
+    supervision = Supervision(programs, changed)
     await supervision.run(when_started, when_stopping)
 
 
@@ -107,7 +113,10 @@ def _programs(roles: Collection[str], redis_server: str | None, listener: socket
     if listener:
         web = ours("web", "orchestrator.supervisor.web", str(listener.fileno()), stops_within_s=drained_s)
         web = replace(web, inherits=(listener.fileno(),), has_pulse=True)
-        programs += [replace(web, name=f"web {number}") for number in range(1, settings.WEB_WORKERS + 1)]
+        programs += [
+            replace(web, name=f"web {number}", env=env | {figures.NUMBER: str(number)})
+            for number in range(1, settings.WEB_WORKERS + 1)
+        ]
     return programs
 
 
