@@ -4,7 +4,8 @@ from enum import Enum
 
 from orchestrator.core.clock import Clock
 
-FAILURES = 3  # in a row
+FAILURES = 3  # in a row, or spread among so few successes that they are not forgiven
+FORGIVEN = 1 / 50  # of a failure, by each success: what fails oftener than that will open it
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 4.0  # back to normal within five seconds of a recovery
 
@@ -26,7 +27,7 @@ class Breaker:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._failures = 0
+        self._failures = 0.0
         self._pause_s = FIRST_PAUSE_S
         self._opened_at = 0.0
         self._retry_at = 0.0
@@ -46,11 +47,11 @@ class Breaker:
         """A call worked. Return for how many seconds it was open, when this closed it."""
         if turn is Turn.PROBE:
             self._is_probing = self.is_open = False
-            self._failures = 0
+            self._failures = 0.0
             self._pause_s = FIRST_PAUSE_S
             return self._clock.monotonic() - self._opened_at
         if not self.is_open:
-            self._failures = 0
+            self._failures = max(0.0, self._failures - FORGIVEN)
         return None
 
     def failed(self, turn: Turn) -> bool:

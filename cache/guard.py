@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import OrchestratorError
 
 T = TypeVar("T")
+_LOOKS = 3  # that must work in a row: what fails now and then is not back
 _NOBODYS = CacheKey(hash="0" * 64, tenant_id=0, namespace="", model="")  # asked only to see whether there is an answer
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ class TierStats:
 class Guard:
     """A tier that may be slow, broken or gone, asked in a way that cannot hurt.
 
-    Reading and writing fail apart: a full Redis still serves.
+    Reading and writing fail apart: a full Redis still serves. What cannot be read is not written to.
+    While a tier is held to be out nobody waits for it: a task of its own looks whether it is back.
     """
 
     def __init__(self, tier: Tier, clock: Clock) -> None:
@@ -47,18 +49,22 @@ class Guard:
         self._reads = Breaker(clock)
         self._writes = Breaker(clock)
         self._stats = TierStats()
+        self._looking: set[asyncio.Task[None]] = set()
 
     async def get(self, key: CacheKey) -> Entry | None:
         """The tier's answer; None also when it has trouble."""
         if not self.waits:
             return await self.tier.get(key)
-        return await self._call(self.tier.get(key), self._reads, "read")
+        return await self._call(lambda: self.tier.get(key), self._reads, "read")
 
     async def put(self, entry: Entry) -> bool:
         """Keep `entry`. Return whether the tier has it now."""
         if not self.waits:
             return await self.tier.put(entry)
-        return bool(await self._call(self.tier.put(entry), self._writes, "written"))
+        if self._reads.is_open:
+            self._stats.skipped += 1
+            return False
+        return bool(await self._call(lambda: self.tier.put(entry), self._writes, "written"))
 
     async def answers(self) -> bool | None:
         """Whether a lookup works at this moment, whatever the breaker holds; None when there is no tier by choice."""
@@ -84,34 +90,62 @@ class Guard:
         self._stats.is_out = self._reads.is_open or self._writes.is_open
         return self._stats
 
-    async def _call(self, call: Coroutine[Any, Any, T], breaker: Breaker, done: str) -> T | None:
+    async def aclose(self) -> None:
+        """End the tier, and look for it no more."""
+        for task in self._looking:
+            task.cancel()
+        await asyncio.gather(*self._looking, return_exceptions=True)
+        await self.tier.aclose()
+
+    async def _call(self, call: Callable[[], Coroutine[Any, Any, T]], breaker: Breaker, done: str) -> T | None:
         turn = breaker.turn()
-        if turn is Turn.NONE:
-            self._stats.skipped += 1
-            call.close()  # a coroutine that is dropped unused complains
-            return None
+        if turn is Turn.CALL:
+            try:
+                result, trouble = await self._try(call)
+            except asyncio.CancelledError:
+                breaker.abandoned(turn)
+                raise
+            if trouble is None:
+                breaker.succeeded(turn)
+            elif breaker.failed(turn):
+                logger.warning("Cache tier %s cannot be %s; going on without: %s", self.name, done, trouble)
+            return result
+        self._stats.skipped += 1
+        if turn is Turn.PROBE:
+            looking = asyncio.create_task(self._look(call, breaker, done))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+        return None
+
+    async def _look(self, call: Callable[[], Coroutine[Any, Any, object]], breaker: Breaker, done: str) -> None:
+        """Find out whether `call` works again. Whoever asked has gone on without."""
+        try:
+            for _ in range(_LOOKS):
+                result, trouble = await self._try(call)
+                if trouble is not None:
+                    breaker.failed(Turn.PROBE)
+                    return
+                if result is False:  # not for this tier, so it says nothing
+                    breaker.abandoned(Turn.PROBE)
+                    return
+        except asyncio.CancelledError:
+            breaker.abandoned(Turn.PROBE)
+            raise
+        was_out_s = breaker.succeeded(Turn.PROBE)
+        logger.warning("Cache tier %s can be %s again, after %.1f s.", self.name, done, was_out_s)
+
+    async def _try(self, call: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T | None, str | None]:
+        """The result, and what was wrong, if anything was."""
         began = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._deadline_s):
-                result = await call
-        except asyncio.CancelledError:
-            breaker.abandoned(turn)
-            raise
+                result = await call()
         except (OrchestratorError, TimeoutError) as error:
-            self._failed(breaker, turn, done, str(error) or f"silent for {self._deadline_s:g} s")
-            return None
-        except Exception as error:  # a bug in a tier must not cost a request either
+            self._stats.errors += 1
+            return None, str(error) or f"silent for {self._deadline_s:g} s"
+        except Exception as error:  # a bug in a tier must not cost a request
+            self._stats.errors += 1
             logger.exception("Cache tier %s failed in a way it should not.", self.name)
-            self._failed(breaker, turn, done, repr(error))
-            return None
+            return None, repr(error)
         took_s = self._clock.monotonic() - began
-        if took_s > self._deadline_s / 2:
-            self._failed(breaker, turn, done, f"slow: {took_s:.3f} s", is_error=False)
-        elif (was_out_s := breaker.succeeded(turn)) is not None:
-            logger.warning("Cache tier %s can be %s again, after %.1f s.", self.name, done, was_out_s)
-        return result
-
-    def _failed(self, breaker: Breaker, turn: Turn, done: str, why: str, *, is_error: bool = True) -> None:
-        self._stats.errors += is_error
-        if breaker.failed(turn):
-            logger.warning("Cache tier %s cannot be %s; going on without: %s", self.name, done, why)
+        return result, f"slow: {took_s:.3f} s" if took_s > self._deadline_s / 2 else None

@@ -154,7 +154,7 @@ class TieredCache:
         while under_way := self._copying | self._sweeping:
             await asyncio.wait(under_way)
         for guard in self._guards:
-            await guard.tier.aclose()
+            await guard.aclose()
 
     async def _count_up(self) -> None:
         """In a thread: another process may hold the file's lock."""

@@ -256,6 +256,9 @@ if REDIS_LOCATION:
         "KEY_PREFIX": "orchestrator",
         "OPTIONS": {
             "SERIALIZER": "cache.tiers.redis.Bytes",
+            "PARSER_CLASS": "cache.tiers.redis.WholeReply",
+            # Version 2 needs no greeting: one round trip less before a connection is of use, two without `driver_info`.
+            "CONNECTION_POOL_KWARGS": {"protocol": 2, "driver_info": None},
             "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_S,
             "SOCKET_TIMEOUT": REDIS_TIMEOUT_S,
         },

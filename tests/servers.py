@@ -67,14 +67,14 @@ class RedisServer:
 
     def command(self, *words: str | bytes) -> bytes:
         """Send one command over a connection of its own, and return the raw beginning of the answer."""
-        parts = [word.encode() if isinstance(word, str) else word for word in words]
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
-            connection.connect(str(self.socket))
-            connection.sendall(
-                b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-            )
+        with self._connection() as connection:
+            connection.sendall(_packed(words))
             return connection.recv(65536)
+
+    def say(self, *words: str | bytes) -> None:
+        """Send one command and hang up: for what does not end by itself."""
+        with self._connection() as connection:
+            connection.sendall(_packed(words))
 
     def pause(self) -> None:
         """Let it hang: connections are accepted, nothing is answered."""
@@ -96,6 +96,16 @@ class RedisServer:
             self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _connection(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(5)
+        try:
+            connection.connect(str(self.socket))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             raise RuntimeError("This Redis is not running; start it first.")
@@ -106,3 +116,8 @@ class RedisServer:
             return self.command("PING").startswith(b"+PONG")
         except OSError:
             return False
+
+
+def _packed(words: tuple[str | bytes, ...]) -> bytes:
+    parts = [word.encode() if isinstance(word, str) else word for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)

@@ -6,14 +6,16 @@ import itertools
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import Any
 
 from django.core.cache.backends.base import BaseCache
 from django_redis.serializers.base import BaseSerializer
 from redis.backoff import NoBackoff
+from redis.connection import DefaultParser
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 
 from cache.codec import LARGEST, BadEntry, decode, encode
@@ -25,6 +27,7 @@ from orchestrator.core.threads import WorkerThread
 _THREADS = 4
 _MOST_WAITING = 64  # calls, for each thread
 _BATCH = 500  # names per command when sweeping
+_FIRST = 256 * 1024  # bytes; more are fetched only when it is not too many
 
 
 class Bytes(BaseSerializer):  # type: ignore[misc]
@@ -39,6 +42,30 @@ class Bytes(BaseSerializer):  # type: ignore[misc]
     def loads(self, value: bytes) -> bytes:
         """Return `value`."""
         return value
+
+
+class WholeReply(DefaultParser):  # type: ignore[misc, valid-type]  # hiredis' where it is installed
+    """Gives a reply as a whole the socket's timeout, which redis-py gives each piece of it.
+
+    Else one that trickles in would hold its thread long after its caller has gone on.
+    """
+
+    _give_up: float | None = None  # when the reply must be complete; None before its first piece
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the next reply. Raises redis' TimeoutError when it is not complete in time."""
+        self._give_up = None
+        return super().read_response(*args, **kwargs)
+
+    def read_from_socket(self, *args: Any, **kwargs: Any) -> Any:
+        """Read one piece, the first as long as the socket allows, each further one as long as is left."""
+        now = time.monotonic()
+        if self._give_up is None:
+            self._give_up = now + (self._socket_timeout or SWEEP_S)
+            return super().read_from_socket(*args, **kwargs)
+        if now >= self._give_up:
+            raise RedisTimeout("The reply comes too slowly.")
+        return super().read_from_socket(timeout=self._give_up - now)
 
 
 class RedisTier:
@@ -98,17 +125,32 @@ class RedisTier:
         name = self._cache.make_key(_name(key))
         with _redis_errors():
             try:
-                # Not GET, which would bring a value of any size that someone left under our key.
-                data = self._client.getrange(name, 0, LARGEST)
+                data = self._fetch(name)
                 return decode(key, data) if data else None
             except BadEntry:
-                self._client.delete(name)
+                self._drop(name)
                 raise
             except ResponseError as error:
                 if not str(error).startswith("WRONGTYPE"):
                     raise
-                self._client.delete(name)
+                self._drop(name)
                 raise BadEntry(str(error)) from None
+
+    def _fetch(self, name: str) -> bytes:
+        """What is under `name`. Not by GET, which would bring a value of any size that someone left there."""
+        data: bytes = self._client.getrange(name, 0, _FIRST - 1)
+        if len(data) < _FIRST:
+            return data
+        size = self._client.strlen(name)
+        if size > LARGEST:
+            raise BadEntry(f"{size:,} bytes are no answer.")
+        # When it is replaced between the two, the checksum tells.
+        return data + bytes(self._client.getrange(name, _FIRST, size - 1))
+
+    def _drop(self, name: str) -> None:
+        """Delete what is no answer; where that is refused it is met, and passed over, again."""
+        with suppress(RedisError, OSError):
+            self._client.unlink(name)
 
     def _write(self, entry: Entry) -> bool:
         left_s = entry.expires_at - self._clock.now()

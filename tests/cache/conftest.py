@@ -22,6 +22,7 @@ from cache.tiers.redis import RedisTier
 from cache.tiers.sqlite import SQLiteTier
 from orchestrator.core.clock import Clock
 from orchestrator.core.types import Caller, ChatRequest, Done, Message, Model, Reply, Usage
+from tests.faulty import BadLine
 from tests.servers import RedisServer
 
 ALICE = Caller(tenant_id=1, tenant="home", key_id=1, key_name="alice")
@@ -99,18 +100,20 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
     """A Redis for one test to hurt."""
-    server = RedisServer().start()
+    server = RedisServer("--enable-debug-command", "local").start()
     yield server
     server.stop()
 
 
-def redis_cache(server: RedisServer, timeout_s: float = PATIENT_S) -> RedisCache:
+def redis_cache(server: RedisServer | BadLine, timeout_s: float = PATIENT_S) -> RedisCache:
     return RedisCache(
         server.url,
         {
             "KEY_PREFIX": "orchestrator",
             "OPTIONS": {
                 "SERIALIZER": "cache.tiers.redis.Bytes",
+                "PARSER_CLASS": "cache.tiers.redis.WholeReply",
+                "CONNECTION_POOL_KWARGS": {"protocol": 2, "driver_info": None},
                 "SOCKET_CONNECT_TIMEOUT": timeout_s,
                 "SOCKET_TIMEOUT": timeout_s,
             },
@@ -143,7 +146,7 @@ async def closing() -> AsyncIterator[AsyncExitStack]:
 
 @pytest.fixture
 def make_redis_tier(closing: AsyncExitStack, clock: HandClock) -> Callable[..., RedisTier]:
-    def make(server: RedisServer, deadline_s: float = PATIENT_S) -> RedisTier:
+    def make(server: RedisServer | BadLine, deadline_s: float = PATIENT_S) -> RedisTier:
         tier = RedisTier(redis_cache(server, deadline_s), clock, deadline_s)
         closing.push_async_callback(tier.aclose)
         return tier

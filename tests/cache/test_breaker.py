@@ -10,13 +10,24 @@ def opened(clock: HandClock) -> Breaker:
     return breaker
 
 
-def test_a_success_in_between_starts_the_count_again(clock: HandClock):
+def test_what_fails_once_in_a_hundred_calls_stays_in_use(clock: HandClock):
     breaker = Breaker(clock)
-    for _ in range(10):
+    for _ in range(100):
         breaker.failed(breaker.turn())
-        breaker.failed(breaker.turn())
-        breaker.succeeded(breaker.turn())
+        for _ in range(99):
+            breaker.succeeded(breaker.turn())
     assert not breaker.is_open
+
+
+def test_what_fails_now_and_then_is_out_as_well(clock: HandClock):
+    breaker = Breaker(clock)
+    for _ in range(3):
+        breaker.failed(breaker.turn())
+        for _ in range(9):
+            breaker.succeeded(breaker.turn())
+    assert not breaker.is_open
+    breaker.failed(breaker.turn())
+    assert breaker.is_open
 
 
 def test_while_it_is_open_nobody_may_go(clock: HandClock):

@@ -3,23 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+import itertools
+import logging
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 import pytest
 from django_redis.cache import RedisCache
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from cache.entries import Scope
+from cache.codec import LARGEST, VERSION
+from cache.entries import Entry, Scope
 from cache.guard import Guard
 from cache.tiers.base import TierUnavailable
 from cache.tiers.redis import Bytes, RedisTier
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy
-from tests.cache.conftest import HandClock, MakeEntry, redis_cache, reply
+from tests.cache.conftest import HandClock, MakeEntry, redis_cache, reply, until
+from tests.faulty import BadLine
 from tests.servers import RedisServer
 
 MakeRedisTier = Callable[..., RedisTier]
+MakeGuard = Callable[..., Guard]
 HASTY_S = 0.1
+
+
+class HastyClock(Clock):
+    """The true time, but that waiting can be left out."""
+
+    def __init__(self) -> None:
+        self.skipped_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.skipped_s
+
+
+@pytest.fixture
+def hasty() -> HastyClock:
+    return HastyClock()
+
+
+@pytest.fixture
+async def make_guard(closing: AsyncExitStack) -> MakeGuard:
+    """A guard that is closed, with what it looks for, after the test."""
+
+    def make(tier: RedisTier, clock: Clock) -> Guard:
+        guard = Guard(tier, clock)
+        closing.push_async_callback(guard.aclose)
+        return guard
+
+    return make
+
+
+@pytest.fixture
+async def line(own_redis: RedisServer) -> AsyncIterator[BadLine]:
+    """A bad line to the test's own Redis."""
+    line = await BadLine(own_redis.socket).start()
+    yield line
+    await line.stop()
 
 
 def only_name(server: RedisServer) -> bytes:
@@ -61,11 +105,14 @@ async def test_a_redis_that_is_down_at_the_start_is_used_once_it_is_up(
 
 
 async def test_a_hung_redis_is_given_up_by_the_deadline_and_then_costs_nothing(
-    own_redis: RedisServer, make_redis_tier: MakeRedisTier, make_entry: MakeEntry, clock: HandClock
+    own_redis: RedisServer,
+    make_redis_tier: MakeRedisTier,
+    make_entry: MakeEntry,
+    clock: HandClock,
+    make_guard: MakeGuard,
 ):
-    tier, entry = make_redis_tier(own_redis, HASTY_S), make_entry()
-    guard = Guard(tier, clock)
-    await tier.put(entry)
+    guard, entry = make_guard(make_redis_tier(own_redis, HASTY_S), clock), make_entry()
+    await guard.put(entry)
     own_redis.pause()
     try:
         for _ in range(3):
@@ -73,17 +120,27 @@ async def test_a_hung_redis_is_given_up_by_the_deadline_and_then_costs_nothing(
         assert guard.stats().errors == 3
         for _ in range(100):
             assert await guard.get(entry.key) is None
+            assert not await guard.put(entry)
         assert guard.stats().errors == 3  # nobody was asked, so nobody waited
-        assert guard.stats().skipped == 100
+        assert guard.stats().skipped == 200
         clock.advance(1.1)
         for _ in range(100):
-            await guard.get(entry.key)
-        assert guard.stats().errors == 4  # one went to look
+            assert await guard.get(entry.key) is None
+        await until(lambda: guard.stats().errors > 3)
+        assert guard.stats().errors == 4  # one went to look, and nobody waited for it
     finally:
         own_redis.resume()
     clock.advance(5)
-    assert await guard.get(entry.key) == entry
-    assert not guard.stats().is_out
+    await back(guard, entry)
+
+
+async def back(guard: Guard, entry: Entry) -> None:
+    """Ask until the guarded tier answers again, as callers do. Fails when it does not."""
+    async with asyncio.timeout(10):
+        while (found := await guard.get(entry.key)) is None or guard.stats().is_out:
+            await guard.put(entry)
+            await asyncio.sleep(0.01)
+    assert found == entry
 
 
 async def test_an_answer_that_comes_too_late_does_not_reach_the_next_caller(
@@ -121,7 +178,11 @@ async def test_more_callers_than_there_is_room_for_are_turned_away_at_once(
 
 
 async def test_a_full_redis_still_serves_and_stores_again_when_there_is_room(
-    make_entry: MakeEntry, clock: HandClock, make_redis_tier: MakeRedisTier, closing: AsyncExitStack
+    make_entry: MakeEntry,
+    clock: HandClock,
+    make_redis_tier: MakeRedisTier,
+    make_guard: MakeGuard,
+    closing: AsyncExitStack,
 ):
     server = RedisServer("--maxmemory", "1mb", "--maxmemory-policy", "noeviction").start()
     closing.callback(server.stop)
@@ -130,17 +191,19 @@ async def test_a_full_redis_still_serves_and_stores_again_when_there_is_room(
     await tier.put(entry)
     server.command("SET", "somebody else's", "x" * 1024**2)
     server.command("CONFIG", "SET", "maxmemory", "1mb")
-    guard = Guard(tier, clock)
+    guard = make_guard(tier, clock)
     for number in range(10):
         assert not await guard.put(make_entry(f"What is {number}?"))
         assert await guard.get(entry.key) == entry
     assert guard.stats().errors == 3
     server.command("CONFIG", "SET", "maxmemory", "0")
     clock.advance(5)
+    assert not await guard.put(make_entry("What now?"))  # it is only looked whether there is room
+    await until(lambda: not guard.stats().is_out)
     assert await guard.put(make_entry("What now?"))
 
 
-@pytest.mark.parametrize("rubbish", [b"hello", b"123", b"\x01" * 40, b"x" * 20_000_000])
+@pytest.mark.parametrize("rubbish", [b"hello", b"123", b"\x01" * 40, b"x" * 300_000, b"x" * (LARGEST + 1)])
 async def test_rubbish_under_our_key_is_a_miss_and_is_deleted(
     own_redis: RedisServer, make_redis_tier: MakeRedisTier, make_entry: MakeEntry, rubbish: bytes
 ):
@@ -233,3 +296,304 @@ def test_nothing_but_bytes_goes_through_the_serializer(own_redis: RedisServer):
     with pytest.raises((RedisConnectionError, OSError)):
         cache.get("ours")
     cache.client.get_client().connection_pool.disconnect()
+
+
+async def test_a_value_of_any_size_under_our_key_is_thrown_away_without_being_fetched(
+    own_redis: RedisServer, make_redis_tier: MakeRedisTier, make_entry: MakeEntry
+):
+    tier, entry = make_redis_tier(own_redis), make_entry()
+    await tier.put(entry)
+    own_redis.command("SETRANGE", only_name(own_redis), str(200 * 1024**2), "x")
+    sent_before = sent_bytes(own_redis)
+    assert await tier.get(entry.key) is None
+    assert tier.invalid == 1
+    assert sent_bytes(own_redis) - sent_before < 1024**2
+    assert own_redis.command("DBSIZE") == b":0\r\n"
+
+
+def sent_bytes(server: RedisServer) -> int:
+    """How much the server has said since it started."""
+    return int(server.command("INFO", "stats").split(b"total_net_output_bytes:")[1].split(b"\r\n")[0])
+
+
+async def test_a_long_answer_comes_whole(own_redis: RedisServer, make_redis_tier: MakeRedisTier, make_entry: MakeEntry):
+    tier, entry = make_redis_tier(own_redis), make_entry(answer=reply(os.urandom(600_000).hex()))
+    assert await tier.put(entry)
+    assert await tier.get(entry.key) == entry
+
+
+async def test_an_answer_of_another_version_is_a_miss(
+    own_redis: RedisServer, make_redis_tier: MakeRedisTier, make_entry: MakeEntry
+):
+    tier, entry = make_redis_tier(own_redis), make_entry()
+    await tier.put(entry)
+    own_redis.command("SETRANGE", only_name(own_redis), "0", bytes([VERSION + 1]))
+    assert await tier.get(entry.key) is None
+    assert tier.invalid == 1
+    assert await tier.put(entry)
+    assert await tier.get(entry.key) == entry
+
+
+async def test_rubbish_that_may_not_be_deleted_is_a_miss_each_time(
+    own_redis: RedisServer, make_redis_tier: MakeRedisTier, make_entry: MakeEntry
+):
+    tier, entry = make_redis_tier(own_redis), make_entry()
+    await tier.put(entry)
+    own_redis.command("SET", only_name(own_redis), "rubbish")
+    own_redis.command("REPLICAOF", "127.0.0.1", "1")
+    for _ in range(5):
+        assert await tier.get(entry.key) is None
+    assert tier.invalid == 5
+
+
+Fault = Callable[[RedisServer, BadLine], Iterator[None]]
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(hurt: Fault) -> Fault:
+    """Register what hurts Redis, up to its `yield`, and mends it after."""
+    FAULTS[hurt.__name__] = hurt
+    return hurt
+
+
+@fault
+def killed(server: RedisServer, line: BadLine) -> Iterator[None]:
+    server.kill()
+    yield
+    server.start()
+
+
+@fault
+def stopped(server: RedisServer, line: BadLine) -> Iterator[None]:
+    server.pause()
+    yield
+    server.resume()
+
+
+@fault
+def paused(server: RedisServer, line: BadLine) -> Iterator[None]:
+    server.command("CLIENT", "PAUSE", "600000", "ALL")
+    yield
+    server.kill()  # which also is the only way out: CLIENT UNPAUSE has to wait like all others
+    server.start()
+
+
+@fault
+def paused_for_writing(server: RedisServer, line: BadLine) -> Iterator[None]:
+    server.command("CLIENT", "PAUSE", "600000", "WRITE")
+    yield
+    server.command("CLIENT", "UNPAUSE")
+
+
+@fault
+def swallowing(server: RedisServer, line: BadLine) -> Iterator[None]:
+    line.swallows = True
+    yield
+    line.mend()
+
+
+@fault
+def rather_late(server: RedisServer, line: BadLine) -> Iterator[None]:
+    line.late_s = lambda: 0.7 * HASTY_S
+    yield
+    line.mend()
+
+
+@fault
+def very_late(server: RedisServer, line: BadLine) -> Iterator[None]:
+    line.late_s = lambda: 5 * HASTY_S
+    yield
+    line.mend()
+
+
+@fault
+def now_and_then_late(server: RedisServer, line: BadLine) -> Iterator[None]:
+    turns = itertools.cycle([0.0, 0.0, 0.0, 3 * HASTY_S])
+    line.late_s = lambda: next(turns)
+    yield
+    line.mend()
+
+
+@fault
+def trickling(server: RedisServer, line: BadLine) -> Iterator[None]:
+    line.drop = 1
+    yield
+    line.mend()
+
+
+@fault
+def full(server: RedisServer, line: BadLine) -> Iterator[None]:
+    server.command("CONFIG", "SET", "maxmemory", "1")
+    yield
+    server.command("CONFIG", "SET", "maxmemory", "0")
+
+
+@fault
+def read_only(server: RedisServer, line: BadLine) -> Iterator[None]:
+    server.command("REPLICAOF", "127.0.0.1", "1")
+    yield
+    server.command("REPLICAOF", "NO", "ONE")
+
+
+@fault
+def loading(server: RedisServer, line: BadLine) -> Iterator[None]:
+    for number in range(200):
+        server.command("SET", f"other {number}", "x" * 100)
+    server.command("CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
+    server.command("CONFIG", "SET", "key-load-delay", "100000")  # microseconds a key
+    server.say("DEBUG", "RELOAD")
+    yield
+    server.kill()
+    server.start()
+
+
+@fault
+def failing_to_save(server: RedisServer, line: BadLine) -> Iterator[None]:
+    in_the_way = server.socket.with_name("dump.rdb")
+    in_the_way.mkdir()
+    server.command("CONFIG", "SET", "save", "3600 1")
+    server.command("BGSAVE")
+    give_up = time.monotonic() + 10
+    while b"rdb_last_bgsave_status:err" not in server.command("INFO", "persistence"):
+        assert time.monotonic() < give_up
+    yield
+    server.command("CONFIG", "SET", "save", "")
+
+
+@fault
+def asking_for_a_password(server: RedisServer, line: BadLine) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX) as inside:
+        inside.connect(str(server.socket))
+        inside.sendall(b"CONFIG SET requirepass secret\r\n")
+        assert inside.recv(100) == b"+OK\r\n"
+        inside.sendall(b"CLIENT KILL TYPE normal\r\n")
+        inside.recv(100)
+        yield
+        inside.sendall(b"CONFIG SET requirepass ''\r\n")
+        assert inside.recv(100) == b"+OK\r\n"
+
+
+@fault
+def forbidding(server: RedisServer, line: BadLine) -> Iterator[None]:
+    server.command("ACL", "SETUSER", "default", "-getrange", "-set", "-unlink")
+    yield
+    server.command("ACL", "SETUSER", "default", "+@all")
+
+
+@fault
+def out_of_connections(server: RedisServer, line: BadLine) -> Iterator[None]:
+    with socket.socket(socket.AF_UNIX) as only:
+        only.connect(str(server.socket))
+        only.sendall(b"CONFIG SET maxclients 1\r\n")
+        assert only.recv(100) == b"+OK\r\n"
+        only.sendall(b"CLIENT KILL TYPE normal\r\n")
+        only.recv(100)
+        yield
+        only.sendall(b"CONFIG SET maxclients 1000\r\n")
+        assert only.recv(100) == b"+OK\r\n"
+
+
+@fault
+def busy_with_a_script(server: RedisServer, line: BadLine) -> Iterator[None]:
+    server.command("CONFIG", "SET", "busy-reply-threshold", "1")
+    server.say("EVAL", "while true do end", "0")
+    yield
+    server.command("SCRIPT", "KILL")
+
+
+STILL_READABLE = {"paused_for_writing", "full", "read_only", "failing_to_save"}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_whatever_is_wrong_with_redis_it_is_left_alone_and_used_again_when_it_is_well(
+    name: str,
+    own_redis: RedisServer,
+    line: BadLine,
+    make_redis_tier: MakeRedisTier,
+    make_guard: MakeGuard,
+    make_entry: MakeEntry,
+    hasty: HastyClock,
+    caplog: pytest.LogCaptureFixture,
+):
+    guard = make_guard(make_redis_tier(line, HASTY_S), hasty)
+    entries = [make_entry(f"What is {number}?", reply(f"It is {number}.")) for number in range(20)]
+    for entry in entries:
+        await guard.put(entry)
+    caplog.clear()
+
+    async def ask() -> None:
+        for entry in entries:
+            assert await guard.get(entry.key) in (None, entry)
+            await guard.put(entry)
+
+    with contextmanager(FAULTS[name])(own_redis, line):
+        async with asyncio.timeout(20):
+            while not guard.stats().is_out:
+                await ask()
+        errors = guard.stats().errors
+        await ask()
+        assert guard.stats().errors <= errors + 2, "nobody is sent to what is known to be out, but one that looks"
+        if name in STILL_READABLE:
+            assert [await guard.get(entry.key) for entry in entries] == entries
+    hasty.skipped_s += 5
+    for entry in entries:
+        await back(guard, entry)
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    for done in ("read", "written"):
+        about = ["again, after" in line for line in said if f"be {done}" in line]
+        assert about in ([], [False, True]), said
+    assert said
+
+
+async def test_no_reply_reaches_a_caller_it_is_not_for(
+    line: BadLine, make_redis_tier: MakeRedisTier, make_entry: MakeEntry
+):
+    tier = make_redis_tier(line, HASTY_S)
+    entries = [make_entry(f"What is {number}?", reply(f"It is {number}.")) for number in range(10)]
+    for entry in entries:
+        assert await tier.put(entry)
+    late = itertools.cycle([0.0, 0.0, 1.5 * HASTY_S, 0.0, 0.9 * HASTY_S, 1.1 * HASTY_S, 0.0])
+    line.late_s = lambda: next(late)
+    outcomes = {"found": 0, "late": 0, "cancelled": 0}
+
+    async def ask(number: int) -> None:
+        entry = entries[number % len(entries)]
+        try:
+            if number % 5 == 4:
+                asking = asyncio.ensure_future(tier.get(entry.key))
+                await asyncio.wait({asking}, timeout=HASTY_S / 4)
+                asking.cancel()  # a caller that hangs up
+                found = await asking
+            else:
+                found = await tier.get(entry.key)
+        except (TierUnavailable, TimeoutError, Busy):
+            outcomes["late"] += 1
+        except asyncio.CancelledError:
+            outcomes["cancelled"] += 1
+        else:
+            assert found == entry
+            outcomes["found"] += 1
+
+    for first in range(0, 240, 6):
+        await asyncio.gather(*(ask(number) for number in range(first, first + 6)))
+    assert min(outcomes.values()) > 10, outcomes
+
+
+async def test_answers_are_flushed_and_broken_off_while_they_are_asked_for(
+    own_redis: RedisServer, line: BadLine, make_redis_tier: MakeRedisTier, make_entry: MakeEntry
+):
+    tier = make_redis_tier(line)
+    entries = [make_entry(f"What is {number}?", reply(f"It is {number}.")) for number in range(10)]
+    found = 0
+    for round_ in range(60):
+        if round_ % 3 == 0:
+            own_redis.command("FLUSHALL")
+        if round_ % 7 == 0:
+            line.cut()
+        await asyncio.gather(*(tier.put(entry) for entry in entries), return_exceptions=True)
+        for entry, result in zip(
+            entries, await asyncio.gather(*(tier.get(e.key) for e in entries), return_exceptions=True), strict=True
+        ):
+            assert result in (None, entry) or isinstance(result, TierUnavailable), result
+            found += result == entry
+    assert found > 300

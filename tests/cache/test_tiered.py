@@ -189,6 +189,7 @@ async def test_one_line_is_logged_when_a_tier_goes_out_and_one_when_it_is_back(
     house.redis.start()
     house.clock.advance(5)
     assert await find(house.one, entry) is None
+    await until(lambda: not house.one.stats()["redis"].is_out)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     assert "redis cannot be read" in lines[0]
