@@ -120,15 +120,19 @@ class Caller:
         return self.heard
 
     def leave(self, how: Leaving = "close") -> None:
-        """Hang up."""
-        self.left_at = time.monotonic()
-        connection: socket.socket = self._writer.get_extra_info("socket")
-        if how == "half-close" and not self._writer.is_closing():
-            self._writer.write_eof()
+        """Hang up; nothing happens to a connection that is closed. `left_at` is when this was first done."""
+        self.left_at = self.left_at or time.monotonic()
+        if self._writer.transport.is_closing():
             return
-        if how == "reset" and connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._writer.transport.abort() if how == "reset" else self._writer.close()
+        match how:
+            case "half-close":
+                self._writer.write_eof()
+            case "reset":
+                connection: socket.socket = self._writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self._writer.transport.abort()
+            case "close":
+                self._writer.close()
 
     async def read_some(self, most: int) -> bytes:
         """Up to so many bytes, as they are; none at the end."""

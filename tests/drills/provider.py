@@ -35,6 +35,7 @@ class Call:
     name: str  # of the question
     at: float
     peer_port: int  # tells which process of the product made it
+    has_headers: bool = False  # they were sent
     pieces: int = 0  # handed to the connection
     state: str = "open"  # then finished, or closed by the caller before the end
     ended_at: float = 0.0
@@ -163,6 +164,7 @@ class _Provider:
         await asyncio.sleep(question.headers_s)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
+        call.has_headers = True
         await asyncio.sleep(question.first_s)
         due = time.monotonic()
         for number in range(question.pieces):
