@@ -33,6 +33,11 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._calls)
 
+    @property
+    def listeners(self) -> int:
+        """How many hear the calls under way."""
+        return sum(len(call.listeners) for call in self._calls.values())
+
     async def join(self, key: Hashable, start: Callable[[], Chunks]) -> tuple[Chunks, bool]:
         """Listen to the call under `key`, starting it with `start` when there is none.
 

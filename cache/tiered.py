@@ -140,6 +140,10 @@ class TieredCache:
                 holdings[guard.name] = None
         return holdings
 
+    async def holding_here(self) -> dict[str, Holding]:
+        """Count what the tiers within this process keep; waits for nothing."""
+        return {guard.name: await guard.tier.holding(Scope()) for guard in self._guards if not guard.waits}
+
     async def answering(self) -> dict[str, bool | None]:
         """Whether each tier answers at this moment; None for one that is switched off."""
         states = await asyncio.gather(*(guard.answers() for guard in self._guards))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import struct
+import sys
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import ChatRequest, Usage
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ BOUNDS_S = (
 )
 LAG_BOUNDS_S = BOUNDS_S[4:]  # timers are no finer
 MOST_DIALECTS, MOST_TIERS, MOST_OUTCOMES, MOST_PARTS, MOST_MODELS = 4, 12, 40, 12, 50
+MOST_PAGES = 8  # asked for at once
+PAGE_DEADLINE_S = 5.0
 OTHER = "other"
 SAVED = "_saved"
 CALLED = frozenset({"miss", "bypass"})  # tiers for which an engine was called
@@ -70,6 +74,7 @@ class Metrics:
         """`folder` is where `open_metrics` put the values; without one they are this process's alone."""
         self._folder = folder
         self._registry = CollectorRegistry()
+        self._pages = WorkerThread("metrics", most_waiting=MOST_PAGES)
         self._totals: dict[tuple[str, ...], float] = {}
         counter = partial(Counter, namespace="orchestrator", registry=self._registry)
         gauge = partial(Gauge, namespace="orchestrator", multiprocess_mode="livesum", registry=self._registry)
@@ -93,7 +98,7 @@ class Metrics:
         self._seconds = times("request_seconds", "Time until the last piece of the answer.", ["dialect", "tier"])
         self._first_seconds = times("first_chunk_seconds", "Time until the first piece of the answer.", ["tier"])
         self._part_seconds = times("part_seconds", "Time in each part of the way.", ["part"])
-        self.loop_lag = times("event_loop_lag_seconds", "How late a worker's event loop woke.", [], LAG_BOUNDS_S)
+        self._loop_lag = times("event_loop_lag_seconds", "How late a worker's event loop woke.", [], LAG_BOUNDS_S)
 
         self.lookups = counter("cache_lookups_total", "Lookups that came to an end.", ["tier", "result"])
         self.errors = counter("cache_errors_total", "Lookups and writes that failed or took too long.", ["tier"])
@@ -111,7 +116,7 @@ class Metrics:
 
         self._tallied: tuple[_Counts | _Times, ...] = (
             *(self._requests, self._of_model, self._tokens, self._cost, self._unpriced),
-            *(self._seconds, self._first_seconds, self._part_seconds, self.loop_lag),
+            *(self._seconds, self._first_seconds, self._part_seconds, self._loop_lag),
         )
         self._dialects, self._tiers = _Words(MOST_DIALECTS), _Words(MOST_TIERS)
         self._outcomes, self._parts = _Words(MOST_OUTCOMES), _Words(MOST_PARTS)
@@ -148,6 +153,10 @@ class Metrics:
         """The last piece of an answer was held for `seconds`, for its record and for the cache."""
         self._part_seconds.add(seconds, "settle")
 
+    def woke(self, late_s: float) -> None:
+        """The event loop woke `late_s` seconds after it was to."""
+        self._loop_lag.add(max(late_s, 0.0))
+
     def replayed(
         self,
         dialect: str,
@@ -180,15 +189,22 @@ class Metrics:
         series.inc(max(total - self._totals.get(name, 0.0), 0.0))
         self._totals[name] = total
 
-    def page(self, accept: str, asked: Iterable[Metric] = ()) -> tuple[bytes, str]:
+    async def page(self, accept: str, asked: Callable[[], Iterable[Metric]] = tuple) -> tuple[bytes, str]:
         """All figures, in what `accept` prefers of text and OpenMetrics; and the content type.
 
-        asked  what was found out for this page only.
-        It reads files, some milliseconds long: not for the event loop.
+        asked  finds out what is known for this page only, in a thread.
+        Raises Busy when too many pages are asked for at once, TimeoutError.
         """
+        return await self._pages.run(PAGE_DEADLINE_S, self._page, accept, asked)
+
+    def close(self) -> None:
+        """End the thread that makes pages."""
+        self._pages.close()
+
+    def _page(self, accept: str, asked: Callable[[], Iterable[Metric]]) -> tuple[bytes, str]:
         counted = MultiProcessCollector(None, str(self._folder)) if self._folder else self._registry
         registry = CollectorRegistry()
-        registry.register(_Families([*counted.collect(), *asked]))
+        registry.register(_Families([*counted.collect(), *asked()]))
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
 
@@ -320,7 +336,7 @@ def _reserve(file: Path, size: int, *, afresh: bool) -> None:
 
     The values are a memory map, and writing to one that a full disk has no room for ends the process.
     """
-    if not afresh and _is_sound(file):
+    if not afresh and _is_sound(file, size):
         return
     draft = file.with_suffix(".draft")  # nobody reads half of it
     with draft.open("wb") as new:
@@ -328,13 +344,14 @@ def _reserve(file: Path, size: int, *, afresh: bool) -> None:
     draft.replace(file)
 
 
-def _is_sound(file: Path) -> bool:
+def _is_sound(file: Path, size: int) -> bool:
     try:
+        used = int.from_bytes(file.read_bytes()[:4], sys.byteorder, signed=True)
         for _ in MmapedDict.read_all_values_from_file(str(file)):
             pass
     except (OSError, RuntimeError, ValueError, struct.error):
         return False
-    return True
+    return 0 < used <= size == file.stat().st_size
 
 
 def _models_in(folder: Path) -> Iterable[str]:

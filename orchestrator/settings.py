@@ -52,6 +52,9 @@ ALLOW_OPEN = env.flag(
     "ORCHESTRATOR_ALLOW_OPEN", "1: listen beyond this machine without keys. Anyone who reaches it may use it."
 )
 ORIGINS = env.words("OLLAMA_ORIGINS", (), "Web origins allowed besides the local ones, one `*` in each at most.")
+METRICS_TOKEN = env.secret(
+    "ORCHESTRATOR_METRICS_TOKEN", "Bearer token `/metrics` takes besides API keys. Set, it asks for either in any case."
+)
 PUBLIC_HOSTS = env.words(
     "ORCHESTRATOR_HOSTS", (), "Host names the dashboard may be reached by when not on this machine."
 )

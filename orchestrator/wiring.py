@@ -23,18 +23,22 @@ from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import open_metrics
 from orchestrator.modelhost.store import Store
 from orchestrator.parts import Parts
+from orchestrator.vitals import Sampler
 
 OPENAI_ADDRESS = "https://api.openai.com/v1"
 MOST_CONNECTIONS = 1000
 
 _parts: Parts | None = None
+_sampler: Sampler | None = None
 
 
 def parts() -> Parts:
     """The parts of this process; the first call must come from the event loop they will live on."""
-    global _parts
+    global _parts, _sampler
     if _parts is None:
         _parts = build()
+        _sampler = Sampler(_parts)
+        _sampler.start()
     return _parts
 
 
@@ -95,7 +99,7 @@ def provider_client(address: str, key: str, deadlines: Deadlines) -> httpx.Async
 
 async def close() -> None:
     """Write what waits, close what is open."""
-    global _parts
+    global _parts, _sampler
     if _parts is None:
         return
     closing, _parts = _parts, None
@@ -104,4 +108,8 @@ async def close() -> None:
     closing.identity.close()
     closing.reads.close(connections.close_all)
     await asyncio.to_thread(closing.ledger.close)
+    if _sampler is not None:
+        await _sampler.aclose()
+        _sampler = None
     closing.generation.close()
+    closing.metrics.close()
