@@ -21,7 +21,8 @@ lint: $(DEV_INSTALLED)
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-bench: $(INSTALLED)
+bench: $(DEV_INSTALLED)
+	@.venv/bin/python -m bench.product
 	@.venv/bin/python -m bench.tiers
 	@.venv/bin/python -m bench.handlers
 

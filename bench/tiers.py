@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import quantiles
 
@@ -92,7 +92,7 @@ async def measure() -> None:
     print(json.dumps({"bench": "tiers", "text_bytes": TEXT_BYTES, "rounds": ROUNDS, "callers": 1, "ms": found}))
 
 
-async def times(call: Callable[..., Awaitable[object]], arguments: list[object]) -> dict[str, float]:
+async def times(call: Callable[..., Awaitable[object]], arguments: Sequence[object]) -> dict[str, float]:
     """Percentiles of how long `call` takes, in milliseconds."""
     took = []
     for argument in arguments:
