@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from django.conf import settings
 
 from cache.generation import Generation
 from cache.inflight import InFlight
@@ -22,6 +23,7 @@ from orchestrator.core.types import Caller
 from orchestrator.engines.catalogue import Catalogue
 from orchestrator.identity import Identity
 from orchestrator.ledger.writer import Ledger
+from orchestrator.metrics import Metrics
 from orchestrator.models import RequestRecord, Tenant
 from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
@@ -47,8 +49,10 @@ async def parts(
 ) -> AsyncIterator[Parts]:
     """Everything an answer is made with: the real thing but for the engines."""
     clock = Clock()
-    generation = Generation(tmp_path / "generation")
+    monkeypatch.setattr(settings, "GENERATION_FILE", tmp_path / "generation")  # signals count up there, too
+    generation = Generation(settings.GENERATION_FILE)
     memory = MemoryTier(clock, 10 * 1024**2)
+    metrics = Metrics()
     parts = Parts(
         clock=clock,
         generation=generation,
@@ -57,10 +61,11 @@ async def parts(
         local=engine,  # type: ignore[arg-type]  # a fake
         cache=TieredCache([memory], clock, generation, PurgeLog(None)),
         inflight=InFlight(),
-        ledger=Ledger(clock),
+        ledger=Ledger(clock, metrics.answered),
         reads=WorkerThread("reads"),
         cache_ttl_s=60.0,
         most_answer_bytes=1024**2,
+        metrics=metrics,
     )
     monkeypatch.setattr(wiring, "_parts", parts)
     yield parts

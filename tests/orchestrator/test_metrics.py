@@ -14,44 +14,17 @@ from typing import Any
 
 import pytest
 from prometheus_client import Metric, values
-from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator import metrics as module
 from orchestrator.core.types import ChatRequest, Usage
 from orchestrator.metrics import MOST_MODELS, RESERVED, Metrics, open_metrics
+from tests.figures import Figures, answered, parse, value
 
 
-def answered(**fields: Any) -> SimpleNamespace:
-    """A request that came to its end: a miss of 0.5 s, a fifth of it before the first piece."""
-    plain = {
-        "request": ChatRequest(model="as typed", dialect="ollama"),
-        "model": "tiny:latest",
-        "tier": "miss",
-        "outcome": "done",
-        "usage": Usage(prompt_tokens=7, completion_tokens=2),
-        "first_s": 0.1,
-        "total_s": 0.5,
-        "laps": {"route": 0.01, "cache": 0.02},
-        "cost_microusd": 0,
-    }
-    return SimpleNamespace(**plain | fields)
-
-
-async def read(metrics: Metrics, accept: str = "") -> dict[str, Metric]:
+async def read(metrics: Metrics) -> Figures:
     metrics.hand_over()
-    body, _ = await metrics.page(accept)
-    return {family.name: family for family in text_string_to_metric_families(body.decode())}
-
-
-def value(families: dict[str, Metric], name: str, **labels: str) -> float | None:
-    """The sum of the samples called `name` that have these labels; None without any."""
-    found = [
-        sample.value
-        for family in families.values()
-        for sample in family.samples
-        if sample.name == f"orchestrator_{name}" and labels.items() <= sample.labels.items()
-    ]
-    return sum(found) if found else None
+    body, _ = await metrics.page("")
+    return parse(body.decode())
 
 
 @pytest.fixture
@@ -128,11 +101,7 @@ async def test_many_replays_at_once_are_as_many_answers(alone: Metrics) -> None:
 
 
 def samples(family: Metric) -> dict[Any, float]:
-    return {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for sample in family.samples
-        if not sample.name.endswith("_created")
-    }
+    return {(sample.name, *sorted(sample.labels.items())): sample.value for sample in family.samples}
 
 
 async def test_threads_may_replay_at_once(alone: Metrics) -> None:
