@@ -23,7 +23,7 @@ from orchestrator.origins import Origins  # noqa: E402
 log = logging.getLogger(__name__)
 PAGES = ("/dashboard/", "/admin/", "/static/")
 
-api = LeanHandler(settings.MAX_BODY, settings.BODY_TIMEOUT_S, settings.SEND_TIMEOUT_S)
+api = LeanHandler(settings.MAX_BODY, settings.BODY_TIMEOUT_S)
 sockets = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
 
 

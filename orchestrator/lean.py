@@ -57,13 +57,12 @@ class LeanHandler:
 
     most_body_bytes  for one body; all that are held at a time may have `BODIES_HELD` times as many.
     body_deadline_s  how long a body may take to arrive.
-    send_deadline_s  how long a reader may take nothing before it is given up.
+    How long a caller may take nothing of an answer is for the server to say: it sees the bytes leave.
     """
 
-    def __init__(self, most_body_bytes: int, body_deadline_s: float, send_deadline_s: float) -> None:
+    def __init__(self, most_body_bytes: int, body_deadline_s: float) -> None:
         self._most_body_bytes = most_body_bytes
         self._body_deadline_s = body_deadline_s
-        self._send_deadline_s = send_deadline_s
         self._held_bytes = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -144,11 +143,7 @@ class LeanHandler:
     async def _send_parts(self, response: PartsResponse, send: Send) -> None:
         async with aclosing(response.parts) as parts:
             async for part in parts:
-                try:
-                    async with asyncio.timeout(self._send_deadline_s):
-                        await send({"type": "http.response.body", "body": part, "more_body": True})
-                except TimeoutError:
-                    raise HungUp from None  # it holds an engine for nobody
+                await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 

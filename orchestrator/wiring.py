@@ -7,13 +7,13 @@ import asyncio
 import httpx
 from django.conf import settings
 from django.db import connections
-from httpx_aiohttp import AiohttpTransport
 
 from cache.assembly import open_cache
 from cache.generation import Generation
 from cache.inflight import InFlight
 from orchestrator import __version__
 from orchestrator.core.clock import Clock
+from orchestrator.core.files import most_callers
 from orchestrator.core.threads import WorkerThread
 from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.cloud import CloudEngine, Deadlines
@@ -26,7 +26,6 @@ from orchestrator.parts import Parts
 from orchestrator.vitals import Sampler
 
 OPENAI_ADDRESS = "https://api.openai.com/v1"
-MOST_CONNECTIONS = 1000
 
 _parts: Parts | None = None
 _sampler: Sampler | None = None
@@ -85,6 +84,9 @@ def cloud_engines(clock: Clock) -> list[CloudEngine]:
 
 def provider_client(address: str, key: str, deadlines: Deadlines) -> httpx.AsyncClient:
     """A client bound to one provider's address and key; it follows no redirect, so the key stays there."""
+    # Here, because it is a tenth of a worker's start, wasted where there is no provider.
+    from orchestrator.engines.transport import BoundedTransport
+
     headers = {"User-Agent": f"ai-orchestrator/{__version__}"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
@@ -93,7 +95,7 @@ def provider_client(address: str, key: str, deadlines: Deadlines) -> httpx.Async
         headers=headers,
         # The engine times its waits itself; these only end what it no longer waits for.
         timeout=httpx.Timeout(deadlines.answer_s, connect=deadlines.connect_s),
-        transport=AiohttpTransport(limits=httpx.Limits(max_connections=MOST_CONNECTIONS)),
+        transport=BoundedTransport(most_callers()),
     )
 
 

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connections
 
 from orchestrator import identity
+from orchestrator.core.files import raise_limit
 from orchestrator.env import BadSetting
 from orchestrator.supervisor import figures, redis
 from orchestrator.supervisor.child import Program
@@ -36,6 +37,7 @@ def serve(only: str | None, say: Callable[[str], None]) -> None:
     Raises BadSetting, with the remedy, when it must not or cannot start.
     """
     began = time.monotonic()
+    raise_limit()  # of open files, also for the processes to come
     roles = {only} if only else set(ROLES)
     redis_server = _redis_server(only) if "redis" in roles else None
     if redis_server is None:

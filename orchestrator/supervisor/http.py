@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from orchestrator.supervisor.connections import BoundedConnection
 
 MOST_HEAD = 64 * 1024  # bytes; one that comes in a single read may be longer, up to that read
 HEAD_WITHIN_S = 30.0
 
 
-class BoundedHead(HttpToolsProtocol):
+class BoundedHead(BoundedConnection):
     """Closes a connection whose request's head is too long, or too long in coming."""
 
     head_within_s = HEAD_WITHIN_S

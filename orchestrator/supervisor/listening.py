@@ -14,6 +14,7 @@ from orchestrator.env import Address, BadSetting
 
 BACKLOG = 2048
 PROBE_TIMEOUT_S = 1.0
+SEND_BUFFER = 256 * 1024  # bytes; left to itself the kernel holds megabytes for a caller who does not read
 
 
 def listen(address: Address, *, may_be_reached: bool) -> socket.socket:
@@ -31,11 +32,13 @@ def listen(address: Address, *, may_be_reached: bool) -> socket.socket:
             "or set ORCHESTRATOR_ALLOW_OPEN=1 to serve anyone who reaches it."
         )
     try:
-        return socket.create_server(
+        listener = socket.create_server(
             (resolved, address.port), family=family, backlog=BACKLOG, dualstack_ipv6=resolved == "::"
         )
     except OSError as error:
         raise BadSetting(f"Cannot listen on OLLAMA_HOST={address}: {_remedy(error, address)}") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # each connection inherits it
+    return listener
 
 
 def local_address(listener: socket.socket) -> Address:

@@ -12,6 +12,7 @@ import django
 from django.conf import settings
 from uvicorn import Config, Server
 
+from orchestrator.core.files import most_callers
 from orchestrator.supervisor.http import BoundedHead
 from orchestrator.supervisor.pulse import Heart
 
@@ -41,6 +42,8 @@ def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
     django.setup()
     BoundedHead.head_within_s = settings.BODY_TIMEOUT_S
+    BoundedHead.send_within_s = settings.SEND_TIMEOUT_S
+    BoundedHead.most_connections = most_callers()
     config = Config(
         APPLICATION,
         loop="uvloop" if sys.platform != "win32" else "auto",

@@ -9,7 +9,6 @@ from typing import Any
 
 from orchestrator.lean import BODIES_HELD, HungUp, LeanHandler, _unless_hung_up
 from orchestrator.parts import Parts
-from tests.fakes import FakeEngine
 
 HELLO = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}).encode()
 SCOPE = {
@@ -38,21 +37,8 @@ def sending(*bodies: bytes, more: bool = False) -> Receive:
     return receive
 
 
-async def test_a_reader_that_takes_nothing_is_given_up_and_its_engine_freed(parts: Parts, engine: FakeEngine) -> None:
-    engine.gate = asyncio.Event()
-
-    async def send(message: dict[str, Any]) -> None:
-        if message.get("body"):
-            await asyncio.Event().wait()
-
-    async with asyncio.timeout(10):
-        await LeanHandler(1024**2, 10, 0.05)(dict(SCOPE), sending(HELLO), send)  # type: ignore[arg-type]
-        while not engine.closed:
-            await asyncio.sleep(0.01)
-
-
 async def test_bodies_that_are_read_at_the_same_time_have_a_bound_together(parts: Parts) -> None:
-    handler = LeanHandler(1000, 0.5, 10)
+    handler = LeanHandler(1000, 0.5)
     statuses: list[int] = []
 
     async def send(message: dict[str, Any]) -> None:

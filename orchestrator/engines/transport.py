@@ -1,0 +1,37 @@
+"""Connections to providers, each with a bound on what the kernel takes in before it is read."""
+
+from __future__ import annotations
+
+import socket
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+# Bytes. Left to itself the kernel takes in megabytes of an answer whose caller has stopped reading.
+RECEIVE_BUFFER = 256 * 1024
+
+
+class BoundedTransport(AiohttpTransport):
+    """aiohttp under httpx, with so many connections at most."""
+
+    def __init__(self, most_connections: int) -> None:
+        super().__init__(limits=httpx.Limits(max_connections=most_connections))
+        self._most_connections = most_connections
+
+    def get_client(self) -> aiohttp.ClientSession:
+        """Called by the transport, once."""
+        connector = aiohttp.TCPConnector(
+            limit=self._most_connections,
+            keepalive_timeout=self.limits.keepalive_expiry,
+            ssl=self.ssl_context,
+            socket_factory=_bounded_socket,
+        )
+        return aiohttp.ClientSession(connector=connector)
+
+
+def _bounded_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
+    family, kind, protocol, *_ = address
+    connection = socket.socket(family, kind, protocol)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    return connection

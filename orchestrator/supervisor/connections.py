@@ -1,0 +1,104 @@
+"""Callers' connections, with bounds on how many there are and on how long one may take nothing of its answer.
+
+uvicorn waits for ever for a caller who does not read, also after it has closed the connection, and
+accepts connections until no file is left for anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+SEND_WITHIN_S = 60.0
+TOLD = 64  # that are told there is no place for them; those beyond just see their connection closed
+FULL = b'{"error":"Too many connections are open; try again shortly."}'
+
+log = logging.getLogger(__name__)
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """Refuses a connection too many, and breaks off one whose caller takes nothing.
+
+    most_connections  of this process; one more is answered 503.
+    send_within_s     a caller who takes nothing of what is there for so long is given up, at the
+                      latest after twice that.
+    """
+
+    most_connections = 1_000_000
+    send_within_s = SEND_WITHIN_S
+    _is_full = False  # of the class: one line is logged for each change
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._looking: asyncio.TimerHandle | None = None
+        self._turns = 0  # each may have changed how much is left to take
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        super().connection_made(transport)
+        over = len(self.connections) - self.most_connections
+        if over > 0:
+            self._say(is_full=True)
+            self.app = full
+        if over > TOLD:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        super().connection_lost(exc)
+        if self._is_full and len(self.connections) < 0.9 * self.most_connections:
+            self._say(is_full=False)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_later()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._turns += 1
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._look_later()
+
+    def _look_later(self) -> None:
+        self._turns += 1
+        if self._looking is None:  # an earlier one will do, and spares most responses a timer of their own
+            left = self.transport.get_write_buffer_size()
+            self._looking = self.loop.call_later(self.send_within_s, self._look, self._turns, left)
+
+    def _look(self, turns: int, before: int) -> None:
+        self._looking = None
+        if self.transport.get_protocol() is not self:  # a websocket now, which has bounds of its own
+            return
+        left = self.transport.get_write_buffer_size()
+        if left and left >= before and turns == self._turns:
+            self.transport.abort()  # closing would wait until all is taken
+        elif left:
+            self._looking = self.loop.call_later(self.send_within_s, self._look, self._turns, left)
+
+    def _say(self, *, is_full: bool) -> None:
+        cls = type(self)
+        if is_full and not cls._is_full:
+            log.warning("%d connections are open; more are refused", self.most_connections)
+        elif cls._is_full and not is_full:
+            log.warning("connections are taken again")
+        cls._is_full = is_full
+
+
+async def full(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+    """Answers whatever it is asked with 503, and the end of the connection."""
+    headers = [
+        (b"content-type", b"application/json; charset=utf-8"),
+        (b"content-length", str(len(FULL)).encode()),
+        (b"retry-after", b"1"),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": FULL})
