@@ -8,8 +8,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -18,6 +18,7 @@ from tests.drills.provider import ScriptedProvider
 from tests.product import Product
 
 MOST_REASONS = 20  # that are printed; every one is counted
+LAG_EVERY_S = 0.05
 LAST_WORDS = 4000  # characters of the product's log that are shown when something broke
 
 
@@ -153,6 +154,24 @@ def running(run: Run, provider: ScriptedProvider, **env: Any) -> Iterator[Produc
             raise
         if len(run.reasons) > broken:
             run.say(f"the product said:\n{product.logs()[-LAST_WORDS:]}")
+
+
+@asynccontextmanager
+async def own_lag() -> AsyncIterator[list[float]]:
+    """Notes how late this process's event loop wakes, in seconds: what callers here cannot blame the product for."""
+    lags = [0.0]
+
+    async def sample() -> None:
+        while True:
+            due = time.monotonic() + LAG_EVERY_S
+            await asyncio.sleep(LAG_EVERY_S)
+            lags.append(time.monotonic() - due)
+
+    sampling = asyncio.create_task(sample())
+    try:
+        yield lags
+    finally:
+        sampling.cancel()
 
 
 async def eventually(found: Callable[[], Any], what: str, within_s: float = 10.0) -> Any:
