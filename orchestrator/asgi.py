@@ -1,7 +1,9 @@
-"""The ASGI table: the API by the lean handler, live pages by Channels, other pages by Django."""
+"""The ASGI table: the API by the lean handler, live pages by Channels, other pages by Django; replays come first."""
 
+import asyncio
 import logging
 import os
+from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
@@ -22,6 +24,7 @@ from orchestrator.origins import Origins  # noqa: E402
 
 log = logging.getLogger(__name__)
 PAGES = ("/dashboard/", "/admin/", "/static/")
+PAGES_AFTER_S = 1.0
 
 api = LeanHandler(settings.MAX_BODY, settings.BODY_TIMEOUT_S)
 sockets = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
@@ -40,8 +43,15 @@ async def table(scope: Any, receive: Any, send: Any) -> None:
             await lifespan(receive, send)
 
 
+async def load_pages() -> None:
+    """Import the pages in a thread: whoever came first for one would hold up the event loop with it."""
+    await asyncio.sleep(PAGES_AFTER_S)
+    await asyncio.to_thread(import_module, settings.ROOT_URLCONF)
+
+
 async def lifespan(receive: Any, send: Any) -> None:
     """Build the parts before the first request, close them after the last."""
+    loading = asyncio.create_task(load_pages())
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
@@ -53,6 +63,7 @@ async def lifespan(receive: Any, send: Any) -> None:
                 raise
             await send({"type": "lifespan.startup.complete"})
         else:
+            loading.cancel()
             await wiring.close()
             await send({"type": "lifespan.shutdown.complete"})
             return

@@ -1,6 +1,7 @@
 """Every setting, read from the environment once. The help texts are the README's table."""
 
 import os
+import sys
 from pathlib import Path
 
 from orchestrator import env
@@ -186,7 +187,8 @@ ALLOWED_HOSTS = (
     ["localhost", ".localhost", "127.0.0.1", "[::1]", *PUBLIC_HOSTS] if IS_LOOPBACK or PUBLIC_HOSTS else ["*"]
 )
 INSTALLED_APPS = [
-    "daphne",  # before staticfiles: its runserver is the development server
+    # Before staticfiles: its runserver is the development server. Elsewhere it would load Twisted for nothing.
+    *(["daphne"] if sys.argv[1:2] == ["runserver"] else []),
     "dashboard.records.apps.RecordsConfig",  # django.contrib.admin, with the dashboard's door
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -9,6 +9,7 @@ from django.urls import include, path
 
 from orchestrator.api.table import api
 
+admin.autodiscover()
 urlpatterns = [
     path("dashboard/", include("dashboard.urls")),
     path("admin/", admin.site.urls),

@@ -40,6 +40,7 @@ class Program:
     cwd: Path | None = None
     inherits: tuple[int, ...] = ()  # file descriptors
     log: Path | None = None  # where what it says goes, instead of to standard error
+    nice: int = 0  # how readily it leaves the processor to others, as in nice(2)
     stops_within_s: float = 5.0
     has_pulse: bool = False
     starts_within_s: float = 120.0  # until the first sign of life
@@ -168,7 +169,7 @@ class Child:
         if pulse:
             env[FD_VARIABLE] = str(pulse.child_end)
             inherits += (pulse.child_end,)
-        leash = (sys.executable, "-I", "-S", str(LEASH), str(os.getpid()))
+        leash = (sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), str(self.program.nice))
         with ExitStack() as opened:
             output: IO[bytes] | IO[str] | None = sys.__stderr__
             if self.program.log:

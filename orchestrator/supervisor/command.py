@@ -28,6 +28,7 @@ from orchestrator.supervisor.supervise import Supervision
 
 ROLES = ("redis", "models", "worker", "web")  # in the order they start
 WORKER_STOPS_WITHIN_S = 5.0
+WORKER_NICE = 10
 STOP_MARGIN_S = 3.0  # beyond the drain, which web workers and model host bound themselves
 
 
@@ -111,7 +112,8 @@ def _programs(roles: Collection[str], redis_server: str | None, listener: socket
     if "models" in roles:
         programs.append(ours("models", "orchestrator.modelhost", stops_within_s=drained_s))
     if "worker" in roles:
-        programs.append(ours("worker", "orchestrator.supervisor.worker"))
+        # Housekeeping can wait for whoever answers, above all while everything starts.
+        programs.append(replace(ours("worker", "orchestrator.supervisor.worker"), nice=WORKER_NICE))
     if listener:
         web = ours("web", "orchestrator.supervisor.web", str(listener.fileno()), stops_within_s=drained_s)
         web = replace(web, inherits=(listener.fileno(),), has_pulse=True)

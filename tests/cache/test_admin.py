@@ -25,6 +25,7 @@ from orchestrator.models import Tenant
 from tests.cache.conftest import CHARLIE, MakeEntry, reply
 from tests.servers import RedisServer
 
+admin.autodiscover()
 urlpatterns = [path("admin/", admin.site.urls), path("", include("dashboard.urls"))]
 
 pytestmark = [pytest.mark.django_db(databases=["default", "cache"], transaction=True), pytest.mark.urls(__name__)]

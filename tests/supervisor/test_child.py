@@ -62,10 +62,15 @@ def test_an_end_is_told_in_words() -> None:
 
 
 def test_a_program_that_is_not_there_is_named() -> None:
-    leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), "/no/such/program"]
+    leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), "0", "/no/such/program"]
     run = subprocess.run(leash, capture_output=True, text=True, check=False)
     assert run.returncode == 127
     assert run.stderr == "/no/such/program cannot be run: No such file or directory\n"
+
+
+async def test_what_can_wait_leaves_the_processor_to_others(keep: Keep) -> None:
+    child = keep(FOR_EVER, nice=7)
+    await until_true(lambda: child.pid and os.getpriority(os.PRIO_PROCESS, child.pid) == os.nice(0) + 7, "its priority")
 
 
 async def test_a_process_that_cannot_even_be_made_is_tried_again(keep: Keep, tmp_path: Path) -> None:
@@ -132,7 +137,7 @@ async def test_a_process_that_never_gets_going_is_started_again(keep: Keep, capl
 def test_a_leashed_process_dies_with_its_parent() -> None:
     code = f"""
 import os, subprocess, sys, time
-leash = [sys.executable, '-I', '-S', {str(LEASH)!r}, str(os.getpid())]
+leash = [sys.executable, '-I', '-S', {str(LEASH)!r}, str(os.getpid()), '0']
 child = subprocess.Popen([*leash, sys.executable, '-c', {FOR_EVER!r}], start_new_session=True)
 print(child.pid, flush=True); time.sleep(3600)
 """
