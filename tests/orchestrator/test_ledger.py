@@ -190,3 +190,25 @@ async def test_repetitions_wait_while_the_database_cannot_be_written(
     monkeypatch.setattr(writer, "insert_repeats", insert)
     await asyncio.to_thread(ledger.close)
     assert await RequestRecord.objects.acount() + ledger.dropped == 10
+
+
+async def test_it_tells_of_each_entry_once_and_as_it_ended(
+    transactional_db: None, alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, str]] = []
+    ledger = Ledger(Clock(), lambda entry: heard.append((entry.request.request_id, entry.outcome)))
+    free, paid = entry(ledger, alice, "free"), entry(ledger, alice, "paid", is_paid=True)
+    ledger.post(free)
+    ledger.post(free)
+    await ledger.commit(paid)
+    ledger.post(paid)
+
+    def refused(rows: object) -> None:
+        raise OperationalError("disk full")
+
+    monkeypatch.setattr(writer, "insert", refused)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.commit(entry(ledger, alice, "refused", is_paid=True))
+    monkeypatch.undo()
+    await asyncio.to_thread(ledger.close)
+    assert heard == [("free", "done"), ("paid", "done"), ("refused", "ledger_unavailable")]
