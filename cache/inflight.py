@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol
 
-from orchestrator.core.errors import EngineError
+from orchestrator.core.errors import CallLost, EngineError
 from orchestrator.core.types import Chunk, Chunks
 
 _AHEAD_CHUNKS = 256
@@ -17,18 +19,47 @@ _CLOSE_S = 5.0  # how long the last one to leave waits for the source to clean u
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What other processes have to know of a question to share its call."""
+
+    hash: str  # equal in every process; it holds the tenant
+    is_current: Callable[[], bool]  # false once there was a purge: who asks now must not get what was asked before
+    is_again: bool = False  # the cache was looked into after a call was lost
+
+
+class Elsewhere(Protocol):
+    """The calls that other processes make."""
+
+    async def claim(self, question: Question, call: Call) -> Chunks | None:
+        """Return what another process hears of `question`; None when `call` is to ask it itself.
+
+        The chunks must be closed (`aclose`). They and this raise CallLost when that process has it no more.
+        """
+
+    def release(self, call: Call) -> None:
+        """`call` is over; nothing is known of it where it was not claimed."""
+
+
 class InFlight:
-    """The calls under way in this process.
+    """The calls under way in this process, and those of other processes where somebody tells of them.
 
     A call is a task of its own, not its first listener's: whoever leaves, the others hear it to the
     end, and when the last one leaves it is cancelled. Who joins late hears it from the start.
     """
 
-    def __init__(self, ahead_chunks: int = _AHEAD_CHUNKS, ahead_bytes: int = _AHEAD_BYTES) -> None:
+    def __init__(
+        self,
+        elsewhere: Elsewhere | None = None,
+        *,
+        ahead_chunks: int = _AHEAD_CHUNKS,
+        ahead_bytes: int = _AHEAD_BYTES,
+    ) -> None:
         """How far a source runs ahead of its fastest listener. All it said is kept: sources bound themselves."""
+        self._elsewhere = elsewhere
         self._ahead_chunks = ahead_chunks
         self._ahead_bytes = ahead_bytes
-        self._calls: dict[Hashable, _Call] = {}
+        self._calls: dict[Hashable, Call] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -38,53 +69,86 @@ class InFlight:
         """How many hear the calls under way."""
         return sum(len(call.listeners) for call in self._calls.values())
 
-    async def join(self, key: Hashable, start: Callable[[], Chunks]) -> tuple[Chunks, bool]:
+    async def join(
+        self, key: Hashable, start: Callable[[], Chunks], question: Question | None = None
+    ) -> tuple[Chunks, bool]:
         """Listen to the call under `key`, starting it with `start` when there is none.
 
-        Return the chunks, and whether this caller started it. The iterator must be closed
-        (`aclose`) when it is not read to its end. It raises what the source raised, the same to everybody.
+        With `question`, a call that another process makes counts as well. Return the chunks, and whether
+        it is this caller's `start` that makes them. The iterator must be closed (`aclose`) when it is not
+        read to its end. It raises what the source raised, the same to everybody, and CallLost when the
+        call is nobody's any more though the source may not have failed: then it can be joined again.
         """
         call = self._calls.get(key)
-        leads = call is None
-        if call is None:
-            call = _Call(self, key, self._ahead_chunks, self._ahead_bytes)
-            self._calls[key] = call
-            call.begin(start)
-        return _Listener(call), leads
+        if call is not None:
+            return Listener(call), False
+        elsewhere = None if question is None else self._elsewhere
+        call = Call(self, key, self._ahead_chunks, self._ahead_bytes, elsewhere)
+        self._calls[key] = call
+        listener = Listener(call)
+        call.begin(start, question)
+        if elsewhere is None:
+            return listener, True
+        try:
+            await call.decided.wait()
+        except BaseException:
+            # What `start` makes would be on the account of someone who is not there.
+            call.abandon()
+            await listener.aclose()
+            raise
+        return listener, call.is_ours
 
-    def leave(self, key: Hashable, call: _Call) -> None:
+    def leave(self, key: Hashable, call: Call) -> None:
         """Let `call` no longer be joined."""
         if self._calls.get(key) is call:
             del self._calls[key]
 
 
-class _Call:
+class Call:
     """One call: what it has said so far, and who listens."""
 
-    def __init__(self, calls: InFlight, key: Hashable, ahead_chunks: int, ahead_bytes: int) -> None:
+    def __init__(
+        self, calls: InFlight, key: Hashable, ahead_chunks: int, ahead_bytes: int, elsewhere: Elsewhere | None
+    ) -> None:
         self._calls = calls
         self._key = key
         self._ahead_chunks = ahead_chunks
         self._ahead_bytes = ahead_bytes
+        self._elsewhere = elsewhere
         self._heard = asyncio.Event()  # a listener has gone on
         self._task: asyncio.Task[None] | None = None
+        self._is_abandoned = False
+        self.decided = asyncio.Event()  # whose call it is
+        self.is_ours = False
         self.chunks: list[Chunk] = []
         self.ends: list[int] = []  # bytes up to and with each chunk
-        self.listeners: set[_Listener] = set()
+        self.listeners: set[Listener] = set()
         self.is_over = False
         self.error: BaseException | None = None
         self.trace: TracebackType | None = None
 
-    def begin(self, start: Callable[[], Chunks]) -> None:
+    @property
+    def is_complete(self) -> bool:
+        """Whether the answer came to its end."""
+        return self.is_over and self.error is None and bool(self.chunks and self.chunks[-1].done)
+
+    def begin(self, start: Callable[[], Chunks], question: Question | None) -> None:
         """Start the task that reads the source."""
-        self._task = asyncio.create_task(self._read(start), name="call in flight")
+        self._task = asyncio.create_task(self._read(start, question), name="call in flight")
         self._task.add_done_callback(self._ended)
+
+    def abandon(self) -> None:
+        """End it; whoever listens may begin again."""
+        assert self._task is not None
+        self._is_abandoned = True
+        self._calls.leave(self._key, self)
+        self._task.cancel()
 
     def went_on(self) -> None:
         """A listener took a chunk."""
         self._heard.set()
 
-    async def left(self, listener: _Listener) -> None:
+    async def left(self, listener: Listener) -> None:
         """`listener` hears no more; the last to leave ends the call, and waits until its source is closed."""
         self.listeners.discard(listener)
         self._heard.set()
@@ -100,8 +164,13 @@ class _Call:
         if unfinished:
             logger.warning("A call that nobody listens to has not ended within %g s.", _CLOSE_S)
 
-    async def _read(self, start: Callable[[], Chunks]) -> None:
-        source = start()
+    async def _read(self, start: Callable[[], Chunks], question: Question | None) -> None:
+        told = None
+        if question is not None and self._elsewhere is not None:
+            told = await self._elsewhere.claim(question, self)
+        self.is_ours = told is None
+        self.decided.set()
+        source = start() if told is None else told
         size = 0
         try:
             async for chunk in source:
@@ -131,6 +200,11 @@ class _Call:
         else:
             self.error = task.exception()
             self.trace = self.error.__traceback__ if self.error else None
+        if self._is_abandoned:
+            self.error, self.trace = CallLost("The caller who began this call left at its beginning; ask again."), None
+        if self._elsewhere is not None:
+            self._elsewhere.release(self)
+        self.decided.set()
         self._wake()
 
     def _wake(self) -> None:
@@ -138,16 +212,16 @@ class _Call:
             listener.news.set()
 
 
-class _Listener:
+class Listener:
     """One caller's place in a call."""
 
-    def __init__(self, call: _Call) -> None:
-        self._call: _Call | None = call
+    def __init__(self, call: Call) -> None:
+        self._call: Call | None = call
         self.place = 0  # chunks heard
         self.news = asyncio.Event()
         call.listeners.add(self)
 
-    def __aiter__(self) -> _Listener:
+    def __aiter__(self) -> Listener:
         return self
 
     async def __anext__(self) -> Chunk:

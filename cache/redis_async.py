@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any
+
 from django.conf import settings
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from orchestrator.core.errors import Busy
+
 MOST_CONNECTIONS = 16
+
+_MOST_WAITING = 4096  # commands
+_BATCH = 64
+_BATCH_S = 2.0
 
 
 def open_redis(location: str = "", timeout_s: float | None = None, most_connections: int = MOST_CONNECTIONS) -> Redis:
@@ -33,3 +45,78 @@ def open_redis(location: str = "", timeout_s: float | None = None, most_connecti
         driver_info=None,
     )
     return Redis.from_pool(pool)
+
+
+class Line:
+    """Short commands of many callers over one connection: what waits while a batch is under way goes with the next.
+
+    So a caller costs no connection and, when there are many, hardly a round trip; and one who gives up
+    does not reach the connection at all.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        """`redis` is closed with the line."""
+        self._redis = redis
+        self._waiting: deque[tuple[tuple[str | bytes | int, ...], asyncio.Future[Any]]] = deque()
+        self._work: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def send(self, *command: str | bytes | int) -> asyncio.Future[Any]:
+        """Return its reply to be, which nobody has to wait for. Commands are carried out in the order they come.
+
+        It fails with RedisError, OSError or TimeoutError when Redis does not do it, with Busy when too many wait.
+        A command whose future is cancelled before its turn is not sent.
+        """
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        reply.add_done_callback(_look_at)
+        if self._is_closed or len(self._waiting) >= _MOST_WAITING:
+            reply.set_exception(Busy("Too many commands wait for Redis."))
+            return reply
+        self._waiting.append((command, reply))
+        if self._work is None or self._work.done():
+            self._work = asyncio.create_task(self._carry_out(), name="redis line")
+        return reply
+
+    async def aclose(self) -> None:
+        """Carry out what waits, for as long as one batch may take, and close the connection."""
+        self._is_closed = True
+        if self._work is not None:
+            await asyncio.wait({self._work}, timeout=_BATCH_S)
+            self._work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._work
+        while self._waiting:
+            self._waiting.popleft()[1].cancel()
+        await self._redis.aclose()
+
+    async def _carry_out(self) -> None:
+        while self._waiting:
+            taken = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            batch = [(command, reply) for command, reply in taken if not reply.done()]
+            if not batch:
+                continue
+            pipeline = self._redis.pipeline(transaction=False)
+            for command, _ in batch:
+                pipeline.execute_command(*command)
+            try:
+                async with asyncio.timeout(_BATCH_S):
+                    results = await pipeline.execute(raise_on_error=False)
+            except asyncio.CancelledError:
+                for _, reply in batch:
+                    reply.cancel()
+                raise
+            except (RedisError, OSError, TimeoutError) as error:
+                results = [error] * len(batch)
+            for (_, reply), result in zip(batch, results, strict=True):
+                if reply.done():
+                    continue
+                if isinstance(result, Exception):
+                    reply.set_exception(result)
+                else:
+                    reply.set_result(result)
+
+
+def _look_at(reply: asyncio.Future[Any]) -> None:
+    """So that a failure nobody waits for is not complained of."""
+    if not reply.cancelled():
+        reply.exception()

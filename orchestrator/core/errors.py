@@ -128,6 +128,13 @@ class EngineCrashed(EngineError):
     kind = "engine_crashed"
 
 
+class CallLost(EngineError):
+    """The process that made this answer for all who asked the same is gone; ask again."""
+
+    status = 503
+    kind = "call_lost"
+
+
 class ModelLoadFailed(EngineError):
     """The model could not be loaded."""
 

@@ -27,6 +27,7 @@ class Source:
         self.gate = asyncio.Event()
         if is_open:
             self.gate.set()
+        self.passes = 0  # chunks that are given though the gate is closed
         self.starts = 0
         self.given = 0
         self.closed = 0
@@ -35,7 +36,8 @@ class Source:
         self.starts += 1
         try:
             for chunk in self.chunks:
-                await self.gate.wait()
+                if self.given >= self.passes:
+                    await self.gate.wait()
                 self.given += 1
                 yield chunk
             if self.error:

@@ -1,0 +1,551 @@
+"""Calls in flight, shared by the processes that have a Redis in common.
+
+Who is to make a call writes its name under the question, the *claim*; whoever finds it taken asks the
+process that has it to tell. A follower elsewhere is one more listener of that process's call, so what
+holds within a process holds between them: it hears the answer from the start, slows the source down to
+its own pace, and when the last one leaves, wherever, the call is cancelled.
+
+Each process has an inbox, a channel it subscribes to, and nothing that was said stays in Redis. That
+PUBLISH says how many heard it is how a dead process is noticed: the kernel closed its connection. A
+living one that hangs is given up after some seconds of silence. Messages may get lost; followers notice
+what is missing and ask again (go-back-N), the call keeps all it said.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from cache.breaker import Breaker, Turn
+from cache.inflight import Call, Listener, Question
+from cache.redis_async import Line
+from cache.wire import (
+    Alive,
+    BadMessage,
+    End,
+    Left,
+    Listen,
+    Message,
+    News,
+    No,
+    seal,
+    secret_name,
+    to_error,
+    to_failure,
+    unseal,
+)
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import Busy, CallLost, OrchestratorError
+from orchestrator.core.types import Chunk
+
+TICK_S = 1.0
+PATIENCE = 3  # ticks without a sign of life
+WINDOW = 256 * 1024  # bytes told to a follower before it says that it took them in
+BATCH = 64 * 1024  # bytes in a message, unless one chunk is larger
+MOST_RELAYS = 1024  # followers elsewhere, at once; one more makes its own call
+MOST_FOLLOWED = 1024  # calls of others
+CLAIM_S = 3600  # claims are given back or taken over; this is for those nobody asks after
+ANSWERED_S = 5  # how long it is known that a call has just ended: longer than from looking in the cache to asking
+
+_PREFIX = "orchestrator:1:"  # what django-redis puts before the cache's keys
+_ANSWERED = b"answered"
+_RECONNECT_S = 0.1  # at first
+_AGAIN_S = 0.3  # before who was not there is held to be gone: a connection may just be being replaced
+_STEPS = 10
+_TROUBLE = (RedisError, OSError, TimeoutError, Busy)
+
+# Take the claim when nobody has it, or who is expected to; return who has it otherwise.
+_TAKE = """
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] then return held end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return ''
+"""
+_GIVE_BACK = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A call of this process that others may follow."""
+
+    number: int
+    key: str
+    holder: bytes
+    question: Question
+    call: Call
+
+
+class Sharing:
+    """This process's part in sharing calls with others. `InFlight` asks it before it starts a call.
+
+    Where Redis is away or slow, calls are shared within the process alone, after one deadline and then
+    without delay; it comes back by itself.
+    """
+
+    def __init__(self, redis: Redis, clock: Clock, deadline_s: float, tick_s: float = TICK_S) -> None:
+        """To be made on the event loop; close it with `aclose`.
+
+        redis       of its own, from `open_redis`; it may take longer than the deadline.
+        deadline_s  how long a question waits to learn from Redis whose call it is.
+        tick_s      how often those who tell and those who listen give each other a sign of life.
+        """
+        self._redis = redis
+        self._line = Line(redis)
+        self._breaker = Breaker(clock)
+        self.deadline_s = deadline_s
+        self.tick_s = tick_s
+        self.name = secrets.token_hex(8)
+        self.inbox = _inbox(self.name)
+        self._numbers = itertools.count(1)
+        self._claims: dict[int, _Claim] = {}
+        self._numbers_of: dict[Call, int] = {}
+        self._relays: dict[tuple[str, int], _Relay] = {}
+        self._follows: dict[int, _Follow] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_apart = False
+        self._is_closed = False
+        self.is_listening = asyncio.Event()
+        self._start(self._listen())
+        self._start(self._tick())
+
+    async def claim(self, question: Question, call: Call) -> _Follow | None:
+        """See `Elsewhere`."""
+        if self._is_closed or not self.is_listening.is_set() or len(self._follows) >= MOST_FOLLOWED:
+            return None
+        number = next(self._numbers)
+        key = f"{_PREFIX}call:{secret_name(question.hash)}"
+        # Known here before it is known there: who finds the claim finds the call.
+        claim = _Claim(number, key, f"{self.name}:{number}".encode(), question, call)
+        self._claims[number] = claim
+        self._numbers_of[call] = number
+        # However this ends, `release` follows when the call is over.
+        return await self._settle(claim)
+
+    async def _settle(self, claim: _Claim) -> _Follow | None:
+        held = b""
+        for _ in range(2 + PATIENCE):
+            found = await self._take(claim, held)
+            if not found:
+                return None
+            held = found
+            if held == _ANSWERED:
+                if not claim.question.is_again:
+                    raise CallLost("The same question has just been answered; ask again.")
+                continue
+            holder, _, number = held.decode("ascii", "replace").partition(":")
+            if holder == self.name or not number.isdecimal():
+                continue  # ours, from before a purge, or on its way to be given back
+            follow = _Follow(self, _inbox(holder), next(self._numbers), int(number))
+            self._follows[follow.number] = follow
+            try:
+                if await follow.begin():
+                    self._forget(claim.call)
+                    return follow
+            except BaseException as error:
+                await follow.aclose()
+                if isinstance(error, _TROUBLE):
+                    return None
+                raise
+            await follow.aclose()
+        return None
+
+    def release(self, call: Call) -> None:
+        """See `Elsewhere`."""
+        claim = self._forget(call)
+        if claim is not None:
+            said = _ANSWERED if call.is_complete else b""
+            self._line.send("EVAL", _GIVE_BACK, 1, claim.key, claim.holder, said, ANSWERED_S)
+
+    def tell(self, inbox: str, message: Message) -> asyncio.Future[Any]:
+        """Send `message`. The reply to be is how many heard it. Raises BadMessage when it cannot be said."""
+        return self._line.send("PUBLISH", inbox, seal(inbox, message))
+
+    def count(self, inbox: str) -> asyncio.Future[Any]:
+        """The reply to be is a pair: the inbox, and how many listen to it."""
+        return self._line.send("PUBSUB", "NUMSUB", inbox)
+
+    def unfollow(self, follow: _Follow) -> None:
+        """Hear no more of it."""
+        self._follows.pop(follow.number, None)
+
+    async def aclose(self) -> None:
+        """Tell followers that they will hear no more, give the claims back, end every task, close the connections."""
+        self._is_closed = True
+        for relay in self._relays.values():
+            relay.refuse("The process that made the call has ended; ask again.")
+        for call in list(self._numbers_of):
+            self.release(call)
+        for follow in list(self._follows.values()):
+            follow.lose("This process ends; ask again.")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._line.aclose()
+
+    async def _take(self, claim: _Claim, held: bytes) -> bytes:
+        """Take the claim from `held`. Return who else has it; nothing when it is ours, or Redis does not say."""
+        turn = self._breaker.turn()
+        if turn is Turn.NONE:
+            return b""
+        reply = self._line.send("EVAL", _TAKE, 1, claim.key, held, claim.holder, CLAIM_S)
+        try:
+            found: bytes = await _soon(reply, self.deadline_s)
+        except asyncio.CancelledError:
+            self._breaker.abandoned(turn)
+            raise
+        except _TROUBLE as error:
+            self._breaker.failed(turn)
+            self._note(str(error) or f"Redis is silent for {self.deadline_s:g} s")
+            return b""
+        self._breaker.succeeded(turn)
+        self._note()
+        return found
+
+    def _forget(self, call: Call) -> _Claim | None:
+        number = self._numbers_of.pop(call, None)
+        return None if number is None else self._claims.pop(number)
+
+    def _note(self, why: str = "") -> None:
+        """Say when calls are no longer shared, and when they are again."""
+        is_apart = self._breaker.is_open or not self.is_listening.is_set()
+        if is_apart != self._is_apart and not self._is_closed:
+            self._is_apart = is_apart
+            if is_apart:
+                logger.warning("Calls in flight are shared within this process only: %s", why)
+            else:
+                logger.warning("Calls in flight are shared between processes again.")
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name="sharing")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("Sharing of calls failed in a way it should not.", exc_info=error)
+
+    async def _tick(self) -> None:
+        # Ticks are counted, not seconds: a process that was busy itself must not blame the others.
+        while True:
+            await asyncio.sleep(self.tick_s)
+            for follow in list(self._follows.values()):
+                follow.tick()
+            for relay in list(self._relays.values()):
+                relay.tick()
+
+    async def _listen(self) -> None:
+        """Hear what comes into the inbox, for ever; a connection that is lost or silent is replaced."""
+        pause_s = _RECONNECT_S
+        while True:
+            try:
+                async with self._redis.pubsub() as inbox:
+                    await inbox.subscribe(self.inbox)
+                    is_asked = False
+                    while True:
+                        message = await inbox.get_message(timeout=2 * self.tick_s)
+                        if message is None:
+                            if is_asked:
+                                raise TimeoutError(f"Redis is silent for {2 * self.tick_s:g} s")
+                            await inbox.ping()
+                        is_asked = message is None
+                        if message is not None and message["type"] == "subscribe":
+                            pause_s = _RECONNECT_S
+                            self.is_listening.set()
+                            self._note()
+                        elif message is not None and message["type"] == "message":
+                            self._received(message["data"])
+            except _TROUBLE as error:
+                self.is_listening.clear()
+                self._note(str(error) or type(error).__name__)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 2 * self.tick_s)
+
+    def _received(self, data: bytes) -> None:
+        try:
+            message = unseal(self.inbox, data)
+        except BadMessage:
+            return
+        match message:
+            case Listen():
+                self._listened(message)
+            case Left(inbox, follower):
+                if relay := self._relays.get((inbox, follower)):
+                    relay.leave()
+            case _:
+                if follow := self._follows.get(message.follower):
+                    follow.hear(message)
+
+    def _listened(self, message: Listen) -> None:
+        place = (message.inbox, message.follower)
+        relay = self._relays.get(place)
+        if relay is None:
+            claim = self._claims.get(message.call)
+            # Without a listener it is being given up already.
+            if claim is None or claim.call.is_over or not claim.call.listeners:
+                why = "The call is over; ask again."
+            elif not claim.question.is_current():
+                why = "It was asked before a purge; ask again."
+            elif len(self._relays) >= MOST_RELAYS or self._is_closed:
+                why = "Too many follow the calls of this process."
+            else:
+                relay = self._relays[place] = _Relay(self, claim.call, message)
+                self._start(relay.run()).add_done_callback(lambda _: self._relays.pop(place, None))
+                return
+            self.tell(message.inbox, No(message.follower, why))
+            return
+        relay.renew(message)
+
+
+class _Relay:
+    """A follower in another process, as a listener of a call here."""
+
+    def __init__(self, sharing: Sharing, call: Call, asked: Listen) -> None:
+        self._call = call
+        self._peer = _Peer(sharing, asked.inbox, self.leave)
+        self._follower = asked.follower
+        self._listener = Listener(call)
+        self._heard = 0  # chunks the follower took in
+        self._silent = 0  # ticks
+        self._is_end_told = False
+        self._is_left = False
+
+    async def run(self) -> None:
+        """Tell, until the follower has left."""
+        listener = self._listener
+        try:
+            message: Message | None = Alive(self._follower, 0)
+            while not self._is_left:
+                if message is None:
+                    listener.news.clear()
+                    await listener.news.wait()  # a tick comes at the latest
+                else:
+                    # One at a time: what is said meanwhile goes with the next. One that gets lost is missed there.
+                    await asyncio.wait({self._peer.tell(message)})
+                message = self._next()
+        except BadMessage as error:
+            self.refuse(str(error))
+        finally:
+            await listener.aclose()
+
+    def renew(self, asked: Listen) -> None:
+        """The follower listens on."""
+        self._silent = 0
+        place = self._listener.place
+        self._heard = max(self._heard, min(asked.heard, place))
+        if asked.again_from is not None and self._heard <= asked.again_from <= place:
+            self._listener.place = asked.again_from
+            self._is_end_told = False
+        self._listener.news.set()
+
+    def tick(self) -> None:
+        """Give a sign of life, and wait for one only so long."""
+        self._silent += 1
+        if self._silent > PATIENCE:
+            self.leave()
+            return
+        self._peer.tell(Alive(self._follower, self._listener.place))
+        self._listener.news.set()
+
+    def leave(self) -> None:
+        """The follower is gone."""
+        self._is_left = True
+        self._listener.news.set()
+
+    def refuse(self, why: str) -> None:
+        """Tell the follower that it hears no more."""
+        if not self._is_left:
+            self._peer.tell(No(self._follower, why))
+            self.leave()
+
+    def _next(self) -> Message | None:
+        listener, call = self._listener, self._call
+        start = listener.place
+        if start < len(call.chunks):
+            told = _bytes_up_to(call, start)
+            if told - _bytes_up_to(call, self._heard) >= WINDOW:
+                return None
+            end = start + 1
+            while end < len(call.chunks) and _bytes_up_to(call, end + 1) - told <= BATCH:
+                end += 1
+            listener.place = end
+            call.went_on()
+            return News(self._follower, start, call.chunks[start:end])
+        if call.is_over and not self._is_end_told:
+            self._is_end_told = True
+            return End(self._follower, start, to_failure(call.error) if call.error else None)
+        return None
+
+
+class _Follow:
+    """A call that another process makes, as it is heard here."""
+
+    def __init__(self, sharing: Sharing, inbox: str, number: int, call: int) -> None:
+        """`inbox` is that of the process that makes `call`, by its own number; `number` is ours for this."""
+        self.number = number
+        self._sharing = sharing
+        self._peer = _Peer(sharing, inbox, self._gone)
+        self._call = call
+        self._waiting: deque[Chunk] = deque()
+        self._came = 0  # chunks
+        self._heard = 0  # chunks that were taken from here
+        self._bytes_since = 0  # taken since the other side was told
+        self._silent = 0
+        self._is_accepted = False
+        self._is_over = False
+        self._is_closed = False
+        self._error: OrchestratorError | None = None
+        self._news = asyncio.Event()
+
+    async def begin(self) -> bool:
+        """Ask to be told. Return whether the other process does. Raises what `Line.send` fails with."""
+        for _ in range(PATIENCE):
+            await _soon(self._ask(), self._sharing.deadline_s)
+            with contextlib.suppress(TimeoutError):
+                await _soon(self._news.wait(), self._sharing.tick_s)
+            if self._is_accepted or self._is_over:
+                return self._is_accepted
+        return False
+
+    def __aiter__(self) -> _Follow:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        while not self._waiting:
+            if self._error is not None:
+                raise self._error
+            if self._is_over or self._is_closed:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()  # `tick` gives up in time
+        chunk = self._waiting.popleft()
+        self._heard += 1
+        self._bytes_since += chunk.size
+        if self._bytes_since >= WINDOW // 2:
+            self._bytes_since = 0
+            self._ask()
+        return chunk
+
+    async def aclose(self) -> None:
+        """Leave."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._sharing.unfollow(self)
+            self._peer.tell(Left(self._sharing.inbox, self.number))
+
+    def hear(self, message: Message) -> None:
+        """Take in what the other process says."""
+        self._silent = 0
+        self._is_accepted |= not isinstance(message, No)
+        match message:
+            case Alive(_, said):
+                if said > self._came:
+                    self._ask(again_from=self._came)
+            case News(_, place, chunks) if place <= self._came:
+                self._waiting.extend(chunks[self._came - place :])
+                self._came = max(self._came, place + len(chunks))
+            case End(_, place, failure) if place == self._came:
+                self._is_over = True
+                if failure is not None:
+                    self._error = to_error(failure)
+            case No(_, why):
+                self.lose(why)
+            case _:
+                self._ask(again_from=self._came)
+        self._news.set()
+
+    def tick(self) -> None:
+        """Give a sign of life, and wait for one only so long."""
+        if not self._is_accepted or self._is_over:
+            return  # `begin` has a deadline of its own
+        self._silent += 1
+        if self._silent > PATIENCE:
+            self.lose("The process that made this answer is silent; ask again.")
+        else:
+            self._ask()
+
+    def lose(self, why: str) -> None:
+        """Nothing more will come."""
+        if not self._is_over:
+            self._is_over = True
+            self._error = CallLost(why)
+            self._news.set()
+
+    def _ask(self, again_from: int | None = None) -> asyncio.Future[Any]:
+        asked = Listen(self._sharing.inbox, self.number, self._call, self._heard, again_from)
+        return self._peer.tell(asked)
+
+    def _gone(self) -> None:
+        self.lose("The process that made this answer is gone; ask again.")
+
+
+class _Peer:
+    """The process behind an inbox, for as long as it is there."""
+
+    def __init__(self, sharing: Sharing, inbox: str, gone: Callable[[], None]) -> None:
+        """`gone` is called when nobody hears what is told, and nobody a little later."""
+        self._sharing = sharing
+        self._inbox = inbox
+        self._gone = gone
+        self._is_doubted = False
+
+    def tell(self, message: Message) -> asyncio.Future[Any]:
+        """See `Sharing.tell`."""
+        told = self._sharing.tell(self._inbox, message)
+        told.add_done_callback(self._told)
+        return told
+
+    def _told(self, told: asyncio.Future[Any]) -> None:
+        if not self._is_doubted and not told.cancelled() and told.exception() is None and told.result() == 0:
+            self._is_doubted = True
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._sharing.count(self._inbox).add_done_callback(self._looked)
+
+    def _looked(self, count: asyncio.Future[Any]) -> None:
+        self._is_doubted = False
+        if not count.cancelled() and count.exception() is None and count.result()[1] == 0:
+            self._gone()
+
+
+async def _soon(reply: asyncio.Future[Any] | Coroutine[Any, Any, Any], deadline_s: float) -> Any:
+    """Return `reply`'s result. Raises TimeoutError when it is not there after `deadline_s` of a loop that turns.
+
+    One timeout would be over before the reply is read when this process was busy for as long.
+    """
+    waiting = asyncio.ensure_future(reply)
+    try:
+        for _ in range(_STEPS):
+            await asyncio.wait({waiting}, timeout=deadline_s / _STEPS)
+            if waiting.done():
+                return waiting.result()
+        raise TimeoutError
+    finally:
+        waiting.cancel()
+
+
+def _inbox(process: str) -> str:
+    return f"{_PREFIX}inbox:{process}"
+
+
+def _bytes_up_to(call: Call, place: int) -> int:
+    return call.ends[place - 1] if place else 0
