@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import hits, memory, misses, streams
+from bench import hits, memory, misses, peers, streams
 from bench import wrk as by_wrk
 from bench.plan import Plan
 from bench.serving import end_in_order, say
@@ -30,7 +30,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=Plan.rounds, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=Plan.seconds, help="of each load (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=Plan.workers, help="web workers (default: %(default)s)")
-    parser.add_argument("--peers", action="store_true", help="install other gateways and give them the same work")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="give other gateways the same work, alone or after the scenarios named; installs them",
+    )
     asked = parser.parse_args()
     if unknown := set(asked.scenarios) - set(SCENARIOS):
         parser.error(f"there is no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
@@ -40,9 +44,12 @@ def main() -> int:
     end_in_order()
     streams.allow_open_files()
     plan = Plan(rounds=asked.rounds, seconds=asked.seconds, workers=asked.workers)
-    for name in asked.scenarios or SCENARIOS:
+    chosen = asked.scenarios or ([] if asked.peers else SCENARIOS)
+    for name in chosen:
         say(f"{name}: starting the product")
         SCENARIOS[name](plan)
+    if asked.peers:
+        peers.run(plan)
     return 0
 
 

@@ -13,12 +13,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 import redis
@@ -29,6 +29,7 @@ from tests.product import PROJECT, STOPS_WITHIN_S, Product, until
 
 READY_S = 60.0
 ANSWERS_S = 10.0
+BACKLOG = 4096
 
 
 def leashed(command: list[str]) -> list[str]:
@@ -46,18 +47,32 @@ def end_in_order() -> None:
 
 
 @contextmanager
-def running(command: list[str], environment: dict[str, str] | None = None) -> Iterator[tuple[psutil.Process, str]]:
-    """Run a server whose last argument is the file descriptor it listens on; give its process and address."""
-    with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
-        fd = listener.fileno()
-        address = "http://{}:{}".format(*listener.getsockname())
-        process = subprocess.Popen(
-            leashed([*command, str(fd)]), cwd=PROJECT, env=environment, pass_fds=[fd], stdout=sys.stderr
-        )
+def started(
+    command: list[str],
+    environment: Mapping[str, str] | None = None,
+    *,
+    inherits: Sequence[int] = (),
+    cwd: Path | str = PROJECT,
+    output: TextIO | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command until the block ends; what it says goes to `output`, or to standard error."""
+    said = output or sys.stderr
+    process = subprocess.Popen(leashed(command), cwd=cwd, env=environment, pass_fds=inherits, stdout=said, stderr=said)
     try:
-        yield psutil.Process(process.pid), address
+        yield process
     finally:
         stop(process)
+
+
+@contextmanager
+def running(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[tuple[psutil.Process, str]]:
+    """Run a server whose last argument is the file descriptor it listens on; give its process and address."""
+    with ExitStack() as stack:
+        with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
+            fd = listener.fileno()
+            address = "http://{}:{}".format(*listener.getsockname())
+            process = stack.enter_context(started([*command, str(fd)], environment, inherits=[fd]))
+        yield psutil.Process(process.pid), address
 
 
 def stop(process: subprocess.Popen[Any], within_s: float = STOPS_WITHIN_S) -> None:

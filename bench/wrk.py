@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.load import Question
 
 CONNECTIONS = 32
+PATIENCE_S = 30  # that an answer may take
 MISSING = "The benchmark needs wrk. Type: apt-get install wrk"
 
 # wrk corrects its percentiles: a slow answer also stands for the questions that it kept from being asked.
@@ -67,9 +68,20 @@ def wrk(question: Question, seconds: float, *, questions: int = 1, connections: 
         bodies.write_text("".join(question.body.replace(question.PLACE, f"{n:08d}") + "\n" for n in range(questions)))
         script.write_text(SCRIPT % {"questions": bodies, "path": question.path, "headers": f"{{{headers}}}"})
         # wrk takes whole seconds; anything shorter is one.
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script), question.url]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{max(1, round(seconds))}s",
+            "--timeout",
+            f"{PATIENCE_S}s",
+            "-s",
+            str(script),
+        ]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 30)
+        done = subprocess.run(
+            [*command, question.url], capture_output=True, text=True, check=False, timeout=seconds + 2 * PATIENCE_S
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if done.returncode:
