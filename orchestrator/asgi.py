@@ -21,6 +21,7 @@ from dashboard.routing import websocket_urlpatterns  # noqa: E402
 from orchestrator import wiring  # noqa: E402
 from orchestrator.lean import LeanHandler  # noqa: E402
 from orchestrator.origins import Origins  # noqa: E402
+from orchestrator.replay import ReplayFront  # noqa: E402
 
 log = logging.getLogger(__name__)
 PAGES = ("/dashboard/", "/admin/", "/static/")
@@ -69,4 +70,5 @@ async def lifespan(receive: Any, send: Any) -> None:
             return
 
 
-application = Origins(table, origins=settings.ORIGINS, is_loopback=settings.IS_LOOPBACK, hosts=settings.PUBLIC_HOSTS)
+origins = Origins(table, origins=settings.ORIGINS, is_loopback=settings.IS_LOOPBACK, hosts=settings.PUBLIC_HOSTS)
+application = ReplayFront(origins, wiring.parts, settings.REPLAY_MEMORY)  # type: ignore[arg-type]  # messages are dicts

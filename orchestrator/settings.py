@@ -113,6 +113,12 @@ CACHE_TTL_S = env.seconds("ORCHESTRATOR_CACHE_TTL_S", 7 * 86400, "How long a cac
 CACHE_MEMORY = env.size(
     "ORCHESTRATOR_CACHE_MEMORY", 128 * 1024**2, "Memory for cached answers in each web process.", shown="128MB"
 )
+REPLAY_MEMORY = env.size(
+    "ORCHESTRATOR_REPLAY_MEMORY",
+    64 * 1024**2,
+    "Memory for ready-made replies to requests that come again, in each web process; 0: none.",
+    shown="64MB",
+)
 CACHE_DISK = env.size("ORCHESTRATOR_CACHE_DISK", 4 * 1024**3, "Cached answers kept in SQLite, in bytes.", shown="4GB")
 CACHE_REDIS_MEMORY = env.size(
     "ORCHESTRATOR_CACHE_REDIS_MEMORY", 256 * 1024**2, "Memory of the private Redis.", shown="256MB"

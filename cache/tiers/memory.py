@@ -13,7 +13,7 @@ class MemoryTier:
     deadline_s: float | None = None
     invalid = 0
 
-    def __init__(self, clock: Clock, limit: int, replacement: type[Replacement] = S3Fifo) -> None:
+    def __init__(self, clock: Clock, limit: int, replacement: type[Replacement[str]] = S3Fifo[str]) -> None:
         """`limit` is in bytes; `replacement` makes the policy that chooses what goes."""
         self._clock = clock
         self._limit = limit

@@ -1,30 +1,33 @@
 """Which answer goes when the memory tier is full."""
 
 from collections import OrderedDict
-from typing import Protocol
+from collections.abc import Hashable
+from typing import Generic, Protocol, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 
-class Replacement(Protocol):
+class Replacement(Protocol[K]):
     """Chooses victims. It is told of everything that happens to the keys it chooses among."""
 
-    def added(self, key: str, size: int) -> None:
+    def added(self, key: K, size: int) -> None:
         """`key` was stored, with `size` bytes."""
         ...
 
-    def used(self, key: str) -> None:
+    def used(self, key: K) -> None:
         """`key` was found."""
         ...
 
-    def removed(self, key: str) -> None:
+    def removed(self, key: K) -> None:
         """`key` was dropped for a reason of its own: expired, purged, replaced."""
         ...
 
-    def victim(self) -> str:
+    def victim(self) -> K:
         """Take one key out of the running, and return it. Raises KeyError when there is none."""
         ...
 
 
-class S3Fifo:
+class S3Fifo(Generic[K]):
     """Three first-in-first-out queues: small (a tenth of the bytes) for newcomers, main, and the keys of the evicted.
 
     A newcomer that is asked for twice moves to main; one that is not leaves early, so a flood of
@@ -37,14 +40,14 @@ class S3Fifo:
     _MOST_USES = 3
 
     def __init__(self) -> None:
-        self._small: OrderedDict[str, int] = OrderedDict()  # key → bytes, oldest first
-        self._main: OrderedDict[str, int] = OrderedDict()
-        self._ghosts: OrderedDict[str, None] = OrderedDict()
-        self._uses: dict[str, int] = {}
+        self._small: OrderedDict[K, int] = OrderedDict()  # key → bytes, oldest first
+        self._main: OrderedDict[K, int] = OrderedDict()
+        self._ghosts: OrderedDict[K, None] = OrderedDict()
+        self._uses: dict[K, int] = {}
         self._small_bytes = 0
         self._main_bytes = 0
 
-    def added(self, key: str, size: int) -> None:
+    def added(self, key: K, size: int) -> None:
         """`key` was stored, with `size` bytes."""
         self._uses[key] = 0
         if key in self._ghosts:
@@ -55,13 +58,13 @@ class S3Fifo:
             self._small[key] = size
             self._small_bytes += size
 
-    def used(self, key: str) -> None:
+    def used(self, key: K) -> None:
         """`key` was found."""
         uses = self._uses[key]
         if uses < self._MOST_USES:
             self._uses[key] = uses + 1
 
-    def removed(self, key: str) -> None:
+    def removed(self, key: K) -> None:
         """`key` was dropped for a reason of its own: expired, purged, replaced."""
         del self._uses[key]
         if key in self._small:
@@ -69,7 +72,7 @@ class S3Fifo:
         else:
             self._main_bytes -= self._main.pop(key)
 
-    def victim(self) -> str:
+    def victim(self) -> K:
         """Take one key out of the running, and return it. Raises KeyError when there is none."""
         while True:
             if self._small and (
@@ -93,7 +96,7 @@ class S3Fifo:
                 self._uses[key] -= 1
                 self._main[key] = size
 
-    def _remember(self, key: str) -> None:
+    def _remember(self, key: K) -> None:
         self._ghosts[key] = None
         while len(self._ghosts) > len(self._main) + len(self._small):
             self._ghosts.popitem(last=False)

@@ -15,6 +15,18 @@ from orchestrator.wiring import parts
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 NAMESPACE = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
 MOST_TAGS = 16
+# Every header that has a say in an answer. One that is not here cannot be read by an endpoint that
+# answers questions, and so cannot make two answers of what the replay front takes for one request.
+_READ = (
+    "Authorization",
+    "X-Api-Key",
+    "X-Request-Id",
+    "Cache-Control",
+    "X-Orchestrator-Cache-Namespace",
+    "X-Orchestrator-Tags",
+)
+_META = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in _READ}
+STEERING = frozenset({name.lower().encode() for name in _READ} | {b"host", b"origin", b"content-encoding"})
 _ANYTHING = CacheControl()
 
 
@@ -36,8 +48,8 @@ async def show_admin_key(request: HttpRequest) -> Caller:
 
 
 def header(request: HttpRequest, name: str) -> str:
-    """A header's value, empty without it. Straight from `META`: `request.headers` copies them all first."""
-    value: str = request.META.get(f"HTTP_{name.upper().replace('-', '_')}", "")
+    """A header named above, empty without it. Straight from `META`: `request.headers` copies them all first."""
+    value: str = request.META.get(_META[name], "")
     return value
 
 

@@ -31,5 +31,5 @@ async def show_token(request: HttpRequest) -> bool:
 @router.get("/metrics", auth=show_token, summary="Metrics")
 async def metrics(request: HttpRequest) -> HttpResponseBase:
     """Every figure of every worker, as Prometheus' text or OpenMetrics, whichever `Accept` prefers."""
-    body, content_type = await vitals.page(parts(), settings.RUN_DIR, header(request, "Accept"))
+    body, content_type = await vitals.page(parts(), settings.RUN_DIR, request.headers.get("Accept", ""))
     return HttpResponse(body, content_type=content_type)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, with bounds on the head of a request.
+"""HTTP/1.1 as uvicorn speaks it, with bounds on the head of a request, and a short way for short exchanges.
 
 uvicorn waits for ever for a head that does not end and keeps headers without limit; either lets
 one idle or hostile client hold a connection and memory.
@@ -9,10 +9,54 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from orchestrator.core.exchange import EXCHANGE
 from orchestrator.supervisor.connections import BoundedConnection
 
 MOST_HEAD = 64 * 1024  # bytes; one that comes in a single read may be longer, up to that read
 HEAD_WITHIN_S = 30.0
+
+
+class WholeExchange:
+    """A request whose body came with its head, and a reply in one write; see `orchestrator.core.exchange`."""
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def body(self) -> bytes | None:
+        """The request's body; None while some of it is missing."""
+        return None if self._cycle.more_body else bytes(self._cycle.body)
+
+    def reply(self, head: bytes, body: bytes, *, is_streamed: bool) -> bool:
+        """Write it all, as `RequestResponseCycle.send` would in two messages."""
+        cycle = self._cycle
+        if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
+            return False
+        if not is_streamed:
+            content = b"%bcontent-length: %d\r\n%b\r\n%b" % (head, len(body), self._closing(), body)
+        elif cycle.scope["http_version"] == "1.1":
+            content = b"%btransfer-encoding: chunked\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+                head,
+                self._closing(),
+                len(body),
+                body,
+            )
+        else:
+            return False
+        started = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])  # the date
+        cycle.response_started = cycle.response_complete = True
+        cycle.transport.write(b"HTTP/1.1 200 OK\r\n" + started + content)
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+        return True
+
+    def _closing(self) -> bytes:
+        return b"" if self._cycle.keep_alive else b"connection: close\r\n"
 
 
 class BoundedHead(BoundedConnection):
@@ -47,7 +91,10 @@ class BoundedHead(BoundedConnection):
     def on_headers_complete(self) -> None:
         self._disarm()
         self._head = 0
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # it is no websocket
+            self.scope["extensions"] = {EXCHANGE: WholeExchange(self.cycle)}  # type: ignore[dict-item]  # no mere options
 
     def _arm(self) -> None:
         if self._deadline is None:

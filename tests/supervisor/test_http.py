@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from uvicorn import Config, Server
 
+from orchestrator.core.exchange import EXCHANGE
 from orchestrator.supervisor.http import MOST_HEAD, BoundedHead
 
 Place = tuple[str, int]
@@ -16,8 +17,15 @@ class Impatient(BoundedHead):
 
 
 async def hello(scope, receive, send):  # type: ignore[no-untyped-def]
-    """Answers after a while, so that a deadline left armed would show."""
+    """Answers after a while, so that a deadline left armed would show; a POST in one write where that is possible."""
     assert scope["type"] == "http"
+    exchange = scope["extensions"][EXCHANGE]
+    body = exchange.body()
+    if scope["method"] == "POST" and body is not None:
+        is_streamed = scope["path"] == "/streamed"
+        if exchange.reply(b"x-a: 1\r\n", body[::-1], is_streamed=is_streamed):
+            assert not exchange.reply(b"", b"twice", is_streamed=False)
+            return
     await asyncio.sleep(0.5)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
     await send({"type": "http.response.body", "body": b"hello"})
@@ -55,6 +63,56 @@ async def test_a_second_head_has_its_deadline_too(place: Place) -> None:
 async def test_a_head_without_end_is_refused_early(place: Place) -> None:
     answer = await say(place, b"GET / HTTP/1.1\r\n", *[b"x: " + b"y" * 8000 + b"\r\n"] * (MOST_HEAD // 8000 + 1))
     assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def post(path: str = "/", body: bytes = b"abc", version: str = "1.1", connection: str = "keep-alive") -> bytes:
+    head = f"POST {path} HTTP/{version}\r\nhost: a\r\nconnection: {connection}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def answers(said: bytes) -> list[bytes]:
+    """The bodies, in order; the heads are read as clients read them."""
+    bodies = []
+    while said:
+        head, said = said.split(b"\r\n\r\n", 1)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        if b"transfer-encoding: chunked" in head:
+            size, said = said.split(b"\r\n", 1)
+            bodies.append(said[: int(size, 16)])
+            assert said[int(size, 16) :].startswith(b"\r\n0\r\n\r\n")
+            said = said[int(size, 16) + 7 :]
+        else:
+            size = head.split(b"content-length: ")[1].split(b"\r\n")[0]
+            bodies.append(said[: int(size)])
+            said = said[int(size) :]
+    return bodies
+
+
+async def test_a_whole_request_can_be_answered_in_one_write(place: Place) -> None:
+    said = await say(place, post(), post("/streamed"), post(connection="close"))
+    assert answers(said) == [b"cba"] * 3
+    assert said.count(b"x-a: 1\r\n") == 3
+    assert said.count(b"connection: close\r\n") == 1
+
+
+async def test_pipelined_requests_are_answered_in_order(place: Place) -> None:
+    get = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+    said = await say(place, post(body=b"12") + get + post("/streamed", b"34") + post(body=b"56", connection="close"))
+    assert [said.index(text) for text in (b"21", b"hello", b"43", b"65")] == sorted(
+        said.rindex(text) for text in (b"21", b"hello", b"43", b"65")
+    )
+
+
+async def test_a_body_that_comes_late_is_left_to_the_usual_way(place: Place) -> None:
+    request = post(connection="close")
+    assert (await say(place, request[:-1], request[-1:])).endswith(b"hello")
+
+
+async def test_a_client_that_knows_no_chunks_gets_none(place: Place) -> None:
+    said = await say(place, post("/streamed", version="1.0", connection="close"))
+    assert b"chunked" not in said
+    assert said.endswith(b"hello")
+    assert answers(await say(place, post(version="1.0", connection="close"))) == [b"cba"]
 
 
 async def say(place: Place, *pieces: bytes, pause_s: float = 0.005) -> bytes:

@@ -1,0 +1,240 @@
+"""Ahead of everything: a question that was answered from memory is answered again without asking anybody.
+
+What goes the whole way and is found in memory is kept here as bytes, under everything in the request
+that steers an answer. The same request again is answered from here, with no Django and no JSON
+between: its caller is still checked, its record still written; its age, id and durations are its own.
+
+    What ends it                              is noticed
+    a purge, a change of keys or policy       at once: two counters that all processes share
+    the end of the key, or of the answer      at its moment
+    a model that comes, goes or changes       within a second
+    the need of room                          as S3-FIFO chooses
+
+Whoever is not certain to be served from here goes the whole way, and is told there what is wrong.
+Limits belong where the caller is checked, `Identity.remembered`: it lets nobody through who would not be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cache.tiers.replacement import S3Fifo
+from orchestrator.api.calls import REQUEST_ID, STEERING
+from orchestrator.api.offers import SLOT, Offer, Slot
+from orchestrator.api.stamps import Template
+from orchestrator.api.table import RECORDED
+from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.exchange import EXCHANGE, Exchange
+from orchestrator.core.ids import hex_id
+from orchestrator.ledger.rows import Line, Repeat
+from orchestrator.parts import Parts
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Any, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
+Key = tuple[object, ...]
+
+LARGEST_QUESTION = 64 * 1024  # bytes; of a larger one the work that is spared is a small part
+LARGEST_ANSWER = 256 * 1024
+MODELS_S = 1.0  # how long a change of models may go unnoticed
+
+_ANSWER = 6000  # bytes a kept answer takes besides its question and its text; a test measures
+_NONE: dict[str, Any] = {}
+_OWN_HEADERS = frozenset({b"age", b"x-request-id", b"server-timing", b"content-length"})
+
+
+@dataclass(frozen=True, slots=True)
+class Replayable:
+    """An answer as bytes, and how long it holds."""
+
+    template: Template
+    head: bytes  # headers that are the same each time, as lines
+    is_streamed: bool
+    created_at: float  # seconds since the epoch
+    life_s: float
+    line: Line
+    size: int
+
+
+class Asked(NamedTuple):
+    """What of a request matters here."""
+
+    path: str
+    query: bytes
+    body: bytes
+    authorization: str
+    x_api_key: str
+    request_id: str
+    steering: dict[bytes, bytes]  # the other headers that have a say in the answer
+
+    def key(self, tenant_id: int, key_id: int | None) -> Key:
+        """What makes it the same request: the tenant decides on the answer, the key is recorded."""
+        return (self.path, self.query, tenant_id, key_id, self.body, *self.steering.items())
+
+
+class ReplayFront:
+    """Wraps an ASGI application.
+
+    parts       those of this process; asked for at each request, since they are made after this.
+    most_bytes  what the kept answers may take; 0 keeps none.
+    """
+
+    def __init__(self, app: App, parts: Callable[[], Parts], most_bytes: int) -> None:
+        self._app = app
+        self._parts = parts
+        self._most_bytes = most_bytes
+        self._purges = self._policy = -1
+        self._models: int | None = None  # a hash over all of them; None while they are not known
+        self._models_until = 0.0
+        self._forget()
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer from here, or pass on."""
+        exchange: Exchange | None = scope.get("extensions", _NONE).get(EXCHANGE)
+        if exchange is None or scope["path"] not in RECORDED or not self._most_bytes:
+            await self._app(scope, receive, send)
+            return
+        asked = _read(scope, exchange)
+        if asked is None:
+            await self._app(scope, receive, send)
+            return
+        parts = self._parts()
+        began = parts.clock.monotonic()
+        if began >= self._models_until:
+            await self._look(parts, began)
+        purges, policy, models = parts.generation.current(), parts.generation.policy(), self._models
+        if purges != self._purges or policy != self._policy:
+            self._purges, self._policy = purges, policy
+            self._forget()
+        caller = parts.identity.remembered(asked.authorization, asked.x_api_key)
+        if caller is not None and models is not None:
+            key = asked.key(caller.tenant_id, caller.key_id)
+            known = self._kept.get(key)
+            if known is not None and self._replay(known, key, asked, began, parts, exchange):
+                return
+        slot = scope[SLOT] = Slot()
+        head: list[bytes] = []
+        await self._app(scope, receive, _noting(head, send))
+        # What came in between may be about this answer, too.
+        if slot.offer and (purges, policy, models) == (
+            parts.generation.current(),
+            parts.generation.policy(),
+            self._models,
+        ):
+            self._keep(slot.offer, asked, b"".join(head))
+
+    def _replay(
+        self, known: Replayable, key: Key, asked: Asked, began: float, parts: Parts, exchange: Exchange
+    ) -> bool:
+        """Whether it was answered."""
+        now = parts.clock.now()
+        age_s = now - known.created_at
+        if abs(age_s) >= known.life_s:  # as `cache.entries.Entry.is_fresh` has it
+            self._drop(key)
+            return False
+        took_s = parts.clock.monotonic() - began
+        request_id = asked.request_id if REQUEST_ID.fullmatch(asked.request_id) else hex_id(32)
+        head = b"%bage: %d\r\nx-request-id: %b\r\nserver-timing: total;dur=%.3f\r\n" % (
+            known.head,
+            max(age_s, 0),
+            request_id.encode(),
+            took_s * 1e3,
+        )
+        body = known.template.fill(int(now * 1e9), max(int(took_s * 1e9), 1))
+        if not exchange.reply(head, body, is_streamed=known.is_streamed):
+            return False
+        self._replacement.used(key)
+        parts.ledger.repeat(Repeat(known.line, request_id, int(now * 1e6), int(took_s * 1e6)))
+        return True
+
+    def _keep(self, offer: Offer, asked: Asked, head: bytes) -> None:
+        entry, kept = offer.entry, offer.kept
+        if entry.outcome not in {"done", "cut"} or offer.template.size > LARGEST_ANSWER:
+            return
+        key = asked.key(entry.caller.tenant_id, entry.caller.key_id)
+        size = _ANSWER + len(asked.body) + offer.template.size + len(head)
+        if size > self._most_bytes / 4:
+            return
+        if key in self._kept:
+            self._drop(key)
+        while self._bytes + size > self._most_bytes:
+            self._bytes -= self._kept.pop(self._replacement.victim()).size
+        life_s = kept.expires_at - kept.created_at
+        if entry.request.control.max_age_s is not None:
+            life_s = min(life_s, entry.request.control.max_age_s)
+        self._kept[key] = Replayable(
+            template=offer.template,
+            head=head,
+            is_streamed=entry.request.stream,
+            created_at=kept.created_at,
+            life_s=life_s,
+            line=Line(entry.row()),
+            size=size,
+        )
+        self._bytes += size
+        self._replacement.added(key, size)
+
+    def _drop(self, key: Key) -> None:
+        self._bytes -= self._kept.pop(key).size
+        self._replacement.removed(key)
+
+    def _forget(self) -> None:
+        self._kept: dict[Key, Replayable] = {}
+        self._bytes = 0
+        self._replacement: S3Fifo[Key] = S3Fifo()
+
+    async def _look(self, parts: Parts, now: float) -> None:
+        """See which models there are; while that cannot be seen nothing is answered from here."""
+        self._models_until = now + MODELS_S  # for the others: they need not wait for this
+        try:
+            async with asyncio.timeout(MODELS_S):
+                models = hash(tuple((model.name, model.digest) for model in await parts.catalogue.models()))
+        except (OrchestratorError, OSError, TimeoutError) as error:
+            if self._models is not None:
+                log.warning("Nothing is replayed while the models cannot be listed: %s", error or "no answer in time")
+            self._models = None
+            return
+        if models != self._models:
+            self._models = models
+            self._forget()
+
+
+def _read(scope: Any, exchange: Exchange) -> Asked | None:
+    """The request; None when it is too large, not here yet, or says the same thing twice."""
+    body = exchange.body()
+    if body is None or len(body) > LARGEST_QUESTION or scope["method"] != "POST":
+        return None
+    given = [header for header in scope["headers"] if header[0] in STEERING]
+    steering = dict(given)
+    if len(steering) != len(given):
+        return None
+    return Asked(
+        scope["path"],
+        scope["query_string"],
+        body,
+        steering.pop(b"authorization", b"").decode("latin-1"),
+        steering.pop(b"x-api-key", b"").decode("latin-1"),
+        steering.pop(b"x-request-id", b"").decode("latin-1"),
+        steering,
+    )
+
+
+def _noting(head: list[bytes], send: Send) -> Send:
+    """Pass messages on, and note the headers that are no copy's own."""
+
+    async def send_noting(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            for name, value in message["headers"]:
+                if name.lower() not in _OWN_HEADERS:
+                    head.append(b"%b: %b\r\n" % (name.lower(), value))
+        await send(message)
+
+    return send_noting

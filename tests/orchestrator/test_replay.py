@@ -1,0 +1,410 @@
+"""What was answered from memory is answered again from bytes, as long as nothing has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from cache.entries import Scope
+from orchestrator import replay, wiring
+from orchestrator.core.exchange import EXCHANGE
+from orchestrator.core.types import ToolCall
+from orchestrator.identity import issue_key
+from orchestrator.models import ApiKey, RequestRecord
+from orchestrator.parts import Parts
+from orchestrator.replay import ReplayFront
+from tests.fakes import FakeEngine
+
+HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "stream": False}
+PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions")
+
+
+@dataclass
+class Reply:
+    """What came back, either way."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    is_replayed: bool = False
+    is_streamed: bool = False
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class FakeExchange:
+    """The server's extension, with a request that is all there."""
+
+    def __init__(self, body: bytes | None, reply: Reply) -> None:
+        self._body, self._reply = body, reply
+        self.takes = True
+
+    def body(self) -> bytes | None:
+        return self._body
+
+    def reply(self, head: bytes, body: bytes, *, is_streamed: bool) -> bool:
+        if not self.takes:
+            return False
+        lines = [line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[:-1]]
+        reply = self._reply
+        reply.status, reply.body, reply.is_replayed, reply.is_streamed = 200, body, True, is_streamed
+        assert len({name for name, _ in lines}) == len(lines), "no header twice"
+        reply.headers = dict(lines)  # type: ignore[arg-type]  # pairs
+        return True
+
+
+Ask = Callable[..., Awaitable[Reply]]
+
+
+@pytest.fixture
+async def front(parts: Parts) -> ReplayFront:
+    from orchestrator.asgi import origins
+
+    return ReplayFront(origins, wiring.parts, 1024**2)  # type: ignore[arg-type]  # messages are dicts
+
+
+@pytest.fixture
+def ask(front: ReplayFront) -> Ask:
+    """Ask the front; `None` as a body is one that has not come yet when the front looks."""
+
+    async def ask(
+        body: Any, path: str = "/api/chat", *, is_whole: bool = True, takes: bool = True, **headers: str | list[str]
+    ) -> Reply:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        reply = Reply()
+        exchange = FakeExchange(data if is_whole else None, reply)
+        exchange.takes = takes
+        pairs = [("host", "localhost"), ("content-length", str(len(data)))]
+        for name, values in headers.items():
+            pairs += [(name.replace("_", "-"), value) for value in ([values] if isinstance(values, str) else values)]
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "path": path,
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in pairs],
+            "server": ("127.0.0.1", 1),
+            "client": ("127.0.0.1", 2),
+            "extensions": {EXCHANGE: exchange},
+        }
+        sent = [{"type": "http.request", "body": data, "more_body": False}]
+
+        async def receive() -> Any:
+            if not sent:
+                await asyncio.Event().wait()
+            return sent.pop()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                reply.status = message["status"]
+                reply.headers = {name.decode().lower(): value.decode("latin-1") for name, value in message["headers"]}
+            else:
+                reply.body += message.get("body", b"")
+
+        await front(scope, receive, send)
+        return reply
+
+    return ask
+
+
+async def warmed(ask: Ask, body: Any = HELLO, path: str = "/api/chat", **headers: str) -> Reply:
+    """Ask until the next one is replayed; return what memory answered."""
+    await ask(body, path, **headers)
+    answer = await ask(body, path, **headers)
+    assert answer.headers["cache-status"] == "orchestrator; hit; detail=memory"
+    return answer
+
+
+def without_stamps(body: bytes) -> bytes:
+    """The answer but for what is each copy's own."""
+    body = re.sub(rb'"created_at":"[^"]+"', b'"created_at":"-"', body)
+    body = re.sub(rb'"id":"chatcmpl-[0-9a-f]{24}"', b'"id":"-"', body)
+    return re.sub(rb'"(total_duration|prompt_eval_duration|eval_duration|created)":\d+', rb'"\1":0', body)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_third_time_it_comes_as_bytes_and_says_the_same(
+    ask: Ask, engine: FakeEngine, path: str, stream: bool
+) -> None:
+    engine.pieces = ("100 %b é🎈\u2028", " data: \n\n", "\x00")
+    body = {"model": "tiny", "prompt": "hello", "messages": HELLO["messages"], "stream": stream}
+    body["stream_options"] = {"include_usage": True}
+    second = await warmed(ask, body, path)
+    third = await ask(body, path)
+    assert not second.is_replayed
+    assert third.is_replayed
+    assert third.is_streamed is stream
+    assert without_stamps(third.body) == without_stamps(second.body)
+    own = {"x-request-id", "server-timing", "age", "content-length"}
+    assert third.headers.keys() | {"content-length"} == second.headers.keys() | {"content-length"}
+    assert all(third.headers[name] == value for name, value in second.headers.items() if name not in own)
+    assert third.headers["x-request-id"] != second.headers["x-request-id"]
+    assert engine.calls == 1
+
+
+async def test_each_copy_has_its_own_moment_id_and_durations(ask: Ask) -> None:
+    await warmed(ask)
+    first, second = [(await ask(HELLO)).json() for _ in range(2)]
+    assert first["created_at"] < second["created_at"]
+    assert 0 < first["total_duration"] < 10**9
+    assert first["prompt_eval_duration"] == first["eval_duration"] == first["total_duration"]
+    assert (first["eval_count"], first["prompt_eval_count"]) == (2, 7)
+    completion = HELLO | {"temperature": 0}
+    await warmed(ask, completion, "/v1/chat/completions")
+    ids = {(await ask(completion, "/v1/chat/completions")).json()["id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+async def test_tool_calls_and_thinking_are_told_again(ask: Ask, cloud: FakeEngine, parts: Parts) -> None:
+    calls = (ToolCall(id="call_1", name="add", arguments={"total_duration": 1, "a": [1.5, None]}),)
+
+    async def chat(*_: Any) -> AsyncIterator[Any]:
+        from orchestrator.core.types import Chunk, Done, Usage
+
+        yield Chunk(thinking="hm")
+        yield Chunk(tool_calls=calls)
+        yield Chunk(done=Done(reason="stop", usage=Usage(prompt_tokens=1, completion_tokens=2)))
+
+    cloud.chat = chat  # type: ignore[method-assign,assignment]  # a scripted answer
+    for path in ("/api/chat", "/v1/chat/completions"):
+        for stream in (True, False):
+            body = HELLO | {"model": "openai/big", "stream": stream, "tools": []}
+            second = await warmed(ask, body, path)
+            third = await ask(body, path)
+            assert third.is_replayed
+            assert without_stamps(third.body) == without_stamps(second.body)
+            assert b"total_duration" in third.body
+
+
+async def test_it_is_recorded_like_any_other(ask: Ask, recorded: Any) -> None:
+    await warmed(ask, x_orchestrator_tags="a,b")
+    reply = await ask(HELLO, x_orchestrator_tags="a,b", x_request_id="mine")
+    assert reply.is_replayed
+    assert reply.headers["x-request-id"] == "mine"
+    *_, second, third = await recorded(3)
+    assert (third.request_id, third.tier, third.outcome, third.tags) == ("mine", "memory", "done", "a,b")
+    own = {"id", "request_id", "at", "first_us", "total_us"}
+    for column in RequestRecord._meta.concrete_fields:
+        assert column.name in own or getattr(third, column.attname) == getattr(second, column.attname), column.name
+    assert second.at < third.at
+
+
+async def test_its_age_goes_on_and_ends(ask: Ask, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    await warmed(ask)
+    now = parts.clock.now()
+    monkeypatch.setattr(type(parts.clock), "now", lambda _: now + 42)
+    reply = await ask(HELLO)
+    assert reply.is_replayed
+    assert reply.headers["age"] == "42"
+    monkeypatch.setattr(type(parts.clock), "now", lambda _: now + 61)
+    reply = await ask(HELLO)
+    assert not reply.is_replayed
+    assert "hit" not in reply.headers["cache-status"]
+
+
+async def test_a_purge_is_true_at_once(ask: Ask, parts: Parts, engine: FakeEngine) -> None:
+    await warmed(ask)
+    assert (await ask(HELLO)).is_replayed
+    await parts.cache.purge(Scope(model="tiny:latest"))
+    reply = await ask(HELLO)
+    assert not reply.is_replayed
+    assert reply.headers["cache-status"].startswith("orchestrator; fwd=miss")
+    assert engine.calls == 2
+
+
+async def test_what_was_found_before_a_purge_is_not_kept_after_it(
+    ask: Ask, parts: Parts, front: ReplayFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ask(HELLO)
+    keep = ReplayFront._keep
+    kept: list[object] = []
+    monkeypatch.setattr(ReplayFront, "_keep", lambda *given: (kept.append(given), keep(*given)))
+    find = parts.cache.find
+
+    async def purged_right_after(*given: Any) -> Any:
+        hit = await find(*given)
+        await asyncio.to_thread(parts.generation.bump)
+        return hit
+
+    monkeypatch.setattr(type(parts.cache), "find", lambda _, *given: purged_right_after(*given))
+    assert "hit" in (await ask(HELLO)).headers["cache-status"]
+    assert not kept
+
+
+async def test_a_change_of_policy_sends_the_next_one_the_whole_way(ask: Ask, parts: Parts) -> None:
+    await warmed(ask)
+    await asyncio.to_thread(parts.generation.bump_policy)
+    reply = await ask(HELLO)
+    assert not reply.is_replayed
+    assert "hit" in reply.headers["cache-status"]
+    assert (await ask(HELLO)).is_replayed
+
+
+async def test_a_model_that_changes_is_noticed(
+    ask: Ask, front: ReplayFront, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    monkeypatch.setattr(replay, "MODELS_S", 0.0)
+    await warmed(ask)
+    assert (await ask(HELLO)).is_replayed
+    engine.model = replace(engine.model, digest="e" * 64)
+    reply = await ask(HELLO)
+    assert not reply.is_replayed
+    assert reply.headers["cache-status"].startswith("orchestrator; fwd=miss")
+
+
+async def test_while_models_cannot_be_listed_nothing_is_replayed(
+    ask: Ask, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(replay, "MODELS_S", 0.05)
+    await warmed(ask)
+    listed = engine.models
+
+    async def hung() -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    engine.models = hung  # type: ignore[method-assign]  # a store that does not answer
+    await asyncio.sleep(0.06)
+    for _ in range(2):
+        reply = await ask(HELLO)
+        assert (reply.status, reply.is_replayed) == (200, False)
+    assert caplog.text.count("Nothing is replayed") == 1
+    engine.models = listed  # type: ignore[method-assign]
+    await asyncio.sleep(0.06)
+    await warmed(ask)
+    assert (await ask(HELLO)).is_replayed
+
+
+async def test_a_key_that_is_revoked_is_refused_and_each_tenant_has_its_own(ask: Ask, engine: FakeEngine) -> None:
+    keys = {name: await asyncio.to_thread(issue_key, name, name) for name in ("acme", "globex")}
+    for number, key in enumerate(keys.values(), 1):
+        await warmed(ask, authorization=f"Bearer {key}")
+        assert (await ask(HELLO, authorization=f"Bearer {key}")).is_replayed
+        assert engine.calls == number, "tenants share nothing"
+    assert (await ask(HELLO, x_api_key=keys["acme"])).status == 200
+
+    def revoke() -> None:
+        key = ApiKey.objects.get(name="acme")
+        key.revoked_at = key.created_at
+        key.save()
+
+    await asyncio.to_thread(revoke)
+    refused = await ask(HELLO, authorization=f"Bearer {keys['acme']}")
+    assert (refused.status, refused.is_replayed) == (401, False)
+    assert (await ask(HELLO, authorization=f"Bearer {keys['globex']}")).status == 200
+
+
+async def test_records_of_two_keys_of_a_tenant_name_the_right_key(ask: Ask, recorded: Any) -> None:
+    keys = [await asyncio.to_thread(issue_key, name, "acme") for name in ("one", "two")]
+    for key in keys * 3:
+        await ask(HELLO, authorization=f"Bearer {key}")
+    records = await recorded(6)
+    names = {key.pk: key.name for key in await asyncio.to_thread(lambda: list(ApiKey.objects.all()))}
+    assert sorted(names[record.key_id] for record in records) == ["one"] * 3 + ["two"] * 3
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"cache_control": "no-cache"},
+        {"cache_control": "no-store"},
+        {"x_orchestrator_cache_namespace": "other"},
+        {"x_orchestrator_tags": "other"},
+        {"origin": "http://localhost:3000"},
+        {"host": "127.0.0.1"},
+        {"content_encoding": "identity"},
+    ],
+)
+async def test_whatever_steers_an_answer_makes_it_another_request(ask: Ask, headers: dict[str, str]) -> None:
+    await warmed(ask)
+    assert (await ask(HELLO)).is_replayed
+    assert not (await ask(HELLO, **headers)).is_replayed
+
+
+async def test_a_max_age_is_kept_to(ask: Ask, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    await warmed(ask, cache_control="max-age=5")
+    assert (await ask(HELLO, cache_control="max-age=5")).is_replayed
+    now = parts.clock.now()
+    monkeypatch.setattr(type(parts.clock), "now", lambda _: now + 6)
+    assert "hit" not in (await ask(HELLO, cache_control="max-age=5")).headers["cache-status"]
+
+
+async def test_web_pages_get_their_headers_again(ask: Ask) -> None:
+    await warmed(ask, origin="http://localhost:3000")
+    reply = await ask(HELLO, origin="http://localhost:3000")
+    assert reply.is_replayed
+    assert reply.headers["access-control-allow-origin"] == "http://localhost:3000"
+    refused = await ask(HELLO, origin="http://evil.example")
+    assert (refused.status, refused.is_replayed) == (403, False)
+
+
+async def test_what_is_said_twice_or_late_or_at_length_goes_the_whole_way(ask: Ask) -> None:
+    await warmed(ask)
+    assert (await ask(HELLO)).is_replayed
+    assert not (await ask(HELLO, is_whole=False)).is_replayed
+    assert not (await ask(HELLO, authorization=["Bearer a", "Bearer b"])).is_replayed
+    assert not (await ask(HELLO, takes=False)).is_replayed
+    long = HELLO | {"messages": [{"role": "user", "content": "x" * replay.LARGEST_QUESTION}]}
+    await warmed(ask, long)
+    assert not (await ask(long)).is_replayed
+
+
+async def test_a_header_that_only_django_takes_for_a_credential_leaks_nothing(ask: Ask) -> None:
+    key = await asyncio.to_thread(issue_key, "acme", "acme")
+    underscored = {"x_api_key": key}
+    for _ in range(3):
+        await ask(HELLO | {"keep_alive": 7}, **{name.replace("_", "-"): value for name, value in underscored.items()})
+    reply = await ask(HELLO | {"keep_alive": 7})
+    assert not reply.is_replayed
+    assert reply.headers["cache-status"].startswith("orchestrator; fwd=miss")
+
+
+async def test_errors_and_other_pages_are_not_kept(ask: Ask, front: ReplayFront) -> None:
+    for body, path in ((b"{", "/api/chat"), (HELLO | {"model": "none"}, "/api/chat"), (b"", "/api/tags")):
+        for _ in range(3):
+            assert not (await ask(body, path)).is_replayed
+    for _ in range(3):
+        assert not (await ask({"model": "tiny"}, "/api/chat")).is_replayed, "loading a model is no answer"
+
+
+@asynccontextmanager
+async def measured() -> AsyncIterator[Callable[[], int]]:
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    yield lambda: tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+
+
+async def test_what_is_kept_has_a_bound_in_bytes(ask: Ask, front: ReplayFront) -> None:
+    count = 600
+    for number in range(count):
+        body = HELLO | {"messages": [{"role": "user", "content": f"{number}" * 500}]}
+        await ask(body)
+        await ask(body)
+    assert 0 < front._bytes <= 1024**2
+    assert len(front._kept) < count
+
+
+async def test_what_an_answer_is_said_to_take_is_about_what_it_takes(ask: Ask, front: ReplayFront) -> None:
+    bodies = [HELLO | {"options": {"seed": number}} for number in range(100)]
+    for body in bodies:
+        await ask(body)
+    async with measured() as taken:
+        before = front._bytes
+        offers = [(await ask(body)).status for body in bodies]
+        assert offers == [200] * 100
+        said = front._bytes - before
+        assert 0.5 * said < taken() < 1.5 * said
