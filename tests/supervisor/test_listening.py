@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from orchestrator.env import Address, BadSetting
-from orchestrator.supervisor.listening import listen, local_address
+from orchestrator.supervisor.listening import SEND_BUFFER, listen, local_address
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # what is to be refused
 
@@ -17,6 +17,16 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104  # what is to be refused
 def test_it_listens_on_a_free_port() -> None:
     with listen(Address("127.0.0.1", 0), may_be_reached=False) as listener:
         socket.create_connection(listener.getsockname(), timeout=5).close()
+
+
+def test_the_kernel_holds_little_for_a_caller_who_does_not_read() -> None:
+    with listen(Address("127.0.0.1", 0), may_be_reached=False) as listener:
+        caller = socket.create_connection(listener.getsockname(), timeout=5)
+        connection, _ = listener.accept()
+        # Linux says twice what was asked for, or twice what the system allows.
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 2 * SEND_BUFFER
+        caller.close()
+        connection.close()
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3"])

@@ -1,0 +1,78 @@
+"""What a provider sends ahead of its reader stays with the provider."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import httpx
+
+from orchestrator.engines.transport import RECEIVE_BUFFER, BoundedTransport
+
+PIECE = b"x" * 65_536
+MUCH = 1000  # pieces
+READ = 4 * 1024**2  # bytes
+MOST = 2 * 1024**2  # bytes: the buffers of both sides, and what aiohttp reads ahead
+
+
+async def test_an_answer_that_is_not_read_is_not_taken_in() -> None:
+    sent = read = 0
+    is_stuck = asyncio.Event()
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for _ in range(MUCH):
+            writer.write(PIECE)
+            sent += len(PIECE)
+            try:
+                async with asyncio.timeout(0.5):
+                    await writer.drain()
+            except TimeoutError:
+                break
+        is_stuck.set()
+        writer.transport.abort()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, RECEIVE_BUFFER)
+    async with (
+        await asyncio.start_server(endless, sock=listener),
+        httpx.AsyncClient(transport=BoundedTransport(2)) as client,
+        client.stream("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/") as response,
+    ):
+        assert response.status_code == 200
+        async with asyncio.timeout(30):
+            async for part in response.aiter_bytes():  # a quick reader at first: the kernel makes room for more
+                read += len(part)
+                if read > READ:
+                    break
+            await is_stuck.wait()
+    assert sent - read < MOST
+
+
+async def test_there_are_so_many_connections_and_no_more() -> None:
+    open_now = most = 0
+    go_on = asyncio.Event()
+    has_two = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        if open_now == 2:
+            has_two.set()
+        await reader.readuntil(b"\r\n\r\n")
+        await go_on.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        open_now -= 1
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with server, httpx.AsyncClient(transport=BoundedTransport(2)) as client, asyncio.timeout(30):
+        asking = [asyncio.create_task(client.get(url)) for _ in range(5)]
+        await has_two.wait()
+        go_on.set()
+        assert [response.status_code for response in await asyncio.gather(*asking)] == [200] * 5
+    assert most == 2
