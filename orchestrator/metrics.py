@@ -174,13 +174,14 @@ class Metrics:
         prompt_tokens: int,
         completion_tokens: int,
         durations_s: Sequence[float],
+        outcome: str = "done",
     ) -> None:
         """Answers from cache that went the short way, many at once; from any thread.
 
         prompt_tokens, completion_tokens  of all of them together.    durations_s  one for each.
         """
         dialect, tier, model = self._dialects(dialect), self._tiers(tier), self._models(model)
-        self._requests.add_now(len(durations_s), dialect, tier, self._outcomes("done"))
+        self._requests.add_now(len(durations_s), dialect, tier, self._outcomes(outcome))
         self._of_model.add_now(len(durations_s), model)
         self._tokens.add_now(prompt_tokens, f"prompt{SAVED}", model)
         self._tokens.add_now(completion_tokens, f"completion{SAVED}", model)

@@ -87,11 +87,17 @@ async def test_no_price_is_not_nothing(alone: Metrics) -> None:
 
 async def test_many_replays_at_once_are_as_many_answers(alone: Metrics) -> None:
     durations = [0.00001, 0.00005, 0.00006, 0.3, 1000.0]  # one on a bound, one beyond the last
-    alone.replayed("openai", "memory", "tiny:latest", 35, 10, durations)
+    alone.replayed("openai", "memory", "tiny:latest", 35, 10, durations, "cut")
     one_by_one = Metrics()
     for duration in durations:
         one_by_one.answered(
-            answered(request=ChatRequest(model="", dialect="openai"), tier="memory", total_s=duration, first_s=None)
+            answered(
+                request=ChatRequest(model="", dialect="openai"),
+                tier="memory",
+                outcome="cut",
+                total_s=duration,
+                first_s=None,
+            )
         )
     same = ("orchestrator_requests", "orchestrator_request_seconds", "orchestrator_tokens")
     many, single = await read(alone), await read(one_by_one)
