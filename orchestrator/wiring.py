@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from functools import partial
 
 import httpx
 from django.conf import settings
@@ -19,8 +21,9 @@ from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.identity import Identity
+from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
-from orchestrator.metrics import open_metrics
+from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.store import Store
 from orchestrator.parts import Parts
 from orchestrator.vitals import Sampler
@@ -57,14 +60,27 @@ def build() -> Parts:
         identity=Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS),
         catalogue=catalogue,
         local=local,
-        cache=open_cache(clock, generation),
+        cache=cache,
         inflight=InFlight(),
-        ledger=Ledger(clock, metrics.answered),
+        ledger=Ledger(clock, metrics.answered, partial(count_repeats, metrics)),
         reads=WorkerThread("reads", most_waiting=256),
         cache_ttl_s=settings.CACHE_TTL_S,
         most_answer_bytes=settings.MAX_ANSWER,
         metrics=metrics,
     )
+
+
+def count_repeats(metrics: Metrics, repeats: Sequence[Repeat]) -> None:
+    """Tell the metrics of requests that went the short way."""
+    alike: dict[tuple[str, str, str], list[Repeat]] = {}
+    for repeat in repeats:
+        row = repeat.line.row
+        alike.setdefault((row["dialect"], row["tier"], row["model"]), []).append(repeat)
+    for labels, some in alike.items():
+        prompt, completion = (
+            sum(repeat.line.row[kind] for repeat in some) for kind in ("prompt_tokens", "completion_tokens")
+        )
+        metrics.replayed(*labels, prompt, completion, [repeat.took / 1e6 for repeat in some])
 
 
 def cloud_engines(clock: Clock) -> list[CloudEngine]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -61,7 +62,7 @@ async def parts(
         local=engine,  # type: ignore[arg-type]  # a fake
         cache=TieredCache([memory], clock, generation, PurgeLog(None)),
         inflight=InFlight(),
-        ledger=Ledger(clock, metrics.answered),
+        ledger=Ledger(clock, metrics.answered, partial(wiring.count_repeats, metrics)),
         reads=WorkerThread("reads"),
         cache_ttl_s=60.0,
         most_answer_bytes=1024**2,

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -121,10 +121,20 @@ class _Pending:
 class Ledger:
     """Takes entries and writes them."""
 
-    def __init__(self, clock: Clock, taken: Callable[[Entry], None] = lambda entry: None) -> None:
-        """`taken` hears of each entry once, on the event loop, when no more becomes known of it."""
+    def __init__(
+        self,
+        clock: Clock,
+        taken: Callable[[Entry], None] = lambda entry: None,
+        repeated: Callable[[Sequence[Repeat]], None] = lambda repeats: None,
+    ) -> None:
+        """Who else wants to know.
+
+        taken     hears of each entry once, on the event loop, when no more becomes known of it.
+        repeated  hears of repetitions that were written, many at a time, on the ledger's thread.
+        """
         self._clock = clock
         self._taken = taken
+        self._repeated = repeated
         self._pending: deque[_Pending] = deque()
         self._repeats: deque[Repeat] = deque()
         self._is_urgent = False  # somebody waits for what is pending
@@ -285,6 +295,7 @@ class Ledger:
             self.dropped += len(batch)
         else:
             self._is_well(len(batch))
+            self._repeated(batch)
 
     def _is_well(self, written: int) -> None:
         self.written += written

@@ -180,6 +180,8 @@ async def test_repetitions_wait_while_the_database_cannot_be_written(
     monkeypatch.setattr(writer, "RETRY_S", 0.01)
     monkeypatch.setattr(writer, "MOST_PENDING", 3)
     line = Line(entry(ledger, alice).row())
+    told: list[Repeat] = []
+    monkeypatch.setattr(ledger, "_repeated", told.extend)
     ledger.repeat(Repeat(line, "0", 1_790_000_000_000_000, 9))
     async with asyncio.timeout(10):
         while not ledger.failure:
@@ -190,6 +192,7 @@ async def test_repetitions_wait_while_the_database_cannot_be_written(
     monkeypatch.setattr(writer, "insert_repeats", insert)
     await asyncio.to_thread(ledger.close)
     assert await RequestRecord.objects.acount() + ledger.dropped == 10
+    assert len(told) == await RequestRecord.objects.acount(), "who counts them hears of each that was written once"
 
 
 async def test_it_tells_of_each_entry_once_and_as_it_ended(

@@ -200,6 +200,22 @@ async def test_it_is_recorded_like_any_other(ask: Ask, recorded: Any) -> None:
     assert second.at < third.at
 
 
+async def test_it_is_counted_by_dialect_tier_and_model(parts: Parts, ask: Ask, recorded: Any) -> None:
+    completions = "/v1/chat/completions"
+    await warmed(ask)
+    await warmed(ask, HELLO, completions)  # two hits: the same question was asked before, in the other dialect
+    for _ in range(3):
+        await ask(HELLO)
+    await ask(HELLO, completions)
+    await recorded(8)
+    parts.metrics.hand_over()
+    page, _ = await parts.metrics.page("")
+    counted = re.findall(
+        r'^orchestrator_requests_total{dialect="(\w+)",.*tier="memory"} ([\d.]+)$', page.decode(), re.M
+    )
+    assert sorted(counted) == [("ollama", "4.0"), ("openai", "3.0")]
+
+
 async def test_its_age_goes_on_and_ends(ask: Ask, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     await warmed(ask)
     now = parts.clock.now()
