@@ -1,16 +1,91 @@
-"""Each drill in its short form: what it is about holds."""
+"""Each drill in its short form: what it is about holds. And a drill that does not hold says so."""
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
 
-from tests.drills.base import carry_out
-from tests.drills.table import NAMES, drill
+import pytest
+from django.core.management import CommandError, call_command
+
+from tests.drills import table
+from tests.drills.base import Drill, Run, carry_out
+from tests.drills.caller import Heard
+from tests.drills.question import Question
 
 SEED = 20261123
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", table.NAMES)
 def test_what_the_drill_is_about_holds(name: str) -> None:
-    verdict = carry_out(drill(name), seed=SEED).verdict()
+    verdict = carry_out(table.drill(name), seed=SEED).verdict()
     assert verdict["verdict"] == "held", verdict["why"]
+
+
+async def holds(run: Run) -> None:
+    run.counts["questions"] += run.pick(3, 30)
+    run.timed("answered_after", [0.1, 0.2])
+
+
+async def breaks(run: Run) -> None:
+    run.expect(run.random.random() > 1, "the impossible did not happen")
+
+
+async def fails(run: Run) -> None:
+    raise OSError("no route to anywhere")
+
+
+async def hangs(run: Run) -> None:
+    await asyncio.Event().wait()
+
+
+def drill(run: Callable[[Run], Awaitable[None]]) -> Drill:
+    return Drill("fake", "for these tests", run, within_s=0.1, long_within_s=10)
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        (breaks, "the impossible did not happen"),
+        (fails, "the drill failed: OSError: no route to anywhere"),
+        (hangs, "the drill did not end within 0.1 s"),
+    ],
+)
+def test_what_does_not_hold_is_said(run: Callable[[Run], Awaitable[None]], why: str) -> None:
+    verdict = carry_out(drill(run), seed=1).verdict()
+    assert (verdict["verdict"], verdict["why"]) == ("broken", [why])
+
+
+def test_the_command_prints_a_line_a_drill(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    drills = {"fine": drill(holds), "bad": drill(breaks)}
+    monkeypatch.setattr(table, "NAMES", tuple(drills))
+    monkeypatch.setattr(table, "drill", drills.__getitem__)
+    with pytest.raises(SystemExit, match="1"):
+        call_command("prove", "--seed", "7", "--long")
+    fine, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (fine["verdict"], fine["seed"], fine["form"], fine["counts"]) == ("held", 7, "long", {"questions": 30})
+    assert fine["figures"]["answered_after_p99_s"] == 0.2
+    assert bad["verdict"] == "broken"
+    call_command("prove", "fine")
+    assert json.loads(capsys.readouterr().out)["form"] == "short"
+
+
+def test_the_command_knows_which_drills_there_are() -> None:
+    with pytest.raises(CommandError, match="stampede"):
+        call_command("prove", "nothing")
+
+
+def test_the_oracle_sees_what_is_crossed_torn_or_mixed() -> None:
+    question, other = Question(name="a"), Question(name="b")
+    right = Heard(200, text=question.answer(), is_complete=True)
+    assert right.is_right(question)
+    assert not right.is_wrong(question)
+    cut = Heard(200, text=question.piece(0), error="it broke off")
+    assert not cut.is_right(question)
+    assert not cut.is_wrong(question), "what was heard is right, and what is missing was said"
+    pieces = [question.piece(number) for number in range(question.pieces)]
+    for text in (other.answer(), pieces[0] + other.piece(1), "".join(pieces[1:]), "".join(pieces[:-1])):
+        assert Heard(200, text=text, is_complete=True).is_wrong(question)
+    assert Heard(200, text=pieces[1]).is_wrong(question), "torn"
+    assert Heard(200, text=question.answer() + pieces[0], is_complete=True).is_wrong(question)

@@ -9,7 +9,6 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from importlib.util import find_spec
 from itertools import product as combinations
 
 from tests.drills.base import Drill, Run, eventually, running
@@ -17,10 +16,11 @@ from tests.drills.caller import Caller, Heard
 from tests.drills.processes import maker_of, served_by
 from tests.drills.provider import Call, ScriptedProvider
 from tests.drills.question import PATHS, Question
-from tests.product import Product
+from tests.product import PROJECT, Product
 
 WORKERS = 2
-CALLS = 1 if find_spec("cache.sharing") else WORKERS  # without it each process shares only with itself
+IS_SHARED = "sharing" in (PROJECT / "orchestrator" / "wiring.py").read_text()
+CALLS = 1 if IS_SHARED else WORKERS  # without it each process shares only with itself
 FORMS = tuple(combinations(PATHS, (True, False)))  # one question in every dialect, streamed and whole
 AT_A_TIME = 20  # connections; more at once may all be taken by one worker
 BACK_WITHIN_S = 20.0
