@@ -9,11 +9,13 @@ from typing import Any
 
 from django.conf import settings
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from orchestrator.core.errors import Busy
+from orchestrator.core.redis_address import sentinels
 
 MOST_CONNECTIONS = 16
 
@@ -31,20 +33,42 @@ def open_redis(location: str = "", timeout_s: float | None = None, most_connecti
 
     A command that is cancelled or times out closes its connection, so no other caller can read its reply.
     """
+    location = location or settings.REDIS_LOCATION
     timeout_s = settings.REDIS_TIMEOUT_S if timeout_s is None else timeout_s
-    pool = BlockingConnectionPool.from_url(
-        location or settings.REDIS_LOCATION,
-        max_connections=most_connections,
-        timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        socket_timeout=timeout_s,
+    options: dict[str, Any] = {
+        "socket_connect_timeout": timeout_s,
+        "socket_timeout": timeout_s,
         # A second try would come after its caller's deadline.
-        retry=Retry(NoBackoff(), 0),
+        "retry": Retry(NoBackoff(), 0),
         # With version 3 the pool hands out a connection in which there is something unread: it may be a notice.
-        protocol=2,
-        driver_info=None,
-    )
+        "protocol": 2,
+        "driver_info": None,
+    }
+    if asked := sentinels(location):
+        account = {"username": asked.username or None, "password": asked.password or None}
+        manager = Sentinel(asked.hosts, sentinel_kwargs=dict(options), **options)  # type: ignore[no-untyped-call]
+        return _BySentinels(
+            manager,
+            SentinelConnectionPool(  # type: ignore[no-untyped-call]
+                asked.service, manager, max_connections=most_connections, db=asked.db, **account, **options
+            ),
+        )
+    pool = BlockingConnectionPool.from_url(location, max_connections=most_connections, timeout=timeout_s, **options)
     return Redis.from_pool(pool)
+
+
+class _BySentinels(Redis):
+    """Also closes the connections to the Sentinels."""
+
+    def __init__(self, manager: Sentinel, pool: SentinelConnectionPool) -> None:
+        super().__init__(connection_pool=pool)
+        self.auto_close_connection_pool = True
+        self._manager = manager
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        await super().aclose(close_connection_pool)
+        for sentinel in self._manager.sentinels:
+            await sentinel.aclose()
 
 
 class Line:

@@ -9,16 +9,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from celery import Celery
 from celery.signals import setup_logging
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from orchestrator.core.redis_address import Sentinels, sentinels
 
 VISIBILITY_S = 600  # after this a task whose worker died is given to another
 KEY_PREFIX = "orchestrator:celery:"
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
+_WITHIN = {"socket_connect_timeout": 2, "socket_timeout": 5}  # seconds
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -53,14 +58,18 @@ def broker(redis: str, place: Path) -> dict[str, Any]:
             },
         }
     parts = urlsplit(redis)
-    url = f"redis+socket://{parts.path}?virtual_host=0" if parts.scheme == "unix" else redis
+    asked = sentinels(redis)
     return {
-        "broker_url": url,
+        "broker_url": _sentinel_urls(asked) if asked else _url(redis),
         "broker_transport_options": {
+            **(
+                {"master_name": asked.service, "sentinel_kwargs": {**_WITHIN, "retry": Retry(NoBackoff(), 0)}}
+                if asked
+                else {}
+            ),
+            **_WITHIN,
             "global_keyprefix": KEY_PREFIX,
             "visibility_timeout": VISIBILITY_S,
-            "socket_connect_timeout": 2,
-            "socket_timeout": 5,
             "socket_keepalive": parts.scheme != "unix",
             "max_retries": 3,  # to publish; a dead Redis must not hold up whoever asks
             "interval_start": 0,
@@ -68,6 +77,19 @@ def broker(redis: str, place: Path) -> dict[str, Any]:
             "interval_max": 0.5,
         },
     }
+
+
+def _url(redis: str) -> str:
+    """As Kombu writes it."""
+    parts = urlsplit(redis)
+    return f"redis+socket://{parts.path}?virtual_host=0" if parts.scheme == "unix" else redis
+
+
+def _sentinel_urls(asked: Sentinels) -> str:
+    """As Kombu writes it: one address for each Sentinel, each with what is for Redis."""
+    account = f"{quote(asked.username, safe='')}:{quote(asked.password, safe='')}@" if asked.password else ""
+    hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in asked.hosts]
+    return ";".join(f"sentinel://{account}{host}/{asked.db}" for host in hosts)
 
 
 def folder() -> Path:

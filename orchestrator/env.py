@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.core.durations import parse_duration
+from orchestrator.core.redis_address import SCHEME, sentinels
 
 T = TypeVar("T")
 
@@ -177,6 +178,21 @@ def url(name: str, default: str, help: str, *, schemes: tuple[str, ...], shown: 
         "an address that begins with " + " or ".join(f"{s}://" for s in schemes) + " is allowed",
         shown=shown,
     )
+
+
+def redis(name: str, help: str, *, shown: str) -> str:
+    """Where Redis is; empty when unset. Its password is not shown."""
+
+    def parse(value: str) -> str:
+        if sentinels(value) is None and not re.match(r"(redis|rediss|unix)://.", value, re.IGNORECASE):
+            raise ValueError
+        return value
+
+    allowed = (
+        "redis://host:6379/0, rediss://…, unix://…"
+        f" or, by way of Sentinels, {SCHEME}://[user:password@]host:26379,host2:26379/service/0 is allowed"
+    )
+    return _read(name, "", help, parse, allowed, shown=shown, is_secret=True)
 
 
 def words(name: str, default: tuple[str, ...], help: str) -> tuple[str, ...]:

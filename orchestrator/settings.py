@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from orchestrator import env
+from orchestrator.core.redis_address import sentinels
 from orchestrator.core.secrets import derive, master_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -35,12 +36,11 @@ WEB_WORKERS = env.integer(
 DRAIN_S = env.seconds(
     "ORCHESTRATOR_DRAIN_S", 10, "How long running answers may take to finish when it is told to stop."
 )
-REDIS_URL = env.url(
+REDIS_URL = env.redis(
     "REDIS_URL",
-    "",
-    "A Redis to share. Unset: a private one is started when a redis-server is installed.",
+    "A Redis to share; `redis+sentinel://host:26379,host2:26379/service/0` asks Sentinels for it."
+    " Unset: a private one is started when a redis-server is installed.",
     shown="a private Redis",
-    schemes=("redis", "rediss", "unix"),
 )
 LOG_LEVEL = env.choice(
     "ORCHESTRATOR_LOG_LEVEL", "info", "How much is logged to standard error.", of=("debug", "info", "warning", "error")
@@ -259,21 +259,39 @@ DATABASES = {"default": _sqlite("ledger.sqlite3", "FULL"), "cache": _sqlite("cac
 DATABASE_ROUTERS = ["orchestrator.databases.CacheFile"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+
+def _redis_cache(location: str) -> dict[str, object]:
+    # Version 2 needs no greeting: one round trip less before a connection is of use, two without `driver_info`.
+    pool: dict[str, object] = {"protocol": 2, "driver_info": None}
+    options: dict[str, object] = {
+        "SERIALIZER": "cache.tiers.redis.Bytes",
+        "PARSER_CLASS": "cache.tiers.redis.WholeReply",
+        "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_S,
+        "SOCKET_TIMEOUT": REDIS_TIMEOUT_S,
+        "CONNECTION_POOL_KWARGS": pool,
+    }
+    if asked := sentinels(location):
+        location = f"redis://sentinels/{asked.db}"
+        pool["service_name"] = asked.service  # else it would be the host's name here, which is all lower case
+        options |= {
+            "CLIENT_CLASS": "django_redis.client.SentinelClient",
+            "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
+            "SENTINELS": list(asked.hosts),
+            "SENTINEL_KWARGS": {"socket_connect_timeout": REDIS_TIMEOUT_S, "socket_timeout": REDIS_TIMEOUT_S},
+            "USERNAME": asked.username,
+            "PASSWORD": asked.password,
+        }
+    return {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": location,
+        "KEY_PREFIX": "orchestrator",
+        "OPTIONS": options,
+    }
+
+
 CACHES: dict[str, dict[str, object]] = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 if REDIS_LOCATION:
-    CACHES["redis"] = {
-        "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_LOCATION,
-        "KEY_PREFIX": "orchestrator",
-        "OPTIONS": {
-            "SERIALIZER": "cache.tiers.redis.Bytes",
-            "PARSER_CLASS": "cache.tiers.redis.WholeReply",
-            # Version 2 needs no greeting: one round trip less before a connection is of use, two without `driver_info`.
-            "CONNECTION_POOL_KWARGS": {"protocol": 2, "driver_info": None},
-            "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_S,
-            "SOCKET_TIMEOUT": REDIS_TIMEOUT_S,
-        },
-    }
+    CACHES["redis"] = _redis_cache(REDIS_LOCATION)
 
 LANGUAGE_CODE = "en-gb"
 FORMAT_MODULE_PATH = "dashboard.records.formats"  # dates of the records that sort as they read

@@ -121,3 +121,87 @@ class RedisServer:
 def _packed(words: tuple[str | bytes, ...]) -> bytes:
     parts = [word.encode() if isinstance(word, str) else word for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+class Sentinels:
+    """A primary Redis, a replica and three Sentinels that watch over them, on ports of this machine."""
+
+    SERVICE = "Answers"
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="sentinels-"))
+        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self.primary, self.replica, *self.sentinels = _free_ports(5)
+
+    @property
+    def url(self) -> str:
+        """Their address, as REDIS_URL has it."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
+        return f"redis+sentinel://{hosts}/{self.SERVICE}/0"
+
+    def start(self) -> Sentinels:
+        """Start them, and wait until they know each other and a failover would work. Raises TimeoutError."""
+        self._run(self.primary, "--save", "")
+        self._run(
+            self.replica, "--save", "", "--replicaof", f"127.0.0.1 {self.primary}", "--repl-diskless-sync-delay", "0"
+        )
+        for port in self.sentinels:
+            settings = self._folder / f"{port}.conf"
+            settings.write_text(
+                f"sentinel monitor {self.SERVICE} 127.0.0.1 {self.primary} 2\n"
+                f"sentinel down-after-milliseconds {self.SERVICE} 500\n"
+                f"sentinel failover-timeout {self.SERVICE} 3000\n"
+            )
+            self._run(port, program=(redis_server_binary(), str(settings), "--sentinel"))
+        give_up = time.monotonic() + 3 * _START_S
+        while not all(self._is_prepared(port) for port in self.sentinels):
+            if time.monotonic() > give_up:
+                raise TimeoutError("The Sentinels do not find each other, or no replica.")
+            time.sleep(0.05)
+        return self
+
+    def kill(self, port: int) -> None:
+        """End one of them at once."""
+        process = self._processes.pop(port)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        """End them all and remove what they left."""
+        for port in list(self._processes):
+            self.kill(port)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, port: int, *options: str, program: tuple[str, ...] = ()) -> None:
+        words = (*(program or (redis_server_binary(),)), "--port", str(port), "--dir", str(self._folder), *options)
+        with (self._folder / f"{port}.log").open("ab") as log:
+            self._processes[port] = subprocess.Popen(words, stdout=log, stderr=log)
+        give_up = time.monotonic() + _START_S
+        while not _ask(port, "PING").startswith(b"+PONG"):
+            if time.monotonic() > give_up:
+                raise TimeoutError((self._folder / f"{port}.log").read_text())
+            time.sleep(0.01)
+
+    def _is_prepared(self, port: int) -> bool:
+        words = _ask(port, "SENTINEL", "MASTER", self.SERVICE).split(b"\r\n")
+        told = dict(zip(words[2::4], words[4::4], strict=False))
+        is_linked = b"master_link_status:up" in _ask(self.replica, "INFO", "replication")
+        return is_linked and told.get(b"num-other-sentinels") == b"2" and told.get(b"num-slaves") == b"1"
+
+
+def _ask(port: int, *words: str) -> bytes:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            connection.sendall(_packed(words))
+            return connection.recv(65536)
+    except OSError:
+        return b""
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on; held together, so that all differ."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports

@@ -17,6 +17,7 @@ from redis.connection import DefaultParser
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
 from cache.codec import LARGEST, BadEntry, decode, encode
 from cache.entries import CacheKey, Entry, Holding, Scope
@@ -89,7 +90,11 @@ class RedisTier:
         self._sweeper = WorkerThread("cache-redis-sweep", most_waiting=16)
         self._client: Any = cache.client.get_client()  # type: ignore[attr-defined]
         # A second try would come after the deadline; the breaker above does the waiting.
-        self._client.set_retry(Retry(NoBackoff(), 0))
+        once = Retry(NoBackoff(), 0)
+        self._client.set_retry(once)
+        if isinstance(self._client.connection_pool, SentinelConnectionPool):
+            for sentinel in self._client.connection_pool.sentinel_manager.sentinels:
+                sentinel.set_retry(once)
 
     async def get(self, key: CacheKey) -> Entry | None:
         """Return the answer under `key` while it is fresh. Raises TierUnavailable, TimeoutError or Busy."""
