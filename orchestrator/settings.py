@@ -140,7 +140,7 @@ BODY_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_BODY_TIMEOUT_S", 30, "How long a request body may take to arrive.", least=0.1
 )
 SEND_TIMEOUT_S = env.seconds(
-    "ORCHESTRATOR_SEND_TIMEOUT_S", 60, "How long a caller may take nothing of a streamed answer.", least=0.1
+    "ORCHESTRATOR_SEND_TIMEOUT_S", 60, "How long a caller may take nothing of its answer.", least=0.1
 )
 MAX_ANSWER = env.size(
     "ORCHESTRATOR_MAX_ANSWER",
