@@ -350,7 +350,7 @@ def _reserve(file: Path, size: int, *, afresh: bool) -> None:
         return
     draft = file.with_suffix(".draft")  # nobody reads half of it
     with draft.open("wb") as new:
-        os.posix_fallocate(new.fileno(), 0, size)
+        new.write(bytes(size))
     draft.replace(file)
 
 

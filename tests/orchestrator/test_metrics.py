@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from prometheus_client import Metric, values
 
-from orchestrator import metrics as module
 from orchestrator.core.types import ChatRequest, Usage
 from orchestrator.metrics import MOST_MODELS, RESERVED, Metrics, open_metrics
 from tests.figures import Figures, answered, parse, value
@@ -192,13 +191,10 @@ async def test_a_file_that_cannot_be_read_is_begun_anew(shared: Any, tmp_path: P
 
 
 async def test_on_a_full_disk_a_worker_counts_for_itself(
-    shared: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    shared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     other = shared("2")
-    monkeypatch.setattr(module.os, "posix_fallocate", full)
+    (tmp_path / "metrics" / "histogram_1.draft").symlink_to("/dev/full")
     monkeypatch.setattr(values, "ValueClass", values.MutexValue)
     metrics = shared("1")
     metrics.answered(answered())
