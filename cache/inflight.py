@@ -40,6 +40,9 @@ class Elsewhere(Protocol):
     def release(self, call: Call) -> None:
         """`call` is over; nothing is known of it where it was not claimed."""
 
+    async def aclose(self) -> None:
+        """Let the others know that nothing more comes from here."""
+
 
 class InFlight:
     """The calls under way in this process, and those of other processes where somebody tells of them.
@@ -97,6 +100,11 @@ class InFlight:
             await listener.aclose()
             raise
         return listener, call.is_ours
+
+    async def aclose(self) -> None:
+        """Part from the other processes."""
+        if self._elsewhere is not None:
+            await self._elsewhere.aclose()
 
     def leave(self, key: Hashable, call: Call) -> None:
         """Let `call` no longer be joined."""

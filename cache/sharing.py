@@ -23,12 +23,13 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cache.breaker import Breaker, Turn
 from cache.inflight import Call, Listener, Question
-from cache.redis_async import Line
+from cache.redis_async import Line, open_redis
 from cache.wire import (
     Alive,
     BadMessage,
@@ -52,6 +53,7 @@ TICK_S = 1.0
 PATIENCE = 3  # ticks without a sign of life
 WINDOW = 256 * 1024  # bytes told to a follower before it says that it took them in
 BATCH = 64 * 1024  # bytes in a message, unless one chunk is larger
+SOCKET_S = 1.0  # longer than a question waits: what comes late still counts
 MOST_RELAYS = 1024  # followers elsewhere, at once; one more makes its own call
 MOST_FOLLOWED = 1024  # calls of others
 CLAIM_S = 3600  # claims are given back or taken over; this is for those nobody asks after
@@ -186,7 +188,7 @@ class Sharing:
         self._follows.pop(follow.number, None)
 
     async def aclose(self) -> None:
-        """Tell followers that they will hear no more, give the claims back, end every task, close the connections."""
+        """Tell followers that they hear no more, give the claims back, end every task, close the connections."""
         self._is_closed = True
         for relay in self._relays.values():
             relay.refuse("The process that made the call has ended; ask again.")
@@ -313,6 +315,14 @@ class Sharing:
             self.tell(message.inbox, No(message.follower, why))
             return
         relay.renew(message)
+
+
+def open_sharing(clock: Clock) -> Sharing | None:
+    """Return this process's part in sharing, to be made on the event loop; None where nobody could share with it."""
+    if not settings.REDIS_LOCATION or not (settings.REDIS_URL or settings.WEB_WORKERS > 1):
+        return None
+    # A connection for the inbox, one for commands, and one more for when the last is still being closed.
+    return Sharing(open_redis(timeout_s=SOCKET_S, most_connections=3), clock, settings.REDIS_TIMEOUT_S)
 
 
 class _Relay:

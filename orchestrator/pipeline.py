@@ -6,15 +6,16 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cache.entries import CacheKey, Hit
 from cache.entries import Entry as Kept
+from cache.inflight import Question
 from cache.keys import key_to_keep, keys_for
 from orchestrator.capabilities import require
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BadRequest, ModelNotFound, OnlyIfCached, OrchestratorError
+from orchestrator.core.errors import BadRequest, CallLost, ModelNotFound, OnlyIfCached, OrchestratorError
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Usage
 from orchestrator.ledger.writer import Entry
 from orchestrator.modelhost.names import is_name
@@ -57,22 +58,15 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         hit = await parts.cache.find(keys, request.control, request.cap)
         stopwatch.lap("cache")
         if hit:
-            return _from_cache(hit, entry, parts, stopwatch)
+            return _from_cache(hit, entry, parts, stopwatch.laps)
         if request.control.only_if_cached:
             raise OnlyIfCached
 
-        if model.is_paid:
-            parts.ledger.must_be_writable()
-            entry.is_paid = True
         call = _Call(request, model, keys, since, entry)
-        # A purge parts those who asked before it from those who ask after it.
-        shared = (keys[-1].hash, since) if request.control.read else ("alone", id(call))
-        chunks, leads = await parts.inflight.join(shared, lambda: _call(call, parts))
-        if leads:
-            entry.tier = "miss" if request.control.read else "bypass"
-            return Answer(entry, _heard(chunks, entry, parts), timing=stopwatch.laps)
-        entry.tier, entry.is_paid = "collapsed", False
-        return Answer(entry, _recorded(chunks, entry, parts), timing=stopwatch.laps)
+        chunks, leads = await _join(call, parts)
+        begun = Answer(entry, chunks, timing=stopwatch.laps)
+        begun.chunks = _heard(chunks, entry, parts) if leads else _shared(chunks, call, begun, parts)
+        return begun
 
 
 async def choose(request: ChatRequest, parts: Parts) -> Route:
@@ -106,12 +100,12 @@ async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts))
 
 
-def _from_cache(hit: Hit, entry: Entry, parts: Parts, stopwatch: _Stopwatch) -> Answer:
+def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float]) -> Answer:
     entry.tier = hit.tier
     entry.model = hit.entry.reply.model
     spent_ns = max(round((parts.clock.monotonic() - entry.started) * 1e9), 1)
     chunks = _each(*as_of_now(hit.entry.reply, spent_ns).chunks())
-    return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=stopwatch.laps)
+    return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=timing)
 
 
 def as_of_now(reply: Reply, spent_ns: int) -> Reply:
@@ -149,6 +143,25 @@ class _Call:
     keys: tuple[CacheKey, ...]
     since: int  # the cache's generation when it was asked: a later purge is about this answer too
     entry: Entry
+
+
+async def _join(call: _Call, parts: Parts, *, is_again: bool = False) -> tuple[Chunks, bool]:
+    """Join whoever asks the same, or begin the call. Return the chunks, and whether this request leads."""
+    entry, control = call.entry, call.request.control
+    if call.model.is_paid:
+        parts.ledger.must_be_writable()
+        entry.is_paid = True
+    # A purge parts those who asked before it from those who ask after it.
+    shared, question = ("alone", id(call)), None
+    if control.read:
+        shared = (call.keys[-1].hash, call.since)
+        question = Question(call.keys[-1].hash, lambda: parts.cache.generation() == call.since, is_again)
+    chunks, leads = await parts.inflight.join(shared, lambda: _call(call, parts), question)
+    if leads:
+        entry.tier = "miss" if control.read else "bypass"
+    else:
+        entry.tier, entry.is_paid = "collapsed", False
+    return chunks, leads
 
 
 async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
@@ -207,16 +220,63 @@ async def _heard(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[C
         raise
 
 
+async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> AsyncGenerator[Chunk, None]:
+    """Pass on and record what another's call says. Lost before anything was passed on, it is begun again, once.
+
+    A whole answer is passed on when it is whole, so that it can be begun again up to its end.
+    """
+    entry = call.entry
+    passed_on = 0
+    held: list[Chunk] = []
+    with _failures_recorded(entry, parts):
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    _saw(chunk, entry, parts)
+                    if call.request.stream:
+                        passed_on += 1
+                        yield chunk
+                    else:
+                        held.append(chunk)
+            rest: Chunks = _each(*held)
+        except CallLost:
+            if passed_on:
+                raise
+            rest = await _begin_again(call, begun, parts)
+    # Not under what records failures: a call that this request now leads keeps the record itself.
+    async with aclosing(rest):
+        async for chunk in rest:
+            yield chunk
+
+
+async def _begin_again(call: _Call, begun: Answer, parts: Parts) -> Chunks:
+    """Look in the cache again, where the answer may be by now; else join again, perhaps to lead."""
+    request, entry = call.request, call.entry
+    entry.first_s, entry.pieces = None, 0
+    call = replace(call, since=parts.cache.generation())
+    if hit := await parts.cache.find(call.keys, request.control, request.cap):
+        found = _from_cache(hit, entry, parts, begun.timing)
+        begun.hit = hit
+        return found.chunks
+    chunks, leads = await _join(call, parts, is_again=True)
+    return _heard(chunks, entry, parts) if leads else _recorded(chunks, entry, parts)
+
+
 async def _recorded(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
     """Pass on chunks that cost nothing, and record what the caller got."""
     with _failures_recorded(entry, parts):
         async with aclosing(chunks):
             async for chunk in chunks:
-                entry.saw(chunk, parts.clock.monotonic())
-                if chunk.done:
-                    entry.ended(_outcome(chunk.done), parts.clock.monotonic())
-                    parts.ledger.post(entry)
+                _saw(chunk, entry, parts)
                 yield chunk
+
+
+def _saw(chunk: Chunk, entry: Entry, parts: Parts) -> None:
+    """Note a chunk that cost nothing; with the last one the record is complete."""
+    entry.saw(chunk, parts.clock.monotonic())
+    if chunk.done:
+        entry.ended(_outcome(chunk.done), parts.clock.monotonic())
+        parts.ledger.post(entry)
 
 
 def _outcome(done: Done) -> str:

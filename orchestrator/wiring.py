@@ -13,6 +13,7 @@ from django.db import connections
 from cache.assembly import open_cache
 from cache.generation import Generation
 from cache.inflight import InFlight
+from cache.sharing import open_sharing
 from orchestrator import __version__
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
@@ -61,7 +62,7 @@ def build() -> Parts:
         catalogue=catalogue,
         local=local,
         cache=cache,
-        inflight=InFlight(),
+        inflight=InFlight(open_sharing(clock)),
         ledger=Ledger(clock, metrics.answered, partial(count_repeats, metrics)),
         reads=WorkerThread("reads", most_waiting=256),
         cache_ttl_s=settings.CACHE_TTL_S,
@@ -121,6 +122,7 @@ async def close() -> None:
     if _parts is None:
         return
     closing, _parts = _parts, None
+    await closing.inflight.aclose()
     await closing.catalogue.aclose()
     await closing.cache.aclose()
     closing.identity.close()

@@ -242,7 +242,7 @@ async def test_a_paid_call_is_recorded_though_its_caller_left_and_it_then_failed
     cloud.gate, cloud.error = asyncio.Event(), EngineError("it broke")
     leader = await answer(question(model="openai/big"), cast["alice"], parts)
     await anext(leader.chunks)
-    follower = await answer(question(model="openai/big"), cast["bob"], parts)
+    follower = await answer(question(model="openai/big", stream=True), cast["bob"], parts)
     await anext(follower.chunks)
     await leader.chunks.aclose()
     cloud.gate.set()
