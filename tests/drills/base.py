@@ -18,6 +18,7 @@ from tests.drills.provider import ScriptedProvider
 from tests.product import Product
 
 MOST_REASONS = 20  # that are printed; every one is counted
+LONGEST_REASON = 500  # characters, in the verdict
 LAG_EVERY_S = 0.05
 LAST_WORDS = 4000  # characters of the product's log that are shown when something broke
 
@@ -103,7 +104,7 @@ class Run:
             "figures": {**self.figures, "took_s": round(time.monotonic() - self.began, 1)},
             "notes": self.notes,
             "verdict": "broken" if self.reasons else "held",
-            "why": self.reasons[:MOST_REASONS] or ["everything held"],
+            "why": [reason[:LONGEST_REASON] for reason in self.reasons[:MOST_REASONS]] or ["everything held"],
         }
 
 
@@ -117,7 +118,7 @@ def carry_out(drill: Drill, *, seed: int, is_long: bool = False) -> Run:
     except Overdue:
         run.expect(False, f"the drill did not end within {within_s:g} s")
     except Exception as error:  # noqa: BLE001  # whatever it is, the verdict is printed, and it is not "held"
-        run.expect(False, f"the drill failed: {type(error).__name__}: {error}")
+        run.expect(False, f"the drill failed: {type(error).__name__}: {str(error)[-LAST_WORDS:]}")
     return run
 
 
