@@ -15,7 +15,6 @@ from bench.serving import Served, Upstream, cpu_s, upstream, warm
 
 CALLERS = (1, 16, 64)
 PATH = "/v1/chat/completions"
-WARM_UP = 200  # questions, so that connections are open and code paths were taken
 WARM_UP_S = 30.0
 
 
@@ -25,7 +24,7 @@ def run(plan: Plan) -> None:
         through = product.question(PATH)
         warm(through, 0)
         numbers = count(1)
-        uvloop.run(closed_loop(through, islice(numbers, WARM_UP), callers=max(CALLERS), seconds=WARM_UP_S))
+        uvloop.run(closed_loop(through, islice(numbers, plan.warm_up), callers=max(CALLERS), seconds=WARM_UP_S))
         for callers in CALLERS:
             _measure(through, numbers, callers, provider, product, plan)
 

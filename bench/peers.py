@@ -34,8 +34,8 @@ PATH = "/v1/chat/completions"
 MODEL = "gpt-4o-mini"  # one that all of them know; the provider answers it at once
 KEY = "sk-bench-only"
 CALLERS = (1, 16, 64)
+QUESTIONS = 100  # asked in turn; so few that all caches hold them
 INSTALL_S = 900.0
-WARM_UP = 200  # questions before anything is measured
 NO_END_S = 60.0
 SAID = 1500  # characters of what a peer said that are worth a line
 
@@ -148,7 +148,7 @@ def run(plan: Plan) -> None:
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 emit("peers", peer.package, error=str(error)[-SAID:])
         floors = [wrk(bare.question("hit", like=ours), plan.seconds).rate for _ in range(plan.rounds)]
-        for questions in (1, plan.questions):
+        for questions in (1, QUESTIONS):
             _hits(contenders, questions, provider, floors, plan)
         numbers = count(10_000_000)
         for callers in CALLERS:
@@ -167,7 +167,7 @@ def _peer(peer: Peer, provider: Upstream) -> Iterator[Contender]:
         with started([str(peer.program), *peer.run(config, port)], environment, cwd=folder, output=log) as process:
             question = Question(f"http://127.0.0.1:{port}{PATH}", MODEL, is_streamed=False, key=KEY)
             try:
-                _see_it_answer(question, provider)
+                _see_it_answer(question, process, provider)
             except (OSError, RuntimeError) as error:
                 raise RuntimeError(f"{error}; it said: {_end_of(log)}") from error
             main = psutil.Process(process.pid)
@@ -192,9 +192,9 @@ def _version(peer: Peer) -> str:
     return subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
-def _see_it_answer(question: Question, provider: Upstream) -> None:
-    """Raises RuntimeError when it asks the provider for what it was asked before."""
-    warm(question, 0, wanted="")
+def _see_it_answer(question: Question, process: subprocess.Popen[bytes], provider: Upstream) -> None:
+    """Raises RuntimeError when it ends, or asks the provider for what it was asked before."""
+    warm(question, 0, wanted="", server=process)
     calls = provider.calls()
     warm(question, 0, wanted="")
     if provider.calls() != calls:
@@ -209,7 +209,7 @@ def _hits(
         uvloop.run(
             closed_loop(
                 contender.question,
-                iter([*range(questions)] * (WARM_UP // questions + 1)),
+                iter([*range(questions)] * (plan.warm_up // questions + 1)),
                 callers=CONNECTIONS,
                 seconds=NO_END_S,
             )
@@ -236,7 +236,7 @@ def _hits(
 def _misses(contenders: dict[str, Contender], callers: int, numbers: Iterator[int], plan: Plan) -> None:
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     for contender in contenders.values():
-        uvloop.run(closed_loop(contender.question, islice(numbers, WARM_UP), callers=callers, seconds=NO_END_S))
+        uvloop.run(closed_loop(contender.question, islice(numbers, plan.warm_up), callers=callers, seconds=NO_END_S))
     for _ in range(plan.rounds):
         for name, one in contenders.items():
             before = cpu_s(one.processes())

@@ -11,6 +11,7 @@ class Plan:
     seconds: float = 2.0  # of each load
     workers: int = 1
     questions: int = 1000  # asked in turn
+    warm_up: int = 200  # questions before misses are measured: connections are open then, and code was run
     lookups: int = 2500  # questions each tier is asked for, a fifth of them by one caller alone
     streams: int = 512
     frames: int = 64

