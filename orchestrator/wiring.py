@@ -73,15 +73,16 @@ def build() -> Parts:
 
 def count_repeats(metrics: Metrics, repeats: Sequence[Repeat]) -> None:
     """Tell the metrics of requests that went the short way."""
-    alike: dict[tuple[str, str, str], list[Repeat]] = {}
+    alike: dict[tuple[str, str, str, str], list[Repeat]] = {}
     for repeat in repeats:
         row = repeat.line.row
-        alike.setdefault((row["dialect"], row["tier"], row["model"]), []).append(repeat)
-    for labels, some in alike.items():
+        alike.setdefault((row["dialect"], row["tier"], row["model"], row["outcome"]), []).append(repeat)
+    for (dialect, tier, model, outcome), some in alike.items():
         prompt, completion = (
             sum(repeat.line.row[kind] for repeat in some) for kind in ("prompt_tokens", "completion_tokens")
         )
-        metrics.replayed(*labels, prompt, completion, [repeat.took / 1e6 for repeat in some])
+        durations_s = [repeat.took / 1e6 for repeat in some]
+        metrics.replayed(dialect, tier, model, prompt, completion, durations_s, outcome)
 
 
 def cloud_engines(clock: Clock) -> list[CloudEngine]:
