@@ -20,7 +20,7 @@ import orjson
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, RateLimited
 from orchestrator.core.types import ChatRequest, Chunk, Done, Message, Model, StopReason, TokenLogprob, ToolCall, Usage
-from orchestrator.engines.lines import body_lines, bounded
+from orchestrator.engines.lines import bounded, line_batches
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ LISTING_DEADLINE_S = 3.0
 LISTING_RETRY_S = 30.0
 MOST_LISTING_BYTES = 16 * 1024**2
 MOST_TOOL_CALLS = 128
-MOST_LINES_AFTER_END = 8
+MOST_BATCHES_AFTER_END = 8
 DRAIN_S = 0.1
 LONGEST_RETRY_S = 3600.0
 
@@ -92,32 +92,35 @@ class CloudEngine:
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
         answer = WireAnswer()
         # JSON and framing stand around each token.
-        lines = body_lines(response, 8 * self._most_answer_bytes)
+        batches = line_batches(response, 8 * self._most_answer_bytes)
         began = self._clock.monotonic()
         first: float | None = None
-        while True:
+        is_over = False
+        while not is_over:
             # A deadline for each wait, not one around all: an asyncio timeout must not span a yield. And
-            # not `wait_for`, which loses a cancellation that comes together with the line.
+            # not `wait_for`, which loses a cancellation that comes together with the lines.
             wait_s = self._deadlines.first_token_s if first is None else self._deadlines.token_s
             left_s = self._deadlines.answer_s - (self._clock.monotonic() - began)
             try:
                 async with timeout(min(wait_s, left_s)):
-                    line = await anext(lines, None)
+                    lines = await anext(batches, None)
             except TimeoutError:
                 raise EngineTimeout(
                     f"{self.name} sent nothing more within {min(wait_s, max(left_s, 0)):g} s."
                 ) from None
-            if line is None:
+            if lines is None:
                 break
-            if not line.startswith(b"data:"):  # comments keep the connection alive; other fields say nothing
-                continue
-            data = line[5:].strip()
-            if data == b"[DONE]":
-                await _drain(lines)
-                break
-            if chunk := answer.take(data):
-                first = first or self._clock.monotonic()
-                yield chunk
+            for line in lines:
+                if not line.startswith(b"data:"):  # comments keep the connection alive; other fields say nothing
+                    continue
+                data = line[5:].strip()
+                if data == b"[DONE]":
+                    await _drain(batches)
+                    is_over = True
+                    break
+                if chunk := answer.take(data):
+                    first = first or self._clock.monotonic()
+                    yield chunk
         now = self._clock.monotonic()
         yield answer.end(prompt_ns=round(((first or now) - began) * 1e9), eval_ns=round((now - (first or now)) * 1e9))
 
@@ -234,12 +237,12 @@ def _said(body: bytes) -> str:
     return str(words)[:300]
 
 
-async def _drain(lines: AsyncIterator[bytes]) -> None:
+async def _drain(batches: AsyncIterator[list[bytes]]) -> None:
     """Read what little follows the end, or the connection could not be used again; what is more is not waited for."""
     with suppress(TimeoutError, EngineError):
-        for _ in range(MOST_LINES_AFTER_END):
-            async with timeout(DRAIN_S):
-                if await anext(lines, None) is None:
+        async with timeout(DRAIN_S):
+            for _ in range(MOST_BATCHES_AFTER_END):
+                if await anext(batches, None) is None:
                     return
 
 

@@ -10,20 +10,27 @@ MOST_LINE_BYTES = 1024**2
 
 
 async def body_lines(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
-    """Yield lines ended by LF or CRLF, without their ends.
+    """Yield lines ended by LF or CRLF, without their ends. Raises as `line_batches` does."""
+    async for lines in line_batches(response, most_bytes):
+        for line in lines:
+            yield line
 
-    Only these end a line: httpx's own reader also splits at U+2028 and its like, which text may hold.
+
+async def line_batches(response: httpx.Response, most_bytes: int) -> AsyncIterator[list[bytes]]:
+    """Yield the lines that came together together: one wait for them, one deadline.
+
+    Only LF and CRLF end a line: httpx's own reader also splits at U+2028 and its like, which text may hold.
     Raises EngineError when the body is longer than `most_bytes`, or one line than a mebibyte.
     """
     rest = b""
     async for part in bounded(response, most_bytes):
         *lines, rest = (rest + part).split(b"\n")
-        for line in lines:
-            yield line.rstrip(b"\r")
+        if lines:
+            yield [line.rstrip(b"\r") for line in lines]
         if len(rest) > MOST_LINE_BYTES:
             raise EngineError("A line without end came instead of an answer; it was cut off.")
     if rest:
-        yield rest
+        yield [rest]
 
 
 async def bounded(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
