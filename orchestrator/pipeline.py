@@ -184,11 +184,19 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
 
 
 async def _settle(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
-    """Record the call, on disk where it cost money, then keep the answer."""
-    if call.entry.is_paid:
-        await parts.ledger.commit(call.entry)
-    else:
+    """Record the call, on disk where it cost money, and keep the answer: at once, since both are waited for."""
+    if not call.entry.is_paid:
         parts.ledger.post(call.entry)
+        await _keep(call, builder, parts)
+        return
+    keeping = asyncio.create_task(_keep(call, builder, parts))
+    try:
+        await parts.ledger.commit(call.entry)
+    finally:
+        await keeping
+
+
+async def _keep(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
     reply = builder.reply()
     if reply is None or not call.request.control.write:
         return
