@@ -96,6 +96,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
+def stamp(seconds: float) -> str:
+    """A time as Django writes it into SQLite; texts of this form sort as the times do."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
 def migrate(path: Path) -> None:
     """Bring the tables in the file at `path` up to date, as `manage.py migrate --database cache` does.
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from django.conf import settings
 
-from cache.database import CacheFile, transaction
+from cache.database import CacheFile, stamp, transaction
 from cache.purges import oldest_that_matters
-from cache.tiers.sqlite import stamp
 
 _BATCH = 500  # rows per transaction, so that nobody waits long for the lock
 _BUSY_S = 5.0

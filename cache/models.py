@@ -37,9 +37,27 @@ class Purge(models.Model):
     model = models.CharField(max_length=255, null=True, help_text="Empty: all.")  # noqa: DJ001  as above
     hash = models.CharField(max_length=64, null=True, help_text="Empty: all.")  # noqa: DJ001  as above
     at = models.DateTimeField(db_index=True)
+    uid = models.CharField(max_length=32, null=True, unique=True, help_text="The same on every machine.")  # noqa: DJ001  unlike "", null may come twice
+    is_ours = models.BooleanField(default=True, help_text="Made on this machine.")
+    is_unsent = models.BooleanField(default=False, help_text="Other machines are still to be told.")
+    again_at = models.DateTimeField(null=True, help_text="When it is to be swept once more.")
 
     class Meta:
         ordering = ("-at",)
+        indexes = (  # of the few rows with which something is left to do
+            models.Index(fields=("is_unsent",), condition=models.Q(is_unsent=True), name="cache_purge_unsent"),
+            models.Index(fields=("again_at",), condition=models.Q(again_at__isnull=False), name="cache_purge_again"),
+        )
 
     def __str__(self) -> str:
         return f"{self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class FeedPlace(models.Model):
+    """How far this machine has heard what others purged; one row."""
+
+    entry = models.CharField(max_length=50, blank=True)
+    was_left = models.BooleanField(default=False, help_text="The machine took its leave then.")
+
+    def __str__(self) -> str:
+        return self.entry

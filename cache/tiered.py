@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from cache.entries import CacheKey, Entry, Hit, Holding, Scope
+from cache.feed import Feed, FeedUnavailable
 from cache.generation import Generation
 from cache.guard import Guard, TierStats
-from cache.purges import PurgeLog
+from cache.purges import Purge, PurgeLog
 from cache.tiers.base import SWEEP_S, Tier, TierUnavailable
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import OrchestratorError
@@ -18,7 +20,12 @@ from orchestrator.core.types import CacheControl
 
 _MOST_COPYING = 64  # copies to nearer tiers under way at once; one more is not made
 _LOAD_AGAIN_S = 1.0
+_AGAIN_S = 1.0  # after a purge, for what slower machines were making meanwhile
+_LEASE_S = 2 * SWEEP_S  # how long a process may take to sweep again, before another does it in its place
 
+OTHER_MACHINES = "other machines"
+
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
@@ -27,11 +34,11 @@ class Purged:
     """What a purge reached."""
 
     counts: dict[str, int] = field(default_factory=dict)  # tier → answers dropped
-    failed: dict[str, str] = field(default_factory=dict)  # tier → why some may still be there, out of sight
+    failed: dict[str, str] = field(default_factory=dict)  # tier, other machines → why some may still be there
 
     @property
     def is_complete(self) -> bool:
-        """Whether every tier was swept."""
+        """Whether every tier was swept, and every other machine has done the same."""
         return not self.failed
 
 
@@ -43,21 +50,34 @@ class TieredCache:
     being made now will be dropped; then writes itself down with the time, so that anything older is
     out of sight even where it cannot be deleted or arrives late; then deletes; then counts up again,
     so that every process empties its memory and reads the new record.
+
+    With machines that share a Redis there is a feed: each purge is told there, and done again on every
+    machine that hears of it. A moment later each sweeps once more, since a machine may have written an
+    answer to what they share just before it heard.
     """
 
-    def __init__(self, tiers: Sequence[Tier], clock: Clock, generation: Generation, purges: PurgeLog) -> None:
-        """`tiers` are nearest first."""
+    def __init__(
+        self,
+        tiers: Sequence[Tier],
+        clock: Clock,
+        generation: Generation,
+        purges: PurgeLog,
+        feed: Feed | None = None,
+    ) -> None:
+        """`tiers` are nearest first. `feed`: to other machines, if there may be any."""
         self._guards = [Guard(tier, clock) for tier in tiers]
         self._clock = clock
         self._generation = generation
         self._purges = purges
+        self._feed = feed
         self._seen = generation.current()
         self._loaded: int | None = None  # the generation the purge log was read under
         self._load_again_at = 0.0
         self._loading = asyncio.Lock()
         self._is_log_unread = False
         self._copying: set[asyncio.Task[None]] = set()
-        self._sweeping: set[asyncio.Task[Purged]] = set()
+        self._sweeping: set[asyncio.Task[Any]] = set()
+        self._sweeping_again: asyncio.Task[None] | None = None
 
     def generation(self) -> int:
         """What to hand to `put` for a question asked now."""
@@ -105,29 +125,117 @@ class TieredCache:
         carried to its end though the caller may not wait for it.
         Raises TimeoutError when the generation file is stuck; then nothing was done, and it can be tried again.
         """
-        sweeping = asyncio.create_task(self._sweep(scope))
-        self._sweeping.add(sweeping)
-        sweeping.add_done_callback(self._sweeping.discard)
-        return await asyncio.shield(sweeping)
+        return await asyncio.shield(self._sees_through(self._purge(scope)))
 
-    async def _sweep(self, scope: Scope) -> Purged:
+    async def _purge(self, scope: Scope, *, is_repeat: bool = False) -> Purged:
         await self._count_up()
-        purged = Purged()
+        purged, now = Purged(), self._clock.now()
+        purge = Purge(scope, now)
+        if self._feed is not None:
+            # A repeat that cannot be told is let go: told later it would look like a purge, and be repeated itself.
+            purge = replace(purge, is_unsent=not is_repeat, again_at=now + _AGAIN_S)
         try:
-            await self._purges.add(scope, self._clock.now())
+            await self._purges.add([purge], now)
         except (OrchestratorError, TimeoutError) as error:
             purged.failed["record"] = _reason(error)
-        for guard in self._guards:
+        entry = None
+        if self._feed is not None:
             try:
-                async with asyncio.timeout(SWEEP_S):
-                    purged.counts[guard.name] = await guard.tier.purge(scope)
-            except (OrchestratorError, TimeoutError) as error:
-                purged.failed[guard.name] = _reason(error)
+                entry = await self._feed.tell([purge], is_repeat=is_repeat)
+            except FeedUnavailable as error:
+                purged.failed[OTHER_MACHINES] = f"{error} They are told once it can be reached."
+        await self._sweep([purge], self._guards, purged)
         try:
             await self._count_up()
         except TimeoutError as error:
             purged.failed["other processes"] = _reason(error)
+        if self._feed is not None and entry is not None and (behind := await self._feed.behind(entry)):
+            purged.failed[OTHER_MACHINES] = behind
         return purged
+
+    async def _sweep(self, purges: Sequence[Purge], guards: Sequence[Guard], purged: Purged) -> None:
+        for guard in guards:
+            try:
+                async with asyncio.timeout(SWEEP_S):
+                    counts = [await guard.tier.purge(purge.scope) for purge in purges]
+                    purged.counts[guard.name] = sum(counts)
+            except (OrchestratorError, TimeoutError) as error:
+                purged.failed[guard.name] = _reason(error)
+
+    def listen(self) -> None:
+        """Begin to hear what other machines purge; until `aclose`."""
+        if self._feed is not None:
+            self._feed.listen(self)
+
+    async def hear(self, purges: Sequence[Purge]) -> list[Purge]:
+        """Do here what other machines purged, and return what of it no process of this machine had done.
+
+        Doing it twice is harmless. Raises TimeoutError when the generation file is stuck; then it was not done.
+        """
+        await self._count_up()
+        now = self._clock.now()
+        # The later of two clocks: the other machine's may be behind, and so may this one.
+        heard = [
+            replace(
+                purge,
+                at=max(purge.at, now),
+                is_ours=False,
+                is_unsent=False,
+                again_at=now + _AGAIN_S if purge.id else None,
+            )
+            for purge in purges
+        ]
+        try:
+            new = await self._purges.add(heard, now)
+        except (OrchestratorError, TimeoutError):
+            new = heard  # every process hears for itself, and the log writes it down when it can
+        if new:
+            # What cannot be swept is out of sight.
+            await self._sweep(new, [guard for guard in self._guards if not guard.tier.is_shared], Purged())
+        await self._count_up()
+        return new
+
+    def repeat(self, purges: Sequence[Purge]) -> None:
+        """Purge once more everywhere what this machine heard of too late: it may have shared answers meanwhile."""
+
+        async def one_after_another() -> None:
+            for purge in purges:
+                try:
+                    await self._purge(purge.scope, is_repeat=True)
+                except TimeoutError as error:
+                    logger.warning("A purge that was heard of late cannot be repeated: %s", error)
+
+        self._sees_through(one_after_another())
+
+    def sweep_again(self) -> None:
+        """Sweep once more what was purged a moment ago, on this machine or another."""
+        if self._sweeping_again is None or self._sweeping_again.done():
+            self._sweeping_again = self._sees_through(self._sweep_due())
+
+    async def _sweep_due(self) -> None:
+        store, now = self._purges.store, self._clock.now()
+        if store is None:
+            return
+        try:
+            due = await store.take_due_purges(now, now + _LEASE_S)
+            if not due:
+                return
+            await self._count_up()
+            self._purges.note([replace(purge, at=max(purge.at, now)) for purge in due], now)
+            shared = [guard for guard in self._guards if guard.tier.is_shared]
+            own = [guard for guard in self._guards if not guard.tier.is_shared]
+            await self._sweep(due, own, Purged())
+            await self._sweep([purge for purge in due if purge.is_ours], shared, Purged())
+            await self._count_up()
+            await store.purges_were_swept([purge.id for purge in due])
+        except (OrchestratorError, TimeoutError) as error:
+            logger.warning("A purge cannot be finished for now: %s", _reason(error))
+
+    def _sees_through(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._sweeping.add(task)
+        task.add_done_callback(self._sweeping.discard)
+        return task
 
     async def holding(self, scope: Scope) -> dict[str, Holding | None]:
         """Count what each tier keeps of `scope`; None for one that cannot say."""
@@ -155,8 +263,12 @@ class TieredCache:
 
     async def aclose(self) -> None:
         """Finish what is being copied and written, and end the tiers."""
+        if self._feed is not None:
+            await self._feed.stop()
         while under_way := self._copying | self._sweeping:
             await asyncio.wait(under_way)
+        if self._feed is not None:
+            await self._feed.aclose()
         for guard in self._guards:
             await guard.aclose()
 
@@ -178,6 +290,8 @@ class TieredCache:
 
         While it is not, no tier outside this process is asked: an answer from there may have been purged.
         """
+        if self._feed is not None and not self._feed.is_caught_up and not await self._feed.catches_up():
+            return False
         if self._loaded == generation:
             return True
         async with self._loading:

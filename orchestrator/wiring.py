@@ -49,6 +49,8 @@ def build() -> Parts:
     """Make every part, and begin to look which models the providers have."""
     clock = Clock()
     generation = Generation(settings.GENERATION_FILE)
+    cache = open_cache(clock, generation)
+    cache.listen()
     local = LlamaCpp(settings.MODELS_SOCKET, Store(settings.MODELS_DIR))
     cloud = cloud_engines(clock)
     catalogue = Catalogue([*cloud, local])  # a provider's prefix says all; any other name is a local one

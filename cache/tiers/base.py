@@ -23,6 +23,7 @@ class Tier(Protocol):
     """
 
     name: str
+    is_shared: bool  # with other machines
     deadline_s: float | None  # the longest `get` and `put` take; None: they never wait
     invalid: int  # values found that were no answers; each was deleted and counted as a miss
 

@@ -10,6 +10,7 @@ class MemoryTier:
     """Holds answers as objects, up to a number of bytes, its own bookkeeping included."""
 
     name = "memory"
+    is_shared = False
     deadline_s: float | None = None
     invalid = 0
 

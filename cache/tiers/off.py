@@ -7,6 +7,7 @@ class OffTier:
     """Never finds anything."""
 
     deadline_s: float | None = None
+    is_shared = False
     invalid = 0
 
     def __init__(self, name: str) -> None:

@@ -77,6 +77,7 @@ class RedisTier:
     """
 
     name = "redis"
+    is_shared = True
 
     def __init__(self, cache: BaseCache, clock: Clock, deadline_s: float) -> None:
         """`cache` is a django-redis one whose socket timeouts are no longer than `deadline_s`."""

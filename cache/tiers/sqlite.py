@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from cache import purge_rows
 from cache.codec import BadEntry, decode, encode
-from cache.database import CacheFile, transaction
+from cache.database import CacheFile, stamp, transaction
 from cache.entries import CacheKey, Entry, Holding, Scope
+from cache.purges import Place, Purge
 from cache.tiers.base import SWEEP_S, TierUnavailable
 from cache.weight import weigh
 from orchestrator.core.clock import Clock
@@ -56,6 +56,7 @@ class SQLiteTier:
     """
 
     name = "sqlite"
+    is_shared = False
 
     def __init__(self, path: Path, clock: Clock, limit: int) -> None:
         """`limit` is how much of the file may be in use, in bytes."""
@@ -114,13 +115,37 @@ class SQLiteTier:
         # A connection of its own, because counting may take a while and `get` should not wait for it.
         return await asyncio.wait_for(asyncio.to_thread(self._count, scope), SWEEP_S)
 
-    async def record_purge(self, scope: Scope, at: float) -> None:
-        """Write down that `scope` was purged; `at` in seconds since the epoch. Raises TierUnavailable."""
-        await self._write(SWEEP_S, self._record, scope, at)
+    async def record_purges(self, purges: Sequence[Purge]) -> list[Purge]:
+        """Write down those of `purges` that are not yet, and return them. Raises TierUnavailable, as all below."""
+        return await self._record(purge_rows.record, purges)
 
-    async def recorded_purges(self) -> list[tuple[Scope, float]]:
-        """Every purge that is written down. Raises TierUnavailable."""
-        return await self._read(READ_S, self._recorded)
+    async def recorded_purges(self) -> list[Purge]:
+        """Every purge that is written down."""
+        return await self._recorded(purge_rows.recorded)
+
+    async def unsent_purges(self) -> list[Purge]:
+        """Those that other machines are still to be told."""
+        return await self._recorded(purge_rows.unsent)
+
+    async def purges_were_sent(self, ids: Sequence[str]) -> None:
+        """Note that other machines can hear of them now."""
+        await self._record(purge_rows.were_sent, ids)
+
+    async def take_due_purges(self, now: float, until: float) -> list[Purge]:
+        """Those that are to be swept again by `now`, from when they count; nobody else gets them before `until`."""
+        return await self._record(purge_rows.take_due, now, until)
+
+    async def purges_were_swept(self, ids: Sequence[str]) -> None:
+        """Note that they need not be swept again."""
+        await self._record(purge_rows.were_swept, ids)
+
+    async def place(self) -> Place:
+        """How far this machine has heard what others purged."""
+        return await self._recorded(purge_rows.place)
+
+    async def keep_place(self, place: Place) -> None:
+        """Note how far that is."""
+        await self._record(purge_rows.keep_place, place)
 
     def forget(self) -> None:
         """Nothing: what waits to be written is older than the purge, and the record of purges hides it."""
@@ -167,6 +192,12 @@ class SQLiteTier:
         except (sqlite3.Error, OSError) as error:
             raise TierUnavailable(f"The cache file cannot be written: {error}") from error
 
+    async def _record(self, function: Callable[..., T], *args: object) -> T:
+        return await self._write(SWEEP_S, lambda: function(self._writing.connection(), *args))
+
+    async def _recorded(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._read(READ_S, lambda: function(self._reading.connection()))
+
     async def _flush(self) -> None:
         """Write what waits, a batch at a time; while that fails, try again less and less often."""
         failures = 0
@@ -201,13 +232,6 @@ class SQLiteTier:
     def _select(self, key: CacheKey) -> Entry | None:
         row = self._reading.connection().execute(_SELECT, (key.hash,)).fetchone()
         return None if row is None else decode(key, row[0])
-
-    def _recorded(self) -> list[tuple[Scope, float]]:
-        rows = self._reading.connection().execute("SELECT tenant_id, namespace, model, hash, at FROM cache_purge")
-        return [
-            (Scope(tenant_id=tenant_id, namespace=namespace, model=model, hash=hash_), _seconds(at))
-            for tenant_id, namespace, model, hash_, at in rows
-        ]
 
     # In the writer's thread
 
@@ -264,21 +288,6 @@ class SQLiteTier:
             if time.monotonic() > give_up:
                 raise TierUnavailable("The cache file holds too much to delete at once; purge again for the rest.")
 
-    def _record(self, scope: Scope, at: float) -> None:
-        values = (scope.tenant_id, scope.namespace, scope.model, scope.hash)
-        when = stamp((math.floor(at * 1e6) + 1) / 1e6)  # the next microsecond: an answer of the same instant is covered
-        connection = self._writing.connection()
-        with transaction(connection):
-            if scope == Scope():
-                connection.execute("DELETE FROM cache_purge WHERE at <= ?", (when,))  # this one includes them
-            connection.execute(
-                "DELETE FROM cache_purge WHERE tenant_id IS ? AND namespace IS ? AND model IS ? AND hash IS ?", values
-            )
-            connection.execute(
-                "INSERT INTO cache_purge (tenant_id, namespace, model, hash, at) VALUES (?, ?, ?, ?, ?)",
-                (*values, when),
-            )
-
     # In a thread of its own
 
     def _count(self, scope: Scope) -> Holding:
@@ -308,15 +317,6 @@ def used_bytes(connection: sqlite3.Connection) -> int:
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
     )
     return int((pages - free) * size)
-
-
-def stamp(seconds: float) -> str:
-    """A time as Django writes it into SQLite; texts of this form sort as the times do."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
 def _where(scope: Scope) -> tuple[str, list[object]]:

@@ -11,6 +11,7 @@ from django.conf import settings
 
 from cache.entries import Scope
 from cache.maintenance import expire
+from cache.purges import Purge
 from cache.tiers.sqlite import SQLiteTier
 from tests.cache.conftest import HandClock, MakeEntry, reply, until
 
@@ -54,7 +55,7 @@ async def test_the_record_of_a_purge_goes_when_no_answer_is_as_old(
     make_sqlite_tier: Callable[..., SQLiteTier], clock: HandClock
 ):
     tier = make_sqlite_tier()
-    await tier.record_purge(Scope(tenant_id=1), clock.now())
+    await tier.record_purges([Purge(Scope(tenant_id=1), clock.now())])
     expire(clock.now() + 86400)
     assert len(await tier.recorded_purges()) == 1
     expire(clock.now() + 31 * 86400)

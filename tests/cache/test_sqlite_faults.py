@@ -13,6 +13,7 @@ import pytest
 
 from cache.database import CacheFile
 from cache.entries import Entry, Scope
+from cache.purges import Purge
 from cache.tiers import sqlite as sqlite_tier
 from cache.tiers.base import TierUnavailable
 from cache.tiers.sqlite import SQLiteTier, used_bytes
@@ -326,10 +327,10 @@ async def test_the_same_purge_twice_is_one_line_and_a_purge_of_everything_replac
     make_sqlite_tier: MakeSQLiteTier,
 ):
     tier = make_sqlite_tier()
-    await tier.record_purge(Scope(tenant_id=1), 100.0)
-    await tier.record_purge(Scope(tenant_id=1), 200.5)
-    await tier.record_purge(Scope(tenant_id=1, namespace=""), 150.0)
-    assert sorted(round(at, 3) for _, at in await tier.recorded_purges()) == [150.0, 200.5]
-    await tier.record_purge(Scope(), 300.0)
-    ((scope, at),) = await tier.recorded_purges()
-    assert (scope, round(at, 3)) == (Scope(), 300.0)
+    await tier.record_purges([Purge(Scope(tenant_id=1), 100.0)])
+    await tier.record_purges([Purge(Scope(tenant_id=1), 200.5)])
+    await tier.record_purges([Purge(Scope(tenant_id=1, namespace=""), 150.0)])
+    assert sorted(round(purge.at, 3) for purge in await tier.recorded_purges()) == [150.0, 200.5]
+    await tier.record_purges([Purge(Scope(), 300.0)])
+    (purge,) = await tier.recorded_purges()
+    assert (purge.scope, round(purge.at, 3)) == (Scope(), 300.0)
