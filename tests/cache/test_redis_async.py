@@ -10,7 +10,9 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from cache.redis_async import open_redis
+from cache import redis_async
+from cache.redis_async import Line, open_redis
+from orchestrator.core.errors import Busy
 from tests.cache.conftest import PATIENT_S
 from tests.servers import RedisServer
 
@@ -122,3 +124,67 @@ async def test_without_a_redis_each_command_says_so(own_redis: RedisServer) -> N
     own_redis.start()
     assert await echo(client, "back", PATIENT_S)
     await client.aclose()
+
+
+@pytest.fixture
+async def line(own_redis: RedisServer) -> AsyncIterator[Line]:
+    line = Line(open_redis(own_redis.url, PATIENT_S, most_connections=1))
+    yield line
+    await line.aclose()
+
+
+async def test_in_line_every_caller_gets_its_own_reply(line: Line) -> None:
+    replies = [line.send("ECHO", str(number)) for number in range(500)]
+    wrong = line.send("HGET", "no", "such", "form")
+    after = line.send("ECHO", "after")
+    assert await asyncio.gather(*replies) == [str(number).encode() for number in range(500)]
+    with pytest.raises(RedisError):
+        await wrong
+    assert await after == b"after"
+
+
+async def test_who_gives_up_in_line_does_not_disturb_the_others(line: Line, own_redis: RedisServer) -> None:
+    await line.send("PING")
+    own_redis.pause()
+    begun, other = line.send("INCR", "begun"), line.send("ECHO", "other")
+    await asyncio.sleep(0)
+    begun.cancel()
+    behind = line.send("SET", "behind", "1")
+    behind.cancel()
+    last = line.send("GET", "behind")
+    own_redis.resume()
+    assert await other == b"other"
+    assert await last is None, "its turn had not come"
+
+
+async def test_a_line_that_gets_no_answer_says_so_and_goes_on_when_there_is_one(own_redis: RedisServer) -> None:
+    line = Line(open_redis(own_redis.url, 0.1, most_connections=1))
+    assert await line.send("ECHO", "before") == b"before"
+    own_redis.pause()
+    with pytest.raises((RedisError, OSError, TimeoutError)):
+        await line.send("ECHO", "overdue")
+    own_redis.resume()
+
+    async def answers() -> bool:
+        try:
+            return bool(await line.send("ECHO", "after") == b"after")
+        except RedisError:
+            return False
+
+    async with asyncio.timeout(10):
+        while not await answers():
+            pass
+    await line.aclose()
+
+
+async def test_a_line_is_only_so_long_and_ends(
+    line: Line, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_async, "_MOST_WAITING", 3)
+    replies = [line.send("PING") for _ in range(4)]
+    with pytest.raises(Busy):
+        await replies[3]
+    await line.aclose()
+    assert all(reply.result() for reply in replies[:3]), "what waited was carried out"
+    with pytest.raises(Busy):
+        await line.send("PING")

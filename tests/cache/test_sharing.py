@@ -463,3 +463,21 @@ async def test_nothing_is_left_of_calls_that_ended(own_redis: RedisServer, three
     for name in own:
         assert own_redis.command("GET", name).endswith(b"answered\r\n")
         assert 0 < int(own_redis.command("TTL", name).strip(b":\r\n")) <= sharing.ANSWERED_S
+
+
+@pytest.mark.parametrize(
+    ("location", "url", "workers", "is_shared"),
+    [
+        ("", "", 4, False),
+        ("unix:///private", "", 1, False),
+        ("unix:///private", "", 2, True),
+        ("redis://there", "redis://there", 1, True),
+    ],
+)
+async def test_it_is_there_where_somebody_could_share(
+    settings: object, location: str, url: str, workers: int, is_shared: bool
+) -> None:
+    settings.REDIS_LOCATION, settings.REDIS_URL, settings.WEB_WORKERS = location, url, workers  # type: ignore[attr-defined]
+    opened = sharing.open_sharing(Clock())
+    assert (opened is not None) == is_shared
+    await InFlight(opened).aclose()
