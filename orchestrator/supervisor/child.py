@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 LEASH = Path(__file__).with_name("leash.py")
 SETTLED_S = 5.0  # a process that lived this long has started well
 MOST_DELAY_S = 5.0
+MOST_DELAY_ONCE_READY_S = 0.1  # what gets going and is then killed, again and again, is better back than spared
 LOUD_DEATHS = 4  # quick deaths in a row that are logged one by one
 KILLED_WITHIN_S = 5.0
 WATCHED_EVERY_S = 1.0
@@ -117,6 +118,7 @@ class Child:
         while True:
             started = time.monotonic()
             end = await self._run_once()
+            was_ready = self.program.has_pulse and self.is_ready.is_set()
             self.is_ready.clear()
             self._changed()
             if self._stopping.is_set():
@@ -129,8 +131,9 @@ class Child:
                 log.error("%s keeps ending (%s); it is tried again every few seconds", self.program.name, end)
             last_end = end
             self.restarts += 1
+            most_s = MOST_DELAY_ONCE_READY_S if was_ready else MOST_DELAY_S
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay_s(self._quick_deaths))
+                await asyncio.wait_for(self._stopping.wait(), min(most_s, delay_s(self._quick_deaths)))
                 return
 
     async def _run_once(self) -> str:

@@ -6,10 +6,9 @@ import asyncio
 import itertools
 import logging
 import os
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 
 import pytest
 from django_redis.cache import RedisCache
@@ -23,7 +22,7 @@ from cache.tiers.redis import Bytes, RedisTier
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy
 from tests.cache.conftest import HandClock, MakeEntry, redis_cache, reply, until
-from tests.faulty import BadLine
+from tests.faulty import FAULTS, STILL_READABLE, BadLine
 from tests.servers import RedisServer
 
 MakeRedisTier = Callable[..., RedisTier]
@@ -346,164 +345,6 @@ async def test_rubbish_that_may_not_be_deleted_is_a_miss_each_time(
     assert tier.invalid == 5
 
 
-Fault = Callable[[RedisServer, BadLine], Iterator[None]]
-FAULTS: dict[str, Fault] = {}
-
-
-def fault(hurt: Fault) -> Fault:
-    """Register what hurts Redis, up to its `yield`, and mends it after."""
-    FAULTS[hurt.__name__] = hurt
-    return hurt
-
-
-@fault
-def killed(server: RedisServer, line: BadLine) -> Iterator[None]:
-    server.kill()
-    yield
-    server.start()
-
-
-@fault
-def stopped(server: RedisServer, line: BadLine) -> Iterator[None]:
-    server.pause()
-    yield
-    server.resume()
-
-
-@fault
-def paused(server: RedisServer, line: BadLine) -> Iterator[None]:
-    server.command("CLIENT", "PAUSE", "600000", "ALL")
-    yield
-    server.kill()  # which also is the only way out: CLIENT UNPAUSE has to wait like all others
-    server.start()
-
-
-@fault
-def paused_for_writing(server: RedisServer, line: BadLine) -> Iterator[None]:
-    server.command("CLIENT", "PAUSE", "600000", "WRITE")
-    yield
-    server.command("CLIENT", "UNPAUSE")
-
-
-@fault
-def swallowing(server: RedisServer, line: BadLine) -> Iterator[None]:
-    line.swallows = True
-    yield
-    line.mend()
-
-
-@fault
-def rather_late(server: RedisServer, line: BadLine) -> Iterator[None]:
-    line.late_s = lambda: 0.7 * HASTY_S
-    yield
-    line.mend()
-
-
-@fault
-def very_late(server: RedisServer, line: BadLine) -> Iterator[None]:
-    line.late_s = lambda: 5 * HASTY_S
-    yield
-    line.mend()
-
-
-@fault
-def now_and_then_late(server: RedisServer, line: BadLine) -> Iterator[None]:
-    turns = itertools.cycle([0.0, 0.0, 0.0, 3 * HASTY_S])
-    line.late_s = lambda: next(turns)
-    yield
-    line.mend()
-
-
-@fault
-def trickling(server: RedisServer, line: BadLine) -> Iterator[None]:
-    line.drop = 1
-    yield
-    line.mend()
-
-
-@fault
-def full(server: RedisServer, line: BadLine) -> Iterator[None]:
-    server.command("CONFIG", "SET", "maxmemory", "1")
-    yield
-    server.command("CONFIG", "SET", "maxmemory", "0")
-
-
-@fault
-def read_only(server: RedisServer, line: BadLine) -> Iterator[None]:
-    server.command("REPLICAOF", "127.0.0.1", "1")
-    yield
-    server.command("REPLICAOF", "NO", "ONE")
-
-
-@fault
-def loading(server: RedisServer, line: BadLine) -> Iterator[None]:
-    for number in range(200):
-        server.command("SET", f"other {number}", "x" * 100)
-    server.command("CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
-    server.command("CONFIG", "SET", "key-load-delay", "100000")  # microseconds a key
-    server.say("DEBUG", "RELOAD")
-    yield
-    server.kill()
-    server.start()
-
-
-@fault
-def failing_to_save(server: RedisServer, line: BadLine) -> Iterator[None]:
-    in_the_way = server.socket.with_name("dump.rdb")
-    in_the_way.mkdir()
-    server.command("CONFIG", "SET", "save", "3600 1")
-    server.command("BGSAVE")
-    give_up = time.monotonic() + 10
-    while b"rdb_last_bgsave_status:err" not in server.command("INFO", "persistence"):
-        assert time.monotonic() < give_up
-    yield
-    server.command("CONFIG", "SET", "save", "")
-
-
-@fault
-def asking_for_a_password(server: RedisServer, line: BadLine) -> Iterator[None]:
-    with socket.socket(socket.AF_UNIX) as inside:
-        inside.connect(str(server.socket))
-        inside.sendall(b"CONFIG SET requirepass secret\r\n")
-        assert inside.recv(100) == b"+OK\r\n"
-        inside.sendall(b"CLIENT KILL TYPE normal\r\n")
-        inside.recv(100)
-        yield
-        inside.sendall(b"CONFIG SET requirepass ''\r\n")
-        assert inside.recv(100) == b"+OK\r\n"
-
-
-@fault
-def forbidding(server: RedisServer, line: BadLine) -> Iterator[None]:
-    server.command("ACL", "SETUSER", "default", "-getrange", "-set", "-unlink")
-    yield
-    server.command("ACL", "SETUSER", "default", "+@all")
-
-
-@fault
-def out_of_connections(server: RedisServer, line: BadLine) -> Iterator[None]:
-    with socket.socket(socket.AF_UNIX) as only:
-        only.connect(str(server.socket))
-        only.sendall(b"CONFIG SET maxclients 1\r\n")
-        assert only.recv(100) == b"+OK\r\n"
-        only.sendall(b"CLIENT KILL TYPE normal\r\n")
-        only.recv(100)
-        yield
-        only.sendall(b"CONFIG SET maxclients 1000\r\n")
-        assert only.recv(100) == b"+OK\r\n"
-
-
-@fault
-def busy_with_a_script(server: RedisServer, line: BadLine) -> Iterator[None]:
-    server.command("CONFIG", "SET", "busy-reply-threshold", "1")
-    server.say("EVAL", "while true do end", "0")
-    yield
-    server.command("SCRIPT", "KILL")
-
-
-STILL_READABLE = {"paused_for_writing", "full", "read_only", "failing_to_save"}
-
-
 @pytest.mark.parametrize("name", FAULTS)
 async def test_whatever_is_wrong_with_redis_it_is_left_alone_and_used_again_when_it_is_well(
     name: str,
@@ -526,7 +367,7 @@ async def test_whatever_is_wrong_with_redis_it_is_left_alone_and_used_again_when
             assert await guard.get(entry.key) in (None, entry)
             await guard.put(entry)
 
-    with contextmanager(FAULTS[name])(own_redis, line):
+    with FAULTS[name](own_redis, line):
         async with asyncio.timeout(20):
             while not guard.stats().is_out:
                 await ask()

@@ -68,6 +68,20 @@ def test_a_program_that_is_not_there_is_named() -> None:
     assert run.stderr == "/no/such/program cannot be run: No such file or directory\n"
 
 
+async def test_what_was_ready_is_back_at_once_however_often_it_is_killed(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.supervisor.child.delay_s", lambda deaths: 3600.0)
+    beating = f"import os, time; os.write(int(os.environ['{FD_VARIABLE}']), b'.'); time.sleep(3600)"
+    child = keep(beating, has_pulse=True)
+    for _ in range(3):
+        await asyncio.wait_for(child.is_ready.wait(), 10)
+        pid = child.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until_true(lambda gone=pid: child.pid not in {gone, None}, "a new process")  # type: ignore[misc]
+
+
 async def test_what_can_wait_leaves_the_processor_to_others(keep: Keep) -> None:
     child = keep(FOR_EVER, nice=7)
     await until_true(lambda: child.pid and os.getpriority(os.PRIO_PROCESS, child.pid) == os.nice(0) + 7, "its priority")
