@@ -120,6 +120,9 @@ class Sharing:
         self._numbers_of: dict[Call, int] = {}
         self._relays: dict[tuple[str, int], _Relay] = {}
         self._follows: dict[int, _Follow] = {}
+        self._given_up: deque[bytes] = deque(
+            maxlen=MOST_FOLLOWED
+        )  # holders of claims; who hangs needs no second chance
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_apart = False
         self._is_closed = False
@@ -154,7 +157,9 @@ class Sharing:
             holder, _, number = held.decode("ascii", "replace").partition(":")
             if holder == self.name or not number.isdecimal():
                 continue  # ours, from before a purge, or on its way to be given back
-            follow = _Follow(self, _inbox(holder), next(self._numbers), int(number))
+            if held in self._given_up:
+                continue
+            follow = _Follow(self, held, _inbox(holder), next(self._numbers), int(number))
             self._follows[follow.number] = follow
             try:
                 if await follow.begin():
@@ -186,6 +191,10 @@ class Sharing:
     def unfollow(self, follow: _Follow) -> None:
         """Hear no more of it."""
         self._follows.pop(follow.number, None)
+
+    def give_up(self, holder: bytes) -> None:
+        """Take its claim over without asking it, when the same question is asked again."""
+        self._given_up.append(holder)
 
     async def aclose(self) -> None:
         """Tell followers that they hear no more, give the claims back, end every task, close the connections."""
@@ -408,9 +417,10 @@ class _Relay:
 class _Follow:
     """A call that another process makes, as it is heard here."""
 
-    def __init__(self, sharing: Sharing, inbox: str, number: int, call: int) -> None:
-        """`inbox` is that of the process that makes `call`, by its own number; `number` is ours for this."""
+    def __init__(self, sharing: Sharing, holder: bytes, inbox: str, number: int, call: int) -> None:
+        """`holder` has the claim, its process this `inbox` and this number for its `call`; `number` is ours."""
         self.number = number
+        self._holder = holder
         self._sharing = sharing
         self._peer = _Peer(sharing, inbox, self._gone)
         self._call = call
@@ -497,6 +507,7 @@ class _Follow:
         if not self._is_over:
             self._is_over = True
             self._error = CallLost(why)
+            self._sharing.give_up(self._holder)
             self._news.set()
 
     def _ask(self, again_from: int | None = None) -> asyncio.Future[Any]:

@@ -242,16 +242,22 @@ async def test_a_process_that_was_killed_before_leaves_a_claim_that_is_taken_ove
     await leave(lost[0])
 
 
-async def test_a_process_that_hangs_is_given_up(three: list[Process]) -> None:
+async def test_a_process_that_hangs_is_given_up(own_redis: RedisServer, three: list[Process]) -> None:
     source, second = Source(*words(2), is_open=False), Source(*words(3), is_open=False)
     lost = await three[0].ask(source)
     follower, _ = await three[1].ask(second)
     three[0].hang()
     with pytest.raises(CallLost):
         await anext(follower)
-    chunks, leads = await three[2].ask(second)
+    asked = three[0].sharing.inbox
+    subscribed = own_redis.command("PUBSUB", "NUMSUB", asked)
+    assert subscribed.endswith(b":1\r\n"), "it seems alive"
+    again, leads = await three[1].ask(second, AGAIN)
     assert leads
+    chunks, leads = await three[2].ask(second)
+    assert not leads
     second.gate.set()
+    assert await heard(again) == list(words(3))
     assert await heard(chunks) == list(words(3))
     await leave(lost[0])
 
