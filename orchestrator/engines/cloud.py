@@ -7,7 +7,7 @@ import json
 import logging
 from asyncio import Task, create_task, timeout, wait
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -67,6 +67,10 @@ class CloudEngine:
     ) -> None:
         self.name = name
         self._client = client
+        # What `client.build_request` would put together for each call, in a quarter of the time.
+        self._chat_url = httpx.URL(f"{str(client.base_url).rstrip('/')}/chat/completions")
+        self._headers = httpx.Headers({**client.headers, "Content-Type": "application/json"})
+        self._extensions = {"timeout": client.timeout.as_dict()}
         self._deadlines = deadlines
         self._clock = clock
         self._most_answer_bytes = most_answer_bytes
@@ -79,15 +83,19 @@ class CloudEngine:
         """Yield the answer as the provider streams it. Errors as in `Engine.chat`."""
         if request.prompt is not None or request.context:
             raise BadRequest(f"{model.name} is a cloud model: it takes messages, not raw prompts or `context`.")
-        body = to_wire(request, model.remote_name)
+        question = self._question(to_wire(request, model.remote_name))
         with engine_errors(self.name):
-            async with AsyncExitStack() as stack:
-                stream = self._client.stream("POST", "chat/completions", json=body)
-                async with timeout(self._deadlines.first_token_s):
-                    response = await stack.enter_async_context(stream)
+            async with timeout(self._deadlines.first_token_s):
+                response = await self._client.send(question, stream=True)
+            async with aclosing(response):
                 await _raise_for_status(response, self.name, model.name)
                 async for chunk in self._chunks(response):
                     yield chunk
+
+    def _question(self, body: dict[str, Any]) -> httpx.Request:
+        return httpx.Request(
+            "POST", self._chat_url, headers=self._headers, content=_to_json(body), extensions=self._extensions
+        )
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
         answer = WireAnswer()
@@ -244,6 +252,13 @@ async def _drain(batches: AsyncIterator[list[bytes]]) -> None:
             for _ in range(MOST_BATCHES_AFTER_END):
                 if await anext(batches, None) is None:
                     return
+
+
+def _to_json(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # numbers over 64 bits, lone surrogates: what JSON holds and orjson does not
+        return json.dumps(body, separators=(",", ":")).encode()
 
 
 def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
