@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterable, MutableMapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -106,11 +107,7 @@ class Origins:
             host = host[1:].partition("]")[0]
         elif host.count(":") == 1:
             host = host.partition(":")[0]
-        try:
-            address = ip_address(host)
-        except ValueError:
-            return host in self._hosts or host.endswith(LOCAL_SUFFIXES)
-        return address.is_loopback or address.is_private or address.is_unspecified
+        return host in self._hosts or host.endswith(LOCAL_SUFFIXES) or _is_near(host)
 
     def allows_origin(self, origin: str) -> bool:
         """Whether a web page from `origin` may call."""
@@ -121,6 +118,16 @@ class Origins:
         if scheme in {"http", "https"} and name in LOCAL_NAMES:
             return True
         return any(pattern.fullmatch(origin) for pattern in self._patterns)
+
+
+@lru_cache(maxsize=1024)  # the same few all day
+def _is_near(host: str) -> bool:
+    """Whether it is the address of this machine, or of a private network."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private or address.is_unspecified
 
 
 def _is_same(origin: str, host: str) -> bool:
