@@ -13,6 +13,7 @@ from cache.assembly import purge_everywhere
 from cache.codec import BadEntry, decode
 from cache.entries import CacheKey, Scope
 from cache.models import CacheEntry, Purge
+from cache.tiered import OTHER_MACHINES
 from orchestrator.core.types import Reply
 from orchestrator.models import Tenant
 
@@ -117,6 +118,8 @@ class CacheEntryAdmin(_ReadOnly):
         purged = async_to_sync(purge_everywhere)(*(Scope(hash=name) for name in hashes))
         for tier, why in purged.failed.items():
             told = f"{tier} was not swept ({why}); what is left there is not served."
+            if tier == OTHER_MACHINES:
+                told = f"Not on every machine yet: {why}"
             self.message_user(request, told, messages.WARNING)
         self.message_user(request, f"Answers purged: {len(hashes)}.", messages.SUCCESS)
 

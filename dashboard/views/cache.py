@@ -21,7 +21,7 @@ from django_htmx.http import HttpResponseClientRedirect
 
 from cache.entries import Holding, Scope
 from cache.models import CacheEntry
-from cache.tiered import Purged
+from cache.tiered import OTHER_MACHINES, Purged
 from dashboard import formats, kept, purging
 from dashboard.access import for_staff, page
 from dashboard.periods import PERIODS, period
@@ -110,8 +110,10 @@ async def _carry_out(request: HttpRequest, asked: Purge, scope: Scope) -> None:
         messages.success(request, f"Purged {words}. They are gone from every process.")
     elif RECORD in done.failed:
         messages.warning(request, f"Purged {words}, but the purge could not be written down. Purge again.")
-    else:
+    elif missed:
         messages.warning(request, f"Purged {words}. {missed} could not be reached; what it holds is not served.")
+    if OTHER_MACHINES in done.failed:
+        messages.warning(request, f"Purged {words} here, not on every machine yet: {done.failed[OTHER_MACHINES]}")
 
 
 def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged) -> None:

@@ -43,10 +43,13 @@ async def holding(request: HttpRequest, query: Query[ScopeQuery]) -> HttpRespons
 
 @router.delete("", summary="Purge")
 async def purge(request: HttpRequest, query: Query[ScopeQuery]) -> HttpResponseBase:
-    """Forget answers in every tier, and in every process before this returns."""
+    """Forget answers in every tier, in every process of every machine before this returns.
+
+    `unreached` names what could not be; a machine in it goes on serving until it hears of the purge.
+    """
     scope = query.scope(request.auth.tenant_id)  # type: ignore[attr-defined]  # ninja sets it to what the key means
     purged = await parts().cache.purge(scope)
-    # What could not be reached still holds them, out of sight: they are not served again.
+    # A tier that could not be reached still holds them, out of sight: they are not served again.
     return json_response({"purged": purged.counts, "unreached": purged.failed})
 
 

@@ -232,6 +232,18 @@ async def test_a_purge_that_was_not_confirmed_is_not_done(staff, console, form, 
     assert await kept(console) == 4
 
 
+async def test_a_machine_that_has_not_followed_is_named(staff, console, monkeypatch):
+    async def partly(scope):
+        return Purged(counts={"memory": 2}, failed={"other machines": "b has been silent for 7 s"})
+
+    await fill(console, 2)
+    monkeypatch.setattr("dashboard.views.cache.purge_now", partly)
+    await staff.post("/dashboard/cache/purge/", {"what": "model", "model": "smollm2:135m", "shown": "2"})
+    shown = text(await staff.get("/dashboard/cache/"))
+    assert "not on every machine yet: b has been silent for 7 s" in shown
+    assert "could not be reached" not in shown
+
+
 async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch):
     async def partly(scope):
         return Purged(counts={"memory": 2}, failed={"sqlite": "locked"})
