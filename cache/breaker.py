@@ -25,8 +25,10 @@ class Breaker:
     and `abandoned` follows with what it said.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, longest_pause_s: float = LONGEST_PAUSE_S) -> None:
+        """After each try that fails the pause before the next doubles, up to `longest_pause_s`."""
         self._clock = clock
+        self._longest_pause_s = longest_pause_s
         self._failures = 0.0
         self._pause_s = FIRST_PAUSE_S
         self._opened_at = 0.0
@@ -59,7 +61,7 @@ class Breaker:
         now = self._clock.monotonic()
         if turn is Turn.PROBE:
             self._is_probing = False
-            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
             self._retry_at = now + self._pause_s
             return False
         self._failures += 1

@@ -16,7 +16,8 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import OrchestratorError
 
 T = TypeVar("T")
-_LOOKS = 3  # that must work in a row: what fails now and then is not back
+_LOOKS = 8  # that must work in a row: what fails now and then is not back
+_LONGEST_PAUSE_S = 2.0  # between looks, for which nobody waits
 _NOBODYS = CacheKey(hash="0" * 64, tenant_id=0, namespace="", model="")  # asked only to see whether there is an answer
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class Guard:
         self.waits = tier.deadline_s is not None
         self._deadline_s = tier.deadline_s or 0.0
         self._clock = clock
-        self._reads = Breaker(clock)
-        self._writes = Breaker(clock)
+        self._reads = Breaker(clock, _LONGEST_PAUSE_S)
+        self._writes = Breaker(clock, _LONGEST_PAUSE_S)
         self._stats = TierStats()
         self._looking: set[asyncio.Task[None]] = set()
 

@@ -216,6 +216,7 @@ def loading(server: RedisServer, line: BadLine) -> Iterator[None]:
 @fault
 def failing_to_save(server: RedisServer, line: BadLine) -> Iterator[None]:
     in_the_way = server.socket.with_name("dump.rdb")
+    in_the_way.unlink(missing_ok=True)
     in_the_way.mkdir()
     server.command("CONFIG", "SET", "save", "3600 1")
     server.command("BGSAVE")
@@ -224,6 +225,7 @@ def failing_to_save(server: RedisServer, line: BadLine) -> Iterator[None]:
         assert time.monotonic() < give_up
     yield
     server.command("CONFIG", "SET", "save", "")
+    in_the_way.rmdir()
 
 
 @fault
