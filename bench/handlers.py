@@ -1,7 +1,7 @@
 """The lean handler beside Django's own: one endpoint, one server, one machine, in turn.
 
 Each answers `POST /api/chat` from memory, with the key check and the records on, in one uvicorn
-process: the product as it is, Django's handler with the middleware of a new project (`default`),
+process: the product without its replay, Django's handler with the middleware of a new project (`default`),
 and Django's handler with none (`bare`). Prints one JSON line; the ratios are what to quote. Needs
 wrk (`apt-get install wrk`). Run by `make bench`.
 """
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from bench import wrk as by_wrk
 from bench.lines import emit, ratios, spread
 from bench.load import Question
-from bench.serving import Served, end_in_order, running, say, upstream, warm
+from bench.serving import NO_REPLAY, Served, end_in_order, running, say, upstream, warm
 
 ROUNDS, SECONDS = 5, 3.0
 PATH = "/api/chat"
@@ -30,7 +30,7 @@ def main() -> int:
     rates: dict[str, list[float]] = {}
     with ExitStack() as stack:
         provider = stack.enter_context(upstream())
-        product = stack.enter_context(Served(provider.address, workers=1))
+        product = stack.enter_context(Served(provider.address, workers=1, **NO_REPLAY))
         questions = {"lean": product.question(PATH)}
         for name, middleware in MIDDLEWARE.items():
             command = [sys.executable, "-m", "uvicorn", "bench.django_handler:application", "--no-access-log"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 from itertools import count, islice
+from typing import Any
 
 import psutil
 import uvloop
@@ -12,7 +13,7 @@ import uvloop
 from bench.lines import emit, ratios, spread, spreads
 from bench.load import Question, closed_loop
 from bench.plan import Plan
-from bench.serving import Answers, Floor, Served, cpu_s, floor, upstream, warm
+from bench.serving import NO_REPLAY, Answers, Floor, Served, cpu_s, floor, upstream, warm
 from bench.wrk import CONNECTIONS, wrk
 
 PATHS = ("/api/chat", "/v1/chat/completions")
@@ -22,7 +23,7 @@ NO_END_S = 120.0
 
 
 def run(plan: Plan) -> None:
-    """Memory by wrk, then every tier by callers of our own; at last memory with two workers."""
+    """Memory by wrk, then every tier by callers of our own; at last memory without replay, and with two workers."""
     with ExitStack() as stack:
         provider = stack.enter_context(upstream())
         product = stack.enter_context(Served(provider.address, workers=plan.workers))
@@ -33,7 +34,7 @@ def run(plan: Plan) -> None:
         }
         answers = Answers()
         for name, question in shapes.items():
-            answers.learn(_slug(name), *warm(question, 0))
+            answers.learn(_slug(name), *_again_and_again(question))
         bare = stack.enter_context(floor(answers))
         uvloop.run(_ask_all(product.question(PATHS[0]), range(plan.questions), "memory", workers=plan.workers))
         for name, question in shapes.items():
@@ -43,8 +44,9 @@ def run(plan: Plan) -> None:
                 if provider.calls() != calls:
                     raise RuntimeError(f"{provider.calls() - calls} answers of {name} did not come from memory")
         _by_tier(product, bare, plan)
+    _apart("nothing replayed", plan, plan.workers, **NO_REPLAY)
     if plan.workers == 1:
-        _two_workers(plan)
+        _apart("two workers, which compete with wrk for the cores", plan, 2)
 
 
 def _slug(name: str) -> str:
@@ -163,16 +165,22 @@ async def _ask_all(question: Question, numbers: range, until: str | None, *, wor
             return
 
 
-def _two_workers(plan: Plan) -> None:
-    """The same with two workers; on two cores wrk and they compete, which is said."""
-    with upstream() as provider, Served(provider.address, workers=2) as product:
+def _apart(name: str, plan: Plan, workers: int, **settings: Any) -> None:
+    """One case on a product of its own, with other settings."""
+    with upstream() as provider, Served(provider.address, workers=workers, **settings) as product:
         question = product.question(PATHS[0])
         answers = Answers()
-        answers.learn("two", *warm(question, 0))
+        answers.learn("apart", *_again_and_again(question))
         uvloop.run(_warm_workers(question))
         with floor(answers) as bare:
-            name = f"{PATHS[0]}, whole, two workers, which compete with wrk for the cores"
-            _by_wrk(name, question, 1, product, bare.question("two", like=question), bare, plan)
+            same = bare.question("apart", like=question)
+            _by_wrk(f"{PATHS[0]}, whole, {name}", question, 1, product, same, bare, plan)
+
+
+def _again_and_again(question: Question) -> tuple[bytes, list[bytes]]:
+    """The answer as it is from the third time on: what was found in memory once is replayed."""
+    warm(question, 0)
+    return warm(question, 0)
 
 
 async def _warm_workers(question: Question) -> None:

@@ -17,4 +17,4 @@ class Plan:
     frames: int = 64
     pause_ms: int = 20
     idle_streams: int = 5000
-    idle_s: float = 10.0  # how long they are kept
+    idle_s: float = 5.0  # how long they are kept

@@ -30,6 +30,7 @@ from tests.product import PROJECT, STOPS_WITHIN_S, Product, until
 READY_S = 60.0
 ANSWERS_S = 10.0
 BACKLOG = 4096
+NO_REPLAY: dict[str, Any] = {"ORCHESTRATOR_REPLAY_MEMORY": 0}  # a repeated question goes the whole way
 
 
 def leashed(command: list[str]) -> list[str]:
@@ -112,7 +113,7 @@ def upstream() -> Iterator[Upstream]:
 class Served(Product):
     """The product as people run it, keys required, in front of a provider."""
 
-    def __init__(self, provider: str, *, workers: int) -> None:
+    def __init__(self, provider: str, *, workers: int, **settings: Any) -> None:
         super().__init__(
             ORCHESTRATOR_ENV="production",
             ORCHESTRATOR_WEB_WORKERS=workers,
@@ -120,6 +121,7 @@ class Served(Product):
             ORCHESTRATOR_LOG_LEVEL="warning",
             OPENAI_BASE_URL=f"{provider}/v1",
             OPENAI_API_KEY="sk-bench",
+            **settings,
         )
         self.workers = workers
         self.key = ""
