@@ -8,12 +8,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from uvicorn import Config, Server
+from uvicorn import Config
 from uvicorn.server import ServerState
 
 from orchestrator.supervisor.connections import TOLD, BoundedConnection
+from tests.supervisor.serving import Place, serving
 
-Place = tuple[str, int]
 MUCH = 64 * 1024**2  # more than any kernel takes in for a caller
 ASK = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 
@@ -38,13 +38,8 @@ async def much(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
     Few.lost, Few._is_full = [], False
-    config = Config(much, host="127.0.0.1", port=0, http=Few, lifespan="off", log_config=None)
-    server = Server(config)
-    config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    yield server.servers[0].sockets[0].getsockname()[:2]
-    await server.shutdown()
+    async with serving(much, Few) as place:
+        yield place
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:

@@ -4,12 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from uvicorn import Config, Server
 
 from orchestrator.core.exchange import EXCHANGE
 from orchestrator.supervisor.http import MOST_HEAD, BoundedHead
-
-Place = tuple[str, int]
+from tests.supervisor.serving import Place, serving
 
 
 class Impatient(BoundedHead):
@@ -33,13 +31,8 @@ async def hello(scope, receive, send):  # type: ignore[no-untyped-def]
 
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
-    config = Config(hello, host="127.0.0.1", port=0, http=Impatient, lifespan="off", log_config=None)
-    server = Server(config)
-    config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    yield server.servers[0].sockets[0].getsockname()[:2]
-    await server.shutdown()
+    async with serving(hello, Impatient) as place:
+        yield place
 
 
 async def test_a_slow_answer_is_no_slow_head(place: Place) -> None:
