@@ -13,30 +13,32 @@ from bench.load import Question, closed_loop
 from bench.plan import Plan
 from bench.serving import Served, Upstream, cpu_s, upstream, warm
 
-CALLERS = (1, 16, 64)
+# How many ask at once, and what the provider does. One that answers at once is asked as much as the product can
+# take, so what is added is mostly waiting in line; one that thinks first shows what the product itself adds.
+CASES = ((1, "at-once"), (16, "at-once"), (64, "at-once"), (16, "after-100"))
 PATH = "/v1/chat/completions"
 WARM_UP_S = 30.0
 
 
 def run(plan: Plan) -> None:
-    """Every question is new, the provider answers at once."""
+    """Every question is new."""
     with upstream() as provider, Served(provider.address, workers=plan.workers) as product:
         through = product.question(PATH)
         warm(through, 0)
         numbers = count(1)
-        uvloop.run(closed_loop(through, islice(numbers, plan.warm_up), callers=max(CALLERS), seconds=WARM_UP_S))
-        for callers in CALLERS:
-            _measure(through, numbers, callers, provider, product, plan)
+        most = max(callers for callers, _ in CASES)
+        uvloop.run(closed_loop(through, islice(numbers, plan.warm_up), callers=most, seconds=WARM_UP_S))
+        for callers, model in CASES:
+            _measure(model, numbers, callers, provider, product, plan)
 
 
-def _measure(
-    through: Question, numbers: Iterator[int], callers: int, provider: Upstream, product: Served, plan: Plan
-) -> None:
+def _measure(model: str, numbers: Iterator[int], callers: int, provider: Upstream, product: Served, plan: Plan) -> None:
+    directly, through = provider.question(model), product.question(PATH, model)
     roles = {"web": product.processes("web"), "redis": product.processes("redis"), "upstream": [provider.process]}
     alone = {"upstream": [provider.process]}
     directs, ours = [], []
     for _ in range(plan.rounds):
-        _, direct = uvloop.run(_round(provider.question(), numbers, callers, plan, alone))
+        _, direct = uvloop.run(_round(directly, numbers, callers, plan, alone))
         calls = provider.calls()
         answers, found = uvloop.run(_round(through, numbers, callers, plan, roles))
         directs.append(direct)
@@ -44,7 +46,7 @@ def _measure(
     both = list(zip(ours, directs, strict=True))
     emit(
         "misses",
-        f"{callers} callers, {PATH}, whole" if callers > 1 else f"one caller, {PATH}, whole",
+        f"{'one caller' if callers == 1 else f'{callers} callers'}, {PATH}, whole, provider {model}",
         on=product.on(),
         workers=product.workers,
         rounds=plan.rounds,

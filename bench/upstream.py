@@ -4,6 +4,7 @@ It speaks the OpenAI chat protocol, whole and streamed, and keeps count of its c
 The model's name says how it behaves:
 
     at-once            everything in one write
+    after-MS           the same, so many milliseconds later
     paced-FRAMES-MS    streamed, a frame each MS milliseconds
     idle-SECONDS       streamed: one frame, a comment now and then, the end after so many seconds
 """
@@ -124,8 +125,13 @@ class Provider(asyncio.Protocol):
             case "idle", seconds:
                 self._transport.write(STREAM_HEAD + event("idle", {"content": "Still here."}))
                 self._idle(self._loop.time() + float(seconds))
+            case "after", pause_ms:
+                self._next = self._loop.call_later(float(pause_ms) / 1000, self._all, request)
             case _:
-                self._transport.write(STREAM_AT_ONCE if _STREAM.search(request) else WHOLE_AT_ONCE)
+                self._all(request)
+
+    def _all(self, request: bytes) -> None:
+        self._transport.write(STREAM_AT_ONCE if _STREAM.search(request) else WHOLE_AT_ONCE)
 
     def _pace(self, left: int, pause_s: float, due: float) -> None:
         self._transport.write(event("paced", {"content": f"word{left} "}))
