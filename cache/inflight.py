@@ -40,6 +40,9 @@ class Elsewhere(Protocol):
     def release(self, call: Call) -> None:
         """`call` is over; nothing is known of it where it was not claimed."""
 
+    async def drain(self) -> None:
+        """Return when no other process hears a call of this one. It may take as long as a call does."""
+
     async def aclose(self) -> None:
         """Let the others know that nothing more comes from here."""
 
@@ -100,6 +103,11 @@ class InFlight:
             await listener.aclose()
             raise
         return listener, call.is_ours
+
+    async def drain(self) -> None:
+        """Wait until no other process hears a call of this one. It may take as long as a call does."""
+        if self._elsewhere is not None:
+            await self._elsewhere.drain()
 
     async def aclose(self) -> None:
         """Part from the other processes."""

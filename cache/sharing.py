@@ -120,9 +120,7 @@ class Sharing:
         self._numbers_of: dict[Call, int] = {}
         self._relays: dict[tuple[str, int], _Relay] = {}
         self._follows: dict[int, _Follow] = {}
-        self._given_up: deque[bytes] = deque(
-            maxlen=MOST_FOLLOWED
-        )  # holders of claims; who hangs needs no second chance
+        self._given_up: deque[bytes] = deque(maxlen=MOST_FOLLOWED)  # holders of claims
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_apart = False
         self._is_closed = False
@@ -195,6 +193,11 @@ class Sharing:
     def give_up(self, holder: bytes) -> None:
         """Take its claim over without asking it, when the same question is asked again."""
         self._given_up.append(holder)
+
+    async def drain(self) -> None:
+        """See `Elsewhere`."""
+        while self._relays:
+            await asyncio.wait([relay.task for relay in self._relays.values()])
 
     async def aclose(self) -> None:
         """Tell followers that they hear no more, give the claims back, end every task, close the connections."""
@@ -287,6 +290,8 @@ class Sharing:
             except _TROUBLE as error:
                 self.is_listening.clear()
                 self._note(str(error) or type(error).__name__)
+            finally:
+                self.is_listening.clear()  # whoever claims must be there to be asked
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 2 * self.tick_s)
 
@@ -319,7 +324,8 @@ class Sharing:
                 why = "Too many follow the calls of this process."
             else:
                 relay = self._relays[place] = _Relay(self, claim.call, message)
-                self._start(relay.run()).add_done_callback(lambda _: self._relays.pop(place, None))
+                relay.task = self._start(relay.run())
+                relay.task.add_done_callback(lambda _: self._relays.pop(place, None))
                 return
             self.tell(message.inbox, No(message.follower, why))
             return
@@ -336,6 +342,8 @@ def open_sharing(clock: Clock) -> Sharing | None:
 
 class _Relay:
     """A follower in another process, as a listener of a call here."""
+
+    task: asyncio.Task[None]
 
     def __init__(self, sharing: Sharing, call: Call, asked: Listen) -> None:
         self._call = call

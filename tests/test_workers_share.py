@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from tests.drills.base import eventually
@@ -113,3 +114,26 @@ async def test_the_worker_that_makes_the_call_is_killed_and_the_others_callers_a
     assert len(upstream.calls("killed")) <= 2
     for caller in placed:
         caller.leave()
+
+
+async def test_a_worker_that_is_told_to_stop_finishes_what_another_ones_callers_hear(
+    workers: Product, upstream: ScriptedProvider
+) -> None:
+    await eventually(lambda: all(one["is_ready"] for one in workers.status()["processes"]), "every process", 30)
+    first, second, question = await both_listen(workers, Question(name="stops", gate="stops", gate_after=2))
+    leader = maker_of(workers, (await only_call(upstream, "stops")).peer_port)
+    assert leader is not None
+    mine, other = (first, second) if served_by(workers)[first.port] == leader else (second, first)
+    mine.leave("reset")
+    await eventually(lambda: mine.port not in served_by(workers), "the product to notice")
+    os.kill(leader, signal.SIGTERM)
+    await eventually(lambda: not is_listening(leader), "the worker to stop listening")
+    upstream.open_gate("stops")
+    assert (await other.listen()).is_right(question)
+    assert (await only_call(upstream, "stops")).state == "finished"
+    other.leave()
+
+
+def is_listening(pid: int) -> bool:
+    connections = psutil.Process(pid).net_connections("tcp")
+    return any(one.status == psutil.CONN_LISTEN for one in connections)

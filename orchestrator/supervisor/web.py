@@ -3,6 +3,7 @@
 The only file that knows which server speaks HTTP.
 """
 
+import asyncio
 import faulthandler
 import gc
 import math
@@ -35,6 +36,15 @@ class Worker(Server):
         await super().startup(sockets)
         gc.freeze()
         gc.enable()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn once: what is under way may finish, also for those who hear it from another worker."""
+        from orchestrator import wiring
+
+        telling = asyncio.create_task(wiring.parts().inflight.drain())
+        self.server_state.tasks.add(telling)  # uvicorn waits for these, and cancels them when the time is up
+        telling.add_done_callback(self.server_state.tasks.discard)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Called by uvicorn from its start on."""

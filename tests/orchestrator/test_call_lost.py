@@ -51,6 +51,9 @@ class Others:
     def release(self, call: Call) -> None:
         pass
 
+    async def drain(self) -> None:
+        pass
+
     async def aclose(self) -> None:
         pass
 
