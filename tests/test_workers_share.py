@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from tests.drills.base import eventually
@@ -16,7 +15,7 @@ from tests.drills.processes import maker_of, served_by
 from tests.drills.provider import Call, ScriptedProvider
 from tests.drills.question import Question
 from tests.drills.stampede import ask, listen
-from tests.product import Product
+from tests.product import Product, is_running
 
 WORKERS = 2
 
@@ -127,13 +126,9 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_another_ones_callers_
     mine.leave("reset")
     await eventually(lambda: mine.port not in served_by(workers), "the product to notice")
     os.kill(leader, signal.SIGTERM)
-    await eventually(lambda: not is_listening(leader), "the worker to stop listening")
+    with pytest.raises(TimeoutError):
+        await eventually(lambda: not is_running(leader), "the worker to end, which it must not yet", 1.5)
     upstream.open_gate("stops")
     assert (await other.listen()).is_right(question)
     assert (await only_call(upstream, "stops")).state == "finished"
     other.leave()
-
-
-def is_listening(pid: int) -> bool:
-    connections = psutil.Process(pid).net_connections("tcp")
-    return any(one.status == psutil.CONN_LISTEN for one in connections)
