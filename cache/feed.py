@@ -36,7 +36,7 @@ from orchestrator.core.ids import hex_id
 TIMEOUT_S = 1.0  # of one command; longer than reading blocks
 BLOCK_S = 0.5
 MOST_ENTRIES = 10_000  # that the stream remembers, about
-CONFIRM_S = 1.0  # how long a purge waits for the other machines
+CONFIRM_S = 2.0  # how long a purge waits for the other machines
 SILENT_S = 3.0  # a machine that has not been heard of for so long is not waited for
 FORGOTTEN_S = 86_400.0  # nor is it named any more after so long, and by then it serves nothing from before
 
