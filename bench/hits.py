@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import uvloop
 
-from bench.lines import emit, ratios, spread, spreads
+from bench.lines import compare, spread
 from bench.load import Question, closed_loop
 from bench.plan import Plan
 from bench.serving import NO_REPLAY, Answers, Floor, Served, cpu_s, floor, upstream, warm
@@ -64,18 +64,16 @@ def _by_wrk(
         ):
             rounds[who].append(_round(asked, questions, processes, plan.seconds))
     asked_for = "one question" if questions == 1 else f"{questions} questions in turn"
-    emit(
+    compare(
         "hits",
         f"memory: {name}, {asked_for}",
-        on=product.on(),
-        workers=product.workers,
-        rounds=plan.rounds,
+        product,
+        rounds,
+        "answers_per_s",
         seconds=plan.seconds,
         connections=CONNECTIONS,
         load="wrk, one thread, on the same cores; its percentiles are corrected for coordinated omission",
         floor_is=FLOOR,
-        **{who: spreads(found) for who, found in rounds.items()},
-        ratio_to_floor=ratios(*([found["answers_per_s"] for found in rounds[who]] for who in ("product", "floor"))),
     )
 
 
@@ -113,20 +111,17 @@ def _by_tier(product: Served, bare: Floor, plan: Plan) -> None:
     for tier, found in rounds.items():
         if tier == "floor":
             continue
-        emit(
+        compare(
             "hits",
             f"{tier}: /api/chat, whole, each question once",
-            on=product.on(),
-            workers=product.workers,
-            rounds=plan.rounds,
+            product,
+            {"product": found, "floor": rounds["floor"]},
+            "answers_per_s",
             finds_alone=alone,
             finds_together=together,
             connections=CONNECTIONS,
             load="callers on raw sockets in one Python process, on the same cores",
             floor_is=FLOOR,
-            product=spreads(found),
-            floor=spreads(rounds["floor"]),
-            ratio_to_floor=ratios(*([one["answers_per_s"] for one in rounds[who]] for who in (tier, "floor"))),
             added_alone_p50_ms=spread(
                 [one["alone_p50_ms"] - other["alone_p50_ms"] for one, other in zip(found, rounds["floor"], strict=True)]
             ),

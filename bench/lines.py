@@ -13,7 +13,7 @@ from importlib.metadata import version
 from statistics import median
 from typing import Any
 
-from bench.serving import say
+from bench.serving import Served, say
 from orchestrator import __version__
 from orchestrator.supervisor.redis import server_program
 from tests.product import PROJECT
@@ -43,9 +43,33 @@ def rounded(value: float) -> float:
 
 def emit(bench: str, case: str, **found: Any) -> None:
     """Print a line."""
-    about = {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 2), "versions": versions()}
-    print(json.dumps({"bench": bench, "case": case, **found, **about}), flush=True)
+    machine = {"cores": os.cpu_count(), "load_average": round(os.getloadavg()[0], 2), "versions": versions()}
+    print(json.dumps({"bench": bench, "case": case, **found, **machine}), flush=True)
     say(f"{bench}: {case}: measured")
+
+
+def compare(
+    bench: str, case: str, product: Served, rounds: dict[str, list[dict[str, float]]], rate: str, **more: Any
+) -> None:
+    """Print a line about the product beside its floor, and whatever else stood there.
+
+    rounds  the figures of each round, by who they are of; `product` and `floor` are among them.
+    rate    the figure whose ratio to the floor is taken.
+    """
+    emit(
+        bench,
+        case,
+        **about(product),
+        rounds=len(rounds["product"]),
+        **more,
+        **{who: spreads(found) for who, found in rounds.items()},
+        ratio_to_floor=ratios(*([figures[rate] for figures in rounds[who]] for who in ("product", "floor"))),
+    )
+
+
+def about(product: Served) -> dict[str, Any]:
+    """What was on, and how many web workers there were."""
+    return {"on": product.on(), "workers": product.workers}
 
 
 @cache

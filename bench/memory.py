@@ -9,7 +9,7 @@ from itertools import count
 import psutil
 import uvloop
 
-from bench.lines import emit, rounded
+from bench.lines import about, emit, rounded
 from bench.load import closed_loop
 from bench.plan import Plan
 from bench.serving import Served, upstream, warm
@@ -27,6 +27,7 @@ def run(plan: Plan) -> None:
     with upstream() as provider, Served(provider.address, workers=plan.workers) as product:
         question = product.question(PATH)
         warm(question, 0)
+        product.load_pages()
         idle = {role: rss_mib(product.processes(role)) for role in ROLES}
         numbers, web = count(1), product.processes("web")
         loads: dict[str, list[dict[str, float]]] = {"hits": [], "misses": []}
@@ -42,8 +43,7 @@ def run(plan: Plan) -> None:
         emit(
             "memory",
             "resident memory in MiB",
-            on=product.on(),
-            workers=product.workers,
+            **about(product),
             rounds=plan.rounds,
             seconds=plan.seconds,
             idle=idle,

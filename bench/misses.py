@@ -8,7 +8,7 @@ from itertools import count, islice
 import psutil
 import uvloop
 
-from bench.lines import emit, ratios, spreads
+from bench.lines import compare, spreads
 from bench.load import Question, closed_loop
 from bench.plan import Plan
 from bench.serving import Served, Upstream, cpu_s, upstream, warm
@@ -44,20 +44,17 @@ def _measure(model: str, numbers: Iterator[int], callers: int, provider: Upstrea
         directs.append(direct)
         ours.append({**found, "calls_per_answer": (provider.calls() - calls) / answers})
     both = list(zip(ours, directs, strict=True))
-    emit(
+    compare(
         "misses",
         f"{'one caller' if callers == 1 else f'{callers} callers'}, {PATH}, whole, provider {model}",
-        on=product.on(),
-        workers=product.workers,
-        rounds=plan.rounds,
+        product,
+        {"product": ours, "floor": directs},
+        "answers_per_s",
         seconds=plan.seconds,
         callers=callers,
         load="callers on raw sockets in one Python process; it, the provider and the product share the cores",
         floor_is="the provider asked directly by the same callers",
-        product=spreads(ours),
-        floor=spreads(directs),
         added=spreads([{name: one[name] - other[name] for name in ("p50_ms", "p99_ms")} for one, other in both]),
-        ratio_to_floor=ratios([one["answers_per_s"] for one in ours], [one["answers_per_s"] for one in directs]),
     )
 
 

@@ -173,6 +173,10 @@ class Served(Product):
 
         until(are_new, "new web workers", READY_S)
 
+    def load_pages(self) -> None:
+        """Have the pages loaded, which a web worker does by itself in a while: they take memory."""
+        self.get("/dashboard/")
+
     def flush_redis(self) -> None:
         """Empty its Redis."""
         with redis.Redis(unix_socket_path=str(next(self.data.rglob("redis.sock"))), socket_timeout=ANSWERS_S) as client:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import uvloop
 
-from bench.lines import emit, ratios, rounded, spreads
+from bench.lines import about, compare, emit, rounded
 from bench.load import Listener, Question, open_streams, percentile
 from bench.plan import Plan
 from bench.serving import Answers, Served, Upstream, cpu_s, floor, say, upstream, warm
@@ -52,17 +52,15 @@ def _paced(provider: Upstream, product: Served, plan: Plan) -> None:
             for who, question in questions.items():
                 processes = {"direct": [], "floor": [bare.process], "product": product.processes("web")}[who]
                 rounds[who].append(uvloop.run(_listen(question, numbers, processes, plan)))
-    emit(
+    compare(
         "streams",
         f"{plan.streams} at once, {plan.frames} frames each, {plan.pause_ms} ms apart, {PATH}",
-        on=product.on(),
-        workers=product.workers,
-        rounds=plan.rounds,
+        product,
+        rounds,
+        "frames_per_s",
         due={"seconds": rounded((plan.frames - 1) * plan.pause_ms / 1000), "gap_ms": plan.pause_ms},
         load="listeners on raw sockets in one Python process; they, the provider and the product share the cores",
         floor_is="a bare ASGI function that sends the same frames with the same pauses, same server, one process",
-        **{who: spreads(found) for who, found in rounds.items()},
-        ratio_to_floor=ratios(*([found["frames_per_s"] for found in rounds[who]] for who in ("product", "floor"))),
     )
 
 
@@ -95,20 +93,20 @@ async def _listen(
 
 def _idle(product: Served, plan: Plan) -> None:
     """Each of its own, then all of one question, which share one call."""
-    web = product.processes("web")
-    allowed = min(one.rlimit(psutil.RLIMIT_NOFILE)[0] for one in [psutil.Process(), *web])
+    allowed = min(one.rlimit(psutil.RLIMIT_NOFILE)[0] for one in [psutil.Process(), *product.processes("web")])
     # In a web worker each stream is two connections.
     streams = min(plan.idle_streams, (allowed - OTHER_FILES) // 2)
     if streams < plan.idle_streams:
         say(f"only {streams} idle streams: a process may have {allowed} files open here")
     question = product.question(PATH, f"idle-{IDLE_S:.0f}", is_streamed=True)
     for case, numbers in (("each its own question", count(1)), ("all one question", repeat(0))):
-        found = uvloop.run(_hold(question, numbers, streams, web, plan))
+        product.restart_web()  # what one case took would be there for the next
+        product.load_pages()
+        found = uvloop.run(_hold(question, numbers, streams, product.processes("web"), plan))
         emit(
             "streams",
             f"idle: {case}, {PATH}",
-            on=product.on(),
-            workers=product.workers,
+            **about(product),
             wanted=plan.idle_streams,
             streams=streams,
             open_files_allowed=allowed,

@@ -67,7 +67,7 @@ def test_hits_are_measured_by_dialect_and_tier(lines: Callable[..., list[dict[st
 
 def test_misses_are_measured_beside_the_provider_itself(lines: Callable[..., list[dict[str, Any]]]) -> None:
     found = lines(misses.run)
-    assert [line["callers"] for line in found] == [1, 16, 64]
+    assert [line["callers"] for line in found] == [1, 16, 64, 16]
     for line in found:
         assert line["product"]["calls_per_answer"]["median"] == 1
         assert line["product"]["web_cpu_us_per_answer"]["median"] >= 0
