@@ -17,7 +17,7 @@ from cache.entries import CacheKey
 from orchestrator.core.types import Caller, ChatRequest, Model, Reply
 
 # Changes with the encoding, so that an older key never means a newer question.
-VERSION = 1
+VERSION = 2
 
 IN_KEY = frozenset(
     {
@@ -97,7 +97,9 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
     """
     question = (
         VERSION,
+        # Both: a number means another tenant in another machine's ledger, a name may have been somebody else's once.
         caller.tenant_id,
+        caller.tenant,
         request.namespace,
         model.name,
         model.digest,

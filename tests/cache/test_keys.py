@@ -111,6 +111,13 @@ def test_bob_asks_the_same_question_as_alice_and_charlie_does_not():
     assert hash_of(question()) != keys_for(question(), CHARLIE, MODEL)[0].hash
 
 
+@pytest.mark.parametrize("other", [{"tenant_id": 77}, {"tenant": "initech"}])
+def test_a_tenant_is_its_number_and_its_name(other: dict[str, object]):
+    """Machines with ledgers of their own number tenants as they come; a name may be given anew."""
+    (alices,), (others,) = (keys_for(question(), caller, MODEL) for caller in (ALICE, replace(ALICE, **other)))
+    assert alices.hash != others.hash
+
+
 def test_a_model_is_another_one_when_its_digest_is():
     assert keys_for(question(), ALICE, replace(MODEL, digest="e" * 64)) != keys_for(question(), ALICE, MODEL)
     assert keys_for(question(), ALICE, replace(MODEL, name="big:latest")) != keys_for(question(), ALICE, MODEL)
