@@ -230,15 +230,7 @@ def failing_to_save(server: RedisServer, line: BadLine) -> Iterator[None]:
 
 @fault
 def asking_for_a_password(server: RedisServer, line: BadLine) -> Iterator[None]:
-    with socket.socket(socket.AF_UNIX) as inside:
-        inside.connect(str(server.socket))
-        inside.sendall(b"CONFIG SET requirepass secret\r\n")
-        assert inside.recv(100) == b"+OK\r\n"
-        inside.sendall(b"CLIENT KILL TYPE normal\r\n")
-        inside.recv(100)
-        yield
-        inside.sendall(b"CONFIG SET requirepass ''\r\n")
-        assert inside.recv(100) == b"+OK\r\n"
+    yield from _from_inside(server, b"CONFIG SET requirepass secret", b"CONFIG SET requirepass ''")
 
 
 @fault
@@ -250,15 +242,7 @@ def forbidding(server: RedisServer, line: BadLine) -> Iterator[None]:
 
 @fault
 def out_of_connections(server: RedisServer, line: BadLine) -> Iterator[None]:
-    with socket.socket(socket.AF_UNIX) as only:
-        only.connect(str(server.socket))
-        only.sendall(b"CONFIG SET maxclients 1\r\n")
-        assert only.recv(100) == b"+OK\r\n"
-        only.sendall(b"CLIENT KILL TYPE normal\r\n")
-        only.recv(100)
-        yield
-        only.sendall(b"CONFIG SET maxclients 1000\r\n")
-        assert only.recv(100) == b"+OK\r\n"
+    yield from _from_inside(server, b"CONFIG SET maxclients 1", b"CONFIG SET maxclients 1000")
 
 
 @fault
@@ -270,3 +254,15 @@ def busy_with_a_script(server: RedisServer, line: BadLine) -> Iterator[None]:
 
 
 STILL_READABLE = {"paused_for_writing", "full", "read_only", "failing_to_save"}
+
+
+def _from_inside(server: RedisServer, hurt: bytes, mend: bytes) -> Iterator[None]:
+    """Give both commands over one connection, and end all others: from then on a new one is in trouble."""
+    with socket.socket(socket.AF_UNIX) as inside:
+        inside.connect(str(server.socket))
+        for command in (hurt, b"CLIENT KILL TYPE normal"):
+            inside.sendall(command + b"\r\n")
+            assert inside.recv(100)[:1] in b"+:"
+        yield
+        inside.sendall(mend + b"\r\n")
+        assert inside.recv(100) == b"+OK\r\n"
