@@ -22,6 +22,7 @@ MOST_CONNECTIONS = 16
 _MOST_WAITING = 4096  # commands
 _BATCH = 64
 _BATCH_S = 2.0
+_MOST_ROUNDS = 40
 
 
 def open_redis(location: str = "", timeout_s: float | None = None, most_connections: int = MOST_CONNECTIONS) -> Redis:
@@ -78,21 +79,27 @@ class Line:
     does not reach the connection at all.
     """
 
-    def __init__(self, redis: Redis) -> None:
-        """`redis` is closed with the line."""
+    def __init__(self, redis: Redis, silence_s: float) -> None:
+        """`redis` is closed with the line; its connection outlives a silence that is shorter than its own timeout."""
         self._redis = redis
+        self._silence_s = silence_s
         self._waiting: deque[tuple[tuple[str | bytes | int, ...], asyncio.Future[Any]]] = deque()
         self._work: asyncio.Task[None] | None = None
         self._is_closed = False
+        self._is_silent = False  # Redis has not answered the last batch yet
 
     def send(self, *command: str | bytes | int) -> asyncio.Future[Any]:
         """Return its reply to be, which nobody has to wait for. Commands are carried out in the order they come.
 
-        It fails with RedisError, OSError or TimeoutError when Redis does not do it, with Busy when too many wait.
-        A command whose future is cancelled before its turn is not sent.
+        It fails with RedisError or OSError when Redis does not do it, with TimeoutError when Redis has said nothing
+        for `silence_s`, with Busy when too many wait. Waiting one's turn is no silence. A command whose future is
+        cancelled before its turn is not sent.
         """
         reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         reply.add_done_callback(_look_at)
+        if self._is_silent:
+            reply.set_exception(self._silence())
+            return reply
         if self._is_closed or len(self._waiting) >= _MOST_WAITING:
             reply.set_exception(Busy("Too many commands wait for Redis."))
             return reply
@@ -122,22 +129,63 @@ class Line:
             pipeline = self._redis.pipeline(transaction=False)
             for command, _ in batch:
                 pipeline.execute_command(*command)
+            under_way = asyncio.create_task(pipeline.execute(raise_on_error=False))
             try:
-                async with asyncio.timeout(_BATCH_S):
-                    results = await pipeline.execute(raise_on_error=False)
-            except asyncio.CancelledError:
-                for _, reply in batch:
-                    reply.cancel()
-                raise
-            except (RedisError, OSError, TimeoutError) as error:
-                results = [error] * len(batch)
-            for (_, reply), result in zip(batch, results, strict=True):
-                if reply.done():
-                    continue
-                if isinstance(result, Exception):
-                    reply.set_exception(result)
-                else:
-                    reply.set_result(result)
+                await self._settled(under_way, [reply for _, reply in batch])
+            finally:
+                self._is_silent = False
+                under_way.cancel()
+
+    async def _settled(self, under_way: asyncio.Task[list[Any]], replies: list[asyncio.Future[Any]]) -> None:
+        try:
+            if not await in_time(under_way, self._silence_s):
+                self._is_silent = True
+                for reply in (*replies, *(reply for _, reply in self._waiting)):
+                    _settle(reply, self._silence())
+                self._waiting.clear()
+                # A connection that still answers need not be opened anew.
+                await asyncio.wait({under_way}, timeout=_BATCH_S)
+            if not under_way.done():
+                return
+            results = under_way.result()
+        except asyncio.CancelledError:
+            for reply in replies:
+                reply.cancel()
+            raise
+        except (RedisError, OSError, TimeoutError) as error:
+            results = [error] * len(replies)
+        for reply, result in zip(replies, results, strict=True):
+            _settle(reply, result)
+
+    def _silence(self) -> TimeoutError:
+        return TimeoutError(f"Redis is silent for {self._silence_s:g} s")
+
+
+async def in_time(work: asyncio.Future[Any], deadline_s: float) -> bool:
+    """Wait until `work` is done, `deadline_s` at most; return whether it is.
+
+    Only the time counts in which the event loop turns: a process that was busy itself has not read what came meanwhile.
+    """
+    loop = asyncio.get_running_loop()
+    turns = 0
+    for _ in range(_MOST_ROUNDS):
+        began = loop.time()
+        await asyncio.wait({work}, timeout=deadline_s / 2)
+        if work.done():
+            return True
+        turns += loop.time() - began < deadline_s
+        if turns == 2:
+            break
+    return False
+
+
+def _settle(reply: asyncio.Future[Any], result: Any) -> None:
+    if reply.done():
+        return
+    if isinstance(result, Exception):
+        reply.set_exception(result)
+    else:
+        reply.set_result(result)
 
 
 def _look_at(reply: asyncio.Future[Any]) -> None:

@@ -14,7 +14,6 @@ what is missing and ask again (go-back-N), the call keeps all it said.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import secrets
@@ -29,7 +28,7 @@ from redis.exceptions import RedisError
 
 from cache.breaker import Breaker, Turn
 from cache.inflight import Call, Listener, Question
-from cache.redis_async import Line, open_redis
+from cache.redis_async import Line, in_time, open_redis
 from cache.wire import (
     Alive,
     BadMessage,
@@ -53,7 +52,7 @@ TICK_S = 1.0
 PATIENCE = 3  # ticks without a sign of life
 WINDOW = 256 * 1024  # bytes told to a follower before it says that it took them in
 BATCH = 64 * 1024  # bytes in a message, unless one chunk is larger
-SOCKET_S = 1.0  # longer than a question waits: what comes late still counts
+SOCKET_S = 1.0  # longer than a question waits: a connection that is only slow is kept
 MOST_RELAYS = 1024  # followers elsewhere, at once; one more makes its own call
 MOST_FOLLOWED = 1024  # calls of others
 CLAIM_S = 3600  # claims are given back or taken over; this is for those nobody asks after
@@ -63,7 +62,6 @@ _PREFIX = "orchestrator:1:"  # what django-redis puts before the cache's keys
 _ANSWERED = b"answered"
 _RECONNECT_S = 0.1  # at first
 _AGAIN_S = 0.3  # before who was not there is held to be gone: a connection may just be being replaced
-_STEPS = 10
 _TROUBLE = (RedisError, OSError, TimeoutError, Busy)
 
 # Take the claim when nobody has it, or who is expected to; return who has it otherwise.
@@ -109,9 +107,8 @@ class Sharing:
         tick_s      how often those who tell and those who listen give each other a sign of life.
         """
         self._redis = redis
-        self._line = Line(redis)
+        self._line = Line(redis, deadline_s)
         self._breaker = Breaker(clock)
-        self.deadline_s = deadline_s
         self.tick_s = tick_s
         self.name = secrets.token_hex(8)
         self.inbox = _inbox(self.name)
@@ -220,13 +217,13 @@ class Sharing:
             return b""
         reply = self._line.send("EVAL", _TAKE, 1, claim.key, held, claim.holder, CLAIM_S)
         try:
-            found: bytes = await _soon(reply, self.deadline_s)
+            found: bytes = await reply
         except asyncio.CancelledError:
             self._breaker.abandoned(turn)
             raise
         except _TROUBLE as error:
             self._breaker.failed(turn)
-            self._note(str(error) or f"Redis is silent for {self.deadline_s:g} s")
+            self._note(str(error))
             return b""
         self._breaker.succeeded(turn)
         self._note()
@@ -446,9 +443,12 @@ class _Follow:
     async def begin(self) -> bool:
         """Ask to be told. Return whether the other process does. Raises what `Line.send` fails with."""
         for _ in range(PATIENCE):
-            await _soon(self._ask(), self._sharing.deadline_s)
-            with contextlib.suppress(TimeoutError):
-                await _soon(self._news.wait(), self._sharing.tick_s)
+            await self._ask()
+            news = asyncio.ensure_future(self._news.wait())
+            try:
+                await in_time(news, self._sharing.tick_s)
+            finally:
+                news.cancel()
             if self._is_accepted or self._is_over:
                 return self._is_accepted
         return False
@@ -554,22 +554,6 @@ class _Peer:
         self._is_doubted = False
         if not count.cancelled() and count.exception() is None and count.result()[1] == 0:
             self._gone()
-
-
-async def _soon(reply: asyncio.Future[Any] | Coroutine[Any, Any, Any], deadline_s: float) -> Any:
-    """Return `reply`'s result. Raises TimeoutError when it is not there after `deadline_s` of a loop that turns.
-
-    One timeout would be over before the reply is read when this process was busy for as long.
-    """
-    waiting = asyncio.ensure_future(reply)
-    try:
-        for _ in range(_STEPS):
-            await asyncio.wait({waiting}, timeout=deadline_s / _STEPS)
-            if waiting.done():
-                return waiting.result()
-        raise TimeoutError
-    finally:
-        waiting.cancel()
 
 
 def _inbox(process: str) -> str:

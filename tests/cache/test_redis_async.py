@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cache import redis_async
-from cache.redis_async import Line, open_redis
+from cache.redis_async import Line, in_time, open_redis
 from orchestrator.core.errors import Busy
 from tests.cache.conftest import PATIENT_S
 from tests.servers import RedisServer
@@ -128,7 +129,7 @@ async def test_without_a_redis_each_command_says_so(own_redis: RedisServer) -> N
 
 @pytest.fixture
 async def line(own_redis: RedisServer) -> AsyncIterator[Line]:
-    line = Line(open_redis(own_redis.url, PATIENT_S, most_connections=1))
+    line = Line(open_redis(own_redis.url, PATIENT_S, most_connections=1), PATIENT_S)
     yield line
     await line.aclose()
 
@@ -157,18 +158,25 @@ async def test_who_gives_up_in_line_does_not_disturb_the_others(line: Line, own_
     assert await last is None, "its turn had not come"
 
 
-async def test_a_line_that_gets_no_answer_says_so_and_goes_on_when_there_is_one(own_redis: RedisServer) -> None:
-    line = Line(open_redis(own_redis.url, 0.1, most_connections=1))
+@pytest.mark.parametrize("socket_s", [0.05, PATIENT_S], ids=["connection lost", "connection kept"])
+async def test_a_line_that_gets_no_answer_says_so_and_goes_on_when_there_is_one(
+    own_redis: RedisServer, socket_s: float
+) -> None:
+    line = Line(open_redis(own_redis.url, socket_s, most_connections=1), 0.1)
     assert await line.send("ECHO", "before") == b"before"
     own_redis.pause()
     with pytest.raises((RedisError, OSError, TimeoutError)):
         await line.send("ECHO", "overdue")
+    behind = line.send("ECHO", "behind")
+    with pytest.raises((RedisError, OSError, TimeoutError)):
+        await behind
     own_redis.resume()
 
     async def answers() -> bool:
         try:
             return bool(await line.send("ECHO", "after") == b"after")
-        except RedisError:
+        except (RedisError, TimeoutError):
+            await asyncio.sleep(0)
             return False
 
     async with asyncio.timeout(10):
@@ -188,3 +196,15 @@ async def test_a_line_is_only_so_long_and_ends(
     assert all(reply.result() for reply in replies[:3]), "what waited was carried out"
     with pytest.raises(Busy):
         await line.send("PING")
+
+
+async def test_only_time_in_which_the_loop_turns_counts() -> None:
+    done, never = (asyncio.get_running_loop().create_future() for _ in range(2))
+
+    def busy() -> None:
+        time.sleep(0.2)
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, done.set_result, None)
+
+    asyncio.get_running_loop().call_soon(busy)
+    assert await in_time(done, 0.1)
+    assert not await in_time(never, 0.01)
