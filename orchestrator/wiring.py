@@ -20,6 +20,7 @@ from orchestrator.core.files import most_callers
 from orchestrator.core.threads import WorkerThread
 from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.cloud import CloudEngine, Deadlines
+from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.identity import Identity
 from orchestrator.ledger.rows import Repeat
@@ -98,25 +99,21 @@ def cloud_engines(clock: Clock) -> list[CloudEngine]:
         token_s=settings.TOKEN_TIMEOUT_S,
         answer_s=settings.ANSWER_TIMEOUT_S,
     )
-    client = provider_client(address, settings.OPENAI_API_KEY, deadlines)
-    return [CloudEngine("openai", client, deadlines, clock, settings.MAX_ANSWER)]
+    connection = connect(address, settings.OPENAI_API_KEY, deadlines)
+    return [CloudEngine("openai", connection, deadlines, clock, settings.MAX_ANSWER)]
 
 
-def provider_client(address: str, key: str, deadlines: Deadlines) -> httpx.AsyncClient:
-    """A client bound to one provider's address and key; it follows no redirect, so the key stays there."""
+def connect(address: str, key: str, deadlines: Deadlines) -> Connection:
+    """The way to one provider."""
     # Here, because it is a tenth of a worker's start, wasted where there is no provider.
     from orchestrator.engines.transport import BoundedTransport
 
-    headers = {"User-Agent": f"ai-orchestrator/{__version__}"}
+    headers = {"User-Agent": f"ai-orchestrator/{__version__}", "Content-Type": "application/json"}
     if key:
         headers["Authorization"] = f"Bearer {key}"
-    return httpx.AsyncClient(
-        base_url=address.rstrip("/") + "/",
-        headers=headers,
-        # The engine times its waits itself; these only end what it no longer waits for.
-        timeout=httpx.Timeout(deadlines.answer_s, connect=deadlines.connect_s),
-        transport=BoundedTransport(most_callers()),
-    )
+    # The engine times its waits itself; these only end what it no longer waits for.
+    timeout = httpx.Timeout(deadlines.answer_s, connect=deadlines.connect_s)
+    return Connection(address, headers, timeout, BoundedTransport(most_callers()))
 
 
 async def close() -> None:

@@ -19,7 +19,19 @@ import orjson
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, RateLimited
-from orchestrator.core.types import ChatRequest, Chunk, Done, Message, Model, StopReason, TokenLogprob, ToolCall, Usage
+from orchestrator.core.types import (
+    ChatRequest,
+    Chunk,
+    Done,
+    Message,
+    Model,
+    StopReason,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+    joined,
+)
+from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
 
 log = logging.getLogger(__name__)
@@ -60,17 +72,13 @@ class Deadlines:
 
 
 class CloudEngine:
-    """A provider reached over HTTP. Key and address live in the client it is handed."""
+    """A provider reached over HTTP. Key and address live in the connection it is handed."""
 
     def __init__(
-        self, name: str, client: httpx.AsyncClient, deadlines: Deadlines, clock: Clock, most_answer_bytes: int
+        self, name: str, connection: Connection, deadlines: Deadlines, clock: Clock, most_answer_bytes: int
     ) -> None:
         self.name = name
-        self._client = client
-        # What `client.build_request` would put together for each call, in a quarter of the time.
-        self._chat_url = httpx.URL(f"{str(client.base_url).rstrip('/')}/chat/completions")
-        self._headers = httpx.Headers({**client.headers, "Content-Type": "application/json"})
-        self._extensions = {"timeout": client.timeout.as_dict()}
+        self._connection = connection
         self._deadlines = deadlines
         self._clock = clock
         self._most_answer_bytes = most_answer_bytes
@@ -83,19 +91,14 @@ class CloudEngine:
         """Yield the answer as the provider streams it. Errors as in `Engine.chat`."""
         if request.prompt is not None or request.context:
             raise BadRequest(f"{model.name} is a cloud model: it takes messages, not raw prompts or `context`.")
-        question = self._question(to_wire(request, model.remote_name))
+        question = _to_json(to_wire(request, model.remote_name))
         with engine_errors(self.name):
             async with timeout(self._deadlines.first_token_s):
-                response = await self._client.send(question, stream=True)
+                response = await self._connection.send("POST", "chat/completions", question)
             async with aclosing(response):
                 await _raise_for_status(response, self.name, model.name)
                 async for chunk in self._chunks(response):
                     yield chunk
-
-    def _question(self, body: dict[str, Any]) -> httpx.Request:
-        return httpx.Request(
-            "POST", self._chat_url, headers=self._headers, content=_to_json(body), extensions=self._extensions
-        )
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
         answer = WireAnswer()
@@ -103,8 +106,7 @@ class CloudEngine:
         batches = line_batches(response, 8 * self._most_answer_bytes)
         began = self._clock.monotonic()
         first: float | None = None
-        is_over = False
-        while not is_over:
+        while not answer.is_over:
             # A deadline for each wait, not one around all: an asyncio timeout must not span a yield. And
             # not `wait_for`, which loses a cancellation that comes together with the lines.
             wait_s = self._deadlines.first_token_s if first is None else self._deadlines.token_s
@@ -118,17 +120,13 @@ class CloudEngine:
                 ) from None
             if lines is None:
                 break
-            for line in lines:
-                if not line.startswith(b"data:"):  # comments keep the connection alive; other fields say nothing
-                    continue
-                data = line[5:].strip()
-                if data == b"[DONE]":
-                    await _drain(batches)
-                    is_over = True
-                    break
-                if chunk := answer.take(data):
-                    first = first or self._clock.monotonic()
-                    yield chunk
+            for chunk in joined(answer.read(lines)):
+                first = first or self._clock.monotonic()
+                yield chunk
+            if answer.trouble:
+                raise answer.trouble
+        if answer.is_over:
+            await _drain(batches)
         now = self._clock.monotonic()
         yield answer.end(prompt_ns=round(((first or now) - began) * 1e9), eval_ns=round((now - (first or now)) * 1e9))
 
@@ -151,7 +149,10 @@ class CloudEngine:
         fresh_s = LISTING_RETRY_S
         try:
             with engine_errors(self.name):
-                async with timeout(LISTING_DEADLINE_S), self._client.stream("GET", "models") as response:
+                async with (
+                    timeout(LISTING_DEADLINE_S),
+                    aclosing(await self._connection.send("GET", "models")) as response,
+                ):
                     await _raise_for_status(response, self.name, "the list of models")
                     data = b"".join([part async for part in bounded(response, MOST_LISTING_BYTES)])
             listing = orjson.loads(data)
@@ -179,7 +180,7 @@ class CloudEngine:
         name = f"{self.name}/{remote_name}"
         return Model(
             name=name,
-            digest=hashlib.sha256(f"{self._client.base_url}\n{name}".encode()).hexdigest(),
+            digest=hashlib.sha256(f"{self._connection.address}\n{name}".encode()).hexdigest(),
             engine=self.name,
             capabilities=frozenset({"completion", "tools", "vision", "thinking"}),
             is_paid=True,
@@ -191,7 +192,7 @@ class CloudEngine:
         """Close the connections."""
         if self._listing_now:
             self._listing_now.cancel()
-        await self._client.aclose()
+        await self._connection.aclose()
 
 
 @contextmanager
@@ -336,10 +337,31 @@ class WireAnswer:
     """Reads one streamed answer, event by event."""
 
     def __init__(self) -> None:
+        self.is_over = False  # the provider said so
+        self.trouble: EngineError | None = None  # why no more is read
         self._reason: StopReason | None = None
         self._usage = Usage()
         self._calls: dict[int, dict[str, str]] = {}
         self._pieces = 0
+
+    def read(self, lines: Sequence[bytes]) -> list[Chunk]:
+        """What the next lines say; up to the trouble, if there is any: that much was said, and is paid for."""
+        chunks = []
+        for line in lines:
+            if not line.startswith(b"data:"):  # comments keep the connection alive; other fields say nothing
+                continue
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                self.is_over = True
+                break
+            try:
+                chunk = self.take(data)
+            except EngineError as error:
+                self.trouble = error
+                break
+            if chunk:
+                chunks.append(chunk)
+        return chunks
 
     def take(self, data: bytes) -> Chunk | None:
         """Read one event; None when it holds nothing to pass on. Raises EngineError on nonsense."""

@@ -13,7 +13,7 @@ RECEIVE_BUFFER = 256 * 1024
 
 
 class BoundedTransport(AiohttpTransport):
-    """aiohttp under httpx, with so many connections at most."""
+    """aiohttp under httpx, with so many connections at most, and no cookies: they would join callers."""
 
     def __init__(self, most_connections: int) -> None:
         super().__init__(limits=httpx.Limits(max_connections=most_connections))
@@ -27,7 +27,7 @@ class BoundedTransport(AiohttpTransport):
             ssl=self.ssl_context,
             socket_factory=_bounded_socket,
         )
-        return aiohttp.ClientSession(connector=connector)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def _bounded_socket(address: tuple[int, int, int, str, object]) -> socket.socket:

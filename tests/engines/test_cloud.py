@@ -19,7 +19,7 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after, to_wire
-from orchestrator.wiring import provider_client
+from orchestrator.wiring import connect
 from tests.provider import Provider
 
 MOST_BYTES = 200_000
@@ -35,9 +35,7 @@ async def provider() -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def engine(provider: Provider) -> AsyncIterator[CloudEngine]:
-    engine = CloudEngine(
-        "openai", provider_client(provider.address, "sk-test", DEADLINES), DEADLINES, Clock(), MOST_BYTES
-    )
+    engine = CloudEngine("openai", connect(provider.address, "sk-test", DEADLINES), DEADLINES, Clock(), MOST_BYTES)
     yield engine
     await engine.aclose()
 
@@ -147,9 +145,7 @@ async def test_logprobs_come_through(engine: CloudEngine) -> None:
 
 
 async def test_a_provider_that_is_not_there_is_an_error() -> None:
-    engine = CloudEngine(
-        "openai", provider_client("http://127.0.0.1:9/v1", "", DEADLINES), DEADLINES, Clock(), MOST_BYTES
-    )
+    engine = CloudEngine("openai", connect("http://127.0.0.1:9/v1", "", DEADLINES), DEADLINES, Clock(), MOST_BYTES)
     with pytest.raises(EngineError, match="could not be reached"):
         await ask(engine, "good")
     assert await engine.models() == []

@@ -1,0 +1,42 @@
+"""A provider's address, and the way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import httpx
+
+
+class Connection:
+    """Sends requests to one provider, with the key it is bound to.
+
+    httpx's transports are spoken to without its client on top. That one joins addresses, merges
+    headers, keeps cookies and looks for redirects: a third of what a call takes here, for things that
+    must not happen, since a key belongs to one address and nothing may pass from one caller to another.
+    """
+
+    def __init__(
+        self, address: str, headers: Mapping[str, str], timeout: httpx.Timeout, transport: httpx.AsyncBaseTransport
+    ) -> None:
+        """`address` is what paths are appended to; it closes `transport` at its end."""
+        self.address = f"{address.rstrip('/')}/"
+        self._headers = httpx.Headers({"Accept": "*/*", "Accept-Encoding": "gzip, deflate", **headers})
+        self._extensions = {"timeout": timeout.as_dict()}
+        self._transport = transport
+        self._urls: dict[str, httpx.URL] = {}  # by path; there are two or three
+
+    async def send(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
+        """Return the response when its head is there; its body is read, and it is closed, by the caller.
+
+        content  JSON.    Raises httpx.HTTPError.
+        """
+        if path not in self._urls:
+            self._urls[path] = httpx.URL(f"{self.address}{path}")
+        request = httpx.Request(
+            method, self._urls[path], headers=self._headers, content=content, extensions=self._extensions
+        )
+        return await self._transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
