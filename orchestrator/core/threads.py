@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import ContextVar
 from queue import SimpleQueue
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from orchestrator.core.errors import Busy
 
@@ -16,10 +18,36 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Call(NamedTuple):
-    function: Callable[[], Any]
-    loop: asyncio.AbstractEventLoop
-    future: asyncio.Future[Any]  # belongs to the loop; the thread only looks whether it is done
+# How long the work took that this task waited for last, in its thread: seconds, without the wait for its turn
+# before and for the event loop after. Those say how busy we are, not how well what is asked there does.
+worked_s: ContextVar[float | None] = ContextVar("worked_s", default=None)
+
+
+class _Call:
+    """One call. Its future belongs to the loop; the thread only looks whether it is done."""
+
+    __slots__ = ("began", "function", "future", "has_ended", "loop", "took_s")
+
+    def __init__(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+        self.function = function
+        self.loop = loop
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.began: float | None = None  # monotonic seconds
+        self.has_ended = False
+        self.took_s = 0.0
+
+    def make(self) -> tuple[Any, BaseException | None]:
+        """In the thread. What came of it, unless it was given up before."""
+        if self.future.done():
+            return None, None
+        self.began = time.monotonic()
+        try:
+            return self.function(), None
+        except BaseException as error:  # noqa: BLE001  # it is raised where the call came from
+            return None, error
+        finally:
+            self.took_s = time.monotonic() - self.began
+            self.has_ended = True
 
 
 class WorkerThread:
@@ -37,32 +65,46 @@ class WorkerThread:
         self._places = threading.Semaphore(most_waiting)
         self._calls: SimpleQueue[_Call | Callable[[], object] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._current: _Call | None = None
         self._starting = threading.Lock()
         self._is_closed = False
 
     async def run(self, deadline_s: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns.
 
-        Raises Busy when too many wait already, TimeoutError when the result is not there within
-        `deadline_s` seconds, RuntimeError after `close`. A call that was given up, for the deadline or
-        because its caller was cancelled, is not made when it had not begun, and runs to its end when it
-        had. Either way it counts until the thread is past it: it is still in the queue.
+        Raises TimeoutError when the result is not there within `deadline_s` seconds; Busy when that is
+        because its turn has not come though no call before it took that long, and when too many wait
+        already; RuntimeError after `close`. A call that was given up, for the deadline or because its
+        caller was cancelled, is not made when it had not begun, and runs to its end when it had. Either
+        way it counts until the thread is past it: it is still in the queue.
         """
         if self._is_closed:
             raise RuntimeError(f"The {self._name} thread has ended.")
         if not self._places.acquire(blocking=False):
             raise Busy(f"The {self._name} thread has {self._most_waiting} calls waiting; try again.")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        self._calls.put(_Call(functools.partial(function, *args, **kwargs), loop, future))
+        call = _Call(functools.partial(function, *args, **kwargs), loop)
+        self._calls.put(call)
         if self._thread is None:
             self._start()
         # Not asyncio.timeout, which cancels the task and takes it back: here nothing but the future waits.
-        expiry = loop.call_later(deadline_s, _expire, future)
+        expiry = loop.call_later(deadline_s, self._expire, call, deadline_s)
         try:
-            return await future
+            result: T = await call.future
         finally:
             expiry.cancel()
+            worked_s.set(call.took_s if call.has_ended else None)
+        return result
+
+    def _expire(self, call: _Call, deadline_s: float) -> None:
+        if call.future.done() or call.has_ended:  # the loop was busy meanwhile, and the result is on its way
+            return
+        current = self._current
+        is_stuck = current is not None and current.began is not None and time.monotonic() - current.began >= deadline_s
+        if call.began is not None or is_stuck:
+            call.future.set_exception(TimeoutError())
+        else:
+            call.future.set_exception(Busy(f"The {self._name} thread has had no time for it; try again."))
 
     def close(self, last: Callable[[], object] | None = None) -> None:
         """Finish what waits, run `last` in the thread, and end it. Again it does nothing."""
@@ -92,20 +134,12 @@ class WorkerThread:
 
     def _make(self, call: _Call) -> None:
         """The place is free before the caller hears, who may call again at once."""
-        result, error = None, None
-        if not call.future.done():
-            try:
-                result = call.function()
-            except BaseException as raised:  # noqa: BLE001  # it is raised where the call came from
-                error = raised
+        self._current = call
+        result, error = call.make()
+        self._current = None
         self._places.release()
         with suppress(RuntimeError):  # the loop is closed: nobody waits
             call.loop.call_soon_threadsafe(_settle, call.future, result, error)
-
-
-def _expire(future: asyncio.Future[Any]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
 
 
 def _settle(future: asyncio.Future[T], result: T, error: BaseException | None) -> None:

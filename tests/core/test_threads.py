@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from orchestrator.core.errors import Busy
-from orchestrator.core.threads import WorkerThread
+from orchestrator.core.threads import WorkerThread, worked_s
 
 
 @pytest.fixture
@@ -52,6 +53,49 @@ async def test_calls_that_were_given_up_count_until_the_thread_has_passed_them(g
     assert await held
     assert await thread.run(10, int) == 0  # behind all the others, so their places are free again
     assert [await thread.run(10, int) for _ in range(20)] == [0] * 20
+    thread.close()
+
+
+async def test_a_call_whose_turn_does_not_come_says_who_is_at_fault(gate: threading.Event):
+    thread = WorkerThread("test")
+    brief = [asyncio.create_task(thread.run(30, time.sleep, 0.05)) for _ in range(10)]
+    await asyncio.sleep(0)
+    with pytest.raises(Busy, match="no time"):
+        await thread.run(0.2, int)
+    await asyncio.gather(*brief)
+    held = await hold(thread, gate)
+    with pytest.raises(TimeoutError):
+        await thread.run(0.05, int)
+    gate.set()
+    await held
+    thread.close()
+
+
+async def test_how_long_it_took_is_what_the_thread_took():
+    thread = WorkerThread("test")
+    before = asyncio.create_task(thread.run(30, time.sleep, 0.1))
+    await asyncio.sleep(0)
+    late = asyncio.create_task(timed(thread))
+    await asyncio.sleep(0.02)
+    time.sleep(0.3)  # noqa: ASYNC251  # the event loop is busy
+    await before
+    assert await late < 0.3
+    thread.close()
+
+
+async def timed(thread: WorkerThread) -> float:
+    await thread.run(30, int)
+    took = worked_s.get()
+    assert took is not None
+    return took
+
+
+async def test_a_result_that_is_there_is_no_timeout_however_late_the_loop_comes():
+    thread = WorkerThread("test")
+    call = asyncio.create_task(thread.run(0.05, int, "7"))
+    await asyncio.sleep(0)
+    time.sleep(0.2)  # noqa: ASYNC251  # the event loop is busy
+    assert await call == 7
     thread.close()
 
 
