@@ -71,6 +71,15 @@ def kill(product: Product, role: str) -> None:
     until(try_again, f"{role} to be back")
 
 
+def is_on_disk(product: Product) -> bool:
+    """Whether the cache file holds an answer."""
+    file = sqlite3.connect(product.data / "cache.sqlite3")
+    try:
+        return bool(file.execute("SELECT count(*) FROM cache_cacheentry").fetchone()[0])
+    finally:
+        file.close()
+
+
 def test_an_answer_outlives_every_process_that_made_it(product: Product) -> None:
     first = ask(product, CAPITAL)
     assert first.headers["Cache-Status"] == "orchestrator; fwd=miss; stored"
@@ -87,6 +96,7 @@ def test_an_answer_outlives_every_process_that_made_it(product: Product) -> None
     openai = {"model": CAPITAL["model"], "messages": CAPITAL["messages"], "temperature": 0}
     assert found_in(openai, "/v1/chat/completions") == "memory"
 
+    until(lambda: is_on_disk(product), "the answer to be written, which nobody waits for")
     kill(product, "web")
     assert found_in() == "redis"
     assert found_in() == "memory", "a find is copied to the nearer tier"

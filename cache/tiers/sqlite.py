@@ -12,6 +12,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,6 +31,7 @@ READ_S = 0.25
 _WRITE_S = 30.0  # a batch; the lock is waited for much less long
 _BUSY_S = 1.0
 _BATCH = 200  # rows per transaction, so that other processes get their turn
+_GATHER_S = 0.02  # how long a batch is gathered: past the moment when the record of the same answer is written
 _MOST_PENDING = 5000  # answers waiting to be written
 _MOST_PENDING_BYTES = 64 * 1024**2
 _PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0)  # between attempts to write
@@ -73,7 +75,7 @@ class SQLiteTier:
         self._flushing: asyncio.Task[None] | None = None
         self._repairing: asyncio.Task[None] | None = None
         self._dropping: asyncio.Task[None] | None = None
-        self._is_closing = False
+        self._is_closing = asyncio.Event()
 
     async def get(self, key: CacheKey) -> Entry | None:
         """Return the answer under `key` while it is fresh. Raises TierUnavailable, TimeoutError or Busy."""
@@ -152,9 +154,9 @@ class SQLiteTier:
 
     async def aclose(self) -> None:
         """Write what waits to be written, once more if it could not be, and end the threads."""
-        if self._is_closing:
+        if self._is_closing.is_set():
             return
-        self._is_closing = True
+        self._is_closing.set()
         for task in (self._flushing, self._repairing, self._dropping):
             if task is not None:
                 await asyncio.wait({task}, timeout=_WRITE_S)
@@ -202,6 +204,9 @@ class SQLiteTier:
         """Write what waits, a batch at a time; while that fails, try again less and less often."""
         failures = 0
         while self._pending:
+            if len(self._pending) < _BATCH and not failures:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._is_closing.wait(), _GATHER_S)
             batch = [entry for entry, _ in list(self._pending.values())[:_BATCH]]
             try:
                 self.invalid += await self._write(_WRITE_S, self._upsert, batch)
@@ -209,7 +214,7 @@ class SQLiteTier:
                 if not failures:
                     logger.warning("The cache file takes no more answers for now: %s", error)
                 failures += 1
-                if self._is_closing:
+                if self._is_closing.is_set():
                     logger.warning("%d answers were not written to the cache file.", len(self._pending))
                     return
                 await asyncio.sleep(_PAUSES_S[min(failures, len(_PAUSES_S)) - 1])
