@@ -15,7 +15,7 @@ from bench.serving import Served, Upstream, cpu_s, upstream, warm
 
 # How many ask at once, and what the provider does. One that answers at once is asked as much as the product can
 # take, so what is added is mostly waiting in line; one that thinks first shows what the product itself adds.
-CASES = ((1, "at-once"), (16, "at-once"), (64, "at-once"), (16, "after-100"))
+CASES = ((1, "at-once"), (16, "at-once"), (64, "at-once"), (16, "about-100"))
 PATH = "/v1/chat/completions"
 WARM_UP_S = 30.0
 

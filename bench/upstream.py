@@ -4,7 +4,7 @@ It speaks the OpenAI chat protocol, whole and streamed, and keeps count of its c
 The model's name says how it behaves:
 
     at-once            everything in one write
-    after-MS           the same, so many milliseconds later
+    about-MS           the same, so many milliseconds later, half as many more or less: callers do not march in step
     paced-FRAMES-MS    streamed, a frame each MS milliseconds
     idle-SECONDS       streamed: one frame, a comment now and then, the end after so many seconds
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import socket
 import sys
@@ -25,6 +26,8 @@ PIECES = 8  # frames of an answer that is streamed at once
 COMMENT_EACH_S = 5.0
 BACKLOG = 4096  # connections that come at once are not turned away
 CREATED = 1_700_000_000  # any moment: nobody reads it
+
+CHANCE = random.Random(7)
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _MODEL = re.compile(rb'"model": *"([^"]+)"')
@@ -125,8 +128,9 @@ class Provider(asyncio.Protocol):
             case "idle", seconds:
                 self._transport.write(STREAM_HEAD + event("idle", {"content": "Still here."}))
                 self._idle(self._loop.time() + float(seconds))
-            case "after", pause_ms:
-                self._next = self._loop.call_later(float(pause_ms) / 1000, self._all, request)
+            case "about", pause_ms:
+                pause_s = float(pause_ms) / 1000 * CHANCE.uniform(0.5, 1.5)
+                self._next = self._loop.call_later(pause_s, self._all, request)
             case _:
                 self._all(request)
 
