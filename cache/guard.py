@@ -18,7 +18,7 @@ from orchestrator.core.threads import worked_s
 
 T = TypeVar("T")
 _LOOKS = 8  # that must work in a row: what fails now and then is not back
-_MARGIN = 2  # deadlines, until one that a tier did not keep is kept for it
+_LATENESS_S = 1.0  # after its deadline, which a tier keeps itself as far as this process gives it turns
 _LONGEST_PAUSE_S = 2.0  # between looks, for which nobody waits
 _NOBODYS = CacheKey(hash="0" * 64, tenant_id=0, namespace="", model="")  # asked only to see whether there is an answer
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Guard:
         if isinstance(self.tier, OffTier):
             return None
         try:
-            async with asyncio.timeout(self._deadline_s if self.waits else None):
+            async with asyncio.timeout(self._deadline_s + _LATENESS_S if self.waits else None):
                 await self.tier.get(_NOBODYS)
         except (OrchestratorError, TimeoutError):
             return False
@@ -140,13 +140,13 @@ class Guard:
     async def _try(self, call: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T | None, str | None]:
         """The result, and what was wrong, if anything was.
 
-        It is the tier that is judged, not how busy this process is: what it took is what its thread took,
-        where it has one, and to be given no turn says nothing of it.
+        It is the tier that is judged, not how busy this process is: what it took is what its thread or its
+        connection took, where it says so, and to be given no turn says nothing of it.
         """
         began = self._clock.monotonic()
         worked_s.set(None)
         try:
-            async with asyncio.timeout(_MARGIN * self._deadline_s):  # tiers keep their deadline themselves, and tell
+            async with asyncio.timeout(self._deadline_s + _LATENESS_S):
                 result = await call()
         except Busy:
             self._stats.skipped += 1

@@ -1,4 +1,4 @@
-"""Redis for the event loop: for what is asked of it beside the cache, which goes by way of django-redis."""
+"""Redis for the event loop: for all that waits for it there. What sweeps the cache goes by way of django-redis."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from redis.retry import Retry
 
 from orchestrator.core.errors import Busy
 from orchestrator.core.redis_address import sentinels
+from orchestrator.core.threads import worked_s
 
 MOST_CONNECTIONS = 16
+# For the connections of a line: far longer than its callers wait, so that one that is only slow is kept.
+SOCKET_S = 1.0
 
 _MOST_WAITING = 4096  # commands
 _BATCH = 64
 _BATCH_S = 2.0
-_MOST_ROUNDS = 40
+_SLICES = 16  # of a deadline, each of which counts for no more than it is
 
 
 def open_redis(location: str = "", timeout_s: float | None = None, most_connections: int = MOST_CONNECTIONS) -> Redis:
@@ -72,6 +75,12 @@ class _BySentinels(Redis):
             await sentinel.aclose()
 
 
+class Reply(asyncio.Future[Any]):
+    """What Redis will have said to a command."""
+
+    took_s: float | None = None  # for the batch it was in, while the event loop turned; None without an answer
+
+
 class Line:
     """Short commands of many callers over one connection: what waits while a batch is under way goes with the next.
 
@@ -79,34 +88,43 @@ class Line:
     does not reach the connection at all.
     """
 
-    def __init__(self, redis: Redis, silence_s: float) -> None:
+    def __init__(self, redis: Redis, silence_s: float, most_waiting: int = _MOST_WAITING) -> None:
         """`redis` is closed with the line; its connection outlives a silence that is shorter than its own timeout."""
         self._redis = redis
         self._silence_s = silence_s
-        self._waiting: deque[tuple[tuple[str | bytes | int, ...], asyncio.Future[Any]]] = deque()
+        self._most_waiting = most_waiting
+        self._waiting: deque[tuple[tuple[str | bytes | int, ...], Reply]] = deque()
         self._work: asyncio.Task[None] | None = None
         self._is_closed = False
         self._is_silent = False  # Redis has not answered the last batch yet
 
-    def send(self, *command: str | bytes | int) -> asyncio.Future[Any]:
+    def send(self, *command: str | bytes | int) -> Reply:
         """Return its reply to be, which nobody has to wait for. Commands are carried out in the order they come.
 
         It fails with RedisError or OSError when Redis does not do it, with TimeoutError when Redis has said nothing
         for `silence_s`, with Busy when too many wait. Waiting one's turn is no silence. A command whose future is
         cancelled before its turn is not sent.
         """
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        reply = Reply(loop=asyncio.get_running_loop())
         reply.add_done_callback(_look_at)
         if self._is_silent:
             reply.set_exception(self._silence())
             return reply
-        if self._is_closed or len(self._waiting) >= _MOST_WAITING:
+        if self._is_closed or len(self._waiting) >= self._most_waiting:
             reply.set_exception(Busy("Too many commands wait for Redis."))
             return reply
         self._waiting.append((command, reply))
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._carry_out(), name="redis line")
         return reply
+
+    async def ask(self, *command: str | bytes | int) -> Any:
+        """Send it and wait for the reply. Raises what `send` fails with; `worked_s` says how long Redis took."""
+        reply = self.send(*command)
+        try:
+            return await reply
+        finally:
+            worked_s.set(reply.took_s)
 
     async def aclose(self) -> None:
         """Carry out what waits, for as long as one batch may take, and close the connection."""
@@ -136,9 +154,10 @@ class Line:
                 self._is_silent = False
                 under_way.cancel()
 
-    async def _settled(self, under_way: asyncio.Task[list[Any]], replies: list[asyncio.Future[Any]]) -> None:
+    async def _settled(self, under_way: asyncio.Task[list[Any]], replies: list[Reply]) -> None:
         try:
-            if not await in_time(under_way, self._silence_s):
+            took_s = await turned(under_way, self._silence_s)
+            if took_s is None:
                 self._is_silent = True
                 for reply in (*replies, *(reply for _, reply in self._waiting)):
                     _settle(reply, self._silence())
@@ -154,32 +173,39 @@ class Line:
             raise
         except (RedisError, OSError, TimeoutError) as error:
             results = [error] * len(replies)
+            took_s = None
         for reply, result in zip(replies, results, strict=True):
+            reply.took_s = took_s
             _settle(reply, result)
 
     def _silence(self) -> TimeoutError:
         return TimeoutError(f"Redis is silent for {self._silence_s:g} s")
 
 
-async def in_time(work: asyncio.Future[Any], deadline_s: float) -> bool:
-    """Wait until `work` is done, `deadline_s` at most; return whether it is.
+async def turned(work: asyncio.Future[Any], deadline_s: float) -> float | None:
+    """Wait until `work` is done, `deadline_s` at most; return how long it took in seconds, None when it is not done.
 
-    Only the time counts in which the event loop turns: a process that was busy itself has not read what came meanwhile.
+    Only the time counts in which the event loop turns: a process that was busy itself has not read what came
+    meanwhile, and does so some turns later. Each look at the clock is such a turn, and stands for a slice at most.
     """
     loop = asyncio.get_running_loop()
-    turns = 0
-    for _ in range(_MOST_ROUNDS):
+    slice_s = deadline_s / _SLICES
+    took_s = 0.0
+    for _ in range(_SLICES):
         began = loop.time()
-        await asyncio.wait({work}, timeout=deadline_s / 2)
+        await asyncio.wait({work}, timeout=slice_s)
+        took_s += min(loop.time() - began, slice_s)
         if work.done():
-            return True
-        turns += loop.time() - began < deadline_s
-        if turns == 2:
-            break
-    return False
+            return took_s
+    return None
 
 
-def _settle(reply: asyncio.Future[Any], result: Any) -> None:
+async def in_time(work: asyncio.Future[Any], deadline_s: float) -> bool:
+    """Wait until `work` is done, `deadline_s` of turning at most; return whether it is."""
+    return await turned(work, deadline_s) is not None
+
+
+def _settle(reply: Reply, result: Any) -> None:
     if reply.done():
         return
     if isinstance(result, Exception):

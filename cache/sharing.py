@@ -28,7 +28,7 @@ from redis.exceptions import RedisError
 
 from cache.breaker import Breaker, Turn
 from cache.inflight import Call, Listener, Question
-from cache.redis_async import Line, in_time, open_redis
+from cache.redis_async import SOCKET_S, Line, in_time, open_redis
 from cache.wire import (
     Alive,
     BadMessage,
@@ -52,7 +52,6 @@ TICK_S = 1.0
 PATIENCE = 3  # ticks without a sign of life
 WINDOW = 256 * 1024  # bytes told to a follower before it says that it took them in
 BATCH = 64 * 1024  # bytes in a message, unless one chunk is larger
-SOCKET_S = 1.0  # longer than a question waits: a connection that is only slow is kept
 MOST_RELAYS = 1024  # followers elsewhere, at once; one more makes its own call
 MOST_FOLLOWED = 1024  # calls of others
 CLAIM_S = 3600  # claims are given back or taken over; this is for those nobody asks after

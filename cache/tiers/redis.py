@@ -1,7 +1,8 @@
-"""The tier that processes and machines share: answers in Redis, by way of django-redis."""
+"""The tier that processes and machines share: answers in Redis."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 import time
@@ -21,13 +22,17 @@ from redis.sentinel import SentinelConnectionPool
 
 from cache.codec import LARGEST, BadEntry, decode, encode
 from cache.entries import CacheKey, Entry, Holding, Scope
+from cache.redis_async import SOCKET_S, Line, open_redis
 from cache.tiers.base import SWEEP_S, TierUnavailable
+from cache.weight import weigh
 from orchestrator.core.clock import Clock
+from orchestrator.core.errors import Busy
 from orchestrator.core.threads import WorkerThread
 
-_THREADS = 4
-_MOST_WAITING = 64  # calls, for each thread
+_MOST_WAITING = 256  # commands, for each line
+_MOST_LONG = 64  # calls, for each thread
 _BATCH = 500  # names per command when sweeping
+_SHORT = 16 * 1024  # bytes; what is longer would hold up the event loop, and the line for others
 _FIRST = 256 * 1024  # bytes; more are fetched only when it is not too many
 
 
@@ -72,22 +77,30 @@ class WholeReply(DefaultParser):  # type: ignore[misc, valid-type]  # hiredis' w
 class RedisTier:
     """Keeps answers in Redis until they expire or Redis needs the room.
 
-    django-redis is synchronous, so it is called in a few threads of our own: a Redis that hangs
-    holds these and no others, for one socket timeout each.
+    Short ones, which nearly all are, go over two lines on the event loop: one to read and one to write, since
+    what cannot be written may well be read. Long ones and sweeps go by way of django-redis, which is synchronous,
+    in threads of our own: a Redis that hangs holds these and no others, for one socket timeout each.
     """
 
     name = "redis"
     is_shared = True
 
-    def __init__(self, cache: BaseCache, clock: Clock, deadline_s: float) -> None:
-        """`cache` is a django-redis one whose socket timeouts are no longer than `deadline_s`."""
+    def __init__(self, cache: BaseCache, clock: Clock, deadline_s: float, location: str = "") -> None:
+        """`cache` is a django-redis one whose socket timeouts are no longer than `deadline_s`.
+
+        location  of the same Redis, as `open_redis` takes it. Nothing is connected before it is asked.
+        """
         self.deadline_s: float | None = deadline_s
         self.invalid = 0
         self._cache: Any = cache
         self._clock = clock
         self._deadline_s = deadline_s
-        self._threads = [WorkerThread(f"cache-redis-{number}", _MOST_WAITING) for number in range(_THREADS)]
-        self._in_turn = itertools.cycle(self._threads)
+        # A connection each, and one more for when the last is still being closed.
+        self._reads, self._writes = (
+            Line(open_redis(location, SOCKET_S, most_connections=2), deadline_s, _MOST_WAITING) for _ in range(2)
+        )
+        self._long_reads = WorkerThread("cache-redis-read", _MOST_LONG)
+        self._long_writes = WorkerThread("cache-redis-write", _MOST_LONG)
         self._sweeper = WorkerThread("cache-redis-sweep", most_waiting=16)
         self._client: Any = cache.client.get_client()  # type: ignore[attr-defined]
         # A second try would come after the deadline; the breaker above does the waiting.
@@ -100,7 +113,7 @@ class RedisTier:
     async def get(self, key: CacheKey) -> Entry | None:
         """Return the answer under `key` while it is fresh. Raises TierUnavailable, TimeoutError or Busy."""
         try:
-            entry = await next(self._in_turn).run(self._deadline_s, self._read, key)
+            entry = await self._read(key)
         except BadEntry:
             self.invalid += 1
             return None
@@ -108,7 +121,18 @@ class RedisTier:
 
     async def put(self, entry: Entry) -> bool:
         """Keep `entry`, so that the next `get` finds it; False when it is too large. Raises as `get` does."""
-        return await next(self._in_turn).run(self._deadline_s, self._write, entry)
+        if weigh(entry) > _SHORT:
+            return await self._long_writes.run(self._deadline_s, self._write_long, entry)
+        left_ms = int(1000 * (entry.expires_at - self._clock.now()))
+        if left_ms <= 0:
+            return False
+        try:
+            data = encode(entry)
+        except BadEntry:
+            return False
+        with _redis_errors():
+            await self._writes.ask("SET", self._full_name(entry.key), data, "PX", left_ms)
+        return True
 
     async def purge(self, scope: Scope) -> int:
         """Drop every answer in `scope`, and return how many. Raises TierUnavailable when some may be left."""
@@ -122,25 +146,33 @@ class RedisTier:
         """Hold nothing that only this process has."""
 
     async def aclose(self) -> None:
-        """End the threads, and the connections that nobody uses; django-redis shares them within the process."""
-        for thread in (*self._threads, self._sweeper):
+        """End the lines, the threads, and the connections nobody uses; django-redis shares its own in the process."""
+        await asyncio.gather(self._reads.aclose(), self._writes.aclose())
+        for thread in (self._long_reads, self._long_writes, self._sweeper):
             thread.close()
         self._client.connection_pool.disconnect(inuse_connections=False)
 
-    def _read(self, key: CacheKey) -> Entry | None:
-        name = self._cache.make_key(_name(key))
+    async def _read(self, key: CacheKey) -> Entry | None:
+        name = self._full_name(key)
+        try:
+            with _redis_errors():
+                data: bytes = await self._reads.ask("GETRANGE", name, 0, _SHORT - 1)
+            if len(data) == _SHORT:
+                return await self._long_reads.run(self._deadline_s, self._read_long, key, name)
+            return decode(key, data) if data else None
+        except BadEntry:
+            # Where that is refused it is met, and passed over, again.
+            with suppress(RedisError, OSError, Busy):
+                await self._writes.send("UNLINK", name)
+            raise
+
+    def _full_name(self, key: CacheKey) -> str:
+        return str(self._cache.make_key(_name(key)))
+
+    def _read_long(self, key: CacheKey, name: str) -> Entry | None:
         with _redis_errors():
-            try:
-                data = self._fetch(name)
-                return decode(key, data) if data else None
-            except BadEntry:
-                self._drop(name)
-                raise
-            except ResponseError as error:
-                if not str(error).startswith("WRONGTYPE"):
-                    raise
-                self._drop(name)
-                raise BadEntry(str(error)) from None
+            data = self._fetch(name)
+        return decode(key, data) if data else None
 
     def _fetch(self, name: str) -> bytes:
         """What is under `name`. Not by GET, which would bring a value of any size that someone left there."""
@@ -153,12 +185,7 @@ class RedisTier:
         # When it is replaced between the two, the checksum tells.
         return data + bytes(self._client.getrange(name, _FIRST, size - 1))
 
-    def _drop(self, name: str) -> None:
-        """Delete what is no answer; where that is refused it is met, and passed over, again."""
-        with suppress(RedisError, OSError):
-            self._client.unlink(name)
-
-    def _write(self, entry: Entry) -> bool:
+    def _write_long(self, entry: Entry) -> bool:
         left_s = entry.expires_at - self._clock.now()
         if left_s <= 0:
             return False
@@ -219,8 +246,14 @@ def _short(text: str) -> str:
 
 @contextmanager
 def _redis_errors() -> Iterator[None]:
-    """Whatever Redis or the way to it says, here it means one thing."""
+    """Whatever Redis or the way to it says, here it means one thing; but for what lies there that is no answer."""
     try:
         yield
+    except TimeoutError:
+        raise
+    except ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            raise BadEntry(str(error)) from None
+        raise TierUnavailable(f"Redis: {error}") from error
     except (RedisError, OSError) as error:
         raise TierUnavailable(f"Redis: {type(error).__name__}: {error}") from error

@@ -18,8 +18,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-# How long the work took that this task waited for last, in its thread: seconds, without the wait for its turn
-# before and for the event loop after. Those say how busy we are, not how well what is asked there does.
+# How long the work took that this task waited for last, in its thread or at the other end of its connection: seconds,
+# without the wait for its turn before and for the event loop after. Those say how busy we are, not how well it does.
 worked_s: ContextVar[float | None] = ContextVar("worked_s", default=None)
 
 

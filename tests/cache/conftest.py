@@ -147,7 +147,7 @@ async def closing() -> AsyncIterator[AsyncExitStack]:
 @pytest.fixture
 def make_redis_tier(closing: AsyncExitStack, clock: HandClock) -> Callable[..., RedisTier]:
     def make(server: RedisServer | BadLine, deadline_s: float = PATIENT_S) -> RedisTier:
-        tier = RedisTier(redis_cache(server, deadline_s), clock, deadline_s)
+        tier = RedisTier(redis_cache(server, deadline_s), clock, deadline_s, server.url)
         closing.push_async_callback(tier.aclose)
         return tier
 

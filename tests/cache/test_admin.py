@@ -142,6 +142,7 @@ def test_a_purge_that_redis_did_not_hear_of_says_so_and_holds(
     redis = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": own_redis.url}
     options = {"SERIALIZER": "cache.tiers.redis.Bytes", "SOCKET_TIMEOUT": 0.2, "SOCKET_CONNECT_TIMEOUT": 0.2}
     settings.CACHES = {**settings.CACHES, "redis": {**redis, "OPTIONS": options}}
+    settings.REDIS_LOCATION = own_redis.url
     entry = make_entry()
     keep(entry)
     assert own_redis.command("DBSIZE") == b":1\r\n"

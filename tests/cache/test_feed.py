@@ -56,7 +56,7 @@ class Process:
         self.generation = Generation(machine.folder / "generation")
         client = open_redis(redis.url, feed_module.TIMEOUT_S, 4)
         self.feed = Feed(client, machine.name, self.log, clock)
-        tiers = (self.memory, RedisTier(redis_cache(redis, PATIENT_S), clock, PATIENT_S), self.file)
+        tiers = (self.memory, RedisTier(redis_cache(redis, PATIENT_S), clock, PATIENT_S, redis.url), self.file)
         self.cache = TieredCache(tiers, clock, self.generation, self.log, self.feed)
         self.clock = clock
 

@@ -11,7 +11,6 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from cache import redis_async
 from cache.redis_async import Line, in_time, open_redis
 from orchestrator.core.errors import Busy
 from tests.cache.conftest import PATIENT_S
@@ -185,10 +184,8 @@ async def test_a_line_that_gets_no_answer_says_so_and_goes_on_when_there_is_one(
     await line.aclose()
 
 
-async def test_a_line_is_only_so_long_and_ends(
-    line: Line, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_async, "_MOST_WAITING", 3)
+async def test_a_line_is_only_so_long_and_ends(own_redis: RedisServer) -> None:
+    line = Line(open_redis(own_redis.url, PATIENT_S, most_connections=1), PATIENT_S, most_waiting=3)
     replies = [line.send("PING") for _ in range(4)]
     with pytest.raises(Busy):
         await replies[3]

@@ -40,7 +40,7 @@ async def test_after_a_failover_everything_goes_on_at_the_new_primary(
 ):
     monkeypatch.setattr(settings, "REDIS_TIMEOUT_S", PATIENT_S)
     described = settings._redis_cache(watched.url)
-    tier = RedisTier(RedisCache(described["LOCATION"], described), Clock(), PATIENT_S)
+    tier = RedisTier(RedisCache(described["LOCATION"], described), Clock(), PATIENT_S, watched.url)
     guard = Guard(tier, Clock())
     closing.push_async_callback(guard.aclose)
     client = open_redis(watched.url, PATIENT_S)
