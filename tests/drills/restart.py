@@ -20,7 +20,7 @@ from tests.drills.provider import ScriptedProvider
 from tests.drills.question import Question
 from tests.product import PROJECT, Product, is_running
 
-CALLERS = 3
+CALLERS, PAUSE_S = 3, 0.05  # about fifty questions a second; a full machine would be measured, not the product
 PURGE_EVERY_S = 0.3
 LONGEST_REST_S = 0.7  # before a kill, for the load to go on
 RECOVERED_WITHIN_S = 20.0
@@ -46,7 +46,7 @@ async def run(run: Run) -> None:
         await killing.all_are_ready()
         purging = asyncio.create_task(killing.keep_purging(await asyncio.to_thread(_admin_key, product)))
         try:
-            async with Load(run, product.base_url, CALLERS) as load:
+            async with Load(run, product.base_url, CALLERS, PAUSE_S) as load:
                 for _ in range(run.pick(3, 20)):
                     # Each once a round: what dies again within seconds of its start is made to wait.
                     for kind in run.random.sample(KINDS, len(KINDS)):
