@@ -250,10 +250,14 @@ def answer(
 
 async def fill(console: Parts, count: int = 5, **fields: Any) -> None:
     """Keep so many answers, and wait until pages can read them: the file is written behind a `put`."""
-    kept = [answer(number, **fields) for number in range(1, count + 1)]  # health asks the cache for key 0
-    for one in kept:
+    await keep(console, *(answer(number, **fields) for number in range(1, count + 1)))  # health asks for key 0
+
+
+async def keep(console: Parts, *answers: Entry) -> None:
+    """Keep these, and wait as `fill` does."""
+    for one in answers:
         assert await console.cache.put(one, console.cache.generation())
-    hashes = [one.key.hash for one in kept]
+    hashes = [one.key.hash for one in answers]
     async with asyncio.timeout(10):
-        while await CacheEntry.objects.filter(hash__in=hashes).acount() < count:
+        while await CacheEntry.objects.filter(hash__in=hashes).acount() < len(answers):
             await asyncio.sleep(0.01)

@@ -22,7 +22,7 @@ from dashboard.periods import DEFAULT
 from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
 from orchestrator.identity import find_key, issue_key
 from orchestrator.models import ApiKey
-from tests.dashboard.site import answer, fill, record, traffic
+from tests.dashboard.site import answer, fill, keep, record, traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 
@@ -167,7 +167,7 @@ async def test_kept_answers_come_a_page_at_a_time_and_none_twice(staff, console)
 
 async def test_kept_answers_are_found_by_key_model_and_namespace(staff, console):
     await fill(console, 2, namespace="support")
-    await console.cache.put(answer(7, model="tiny"), console.cache.generation())
+    await keep(console, answer(7, model="tiny"))
     assert "1 that match" in text(await staff.get(f"/dashboard/cache/?key={'0' * 63}7"))
     assert "1 that match" in text(await staff.get("/dashboard/cache/?model=tiny"))
     assert "2 that match" in text(await staff.get("/dashboard/cache/?namespace=support"))
