@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any, Literal, Protocol
 
 from orchestrator.core.errors import EngineError
@@ -127,7 +126,6 @@ class Chunk:
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     done: Done | None = None
-    pieces: int = 1  # of the engine's own that it is made of: about as many tokens
 
     @property
     def size(self) -> int:
@@ -138,23 +136,6 @@ class Chunk:
         for logprob in self.logprobs:
             size += 64 * (1 + len(logprob.top))
         return size
-
-
-def joined(chunks: Sequence[Chunk]) -> list[Chunk]:
-    """The same answer in fewer pieces: text next to text is one. For what came together anyway."""
-    found: list[Chunk] = []
-    for is_text, some in groupby(chunks, key=_is_text):
-        group = list(some)
-        if is_text and len(group) > 1:
-            text, pieces = "".join([chunk.text for chunk in group]), sum(chunk.pieces for chunk in group)
-            found.append(Chunk(text=text, pieces=pieces))
-        else:
-            found += group
-    return found
-
-
-def _is_text(chunk: Chunk) -> bool:
-    return not (chunk.thinking or chunk.tool_calls or chunk.logprobs or chunk.done)
 
 
 class Chunks(Protocol):

@@ -29,7 +29,6 @@ from orchestrator.core.types import (
     TokenLogprob,
     ToolCall,
     Usage,
-    joined,
 )
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
@@ -120,7 +119,7 @@ class CloudEngine:
                 ) from None
             if lines is None:
                 break
-            for chunk in joined(answer.read(lines)):
+            for chunk in answer.read(lines):
                 first = first or self._clock.monotonic()
                 yield chunk
             if answer.trouble:

@@ -65,8 +65,7 @@ class Entry:
         """Take note of a piece of the answer."""
         if self.first_s is None:
             self.first_s = now - self.started
-        if chunk.text or chunk.thinking:
-            self.pieces += chunk.pieces
+        self.pieces += bool(chunk.text or chunk.thinking)
         if chunk.done:
             self.usage = chunk.done.usage
 
