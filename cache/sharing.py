@@ -135,9 +135,9 @@ class Sharing:
         self._claims[number] = claim
         self._numbers_of[call] = number
         # However this ends, `release` follows when the call is over.
-        return await self._settle(claim)
+        return await self._claimed(claim)
 
-    async def _settle(self, claim: _Claim) -> _Follow | None:
+    async def _claimed(self, claim: _Claim) -> _Follow | None:
         held = b""
         for _ in range(2 + PATIENCE):
             found = await self._take(claim, held)
@@ -217,13 +217,13 @@ class Sharing:
         reply = self._line.send("EVAL", _TAKE, 1, claim.key, held, claim.holder, CLAIM_S)
         try:
             found: bytes = await reply
-        except asyncio.CancelledError:
-            self._breaker.abandoned(turn)
-            raise
         except _TROUBLE as error:
             self._breaker.failed(turn)
             self._note(str(error))
             return b""
+        except BaseException:
+            self._breaker.abandoned(turn)
+            raise
         self._breaker.succeeded(turn)
         self._note()
         return found
@@ -386,6 +386,7 @@ class _Relay:
             self.leave()
             return
         self._peer.tell(Alive(self._follower, self._listener.place))
+        self._is_end_told = False  # who heard it would have left
         self._listener.news.set()
 
     def leave(self) -> None:
@@ -489,6 +490,7 @@ class _Follow:
             case News(_, place, chunks) if place <= self._came:
                 self._waiting.extend(chunks[self._came - place :])
                 self._came = max(self._came, place + len(chunks))
+                self._is_over |= bool(chunks and chunks[-1].done)
             case End(_, place, failure) if place == self._came:
                 self._is_over = True
                 if failure is not None:

@@ -15,7 +15,7 @@ from cache.inflight import InFlight, Question
 from cache.keys import keys_for
 from cache.redis_async import open_redis
 from cache.sharing import Sharing
-from cache.wire import Alive, End, News, No, seal
+from cache.wire import Alive, End, News, No, seal, unseal
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import CallLost, EngineError, RateLimited
 from orchestrator.core.types import Chunk
@@ -426,6 +426,45 @@ async def test_a_message_that_comes_twice_or_not_at_all_changes_nothing(three: l
     source.gate.set()
     assert await heard(follower) == list(words(200))
     assert await heard(leader) == list(words(200))
+
+
+@pytest.mark.parametrize("error", [None, EngineError("broken")])
+async def test_an_end_that_gets_lost_is_told_again(three: list[Process], error: EngineError | None) -> None:
+    chunks = (Chunk(text="a"),) if error else words(2)
+    source = Source(*chunks, error=error, is_open=False)
+    joined = [(await process.ask(source))[0] for process in three[:2]]
+    received, inbox, lost = three[1].sharing._received, three[1].sharing.inbox, []
+
+    def without_the_first_end(data: bytes) -> None:
+        if isinstance(unseal(inbox, data), End) and not lost:
+            lost.append(data)
+        else:
+            received(data)
+
+    three[1].sharing._received = without_the_first_end  # type: ignore[method-assign]
+    source.gate.set()
+    async with asyncio.timeout(PATIENT_S):
+        for told in joined:
+            assert [await anext(told) for _ in chunks] == list(chunks)
+            with pytest.raises(EngineError if error else StopAsyncIteration):
+                await anext(told)
+    assert len(lost) == 1 or not error, "an answer that is whole needs no end to be told"
+
+
+async def test_redis_that_stands_still_for_a_moment_leaves_nobody_waiting(
+    own_redis: RedisServer, start: MakeProcess
+) -> None:
+    two = [await start(own_redis, deadline_s=0.05) for _ in range(2)]
+    for number in range(5):
+        source = Source(Chunk(text="a"), error=EngineError("broken"), is_open=False)
+        joined = [
+            (await process.ask(source, Question(str(number), lambda: True), number))[0] for process in two
+        ]
+        own_redis.command("CLIENT", "PAUSE", "300", "WRITE")
+        source.gate.set()
+        async with asyncio.timeout(PATIENT_S):
+            assert (await asyncio.gather(*map(heard, joined), return_exceptions=True))[0].__class__ is EngineError
+        await asyncio.sleep(0.4)
 
 
 async def test_one_follower_too_many_makes_its_own_call(three: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
