@@ -20,9 +20,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from cache.tiers.replacement import S3Fifo
+from cache.bounded import Bounded
 from orchestrator.api.calls import REQUEST_ID, STEERING
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.stamps import Template
@@ -40,13 +41,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
-Key = tuple[object, ...]
 
 LARGEST_QUESTION = 64 * 1024  # bytes; of a larger one the work that is spared is a small part
 LARGEST_ANSWER = 256 * 1024
 MODELS_S = 1.0  # how long a change of models may go unnoticed
+LOOK_S = 0.02  # how long a request waits to learn which models there are, before it goes the whole way
 
-_ANSWER = 6000  # bytes a kept answer takes besides its question and its text; a test measures
+_ANSWER = 6000  # bytes a kept answer takes besides its text; a test measures
 _NONE: dict[str, Any] = {}
 _OWN_HEADERS = frozenset({b"age", b"x-request-id", b"server-timing", b"content-length"})
 
@@ -61,7 +62,6 @@ class Replayable:
     created_at: float  # seconds since the epoch
     life_s: float
     line: Line
-    size: int
 
 
 class Asked(NamedTuple):
@@ -75,9 +75,10 @@ class Asked(NamedTuple):
     request_id: str
     steering: dict[bytes, bytes]  # the other headers that have a say in the answer
 
-    def key(self, tenant_id: int, key_id: int | None) -> Key:
-        """What makes it the same request: the tenant decides on the answer, the key is recorded."""
-        return (self.path, self.query, tenant_id, key_id, self.body, *self.steering.items())
+    def name(self, tenant_id: int, key_id: int | None) -> str:
+        """What makes it the same request, in 64 characters: the tenant decides on the answer, the key is recorded."""
+        start = repr((self.path, self.query, tenant_id, key_id, *self.steering.items())).encode()
+        return blake2b(b"%b\0%b" % (start, self.body), digest_size=32).hexdigest()  # no repr has a NUL
 
 
 class ReplayFront:
@@ -91,10 +92,11 @@ class ReplayFront:
         self._app = app
         self._parts = parts
         self._most_bytes = most_bytes
+        self._kept: Bounded[Replayable] = Bounded(most_bytes)
         self._purges = self._policy = -1
         self._models: int | None = None  # a hash over all of them; None while they are not known
-        self._models_until = 0.0
-        self._forget()
+        self._models_at = self._looked_at = -MODELS_S  # monotonic seconds: what is known is from then; last look
+        self._looking: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer from here, or pass on."""
@@ -108,23 +110,22 @@ class ReplayFront:
             return
         parts = self._parts()
         began = parts.clock.monotonic()
-        if began >= self._models_until:
-            await self._look(parts, began)
-        purges, policy, models = parts.generation.current(), parts.generation.policy(), self._models
+        models = await self._models_now(parts, began)
+        purges, policy = parts.generation.current(), parts.generation.policy()
         if purges != self._purges or policy != self._policy:
             self._purges, self._policy = purges, policy
-            self._forget()
+            self._kept.clear()
         caller = parts.identity.remembered(asked.authorization, asked.x_api_key)
         if caller is not None and models is not None:
-            key = asked.key(caller.tenant_id, caller.key_id)
-            known = self._kept.get(key)
-            if known is not None and self._replay(known, key, asked, began, parts, exchange):
+            name = asked.name(caller.tenant_id, caller.key_id)
+            known = self._kept.get(name)
+            if known is not None and self._replay(known, name, asked, began, parts, exchange):
                 return
         slot = scope[SLOT] = Slot()
         head: list[bytes] = []
         await self._app(scope, receive, _noting(head, send))
         # What came in between may be about this answer, too.
-        if slot.offer and (purges, policy, models) == (
+        if slot.offer and models is not None and (purges, policy, models) == (
             parts.generation.current(),
             parts.generation.policy(),
             self._models,
@@ -132,13 +133,13 @@ class ReplayFront:
             self._keep(slot.offer, asked, b"".join(head))
 
     def _replay(
-        self, known: Replayable, key: Key, asked: Asked, began: float, parts: Parts, exchange: Exchange
+        self, known: Replayable, name: str, asked: Asked, began: float, parts: Parts, exchange: Exchange
     ) -> bool:
         """Whether it was answered."""
         now = parts.clock.now()
         age_s = now - known.created_at
         if abs(age_s) >= known.life_s:  # as `cache.entries.Entry.is_fresh` has it
-            self._drop(key)
+            self._kept.drop(name)
             return False
         took_s = parts.clock.monotonic() - began
         request_id = asked.request_id if REQUEST_ID.fullmatch(asked.request_id) else hex_id(32)
@@ -151,7 +152,7 @@ class ReplayFront:
         body = known.template.fill(int(now * 1e9), max(int(took_s * 1e9), 1))
         if not exchange.reply(head, body, is_streamed=known.is_streamed):
             return False
-        self._replacement.used(key)
+        self._kept.used(name)
         parts.ledger.repeat(Repeat(known.line, request_id, int(now * 1e6), int(took_s * 1e6)))
         return True
 
@@ -159,41 +160,34 @@ class ReplayFront:
         entry, kept = offer.entry, offer.kept
         if entry.outcome not in {"done", "cut"} or offer.template.size > LARGEST_ANSWER:
             return
-        key = asked.key(entry.caller.tenant_id, entry.caller.key_id)
-        size = _ANSWER + len(asked.body) + offer.template.size + len(head)
-        if size > self._most_bytes / 4:
-            return
-        if key in self._kept:
-            self._drop(key)
-        while self._bytes + size > self._most_bytes:
-            self._bytes -= self._kept.pop(self._replacement.victim()).size
         life_s = kept.expires_at - kept.created_at
         if entry.request.control.max_age_s is not None:
             life_s = min(life_s, entry.request.control.max_age_s)
-        self._kept[key] = Replayable(
+        replayable = Replayable(
             template=offer.template,
             head=head,
             is_streamed=entry.request.stream,
             created_at=kept.created_at,
             life_s=life_s,
             line=Line(entry.row()),
-            size=size,
         )
-        self._bytes += size
-        self._replacement.added(key, size)
+        name = asked.name(entry.caller.tenant_id, entry.caller.key_id)
+        self._kept.put(name, replayable, _ANSWER + offer.template.size + len(head))
 
-    def _drop(self, key: Key) -> None:
-        self._bytes -= self._kept.pop(key).size
-        self._replacement.removed(key)
+    async def _models_now(self, parts: Parts, now: float) -> int | None:
+        """What tells a change of models; None while they are not known, and nothing is answered from here.
 
-    def _forget(self) -> None:
-        self._kept: dict[Key, Replayable] = {}
-        self._bytes = 0
-        self._replacement: S3Fifo[Key] = S3Fifo()
+        While requests come they are looked at in time, so that none has to wait; after a pause the first one waits.
+        """
+        is_known = now < self._models_at + MODELS_S
+        if now >= self._looked_at + MODELS_S / 2 and (self._looking is None or self._looking.done()):
+            self._looked_at = now
+            self._looking = asyncio.create_task(self._look(parts, now), name="replay models")
+            if not is_known:
+                await asyncio.wait({self._looking}, timeout=LOOK_S)
+        return self._models if now < self._models_at + MODELS_S else None
 
     async def _look(self, parts: Parts, now: float) -> None:
-        """See which models there are; while that cannot be seen nothing is answered from here."""
-        self._models_until = now + MODELS_S  # for the others: they need not wait for this
         try:
             async with asyncio.timeout(MODELS_S):
                 models = hash(tuple((model.name, model.digest) for model in await parts.catalogue.models()))
@@ -202,9 +196,10 @@ class ReplayFront:
                 log.warning("Nothing is replayed while the models cannot be listed: %s", error or "no answer in time")
             self._models = None
             return
+        self._models_at = now
         if models != self._models:
             self._models = models
-            self._forget()
+            self._kept.clear()
 
 
 def _read(scope: Any, exchange: Exchange) -> Asked | None:

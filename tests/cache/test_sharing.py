@@ -457,9 +457,7 @@ async def test_redis_that_stands_still_for_a_moment_leaves_nobody_waiting(
     two = [await start(own_redis, deadline_s=0.05) for _ in range(2)]
     for number in range(5):
         source = Source(Chunk(text="a"), error=EngineError("broken"), is_open=False)
-        joined = [
-            (await process.ask(source, Question(str(number), lambda: True), number))[0] for process in two
-        ]
+        joined = [(await process.ask(source, Question(str(number), lambda: True), number))[0] for process in two]
         own_redis.command("CLIENT", "PAUSE", "300", "WRITE")
         source.gate.set()
         async with asyncio.timeout(PATIENT_S):

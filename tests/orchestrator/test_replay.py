@@ -77,7 +77,13 @@ def ask(front: ReplayFront) -> Ask:
     """Ask the front; `None` as a body is one that has not come yet when the front looks."""
 
     async def ask(
-        body: Any, path: str = "/api/chat", *, is_whole: bool = True, takes: bool = True, **headers: str | list[str]
+        body: Any,
+        path: str = "/api/chat",
+        *,
+        query: str = "",
+        is_whole: bool = True,
+        takes: bool = True,
+        **headers: str | list[str],
     ) -> Reply:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         reply = Reply()
@@ -91,7 +97,7 @@ def ask(front: ReplayFront) -> Ask:
             "http_version": "1.1",
             "method": "POST",
             "path": path,
-            "query_string": b"",
+            "query_string": query.encode(),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in pairs],
             "server": ("127.0.0.1", 1),
             "client": ("127.0.0.1", 2),
@@ -272,10 +278,11 @@ async def test_a_model_that_changes_is_noticed(
 ) -> None:
     from dataclasses import replace
 
-    monkeypatch.setattr(replay, "MODELS_S", 0.0)
+    monkeypatch.setattr(replay, "MODELS_S", 0.2)
     await warmed(ask)
     assert (await ask(HELLO)).is_replayed
     engine.model = replace(engine.model, digest="e" * 64)
+    await asyncio.sleep(0.2)
     reply = await ask(HELLO)
     assert not reply.is_replayed
     assert reply.headers["cache-status"].startswith("orchestrator; fwd=miss")
@@ -293,13 +300,36 @@ async def test_while_models_cannot_be_listed_nothing_is_replayed(
         return []
 
     engine.models = hung  # type: ignore[method-assign]  # a store that does not answer
-    await asyncio.sleep(0.06)
     for _ in range(2):
+        await asyncio.sleep(0.06)
         reply = await ask(HELLO)
         assert (reply.status, reply.is_replayed) == (200, False)
     assert caplog.text.count("Nothing is replayed") == 1
     engine.models = listed  # type: ignore[method-assign]
     await asyncio.sleep(0.06)
+    await warmed(ask)
+    assert (await ask(HELLO)).is_replayed
+
+
+async def test_nobody_waits_for_models_that_are_slow_to_be_listed(
+    ask: Ask, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "MODELS_S", 60.0)
+    monkeypatch.setattr(replay, "LOOK_S", 0.0)
+    listed, gate, looks = engine.models, asyncio.Event(), []
+
+    async def slow() -> list[Any]:
+        looks.append("begun")
+        await gate.wait()
+        return await listed()
+
+    engine.models = slow  # type: ignore[method-assign]
+    async with asyncio.timeout(30):
+        replies = [await ask(HELLO) for _ in range(3)]
+    assert [(reply.status, reply.is_replayed) for reply in replies] == [(200, False)] * 3
+    assert looks == ["begun"], "nor are they asked for by everybody"
+    gate.set()
+    await asyncio.sleep(0.01)
     await warmed(ask)
     assert (await ask(HELLO)).is_replayed
 
@@ -405,13 +435,40 @@ async def measured() -> AsyncIterator[Callable[[], int]]:
 
 
 async def test_what_is_kept_has_a_bound_in_bytes(ask: Ask, front: ReplayFront) -> None:
-    count = 600
-    for number in range(count):
+    for number in range(600):
         body = HELLO | {"messages": [{"role": "user", "content": f"{number}" * 500}]}
         await ask(body)
         await ask(body)
-    assert 0 < front._bytes <= 1024**2
-    assert len(front._kept) < count
+    assert 0 < front._kept.bytes <= 1024**2
+    assert len(front._kept) < 600
+
+
+@pytest.mark.parametrize(
+    ("padding", "query", "header"),
+    [("", "", ""), ("x" * 20_000, "", ""), ("", "x" * 20_000, ""), ("", "", "x" * 20_000)],
+)
+async def test_it_takes_what_it_says_however_long_a_question_is(
+    ask: Ask, front: ReplayFront, parts: Parts, padding: str, query: str, header: str
+) -> None:
+    async def ask_each(numbers: range) -> None:
+        for number in numbers:
+            body = HELLO | {"options": {"seed": number}, "padding": padding}
+            for _ in range(2):
+                reply = await ask(body, query=f"{query}{number}", cache_control=f"note={header}{number}")
+                assert reply.status == 200
+
+    async def said() -> int:
+        return front._kept.bytes + sum(kept.bytes for kept in (await parts.cache.holding_here()).values())
+
+    async with measured() as taken:
+        await ask_each(range(50))  # what is made once
+        before, said_before = taken(), await said()
+        await ask_each(range(50, 150))
+        assert 0.5 < (taken() - before) / (await said() - said_before) < 1.5
+        # As many again as there is room for, and then those that had to go are remembered.
+        await ask_each(range(150, 500))
+        assert len(front._kept) < 300
+        assert 0.5 < (taken() - before) / (await said() - said_before) < 1.5
 
 
 async def test_what_an_answer_is_said_to_take_is_about_what_it_takes(ask: Ask, front: ReplayFront) -> None:
@@ -419,8 +476,8 @@ async def test_what_an_answer_is_said_to_take_is_about_what_it_takes(ask: Ask, f
     for body in bodies:
         await ask(body)
     async with measured() as taken:
-        before = front._bytes
+        before = front._kept.bytes
         offers = [(await ask(body)).status for body in bodies]
         assert offers == [200] * 100
-        said = front._bytes - before
+        said = front._kept.bytes - before
         assert 0.5 * said < taken() < 1.5 * said

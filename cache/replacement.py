@@ -1,4 +1,4 @@
-"""Which answer goes when the memory tier is full."""
+"""Which value goes when there is no room for another."""
 
 from collections import OrderedDict
 from collections.abc import Hashable
