@@ -146,7 +146,7 @@ class Metrics:
                 self._part_seconds.add(max(one.first_s - spent_s, 0.0), "engine")
                 spent_s = one.first_s
             self._part_seconds.add(max(one.total_s - spent_s, 0.0), "answer")
-        if one.model:
+        if one.model and one.first_s is not None:  # it is there: a caller may make up any number of names
             model = self._models(one.model)
             self._of_model.add(1, model)
             saved = "" if tier in CALLED else SAVED
@@ -171,14 +171,15 @@ class Metrics:
         dialect: str,
         tier: str,
         model: str,
-        prompt_tokens: int,
-        completion_tokens: int,
         durations_s: Sequence[float],
         outcome: str = "done",
+        *,
+        prompt_tokens: int = 0,
+        completion_tokens: int = 0,
     ) -> None:
         """Answers from cache that went the short way, many at once; from any thread.
 
-        prompt_tokens, completion_tokens  of all of them together.    durations_s  one for each.
+        durations_s  one for each.    prompt_tokens, completion_tokens  of all of them together.
         """
         dialect, tier, model = self._dialects(dialect), self._tiers(tier), self._models(model)
         self._requests.add_now(len(durations_s), dialect, tier, self._outcomes(outcome))

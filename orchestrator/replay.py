@@ -125,11 +125,8 @@ class ReplayFront:
         head: list[bytes] = []
         await self._app(scope, receive, _noting(head, send))
         # What came in between may be about this answer, too.
-        if slot.offer and models is not None and (purges, policy, models) == (
-            parts.generation.current(),
-            parts.generation.policy(),
-            self._models,
-        ):
+        now = parts.generation.current(), parts.generation.policy(), self._models
+        if slot.offer and models is not None and (purges, policy, models) == now:
             self._keep(slot.offer, asked, b"".join(head))
 
     def _replay(

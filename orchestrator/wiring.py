@@ -85,7 +85,7 @@ def count_repeats(metrics: Metrics, repeats: Sequence[Repeat]) -> None:
             sum(repeat.line.row[kind] for repeat in some) for kind in ("prompt_tokens", "completion_tokens")
         )
         durations_s = [repeat.took / 1e6 for repeat in some]
-        metrics.replayed(dialect, tier, model, prompt, completion, durations_s, outcome)
+        metrics.replayed(dialect, tier, model, durations_s, outcome, prompt_tokens=prompt, completion_tokens=completion)
 
 
 def cloud_engines(clock: Clock) -> list[CloudEngine]:

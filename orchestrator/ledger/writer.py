@@ -9,10 +9,10 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import DataError, IntegrityError, connections
 
@@ -21,6 +21,7 @@ from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Usage
 from orchestrator.ledger.rows import ALIAS, Repeat, insert, insert_repeats
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BATCH_EVERY_S = 0.2
@@ -174,7 +175,7 @@ class Ledger:
         if not entry.is_posted:
             entry.is_posted = True
             self._add(_Pending(entry.row()), is_urgent=entry.is_paid)
-            self._taken(entry)
+            self._tell(self._taken, entry)
 
     def repeat(self, repeat: Repeat) -> None:
         """Write one more row like an earlier one, with the next batch. Takes a fifth of a microsecond, and no lock."""
@@ -216,7 +217,7 @@ class Ledger:
             pending.row.update(status=refused.status, outcome=refused.kind, error=str(refused)[:500])
             raise refused from None
         finally:
-            self._taken(entry)
+            self._tell(self._taken, entry)
 
     def _add(self, pending: _Pending, *, is_urgent: bool) -> None:
         with self._wake:
@@ -254,48 +255,44 @@ class Ledger:
                 return
 
     def _write(self, batch: list[_Pending]) -> None:
-        try:
-            insert([pending.row for pending in batch])
-        except REFUSALS as error:
-            if len(batch) > 1:  # one record is at fault: let the others through
-                for pending in batch:
-                    self._write([pending])
-                return
-            log.error("a request record was refused by the database and is lost: %s", error)
-            self.dropped += 1
-            if batch[0].settled:
-                batch[0].settled(LedgerUnavailable(f"The record of this call was refused: {error}."))
-            return
-        except Exception as error:  # noqa: BLE001  # whatever it is: this thread must live, and the records be tried again
-            self._put_back(error, batch)
-            return
-        self._is_well(len(batch))
-        for pending in batch:
-            if pending.settled:
-                pending.settled(None)
+        for some, error in _write_in_parts(batch, _insert, id):
+            refused = None
+            if error is None:
+                self._is_well(len(some))
+            elif isinstance(error, REFUSALS):
+                self._lost(len(some), error)
+                refused = LedgerUnavailable(f"The record of this call was refused: {error}.")
+            else:
+                self._fell_ill(error)
+                refused = LedgerUnavailable(f"The record of this call could not be written: {error}.")
+                with self._wake:
+                    self._pending.extendleft(_Pending(pending.row) for pending in reversed(some))
+            for pending in some:
+                if pending.settled:
+                    pending.settled(refused)
 
     def _write_repeats(self) -> None:
         batch = [self._repeats.popleft() for _ in range(min(len(self._repeats), MOST_REPEATS_A_COMMIT))]
-        try:
-            self._insert_repeats(batch)
-        except Exception as error:  # noqa: BLE001  # as in _write
-            self._fell_ill(error)
-            self._repeats.extendleft(reversed(batch))
+        for some, error in _write_in_parts(batch, insert_repeats, lambda repeat: id(repeat.line)):
+            if error is None:
+                self._is_well(len(some))
+                self._tell(self._repeated, some)
+            elif isinstance(error, REFUSALS):
+                self._lost(len(some), error)
+            else:
+                self._fell_ill(error)
+                self._repeats.extendleft(reversed(some))
 
-    def _insert_repeats(self, batch: list[Repeat]) -> None:
+    def _lost(self, count: int, error: Exception) -> None:
+        log.error("%d request records were refused by the database and are lost: %s", count, error)
+        self.dropped += count
+
+    def _tell(self, listener: Callable[[T], None], news: T) -> None:
+        """What goes wrong there is no matter of the record."""
         try:
-            insert_repeats(batch)
-        except REFUSALS as error:
-            lines = {repeat.line for repeat in batch}
-            if len(lines) > 1:  # one line is at fault: let the others through
-                for line in lines:
-                    self._insert_repeats([repeat for repeat in batch if repeat.line is line])
-                return
-            log.error("%d request records were refused by the database and are lost: %s", len(batch), error)
-            self.dropped += len(batch)
-        else:
-            self._is_well(len(batch))
-            self._repeated(batch)
+            listener(news)
+        except Exception:
+            log.exception("What listens to the ledger failed in a way it should not.")
 
     def _is_well(self, written: int) -> None:
         self.written += written
@@ -309,12 +306,34 @@ class Ledger:
         self._failure = str(error) or type(error).__name__
         connections[ALIAS].close()  # after a failed write nothing is assumed of it
 
-    def _put_back(self, error: Exception, batch: list[_Pending]) -> None:
-        self._fell_ill(error)
-        refused = LedgerUnavailable(f"The record of this call could not be written: {error}.")
-        with self._wake:
-            for pending in reversed(batch):
-                self._pending.appendleft(_Pending(pending.row))
-        for pending in batch:
-            if pending.settled:
-                pending.settled(refused)
+
+def _insert(batch: Sequence[_Pending]) -> None:
+    insert([pending.row for pending in batch])
+
+
+def _write_in_parts(
+    batch: list[T], write: Callable[[list[T]], None], part_of: Callable[[T], object]
+) -> Iterator[tuple[list[T], Exception | None]]:
+    """Write `batch`, part by part where the database refuses it: one is at fault, and the others shall pass.
+
+    Yields what there was to write and what became of it: nothing went wrong; one of REFUSALS; or it is not
+    written now, nor is anything after it, for a reason that is not its own.
+    """
+    left = [batch]
+    while left:
+        some = left.pop()
+        try:
+            write(some)
+        except REFUSALS as error:
+            parts: dict[object, list[T]] = {}
+            for one in some:
+                parts.setdefault(part_of(one), []).append(one)
+            if len(parts) > 1:
+                left.extend(reversed(parts.values()))
+            else:
+                yield some, error
+        except Exception as error:  # noqa: BLE001  # whatever it is: the thread must live, and the records be tried again
+            yield [*some, *(one for part in reversed(left) for one in part)], error
+            return
+        else:
+            yield some, None

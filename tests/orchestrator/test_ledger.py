@@ -195,6 +195,62 @@ async def test_repetitions_wait_while_the_database_cannot_be_written(
     assert len(told) == await RequestRecord.objects.acount(), "who counts them hears of each that was written once"
 
 
+async def test_what_is_written_is_not_written_again_when_the_database_is_locked_in_the_middle(
+    ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One record is refused, so they go one by one; then the database is locked for a while."""
+    nobody = Caller(tenant_id=10**6, tenant="nobody")
+    real = {"insert": writer.insert, "insert_repeats": writer.insert_repeats}
+
+    def locked_for_a_while(kind: str) -> Any:
+        tries: list[int] = []
+
+        def write(rows: list[Any]) -> None:
+            if len(rows) < 5:  # the first try is of all
+                tries.append(1)
+                if 3 <= len(tries) <= 5:
+                    raise OperationalError("database is locked")
+            real[kind](rows)
+
+        return write
+
+    for kind in real:
+        monkeypatch.setattr(writer, kind, locked_for_a_while(kind))
+    monkeypatch.setattr(writer, "RETRY_S", 0.01)
+    with ledger._wake:  # all in one batch
+        for number, caller in enumerate([alice, alice, nobody, alice, alice]):
+            line = Line(entry(ledger, caller, "r").row())
+            for again in range(3):
+                ledger.repeat(Repeat(line, f"repeat {number} {again}", 1_790_000_000_000_000, 9))
+            ledger.post(entry(ledger, caller, str(number)))
+    async with asyncio.timeout(10):
+        while ledger.pending or ledger.failure:
+            await asyncio.sleep(0.01)
+    await asyncio.to_thread(ledger.close)
+    written = [record.request_id async for record in RequestRecord.objects.all()]
+    right = {f"repeat {number} {again}" for number in (0, 1, 3, 4) for again in range(3)} | set("0134")
+    assert sorted(written) == sorted(right)
+    assert (ledger.written, ledger.dropped) == (16, 4)
+
+
+async def test_what_listens_to_it_may_fail(
+    transactional_db: None, alice: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: object) -> None:
+        raise ValueError("no such label")
+
+    ledger = Ledger(Clock(), broken, broken)
+    ledger.repeat(Repeat(Line(entry(ledger, alice).row()), "repeat", 1_790_000_000_000_000, 9))
+    ledger.post(entry(ledger, alice, "free"))
+    await ledger.commit(entry(ledger, alice, "paid", is_paid=True))
+    ledger.must_be_writable()
+    await asyncio.to_thread(ledger.close)
+    assert {record.request_id async for record in RequestRecord.objects.all()} == {"repeat", "free", "paid"}
+    assert await RequestRecord.objects.acount() == 3
+    assert ledger.failure is None
+    assert caplog.text.count("in a way it should not") == 3
+
+
 async def test_it_tells_of_each_entry_once_and_as_it_ended(
     transactional_db: None, alice: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,7 +86,7 @@ async def test_no_price_is_not_nothing(alone: Metrics) -> None:
 
 async def test_many_replays_at_once_are_as_many_answers(alone: Metrics) -> None:
     durations = [0.00001, 0.00005, 0.00006, 0.3, 1000.0]  # one on a bound, one beyond the last
-    alone.replayed("openai", "memory", "tiny:latest", 35, 10, durations, "cut")
+    alone.replayed("openai", "memory", "tiny:latest", durations, "cut", prompt_tokens=35, completion_tokens=10)
     one_by_one = Metrics()
     for duration in durations:
         one_by_one.answered(
@@ -95,7 +95,7 @@ async def test_many_replays_at_once_are_as_many_answers(alone: Metrics) -> None:
                 tier="memory",
                 outcome="cut",
                 total_s=duration,
-                first_s=None,
+                first_s=duration,
             )
         )
     same = ("orchestrator_requests", "orchestrator_request_seconds", "orchestrator_tokens")
@@ -112,7 +112,7 @@ def samples(family: Metric) -> dict[Any, float]:
 async def test_threads_may_replay_at_once(alone: Metrics) -> None:
     def replay() -> None:
         for _ in range(200):
-            alone.replayed("ollama", "memory", "tiny:latest", 1, 1, [0.001] * 5)
+            alone.replayed("ollama", "memory", "tiny:latest", [0.001] * 5)
 
     threads = [threading.Thread(target=replay) for _ in range(4)]
     for thread in threads:
@@ -131,13 +131,25 @@ async def test_hostile_words_make_no_series(alone: Metrics) -> None:
             word = "".join(chance.choices(string.printable + 'é🎈"\\\n{}', k=40))
             request = ChatRequest(model=word, dialect=word, endpoint=word)  # type: ignore[arg-type]  # hostile
             alone.answered(answered(request=request, model=word, tier=word, outcome=word, laps={word: 0.1}))
-            alone.replayed(word, word, word, 1, 1, [0.1])
+            alone.replayed(word, word, word, [0.1])
         return sum(len(family.samples) for family in (await read(alone)).values())
 
     assert await series_after(200) == await series_after(2000)
     seen = await read(alone)
     assert value(seen, "requests_total") == 2 * 2200
     assert value(seen, "model_requests_total", model="other") == 2 * (2200 - MOST_MODELS)
+
+
+async def test_names_that_callers_make_up_leave_room_for_models_that_answer(alone: Metrics) -> None:
+    for number in range(2 * MOST_MODELS):
+        alone.answered(
+            answered(model=f"openai/made-up-{number}", outcome="model_not_found", first_s=None, usage=Usage())
+        )
+    alone.answered(answered(model="openai/real"))
+    seen = await read(alone)
+    assert value(seen, "model_requests_total", model="openai/real") == 1
+    assert value(seen, "model_requests_total") == 1
+    assert value(seen, "requests_total") == 2 * MOST_MODELS + 1
 
 
 async def test_workers_add_up_and_one_that_comes_back_counts_on(shared: Any, tmp_path: Path) -> None:
@@ -176,7 +188,7 @@ async def test_the_files_have_room_for_every_label_there_can_be(shared: Any, tmp
             metrics.answered(
                 SimpleNamespace(**vars(one) | {"tier": f"tier {number % 20}", "outcome": f"kind {number}"})
             )
-            metrics.replayed(dialect, f"tier {number % 20}", f"openai/{number:0>200}", 1, 1, [0.1])
+            metrics.replayed(dialect, f"tier {number % 20}", f"openai/{number:0>200}", [0.1])
     metrics.hand_over()
     assert {file.stat().st_size for file in (tmp_path / "metrics").glob("*.db")} == set(RESERVED.values())
 
