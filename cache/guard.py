@@ -105,6 +105,9 @@ class Guard:
         if turn is Turn.CALL:
             try:
                 result, trouble = await self._try(call)
+            except Busy:
+                breaker.abandoned(turn)
+                return None
             except asyncio.CancelledError:
                 breaker.abandoned(turn)
                 raise
@@ -131,6 +134,9 @@ class Guard:
                 if result is False:  # not for this tier, so it says nothing
                     breaker.abandoned(Turn.PROBE)
                     return
+        except Busy:
+            breaker.abandoned(Turn.PROBE)
+            return
         except asyncio.CancelledError:
             breaker.abandoned(Turn.PROBE)
             raise
@@ -141,7 +147,7 @@ class Guard:
         """The result, and what was wrong, if anything was.
 
         It is the tier that is judged, not how busy this process is: what it took is what its thread or its
-        connection took, where it says so, and to be given no turn says nothing of it.
+        connection took, where it says so. To be given no turn says nothing of it, good or bad: raises Busy.
         """
         began = self._clock.monotonic()
         worked_s.set(None)
@@ -150,7 +156,7 @@ class Guard:
                 result = await call()
         except Busy:
             self._stats.skipped += 1
-            return None, None
+            raise
         except (OrchestratorError, TimeoutError) as error:
             self._stats.errors += 1
             return None, str(error) or f"silent for {self._deadline_s:g} s"

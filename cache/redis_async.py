@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections import deque
 from typing import Any
 
@@ -26,6 +26,8 @@ _MOST_WAITING = 4096  # commands
 _BATCH = 64
 _BATCH_S = 2.0
 _SLICES = 16  # of a deadline, each of which counts for no more than it is
+
+logger = logging.getLogger(__name__)
 
 
 def open_redis(location: str = "", timeout_s: float | None = None, most_connections: int = MOST_CONNECTIONS) -> Redis:
@@ -132,8 +134,7 @@ class Line:
         if self._work is not None:
             await asyncio.wait({self._work}, timeout=_BATCH_S)
             self._work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._work
+            await asyncio.gather(self._work, return_exceptions=True)
         while self._waiting:
             self._waiting.popleft()[1].cancel()
         await self._redis.aclose()
@@ -144,15 +145,25 @@ class Line:
             batch = [(command, reply) for command, reply in taken if not reply.done()]
             if not batch:
                 continue
-            pipeline = self._redis.pipeline(transaction=False)
-            for command, _ in batch:
-                pipeline.execute_command(*command)
-            under_way = asyncio.create_task(pipeline.execute(raise_on_error=False))
+            under_way = asyncio.create_task(self._execute([command for command, _ in batch]))
             try:
                 await self._settled(under_way, [reply for _, reply in batch])
             finally:
                 self._is_silent = False
                 under_way.cancel()
+
+    async def _execute(self, commands: list[tuple[str | bytes | int, ...]]) -> list[Any]:
+        """What Redis says to each, or fails with. Raises RedisError, OSError and TimeoutError where it says nothing."""
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return list(await pipeline.execute(raise_on_error=False))
+        except (RedisError, OSError, TimeoutError):
+            raise
+        except Exception as error:  # of the client, or not of this protocol: those who wait must hear of it, too
+            logger.exception("Redis was asked in a way that failed as it should not.")
+            raise RedisError(f"Redis could not be asked: {error!r}.") from error
 
     async def _settled(self, under_way: asyncio.Task[list[Any]], replies: list[Reply]) -> None:
         try:

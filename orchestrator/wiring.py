@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 
 import httpx
@@ -122,14 +123,15 @@ async def close() -> None:
     if _parts is None:
         return
     closing, _parts = _parts, None
-    await closing.inflight.aclose()
-    await closing.catalogue.aclose()
-    await closing.cache.aclose()
-    closing.identity.close()
-    closing.reads.close(connections.close_all)
-    await asyncio.to_thread(closing.ledger.close)
-    if _sampler is not None:
-        await _sampler.aclose()
-        _sampler = None
-    closing.generation.close()
-    closing.metrics.close()
+    async with AsyncExitStack() as last_first:  # each, whatever becomes of the others
+        last_first.callback(closing.metrics.close)
+        last_first.callback(closing.generation.close)
+        if _sampler is not None:
+            last_first.push_async_callback(_sampler.aclose)
+            _sampler = None
+        last_first.push_async_callback(asyncio.to_thread, closing.ledger.close)
+        last_first.callback(closing.reads.close, connections.close_all)
+        last_first.callback(closing.identity.close)
+        last_first.push_async_callback(closing.cache.aclose)
+        last_first.push_async_callback(closing.catalogue.aclose)
+        last_first.push_async_callback(closing.inflight.aclose)

@@ -43,6 +43,8 @@ class _Call:
         self.began = time.monotonic()
         try:
             return self.function(), None
+        except StopIteration as error:  # it would end whoever waits, without a word
+            return None, RuntimeError(f"{error!r} was raised in a thread")
         except BaseException as error:  # noqa: BLE001  # it is raised where the call came from
             return None, error
         finally:

@@ -184,6 +184,26 @@ async def test_a_line_that_gets_no_answer_says_so_and_goes_on_when_there_is_one(
     await line.aclose()
 
 
+async def test_what_the_client_fails_with_reaches_who_waits_and_ends_no_line(
+    line: Line, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis = line._redis
+    made = redis.pipeline
+
+    def broken(**options: bool) -> None:
+        raise ValueError("a bug of the client")
+
+    monkeypatch.setattr(redis, "pipeline", broken)
+    async with asyncio.timeout(10):
+        for reply in [line.send("PING") for _ in range(3)]:
+            with pytest.raises(RedisError, match="a bug of the client"):
+                await reply
+        assert "as it should not" in caplog.text
+        monkeypatch.setattr(redis, "pipeline", made)
+        assert await line.ask("PING")
+        await line.aclose()
+
+
 async def test_a_line_is_only_so_long_and_ends(own_redis: RedisServer) -> None:
     line = Line(open_redis(own_redis.url, PATIENT_S, most_connections=1), PATIENT_S, most_waiting=3)
     replies = [line.send("PING") for _ in range(4)]

@@ -17,11 +17,12 @@ from cache.keys import keys_for
 from cache.purges import PurgeLog
 from cache.tiered import TieredCache
 from cache.tiers import sqlite as sqlite_tier
-from cache.tiers.base import Tier
+from cache.tiers.base import Tier, TierUnavailable
 from cache.tiers.memory import MemoryTier
 from cache.tiers.off import OffTier
 from cache.tiers.redis import RedisTier
 from cache.tiers.sqlite import SQLiteTier
+from orchestrator.core.errors import Busy
 from orchestrator.core.types import CacheControl
 from tests.cache.conftest import ALICE, BOB, CHARLIE, MODEL, HandClock, MakeEntry, question, reply, until
 from tests.servers import RedisServer
@@ -176,6 +177,31 @@ async def test_a_tier_that_fails_or_hangs_is_passed_by(
     for _ in range(20):
         assert await find(cache, entry)
     assert cache.stats()["faulty"].is_out
+    await cache.aclose()
+
+
+async def test_having_had_no_turn_says_nothing_of_a_tier(
+    clock: HandClock, generation: Generation, make_entry: MakeEntry
+):
+    """Neither that it is back, while it is out, nor that what went wrong is forgiven."""
+    tier, entry = Fault(TierUnavailable("gone")), make_entry()
+    cache = plain((tier,), clock, generation)
+
+    async def look(error: Exception, times: int) -> bool:
+        tier.error = error
+        for _ in range(times):
+            clock.advance(10)
+            await find(cache, entry)
+            await asyncio.sleep(0.01)
+        return cache.stats()["faulty"].is_out
+
+    assert not await look(TierUnavailable("gone"), 2)
+    assert not await look(Busy("no turn"), 200)
+    assert await look(TierUnavailable("gone"), 1), "two failures were not forgiven for no answer at all"
+    assert await look(Busy("no turn"), 5), "nothing has shown that it is back"
+    errors = cache.stats()["faulty"].errors
+    assert await look(TierUnavailable("gone"), 1)
+    assert cache.stats()["faulty"].errors == errors + 1, "it is still looked for"
     await cache.aclose()
 
 

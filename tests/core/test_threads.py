@@ -40,6 +40,14 @@ async def test_it_returns_and_raises_what_the_function_does(gate: threading.Even
     thread.close()
 
 
+async def test_an_iterator_that_is_at_its_end_ends_no_caller():
+    thread = WorkerThread("test")
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(thread.run(10, next, iter(())), 10)
+    assert await thread.run(10, int) == 0
+    thread.close()
+
+
 async def test_calls_that_were_given_up_count_until_the_thread_has_passed_them(gate: threading.Event):
     thread = WorkerThread("test", most_waiting=5)
     held = await hold(thread, gate)
