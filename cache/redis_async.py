@@ -143,14 +143,8 @@ class Line:
         while self._waiting:
             taken = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
             batch = [(command, reply) for command, reply in taken if not reply.done()]
-            if not batch:
-                continue
-            under_way = asyncio.create_task(self._execute([command for command, _ in batch]))
-            try:
-                await self._settled(under_way, [reply for _, reply in batch])
-            finally:
-                self._is_silent = False
-                under_way.cancel()
+            if batch:
+                await self._settle([command for command, _ in batch], [reply for _, reply in batch])
 
     async def _execute(self, commands: list[tuple[str | bytes | int, ...]]) -> list[Any]:
         """What Redis says to each, or fails with. Raises RedisError, OSError and TimeoutError where it says nothing."""
@@ -165,7 +159,8 @@ class Line:
             logger.exception("Redis was asked in a way that failed as it should not.")
             raise RedisError(f"Redis could not be asked: {error!r}.") from error
 
-    async def _settled(self, under_way: asyncio.Task[list[Any]], replies: list[Reply]) -> None:
+    async def _settle(self, commands: list[tuple[str | bytes | int, ...]], replies: list[Reply]) -> None:
+        under_way = asyncio.create_task(self._execute(commands))
         try:
             took_s = await turned(under_way, self._silence_s)
             if took_s is None:
@@ -185,6 +180,9 @@ class Line:
         except (RedisError, OSError, TimeoutError) as error:
             results = [error] * len(replies)
             took_s = None
+        finally:
+            self._is_silent = False
+            under_way.cancel()
         for reply, result in zip(replies, results, strict=True):
             reply.took_s = took_s
             _settle(reply, result)

@@ -13,7 +13,7 @@ from cache.feed import Feed, FeedUnavailable
 from cache.generation import Generation
 from cache.guard import Guard, TierStats
 from cache.purges import Purge, PurgeLog
-from cache.tiers.base import SWEEP_S, Tier, TierUnavailable
+from cache.tiers.base import SWEEP_S, Tier
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.types import CacheControl
@@ -335,6 +335,3 @@ async def _put_in(guards: Sequence[Guard], entry: Entry) -> None:
 
 def _reason(error: Exception) -> str:
     return str(error) or f"no answer within {SWEEP_S:g} s"
-
-
-__all__ = ["Purged", "TierStats", "TierUnavailable", "TieredCache"]

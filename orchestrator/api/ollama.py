@@ -7,7 +7,6 @@ from typing import Any
 from orchestrator.api.replies import to_json
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.ids import call_id  # openai.py takes it from here
 from orchestrator.core.types import Chunk, Done, Reply, TokenLogprob, ToolCall
 
 
@@ -67,7 +66,7 @@ class ChatForm:
         index = self._calls
         self._calls += 1
         function = {"index": index, "name": call.name, "arguments": call.arguments}
-        return {"id": call.id or call_id(), "function": function}
+        return {"id": call.id, "function": function}
 
 
 class GenerateForm:

@@ -16,7 +16,6 @@ from orchestrator.api.replies import EVENTS, Wire, json_response, respond, start
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
-from orchestrator.core.ids import call_id
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.pipeline import answer
 from orchestrator.wiring import parts
@@ -297,7 +296,7 @@ def _usage(usage: Usage) -> dict[str, int]:
 def _calls(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
     return [
         {
-            "id": call.id or call_id(),
+            "id": call.id,
             "index": index,
             "type": "function",
             "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},

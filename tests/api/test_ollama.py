@@ -145,7 +145,7 @@ async def test_tool_calls_and_thinking_come_as_the_contract_has_them(
 
     async def with_calls(request: Any, model: Any) -> Any:
         yield Chunk(thinking="Hm")
-        yield Chunk(tool_calls=(ToolCall(id="", name="weather", arguments={"city": "Rome"}),))
+        yield Chunk(tool_calls=(ToolCall(id="call_w3ath3r0", name="weather", arguments={"city": "Rome"}),))
         async for chunk in chat(request, model):
             yield chunk
 
@@ -153,7 +153,7 @@ async def test_tool_calls_and_thinking_come_as_the_contract_has_them(
     thinking, call, *_, last = lines(await client.post("/api/chat", json=HELLO | {"model": "openai/big"}))
     assert thinking["message"] == {"role": "assistant", "content": "", "thinking": "Hm"}
     (wire,) = call["message"]["tool_calls"]
-    assert re.fullmatch("call_[a-z0-9]{8}", wire["id"])
+    assert wire["id"] == "call_w3ath3r0"
     assert wire["function"] == {"index": 0, "name": "weather", "arguments": {"city": "Rome"}}
     assert last["done_reason"] == "stop"
     whole = (await client.post("/api/chat", json=HELLO | {"model": "openai/big", "stream": False})).json()
