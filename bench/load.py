@@ -58,6 +58,7 @@ class Load:
     """What a load came to. `latencies` in seconds, `sources` the cache's word for where answers came from."""
 
     latencies: list[float] = field(default_factory=list)
+    took: dict[int, float] = field(default_factory=dict)  # the latency of each question, as it was asked last
     sources: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     seconds: float = 0.0
@@ -83,8 +84,10 @@ def percentile(values: list[float], percent: int) -> float:
 class Caller(asyncio.Protocol):
     """One connection that asks the next question as soon as the last is answered."""
 
-    def __init__(self, requests: Iterator[bytes], load: Load, until: float) -> None:
-        self._requests = requests
+    def __init__(self, question: Question, numbers: Iterator[int], load: Load, until: float) -> None:
+        self._question = question
+        self._numbers = numbers
+        self._number = 0
         self._load = load
         self._until = until  # on `time.perf_counter`
         self._received = b""
@@ -103,14 +106,15 @@ class Caller(asyncio.Protocol):
 
     def _ask(self) -> None:
         now = time.perf_counter()
-        request = next(self._requests, None) if now < self._until else None
-        if request is None:
+        number = next(self._numbers, None) if now < self._until else None
+        if number is None:
             self.over.set_result(None)
             self._transport.close()
             return
         self._received = b""
+        self._number = number
         self._asked_at = now
-        self._transport.write(request)
+        self._transport.write(self._question.ask(number))
 
     def data_received(self, data: bytes) -> None:
         received = self._received = self._received + data
@@ -123,7 +127,9 @@ class Caller(asyncio.Protocol):
                 return
         elif len(received) < end_of_head + 4 + int(length[1]):
             return
-        self._load.latencies.append(time.perf_counter() - self._asked_at)
+        took_s = time.perf_counter() - self._asked_at
+        self._load.latencies.append(took_s)
+        self._load.took[self._number] = took_s
         if received.startswith(b"HTTP/1.1 200"):
             source = _CACHE.search(received, 0, end_of_head + 2)
             self._load.sources[source[1].decode() if source else ""] += 1
@@ -139,13 +145,12 @@ async def closed_loop(question: Question, numbers: Iterator[int], *, callers: in
     """
     load = Load()
     loop = asyncio.get_running_loop()
-    requests = map(question.ask, numbers)
     began, cpu = time.perf_counter(), time.process_time()
     asking = []
     async with asyncio.timeout(seconds + GRACE_S):
         for _ in range(callers):
             _, caller = await loop.create_connection(
-                lambda: Caller(requests, load, began + seconds), question.host, question.port
+                lambda: Caller(question, numbers, load, began + seconds), question.host, question.port
             )
             asking.append(caller.over)
         await asyncio.gather(*asking)

@@ -9,7 +9,7 @@ import psutil
 import uvloop
 
 from bench.lines import compare, spreads
-from bench.load import Question, closed_loop
+from bench.load import Load, Question, closed_loop, percentile
 from bench.plan import Plan
 from bench.serving import Served, Upstream, cpu_s, upstream, warm
 
@@ -18,32 +18,35 @@ from bench.serving import Served, Upstream, cpu_s, upstream, warm
 CASES = ((1, "at-once"), (16, "at-once"), (64, "at-once"), (16, "about-100"))
 PATH = "/v1/chat/completions"
 WARM_UP_S = 30.0
+STRIDE = 100_000  # questions, more than are asked in a round
 
 
 def run(plan: Plan) -> None:
-    """Every question is new."""
+    """Every question is new to the product; the provider was asked the same ones directly before."""
     with upstream() as provider, Served(provider.address, workers=plan.workers) as product:
         through = product.question(PATH)
         warm(through, 0)
-        numbers = count(1)
         most = max(callers for callers, _ in CASES)
-        uvloop.run(closed_loop(through, islice(numbers, plan.warm_up), callers=most, seconds=WARM_UP_S))
+        uvloop.run(closed_loop(through, islice(count(1), plan.warm_up), callers=most, seconds=WARM_UP_S))
+        starts = count(STRIDE, STRIDE)
         for callers, model in CASES:
-            _measure(model, numbers, callers, provider, product, plan)
+            _measure(model, starts, callers, provider, product, plan)
 
 
-def _measure(model: str, numbers: Iterator[int], callers: int, provider: Upstream, product: Served, plan: Plan) -> None:
+def _measure(model: str, starts: Iterator[int], callers: int, provider: Upstream, product: Served, plan: Plan) -> None:
     directly, through = provider.question(model), product.question(PATH, model)
     roles = {"web": product.processes("web"), "redis": product.processes("redis"), "upstream": [provider.process]}
     alone = {"upstream": [provider.process]}
-    directs, ours = [], []
+    directs, ours, added = [], [], []
     for _ in range(plan.rounds):
-        _, direct = uvloop.run(_round(directly, numbers, callers, plan, alone))
+        start = next(starts)
+        direct, figures = uvloop.run(_round(directly, count(start), callers, plan, alone))
+        directs.append(figures)
         calls = provider.calls()
-        answers, found = uvloop.run(_round(through, numbers, callers, plan, roles))
-        directs.append(direct)
-        ours.append({**found, "calls_per_answer": (provider.calls() - calls) / answers})
-    both = list(zip(ours, directs, strict=True))
+        load, figures = uvloop.run(_round(through, count(start), callers, plan, roles))
+        ours.append({**figures, "calls_per_answer": (provider.calls() - calls) / len(load.latencies)})
+        both = [load.took[number] - direct.took[number] for number in load.took.keys() & direct.took.keys()]
+        added.append({f"p{percent}_ms": 1000 * percentile(both, percent) for percent in (50, 99)})
     compare(
         "misses",
         f"{'one caller' if callers == 1 else f'{callers} callers'}, {PATH}, whole, provider {model}",
@@ -54,21 +57,21 @@ def _measure(model: str, numbers: Iterator[int], callers: int, provider: Upstrea
         callers=callers,
         load="callers on raw sockets in one Python process; it, the provider and the product share the cores",
         floor_is="the provider asked directly by the same callers",
-        added=spreads([{name: one[name] - other[name] for name in ("p50_ms", "p99_ms")} for one, other in both]),
+        added=spreads(added),
     )
 
 
 async def _round(
     question: Question, numbers: Iterator[int], callers: int, plan: Plan, roles: dict[str, list[psutil.Process]]
-) -> tuple[int, dict[str, float]]:
-    """How many answers there were, and the figures."""
+) -> tuple[Load, dict[str, float]]:
+    """What came of it, and the figures."""
     before = {role: cpu_s(processes) for role, processes in roles.items()}
     load = await closed_loop(question, numbers, callers=callers, seconds=plan.seconds)
     answers = len(load.latencies)
     if load.failed or load.sources.total() != load.sources["miss"] + load.sources[""]:
         raise RuntimeError(f"{load.failed} of {answers} failed, or were no misses: {dict(load.sources)}")
     used = {f"{role}_cpu_us_per_answer": 1e6 * (cpu_s(roles[role]) - before[role]) / answers for role in roles}
-    return answers, {
+    return load, {
         "answers_per_s": load.rate,
         "p50_ms": load.percentile_ms(50),
         "p99_ms": load.percentile_ms(99),

@@ -4,7 +4,8 @@ It speaks the OpenAI chat protocol, whole and streamed, and keeps count of its c
 The model's name says how it behaves:
 
     at-once            everything in one write
-    about-MS           the same, so many milliseconds later, half as many more or less: callers do not march in step
+    about-MS           the same, so many milliseconds later, half as many more or less: callers do not march in
+                       step, and a question takes as long each time
     paced-FRAMES-MS    streamed, a frame each MS milliseconds
     idle-SECONDS       streamed: one frame, a comment now and then, the end after so many seconds
 """
@@ -27,10 +28,9 @@ COMMENT_EACH_S = 5.0
 BACKLOG = 4096  # connections that come at once are not turned away
 CREATED = 1_700_000_000  # any moment: nobody reads it
 
-CHANCE = random.Random(7)  # noqa: S311  # the same each time
-
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _MODEL = re.compile(rb'"model": *"([^"]+)"')
+_NUMBER = re.compile(rb"Question (\d+)")
 _STREAM = re.compile(rb'"stream": *true')
 _USAGE = {"prompt_tokens": 60, "completion_tokens": 64, "total_tokens": 124}
 
@@ -129,7 +129,9 @@ class Provider(asyncio.Protocol):
                 self._transport.write(STREAM_HEAD + event("idle", {"content": "Still here."}))
                 self._idle(self._loop.time() + float(seconds))
             case "about", pause_ms:
-                pause_s = float(pause_ms) / 1000 * CHANCE.uniform(0.5, 1.5)
+                number = _NUMBER.search(request)
+                chance = random.Random(number[1] if number else b"")  # noqa: S311  # the same each time
+                pause_s = float(pause_ms) / 1000 * chance.uniform(0.5, 1.5)
                 self._next = self._loop.call_later(pause_s, self._all, request)
             case _:
                 self._all(request)
