@@ -138,9 +138,12 @@ class Caller(asyncio.Protocol):
         self._ask()
 
 
-async def closed_loop(question: Question, numbers: Iterator[int], *, callers: int, seconds: float) -> Load:
+async def closed_loop(
+    question: Question, numbers: Iterator[int], *, callers: int, seconds: float, ramp_s: float = 0.0
+) -> Load:
     """Ask by `callers` at once until `numbers` or `seconds` are used up, whichever comes first.
 
+    ramp_s  over how long they come in, one after another: all at once they are a burst that is waited in line for.
     Raises TimeoutError when something is not answered long after that.
     """
     load = Load()
@@ -148,7 +151,9 @@ async def closed_loop(question: Question, numbers: Iterator[int], *, callers: in
     began, cpu = time.perf_counter(), time.process_time()
     asking = []
     async with asyncio.timeout(seconds + GRACE_S):
-        for _ in range(callers):
+        for place in range(callers):
+            if ramp_s:
+                await asyncio.sleep(max(began + ramp_s * place / callers - time.perf_counter(), 0))
             _, caller = await loop.create_connection(
                 lambda: Caller(question, numbers, load, began + seconds), question.host, question.port
             )
