@@ -26,7 +26,7 @@ class Heard:
     """
 
     status: int = 0
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
     text: str = ""
     at: list[float] = field(default_factory=list)
     is_complete: bool = False
@@ -38,7 +38,8 @@ class Heard:
 
     def is_wrong(self, question: Question) -> bool:
         """It holds what is no part of the right answer, or poses as a complete one and is not."""
-        return not question.answer().startswith(self.text) or (self.is_complete and not self.is_right(question))
+        # A connection that breaks after the end was told makes no right answer wrong.
+        return not question.answer().startswith(self.text) or (self.is_complete and self.text != question.answer())
 
     @property
     def longest_gap_s(self) -> float:
