@@ -28,7 +28,7 @@ class Replacement(Protocol[K]):
 
 
 class S3Fifo(Generic[K]):
-    """Three first-in-first-out queues: small (a tenth of the bytes) for newcomers, main, and the keys of the evicted.
+    """Three first-in-first-out queues: small (a tenth of the bytes) for newcomers, main, and traces of the evicted.
 
     A newcomer that is asked for twice moves to main; one that is not leaves early, so a flood of
     questions asked once does not wash out the ones asked often. A newcomer that was evicted lately
@@ -42,7 +42,8 @@ class S3Fifo(Generic[K]):
     def __init__(self) -> None:
         self._small: OrderedDict[K, int] = OrderedDict()  # key → bytes, oldest first
         self._main: OrderedDict[K, int] = OrderedDict()
-        self._ghosts: OrderedDict[K, None] = OrderedDict()
+        # By their hashes: keys may be long, and two that are taken for one cost a wrong choice at worst.
+        self._ghosts: OrderedDict[int, None] = OrderedDict()
         self._uses: dict[K, int] = {}
         self._small_bytes = 0
         self._main_bytes = 0
@@ -50,8 +51,9 @@ class S3Fifo(Generic[K]):
     def added(self, key: K, size: int) -> None:
         """`key` was stored, with `size` bytes."""
         self._uses[key] = 0
-        if key in self._ghosts:
-            del self._ghosts[key]
+        ghost = hash(key)
+        if ghost in self._ghosts:
+            del self._ghosts[ghost]
             self._main[key] = size
             self._main_bytes += size
         else:
@@ -97,6 +99,6 @@ class S3Fifo(Generic[K]):
                 self._main[key] = size
 
     def _remember(self, key: K) -> None:
-        self._ghosts[key] = None
+        self._ghosts[hash(key)] = None
         while len(self._ghosts) > len(self._main) + len(self._small):
             self._ghosts.popitem(last=False)

@@ -20,7 +20,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from cache.bounded import Bounded
@@ -40,14 +39,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Receive, Send], Awaitable[None]]
-Header = tuple[bytes, bytes]
+Key = tuple[object, ...]
 
 LARGEST_QUESTION = 64 * 1024  # bytes; of a larger one the work that is spared is a small part
 LARGEST_ANSWER = 256 * 1024
 MODELS_S = 1.0  # how long a change of models may go unnoticed
 LOOK_S = 0.02  # how long a request waits to learn which models there are, before it goes the whole way
 
-_ANSWER = 6000  # bytes a kept answer takes besides its text; a test measures
+_ANSWER = 6000  # bytes a kept answer takes besides its question and its text; a test measures
 _NONE: dict[str, Any] = {}
 _OWN_HEADERS = frozenset({b"age", b"x-request-id", b"server-timing", b"content-length"})
 
@@ -75,10 +74,14 @@ class Asked(NamedTuple):
     request_id: str
     steering: dict[bytes, bytes]  # the other headers that have a say in the answer
 
-    def name(self, tenant_id: int, key_id: int | None) -> str:
-        """What makes it the same request, in 64 characters: the tenant decides on the answer, the key is recorded."""
-        start = repr((self.path, self.query, tenant_id, key_id, *self.steering.items())).encode()
-        return blake2b(b"%b\0%b" % (start, self.body), digest_size=32).hexdigest()  # no repr has a NUL
+    def key(self, tenant_id: int, key_id: int | None) -> Key:
+        """What makes it the same request: the tenant decides on the answer, the key is recorded."""
+        return (self.path, self.query, tenant_id, key_id, self.body, *self.steering.items())
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.query) + len(self.body) + sum(map(len, self.steering.values()))
 
 
 class ReplayFront:
@@ -92,7 +95,7 @@ class ReplayFront:
         self._app = app
         self._parts = parts
         self._most_bytes = most_bytes
-        self._kept: Bounded[Replayable] = Bounded(most_bytes)
+        self._kept: Bounded[Key, Replayable] = Bounded(most_bytes)
         self._purges = self._policy = -1
         self._models: int | None = None  # a hash over all of them; None while they are not known
         self._models_at = self._looked_at = -MODELS_S  # monotonic seconds: what is known is from then; last look
@@ -117,9 +120,9 @@ class ReplayFront:
             self._kept.clear()
         caller = parts.identity.remembered(asked.authorization, asked.x_api_key)
         if caller is not None and models is not None:
-            name = asked.name(caller.tenant_id, caller.key_id)
-            known = self._kept.get(name)
-            if known is not None and self._replay(known, name, asked, began, parts, exchange):
+            key = asked.key(caller.tenant_id, caller.key_id)
+            known = self._kept.get(key)
+            if known is not None and self._replay(known, key, asked, began, parts, exchange):
                 return
         slot = scope[SLOT] = Slot()
         head: list[bytes] = []
@@ -130,13 +133,13 @@ class ReplayFront:
             self._keep(slot.offer, asked, b"".join(head))
 
     def _replay(
-        self, known: Replayable, name: str, asked: Asked, began: float, parts: Parts, exchange: Exchange
+        self, known: Replayable, key: Key, asked: Asked, began: float, parts: Parts, exchange: Exchange
     ) -> bool:
         """Whether it was answered."""
         now = parts.clock.now()
         age_s = now - known.created_at
         if abs(age_s) >= known.life_s:  # as `cache.entries.Entry.is_fresh` has it
-            self._kept.drop(name)
+            self._kept.drop(key)
             return False
         took_s = parts.clock.monotonic() - began
         request_id = asked.request_id if REQUEST_ID.fullmatch(asked.request_id) else hex_id(32)
@@ -149,7 +152,7 @@ class ReplayFront:
         body = known.template.fill(int(now * 1e9), max(int(took_s * 1e9), 1))
         if not exchange.reply(head, body, is_streamed=known.is_streamed):
             return False
-        self._kept.used(name)
+        self._kept.used(key)
         parts.ledger.repeat(Repeat(known.line, request_id, int(now * 1e6), int(took_s * 1e6)))
         return True
 
@@ -168,8 +171,8 @@ class ReplayFront:
             life_s=life_s,
             line=Line(entry.row()),
         )
-        name = asked.name(entry.caller.tenant_id, entry.caller.key_id)
-        self._kept.put(name, replayable, _ANSWER + offer.template.size + len(head))
+        key = asked.key(entry.caller.tenant_id, entry.caller.key_id)
+        self._kept.put(key, replayable, _ANSWER + asked.size + offer.template.size + len(head))
 
     async def _models_now(self, parts: Parts, now: float) -> int | None:
         """What tells a change of models; None while they are not known, and nothing is answered from here.

@@ -17,7 +17,7 @@ class MemoryTier:
     def __init__(self, clock: Clock, limit: int) -> None:
         """`limit` is in bytes."""
         self._clock = clock
-        self._kept: Bounded[Entry] = Bounded(limit)  # by hash
+        self._kept: Bounded[str, Entry] = Bounded(limit)  # by hash
 
     def forget(self) -> None:
         """Drop everything, whatever was purged: it comes back from the slower tiers as it is asked for."""
