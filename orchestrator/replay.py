@@ -113,7 +113,8 @@ class ReplayFront:
             return
         parts = self._parts()
         began = parts.clock.monotonic()
-        models = await self._models_now(parts, began)
+        is_fresh = began < self._models_at + MODELS_S / 2
+        models = self._models if is_fresh else await self._models_now(parts, began)
         purges, policy = parts.generation.current(), parts.generation.policy()
         if purges != self._purges or policy != self._policy:
             self._purges, self._policy = purges, policy
