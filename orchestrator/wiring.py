@@ -27,7 +27,7 @@ from orchestrator.identity import Identity
 from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import Metrics, open_metrics
-from orchestrator.modelhost.store import Store
+from orchestrator.modelhost.minilm import open_store
 from orchestrator.parts import Parts
 from orchestrator.vitals import Sampler
 
@@ -53,7 +53,7 @@ def build() -> Parts:
     generation = Generation(settings.GENERATION_FILE)
     cache = open_cache(clock, generation)
     cache.listen()
-    local = LlamaCpp(settings.MODELS_SOCKET, Store(settings.MODELS_DIR))
+    local = LlamaCpp(settings.MODELS_SOCKET, open_store(settings.MODELS_DIR))
     cloud = cloud_engines(clock)
     catalogue = Catalogue([*cloud, local])  # a provider's prefix says all; any other name is a local one
     for engine in cloud:

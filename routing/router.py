@@ -26,13 +26,13 @@ def is_auto(name: str) -> bool:
     return name.lower().removesuffix(":latest") == "auto"
 
 
-def choose_auto(local: Iterable[Model], cloud: Iterable[Model]) -> Route:
-    """Choose for a caller who leaves it to us: the first local model that can chat, else the first cloud model.
+def choose_auto(local: Iterable[Model], cloud: Iterable[Model], able: str = "completion") -> Route:
+    """Choose for a caller who leaves it to us: the first local model that is able to, else the first cloud model.
 
     Raises ModelNotFound when nothing can.
     """
     for models, reason in ((local, "auto: local first"), (cloud, "auto: nothing local")):
         for model in models:
-            if "completion" in model.capabilities:
+            if able in model.capabilities:
                 return Route(model, reason)
     raise ModelNotFound("There is no model to choose from: install one, or set a provider's key.")

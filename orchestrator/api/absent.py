@@ -10,16 +10,12 @@ from ninja import Router
 from orchestrator.core.errors import NotSupportedYet
 
 MODELS = "Managing models is not supported yet; models are read from OLLAMA_MODELS, a folder that Ollama can fill."
-EMBEDDINGS = "Embeddings are not supported yet."
 ABSENT = {
     ("POST", "/api/pull"): MODELS,
     ("POST", "/api/push"): MODELS,
     ("POST", "/api/create"): MODELS,
     ("POST", "/api/copy"): MODELS,
     ("DELETE", "/api/delete"): MODELS,
-    ("POST", "/api/embed"): EMBEDDINGS,
-    ("POST", "/api/embeddings"): EMBEDDINGS,
-    ("POST", "/v1/embeddings"): EMBEDDINGS,
     ("POST", "/v1/completions"): "Completions are not supported yet; /v1/chat/completions is.",
     ("POST", "/v1/responses"): "Responses are not supported yet; /v1/chat/completions is.",
     ("POST", "/v1/messages"): "Messages are not supported yet; /v1/chat/completions is.",

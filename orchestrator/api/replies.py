@@ -33,8 +33,8 @@ class PartsResponse(StreamingHttpResponse):
 
 
 def to_json(value: Any) -> bytes:
-    """Compact JSON, UTF-8."""
-    return orjson.dumps(value)
+    """Compact JSON, UTF-8. Arrays of numpy are lists, with as many digits as tell their numbers apart."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def json_response(value: Any, *, status: int = 200, content_type: str = JSON_UTF8) -> HttpResponse:

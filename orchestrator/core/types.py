@@ -50,15 +50,16 @@ class CacheControl:
 class ChatRequest:
     """One question, whichever dialect it came in.
 
-    Exactly one of `messages` and `prompt` carries the question. `prompt` is text for the model as
-    it stands, with no chat template around it. `options` holds only what the caller set, by its
-    Ollama name (`num_predict` is the cap on the answer's length, in tokens), so that "unset" is
-    the same in every dialect.
+    Exactly one of `messages`, `prompt` and `inputs` carries the question. `prompt` is text for the model
+    as it stands, with no chat template around it; for each of `inputs` a vector is wanted. `options`
+    holds only what the caller set, by its Ollama name (`num_predict` is the cap on the answer's length,
+    in tokens), so that "unset" is the same in every dialect.
     """
 
     model: str  # as the caller wrote it
     messages: tuple[Message, ...] = ()
     prompt: str | None = None
+    inputs: tuple[str, ...] | None = None
     context: tuple[int, ...] = ()  # token ids that go before, from an earlier answer
     tools: tuple[Mapping[str, JSON], ...] = ()
     format: str | Mapping[str, JSON] | None = None  # "json", or a JSON Schema
@@ -125,6 +126,7 @@ class Chunk:
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    vectors: tuple[bytes, ...] = ()  # for the next inputs, each as 32-bit floats, little-endian, of any length
     done: Done | None = None
 
     @property
@@ -135,7 +137,7 @@ class Chunk:
             size += len(call.name) + len(str(call.arguments))
         for logprob in self.logprobs:
             size += 64 * (1 + len(logprob.top))
-        return size
+        return size + sum(map(len, self.vectors))
 
 
 class Chunks(Protocol):
@@ -159,10 +161,11 @@ class Reply:
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    vectors: tuple[bytes, ...] = ()  # as a chunk has them
     done: Done
 
     def chunks(self) -> tuple[Chunk, ...]:
-        """The same answer as a stream: thinking, text, calls, end."""
+        """The same answer as a stream: thinking, text, calls, vectors, end."""
         parts = []
         if self.thinking:
             parts.append(Chunk(thinking=self.thinking))
@@ -170,6 +173,8 @@ class Reply:
             parts.append(Chunk(text=self.text, logprobs=self.logprobs))
         if self.tool_calls:
             parts.append(Chunk(tool_calls=self.tool_calls))
+        if self.vectors:
+            parts.append(Chunk(vectors=self.vectors))
         return (*parts, Chunk(done=self.done))
 
 
@@ -184,6 +189,7 @@ class ReplyBuilder:
         self._thinking: list[str] = []
         self._tool_calls: list[ToolCall] = []
         self._logprobs: list[TokenLogprob] = []
+        self._vectors: list[bytes] = []
         self._done: Done | None = None
 
     @property
@@ -204,6 +210,7 @@ class ReplyBuilder:
             self._thinking.append(chunk.thinking)
         self._tool_calls.extend(chunk.tool_calls)
         self._logprobs.extend(chunk.logprobs)
+        self._vectors.extend(chunk.vectors)
         self._done = chunk.done or self._done
 
     def reply(self) -> Reply | None:
@@ -216,6 +223,7 @@ class ReplyBuilder:
             thinking="".join(self._thinking),
             tool_calls=tuple(self._tool_calls),
             logprobs=tuple(self._logprobs),
+            vectors=tuple(self._vectors),
             done=self._done,
         )
 

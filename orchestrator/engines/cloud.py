@@ -30,10 +30,13 @@ from orchestrator.core.types import (
     ToolCall,
     Usage,
 )
+from orchestrator.engines import embeddings
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
 
 log = logging.getLogger(__name__)
+_CHATS = frozenset({"completion", "tools", "vision", "thinking"})
+_EMBEDS = frozenset({"embedding"})
 
 LISTING_FRESH_S = 300.0
 LISTING_DEADLINE_S = 3.0
@@ -88,6 +91,9 @@ class CloudEngine:
 
     async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
         """Yield the answer as the provider streams it. Errors as in `Engine.chat`."""
+        if request.inputs is not None:
+            yield await self._embed(request, model)
+            return
         if request.prompt is not None or request.context:
             raise BadRequest(f"{model.name} is a cloud model: it takes messages, not raw prompts or `context`.")
         question = _to_json(to_wire(request, model.remote_name))
@@ -98,6 +104,19 @@ class CloudEngine:
                 await _raise_for_status(response, self.name, model.name)
                 async for chunk in self._chunks(response):
                     yield chunk
+
+    async def _embed(self, request: ChatRequest, model: Model) -> Chunk:
+        question = _to_json(embeddings.to_wire(request, model.remote_name))
+        began = self._clock.monotonic()
+        with engine_errors(self.name):
+            async with timeout(self._deadlines.answer_s):
+                async with timeout(self._deadlines.first_token_s):
+                    response = await self._connection.send("POST", "embeddings", question)
+                async with aclosing(response):
+                    await _raise_for_status(response, self.name, model.name)
+                    body = b"".join([part async for part in bounded(response, 8 * self._most_answer_bytes)])
+        took_ns = round((self._clock.monotonic() - began) * 1e9)
+        return embeddings.to_chunk(body, len(request.inputs or ()), took_ns=took_ns)
 
     async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
         answer = WireAnswer()
@@ -181,7 +200,8 @@ class CloudEngine:
             name=name,
             digest=hashlib.sha256(f"{self._connection.address}\n{name}".encode()).hexdigest(),
             engine=self.name,
-            capabilities=frozenset({"completion", "tools", "vision", "thinking"}),
+            # Providers do not say which is which, but all name theirs so.
+            capabilities=_EMBEDS if "embed" in remote_name.lower() else _CHATS,
             is_paid=True,
             remote_name=remote_name,
             family=self.name,

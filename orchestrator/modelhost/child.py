@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from orchestrator.modelhost import wire
+from orchestrator.modelhost.minilm import SUFFIX
 
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
@@ -27,9 +28,14 @@ def main() -> None:
     if not isinstance(load, wire.Load):
         raise TypeError("the host must say first what to load")
     # Not before: these libraries start threads, and taking the network away needs a process without.
-    from orchestrator.modelhost.session import Session
+    if load.weights.endswith(SUFFIX):
+        from orchestrator.modelhost.embedding import EmbeddingSession
 
-    Session(connection).run(load)
+        EmbeddingSession(connection).run(load)
+    else:
+        from orchestrator.modelhost.session import Session
+
+        Session(connection).run(load)
 
 
 def _tie_to(parent: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.modelhost.gguf import Tensor, read_header
+from orchestrator.modelhost.minilm import SUFFIX
 from orchestrator.modelhost.store import StoredModel
 
 _LONG = 16  # elements: the most of a list that is shown without being asked for
@@ -31,7 +32,8 @@ class ModelDetails:
 
 def details(model: StoredModel, *, verbose: bool = False) -> ModelDetails:
     """Describe a model; `verbose` fills in the long lists, which reads the file again."""
-    header = read_header(model.weights, arrays=True) if verbose else model.header
+    is_gguf = model.weights.suffix != SUFFIX
+    header = read_header(model.weights, arrays=True) if verbose and is_gguf else model.header
     info = {
         key: value if verbose or not isinstance(value, list) or len(value) <= _LONG else None
         for key, value in sorted(header.metadata.items())

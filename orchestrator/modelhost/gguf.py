@@ -67,6 +67,7 @@ class Header:
     metadata: Mapping[str, Any]
     tensors: tuple[Tensor, ...]
     file_size: int  # bytes
+    runtime: int = 64 * 1024**2  # bytes beside weights and attention cache; on small models about right
 
     def text(self, key: str) -> str:
         """The text under `key`; empty when there is none."""
@@ -129,9 +130,9 @@ class Header:
     def memory(self, context: int, sequences: int) -> int:
         """Bytes it will take to run `sequences` answers at once, each with `context` tokens in view.
 
-        Weights, attention cache, and 64 MiB for the rest, which on small models is about right.
+        Weights, attention cache, and what there is besides.
         """
-        return self.file_size + self.kv_bytes_per_token() * context * sequences + 64 * 1024**2
+        return self.file_size + self.kv_bytes_per_token() * context * sequences + self.runtime
 
 
 def read_header(path: Path, *, arrays: bool = False) -> Header:

@@ -26,11 +26,10 @@ import uvicorn
 from django.conf import settings
 
 from orchestrator.core.errors import BadRequest, ModelLoadFailed, OrchestratorError, RequestTooLarge
-from orchestrator.modelhost import wire
+from orchestrator.modelhost import minilm, wire
 from orchestrator.modelhost.embedded import install_embedded
 from orchestrator.modelhost.memory import FREE_SHARE, available, readable
 from orchestrator.modelhost.residents import Bounds, Residents
-from orchestrator.modelhost.store import Store
 from orchestrator.modelhost.threads import Remembered
 
 log = logging.getLogger(__name__)
@@ -164,11 +163,15 @@ async def _respond(send: Send, status: int, body: bytes) -> None:
 
 async def serve() -> None:
     """Serve until told to stop; then let running answers finish, for a while, and end the children."""
-    store = Store(settings.MODELS_DIR)
+    store = minilm.open_store(settings.MODELS_DIR)
     try:
         await asyncio.to_thread(install_embedded, store)
     except ModelLoadFailed as error:
         log.error("%s; other models are served", error)
+    try:
+        await asyncio.to_thread(minilm.checked_files)
+    except (ValueError, OSError) as error:
+        log.error("%s makes no embeddings: %s", minilm.NAME, error)
     bounds = Bounds(
         memory=settings.MODEL_MEMORY or int(FREE_SHARE * available()),
         models=settings.MAX_LOADED_MODELS,

@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.core.errors import Busy, ModelLoadFailed, ModelNotFound
 from orchestrator.core.types import ChatRequest
+from orchestrator.modelhost import minilm
 from orchestrator.modelhost.memory import readable
 from orchestrator.modelhost.options import Options
 from orchestrator.modelhost.runner import Runner
@@ -225,8 +226,8 @@ class Residents:
             async with self._turn:
                 runner = self._runners.get(name)
                 if runner is None or not self._serves(runner, model, wanted):
-                    if "embedding" in model.capabilities:
-                        raise ModelLoadFailed(f'"{name}" does not support chat')
+                    if "embedding" in model.capabilities and model.weights.suffix != minilm.SUFFIX:
+                        raise ModelLoadFailed(f"{name} makes embeddings in a form that cannot be run; use all-minilm")
                     runner = await self._start(model, wanted)
                 self._use(runner, self._jobs[name, wanted].callers)
                 if runner.users == 0:  # nobody waits any more

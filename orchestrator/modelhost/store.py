@@ -16,7 +16,7 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,15 +72,22 @@ class StoredModel:
 class Store:
     """Reads the store in `root`, and puts files into it. Safe to use from several threads and processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, built_in: Sequence[StoredModel] = ()) -> None:
+        """`built_in` are models that lie elsewhere, and come before others of their name."""
         self.root = root
+        self._built_in = {model.name.folded: model for model in built_in}
         self._lock = threading.Lock()
         self._known: dict[Path, tuple[tuple[int, int], StoredModel | None]] = {}  # None: it was broken
         self._is_unreadable = False  # and that was logged
 
     def models(self) -> list[StoredModel]:
         """Every sound model, newest first. A broken one is left out and logged once."""
-        found = [model for path, name in self._manifests() if (model := self._read(path, name))]
+        found = [
+            model
+            for path, name in self._manifests()
+            if name.folded not in self._built_in and (model := self._read(path, name))
+        ]
+        found += self._built_in.values()
         return sorted(found, key=lambda model: (-model.modified_at, str(model.name)))
 
     def find(self, text: str) -> StoredModel | None:
@@ -89,6 +96,8 @@ class Store:
         Raises ValueError when `text` is not a model's name.
         """
         name = Name.parse(text)
+        if built_in := self._built_in.get(name.folded):
+            return built_in
         exact = self._read(self.root.joinpath("manifests", *name.parts), name)
         if exact:
             return exact

@@ -15,6 +15,7 @@ TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "
 # One value for each field that makes it another question, and one for each that does not.
 ANOTHER_QUESTION = {
     "messages": (Message(role="user", content="What is 2+3?"),),
+    "inputs": ("hello",),
     "prompt": "What is 2+2?",
     "context": (1, 2),
     "tools": (TOOL,),
