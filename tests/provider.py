@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +31,7 @@ class Provider:
         app = web.Application(client_max_size=64 * 1024**2)
         app.router.add_get("/v1/models", self.models)
         app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/v1/embeddings", self.embeddings)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -75,6 +78,37 @@ class Provider:
             raise
         self.finished += 1
         return response
+
+    async def embeddings(self, request: web.Request) -> web.Response:
+        """Vectors that tell the place and the length of each text, as the model's name says."""
+        body = await request.json()
+        self.asked.append(body)
+        behaviour = body["model"].removeprefix("embed-")
+        if behaviour.isdigit():
+            return web.json_response({"error": {"message": f"no, {behaviour}"}}, status=int(behaviour))
+        if behaviour == "silent":
+            await self._wait()
+        if behaviour == "html":
+            return web.Response(text="<html>All is well</html>", content_type="text/html")
+        numbers = [[float(place), float(len(text)), 0.5] for place, text in enumerate(body["input"])]
+        vectors: list[Any] = list(numbers)
+        if body.get("encoding_format") == "base64" and behaviour != "numbers":
+            vectors = [b64encode(struct.pack("<3f", *one)).decode() for one in numbers]
+        data = [{"object": "embedding", "index": place, "embedding": one} for place, one in enumerate(vectors)]
+        match behaviour:
+            case "shuffled":
+                data.reverse()
+            case "short":
+                data.pop()
+            case "uneven":
+                data[-1]["embedding"] = [1.0]
+            case "torn":
+                data[0]["embedding"] = "AAA="
+            case "words":
+                data[0]["embedding"] = ["one", "two"]
+            case "empty":
+                data[0]["embedding"] = []
+        return web.json_response({"object": "list", "data": data, "usage": {"prompt_tokens": 4, "total_tokens": 4}})
 
     async def _stream(self, response: web.StreamResponse, behaviour: str, request: web.Request) -> None:
         first, second = delta(content="Par"), delta(content="is é🎈")

@@ -54,7 +54,7 @@ def details(model: Model) -> dict[str, Any]:
     """The `details` object of several answers."""
     value: dict[str, Any] = {
         "parent_model": "",
-        "format": "gguf" if model.size else "",
+        "format": model.format,
         "family": model.family,
         "families": list(model.families) or ([model.family] if model.family else None),
         "parameter_size": model.parameter_size,

@@ -256,5 +256,6 @@ class Model:
     families: tuple[str, ...] = ()
     parameter_size: str = ""
     quantization: str = ""
+    format: str = ""  # of its file: gguf, onnx
     context_length: int = 0
     embedding_length: int = 0

@@ -249,6 +249,7 @@ def describe(stored: StoredModel) -> Model:
         families=(header.architecture,),
         parameter_size=stored.parameter_size,
         quantization=header.quantization,
+        format=stored.format,
         context_length=header.context_length,
         embedding_length=header.embedding_length,
     )

@@ -50,8 +50,7 @@ class Embedder:
 
     def tokens(self, text: str) -> list[int]:
         """The text as tokens, between the two that mark its begin and end."""
-        # A lone half of a surrogate pair is text in JSON and in nothing else.
-        ids: list[int] = self._tokenizer.encode(text.encode("utf-8", "replace").decode()).ids
+        ids: list[int] = self._tokenizer.encode(text).ids
         return ids
 
     def vectors(self, tokens: Sequence[Sequence[int]]) -> list[bytes]:

@@ -99,7 +99,8 @@ class Header:
     @property
     def parameter_count(self) -> int:
         """How many weights there are."""
-        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+        said = self.metadata.get("general.parameter_count")
+        return sum(math.prod(tensor.shape) for tensor in self.tensors) or (said if isinstance(said, int) else 0)
 
     @property
     def quantization(self) -> str:

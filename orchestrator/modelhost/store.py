@@ -64,6 +64,11 @@ class StoredModel:
         return frozenset(found)
 
     @property
+    def format(self) -> str:
+        """Of its file."""
+        return self.weights.suffix[1:] or "gguf"  # blobs have no suffix
+
+    @property
     def parameter_size(self) -> str:
         """How many weights there are, as people say it."""
         return parameter_size(self.header.parameter_count)

@@ -102,7 +102,7 @@ def to_frame(request: ChatRequest) -> bytes:
     """A request as bytes. Raises BadRequest when something in it cannot be written, such as a huge number."""
     try:
         return _encode(request)
-    except (OverflowError, TypeError, RecursionError) as error:
+    except (OverflowError, TypeError, RecursionError, UnicodeEncodeError) as error:
         raise errors.BadRequest(f"the request cannot be passed on to the model: {error}") from None
 
 

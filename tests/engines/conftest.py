@@ -7,7 +7,7 @@ import pytest
 from orchestrator.core.types import Model
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.modelhost.embedded import NAME
-from orchestrator.modelhost.store import Store
+from orchestrator.modelhost.minilm import open_store
 from tests.modelhost.hosting import ModelHost
 
 
@@ -24,7 +24,7 @@ def model_host() -> Iterator[ModelHost]:
 @pytest.fixture
 async def llama(model_host: ModelHost) -> AsyncIterator[LlamaCpp]:
     """The engine in front of the shared model host."""
-    engine = LlamaCpp(model_host.socket, Store(model_host.models_dir))
+    engine = LlamaCpp(model_host.socket, open_store(model_host.models_dir))
     yield engine
     await engine.aclose()
 
