@@ -22,11 +22,12 @@ from django.urls import Resolver404, ResolverMatch, URLResolver
 from django.urls.resolvers import RegexPattern
 from django.utils.encoding import iri_to_uri
 
-from orchestrator.api.body import read_json
+from orchestrator.api.body import ENCODINGS, MOST_UNPACKED, UnknownEncoding, is_packed, read_json, unpacked
 from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.replies import PartsResponse
 from orchestrator.api.table import api, show_error, show_fault
 from orchestrator.core.errors import Busy, OrchestratorError, RequestTimeout, RequestTooLarge
+from orchestrator.core.threads import WorkerThread
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class LeanHandler:
         self._most_body_bytes = most_body_bytes
         self._body_deadline_s = body_deadline_s
         self._held_bytes = 0
+        # One body is unpacked at a time, which bounds the memory that unpacking takes.
+        self._unpacking = WorkerThread("unpacking")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -84,7 +87,9 @@ class LeanHandler:
         try:
             if request.method not in {"GET", "HEAD"}:
                 await show_key(request)  # a stranger's body is not worth reading
-            request._body = await self._body(request, receive)
+            is_zstd = request.method == "POST" and is_packed(request.path_info, _encoding(request))
+            body = await self._body(request, receive)
+            request._body = await self._unpacked(request, body) if is_zstd else body
             if len(request._body) > OFF_LOOP_BYTES:
                 request.json = await asyncio.to_thread(read_json, request._body)
             answer: HttpResponseBase | Awaitable[HttpResponseBase] = match.func(request, *match.args, **match.kwargs)
@@ -92,6 +97,8 @@ class LeanHandler:
             response = await _unless_hung_up(answer, receive) if isawaitable(answer) else answer
         except OrchestratorError as error:
             response = show_error(request, error)
+            if isinstance(error, UnknownEncoding):
+                response["Accept-Encoding"] = ENCODINGS
         except (HungUp, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001  # the border: whatever it is, the caller gets its id and the log the rest
@@ -114,15 +121,29 @@ class LeanHandler:
                         raise HungUp
                     part = message.get("body", b"")
                     parts.append(part)
-                    request.held_bytes += len(part)
-                    self._held_bytes += len(part)
-                    self._check_size(request.held_bytes)
-                    if self._held_bytes > BODIES_HELD * self._most_body_bytes:
-                        raise Busy("Too many large requests are being read; try again shortly.", retry_after_s=1)
+                    self._hold(request, len(part))
                     if not message.get("more_body"):
                         return b"".join(parts)
         except TimeoutError:
             raise RequestTimeout(f"The request body did not arrive within {self._body_deadline_s:g} s.") from None
+
+    async def _unpacked(self, request: LeanRequest, body: bytes) -> bytes:
+        """The body as it was before it was packed. Raises BadRequest, RequestTooLarge, Busy."""
+        most = min(MOST_UNPACKED, self._most_body_bytes)
+        try:
+            body = await self._unpacking.run(self._body_deadline_s, unpacked, body, most)
+        except TimeoutError:
+            raise Busy("The request body could not be unpacked in time; try again shortly.", retry_after_s=1) from None
+        self._hold(request, len(body) - request.held_bytes)
+        return body
+
+    def _hold(self, request: LeanRequest, more_bytes: int) -> None:
+        """Count what the body takes. Raises RequestTooLarge, Busy."""
+        request.held_bytes += more_bytes
+        self._held_bytes += more_bytes
+        self._check_size(request.held_bytes)
+        if self._held_bytes > BODIES_HELD * self._most_body_bytes:
+            raise Busy("Too many large requests are being read; try again shortly.", retry_after_s=1)
 
     def _check_size(self, size: int) -> None:
         if size > self._most_body_bytes:
@@ -180,6 +201,11 @@ async def _unless_hung_up(work: Awaitable[T], receive: Receive) -> T:
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _encoding(request: HttpRequest) -> str:
+    value: str = request.META.get("HTTP_CONTENT_ENCODING", "")
+    return value
 
 
 def _plain(status: int, text: str, **headers: str) -> HttpResponse:

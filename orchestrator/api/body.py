@@ -1,4 +1,4 @@
-"""A request body becomes a JSON value, and a bad one the error text Ollama's clients know.
+"""A request body becomes a JSON value, and a bad one the error text Ollama's clients know. A packed one is unpacked first.
 
 Follows Go's decoder where clients can tell (the words of errors, the first value counts, names in
 any case) and is stricter in two places: duplicate names and lone surrogates are refused, since two
@@ -10,11 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from typing import Any, NoReturn
 
 import orjson
+import zstandard
 
-from orchestrator.core.errors import BadRequest
+from orchestrator.core.errors import BadRequest, OrchestratorError, RequestTooLarge
+
+MAY_BE_PACKED = frozenset(
+    f"/v1/{name}" for name in ("chat/completions", "completions", "embeddings", "responses", "messages")
+)
+ENCODINGS = "zstd"  # besides none, as `Accept-Encoding` has it
+MOST_UNPACKED = 20 * 1024**2  # bytes
+LARGEST_WINDOW = 8 * 1024**2  # bytes; RFC 9659: no more is needed to read what is sent over HTTP
+MOST_FRAMES = 1000
 
 MOST_TOKENS_EXPLAINED = 100_000  # what a bad body may cost us
 DEEPEST = 1024  # as orjson has it
@@ -25,6 +35,62 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
 _STRING_START = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+')  # as far as it is good
 _HEX = re.compile(rb"[0-9A-Fa-f]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
+
+
+_STEP = 4 * 1024**2  # bytes that are unpacked at once, at most
+_LARGEST_BLOCK = 128 * 1024
+_SMALLEST_BLOCK = 4  # bytes that a largest block can be packed into: a header, and the byte that is repeated
+
+
+class UnknownEncoding(OrchestratorError):
+    """The body is packed in a way that is not read here."""
+
+    status = 415
+    kind = "unknown_encoding"
+
+
+def is_packed(path: str, encoding: str) -> bool:
+    """Whether a POST to `path` with this `Content-Encoding` has to be unpacked. Raises UnknownEncoding.
+
+    Where no body may be packed the header means nothing, as with Ollama.
+    """
+    encoding = encoding.strip().lower()
+    if path not in MAY_BE_PACKED or encoding in {"", "identity"}:
+        return False
+    if encoding != "zstd":
+        raise UnknownEncoding(
+            f"Content-Encoding {encoding[:40]!r} is not read here: send the body as zstd, or as it is without the header."
+        )
+    return True
+
+
+def unpacked(body: bytes, most: int) -> bytes:
+    """What `body`, any number of zstd frames, holds: `most` bytes at most. Raises BadRequest, RequestTooLarge.
+
+    It is read in steps that cannot become more than there is room for, so what would be too large
+    is never in memory, whatever it claims of itself.
+    """
+    zstd = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
+    frame, frames = zstd.decompressobj(), 1
+    found = BytesIO()
+    place = 0
+    while place < len(body):
+        if frame.eof:
+            frame, frames = zstd.decompressobj(), frames + 1
+            if frames > MOST_FRAMES:
+                raise BadRequest(f"The zstd body has more than {MOST_FRAMES} frames; pack it as one.")
+        room = min(most - found.tell(), _STEP)
+        step = body[place : place + max(room // _LARGEST_BLOCK, 1) * _SMALLEST_BLOCK]
+        try:
+            found.write(frame.decompress(step))
+        except zstandard.ZstdError as error:
+            raise BadRequest(f"invalid zstd body: {error}") from None
+        if found.tell() > most:
+            raise RequestTooLarge(f"The unpacked request body may have {most} bytes at most.")
+        place += len(step) - len(frame.unused_data)
+    if body and not frame.eof:
+        raise BadRequest("invalid zstd body: unexpected EOF")
+    return found.getvalue()
 
 
 def read_json(body: bytes) -> Any:

@@ -1,13 +1,18 @@
 """A body is read as Go reads it, or refused in Go's words."""
 
 import json
+import struct
+import tracemalloc
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.api.body import read_json
-from orchestrator.core.errors import BadRequest
+from orchestrator.api.body import LARGEST_WINDOW, MOST_FRAMES, UnknownEncoding, is_packed, read_json, unpacked
+from orchestrator.core.errors import BadRequest, RequestTooLarge
+
+MIB = 1024**2
 
 json_values = st.recursive(
     st.none()
@@ -86,3 +91,93 @@ def test_a_name_that_looks_like_another_inside_a_string_is_no_duplicate() -> Non
 def test_a_long_bad_body_is_not_read_to_its_end() -> None:
     with pytest.raises(BadRequest, match="invalid JSON"):
         read_json(b"[" + b"1," * 200_000 + b"x]")
+
+
+def pack(text: bytes, *, says_its_size: bool = True, level: int = 3) -> bytes:
+    """One frame."""
+    return zstandard.ZstdCompressor(level=level, write_content_size=says_its_size).compress(text)
+
+
+SKIPPED = struct.pack("<II", 0x184D2A50, 4) + b"note"
+
+
+@given(st.binary(max_size=3000), st.booleans(), st.sampled_from([-5, 1, 3, 19, 22]))
+def test_what_was_packed_is_unpacked(text: bytes, says_its_size: bool, level: int) -> None:
+    assert unpacked(pack(text, says_its_size=says_its_size, level=level), MIB) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", b""),
+        (pack(b"a") + pack(b"b") + pack(b""), b"ab"),
+        (SKIPPED + pack(b"a") + SKIPPED + pack(b"b") + SKIPPED, b"ab"),
+        (pack(b"a") * MOST_FRAMES, b"a" * MOST_FRAMES),
+        (pack(b"x" * MIB, says_its_size=False), b"x" * MIB),
+    ],
+)
+def test_frames_follow_each_other_with_or_without_their_size(body: bytes, text: bytes) -> None:
+    assert unpacked(body, MIB) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"not zstd", "invalid zstd body: "),
+        (b'{"model": "tiny"}', "invalid zstd body: "),
+        (pack(b"hello")[:-1], "invalid zstd body: unexpected EOF"),
+        (pack(b"hello")[:3], "invalid zstd body: unexpected EOF"),
+        (pack(b"hello") + b"{}", "invalid zstd body: "),
+        (pack(b"hello") + pack(b"hello")[:8], "invalid zstd body: unexpected EOF"),
+        (pack(b"a") * (MOST_FRAMES + 1), "more than 1000 frames"),
+    ],
+)
+def test_a_broken_zstd_body_is_refused(body: bytes, said: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        unpacked(body, MIB)
+    assert said in str(refused.value)
+
+
+def test_a_frame_that_was_changed_on_its_way_is_refused() -> None:
+    body = bytearray(zstandard.ZstdCompressor(write_checksum=True).compress(b"hello"))
+    body[-1] ^= 1
+    with pytest.raises(BadRequest, match="invalid zstd body: "):
+        unpacked(bytes(body), MIB)
+
+
+def test_a_frame_that_wants_a_larger_window_than_http_allows_is_refused() -> None:
+    wide = zstandard.ZstdCompressionParameters(window_log=24, write_content_size=False)
+    packer = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    with pytest.raises(BadRequest, match="invalid zstd body: "):
+        unpacked(packer.compress(b"x" * 1000) + packer.flush(), 2 * LARGEST_WINDOW)
+
+
+@pytest.mark.parametrize("says_its_size", [True, False])
+@pytest.mark.parametrize("frames", [1, 40])
+def test_a_bomb_is_refused_before_it_is_in_memory(says_its_size: bool, frames: int) -> None:
+    bomb = pack(bytes(640 * MIB // frames), says_its_size=says_its_size) * frames
+    assert len(bomb) < 64 * 1024
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestTooLarge, match="may have 20971520 bytes at most"):
+            unpacked(bomb, 20 * MIB)
+        assert tracemalloc.get_traced_memory()[1] < 28 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_bound_is_kept_to_the_byte() -> None:
+    for text in (bytes(MIB), b"ab" * (MIB // 2), json.dumps(list(range(150_000))).encode()[:MIB]):
+        assert unpacked(pack(text), len(text)) == text
+        with pytest.raises(RequestTooLarge):
+            unpacked(pack(text), len(text) - 1)
+
+
+def test_which_bodies_may_be_packed() -> None:
+    assert is_packed("/v1/chat/completions", " ZSTD ")
+    assert not is_packed("/v1/messages", "identity")
+    assert not is_packed("/v1/messages", "")
+    assert not is_packed("/api/chat", "zstd"), "there Ollama does not look"
+    for encoding in ("gzip", "zstd, zstd", "br"):
+        with pytest.raises(UnknownEncoding, match="send the body as zstd"):
+            is_packed("/v1/responses", encoding)
