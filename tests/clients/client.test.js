@@ -91,3 +91,11 @@ test("a stream that breaks off is an error", async () => {
     /broke off/,
   );
 });
+
+test("embeds", async () => {
+  const input = ["A cat sits on the mat.", "A kitten rests on a rug."];
+  const { embeddings } = await ollama.embed({ model: "all-minilm", input });
+  assert.deepEqual(embeddings.map((one) => one.length), [384, 384]);
+  const { data } = await openai.embeddings.create({ model: "all-minilm", input });
+  data[0].embedding.forEach((number, place) => assert.ok(Math.abs(number - embeddings[0][place]) < 1e-6));
+});

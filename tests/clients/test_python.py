@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import ollama
 import openai
@@ -152,3 +152,27 @@ def test_a_stream_that_breaks_off_is_an_error_to_every_client(
         list(client.chat("openai/truncated", CAPITAL, stream=True))
     with pytest.raises(openai.APIError, match="broke off"):
         list(openai_client.chat.completions.create(model="openai/truncated", messages=CAPITAL, stream=True))  # type: ignore[arg-type]
+
+
+def test_vectors_come_alike_from_both_clients(client: ollama.Client, openai_client: openai.OpenAI) -> None:
+    texts = ["A cat sits on the mat.", "A kitten rests on a rug.", "The bank has raised its rates."]
+    whole = client.embed("all-minilm", texts)
+    cat, kitten, bank = whole.embeddings
+    assert len(cat) == 384
+    assert sum(number * number for number in cat) == pytest.approx(1, abs=1e-3)
+
+    def likeness(one: Sequence[float], other: Sequence[float]) -> float:
+        return sum(a * b for a, b in zip(one, other, strict=True))
+
+    assert likeness(cat, kitten) > likeness(cat, bank) + 0.3
+    theirs = openai_client.embeddings.create(model="all-minilm", input=texts)  # in base64, without a word
+    assert [one.embedding for one in theirs.data] == [pytest.approx(list(one), abs=1e-6) for one in whole.embeddings]
+    assert theirs.usage.prompt_tokens == whole.prompt_eval_count
+    short = openai_client.embeddings.create(model="all-minilm", input=texts[0], dimensions=8, encoding_format="float")
+    assert len(short.data[0].embedding) == 8
+    old = client.embeddings("all-minilm", texts[0])
+    assert len(old.embedding) == 384
+    with pytest.raises(ollama.ResponseError, match="try pulling it first"):
+        client.embed("no-such-model", "a")
+    with pytest.raises(openai.BadRequestError, match="does not support embeddings"):
+        openai_client.embeddings.create(model=MODEL, input="a")

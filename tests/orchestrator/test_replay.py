@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
+import struct
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +18,7 @@ import pytest
 from cache.entries import Scope
 from orchestrator import replay, wiring
 from orchestrator.core.exchange import EXCHANGE
-from orchestrator.core.types import ToolCall
+from orchestrator.core.types import Chunk, Done, ToolCall, Usage
 from orchestrator.identity import issue_key
 from orchestrator.models import ApiKey, RequestRecord
 from orchestrator.parts import Parts
@@ -426,6 +428,23 @@ async def test_errors_and_other_pages_are_not_kept(ask: Ask, front: ReplayFront)
         assert not (await ask({"model": "tiny"}, "/api/chat")).is_replayed, "loading a model is no answer"
 
 
+@pytest.mark.parametrize("path", ["/api/embed", "/api/embeddings", "/v1/embeddings"])
+async def test_vectors_are_replayed_too(
+    ask: Ask, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    async def chat(*_: object) -> AsyncIterator[Chunk]:
+        yield Chunk(vectors=(struct.pack("<2f", 3, 4),), done=Done(reason="stop", usage=Usage(prompt_tokens=2)))
+
+    monkeypatch.setattr(engine, "chat", chat)
+    engine.model = dataclasses.replace(engine.model, capabilities=frozenset({"embedding"}))
+    body = {"model": "tiny", "input": "hello", "prompt": "hello"}
+    first = await warmed(ask, body, path)
+    again = await ask(body, path)
+    assert again.is_replayed
+    assert without_stamps(again.body) == without_stamps(first.body)
+    assert b"0.6" in again.body or b"3.0" in again.body
+
+
 @asynccontextmanager
 async def measured() -> AsyncIterator[Callable[[], int]]:
     tracemalloc.start()
@@ -448,7 +467,7 @@ async def test_what_is_kept_has_a_bound_in_bytes(ask: Ask, front: ReplayFront) -
     [("", "", ""), ("x" * 20_000, "", ""), ("", "x" * 20_000, ""), ("", "", "x" * 20_000)],
 )
 async def test_it_takes_what_it_says_however_long_a_question_is(
-    ask: Ask, front: ReplayFront, parts: Parts, padding: str, query: str, header: str
+    ask: Ask, front: ReplayFront, engine: FakeEngine, parts: Parts, padding: str, query: str, header: str
 ) -> None:
     async def ask_each(numbers: range) -> None:
         for number in numbers:
@@ -456,6 +475,7 @@ async def test_it_takes_what_it_says_however_long_a_question_is(
             for _ in range(2):
                 reply = await ask(body, query=f"{query}{number}", cache_control=f"note={header}{number}")
                 assert reply.status == 200
+        engine.asked.clear()
 
     async def said() -> int:
         return front._kept.bytes + sum(kept.bytes for kept in (await parts.cache.holding_here()).values())
