@@ -1,0 +1,237 @@
+"""Anthropic's dialect: /v1/messages and /v1/messages/count_tokens."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from ninja import Router
+
+from orchestrator.api.anthropic_schemas import CountBody, MessagesBody, estimate, to_count, to_request
+from orchestrator.api.calls import controls, request_id
+from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
+from orchestrator.api.stamps import Stamps
+from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.types import ChatRequest, Chunk, Done, Reply, ToolCall, Usage
+from orchestrator.pipeline import answer, choose
+from orchestrator.wiring import parts
+from routing.router import is_auto
+
+router = Router(tags=["Anthropic"])
+PATH = "/v1/messages"
+JSON = "application/json"
+ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+REASONS = {"length": "max_tokens", "content_filter": "refusal"}
+OUR_ID = re.compile(r"[0-9a-f]{32}")
+# Line ends to readers that know Unicode's, though not to the ones that know only events'.
+LINE_ENDS = {end.encode(): f"\\u{ord(end):04x}".encode() for end in ("\u0085", "\u2028", "\u2029")}
+
+
+@router.post("/messages", summary="One turn of a conversation")
+async def messages(request: HttpRequest, body: MessagesBody) -> HttpResponseBase:
+    """Answer the last message; streamed as server-sent events when `stream` is true."""
+    asked = await _without_idle_wishes(to_request(body, controls(request)))
+    begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
+    about = estimate(asked) if asked.stream else 0
+    return await respond(
+        request,
+        begun,
+        lambda stamps: MessageForm(stamps, asked.model, about),
+        Wire(partial(error_event, error_id(request)), EVENTS, JSON),
+        is_streamed=asked.stream,
+    )
+
+
+@router.post("/messages/count_tokens", summary="About how many tokens a conversation has")
+async def count_tokens(request: HttpRequest, body: CountBody) -> HttpResponseBase:
+    """An estimate, the same for every model; nobody is asked for it."""
+    asked = to_count(body)
+    if not is_auto(asked.model):
+        await choose(asked, parts())  # says so when there is no such model
+    return json_response({"input_tokens": estimate(asked)}, content_type=JSON)
+
+
+async def _without_idle_wishes(asked: ChatRequest) -> ChatRequest:
+    """Anthropic's clients ask every model to think: one that cannot is asked without."""
+    if not asked.think:
+        return asked
+    try:
+        model = (await choose(asked, parts())).model
+    except OrchestratorError:  # `answer` meets it again, and records it
+        return asked
+    return asked if "thinking" in model.capabilities else replace(asked, think=None)
+
+
+class MessageForm:
+    """The objects of /v1/messages, all with one id.
+
+    prompt_tokens  what a stream says of the question before it is counted.
+    """
+
+    def __init__(self, stamps: Stamps, model: str, prompt_tokens: int) -> None:
+        self._id = f"msg_{stamps.id}"
+        self._model = model
+        self._prompt_tokens = prompt_tokens
+        self._has_begun = False
+        self._has_called = False
+        self._index = -1  # of the last block
+        self._open = ""  # the kind of the block that is being written
+
+    def of_reply(self, reply: Reply) -> dict[str, Any]:
+        """The whole answer as one object."""
+        content: list[dict[str, Any]] = []
+        if reply.thinking:
+            content.append(_block("thinking", readable(reply.thinking)))
+        if reply.text:
+            content.append(_block("text", readable(reply.text)))
+        content += [_call(call, readable(dict(call.arguments))) for call in reply.tool_calls]
+        return self._message(content, _ended(reply.done, has_called=bool(reply.tool_calls)), _usage(reply.done.usage))
+
+    def of_chunk(self, chunk: Chunk) -> list[bytes]:
+        """The chunk as events, sent at once."""
+        events = [] if self._has_begun else [self._start()]
+        if chunk.thinking:
+            events += self._piece("thinking", chunk.thinking)
+        if chunk.text:
+            events += self._piece("text", chunk.text)
+        for call in chunk.tool_calls:
+            events += self._called(call)
+        if chunk.done:
+            events += self._end(chunk.done)
+        return [b"".join(events)] if events else []
+
+    def _start(self) -> bytes:
+        self._has_begun = True
+        usage = Usage(prompt_tokens=self._prompt_tokens)
+        message = self._message([], {"stop_reason": None, "stop_sequence": None}, _usage(usage))
+        return event("message_start", {"message": message})
+
+    def _piece(self, kind: str, text: str) -> list[bytes]:
+        events = []
+        if self._open != kind:
+            events = [*self._closed(), self._opened(_block(kind, ""))]
+            self._open = kind
+        return [*events, self._delta({"type": f"{kind}_delta", kind: readable(text)})]
+
+    def _called(self, call: ToolCall) -> list[bytes]:
+        """A call is a block that comes whole."""
+        self._has_called = True
+        arguments = to_json(readable(dict(call.arguments))).decode()
+        opened = [*self._closed(), self._opened(_call(call, {}))]
+        self._open = "tool_use"
+        return [*opened, self._delta({"type": "input_json_delta", "partial_json": arguments}), *self._closed()]
+
+    def _end(self, done: Done) -> list[bytes]:
+        ended = {"delta": _ended(done, has_called=self._has_called), "usage": _usage(done.usage)}
+        return [*self._closed(), event("message_delta", ended), event("message_stop", {})]
+
+    def _opened(self, block: dict[str, Any]) -> bytes:
+        self._index += 1
+        return event("content_block_start", {"index": self._index, "content_block": block})
+
+    def _delta(self, delta: dict[str, Any]) -> bytes:
+        return event("content_block_delta", {"index": self._index, "delta": delta})
+
+    def _closed(self) -> list[bytes]:
+        if not self._open:
+            return []
+        self._open = ""
+        return [event("content_block_stop", {"index": self._index})]
+
+    def _message(self, content: list[Any], ended: dict[str, Any], usage: dict[str, int]) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "type": "message",
+            "role": "assistant",
+            "model": self._model,
+            "content": content,
+            **ended,
+            "usage": usage,
+        }
+
+
+def _block(kind: str, text: str) -> dict[str, Any]:
+    # Clients hand the signature back; nobody here reads it.
+    return {"type": kind, kind: text} | ({"signature": ""} if kind == "thinking" else {})
+
+
+def _call(call: ToolCall, arguments: Any) -> dict[str, Any]:
+    return {"type": "tool_use", "id": readable(call.id), "name": readable(call.name), "input": arguments}
+
+
+def _ended(done: Done, *, has_called: bool) -> dict[str, Any]:
+    """Why it ended. Engines do not tell a stop string from an end of its own, so no stop string is named."""
+    reason = "tool_use" if has_called else REASONS.get(done.reason, "end_turn")
+    return {"stop_reason": reason, "stop_sequence": None}
+
+
+def _usage(usage: Usage) -> dict[str, int]:
+    return {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
+
+
+def readable(value: Any) -> Any:
+    """`value` with every half surrogate, which JSON in UTF-8 cannot hold, in the form of U+FFFD."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return value
+    if isinstance(value, dict):
+        return {readable(name): readable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [readable(item) for item in value]
+    return value
+
+
+def event(kind: str, value: dict[str, Any]) -> bytes:
+    """One server-sent event, on two lines whatever the text in it."""
+    data = to_json({"type": kind, **value})
+    for end, escaped in LINE_ENDS.items():
+        data = data.replace(end, escaped)
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+
+def is_anthropic(path: str) -> bool:
+    """Whether who asks for `path` expects Anthropic's dialect."""
+    return path == PATH or path.startswith(f"{PATH}/")
+
+
+def error_id(request: HttpRequest) -> str:
+    """The request's id as Anthropic writes it: `req_` and 24 hex digits, with which an id of ours begins."""
+    known = request_id(request)
+    digits = known[:24] if OUR_ID.fullmatch(known) else blake2b(known.encode(), digest_size=12).hexdigest()
+    return f"req_{digits}"
+
+
+def error_value(status: int, message: str, error_id: str) -> dict[str, Any]:
+    """The error as Anthropic's clients read it."""
+    kind = ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": error_id}
+
+
+def error_response(request: HttpRequest, status: int, message: str) -> HttpResponse:
+    """The error as a response; clients look for its id in a header, too."""
+    known = error_id(request)
+    response = json_response(error_value(status, message, known), status=status, content_type=JSON)
+    response["Request-Id"] = known
+    return response
+
+
+def error_event(error_id: str, error: OrchestratorError) -> bytes:
+    """What a stream that broke off ends with; Anthropic's clients raise it."""
+    return event("error", error_value(error.status, str(error), error_id))
