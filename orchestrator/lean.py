@@ -22,6 +22,8 @@ from django.urls import Resolver404, ResolverMatch, URLResolver
 from django.urls.resolvers import RegexPattern
 from django.utils.encoding import iri_to_uri
 
+from orchestrator.api.absent import is_absent
+from orchestrator.api.anthropic import error_response, is_anthropic
 from orchestrator.api.body import ENCODINGS, MOST_UNPACKED, UnknownEncoding, is_packed, read_json, unpacked
 from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.replies import PartsResponse
@@ -38,6 +40,7 @@ Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
 OFF_LOOP_BYTES = 256 * 1024  # a larger body is read in a thread
+DESCRIPTION = {"openapi-json", "openapi-view"}  # pages of ninja's, which ask for no method
 BODIES_HELD = 8  # bodies of the largest size that may be in memory at once
 _routes = URLResolver(RegexPattern(r"^/"), list(api.urls[0]))
 
@@ -84,12 +87,12 @@ class LeanHandler:
         match = _route(request.path_info)
         if match is None:
             return _not_found(request)
+        if match.url_name in DESCRIPTION and request.method not in {"GET", "HEAD"}:
+            return _not_allowed(request, "GET, HEAD")
         try:
             if request.method not in {"GET", "HEAD"}:
                 await show_key(request)  # a stranger's body is not worth reading
-            is_zstd = request.method == "POST" and is_packed(request.path_info, _encoding(request))
-            body = await self._body(request, receive)
-            request._body = await self._unpacked(request, body) if is_zstd else body
+            request._body = await self._read(request, receive)
             if len(request._body) > OFF_LOOP_BYTES:
                 request.json = await asyncio.to_thread(read_json, request._body)
             answer: HttpResponseBase | Awaitable[HttpResponseBase] = match.func(request, *match.args, **match.kwargs)
@@ -103,9 +106,15 @@ class LeanHandler:
             raise
         except Exception as error:  # noqa: BLE001  # the border: whatever it is, the caller gets its id and the log the rest
             response = show_fault(request, error)
-        if response.status_code == 405:
-            return _plain(405, "405 method not allowed", Allow=response.get("Allow", ""))
-        return response
+        return _not_allowed(request, response.get("Allow", "")) if response.status_code == 405 else response
+
+    async def _read(self, request: LeanRequest, receive: Receive) -> bytes:
+        """What the endpoint reads. Raises what the next two raise, and UnknownEncoding."""
+        if is_absent(request.method or "", request.path_info):
+            return b""
+        is_zstd = request.method == "POST" and is_packed(request.path_info, _encoding(request))
+        body = await self._body(request, receive)
+        return await self._unpacked(request, body) if is_zstd else body
 
     async def _body(self, request: LeanRequest, receive: Receive) -> bytes:
         """The whole body. Raises RequestTooLarge as soon as it is certain, Busy, RequestTimeout, HungUp."""
@@ -214,10 +223,26 @@ def _plain(status: int, text: str, **headers: str) -> HttpResponse:
 
 @lru_cache(maxsize=1024)
 def _route(path: str) -> ResolverMatch | None:
+    if path.endswith("/") and path != "/":  # none does; a model's name would take the slash as its own
+        return None
     try:
         return _routes.resolve(path)
     except Resolver404:
         return None
+
+
+def _not_allowed(request: HttpRequest, methods: str) -> HttpResponse:
+    return _refusal(request, 405, "method not allowed", Allow=", ".join(sorted(methods.split(", "))))
+
+
+def _refusal(request: HttpRequest, status: int, words: str, **headers: str) -> HttpResponse:
+    """Plain text, as Ollama's router has it; Anthropic's clients read nothing but their own shape."""
+    if not is_anthropic(request.path_info):
+        return _plain(status, f"{status} {words}", **headers)
+    response = error_response(request, status, words)
+    for name, value in headers.items():
+        response[name] = value
+    return response
 
 
 def _not_found(request: HttpRequest) -> HttpResponse:
@@ -227,4 +252,4 @@ def _not_found(request: HttpRequest) -> HttpResponse:
         query = request.META.get("QUERY_STRING", "")
         location = iri_to_uri(bare) + (f"?{query}" if query else "")
         return _plain(301 if request.method == "GET" else 307, "", Location=location)
-    return _plain(404, "404 page not found")
+    return _refusal(request, 404, "page not found")

@@ -9,6 +9,7 @@ from ninja import Router
 
 from orchestrator.core.errors import NotSupportedYet
 
+BLOBS = "/api/blobs/"
 MODELS = "Managing models is not supported yet; models are read from OLLAMA_MODELS, a folder that Ollama can fill."
 ABSENT = {
     ("POST", "/api/pull"): MODELS,
@@ -19,9 +20,15 @@ ABSENT = {
     ("POST", "/v1/completions"): "Completions are not supported yet; /v1/chat/completions is.",
     ("POST", "/v1/responses"): "Responses are not supported yet; /v1/chat/completions is.",
     ("POST", "/v1/messages"): "Messages are not supported yet; /v1/chat/completions is.",
+    ("POST", "/v1/audio/transcriptions"): "Transcriptions are not supported yet; send what was said as text.",
 }
 
 router = Router()
+
+
+def is_absent(method: str, path: str) -> bool:
+    """Whether the answer is known without the body, which may be a whole model."""
+    return (method, path) in ABSENT or (method == "POST" and path.startswith(BLOBS))
 
 
 def _saying(words: str) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
@@ -33,3 +40,9 @@ def _saying(words: str) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
 
 for (method, path), words in ABSENT.items():
     router.api_operation([method], path, include_in_schema=False)(_saying(words))
+
+
+@router.api_operation(["POST", "HEAD"], BLOBS + "{digest}", include_in_schema=False)
+async def blob(request: HttpRequest, digest: str) -> HttpResponseBase:
+    """Part of making a model. Not 404 to HEAD, which would ask for the blob to be sent."""
+    raise NotSupportedYet(MODELS)

@@ -1,8 +1,8 @@
-"""A request body becomes a JSON value, and a bad one the error text Ollama's clients know. A packed one is unpacked first.
+"""A request body becomes a JSON value, and a bad one the error text Ollama's clients know.
 
-Follows Go's decoder where clients can tell (the words of errors, the first value counts, names in
-any case) and is stricter in two places: duplicate names and lone surrogates are refused, since two
-readers of such a body may see different things.
+One that came packed is unpacked before. Reading follows Go's decoder where clients can tell (the words of
+errors, the first value counts, names in any case) and is stricter in two places: duplicate names and
+lone surrogates are refused, since two readers of such a body may see different things.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def is_packed(path: str, encoding: str) -> bool:
         return False
     if encoding != "zstd":
         raise UnknownEncoding(
-            f"Content-Encoding {encoding[:40]!r} is not read here: send the body as zstd, or as it is without the header."
+            f"Content-Encoding {encoding[:40]!r} is not read here: send the body as zstd, or plain without the header."
         )
     return True
 

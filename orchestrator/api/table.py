@@ -13,7 +13,7 @@ from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 
 from orchestrator import __version__
-from orchestrator.api import absent, chat, embed, local, manage_cache, metrics, openai, status
+from orchestrator.api import absent, account, chat, embed, local, manage_cache, metrics, openai, status
 from orchestrator.api.body import read_json
 from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.openai import error_value
@@ -89,6 +89,7 @@ api.add_router("", status.router)
 api.add_router("", metrics.router)
 api.add_router("/api", local.router)
 api.add_router("/api", chat.router)
+api.add_router("/api", account.router)
 api.add_router("/api", embed.router)
 api.add_router("/v1", openai.router)
 api.add_router("/v1", embed.openai_router)
