@@ -44,6 +44,7 @@ async def run(run: Run) -> None:
     ):
         killing = Killing(run, product)
         await killing.all_are_ready()
+        await killing.local_answer()  # how many threads suit a model is measured once, the first time it is loaded
         purging = asyncio.create_task(killing.keep_purging(await asyncio.to_thread(_admin_key, product)))
         try:
             async with Load(run, product.base_url, CALLERS, PAUSE_S) as load:
@@ -90,7 +91,7 @@ class Killing:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         self.run.counts[f"kills of {kind}"] += 1
-        await (self._local_answer() if kind == "the model host" else self._answer(f"{kind} {len(self.asked)}"))
+        await (self.local_answer() if kind == "the model host" else self._answer(f"{kind} {len(self.asked)}"))
         self.took_s[kind].append(time.monotonic() - began)
         await self.all_are_ready()
 
@@ -104,7 +105,8 @@ class Killing:
             await asyncio.sleep(0.01)
         self.run.expect(False, f"no right answer within {RECOVERED_WITHIN_S:g} s {question.name}")
 
-    async def _local_answer(self) -> None:
+    async def local_answer(self) -> None:
+        """Ask the local model until it answers."""
         async with httpx.AsyncClient(timeout=RECOVERED_WITHIN_S) as client:
             give_up = time.monotonic() + RECOVERED_WITHIN_S
             while time.monotonic() < give_up:
