@@ -15,6 +15,10 @@ from typing import Any
 
 from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
 
+from orchestrator.api.anthropic import error_value, is_anthropic
+from orchestrator.api.replies import to_json
+from orchestrator.core.ids import hex_id
+
 LOCAL_NAMES = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]"}  # noqa: S104  # names in an allow list, nothing is bound
 LOCAL_SCHEMES = ("app://", "file://", "tauri://", "vscode-webview://", "vscode-file://")
 LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
@@ -77,14 +81,14 @@ class Origins:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if self._checks_hosts and not self.allows_host(host):
-            await _answer(send, 403)
+            await _refuse(scope["path"], send, "This server is asked for by a host name that is not its own.")
             return
         origin = headers.get(b"origin", b"").decode("latin-1")
         if not origin or _is_same(origin, host):
             await self._app(scope, receive, send)
             return
         if not self.allows_origin(origin):
-            await _answer(send, 403)
+            await _refuse(scope["path"], send, "Web pages from there may not call; list them in OLLAMA_ORIGINS.")
             return
         allowed = [(b"access-control-allow-origin", b"*" if self._allows_all else origin.encode("latin-1"))]
         if scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
@@ -144,11 +148,22 @@ def _adding(send: ASGISendCallable, headers: list[tuple[bytes, bytes]]) -> Any:
     return send_with_headers
 
 
-async def _answer(send: ASGISendCallable, status: int, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+async def _refuse(path: str, send: ASGISendCallable, words: str) -> None:
+    """403 without a body, as Ollama has it; Anthropic's clients are told why."""
+    if not is_anthropic(path):
+        await _answer(send, 403)
+        return
+    body = to_json(error_value(403, words, f"req_{hex_id(24)}"))
+    await _answer(send, 403, [(b"content-type", b"application/json")], body)
+
+
+async def _answer(
+    send: ASGISendCallable, status: int, headers: list[tuple[bytes, bytes]] | None = None, body: bytes = b""
+) -> None:
     started = {
         "type": "http.response.start",
         "status": status,
-        "headers": [*(headers or []), (b"content-length", b"0")],
+        "headers": [*(headers or []), (b"content-length", str(len(body)).encode())],
     }
     await send(started)  # type: ignore[arg-type]  # a plain dict is what servers take
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -13,14 +13,14 @@ from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 
 from orchestrator import __version__
-from orchestrator.api import absent, account, chat, embed, local, manage_cache, metrics, openai, status
+from orchestrator.api import absent, account, anthropic, chat, embed, local, manage_cache, metrics, openai, status
 from orchestrator.api.body import read_json
 from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.openai import error_value
 from orchestrator.api.replies import JSON_UTF8, json_response
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
 from orchestrator.core.errors import BadRequest, OrchestratorError, Unauthorized
-from orchestrator.core.types import ChatRequest
+from orchestrator.core.types import ChatRequest, Dialect
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ RECORDED = {
     "/api/embeddings",
     "/v1/chat/completions",
     "/v1/embeddings",
+    "/v1/messages",
 }
 
 
@@ -77,7 +78,7 @@ class API(NinjaAPI):
 api = API(
     title="AI orchestrator",
     version=__version__,
-    description="Ollama's API in front of every model, with OpenAI's beside it.",
+    description="Ollama's API in front of every model, with OpenAI's and Anthropic's beside it.",
     auth=[show_key],
     parser=AnyJSON(),
     renderer=JSON(),
@@ -92,16 +93,27 @@ api.add_router("/api", chat.router)
 api.add_router("/api", account.router)
 api.add_router("/api", embed.router)
 api.add_router("/v1", openai.router)
+api.add_router("/v1", anthropic.router)
 api.add_router("/v1", embed.openai_router)
 api.add_router("/api/admin/v1/cache", manage_cache.router)
 api.add_router("", absent.router)
+
+
+def dialect_of(path: str) -> Dialect:
+    """What whoever asks for `path` speaks."""
+    if anthropic.is_anthropic(path):
+        return "anthropic"
+    return "openai" if path.startswith("/v1/") else "ollama"
 
 
 @api.exception_handler(OrchestratorError)
 def show_error(request: HttpRequest, error: OrchestratorError) -> HttpResponse:
     """Say it in the caller's dialect."""
     _record(request, error)
-    if request.path.startswith("/v1/"):
+    dialect = dialect_of(request.path)
+    if dialect == "anthropic":
+        response = anthropic.error_response(request, error.status, str(error))
+    elif dialect == "openai":
         response = json_response(error_value(error), status=error.status, content_type="application/json")
     else:
         response = json_response({"error": str(error)}, status=error.status)
@@ -150,8 +162,9 @@ def _record(request: HttpRequest, error: OrchestratorError) -> None:
     caller = getattr(request, "auth", None)
     if error.is_recorded or not caller or request.path not in RECORDED:
         return
-    dialect = "openai" if request.path.startswith("/v1/") else "ollama"
-    refused = ChatRequest(model="", dialect=dialect, endpoint=request.path[:64], request_id=request_id(request))  # type: ignore[arg-type]
+    refused = ChatRequest(
+        model="", dialect=dialect_of(request.path), endpoint=request.path[:64], request_id=request_id(request)
+    )
     entry = parts().ledger.begin(refused, caller)
     entry.failed(error, parts().clock.monotonic())
     parts().ledger.post(entry)
