@@ -26,7 +26,7 @@ from orchestrator.replay import ReplayFront
 from tests.fakes import FakeEngine
 
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "stream": False}
-PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions")
+PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/messages")
 
 
 @dataclass
@@ -136,7 +136,7 @@ async def warmed(ask: Ask, body: Any = HELLO, path: str = "/api/chat", **headers
 def without_stamps(body: bytes) -> bytes:
     """The answer but for what is each copy's own."""
     body = re.sub(rb'"created_at":"[^"]+"', b'"created_at":"-"', body)
-    body = re.sub(rb'"id":"chatcmpl-[0-9a-f]{24}"', b'"id":"-"', body)
+    body = re.sub(rb'"id":"(chatcmpl-|msg_)[0-9a-f]{24}"', b'"id":"-"', body)
     return re.sub(rb'"(total_duration|prompt_eval_duration|eval_duration|created)":\d+', rb'"\1":0', body)
 
 
@@ -147,7 +147,7 @@ async def test_the_third_time_it_comes_as_bytes_and_says_the_same(
 ) -> None:
     engine.pieces = ("100 %b é🎈\u2028", " data: \n\n", "\x00")
     body = {"model": "tiny", "prompt": "hello", "messages": HELLO["messages"], "stream": stream}
-    body["stream_options"] = {"include_usage": True}
+    body |= {"stream_options": {"include_usage": True}, "max_tokens": 9}
     second = await warmed(ask, body, path)
     third = await ask(body, path)
     assert not second.is_replayed
@@ -172,6 +172,11 @@ async def test_each_copy_has_its_own_moment_id_and_durations(ask: Ask) -> None:
     await warmed(ask, completion, "/v1/chat/completions")
     ids = {(await ask(completion, "/v1/chat/completions")).json()["id"] for _ in range(3)}
     assert len(ids) == 3
+    message = HELLO | {"max_tokens": 9}
+    await warmed(ask, message, "/v1/messages")
+    ids = {(await ask(message, "/v1/messages")).json()["id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert all(re.fullmatch("msg_[0-9a-f]{24}", id) for id in ids)
 
 
 async def test_tool_calls_and_thinking_are_told_again(ask: Ask, cloud: FakeEngine, parts: Parts) -> None:
@@ -185,9 +190,9 @@ async def test_tool_calls_and_thinking_are_told_again(ask: Ask, cloud: FakeEngin
         yield Chunk(done=Done(reason="stop", usage=Usage(prompt_tokens=1, completion_tokens=2)))
 
     cloud.chat = chat  # type: ignore[method-assign,assignment]  # a scripted answer
-    for path in ("/api/chat", "/v1/chat/completions"):
+    for path in ("/api/chat", "/v1/chat/completions", "/v1/messages"):
         for stream in (True, False):
-            body = HELLO | {"model": "openai/big", "stream": stream, "tools": []}
+            body = HELLO | {"model": "openai/big", "stream": stream, "tools": [], "max_tokens": 9}
             second = await warmed(ask, body, path)
             third = await ask(body, path)
             assert third.is_replayed
