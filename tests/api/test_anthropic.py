@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ from orchestrator.api.replies import to_json
 from orchestrator.api.stamps import HOLES
 from orchestrator.core.errors import BadRequest, Busy, EngineError, EngineTimeout, RateLimited
 from orchestrator.core.types import ChatRequest, Chunk, Done, Message, Reply, ToolCall, Usage
+from orchestrator.identity import issue_key
 from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
 
@@ -625,6 +627,8 @@ async def test_without_a_key_where_one_is_needed(
     assert refusal(await client.post(path, json=HELLO))[:2] == (401, "authentication_error")
     wrong = await client.post(path, json=HELLO, headers={"x-api-key": "sk-wrong"})
     assert refusal(wrong)[:2] == (401, "authentication_error")
+    key = await asyncio.to_thread(issue_key, "alice", "acme")
+    assert (await client.post(path, json=HELLO, headers={"x-api-key": key})).status_code == 200
 
 
 async def test_what_is_refused_ahead_of_the_endpoint_has_the_shape_too(client: httpx.AsyncClient) -> None:
