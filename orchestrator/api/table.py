@@ -9,6 +9,7 @@ import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
+from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 
@@ -16,6 +17,7 @@ from orchestrator import __version__
 from orchestrator.api import absent, account, anthropic, chat, embed, local, manage_cache, metrics, openai, status
 from orchestrator.api.body import read_json
 from orchestrator.api.calls import request_id, show_key
+from orchestrator.api.description import Page, description
 from orchestrator.api.openai import error_value
 from orchestrator.api.replies import JSON_UTF8, json_response
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
@@ -62,6 +64,12 @@ class JSON(BaseRenderer):
 class API(NinjaAPI):
     """django-ninja, with type errors in Go's words."""
 
+    def get_openapi_schema(
+        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        """What it says of itself; it is always at the root."""
+        return description(self)
+
     def validation_error_from_error_contexts(
         self, error_contexts: list[ValidationErrorContext[Any]]
     ) -> ValidationError:
@@ -82,6 +90,7 @@ api = API(
     auth=[show_key],
     parser=AnyJSON(),
     renderer=JSON(),
+    docs=Page(),
     docs_url="/api/docs",
     openapi_url="/api/openapi.json",
     urls_namespace="api",

@@ -1,0 +1,193 @@
+"""The API describes itself truly: the kept file is what the code makes, and every example is answered as it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from django.conf import settings
+from playwright.async_api import Page, expect
+
+from orchestrator.api import description
+from orchestrator.api.absent import ABSENT
+from orchestrator.api.table import api
+from orchestrator.asgi import application
+from orchestrator.parts import Parts
+from tests.dashboard.site import chromium, served
+from tests.product import Product
+
+KEPT = Path(settings.BASE_DIR) / "docs" / "openapi.json"
+RENEW = (
+    ".venv/bin/python manage.py export_openapi_schema --api orchestrator.api.table.api --indent 1 --output"
+    " docs/openapi.json"
+)
+OPERATIONS = [
+    (method, path, operation)
+    for path, methods in api.get_openapi_schema()["paths"].items()
+    for method, operation in methods.items()
+]
+IDS = [f"{method} {path}" for method, path, _ in OPERATIONS]
+every_operation = pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=IDS)
+
+
+def test_the_kept_description_is_what_the_code_makes() -> None:
+    assert json.loads(KEPT.read_text()) == json.loads(json.dumps(api.get_openapi_schema())), f"Renew it: {RENEW}"
+
+
+async def test_it_is_served_as_it_is_kept(client: httpx.AsyncClient) -> None:
+    response = await client.get("/api/openapi.json")
+    assert response.json() == json.loads(KEPT.read_text()), f"Renew it: {RENEW}"
+
+
+@every_operation
+def test_every_operation_says_what_it_does_and_how_it_fails(method: str, path: str, operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"].strip().endswith((".", "`"))
+    responses = operation["responses"]
+    if path in description.REFUSED:
+        assert "200" not in responses
+    else:
+        assert method == "head" or responses["200"]["content"]
+    (shape,) = {
+        failure["content"]["application/json"]["schema"]["$ref"]
+        for status, failure in responses.items()
+        if status != "200"
+    }
+    assert shape.endswith(dialect_error(path))
+
+
+def dialect_error(path: str) -> str:
+    if path.startswith("/v1/messages"):
+        return "/AnthropicError"
+    return "/OpenAIError" if path.startswith("/v1/") else "/OllamaError"
+
+
+def test_no_two_operations_have_one_name() -> None:
+    names = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert len(set(names)) == len(names)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    schema = api.get_openapi_schema()
+    found = {name for name in json.dumps(schema).split('"') if name.startswith("#/")}
+    assert found
+    assert found <= {f"#/components/schemas/{name}" for name in schema["components"]["schemas"]}
+
+
+def test_what_is_described_here_is_there() -> None:
+    """A path that is gone, or misspelt, would be described for nobody."""
+    paths = {path for _, path, _ in OPERATIONS}
+    later = {path for _, path in ABSENT}
+    named = {
+        *description.ANSWERS,
+        *description.STREAMS,
+        *description.EXAMPLES,
+        *description.OPEN,
+        *description.NOT_JSON,
+    }
+    assert named <= paths | later
+
+
+@every_operation
+async def test_a_key_is_asked_for_where_it_says_so(
+    client: httpx.AsyncClient,
+    parts: Parts,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    path: str,
+    operation: dict[str, Any],
+) -> None:
+    monkeypatch.setattr(parts.identity, "_require_keys", True)
+    status = (await client.request(method, path)).status_code
+    assert (status == 401) == ("security" in operation)
+
+
+@every_operation
+async def test_what_comes_of_an_empty_request_is_among_what_it_says(
+    client: httpx.AsyncClient, method: str, path: str, operation: dict[str, Any]
+) -> None:
+    status = (await client.request(method, path, content=b"{}")).status_code
+    assert status == description.REFUSED.get(path, status)
+    assert str(status) in operation["responses"]
+
+
+@pytest.mark.parametrize("path", [path for _, path, operation in OPERATIONS if "requestBody" in operation])
+async def test_failures_have_the_shape_it_says(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.post(path, content=b"{")
+    assert response.status_code == 400
+    model = getattr(description, dialect_error(path)[1:])
+    check_shape(model, response.json())
+
+
+def check_shape(model: Any, value: Any) -> None:
+    """All that is said is there, and all that is there is said."""
+    assert model.model_validate(value, strict=True).model_dump(exclude_unset=True) == value
+
+
+WHOLE = [path for path in description.ANSWERS if "{" not in path]
+
+
+@pytest.mark.parametrize("path", WHOLE)
+def test_an_answer_has_the_shape_it_says(product: Product, path: str) -> None:
+    example = description.EXAMPLES.get(path)
+    with httpx.Client(base_url=product.base_url, timeout=90) as client:
+        response = client.post(path, json=example) if example else client.get(path)
+    assert response.status_code == 200, response.text
+    check_shape(description.ANSWERS[path], response.json())
+
+
+def test_one_model_has_the_shape_it_says(product: Product) -> None:
+    for name in ("auto", description.FIRST_MODEL):
+        check_shape(description.OpenAIModel, httpx.get(f"{product.base_url}/v1/models/{name}", timeout=30).json())
+
+
+@pytest.mark.parametrize("path", description.EXAMPLES)
+def test_every_example_is_answered(product: Product, path: str) -> None:
+    example = description.EXAMPLES[path]
+    content = api.get_openapi_schema()["paths"][path]["post"]["responses"]["200"]["content"]
+    response = httpx.post(product.base_url + path, json=example, timeout=90)
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"].partition(";")[0] in content
+    if path in description.STREAMS:
+        streamed = httpx.post(product.base_url + path, json=example | {"stream": True}, timeout=90)
+        assert streamed.headers["Content-Type"] == description.STREAMS[path][0]
+        assert streamed.headers["Content-Type"] in content
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+def test_each_line_of_a_stream_has_the_shape_it_says(product: Product, path: str) -> None:
+    streamed = httpx.post(product.base_url + path, json=description.EXAMPLES[path] | {"stream": True}, timeout=90)
+    lines = streamed.text.splitlines()
+    assert lines
+    for line in lines:
+        check_shape(description.ANSWERS[path], json.loads(line))
+
+
+async def test_the_page_draws_without_another_address(parts: Parts) -> None:
+    asked: set[str] = set()
+    complaints: list[str] = []
+    async with served(application) as address, chromium() as browser:
+        page: Page = await browser.new_page()
+        page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+        page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        response = await page.goto(f"{address}/api/docs")
+        assert response is not None
+        assert "default-src 'none'" in (await response.all_headers())["content-security-policy"]
+        await expect(page.locator(".opblock")).to_have_count(len(OPERATIONS))
+        await expect(page.locator(".info .title")).to_contain_text("AI orchestrator")
+        chat = page.locator("#operations-Ollama-chat_chat")
+        await chat.get_by_role("button").first.click()
+        await expect(chat).to_contain_text("application/x-ndjson")
+        await expect(chat).to_contain_text("What is the capital of France?")
+        await page.locator("#operations-Ollama-local_version").get_by_role("button").first.click()
+        version = page.locator("#operations-Ollama-local_version")
+        await version.get_by_role("button", name="Try it out").click()
+        await version.get_by_role("button", name="Execute").click()
+        await expect(version.locator(".live-responses-table")).to_contain_text('"version"')
+        assert asked - {""} == {urlsplit(address).netloc}, "a picture in the stylesheet has no address"
+    assert complaints == []
