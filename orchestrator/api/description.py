@@ -1,19 +1,18 @@
 """What /api/openapi.json says beyond what ninja finds out by itself, and the page that shows it.
 
 Endpoints write their answers as bytes, so ninja knows nothing of them. Here stand their shapes, their
-content types and an example of each; tests ask the product every example and compare.
+content types and an example of each; tests ask the product every example and compare. See also `answers.py`.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.openapi.docs import Swagger
 from ninja.openapi.schema import OpenAPISchema, get_schema
-from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
 from orchestrator.api.body import MAY_BE_PACKED
@@ -22,11 +21,10 @@ from orchestrator.core import errors
 from orchestrator.core.errors import OrchestratorError
 
 JSON = "application/json"
-ERROR_TYPES = ("invalid_request_error", "authentication_error", "permission_error", "not_found_error")
 REF = "#/components/schemas/{model}"
-# `style-src` as such: Swagger UI writes style attributes. Nothing it loads comes from elsewhere.
+# It needs nothing from elsewhere and nothing inline, so it may have neither.
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
@@ -45,286 +43,6 @@ class Page(Swagger):
         return response
 
 
-class OllamaError(BaseModel):
-    """What went wrong, for whoever asked under /api."""
-
-    error: str
-
-
-class OpenAIErrorValue(BaseModel):
-    """What went wrong, and of which kind it is."""
-
-    message: str
-    type: str = Field(description=f"{', '.join(ERROR_TYPES)}, rate_limit_error, else api_error.")
-    param: None
-    code: None
-
-
-class OpenAIError(BaseModel):
-    """What went wrong, for whoever asked under /v1."""
-
-    error: OpenAIErrorValue
-
-
-class AnthropicErrorValue(BaseModel):
-    """What went wrong, and of which kind it is."""
-
-    type: str
-    message: str
-
-
-class AnthropicError(BaseModel):
-    """What went wrong, for whoever asked under /v1/messages."""
-
-    type: Literal["error"]
-    error: AnthropicErrorValue
-    request_id: str
-
-
-class Logprob(BaseModel):
-    """A token and how likely it was."""
-
-    token: str
-    logprob: float = Field(description="Natural logarithm.")
-    bytes: list[int]
-
-
-class LogprobWithOthers(Logprob):
-    """A token, and what could have stood in its place."""
-
-    top_logprobs: list[Logprob] = []
-
-
-class Metrics(BaseModel):
-    """What stands on the last object of an answer. Durations in nanoseconds."""
-
-    done: bool
-    done_reason: str | None = Field(None, description="stop, length, load, unload or content_filter.")
-    total_duration: int | None = None
-    load_duration: int | None = None
-    prompt_eval_count: int | None = Field(None, description="Tokens of the prompt.")
-    prompt_eval_duration: int | None = None
-    eval_count: int | None = Field(None, description="Tokens of the answer.")
-    eval_duration: int | None = None
-    logprobs: list[LogprobWithOthers] | None = None
-
-
-class CalledFunction(BaseModel):
-    """Which function, with what."""
-
-    index: int
-    name: str
-    arguments: dict[str, Any]
-
-
-class ToolCallMade(BaseModel):
-    """A tool that the model wants to be called."""
-
-    id: str
-    function: CalledFunction
-
-
-class AnswerMessage(BaseModel):
-    """The model's turn."""
-
-    role: Literal["assistant"]
-    content: str
-    thinking: str | None = None
-    tool_calls: list[ToolCallMade] | None = None
-
-
-class ChatAnswer(Metrics):
-    """A whole answer, or one line of a stream."""
-
-    model: str = Field(description="As it was asked for.")
-    created_at: str
-    message: AnswerMessage
-
-
-class GenerateAnswer(Metrics):
-    """A whole answer, or one line of a stream."""
-
-    model: str = Field(description="As it was asked for.")
-    created_at: str
-    response: str
-    thinking: str | None = None
-    context: list[int] | None = Field(None, description="Token ids; send them to go on from here.")
-
-
-class OpenAICalledFunction(BaseModel):
-    """Which function, with what: arguments as JSON text."""
-
-    name: str
-    arguments: str
-
-
-class OpenAIToolCallMade(BaseModel):
-    """A tool that the model wants to be called."""
-
-    id: str
-    index: int
-    type: Literal["function"]
-    function: OpenAICalledFunction
-
-
-class OpenAIAnswerMessage(BaseModel):
-    """The model's turn."""
-
-    role: Literal["assistant"]
-    content: str
-    reasoning: str | None = None
-    tool_calls: list[OpenAIToolCallMade] | None = None
-
-
-class OpenAILogprobs(BaseModel):
-    """Of each token."""
-
-    content: list[LogprobWithOthers]
-
-
-class Choice(BaseModel):
-    """The answer."""
-
-    index: int
-    message: OpenAIAnswerMessage
-    finish_reason: str = Field(description="stop, length, tool_calls or content_filter.")
-    logprobs: OpenAILogprobs | None = None
-
-
-class TokensUsed(BaseModel):
-    """Tokens."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-
-
-class Completion(BaseModel):
-    """A whole answer."""
-
-    id: str
-    object: Literal["chat.completion"]
-    created: int = Field(description="Seconds since the epoch.")
-    model: str
-    system_fingerprint: str
-    choices: list[Choice]
-    usage: TokensUsed
-
-
-class Details(BaseModel):
-    """What a model is made of."""
-
-    parent_model: str
-    format: str
-    family: str
-    families: list[str] | None
-    parameter_size: str
-    quantization_level: str
-    context_length: int | None = None
-    embedding_length: int | None = None
-
-
-class ListedModel(BaseModel):
-    """A model that can be asked."""
-
-    name: str
-    model: str
-    remote_model: str | None = None
-    remote_host: str | None = None
-    modified_at: str
-    size: int = Field(description="Bytes; 0 for a model of a provider.")
-    digest: str
-    details: Details
-    capabilities: list[str]
-
-
-class Listing(BaseModel):
-    """Every model."""
-
-    models: list[ListedModel]
-
-
-class Loaded(BaseModel):
-    """A model in memory."""
-
-    name: str
-    model: str
-    size: int
-    digest: str
-    details: Details
-    expires_at: str
-    size_vram: int
-    context_length: int
-
-
-class AllLoaded(BaseModel):
-    """What is in memory."""
-
-    models: list[Loaded]
-
-
-class OpenAIModel(BaseModel):
-    """A model that can be asked."""
-
-    id: str
-    object: Literal["model"]
-    created: int
-    owned_by: str
-
-
-class OpenAIModels(BaseModel):
-    """Every model."""
-
-    object: Literal["list"]
-    data: list[OpenAIModel]
-
-
-class Version(BaseModel):
-    """Which Ollama this behaves like."""
-
-    version: str
-
-
-class Cloud(BaseModel):
-    """Whether ollama.com is used."""
-
-    disabled: bool
-    source: Literal["none", "env", "config", "both"]
-
-
-class CloudStatus(BaseModel):
-    """Whether ollama.com is used."""
-
-    cloud: Cloud
-
-
-class Alive(BaseModel):
-    """It is."""
-
-    status: Literal["ok"]
-
-
-class Readiness(BaseModel):
-    """How each part is: ok, degraded, off or down."""
-
-    ready: bool
-    parts: dict[str, str]
-
-
-ANSWERS: dict[str, type[BaseModel]] = {
-    "/api/chat": ChatAnswer,
-    "/api/generate": GenerateAnswer,
-    "/api/tags": Listing,
-    "/api/ps": AllLoaded,
-    "/api/version": Version,
-    "/api/status": CloudStatus,
-    "/v1/chat/completions": Completion,
-    "/v1/models": OpenAIModels,
-    "/v1/models/{name}": OpenAIModel,
-    "/healthz": Alive,
-    "/readyz": Readiness,
-}
-ERRORS: tuple[type[BaseModel], ...] = (OllamaError, OpenAIError, AnthropicError)
 STREAMS = {
     "/api/chat": (NDJSON, "One ChatAnswer a line; what broke off ends with an OllamaError."),
     "/api/generate": (NDJSON, "One GenerateAnswer a line; what broke off ends with an OllamaError."),
@@ -361,6 +79,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 @cache  # it is the same at all times
 def description(api: NinjaAPI) -> OpenAPISchema:
     """What ninja finds out, with answers, errors, examples and keys."""
+    from orchestrator.api.answers import ANSWERS, ERRORS  # thirty shapes that no start should wait for
+
     schema = get_schema(api=api)
     models = sorted({*ANSWERS.values(), *ERRORS}, key=lambda model: model.__name__)
     _, shapes = models_json_schema([(model, "serialization") for model in models], ref_template=REF)
@@ -373,11 +93,12 @@ def description(api: NinjaAPI) -> OpenAPISchema:
     }
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
-            methods[method] = _operation(path, method, operation)
+            answer = ANSWERS[path].__name__ if path in ANSWERS else None
+            methods[method] = _operation(path, method, operation, answer)
     return schema
 
 
-def _operation(path: str, method: str, found: dict[str, Any]) -> dict[str, Any]:
+def _operation(path: str, method: str, found: dict[str, Any], answer: str | None) -> dict[str, Any]:
     operation = dict(found)  # HEAD shares it with GET
     name = operation["operationId"].removeprefix("orchestrator_api_")
     operation["operationId"] = f"{name}_head" if method == "head" else name
@@ -390,15 +111,15 @@ def _operation(path: str, method: str, found: dict[str, Any]) -> dict[str, Any]:
         }
     if path not in OPEN:
         operation["security"] = [{"bearer": []}, {"x-api-key": []}, *([] if _is_managing(path) else [{}])]
-    answered = {"description": "Answered."} | ({} if method == "head" else {"content": _content(path)})
+    answered = {"description": "Answered."} | ({} if method == "head" else {"content": _content(path, answer)})
     operation["responses"] = ({} if path in REFUSED else {"200": answered}) | _failures(path, operation)
     return operation
 
 
-def _content(path: str) -> dict[str, Any]:
+def _content(path: str, answer: str | None) -> dict[str, Any]:
     if path in NOT_JSON:
         return {kind: {"schema": {"type": "string"}} for kind in NOT_JSON[path]}
-    content: dict[str, Any] = {JSON: {"schema": _ref(ANSWERS[path]) if path in ANSWERS else {"type": "object"}}}
+    content: dict[str, Any] = {JSON: {"schema": _ref(answer) if answer else {"type": "object"}}}
     if path in STREAMS:
         kind, description = STREAMS[path]
         content[kind] = {"schema": {"type": "string", "description": description}}
@@ -406,9 +127,9 @@ def _content(path: str) -> dict[str, Any]:
 
 
 def _failures(path: str, operation: dict[str, Any]) -> dict[str, Any]:
-    shape: type[BaseModel] = OllamaError
+    shape = "OllamaError"
     if path.startswith("/v1/"):
-        shape = AnthropicError if path.startswith("/v1/messages") else OpenAIError
+        shape = "AnthropicError" if path.startswith("/v1/messages") else "OpenAIError"
     content = {JSON: {"schema": _ref(shape)}}
     statuses = {401: "No key, or none that is known."} if path not in OPEN else {}
     if _is_managing(path):
@@ -441,5 +162,5 @@ def _is_managing(path: str) -> bool:
     return path.startswith("/api/admin/")
 
 
-def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": REF.format(model=model.__name__)}
+def _ref(shape: str) -> dict[str, str]:
+    return {"$ref": REF.format(model=shape)}

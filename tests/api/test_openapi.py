@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +15,7 @@ import pytest
 from django.conf import settings
 from playwright.async_api import Page, expect
 
-from orchestrator.api import description
+from orchestrator.api import answers, description
 from orchestrator.api.absent import ABSENT
 from orchestrator.api.table import api
 from orchestrator.asgi import application
@@ -83,7 +86,7 @@ def test_what_is_described_here_is_there() -> None:
     paths = {path for _, path, _ in OPERATIONS}
     later = {path for _, path in ABSENT}
     named = {
-        *description.ANSWERS,
+        *answers.ANSWERS,
         *description.STREAMS,
         *description.EXAMPLES,
         *description.OPEN,
@@ -119,7 +122,7 @@ async def test_what_comes_of_an_empty_request_is_among_what_it_says(
 async def test_failures_have_the_shape_it_says(client: httpx.AsyncClient, path: str) -> None:
     response = await client.post(path, content=b"{")
     assert response.status_code == 400
-    model = getattr(description, dialect_error(path)[1:])
+    model = getattr(answers, dialect_error(path)[1:])
     check_shape(model, response.json())
 
 
@@ -128,7 +131,7 @@ def check_shape(model: Any, value: Any) -> None:
     assert model.model_validate(value, strict=True).model_dump(exclude_unset=True) == value
 
 
-WHOLE = [path for path in description.ANSWERS if "{" not in path]
+WHOLE = [path for path in answers.ANSWERS if "{" not in path]
 
 
 @pytest.mark.parametrize("path", WHOLE)
@@ -137,12 +140,12 @@ def test_an_answer_has_the_shape_it_says(product: Product, path: str) -> None:
     with httpx.Client(base_url=product.base_url, timeout=90) as client:
         response = client.post(path, json=example) if example else client.get(path)
     assert response.status_code == 200, response.text
-    check_shape(description.ANSWERS[path], response.json())
+    check_shape(answers.ANSWERS[path], response.json())
 
 
 def test_one_model_has_the_shape_it_says(product: Product) -> None:
     for name in ("auto", description.FIRST_MODEL):
-        check_shape(description.OpenAIModel, httpx.get(f"{product.base_url}/v1/models/{name}", timeout=30).json())
+        check_shape(answers.OpenAIModel, httpx.get(f"{product.base_url}/v1/models/{name}", timeout=30).json())
 
 
 @pytest.mark.parametrize("path", description.EXAMPLES)
@@ -164,7 +167,7 @@ def test_each_line_of_a_stream_has_the_shape_it_says(product: Product, path: str
     lines = streamed.text.splitlines()
     assert lines
     for line in lines:
-        check_shape(description.ANSWERS[path], json.loads(line))
+        check_shape(answers.ANSWERS[path], json.loads(line))
 
 
 async def test_the_page_draws_without_another_address(parts: Parts) -> None:
@@ -191,3 +194,22 @@ async def test_the_page_draws_without_another_address(parts: Parts) -> None:
         await expect(version.locator(".live-responses-table")).to_contain_text('"version"')
         assert asked - {""} == {urlsplit(address).netloc}, "a picture in the stylesheet has no address"
     assert complaints == []
+
+
+BLOCKS = re.findall(r"```(sh|python)\n(.*?)```", (KEPT.parent / "api.md").read_text(), re.DOTALL)
+SHELL = ["bash", "-euc"]
+PYTHON = [sys.executable, "-c"]
+EXAMPLES_AS_TYPED = [
+    *((SHELL, command) for kind, block in BLOCKS if kind == "sh" for command in re.split(r"\n(?=curl)", block)),
+    *((PYTHON, block) for kind, block in BLOCKS if kind == "python"),
+]
+
+
+@pytest.mark.parametrize(("interpreter", "typed"), EXAMPLES_AS_TYPED)
+def test_what_the_document_types_is_answered(product: Product, interpreter: list[str], typed: str) -> None:
+    here = typed.replace("localhost:11434", product.base_url.removeprefix("http://"))
+    assert here != typed
+    here = here.replace("curl ", "curl --silent --show-error --fail-with-body ")
+    done = subprocess.run([*interpreter, here], capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip()
