@@ -192,6 +192,7 @@ IS_LOOPBACK = ADDRESS.host in {"localhost", "::1"} or ADDRESS.host.startswith("1
 ALLOWED_HOSTS = (
     ["localhost", ".localhost", "127.0.0.1", "[::1]", *PUBLIC_HOSTS] if IS_LOOPBACK or PUBLIC_HOSTS else ["*"]
 )
+_WITHOUT_API = ("orchestrator/modelhost/__main__.py", "orchestrator/supervisor/worker.py")
 INSTALLED_APPS = [
     # Before staticfiles: its runserver is the development server. Elsewhere it would load Twisted for nothing.
     *(["daphne"] if sys.argv[1:2] == ["runserver"] else []),
@@ -204,8 +205,8 @@ INSTALLED_APPS = [
     "channels",
     "django_htmx",
     "template_partials",
-    # For the pages of the API's description, which the supervisor does not show: an eighth of a second of its start.
-    *(["ninja"] if sys.argv[1:2] != ["serve"] else []),
+    # For the pages of the API's description, which these do not show: an eighth of a second of their start.
+    *(["ninja"] if not (sys.argv[1:2] == ["serve"] or sys.argv[0].endswith(_WITHOUT_API)) else []),
     "orchestrator",
     "cache",
     "routing",
