@@ -38,7 +38,7 @@ INSTEAD = {
     "redacted_thinking": "leave it out, since only Anthropic's models can read it",
 }
 
-BYTES_PER_TOKEN = 3.5
+BYTES_PER_TOKEN = 3  # rather too few than too many: who counts wants to know what still fits
 TOKENS_PER_MESSAGE = 4  # what a template writes around it
 TOKENS_PER_PICTURE = 1600  # the most a picture takes in Anthropic's own count
 
@@ -117,13 +117,13 @@ def estimate(request: ChatRequest) -> int:
 
     An estimate over UTF-8 bytes, the same for every model: only a model's own tokenizer could say more.
     """
-    size = len(orjson.dumps(request.tools)) if request.tools else 0
+    size = sum(len(orjson.dumps(tool)) for tool in request.tools)
     tokens = 0
     for message in request.messages:
         size += len(message.content.encode()) + len(message.thinking.encode())
         size += sum(len(call.name.encode()) + len(orjson.dumps(call.arguments)) for call in message.tool_calls)
         tokens += TOKENS_PER_MESSAGE + TOKENS_PER_PICTURE * len(message.images)
-    return tokens + int(size / BYTES_PER_TOKEN)
+    return tokens + -(-size // BYTES_PER_TOKEN)
 
 
 def _question(body: CountBody) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _format(config: OutputConfig | None) -> dict[str, Any] | None:
         return None
     match config.format:
         case {"type": "json_schema", "schema": dict(schema)}:
-            return schema
+            return _writable(schema, "output_config.format.schema")
     raise BadRequest("output_config.format must be of type json_schema, with a schema")
 
 
@@ -176,10 +176,19 @@ def _tool(tool: dict[str, Any], where: str) -> dict[str, Any]:
         raise BadRequest(f"{where}: a tool needs a name, and an object as input_schema")
     if not isinstance(description, str | None):
         raise BadRequest(f"{where}.description must be text")
-    function = {"name": name, "parameters": schema}
+    function: dict[str, Any] = {"name": name, "parameters": schema}
     if description is not None:
         function["description"] = description
-    return {"type": "function", "function": function}
+    return _writable({"type": "function", "function": function}, f"{where}.input_schema")
+
+
+def _writable(value: dict[str, Any], where: str) -> dict[str, Any]:
+    """`value` when it can be written again. Raises BadRequest."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        raise BadRequest(f"{where} has objects or lists within each other more than about 250 times") from None
+    return value
 
 
 def _messages(system: str | list[dict[str, Any]] | None, turns: list[AnthropicMessage]) -> tuple[Message, ...]:
@@ -269,7 +278,7 @@ def _take(turn: _Turn, block: dict[str, Any], at: str) -> bool:
         case {"type": "image", "source": dict(source)}:
             turn.images.append(_image(source, at))
         case {"type": "tool_use", "id": str(id), "name": str(name), "input": dict(arguments)} if id and name:
-            turn.calls.append(ToolCall(id=id, name=name, arguments=arguments))
+            turn.calls.append(ToolCall(id=id, name=name, arguments=_writable(arguments, f"{at}.input")))
         case {"type": "tool_result", "tool_use_id": str(id)} if id:
             said = _result(block, at)
             text = said.text

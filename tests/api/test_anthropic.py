@@ -583,6 +583,25 @@ async def test_a_bad_request_says_what_to_do(
     assert engine.calls == 0
 
 
+@pytest.mark.parametrize("depth", [240, 300, 1000])
+@pytest.mark.parametrize("path", [PATH, COUNT])
+async def test_what_is_nested_too_deeply_is_refused_and_no_fault(
+    client: httpx.AsyncClient, path: str, depth: int
+) -> None:
+    deep = '{"a":' * depth + "{}" + "}" * depth
+    call = f'{{"type":"tool_use","id":"call_1","name":"look","input":{deep}}}'
+    for field in (
+        f'"tools":[{{"name":"look","input_schema":{deep}}}],"messages":[{{"role":"user","content":"hi"}}]',
+        f'"messages":[{{"role":"assistant","content":[{call}]}}]',
+    ):
+        body = f'{{"model":"openai/big","max_tokens":9,"stream":true,{field}}}'
+        response = await client.post(path, content=body)
+        if depth == 240:
+            assert response.status_code == 200, response.text
+        else:
+            assert refusal(response)[:2] == (400, "invalid_request_error")
+
+
 @pytest.mark.parametrize("path", [PATH, COUNT])
 @pytest.mark.parametrize(("body", "said"), [(b"", "EOF"), (b'{"model"', "unexpected EOF"), (b"x", "invalid character")])
 async def test_what_is_no_json_is_refused_first(client: httpx.AsyncClient, path: str, body: bytes, said: str) -> None:
