@@ -6,12 +6,14 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from orchestrator.api.anthropic import MessageForm, error_event, event
 from orchestrator.api.anthropic_schemas import CountBody, MessagesBody, estimate, to_count, to_request
@@ -352,6 +354,30 @@ async def test_a_model_that_cannot_think_is_asked_without(
     response = await client.post(PATH, json=HELLO | wish | {"model": model})
     assert response.status_code == 200, response.text
     assert engine.asked[0].think is None
+
+
+WORDS = ["type", "text", "image", "tool_use", "tool_result", "thinking", "source", "base64", "media_type", "image/png"]
+WORDS += ["data", "id", "tool_use_id", "name", "input", "content", "is_error", "input_schema", "json_schema", "schema"]
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(WORDS),
+    lambda some: st.lists(some, max_size=4) | st.dictionaries(st.sampled_from(WORDS), some, max_size=4),
+    max_leaves=12,
+)
+BLOCKS = ANYTHING | st.lists(
+    st.dictionaries(st.sampled_from(WORDS), ANYTHING).flatmap(
+        lambda block: st.sampled_from(WORDS).map(lambda kind: block | {"type": kind})
+    )
+)
+
+
+@given(BLOCKS, st.sampled_from(["user", "assistant", "system"]), ANYTHING, ANYTHING)
+def test_whatever_comes_is_read_or_refused(content: Any, role: str, tools: Any, config: Any) -> None:
+    turns = [{"role": role, "content": content}]
+    for fields in ({"messages": turns}, {"system": content}, {"tools": tools}, {"output_config": config}):
+        with suppress(BadRequest, ValidationError):
+            request = asked(**fields)
+            assert estimate(request) > 0
+            assert all(isinstance(message.content, str) for message in request.messages)
 
 
 # One question, one answer, whatever the dialect
