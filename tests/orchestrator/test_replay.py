@@ -176,7 +176,7 @@ async def test_each_copy_has_its_own_moment_id_and_durations(ask: Ask) -> None:
     await warmed(ask, message, "/v1/messages")
     ids = {(await ask(message, "/v1/messages")).json()["id"] for _ in range(3)}
     assert len(ids) == 3
-    assert all(re.fullmatch("msg_[0-9a-f]{24}", id) for id in ids)
+    assert all(re.fullmatch("msg_[0-9a-f]{24}", message_id) for message_id in ids)
 
 
 async def test_tool_calls_and_thinking_are_told_again(ask: Ask, cloud: FakeEngine, parts: Parts) -> None:
