@@ -44,7 +44,7 @@ LINE_ENDS = {end.encode(): f"\\u{ord(end):04x}".encode() for end in ("\u0085", "
 @router.post("/messages", summary="One turn of a conversation")
 async def messages(request: HttpRequest, body: MessagesBody) -> HttpResponseBase:
     """Answer the last message; streamed as server-sent events when `stream` is true."""
-    asked = await _without_idle_wishes(to_request(body, controls(request)))
+    asked = await _thinking_if_able(to_request(body, controls(request)))
     begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
     about = estimate(asked) if asked.stream else 0
     return await respond(
@@ -65,7 +65,7 @@ async def count_tokens(request: HttpRequest, body: CountBody) -> HttpResponseBas
     return json_response({"input_tokens": estimate(asked)}, content_type=JSON)
 
 
-async def _without_idle_wishes(asked: ChatRequest) -> ChatRequest:
+async def _thinking_if_able(asked: ChatRequest) -> ChatRequest:
     """Anthropic's clients ask every model to think: one that cannot is asked without."""
     if not asked.think:
         return asked

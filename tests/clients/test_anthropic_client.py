@@ -81,6 +81,15 @@ def test_events_come_in_anthropics_order(client: anthropic.Anthropic) -> None:
     assert found[-3:] == ["content_block_stop", "message_delta", "message_stop"]
 
 
+def test_what_is_replayed_is_the_same_message_under_another_id(client: anthropic.Anthropic) -> None:
+    told = []
+    for _ in range(4):
+        with client.messages.stream(**EXACT) as stream:
+            told.append(stream.get_final_message())
+    assert len({message.id for message in told}) == 4
+    assert len({message.model_copy(update={"id": ""}).model_dump_json() for message in told[1:]}) == 1
+
+
 def test_an_answer_ends_at_its_cap_and_at_a_stop_sequence(client: anthropic.Anthropic) -> None:
     story: list[MessageParam] = [{"role": "user", "content": "Count to twenty."}]
     cut = client.messages.create(model=MODEL, max_tokens=4, messages=story, extra_body=LIKELIEST)
