@@ -102,6 +102,7 @@ class LeanHandler:
             response = show_error(request, error)
             if isinstance(error, UnknownEncoding):
                 response["Accept-Encoding"] = ENCODINGS
+            _let_go(error)
         except (HungUp, asyncio.CancelledError):
             raise
         except Exception as error:  # noqa: BLE001  # the border: whatever it is, the caller gets its id and the log the rest
@@ -175,6 +176,13 @@ class LeanHandler:
             async for part in parts:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Take the tracebacks off: they hold the body, and are part of a cycle that is collected late."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 async def _unless_hung_up(work: Awaitable[T], receive: Receive) -> T:

@@ -72,25 +72,25 @@ def unpacked(body: bytes, most: int) -> bytes:
     """
     zstd = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
     frame, frames = zstd.decompressobj(), 1
-    found = BytesIO()
     place = 0
-    while place < len(body):
-        if frame.eof:
-            frame, frames = zstd.decompressobj(), frames + 1
-            if frames > MOST_FRAMES:
-                raise BadRequest(f"The zstd body has more than {MOST_FRAMES} frames; pack it as one.")
-        room = min(most - found.tell(), _STEP)
-        step = body[place : place + max(room // _LARGEST_BLOCK, 1) * _SMALLEST_BLOCK]
-        try:
-            found.write(frame.decompress(step))
-        except zstandard.ZstdError as error:
-            raise BadRequest(f"invalid zstd body: {error}") from None
-        if found.tell() > most:
-            raise RequestTooLarge(f"The unpacked request body may have {most} bytes at most.")
-        place += len(step) - len(frame.unused_data)
-    if body and not frame.eof:
-        raise BadRequest("invalid zstd body: unexpected EOF")
-    return found.getvalue()
+    with BytesIO() as found:  # it is empty again before a refusal travels on
+        while place < len(body):
+            if frame.eof:
+                frame, frames = zstd.decompressobj(), frames + 1
+                if frames > MOST_FRAMES:
+                    raise BadRequest(f"The zstd body has more than {MOST_FRAMES} frames; pack it as one.")
+            room = min(most - found.tell(), _STEP)
+            step = body[place : place + max(room // _LARGEST_BLOCK, 1) * _SMALLEST_BLOCK]
+            try:
+                found.write(frame.decompress(step))
+            except zstandard.ZstdError as error:
+                raise BadRequest(f"invalid zstd body: {error}") from None
+            if found.tell() > most:
+                raise RequestTooLarge(f"The unpacked request body may have {most} bytes at most.")
+            place += len(step) - len(frame.unused_data)
+        if body and not frame.eof:
+            raise BadRequest("invalid zstd body: unexpected EOF")
+        return found.getvalue()
 
 
 def read_json(body: bytes) -> Any:

@@ -170,6 +170,16 @@ def test_each_line_of_a_stream_has_the_shape_it_says(product: Product, path: str
         check_shape(answers.ANSWERS[path], json.loads(line))
 
 
+def test_the_running_product_has_all_that_the_page_loads(product: Product) -> None:
+    page = httpx.get(f"{product.base_url}/api/docs", timeout=30)
+    assert page.headers["Content-Security-Policy"] == description.PAGE_POLICY
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert len(loaded) >= 4
+    for path in loaded:
+        assert path.startswith("/static/ninja/")
+        assert httpx.get(product.base_url + path, timeout=30).status_code == 200
+
+
 async def test_the_page_draws_without_another_address(parts: Parts) -> None:
     asked: set[str] = set()
     complaints: list[str] = []
