@@ -278,6 +278,73 @@ class Readiness(BaseModel):
     parts: dict[str, str]
 
 
+class EmbedAnswer(BaseModel):
+    """A vector of length 1 for each text. Durations in nanoseconds."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int | None = None
+    load_duration: int | None = None
+    prompt_eval_count: int | None = Field(None, description="Tokens of all texts.")
+
+
+class EmbeddingsAnswer(BaseModel):
+    """A vector as the model makes it."""
+
+    embedding: list[float]
+
+
+class OpenAIEmbedding(BaseModel):
+    """A vector of length 1."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str = Field(description="Numbers, or base64 of little-endian 32-bit floats.")
+
+
+class EmbeddingTokens(BaseModel):
+    """Tokens."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class OpenAIEmbeddings(BaseModel):
+    """A vector for each text."""
+
+    object: Literal["list"]
+    data: list[OpenAIEmbedding]
+    model: str
+    usage: EmbeddingTokens
+
+
+class AnthropicTokens(BaseModel):
+    """Tokens."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int | None = None
+
+
+class AnthropicAnswer(BaseModel):
+    """A whole answer."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[dict[str, Any]] = Field(description="Blocks: thinking, text, tool_use.")
+    stop_reason: str = Field(description="end_turn, max_tokens, stop_sequence or tool_use.")
+    stop_sequence: str | None = None
+    usage: AnthropicTokens
+
+
+class TokenCount(BaseModel):
+    """An estimate."""
+
+    input_tokens: int
+
+
 ANSWERS: dict[str, type[BaseModel]] = {
     "/api/chat": ChatAnswer,
     "/api/generate": GenerateAnswer,
@@ -286,6 +353,11 @@ ANSWERS: dict[str, type[BaseModel]] = {
     "/api/version": Version,
     "/api/status": CloudStatus,
     "/v1/chat/completions": Completion,
+    "/api/embed": EmbedAnswer,
+    "/api/embeddings": EmbeddingsAnswer,
+    "/v1/embeddings": OpenAIEmbeddings,
+    "/v1/messages": AnthropicAnswer,
+    "/v1/messages/count_tokens": TokenCount,
     "/v1/models": OpenAIModels,
     "/v1/models/{name}": OpenAIModel,
     "/healthz": Alive,
