@@ -102,7 +102,7 @@ def to_request(body: CompletionBody, common: dict[str, Any]) -> ChatRequest:
         messages=_messages(body.messages),
         tools=tuple(body.tools or ()),
         format=_format(body),
-        think=_effort(body),
+        think=read_effort((body.reasoning.effort if body.reasoning else None) or body.reasoning_effort),
         options=read_options(options),
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0 if body.logprobs else 0,
@@ -124,8 +124,8 @@ def _format(body: CompletionBody) -> str | dict[str, Any] | None:
     return schema
 
 
-def _effort(body: CompletionBody) -> bool | str | None:
-    effort = (body.reasoning.effort if body.reasoning else None) or body.reasoning_effort
+def read_effort(effort: str | None) -> bool | str | None:
+    """How much to think, in our words. Raises BadRequest."""
     if not effort:
         return None
     if effort not in EFFORTS:
@@ -145,7 +145,7 @@ def _messages(wire: list[OpenAIMessage]) -> tuple[Message, ...]:
             raise BadRequest("invalid message content type: <nil>")
         text, images = _content(turn.content)
         calls = tuple(
-            _call(call.id or "", call.function.name, call.function.arguments) for call in turn.tool_calls or ()
+            read_call(call.id or "", call.function.name, call.function.arguments) for call in turn.tool_calls or ()
         )
         tool_names |= {call.id: call.name for call in calls}
         messages.append(
@@ -162,7 +162,8 @@ def _messages(wire: list[OpenAIMessage]) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def _call(id: str, name: str, arguments: str) -> ToolCall:
+def read_call(id: str, name: str, arguments: str) -> ToolCall:
+    """The call; its arguments come as the text of an object. Raises BadRequest."""
     try:
         value = orjson.loads(arguments or "{}")
     except ValueError:
@@ -181,13 +182,14 @@ def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, tuple[str
             case {"type": "text", "text": str(text)}:
                 texts.append(text)
             case {"type": "image_url", "image_url": str(url)} | {"type": "image_url", "image_url": {"url": str(url)}}:
-                images.append(_image(url))
+                images.append(read_image(url))
             case _:
                 raise BadRequest("invalid message format: a part is text, or image_url with a data URI")
     return "".join(texts), tuple(images)
 
 
-def _image(url: str) -> str:
+def read_image(url: str) -> str:
+    """The picture in a data URI, as base64. Raises BadRequest."""
     if url.startswith(("http://", "https://")):
         raise BadRequest("image URLs are not currently supported, please use base64 encoded data instead")
     prefix = DATA_URI.match(url)
@@ -220,13 +222,13 @@ class CompletionForm:
         choice = {"index": 0, "message": message, "finish_reason": _reason(reply.done.reason, bool(reply.tool_calls))}
         if self._request.logprobs:
             choice["logprobs"] = _logprobs(reply.logprobs)
-        return self._object("chat.completion", [choice]) | {"usage": _usage(reply.done.usage)}
+        return self._object("chat.completion", [choice]) | {"usage": usage_to_wire(reply.done.usage)}
 
     def of_chunk(self, chunk: Chunk) -> list[bytes]:
         """The chunk as events."""
         events = [event(value) for value in self._deltas(chunk)]
         if chunk.done and self._wants_usage:
-            events.append(event(self._object("chat.completion.chunk", []) | {"usage": _usage(chunk.done.usage)}))
+            events.append(event(self._object("chat.completion.chunk", []) | {"usage": usage_to_wire(chunk.done.usage)}))
         return events
 
     def _deltas(self, chunk: Chunk) -> list[dict[str, Any]]:
@@ -288,7 +290,8 @@ def _reason(reason: str, has_called: bool) -> str:
     return "tool_calls" if has_called and reason == "stop" else reason
 
 
-def _usage(usage: Usage) -> dict[str, int]:
+def usage_to_wire(usage: Usage) -> dict[str, int]:
+    """Tokens."""
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 

@@ -29,6 +29,10 @@ class Stamps(Protocol):
         """When, in seconds since the epoch."""
 
     @property
+    def completed(self) -> int:
+        """When it was whole, in seconds since the epoch."""
+
+    @property
     def id(self) -> str:
         """24 hex digits, the same each time it is asked for."""
 
@@ -53,6 +57,11 @@ class Live:
         """When it was asked for first."""
         return int(time.time())
 
+    @property
+    def completed(self) -> int:
+        """Now: it is asked for at the end."""
+        return int(time.time())
+
     @cached_property
     def id(self) -> str:
         """A fresh one."""
@@ -71,6 +80,7 @@ class _Holes:
         self.created_at = f"created_at.{secrets.token_hex(16)}"
         self.id = f"id.{secrets.token_hex(16)}"
         self.created = secrets.randbelow(10**17) + 9 * 10**17  # of one length, so that none begins another
+        self.completed = secrets.randbelow(10**17) + 7 * 10**17
         self.total_ns = secrets.randbelow(10**17) + 8 * 10**17
 
     def names(self) -> dict[bytes, str]:
@@ -84,6 +94,7 @@ _ANY = re.compile(b"|".join(map(re.escape, _NAMES)))
 _FILLED: dict[str, Callable[[int, int], bytes]] = {
     "created_at": lambda now_ns, _: rfc3339(now_ns).encode(),
     "created": lambda now_ns, _: b"%d" % (now_ns // 1_000_000_000),
+    "completed": lambda now_ns, _: b"%d" % (now_ns // 1_000_000_000),
     "id": lambda *_: hex_id(24).encode(),
     "total_ns": lambda _, took_ns: b"%d" % took_ns,
 }

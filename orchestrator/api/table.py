@@ -14,7 +14,19 @@ from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 
 from orchestrator import __version__
-from orchestrator.api import absent, account, anthropic, chat, embed, local, manage_cache, metrics, openai, status
+from orchestrator.api import (
+    absent,
+    account,
+    anthropic,
+    chat,
+    completions,
+    embed,
+    local,
+    manage_cache,
+    metrics,
+    openai,
+    status,
+)
 from orchestrator.api.body import read_json
 from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.description import Page, description
@@ -33,6 +45,7 @@ RECORDED = {
     "/api/embed",
     "/api/embeddings",
     "/v1/chat/completions",
+    "/v1/completions",
     "/v1/embeddings",
     "/v1/messages",
 }
@@ -102,6 +115,7 @@ api.add_router("/api", chat.router)
 api.add_router("/api", account.router)
 api.add_router("/api", embed.router)
 api.add_router("/v1", openai.router)
+api.add_router("/v1", completions.router)
 api.add_router("/v1", anthropic.router)
 api.add_router("/v1", embed.openai_router)
 api.add_router("/api/admin/v1/cache", manage_cache.router)

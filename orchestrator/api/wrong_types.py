@@ -32,6 +32,8 @@ GO_STRUCTS = {
     "/api/generate": "GenerateRequest",
     "/api/show": "ShowRequest",
     "/v1/chat/completions": "ChatCompletionRequest",
+    "/v1/completions": "CompletionRequest",
+    "/v1/responses": "ResponsesRequest",
     "/v1/messages": "MessagesRequest",
     "/v1/messages/count_tokens": "MessagesRequest",
 }

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cache.codec import decode, encode
 from cache.entries import CacheKey, Entry
-from orchestrator.api import anthropic, ollama, openai
+from orchestrator.api import anthropic, completions, ollama, openai
 from orchestrator.api.replies import Form
 from orchestrator.api.stamps import HOLES, Template
 from orchestrator.core.types import ChatRequest, Chunk, Done, Reply, ReplyBuilder, TokenLogprob, ToolCall, Usage
@@ -73,7 +73,7 @@ class Said:
     """What a client understood. None: its dialect has no word for it."""
 
     text: str = ""
-    thinking: str = ""
+    thinking: str | None = ""
     calls: list[tuple[str, str, Any]] | None = field(default_factory=list)
     logprobs: list[Any] | None = field(default_factory=list)
     reason: str = ""
@@ -83,7 +83,7 @@ class Said:
 class Stamps:
     """Of one copy."""
 
-    created_at, created, id, total_ns = "2026-01-01T00:00:00Z", 1, "a" * 24, 7
+    created_at, created, completed, id, total_ns = "2026-01-01T00:00:00Z", 1, 2, "a" * 24, 7
 
 
 def expected(reply: Reply) -> Said:
@@ -175,6 +175,19 @@ def openai_said(values: Sequence[Any]) -> Said:
     return said
 
 
+def completion_said(values: Sequence[Any]) -> Said:
+    said = Said(thinking=None, calls=None)
+    assert said.logprobs is not None
+    for value in values:
+        for choice in value["choices"]:
+            said.text += choice["text"]
+            said.logprobs += choice["logprobs"]["content"]
+            said.reason = choice["finish_reason"] or said.reason
+    usage = values[-1]["usage"]
+    said.counts = usage["prompt_tokens"], usage["completion_tokens"]
+    return said
+
+
 REASONS = {"end_turn": "stop", "max_tokens": "length"}
 
 
@@ -235,10 +248,10 @@ class Dialect:
     last: bytes = b""
 
 
-def openai_events(data: bytes) -> Said:
+def openai_values(data: bytes) -> list[Any]:
     *values, last = [data for kind, data in events(data) if kind == "message"]
     assert last == "[DONE]"
-    return openai_said([json.loads(value) for value in values])
+    return [json.loads(value) for value in values]
 
 
 ASKED = ChatRequest(model="m", logprobs=True)
@@ -255,8 +268,14 @@ DIALECTS = {
     ),
     "/v1/chat/completions": Dialect(
         lambda stamps: openai.CompletionForm(stamps, ASKED, wants_usage=True),
-        openai_events,
+        lambda data: openai_said(openai_values(data)),
         lambda value: openai_said([value]),
+        openai.WIRE.last,
+    ),
+    "/v1/completions": Dialect(
+        lambda stamps: completions.TextForm(stamps, ASKED, wants_usage=True),
+        lambda data: completion_said(openai_values(data)),
+        lambda value: completion_said([value]),
         openai.WIRE.last,
     ),
     "/v1/messages": Dialect(

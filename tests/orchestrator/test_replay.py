@@ -8,7 +8,7 @@ import json
 import re
 import struct
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ from orchestrator.replay import ReplayFront
 from tests.fakes import FakeEngine
 
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "stream": False}
-PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/messages")
+PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/completions", "/v1/messages")
 
 
 @dataclass
@@ -85,6 +85,7 @@ def ask(front: ReplayFront) -> Ask:
         query: str = "",
         is_whole: bool = True,
         takes: bool = True,
+        as_they_are: Mapping[str, str] | None = None,
         **headers: str | list[str],
     ) -> Reply:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -94,6 +95,7 @@ def ask(front: ReplayFront) -> Ask:
         pairs = [("host", "localhost"), ("content-length", str(len(data)))]
         for name, values in headers.items():
             pairs += [(name.replace("_", "-"), value) for value in ([values] if isinstance(values, str) else values)]
+        pairs += (as_they_are or {}).items()
         scope = {
             "type": "http",
             "http_version": "1.1",
@@ -136,7 +138,7 @@ async def warmed(ask: Ask, body: Any = HELLO, path: str = "/api/chat", **headers
 def without_stamps(body: bytes) -> bytes:
     """The answer but for what is each copy's own."""
     body = re.sub(rb'"created_at":"[^"]+"', b'"created_at":"-"', body)
-    body = re.sub(rb'"id":"(chatcmpl-|msg_)[0-9a-f]{24}"', b'"id":"-"', body)
+    body = re.sub(rb'"id":"(chatcmpl-|cmpl-|msg_)[0-9a-f]{24}"', b'"id":"-"', body)
     return re.sub(rb'"(total_duration|prompt_eval_duration|eval_duration|created)":\d+', rb'"\1":0', body)
 
 
@@ -419,7 +421,7 @@ async def test_a_header_that_only_django_takes_for_a_credential_leaks_nothing(as
     key = await asyncio.to_thread(issue_key, "acme", "acme")
     underscored = {"x_api_key": key}
     for _ in range(3):
-        await ask(HELLO | {"keep_alive": 7}, **{name.replace("_", "-"): value for name, value in underscored.items()})
+        await ask(HELLO | {"keep_alive": 7}, as_they_are=underscored)
     reply = await ask(HELLO | {"keep_alive": 7})
     assert not reply.is_replayed
     assert reply.headers["cache-status"].startswith("orchestrator; fwd=miss")
