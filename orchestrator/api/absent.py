@@ -17,7 +17,6 @@ ABSENT = {
     ("POST", "/api/create"): MODELS,
     ("POST", "/api/copy"): MODELS,
     ("DELETE", "/api/delete"): MODELS,
-    ("POST", "/v1/responses"): "Responses are not supported yet; /v1/chat/completions is.",
     ("POST", "/v1/audio/transcriptions"): "Transcriptions are not supported yet; send what was said as text.",
 }
 

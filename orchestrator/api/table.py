@@ -25,6 +25,7 @@ from orchestrator.api import (
     manage_cache,
     metrics,
     openai,
+    responses,
     status,
 )
 from orchestrator.api.body import read_json
@@ -46,6 +47,7 @@ RECORDED = {
     "/api/embeddings",
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/responses",
     "/v1/embeddings",
     "/v1/messages",
 }
@@ -116,6 +118,7 @@ api.add_router("/api", account.router)
 api.add_router("/api", embed.router)
 api.add_router("/v1", openai.router)
 api.add_router("/v1", completions.router)
+api.add_router("/v1", responses.router)
 api.add_router("/v1", anthropic.router)
 api.add_router("/v1", embed.openai_router)
 api.add_router("/api/admin/v1/cache", manage_cache.router)

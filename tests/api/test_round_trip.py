@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cache.codec import decode, encode
 from cache.entries import CacheKey, Entry
-from orchestrator.api import anthropic, completions, ollama, openai
+from orchestrator.api import anthropic, completions, ollama, openai, responses
 from orchestrator.api.replies import Form
 from orchestrator.api.stamps import HOLES, Template
 from orchestrator.core.types import ChatRequest, Chunk, Done, Reply, ReplyBuilder, TokenLogprob, ToolCall, Usage
@@ -188,6 +188,54 @@ def completion_said(values: Sequence[Any]) -> Said:
     return said
 
 
+def response_said(response: dict[str, Any]) -> Said:
+    said = Said()
+    assert said.calls is not None
+    assert said.logprobs is not None
+    assert said.thinking is not None
+    for item in response["output"]:
+        match item["type"]:
+            case "reasoning":
+                said.thinking += "".join(part["text"] for part in item["summary"])
+            case "message":
+                for part in item["content"]:
+                    said.text += part["text"]
+                    said.logprobs += part["logprobs"]
+            case "function_call":
+                said.calls.append((item["call_id"], item["name"], json.loads(item["arguments"])))
+    for one in said.logprobs:
+        if not one["top_logprobs"]:
+            del one["top_logprobs"]
+    details = response["incomplete_details"]
+    said.reason = {"max_output_tokens": "length"}[details["reason"]] if details else "stop"
+    said.counts = response["usage"]["input_tokens"], response["usage"]["output_tokens"]
+    return said
+
+
+def response_put_together(stream: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """As OpenAI's clients do it: from the deltas, which the items and the last event must agree with."""
+    items: list[Any] = []
+    for number, (kind, data) in enumerate(stream):
+        value = json.loads(data)
+        assert (value["type"], value["sequence_number"]) == (kind, number)
+        match kind.removeprefix("response."):
+            case "output_item.added":
+                assert value["output_index"] == len(items)
+                items.append("")
+            case "output_text.delta" | "reasoning_summary_text.delta" | "function_call_arguments.delta":
+                items[value["output_index"]] += value["delta"]
+            case "output_text.done" | "reasoning_summary_text.done":
+                assert value["text"] == items[value["output_index"]]
+            case "function_call_arguments.done":
+                assert value["arguments"] == items[value["output_index"]]
+            case "output_item.done":
+                items[value["output_index"]] = value["item"]
+    assert kind == "response.completed"
+    response: dict[str, Any] = value["response"]
+    assert response["output"] == items
+    return response
+
+
 REASONS = {"end_turn": "stop", "max_tokens": "length"}
 
 
@@ -277,6 +325,11 @@ DIALECTS = {
         lambda data: completion_said(openai_values(data)),
         lambda value: completion_said([value]),
         openai.WIRE.last,
+    ),
+    "/v1/responses": Dialect(
+        lambda stamps: responses.ResponseForm(stamps, {"model": "m"}, {}),
+        lambda data: response_said(response_put_together(events(data))),
+        response_said,
     ),
     "/v1/messages": Dialect(
         lambda stamps: anthropic.MessageForm(stamps, "m", 3),

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 import struct
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from orchestrator.replay import ReplayFront
 from tests.fakes import FakeEngine
 
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "stream": False}
-PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/completions", "/v1/messages")
+PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 
 
 @dataclass
@@ -138,8 +139,10 @@ async def warmed(ask: Ask, body: Any = HELLO, path: str = "/api/chat", **headers
 def without_stamps(body: bytes) -> bytes:
     """The answer but for what is each copy's own."""
     body = re.sub(rb'"created_at":"[^"]+"', b'"created_at":"-"', body)
-    body = re.sub(rb'"id":"(chatcmpl-|cmpl-|msg_)[0-9a-f]{24}"', b'"id":"-"', body)
-    return re.sub(rb'"(total_duration|prompt_eval_duration|eval_duration|created)":\d+', rb'"\1":0', body)
+    body = re.sub(rb'"(id|item_id)":"(chatcmpl-|cmpl-|resp_|rs_|fc_|msg_)[0-9a-f]{24}(_\d+)?"', rb'"\1":"-"', body)
+    return re.sub(
+        rb'"(total_duration|prompt_eval_duration|eval_duration|created|created_at|completed_at)":\d+', rb'"\1":0', body
+    )
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -148,7 +151,7 @@ async def test_the_third_time_it_comes_as_bytes_and_says_the_same(
     ask: Ask, engine: FakeEngine, path: str, stream: bool
 ) -> None:
     engine.pieces = ("100 %b é🎈\u2028", " data: \n\n", "\x00")
-    body = {"model": "tiny", "prompt": "hello", "messages": HELLO["messages"], "stream": stream}
+    body = {"model": "tiny", "prompt": "hello", "input": "hello", "messages": HELLO["messages"], "stream": stream}
     body |= {"stream_options": {"include_usage": True}, "max_tokens": 9}
     second = await warmed(ask, body, path)
     third = await ask(body, path)
@@ -179,6 +182,13 @@ async def test_each_copy_has_its_own_moment_id_and_durations(ask: Ask) -> None:
     ids = {(await ask(message, "/v1/messages")).json()["id"] for _ in range(3)}
     assert len(ids) == 3
     assert all(re.fullmatch("msg_[0-9a-f]{24}", message_id) for message_id in ids)
+    response = {"model": "tiny", "input": "hello"}
+    await warmed(ask, response, "/v1/responses")
+    first, second = [(await ask(response, "/v1/responses")).json() for _ in range(2)]
+    assert first["id"] != second["id"]
+    assert first["output"][0]["id"] == first["id"].replace("resp_", "msg_") + "_0", "one stamp, wherever it stands"
+    assert abs(first["created_at"] - time.time()) < 60
+    assert first["completed_at"] == first["created_at"]
 
 
 async def test_tool_calls_and_thinking_are_told_again(ask: Ask, cloud: FakeEngine, parts: Parts) -> None:
@@ -192,9 +202,9 @@ async def test_tool_calls_and_thinking_are_told_again(ask: Ask, cloud: FakeEngin
         yield Chunk(done=Done(reason="stop", usage=Usage(prompt_tokens=1, completion_tokens=2)))
 
     cloud.chat = chat  # type: ignore[method-assign,assignment]  # a scripted answer
-    for path in ("/api/chat", "/v1/chat/completions", "/v1/messages"):
+    for path in ("/api/chat", "/v1/chat/completions", "/v1/responses", "/v1/messages"):
         for stream in (True, False):
-            body = HELLO | {"model": "openai/big", "stream": stream, "tools": [], "max_tokens": 9}
+            body = HELLO | {"model": "openai/big", "input": "hello", "stream": stream, "tools": [], "max_tokens": 9}
             second = await warmed(ask, body, path)
             third = await ask(body, path)
             assert third.is_replayed
