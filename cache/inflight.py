@@ -110,7 +110,12 @@ class InFlight:
             await self._elsewhere.drain()
 
     async def aclose(self) -> None:
-        """Part from the other processes."""
+        """End the calls under way and wait until they are over, for a while; part from the other processes."""
+        ending = [call.cancel() for call in list(self._calls.values())]
+        if ending:
+            _, unfinished = await asyncio.wait(ending, timeout=_CLOSE_S)
+            if unfinished:
+                logger.warning("%d calls have not ended within %g s.", len(unfinished), _CLOSE_S)
         if self._elsewhere is not None:
             await self._elsewhere.aclose()
 
@@ -159,6 +164,12 @@ class Call:
         self._is_abandoned = True
         self._calls.leave(self._key, self)
         self._task.cancel()
+
+    def cancel(self) -> asyncio.Task[None]:
+        """Give it up, whoever listens. Return the task that is over when it is."""
+        assert self._task is not None
+        self._task.cancel()
+        return self._task
 
     def went_on(self) -> None:
         """A listener took a chunk."""

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -141,6 +142,7 @@ class Ledger:
         self._is_urgent = False  # somebody waits for what is pending
         self._wake = threading.Condition()
         self._is_closing = False
+        self._is_closed = False  # nothing more is written
         self._failure: str | None = None
         self.written = 0
         self.dropped = 0
@@ -197,7 +199,8 @@ class Ledger:
                 future.set_exception(error) if error else future.set_result(None)
 
         def settled(error: Exception | None) -> None:
-            loop.call_soon_threadsafe(settle, error)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(settle, error)
 
         entry.is_posted = True
         pending = _Pending(entry.row(), settled)
@@ -221,6 +224,9 @@ class Ledger:
 
     def _add(self, pending: _Pending, *, is_urgent: bool) -> None:
         with self._wake:
+            if self._is_closed:
+                self._lost(1, "it came after the end")
+                return
             if len(self._pending) >= MOST_PENDING and not is_urgent:
                 self.dropped += 1
                 return
@@ -235,6 +241,8 @@ class Ledger:
             self._is_closing = True
             self._wake.notify()
         self._thread.join(timeout=COMMIT_DEADLINE_S)
+        if self._thread.is_alive():
+            log.error("%d request records are not written after %g s", self.pending, COMMIT_DEADLINE_S)
 
     def _write_until_closed(self) -> None:
         while True:
@@ -251,6 +259,10 @@ class Ledger:
             if self._repeats:
                 self._write_repeats()
             if is_last and (not (self._pending or self._repeats) or self._failure is not None):
+                with self._wake:
+                    self._is_closed = True
+                    if self.pending:
+                        self._lost(self.pending, self._failure or "the process ends")
                 connections[ALIAS].close()
                 return
 
@@ -283,8 +295,8 @@ class Ledger:
                 self._fell_ill(error)
                 self._repeats.extendleft(reversed(some))
 
-    def _lost(self, count: int, error: Exception) -> None:
-        log.error("%d request records were refused by the database and are lost: %s", count, error)
+    def _lost(self, count: int, why: object) -> None:
+        log.error("%d request records could not be written and are lost: %s", count, why)
         self.dropped += count
 
     def _tell(self, listener: Callable[[T], None], news: T) -> None:

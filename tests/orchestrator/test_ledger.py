@@ -233,6 +233,24 @@ async def test_what_is_written_is_not_written_again_when_the_database_is_locked_
     assert (ledger.written, ledger.dropped) == (16, 4)
 
 
+def test_records_that_cannot_be_written_at_the_end_are_said_to_be_lost(
+    transactional_db: None, alice: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def locked(rows: list[dict[str, Any]]) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(writer, "insert", locked)
+    ledger = Ledger(Clock())
+    for number in range(10):
+        ledger.post(entry(ledger, alice, str(number)))
+    ledger.close()
+    assert ledger.dropped == 10
+    assert "10 request records could not be written and are lost: database is locked" in caplog.text
+    ledger.post(entry(ledger, alice, "late"))
+    assert ledger.dropped == 11
+    assert "it came after the end" in caplog.text
+
+
 async def test_what_listens_to_it_may_fail(
     transactional_db: None, alice: Caller, caplog: pytest.LogCaptureFixture
 ) -> None:
