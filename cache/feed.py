@@ -32,6 +32,7 @@ from cache.purges import Place, Purge, PurgeLog
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.ids import hex_id
+from orchestrator.core.tasks import end
 
 TIMEOUT_S = 1.0  # of one command; longer than reading blocks
 BLOCK_S = 0.5
@@ -201,9 +202,7 @@ class Feed:
         if self._listening is None:
             return
         listening, self._listening = self._listening, None
-        while not listening.done():  # Python 3.11's wait_for may swallow a cancellation
-            listening.cancel()
-            await asyncio.wait({listening}, timeout=0.1)
+        await end([listening])
         self.is_caught_up = True
         with contextlib.suppress(RedisError, OSError, OrchestratorError, TimeoutError):
             if self._purges.store is not None and self._place is not None and self._others:

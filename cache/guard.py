@@ -14,6 +14,7 @@ from cache.tiers.base import Tier
 from cache.tiers.off import OffTier
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy, OrchestratorError
+from orchestrator.core.tasks import end
 from orchestrator.core.threads import worked_s
 
 T = TypeVar("T")
@@ -76,6 +77,8 @@ class Guard:
         try:
             async with asyncio.timeout(self._deadline_s + _LATENESS_S if self.waits else None):
                 await self.tier.get(_NOBODYS)
+        except Busy:
+            return not self._reads.is_open  # it was not asked
         except (OrchestratorError, TimeoutError):
             return False
         return True
@@ -95,9 +98,7 @@ class Guard:
 
     async def aclose(self) -> None:
         """End the tier, and look for it no more."""
-        for task in self._looking:
-            task.cancel()
-        await asyncio.gather(*self._looking, return_exceptions=True)
+        await end(self._looking)
         await self.tier.aclose()
 
     async def _call(self, call: Callable[[], Coroutine[Any, Any, T]], breaker: Breaker, done: str) -> T | None:

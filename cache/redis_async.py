@@ -16,6 +16,7 @@ from redis.retry import Retry
 
 from orchestrator.core.errors import Busy
 from orchestrator.core.redis_address import sentinels
+from orchestrator.core.tasks import end
 from orchestrator.core.threads import worked_s
 
 MOST_CONNECTIONS = 16
@@ -113,7 +114,8 @@ class Line:
             reply.set_exception(self._silence())
             return reply
         if self._is_closed or len(self._waiting) >= self._most_waiting:
-            reply.set_exception(Busy("Too many commands wait for Redis."))
+            why = "The way to Redis is closed." if self._is_closed else "Too many commands wait for Redis."
+            reply.set_exception(Busy(why))
             return reply
         self._waiting.append((command, reply))
         if self._work is None or self._work.done():
@@ -133,8 +135,7 @@ class Line:
         self._is_closed = True
         if self._work is not None:
             await asyncio.wait({self._work}, timeout=_BATCH_S)
-            self._work.cancel()
-            await asyncio.gather(self._work, return_exceptions=True)
+            await end([self._work])
         while self._waiting:
             self._waiting.popleft()[1].cancel()
         await self._redis.aclose()
