@@ -34,6 +34,10 @@ class BadEntry(Exception):
     """These bytes are not an answer under this key, or this answer cannot be kept as bytes."""
 
 
+class LongEntry(BadEntry):
+    """It unpacks to more than was allowed."""
+
+
 def encode(entry: Entry) -> bytes:
     """Return `entry` as bytes that `decode` takes, under the same key only.
 
@@ -55,8 +59,11 @@ def encode(entry: Entry) -> bytes:
     return bytes([VERSION]) + _checksum(names, sealed) + sealed
 
 
-def decode(key: CacheKey, data: bytes) -> Entry:
-    """Return the answer that `data` holds. Raises BadEntry when it holds none, or not the one kept under `key`."""
+def decode(key: CacheKey, data: bytes, most: int | None = None) -> Entry:
+    """Return the answer that `data` holds. Raises BadEntry when it holds none, or not the one kept under `key`.
+
+    most  bytes it may unpack to, when that is less than any may; raises LongEntry when it is more.
+    """
     if not _HEAD_SIZE + 1 < len(data) <= LARGEST:
         raise BadEntry(f"{len(data):,} bytes are no answer.")
     if data[0] != VERSION:
@@ -67,18 +74,18 @@ def decode(key: CacheKey, data: bytes) -> Entry:
     form, body = sealed[:1], sealed[1:]
     try:
         if form == _ZLIB:
-            body = _unpack(body)
+            body = _unpack(body, LARGEST if most is None else most)
         created_at, expires_at, reply = _decoder.decode(body)
     except (zlib.error, msgspec.DecodeError) as error:
         raise BadEntry(f"The checksum is right, the content is not: {error}.") from None
     return Entry(key, reply, created_at, expires_at)
 
 
-def _unpack(packed: bytes) -> bytes:
+def _unpack(packed: bytes, most: int) -> bytes:
     unpacking = zlib.decompressobj()
-    body = unpacking.decompress(packed, LARGEST)
+    body = unpacking.decompress(packed, most)
     if not unpacking.eof:
-        raise BadEntry(f"It unpacks to more than {LARGEST:,} bytes.")
+        raise LongEntry(f"It unpacks to more than {most:,} bytes.")
     return body
 
 

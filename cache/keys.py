@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from cache.entries import CacheKey
+from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Caller, ChatRequest, Model, Reply
 
 # Changes with the encoding, so that an older key never means a newer question.
@@ -163,6 +164,8 @@ def _encode(question: tuple[Any, ...]) -> bytes:
     except (OverflowError, UnicodeEncodeError):
         # JSON also holds whole numbers over 64 bits and lone surrogates, which MessagePack does not.
         return _quick.encode(_wide(msgspec.to_builtins(question, enc_hook=_plain)))
+    except RecursionError:
+        raise BadRequest("The request is nested too deep; lists and objects may be some hundreds deep.") from None
 
 
 def _wide(value: Any) -> Any:

@@ -46,6 +46,7 @@ from cache.wire import (
 )
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy, CallLost, OrchestratorError
+from orchestrator.core.tasks import end
 from orchestrator.core.types import Chunk
 
 TICK_S = 1.0
@@ -107,6 +108,7 @@ class Sharing:
         """
         self._redis = redis
         self._line = Line(redis, deadline_s)
+        self._deadline_s = deadline_s
         self._breaker = Breaker(clock)
         self.tick_s = tick_s
         self.name = secrets.token_hex(8)
@@ -204,9 +206,7 @@ class Sharing:
             self.release(call)
         for follow in list(self._follows.values()):
             follow.lose("This process ends; ask again.")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await self._line.aclose()
 
     async def _take(self, claim: _Claim, held: bytes) -> bytes:
@@ -224,8 +224,12 @@ class Sharing:
         except BaseException:
             self._breaker.abandoned(turn)
             raise
-        self._breaker.succeeded(turn)
-        self._note()
+        if reply.took_s is not None and reply.took_s > self._deadline_s / 2:
+            self._breaker.failed(turn)  # it answers, and keeps everybody waiting
+            self._note(f"Redis is slow: {reply.took_s:.3f} s")
+        else:
+            self._breaker.succeeded(turn)
+            self._note()
         return found
 
     def _forget(self, call: Call) -> _Claim | None:

@@ -20,7 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeout
 from redis.retry import Retry
 from redis.sentinel import SentinelConnectionPool
 
-from cache.codec import LARGEST, BadEntry, decode, encode
+from cache.codec import LARGEST, BadEntry, LongEntry, decode, encode
 from cache.entries import CacheKey, Entry, Holding, Scope
 from cache.redis_async import SOCKET_S, Line, open_redis
 from cache.tiers.base import SWEEP_S, TierUnavailable
@@ -159,7 +159,12 @@ class RedisTier:
                 data: bytes = await self._reads.ask("GETRANGE", name, 0, _SHORT - 1)
             if len(data) == _SHORT:
                 return await self._long_reads.run(self._deadline_s, self._read_long, key, name)
-            return decode(key, data) if data else None
+            if not data:
+                return None
+            try:
+                return decode(key, data, _SHORT)
+            except LongEntry:  # what repeats itself is short only while it is packed
+                return await self._long_reads.run(self._deadline_s, decode, key, data)
         except BadEntry:
             # Where that is refused it is met, and passed over, again.
             with suppress(RedisError, OSError, Busy):

@@ -465,6 +465,22 @@ async def test_redis_that_stands_still_for_a_moment_leaves_nobody_waiting(
         await asyncio.sleep(0.4)
 
 
+async def test_a_redis_that_answers_too_slowly_is_done_without(
+    own_redis: RedisServer, start: MakeProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers each time, after more than half the deadline."""
+    (process,) = [await start(own_redis, deadline_s=0.4)]
+    for number in range(4):
+        own_redis.command("CLIENT", "PAUSE", "250", "WRITE")
+        source = Source(*words(2))
+        chunks, leads = await process.ask(source, Question(f"{number}", lambda: True), number)
+        assert leads
+        await heard(chunks)
+        await asyncio.sleep(0.1)
+    assert "Redis is slow" in caplog.text
+    assert process.sharing._breaker.is_open
+
+
 async def test_one_follower_too_many_makes_its_own_call(three: list[Process], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharing, "MOST_RELAYS", 1)
     source = Source(*words(2), is_open=False)

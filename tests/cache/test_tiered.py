@@ -205,6 +205,15 @@ async def test_having_had_no_turn_says_nothing_of_a_tier(
     await cache.aclose()
 
 
+async def test_nor_that_it_does_not_answer(clock: HandClock, generation: Generation, monkeypatch: pytest.MonkeyPatch):
+    async def busy(_: object) -> None:
+        raise Busy("no turn")
+
+    tier = MemoryTier(clock, 1024)
+    monkeypatch.setattr(tier, "get", busy)
+    assert await plain((tier,), clock, generation).answering() == {"memory": True}
+
+
 async def test_one_line_is_logged_when_a_tier_goes_out_and_one_when_it_is_back(
     house: House, make_entry: MakeEntry, caplog: pytest.LogCaptureFixture
 ):
