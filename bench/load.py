@@ -78,7 +78,7 @@ def percentile(values: list[float], percent: int) -> float:
     """The `percent`-th percentile. Raises RuntimeError when there is nothing to take it of."""
     if not values:
         raise RuntimeError("nothing was answered, so there is nothing to measure")
-    return quantiles(values, n=100)[percent - 1] if len(values) > 1 else values[0]
+    return quantiles(values, n=100, method="inclusive")[percent - 1] if len(values) > 1 else values[0]
 
 
 class Caller(asyncio.Protocol):

@@ -299,7 +299,7 @@ class _Times:
             series.buckets[place].inc(count)
 
     def hand_over(self) -> None:
-        for series in self._series.values():
+        for series in list(self._series.values()):  # another thread may add one
             if series.seconds:
                 series.total.inc(series.seconds)
                 series.seconds = 0.0

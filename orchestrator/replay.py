@@ -7,7 +7,7 @@ between: its caller is still checked, its record still written; its age, id and 
     What ends it                              is noticed
     a purge, a change of keys or policy       at once: two counters that all processes share
     the end of the key, or of the answer      at its moment
-    a model that comes, goes or changes       within a second
+    a model that comes, goes or changes       within two seconds
     the need of room                          as S3-FIFO chooses
 
 Whoever is not certain to be served from here goes the whole way, and is told there what is wrong.
@@ -43,7 +43,7 @@ Key = tuple[object, ...]
 
 LARGEST_QUESTION = 64 * 1024  # bytes; of a larger one the work that is spared is a small part
 LARGEST_ANSWER = 256 * 1024
-MODELS_S = 1.0  # how long a change of models may go unnoticed
+MODELS_S = 1.0  # how long a change of models may go unnoticed here; their list may be as old itself
 LOOK_S = 0.02  # how long a request waits to learn which models there are, before it goes the whole way
 
 _ANSWER = 6000  # bytes a kept answer takes besides its question and its text; a test measures
