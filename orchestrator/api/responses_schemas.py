@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -13,7 +13,7 @@ from orchestrator.api.openai import read_call, read_effort, read_image
 from orchestrator.api.options import read_options
 from orchestrator.api.schemas import Body
 from orchestrator.core.errors import BadRequest
-from orchestrator.core.types import ChatRequest, Message, Role
+from orchestrator.core.types import ChatRequest, Message, Role, ToolCall
 
 MOST_TOP_LOGPROBS = 20
 LOGPROBS = "message.output_text.logprobs"  # what `include` says to have them
@@ -210,12 +210,30 @@ def _messages(body: ResponsesBody) -> tuple[Message, ...]:
     return tuple(conversation.messages)
 
 
+@dataclass(slots=True)
+class _Turn:
+    """What the model thought, said and called in a row."""
+
+    thinking: list[str] = field(default_factory=list)
+    content: str | None = None
+    calls: list[ToolCall] = field(default_factory=list)
+
+    def message(self) -> Message:
+        """The same in our words."""
+        return Message(
+            role="assistant",
+            content=self.content or "",
+            thinking="".join(self.thinking),
+            tool_calls=tuple(self.calls),
+        )
+
+
 class _Conversation:
-    """Items become messages. What the model thought, said and called in a row is one turn of its own."""
+    """Items become messages."""
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self._turn: Message | None = None  # of the model, while it may go on
+        self._turn: _Turn | None = None  # while it may go on
         self._images: list[str] = []  # in what tools answered
         self._tool_names: dict[str, str] = {}  # by the id of the call
 
@@ -239,18 +257,20 @@ class _Conversation:
     def end(self) -> None:
         """Write down what the model did last, or the pictures its tools answered with."""
         if self._turn:
-            self.messages.append(self._turn)
+            self.messages.append(self._turn.message())
             self._turn = None
         if self._images:  # providers take pictures from users only
             self.messages.append(Message(role="user", images=tuple(self._images)))
             self._images = []
 
-    def _own(self, *, is_new: bool) -> Message:
-        """The model's turn to go on with; another one when `is_new` and it has said or called something."""
-        if self._turn and not (is_new and (self._turn.content or self._turn.tool_calls)):
-            return self._turn
-        self.end()
-        return Message(role="assistant")
+    def _own(self, *, is_next: bool) -> _Turn:
+        """The model's turn to go on with; the next one when `is_next` and it has said or called something."""
+        if self._turn and is_next and (self._turn.content is not None or self._turn.calls):
+            self.end()
+        if not self._turn:
+            self.end()
+            self._turn = _Turn()
+        return self._turn
 
     def _said(self, item: dict[str, Any], where: str) -> None:
         given = item.get("role")
@@ -264,17 +284,15 @@ class _Conversation:
         elif images:
             raise BadRequest(f"{where}.content: pictures come from users; send a message of theirs")
         else:
-            self._turn = replace(self._own(is_new=True), content=text)
+            self._own(is_next=True).content = text
 
     def _thought(self, item: dict[str, Any], where: str) -> None:
-        own = self._own(is_new=True)
-        self._turn = replace(own, thinking=own.thinking + _thinking(item, where))
+        self._own(is_next=True).thinking.append(_thinking(item, where))
 
     def _called(self, item: dict[str, Any], where: str) -> None:
         match item:
             case {"call_id": str(call_id), "name": str(name), "arguments": str(arguments)} if call_id and name:
-                own = self._own(is_new=False)
-                self._turn = replace(own, tool_calls=(*own.tool_calls, read_call(call_id, name, arguments)))
+                self._own(is_next=False).calls.append(read_call(call_id, name, arguments))
                 self._tool_names[call_id] = name
             case _:
                 raise BadRequest(f"{where}: a function_call needs `call_id`, `name`, and `arguments` as text")

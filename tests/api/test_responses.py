@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -392,6 +393,15 @@ def test_pictures_that_tools_answer_with_come_from_the_user_after_all_answers() 
         ("user", 1),
         ("user", 0),
     ]
+
+
+def test_a_long_history_is_read_in_one_pass() -> None:
+    """It is read on the event loop: each item must not copy what came before."""
+    thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "x" * 1000}]}
+    began = time.process_time()
+    (message,) = conversation(*[thought] * 9000)
+    assert len(message.thinking) == 9_000_000
+    assert time.process_time() - began < 3
 
 
 def test_reasoning_in_full_is_read_before_its_summary() -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,6 +25,7 @@ from pydantic import BaseModel, TypeAdapter
 from tests.product import Product
 from tests.provider import Provider
 
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openai.md"
 MODEL = "smollm2:135m"
 CAPITAL = "What is the capital of France?"
 EXACT: dict[str, Any] = {"model": MODEL, "temperature": 0}
@@ -272,3 +277,11 @@ def test_a_response_that_breaks_off_is_reported_as_failed(client: openai.OpenAI)
         pytest.raises(RuntimeError, match="Didn't receive"),
     ):
         stream.get_final_response()
+
+
+def test_what_the_document_types_is_answered(product: Product) -> None:
+    (typed,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    here = typed.replace("localhost:11434", product.base_url.removeprefix("http://"))
+    done = subprocess.run([sys.executable, "-c", here], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 2
