@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.keys import IN_KEY, NOT_IN_KEY, OPTIONS_IN_KEY, OPTIONS_NOT_IN_KEY, key_to_keep, keys_for
+from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import CacheControl, ChatRequest, Message, ToolCall
 from tests.cache.conftest import ALICE, BOB, CHARLIE, MODEL, question, reply
 
@@ -213,3 +214,11 @@ def test_text_cannot_pose_as_the_border_between_messages(parts: list[str], cut: 
         for contents in (parts, parted)
     )
     assert (one == other) == (parts == parted)
+
+
+def test_what_is_nested_too_deep_to_be_a_key_is_refused():
+    deep: Any = 1
+    for _ in range(2000):
+        deep = {"a": deep}
+    with pytest.raises(BadRequest, match="nested too deep"):
+        hash_of(replace(question(), tools=(deep,)))

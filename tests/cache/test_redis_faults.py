@@ -6,17 +6,20 @@ import asyncio
 import itertools
 import logging
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 from django_redis.cache import RedisCache
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from cache.codec import LARGEST, VERSION
+from cache.codec import LARGEST, VERSION, decode
 from cache.entries import Entry, Scope
 from cache.guard import Guard
+from cache.tiers import redis as redis_tier
 from cache.tiers.base import TierUnavailable
 from cache.tiers.redis import Bytes, RedisTier
 from orchestrator.core.clock import Clock
@@ -444,3 +447,19 @@ async def test_answers_are_flushed_and_broken_off_while_they_are_asked_for(
             assert result in (None, entry) or isinstance(result, TierUnavailable), result
             found += result == entry
     assert found > 300
+
+
+async def test_what_is_packed_tight_is_not_unpacked_on_the_event_loop(
+    own_redis: RedisServer, make_redis_tier: MakeRedisTier, make_entry: MakeEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tier, entry = make_redis_tier(own_redis), make_entry(answer=reply("again and again " * 50_000))
+    assert await tier.put(entry)
+    threads: list[str] = []
+
+    def noting(*arguments: Any) -> Entry:
+        threads.append(threading.current_thread().name)
+        return decode(*arguments)
+
+    monkeypatch.setattr(redis_tier, "decode", noting)
+    assert await tier.get(entry.key) == entry
+    assert threads[-1] == "cache-redis-read"
