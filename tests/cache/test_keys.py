@@ -217,7 +217,7 @@ def test_text_cannot_pose_as_the_border_between_messages(parts: list[str], cut: 
 
 
 def test_what_is_nested_too_deep_to_be_a_key_is_refused():
-    deep: Any = 1
+    deep: object = 1
     for _ in range(2000):
         deep = {"a": deep}
     with pytest.raises(BadRequest, match="nested too deep"):
