@@ -138,11 +138,7 @@ def echo(body: ResponsesBody) -> dict[str, Any]:
         "tools": [tool for tool in body.tools or () if not _is_search(tool)],
         "background": bool(body.background),
     }
-    try:
-        orjson.dumps(said)
-    except TypeError:
-        raise BadRequest("tools or text has objects or lists within each other more than about 250 times") from None
-    return said
+    return _writable(said, "tools or text")
 
 
 def read_tools(body: ResponsesBody) -> list[Tool]:
@@ -202,12 +198,13 @@ def _messages(body: ResponsesBody) -> tuple[Message, ...]:
         raise BadRequest("[] is too short - 'input'")
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     conversation = _Conversation()
-    if body.instructions:
-        conversation.messages.append(Message(role="system", content=body.instructions))
     for place, item in enumerate(items):
         conversation.add(item, f"input[{place}]")
     conversation.end()
-    return tuple(conversation.messages)
+    if not conversation.messages:
+        raise BadRequest("input has nothing to answer; send a message")
+    before = [Message(role="system", content=body.instructions)] if body.instructions else []
+    return (*before, *conversation.messages)
 
 
 @dataclass(slots=True)
@@ -292,7 +289,9 @@ class _Conversation:
     def _called(self, item: dict[str, Any], where: str) -> None:
         match item:
             case {"call_id": str(call_id), "name": str(name), "arguments": str(arguments)} if call_id and name:
-                self._own(is_next=False).calls.append(read_call(call_id, name, arguments))
+                call = read_call(call_id, name, arguments)
+                _writable(dict(call.arguments), f"{where}.arguments")
+                self._own(is_next=False).calls.append(call)
                 self._tool_names[call_id] = name
             case _:
                 raise BadRequest(f"{where}: a function_call needs `call_id`, `name`, and `arguments` as text")
@@ -342,6 +341,15 @@ def _content(content: Any, where: str) -> tuple[str, tuple[str, ...]]:
                 kind = part.get("type") if isinstance(part, dict) else None
                 raise _unreadable("a part", kind, f"{where}[{place}]", PARTS)
     return "".join(texts), tuple(images)
+
+
+def _writable(value: dict[str, Any], where: str) -> dict[str, Any]:
+    """`value` when it can be written again. Raises BadRequest."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        raise BadRequest(f"{where} has objects or lists within each other more than about 250 times") from None
+    return value
 
 
 def _unreadable(what: str, kind: Any, where: str, takes: str) -> BadRequest:

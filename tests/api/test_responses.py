@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from orchestrator.api.openai import read_effort
 from orchestrator.api.responses import ResponseForm
@@ -543,6 +547,7 @@ def test_strictness_is_passed_on_where_it_is_given() -> None:
             {"tools": [{"type": "namespace", "name": "home", "tools": [{"type": "custom"}]}]},
             "tools[0].tools[0]: a namespace holds functions only",
         ),
+        ({"input": [{"type": "web_search_call"}]}, "input has nothing to answer; send a message"),
         ({"top_logprobs": 21}, "top_logprobs must be between 0 and 20"),
         ({"truncation": "some"}, "truncation is one of auto, disabled"),
         (
@@ -565,10 +570,55 @@ async def test_a_schema_nobody_can_write_again_is_refused(client: httpx.AsyncCli
     schema: dict[str, Any] = {}
     for _ in range(300):
         schema = {"a": schema}
-    for fields in ({"tools": [WEATHER | {"parameters": schema}]}, {"text": {"format": {"type": "text", "x": schema}}}):
+    for fields in (
+        {"tools": [WEATHER | {"parameters": schema}]},
+        {"text": {"format": {"type": "text", "x": schema}}},
+        {"input": [CALLED | {"arguments": json.dumps(schema)}]},
+    ):
         response = await client.post(PATH, json=BIG | fields)
         assert response.status_code == 400
         assert "within each other" in response.json()["error"]["message"]
+
+
+KINDS = st.sampled_from(
+    [
+        "message",
+        "reasoning",
+        "function_call",
+        "function_call_output",
+        "input_text",
+        "input_image",
+        "namespace",
+        "function",
+    ]
+)
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["", "user", "assistant", PNG, "{}", "[1]"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["text", "image_url"]), inner),
+    max_leaves=5,
+)
+
+
+def objects(*names: str, **known: Any) -> Any:
+    return st.fixed_dictionaries({}, optional=dict.fromkeys(names, JUNK) | {"type": KINDS | JUNK} | known)
+
+
+LISTS = st.lists(objects("text", "image_url", "name", "parameters"), max_size=2) | JUNK
+
+
+@given(
+    items=st.lists(
+        objects("role", "call_id", "name", "arguments", content=LISTS, summary=LISTS, output=LISTS), max_size=4
+    ),
+    tools=st.lists(objects("name", "parameters", "description", tools=LISTS), max_size=2),
+    form=JUNK,
+)
+def test_whatever_comes_is_a_question_or_refused(items: Any, tools: Any, form: Any) -> None:
+    value = {"model": "m", "input": items, "tools": tools, "text": {"format": form}}
+    with suppress(BadRequest, ValidationError):
+        body = ResponsesBody.model_validate(value)
+        assert to_request(body, {}).messages
+        assert echo(body)["tools"] == tools
 
 
 async def test_an_unknown_model_is_a_404_and_an_empty_body_is_eof(client: httpx.AsyncClient) -> None:
