@@ -13,6 +13,7 @@ from ninja import Router
 
 from orchestrator.api.anthropic_schemas import CountBody, MessagesBody, estimate, to_count, to_request
 from orchestrator.api.calls import controls, request_id
+from orchestrator.api.frames import readable, typed_event
 from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import OrchestratorError
@@ -38,7 +39,6 @@ ERROR_TYPES = {
 REASONS = {"length": "max_tokens", "content_filter": "refusal"}
 OUR_ID = re.compile(r"[0-9a-f]{32}")
 # Line ends to readers that know Unicode's, though not to the ones that know only events'.
-LINE_ENDS = {end.encode(): f"\\u{ord(end):04x}".encode() for end in ("\u0085", "\u2028", "\u2029")}
 
 
 @router.post("/messages", summary="One turn of a conversation")
@@ -118,7 +118,7 @@ class MessageForm:
         self._has_begun = True
         usage = Usage(prompt_tokens=self._prompt_tokens)
         message = self._message([], {"stop_reason": None, "stop_sequence": None}, _usage(usage))
-        return event("message_start", {"message": message})
+        return typed_event("message_start", {"message": message})
 
     def _piece(self, kind: str, text: str) -> list[bytes]:
         events = []
@@ -137,20 +137,20 @@ class MessageForm:
 
     def _end(self, done: Done) -> list[bytes]:
         ended = {"delta": _ended(done, has_called=self._has_called), "usage": _usage(done.usage)}
-        return [*self._closed(), event("message_delta", ended), event("message_stop", {})]
+        return [*self._closed(), typed_event("message_delta", ended), typed_event("message_stop", {})]
 
     def _opened(self, block: dict[str, Any]) -> bytes:
         self._index += 1
-        return event("content_block_start", {"index": self._index, "content_block": block})
+        return typed_event("content_block_start", {"index": self._index, "content_block": block})
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
-        return event("content_block_delta", {"index": self._index, "delta": delta})
+        return typed_event("content_block_delta", {"index": self._index, "delta": delta})
 
     def _closed(self) -> list[bytes]:
         if not self._open:
             return []
         self._open = ""
-        return [event("content_block_stop", {"index": self._index})]
+        return [typed_event("content_block_stop", {"index": self._index})]
 
     def _message(self, content: list[Any], ended: dict[str, Any], usage: dict[str, int]) -> dict[str, Any]:
         return {
@@ -183,29 +183,6 @@ def _usage(usage: Usage) -> dict[str, int]:
     return {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
 
 
-def readable(value: Any) -> Any:
-    """`value` with every half surrogate, which JSON in UTF-8 cannot hold, in the form of U+FFFD."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return value
-    if isinstance(value, dict):
-        return {readable(name): readable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [readable(item) for item in value]
-    return value
-
-
-def event(kind: str, value: dict[str, Any]) -> bytes:
-    """One server-sent event, on two lines whatever the text in it."""
-    data = to_json({"type": kind, **value})
-    for end, escaped in LINE_ENDS.items():
-        data = data.replace(end, escaped)
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
-
-
 def is_anthropic(path: str) -> bool:
     """Whether who asks for `path` expects Anthropic's dialect."""
     return path == PATH or path.startswith(f"{PATH}/")
@@ -234,4 +211,4 @@ def error_response(request: HttpRequest, status: int, message: str) -> HttpRespo
 
 def error_event(error_id: str, error: OrchestratorError) -> bytes:
     """What a stream that broke off ends with; Anthropic's clients raise it."""
-    return event("error", error_value(error.status, str(error), error_id))
+    return typed_event("error", error_value(error.status, str(error), error_id))

@@ -10,12 +10,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
-from orchestrator.api.anthropic import LINE_ENDS, readable
 from orchestrator.api.calls import controls
+from orchestrator.api.frames import event, readable
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.openai import WIRE, usage_to_wire
 from orchestrator.api.options import read_options
-from orchestrator.api.replies import respond, started, to_json
+from orchestrator.api.replies import respond, started
 from orchestrator.api.schemas import Body, StreamOptions
 from orchestrator.api.stamps import Stamps
 from orchestrator.capabilities import full_name
@@ -157,11 +157,3 @@ class TextForm:
             "system_fingerprint": "fp_ollama",
             "choices": choices,
         }
-
-
-def event(value: dict[str, Any]) -> bytes:
-    """One server-sent event, on one line to every reader."""
-    data = to_json(value)
-    for end, escaped in LINE_ENDS.items():
-        data = data.replace(end, escaped)
-    return b"data: %b\n\n" % data

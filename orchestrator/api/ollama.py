@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.api.replies import to_json
+from orchestrator.api.frames import to_line
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.types import Chunk, Done, Reply, TokenLogprob, ToolCall
@@ -12,7 +12,7 @@ from orchestrator.core.types import Chunk, Done, Reply, TokenLogprob, ToolCall
 
 def line(value: dict[str, Any]) -> bytes:
     """One line of NDJSON."""
-    return to_json(value) + b"\n"
+    return to_line(value) + b"\n"
 
 
 def error_line(error: OrchestratorError) -> bytes:

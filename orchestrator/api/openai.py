@@ -10,9 +10,10 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
 from orchestrator.api.calls import controls
+from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.options import read_options
-from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
+from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
@@ -265,11 +266,6 @@ class CompletionForm:
             "system_fingerprint": "fp_ollama",
             "choices": choices,
         }
-
-
-def event(value: dict[str, Any]) -> bytes:
-    """One server-sent event."""
-    return b"data: " + to_json(value) + b"\n\n"
 
 
 def error_value(error: OrchestratorError) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
-from orchestrator.api.anthropic import event, readable
 from orchestrator.api.calls import controls
+from orchestrator.api.frames import readable, typed_event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.openai import JSON
 from orchestrator.api.replies import EVENTS, Wire, respond, started, to_json
@@ -81,7 +81,7 @@ class ResponseForm:
     def _numbered(self, steps: Iterable[Step]) -> bytes:
         frames = []
         for kind, value in steps:
-            frames.append(event(kind, {"sequence_number": self._number, **value}))
+            frames.append(typed_event(kind, {"sequence_number": self._number, **value}))
             self._number += 1
         return b"".join(frames)
 

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from orchestrator.api.anthropic import MessageForm, error_event, event
+from orchestrator.api.anthropic import MessageForm, error_event
 from orchestrator.api.anthropic_schemas import CountBody, MessagesBody, estimate, to_count, to_request
+from orchestrator.api.frames import typed_event
 from orchestrator.api.replies import to_json
 from orchestrator.api.stamps import HOLES
 from orchestrator.core.errors import BadRequest, Busy, EngineError, EngineTimeout, RateLimited
@@ -236,7 +237,7 @@ def test_whatever_is_said_arrives_but_for_half_surrogates(text: str, name: str) 
 def test_an_error_cannot_tear_its_frame_either() -> None:
     (said,) = read_events(error_event("req_1", EngineError(NASTY)))
     assert said["error"]["message"] == NASTY
-    assert event("ping", {}) == b'event: ping\ndata: {"type":"ping"}\n\n'
+    assert typed_event("ping", {}) == b'event: ping\ndata: {"type":"ping"}\n\n'
 
 
 # The question in our words

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.api.completions import TextForm, event
+from orchestrator.api.completions import TextForm
+from orchestrator.api.frames import event
 from orchestrator.core.errors import EngineError
 from orchestrator.core.types import ChatRequest, Chunk, Done, Message, TokenLogprob, Usage
 from tests.fakes import FakeEngine
