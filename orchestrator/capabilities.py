@@ -15,7 +15,7 @@ def require(request: ChatRequest, model: Model) -> None:
     if request.think and "thinking" not in able:
         raise Unsupported(f'"{request.model}" does not support thinking')
     if "completion" not in able:
-        verb = "chat" if request.endpoint != "/api/generate" else "generate"
+        verb = "generate" if request.endpoint in {"/api/generate", "/v1/completions"} else "chat"
         raise Unsupported(f'"{request.model}" does not support {verb}')
     if request.tools and "tools" not in able:
         raise Unsupported(f"{full_name(model)} does not support tools")

@@ -156,6 +156,14 @@ async def test_errors_are_in_the_callers_dialect(client: httpx.AsyncClient, engi
     ):
         answer = await client.post("/v1/embeddings", json=body)
         assert (answer.status_code, answer.json()["error"]["message"]) == (status, words)
+    for path, verb in (
+        ("/api/generate", "generate"),
+        ("/v1/completions", "generate"),
+        ("/v1/chat/completions", "chat"),
+    ):
+        body = {"model": "tiny", "prompt": "a", "messages": [{"role": "user", "content": "a"}]}
+        answer = await client.post(path, json=body)
+        assert f'"tiny" does not support {verb}' in answer.text
     engine.model = replace(engine.model, capabilities=frozenset({"completion"}))
     answer = await client.post("/api/embed", json={"model": "tiny", "input": "a"})
     assert (answer.status_code, answer.json()["error"]) == (400, "this model does not support embeddings")
