@@ -163,7 +163,7 @@ async def test_errors_are_in_the_callers_dialect(client: httpx.AsyncClient, engi
     ):
         body = {"model": "tiny", "prompt": "a", "messages": [{"role": "user", "content": "a"}]}
         answer = await client.post(path, json=body)
-        assert f'"tiny" does not support {verb}' in answer.text
+        assert f"does not support {verb}" in answer.text
     engine.model = replace(engine.model, capabilities=frozenset({"completion"}))
     answer = await client.post("/api/embed", json={"model": "tiny", "input": "a"})
     assert (answer.status_code, answer.json()["error"]) == (400, "this model does not support embeddings")
