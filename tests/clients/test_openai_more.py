@@ -190,7 +190,7 @@ def test_a_conversation_with_a_tool(client: openai.OpenAI, provider: Provider) -
     items: Any = [
         {"role": "user", "content": CAPITAL},
         *[item.to_dict() for item in asked.output],
-        {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"},
+        {"type": "function_call_output", "call_id": call.call_id, "output": "sunny, as a response has it"},
     ]
     told = client.responses.create(model="openai/good", input=items, tools=[WEATHER])
     assert told.output_text == "Paris é🎈"

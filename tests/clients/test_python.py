@@ -74,14 +74,18 @@ def test_generate_streams(client: ollama.Client) -> None:
     assert pieces[-1].eval_count == 12
 
 
+def running(client: ollama.Client) -> list[ollama.ProcessResponse.Model]:
+    """The chat model, while it is loaded; another test's model may be, too."""
+    return [model for model in client.ps().models if model.model == MODEL]
+
+
 def test_load_ps_and_unload(client: ollama.Client) -> None:
     assert client.generate(MODEL).done_reason == "load"
-    (loaded,) = client.ps().models
-    assert loaded.model == MODEL
+    (loaded,) = running(client)
     assert loaded.expires_at is not None
     assert loaded.size > 50_000_000
     assert client.generate(MODEL, keep_alive=0).done_reason == "unload"
-    until(lambda: not client.ps().models, "the model to be unloaded")
+    until(lambda: not running(client), "the model to be unloaded")
 
 
 def test_leaving_a_stream_frees_the_model(client: ollama.Client, product: Product) -> None:
