@@ -123,7 +123,7 @@ def test_counts_begin_anew_when_it_does(product: Product) -> None:
     product.start()
     with httpx.Client(base_url=product.base_url, timeout=30) as client:
         assert value(read(client), "requests_total") is None
-        assert "hit" in ask(client, "before")
+        ask(client, "after")
         assert value(read(client), "requests_total") == 1
 
 
