@@ -151,6 +151,7 @@ def test_a_call_that_cost_money_is_recorded_though_everything_dies_at_its_last_b
             for line in response.iter_lines():
                 if json.loads(line)["done"]:
                     product.kill()
+                    break  # whether the end of the response came, too, is chance
         until(lambda: not any(map(is_running, product.pids())), "every process to follow its supervisor")
         with sqlite3.connect(product.data / "ledger.sqlite3") as ledger:
             rows = ledger.execute(
