@@ -110,14 +110,15 @@ class InFlight:
             await self._elsewhere.drain()
 
     async def aclose(self) -> None:
-        """End the calls under way and wait until they are over, for a while; part from the other processes."""
+        """Part from the other processes; end the calls under way, and wait until they are over, for a while."""
+        # In this order: who follows one from elsewhere is to begin it again, not to hear that it was given up.
+        if self._elsewhere is not None:
+            await self._elsewhere.aclose()
         ending = [call.cancel() for call in list(self._calls.values())]
         if ending:
             _, unfinished = await asyncio.wait(ending, timeout=_CLOSE_S)
             if unfinished:
                 logger.warning("%d calls have not ended within %g s.", len(unfinished), _CLOSE_S)
-        if self._elsewhere is not None:
-            await self._elsewhere.aclose()
 
     def leave(self, key: Hashable, call: Call) -> None:
         """Let `call` no longer be joined."""

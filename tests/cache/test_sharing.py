@@ -282,7 +282,7 @@ async def test_a_process_that_ends_says_so(three: list[Process]) -> None:
     source = Source(*words(2), is_open=False)
     leader, _ = await three[0].ask(source)
     follower, _ = await three[1].ask(source)
-    await three[0].sharing.aclose()
+    await three[0].calls.aclose()
     with pytest.raises(CallLost, match="has ended"):
         await anext(follower)
     await leave(leader)
