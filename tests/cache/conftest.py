@@ -100,7 +100,7 @@ def redis_server() -> Iterator[RedisServer]:
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
     """A Redis for one test to hurt."""
-    server = RedisServer("--enable-debug-command", "local").start()
+    server = RedisServer(takes_debug=True).start()
     yield server
     server.stop()
 

@@ -56,7 +56,7 @@ TROUBLES: dict[str, Trouble] = {**FAULTS, "flushed": flushed}
 
 async def run(run: Run) -> None:
     """One trouble after the other, under steady load."""
-    server = RedisServer("--enable-debug-command", "local").start()
+    server = RedisServer(takes_debug=True).start()
     try:
         with (
             line_beside(server) as line,
