@@ -25,4 +25,4 @@ def require(request: ChatRequest, model: Model) -> None:
 
 def full_name(model: Model) -> str:
     """The name with every part, as Ollama shows it in these messages."""
-    return model.name if model.is_paid else Name.parse(model.name).full
+    return model.name if model.remote_name or model.is_paid else Name.parse(model.name).full

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from orchestrator.core.durations import parse_duration
 from orchestrator.core.redis_address import SCHEME, sentinels
@@ -78,6 +79,17 @@ def choice(name: str, default: str, help: str, *, of: tuple[str, ...]) -> str:
 def secret(name: str, help: str) -> str:
     """Text that is never shown; empty when unset."""
     return _read(name, "", help, str, "any text is allowed", is_secret=True)
+
+
+def key(name: str, help: str) -> str:
+    """A secret that goes into an HTTP header."""
+
+    def parse(value: str) -> str:
+        if not re.fullmatch(r"[!-~]+", value):
+            raise ValueError
+        return value
+
+    return _read(name, "", help, parse, "a key is of ASCII characters, without spaces", is_secret=True)
 
 
 def flag(name: str, help: str, *, default: bool = False) -> bool:
@@ -162,11 +174,14 @@ def path(name: str, default: Path, help: str, *, shown: str) -> Path:
 
 
 def url(name: str, default: str, help: str, *, schemes: tuple[str, ...], shown: str | None = None) -> str:
-    """An address with one of these schemes."""
+    """An address with one of these schemes, to which paths are appended."""
 
     def parse(value: str) -> str:
         scheme, separator, rest = value.partition("://")
         if not separator or not rest or scheme.lower() not in schemes:
+            raise ValueError
+        parts = urlsplit(value)
+        if not parts.hostname or parts.port == 0 or parts.query or parts.fragment or "@" in parts.netloc:
             raise ValueError
         return value
 
@@ -175,8 +190,11 @@ def url(name: str, default: str, help: str, *, schemes: tuple[str, ...], shown: 
         default,
         help,
         parse,
-        "an address that begins with " + " or ".join(f"{s}://" for s in schemes) + " is allowed",
+        "an address that begins with "
+        + " or ".join(f"{s}://" for s in schemes)
+        + ", of a host, a port and a path at most, is allowed",
         shown=shown,
+        is_secret=True,  # somebody's key may have ended up here
     )
 
 

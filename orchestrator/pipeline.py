@@ -17,6 +17,7 @@ from orchestrator.capabilities import require
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, CallLost, ModelNotFound, OnlyIfCached, OrchestratorError
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Usage
+from orchestrator.engines.providers import of_model
 from orchestrator.ledger.writer import Entry
 from orchestrator.modelhost.names import is_name
 from orchestrator.parts import Parts
@@ -82,7 +83,8 @@ async def choose(request: ChatRequest, parts: Parts) -> Route:
     if model is None:
         if not is_name(request.model):
             raise BadRequest("invalid model name")
-        hint = "; set OPENAI_API_KEY to reach it" if request.model.lower().startswith("openai/") else ""
+        provider = of_model(request.model)
+        hint = f"; set {provider.needs} to reach it" if provider else ""
         raise ModelNotFound(f"model '{request.model}' not found{hint}")
     return Route(model, "named")
 

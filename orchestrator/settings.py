@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestrator import env
 from orchestrator.core.redis_address import sentinels
 from orchestrator.core.secrets import derive, master_secret
+from orchestrator.engines.providers import PROVIDERS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -90,12 +91,21 @@ MODEL_THREADS = env.integer("ORCHESTRATOR_MODEL_THREADS", 0, "Threads a model co
 
 # Cloud models
 
-OPENAI_API_KEY = env.secret(
-    "OPENAI_API_KEY", "Key of an OpenAI-compatible provider. Unset, with no address either: it is off."
-)
-OPENAI_BASE_URL = env.url(
-    "OPENAI_BASE_URL", "", "Its address.", schemes=("http", "https"), shown="https://api.openai.com/v1"
-)
+PROVIDER_KEYS: dict[str, str] = {}
+PROVIDER_ADDRESSES: dict[str, str] = {}
+for _provider in PROVIDERS:
+    _keys = [env.key(_provider.key_variables[0], f"Key of {_provider.title}.")]
+    _keys += [env.key(_name, f"The same as `{_provider.key_variables[0]}`.") for _name in _provider.key_variables[1:]]
+    PROVIDER_KEYS[_provider.name] = next((key for key in _keys if key), "")
+    PROVIDER_ADDRESSES[_provider.name] = env.url(
+        _provider.address_variable,
+        "",
+        f"Address of {_provider.title}. Unset: it is off."
+        if not _provider.address
+        else "Its address. Unset, with no key either: it is off.",
+        schemes=("http", "https"),
+        shown=_provider.address or None,
+    )
 CONNECT_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_CONNECT_TIMEOUT_S", 5, "How long connecting to a provider may take.", least=0.01
 )

@@ -23,6 +23,10 @@ from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp
+from orchestrator.engines.providers import PROVIDERS
+from orchestrator.engines.wires import WIRES
+from orchestrator.engines.wires.base import Wire
+from orchestrator.engines.wires.openai import OpenAI
 from orchestrator.identity import Identity
 from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
@@ -30,8 +34,6 @@ from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.minilm import open_store
 from orchestrator.parts import Parts
 from orchestrator.vitals import Sampler
-
-OPENAI_ADDRESS = "https://api.openai.com/v1"
 
 _parts: Parts | None = None
 _sampler: Sampler | None = None
@@ -91,30 +93,42 @@ def count_repeats(metrics: Metrics, repeats: Sequence[Repeat]) -> None:
 
 def cloud_engines(clock: Clock) -> list[CloudEngine]:
     """An engine for each provider whose key or address is set."""
-    if not settings.OPENAI_API_KEY and not settings.OPENAI_BASE_URL:
-        return []
-    address = settings.OPENAI_BASE_URL or OPENAI_ADDRESS
     deadlines = Deadlines(
         connect_s=settings.CONNECT_TIMEOUT_S,
         first_token_s=settings.FIRST_TOKEN_TIMEOUT_S,
         token_s=settings.TOKEN_TIMEOUT_S,
         answer_s=settings.ANSWER_TIMEOUT_S,
     )
-    connection = connect(address, settings.OPENAI_API_KEY, deadlines)
-    return [CloudEngine("openai", connection, deadlines, clock, settings.MAX_ANSWER)]
+    engines = []
+    for provider in PROVIDERS:
+        key, given = settings.PROVIDER_KEYS[provider.name], settings.PROVIDER_ADDRESSES[provider.name]
+        address = given or (provider.address if key else "")
+        if not address or is_ours(address):
+            continue
+        wire = WIRES[provider.wire]()
+        connection = connect(address, key, deadlines, wire)
+        engines.append(CloudEngine(provider.name, connection, deadlines, clock, settings.MAX_ANSWER, wire, provider))
+    return engines
 
 
-def connect(address: str, key: str, deadlines: Deadlines) -> Connection:
+def is_ours(address: str) -> bool:
+    """Whether a provider's address is our own, which a client in the same shell was told: it would ask in circles."""
+    url = httpx.URL(address)
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
+    is_here = url.host in {"localhost", "::1", settings.ADDRESS.host} or url.host.startswith("127.")
+    return is_here and port == settings.ADDRESS.port
+
+
+def connect(address: str, key: str, deadlines: Deadlines, wire: Wire | None = None) -> Connection:
     """The way to one provider."""
     # Here, because it is a tenth of a worker's start, wasted where there is no provider.
     from orchestrator.engines.transport import BoundedTransport
 
     headers = {"User-Agent": f"ai-orchestrator/{__version__}", "Content-Type": "application/json"}
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
+    headers |= (wire or OpenAI()).headers(key)
     # The engine times its waits itself; these only end what it no longer waits for.
     timeout = httpx.Timeout(deadlines.answer_s, connect=deadlines.connect_s)
-    return Connection(address, headers, timeout, BoundedTransport(most_callers()))
+    return Connection(address, headers, timeout, BoundedTransport(most_callers()), key)
 
 
 async def close() -> None:

@@ -77,7 +77,7 @@ async def model(request: HttpRequest, name: str) -> HttpResponseBase:
 
 
 def _model(name: str, model: Model) -> dict[str, Any]:
-    owner = model.engine if model.is_paid else "library"
+    owner = model.engine if model.remote_name or model.is_paid else "library"
     return {"id": name, "object": "model", "created": int(model.modified_at), "owned_by": owner}
 
 

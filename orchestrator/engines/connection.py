@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import httpx
 
+MOST_URLS = 256
+
 
 class Connection:
     """Sends requests to one provider, with the key it is bound to.
@@ -16,14 +18,20 @@ class Connection:
     """
 
     def __init__(
-        self, address: str, headers: Mapping[str, str], timeout: httpx.Timeout, transport: httpx.AsyncBaseTransport
+        self,
+        address: str,
+        headers: Mapping[str, str],
+        timeout: httpx.Timeout,
+        transport: httpx.AsyncBaseTransport,
+        key: str = "",
     ) -> None:
-        """`address` is what paths are appended to; it closes `transport` at its end."""
+        """`address` is what paths are appended to; it closes `transport` at its end. `key` stands in `headers`, too."""
         self.address = f"{address.rstrip('/')}/"
         self._headers = httpx.Headers({"Accept": "*/*", "Accept-Encoding": "gzip, deflate", **headers})
         self._extensions = {"timeout": timeout.as_dict()}
         self._transport = transport
-        self._urls: dict[str, httpx.URL] = {}  # by path; there are two or three
+        self._key = key
+        self._urls: dict[str, httpx.URL] = {}  # by path; there are two or three, or as many as models
 
     async def send(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
         """Return the response when its head is there; its body is read, and it is closed, by the caller.
@@ -31,11 +39,17 @@ class Connection:
         content  JSON.    Raises httpx.HTTPError.
         """
         if path not in self._urls:
+            if len(self._urls) >= MOST_URLS:  # callers make up names of models
+                self._urls.clear()
             self._urls[path] = httpx.URL(f"{self.address}{path}")
         request = httpx.Request(
             method, self._urls[path], headers=self._headers, content=content, extensions=self._extensions
         )
         return await self._transport.handle_async_request(request)
+
+    def without_key(self, words: str) -> str:
+        """What a provider said, without our key should it have repeated it."""
+        return words.replace(self._key, "…") if self._key else words
 
     async def aclose(self) -> None:
         """Close the connections."""

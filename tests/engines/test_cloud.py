@@ -18,7 +18,8 @@ from orchestrator.core.errors import (
     RateLimited,
 )
 from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder, ToolCall
-from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after, to_wire
+from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after
+from orchestrator.engines.wires.openai import to_wire
 from orchestrator.wiring import connect
 from tests.provider import Provider
 

@@ -1,0 +1,270 @@
+"""What every wire is: how a kind of provider is asked over HTTP, and what its answers mean.
+
+A wire is pure. It makes paths, headers and bodies, and reads what came; sending, waiting, bounds and errors of the
+connection are the engine's (`orchestrator.engines.cloud`), the same for every provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, Protocol
+
+import orjson
+
+from orchestrator.core.errors import EngineError, RateLimited
+from orchestrator.core.ids import call_id
+from orchestrator.core.types import JSON, ChatRequest, Chunk, Done, Message, StopReason, ToolCall, Usage
+
+MOST_TOOL_CALLS = 128
+MOST_WORDS = 300  # characters of what a provider says of its trouble
+LARGEST_COUNT = 2**31
+CHATS = frozenset({"completion", "tools", "vision", "thinking"})
+EMBEDS = frozenset({"embedding"})
+# What reading something that is not as it should be raises.
+ODD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A question as it is posted."""
+
+    path: str  # appended to the provider's address
+    body: dict[str, JSON]
+    count: int = 0  # of vectors that are asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A model as its provider lists it. What the list does not tell is empty, or what the wire takes for granted."""
+
+    name: str  # the provider's own
+    capabilities: frozenset[str] = CHATS
+    context_length: int = 0
+    most_output: int = 0  # tokens in an answer
+    traits: frozenset[str] = frozenset()  # how it wants to be asked, in the words of its wire
+    version: str = ""  # changes when the model does while its name stays
+    modified_at: float = 0.0
+    size: int = 0
+    family: str = ""
+    parameter_size: str = ""
+    quantization: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a provider says of its refusal."""
+
+    words: str
+    is_about_key: bool = False
+    retry_after_s: float | None = None
+
+
+class Answer(Protocol):
+    """Reads one streamed answer."""
+
+    is_over: bool  # the provider said so; nothing that follows counts
+    trouble: EngineError | None  # why no more is read
+
+    def read(self, lines: Sequence[bytes]) -> list[Chunk]:
+        """What the next lines say; up to the trouble, if there is any: that much was said, and is paid for."""
+        ...
+
+    def end(self, *, prompt_ns: int, eval_ns: int) -> Chunk:
+        """The last chunk. Raises EngineError when the provider never said that it had finished."""
+        ...
+
+
+class Wire(Protocol):
+    """A protocol that providers speak."""
+
+    takes: frozenset[str]  # what of a request reaches the provider: options, and `format`, `think`, `raw` …
+    takes_for_vectors: frozenset[str]
+    listing: str  # path of the list of models
+    tells: bool  # the list says what a model can do, so it is worth waiting for
+
+    def headers(self, key: str) -> dict[str, str]:
+        """What goes with every request; `key` is empty where there is none. A key never stands in an address."""
+        ...
+
+    def canonical(self, name: str) -> str:
+        """The provider's own form of a model's name, so that two ways to write it are one model."""
+        ...
+
+    def chat(self, request: ChatRequest, offer: Offer) -> Ask:
+        """The question. Raises BadRequest for what cannot be asked."""
+        ...
+
+    def answer(self) -> Answer:
+        """A reader for the answer to one question."""
+        ...
+
+    def embeddings(self, request: ChatRequest, name: str) -> Sequence[Ask]:
+        """Questions that bring the vectors of `request.inputs`, in order. Raises Unsupported where there are none."""
+        ...
+
+    def vectors(self, body: bytes, count: int, *, took_ns: int) -> Chunk:
+        """The answer to one of them, of `count` vectors. Raises EngineError when it is not that."""
+        ...
+
+    def offers(self, body: bytes) -> list[Offer]:
+        """The list of models. Raises one of `ODD` when it is none."""
+        ...
+
+    def guess(self, name: str) -> Offer:
+        """What to take for granted of a model that the provider does not list."""
+        ...
+
+    def said(self, body: bytes) -> Said:
+        """What the body of a refusal says, whatever it is."""
+        ...
+
+
+class Reader:
+    """What readers of answers share: an `Answer` whose events are JSON objects, one a line."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.trouble: EngineError | None = None
+        self._reason: StopReason | None = None
+        self._usage = Usage()
+        self._pieces = 0
+        self._calls = 0
+
+    def read(self, lines: Sequence[bytes]) -> list[Chunk]:
+        """As in `Answer`."""
+        chunks: list[Chunk] = []
+        for line in lines:
+            if self.is_over:
+                break
+            data = self.data(line)
+            if not data:
+                continue
+            try:
+                for chunk in self.take(as_object(data)):
+                    chunks.append(chunk)
+                    self._pieces += bool(chunk.text or chunk.thinking or chunk.logprobs)
+            except EngineError as error:
+                self.trouble = error
+                break
+            except ODD:
+                self.trouble = EngineError("The provider sent an event of an unknown shape.")
+                break
+        return chunks
+
+    def data(self, line: bytes) -> bytes:
+        """The JSON in a line, if it holds any. In server-sent events other fields and comments say nothing."""
+        return line[5:].strip() if line.startswith(b"data:") else b""
+
+    def take(self, event: dict[str, Any]) -> Iterable[Chunk]:
+        """Read one event. Raises EngineError, or one of `ODD` for an event of an unknown shape."""
+        raise NotImplementedError
+
+    def end(self, *, prompt_ns: int, eval_ns: int) -> Chunk:
+        """As in `Answer`."""
+        if self._reason is None:
+            raise EngineError("The provider's answer broke off before its end.")
+        usage = replace(
+            self._usage,
+            prompt_ns=self._usage.prompt_ns or prompt_ns,
+            eval_ns=self._usage.eval_ns or eval_ns,
+        )
+        if not usage.completion_tokens:  # about one token a piece
+            usage = replace(usage, completion_tokens=self._pieces, is_estimated=True)
+        return Chunk(done=Done(reason=self._reason, usage=usage))
+
+    def _called(self, id: object, name: object, arguments: object) -> Chunk:
+        """A tool call that is whole. Raises EngineError when it is none, or one too many."""
+        if not isinstance(arguments, dict) or not isinstance(name, str) or not name:
+            raise EngineError("The provider called a tool with arguments that are not a JSON object.")
+        self._calls += 1
+        if self._calls > MOST_TOOL_CALLS:
+            raise EngineError(f"The provider called more than {MOST_TOOL_CALLS} tools at once.")
+        known = id if isinstance(id, str) and id else call_id()
+        return Chunk(tool_calls=(ToolCall(id=known, name=name, arguments=arguments),))
+
+
+def as_object(data: bytes) -> dict[str, Any]:
+    """The JSON object in an event. Raises EngineError."""
+    try:
+        event = orjson.loads(data)
+    except ValueError:
+        raise EngineError("The provider sent something that is not JSON within its answer.") from None
+    if not isinstance(event, dict):
+        raise EngineError("The provider sent an event that is no object.")
+    return event
+
+
+def as_text(value: object) -> str:
+    """Text where there should be some; nothing is empty text. Raises EngineError."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise EngineError("The provider sent content that is not text.")
+    return value
+
+
+def as_count(value: object) -> int:
+    """A number of tokens where it is sane; a negative or absurd one is as good as none."""
+    is_sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST_COUNT
+    return value if is_sane else 0  # type: ignore[return-value]  # it is a number then
+
+
+def broken_off(words: str, *, is_rate: bool = False) -> EngineError:
+    """The error that a provider sent in the middle of its answer."""
+    said = f"The provider broke off: {words[:MOST_WORDS]}"
+    return RateLimited(said) if is_rate else EngineError(said)
+
+
+def plain(body: bytes) -> Said:
+    """The words of a body that is not what it should be."""
+    return Said(words=body.decode(errors="replace")[:MOST_WORDS])
+
+
+def with_call_ids(messages: Sequence[Message]) -> Iterator[Message]:
+    """Give ids to tool calls and answers that came without, as Ollama's clients send them: providers match by id.
+
+    An answer is given the name of its tool besides, which the clients of others leave out.
+    """
+    open_calls: list[ToolCall] = []
+    made = count()
+    for message in messages:
+        if message.tool_calls:
+            calls = tuple(replace(call, id=call.id or f"call_{next(made):08d}") for call in message.tool_calls)
+            open_calls += calls
+            yield replace(message, tool_calls=calls)
+        elif message.role == "tool" and open_calls:
+            yield _matched(message, open_calls)
+        else:
+            yield message
+
+
+def _matched(message: Message, open_calls: list[ToolCall]) -> Message:
+    """A tool's answer with the id and the name of its call, which is then no longer open."""
+    if message.tool_call_id:
+        fitting = [call for call in open_calls if call.id == message.tool_call_id]
+    else:
+        fitting = [call for call in open_calls if call.name == message.tool_name] or open_calls
+    if not fitting:
+        return message
+    call = fitting[0]
+    open_calls.remove(call)
+    return replace(message, tool_call_id=call.id, tool_name=message.tool_name or call.name)
+
+
+def system_text(messages: Sequence[Message]) -> str:
+    """What all system messages say, for providers that have one place for it."""
+    return "\n\n".join(message.content for message in messages if message.role == "system" and message.content)
+
+
+def function_of(tool: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    """The function that a tool is; what is no function is passed on for the provider to refuse."""
+    function = tool.get("function")
+    return function if isinstance(function, Mapping) else tool
+
+
+def picture_kind(image: str) -> str:
+    """The media type of a base64 picture, by its first bytes."""
+    starts = {"iVBOR": "image/png", "R0lGOD": "image/gif", "UklGR": "image/webp"}
+    return next((kind for start, kind in starts.items() if image.startswith(start)), "image/jpeg")

@@ -1,0 +1,277 @@
+"""OpenAI's chat protocol, which most providers speak."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from orchestrator.core.errors import EngineError
+from orchestrator.core.types import ChatRequest, Chunk, Message, StopReason, TokenLogprob, ToolCall, Usage
+from orchestrator.engines.wires import openai_vectors
+from orchestrator.engines.wires.base import (
+    CHATS,
+    EMBEDS,
+    MOST_TOOL_CALLS,
+    MOST_WORDS,
+    Ask,
+    Offer,
+    Reader,
+    Said,
+    as_count,
+    as_text,
+    broken_off,
+    picture_kind,
+    plain,
+    with_call_ids,
+)
+
+# Ours → theirs. What has no counterpart there (top_k, num_ctx …) stays here.
+OPTIONS = {
+    "num_predict": "max_tokens",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "seed": "seed",
+    "stop": "stop",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+}
+# What a provider says of the end; anything else is an end like any other.
+REASONS: dict[str, StopReason] = {"length": "length", "content_filter": "content_filter"}
+# What lists of models call the length of a context: OpenRouter and Together, Groq, vLLM, Mistral.
+LENGTHS = ("context_length", "context_window", "max_model_len", "max_context_length")
+
+
+class OpenAI:
+    """Chat completions and embeddings."""
+
+    takes = frozenset({*OPTIONS, "format", "effort", "logprobs", "top_logprobs", "truncate", "shift"})
+    takes_for_vectors = frozenset({"truncate"})
+    listing = "models"
+    tells = False
+
+    def headers(self, key: str) -> dict[str, str]:
+        """The key."""
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    def canonical(self, name: str) -> str:
+        """As it is."""
+        return name
+
+    def chat(self, request: ChatRequest, offer: Offer) -> Ask:
+        """The question."""
+        return Ask(path="chat/completions", body=to_wire(request, offer.name))
+
+    def answer(self) -> WireAnswer:
+        """A reader for one answer."""
+        return WireAnswer()
+
+    def embeddings(self, request: ChatRequest, name: str) -> Sequence[Ask]:
+        """All at once."""
+        return [Ask(path="embeddings", body=openai_vectors.to_wire(request, name), count=len(request.inputs or ()))]
+
+    def vectors(self, body: bytes, count: int, *, took_ns: int) -> Chunk:
+        """The vectors in their order, whatever order they came in."""
+        return openai_vectors.to_chunk(body, count, took_ns=took_ns)
+
+    def offers(self, body: bytes) -> list[Offer]:
+        """The list of models; what else it tells differs from provider to provider, and some tell nothing."""
+        value = orjson.loads(body)
+        entries = value if isinstance(value, list) else value["data"]
+        return [self._offer(entry) for entry in entries if isinstance(entry.get("id"), str)]
+
+    def _offer(self, entry: dict[str, Any]) -> Offer:
+        offer = self.guess(entry["id"])
+        length = max(as_count(entry.get(name)) for name in LENGTHS)
+        return replace(offer, capabilities=_told(entry) or offer.capabilities, context_length=length)
+
+    def guess(self, name: str) -> Offer:
+        """By its name: providers do not say which model makes vectors, but all name theirs so."""
+        return Offer(name=name, capabilities=EMBEDS if "embed" in name.lower() else CHATS)
+
+    def said(self, body: bytes) -> Said:
+        """`{"error": {"message": …}}`, or something like it."""
+        try:
+            return Said(words=_words(orjson.loads(body)["error"]))
+        except (ValueError, KeyError, TypeError):
+            return plain(body)
+
+
+class Mistral(OpenAI):
+    """Mistral's form of it, which refuses fields that it does not know."""
+
+    takes = OpenAI.takes - {"logprobs", "top_logprobs", "effort"}
+
+    def chat(self, request: ChatRequest, offer: Offer) -> Ask:
+        """The question, with a seed under its other name, and ids of the one form that is taken."""
+        body = to_wire(replace(request, logprobs=False, think=None), offer.name)
+        del body["stream_options"]  # it counts without being asked to
+        if "seed" in body:
+            body["random_seed"] = body.pop("seed")
+        for message in body["messages"]:
+            for call in message.get("tool_calls", ()):
+                call["id"] = _nine(call["id"])
+            if "tool_call_id" in message:
+                message["tool_call_id"] = _nine(message["tool_call_id"])
+        return Ask(path="chat/completions", body=body)
+
+
+def _nine(id: str) -> str:
+    """An id of nine letters or digits; another's id becomes the same one wherever it stands."""
+    return id if re.fullmatch(r"[a-zA-Z0-9]{9}", id) else blake2b(id.encode("utf-8", "replace")).hexdigest()[:9]
+
+
+def _told(entry: Mapping[str, Any]) -> frozenset[str]:
+    """What a list says that a model can do; nothing where it does not say."""
+    able = {"completion"}
+    match entry:
+        case {"type": "embedding"}:  # Together
+            return EMBEDS
+        case {"capabilities": {"completion_chat": True, **told}}:  # Mistral
+            able |= {"tools"} if told.get("function_calling") else set()
+            able |= {"vision"} if told.get("vision") else set()
+            return frozenset(able)
+        case {"supported_parameters": [*known], "architecture": {"input_modalities": [*inputs]}}:  # OpenRouter
+            able |= {"tools"} if "tools" in known else set()
+            able |= {"thinking"} if "reasoning" in known else set()
+            able |= {"vision"} if "image" in inputs else set()
+            return frozenset(able)
+    return frozenset()
+
+
+def _words(error: object) -> str:
+    """The provider's own words, shortened."""
+    return str(error["message"] if isinstance(error, dict) else error)[:MOST_WORDS]
+
+
+def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
+    """The request as the provider takes it."""
+    body: dict[str, Any] = {
+        "model": remote_name,
+        "messages": [message_to_wire(message) for message in with_call_ids(request.messages)],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    for ours, theirs in OPTIONS.items():
+        if ours in request.options and not (ours == "num_predict" and request.cap is None):
+            body[theirs] = request.options[ours]
+    if request.tools:
+        body["tools"] = list(request.tools)
+    if request.format == "json":
+        body["response_format"] = {"type": "json_object"}
+    elif request.format:
+        schema = {"name": "answer", "schema": request.format, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if isinstance(request.think, str):
+        body["reasoning_effort"] = {"max": "high"}.get(request.think, request.think)
+    if request.logprobs:
+        body["logprobs"] = True
+        body["top_logprobs"] = request.top_logprobs
+    return body
+
+
+def message_to_wire(message: Message) -> dict[str, Any]:
+    """One turn as the provider takes it."""
+    wire: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.images:
+        wire["content"] = [{"type": "text", "text": message.content}] + [
+            {"type": "image_url", "image_url": {"url": f"data:{picture_kind(image)};base64,{image}"}}
+            for image in message.images
+        ]
+    if message.tool_calls:
+        wire["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.role == "tool":
+        wire["tool_call_id"] = message.tool_call_id
+    return wire
+
+
+class WireAnswer(Reader):
+    """Reads one streamed answer, event by event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: dict[int, dict[str, str]] = {}  # of tool calls
+
+    def data(self, line: bytes) -> bytes:
+        """The JSON in a line; the word that ends it all is none."""
+        data = super().data(line)
+        if data == b"[DONE]":
+            self.is_over = True
+            return b""
+        return data
+
+    def take(self, event: dict[str, Any]) -> Iterable[Chunk]:
+        """Read one event."""
+        if error := event.get("error"):
+            raise broken_off(_words(error))
+        self._usage = _usage(event.get("usage")) or self._usage
+        choice = (event.get("choices") or [{}])[0]
+        delta = choice.get("delta") or {}
+        reason = choice.get("finish_reason")
+        if reason is not None:
+            self._reason = REASONS.get(str(reason), "stop")
+        self._take_calls(delta.get("tool_calls") or [])
+        logprobs = _logprobs(choice.get("logprobs"))
+        text = as_text(delta.get("content") or None)
+        thinking = as_text(delta.get("reasoning") or delta.get("reasoning_content") or None)
+        if text or thinking or logprobs:
+            yield Chunk(text=text, thinking=thinking, logprobs=logprobs)
+
+    def _take_calls(self, calls: list[dict[str, Any]]) -> None:
+        for place, part in enumerate(calls):
+            call = self._parts.setdefault(int(part.get("index", place)), {"id": "", "name": "", "arguments": ""})
+            if len(self._parts) > MOST_TOOL_CALLS:
+                raise EngineError(f"The provider called more than {MOST_TOOL_CALLS} tools at once.")
+            function = part.get("function") or {}
+            call["id"] = str(part.get("id") or call["id"])
+            call["name"] += function.get("name") or ""
+            call["arguments"] += function.get("arguments") or ""
+
+    def end(self, *, prompt_ns: int, eval_ns: int) -> Chunk:
+        """The last chunk, with the tool calls: only the end says that they are whole."""
+        return replace(super().end(prompt_ns=prompt_ns, eval_ns=eval_ns), tool_calls=tuple(self._tool_calls()))
+
+    def _tool_calls(self) -> Iterator[ToolCall]:
+        for place, call in sorted(self._parts.items()):
+            try:
+                arguments = orjson.loads(call["arguments"] or "{}")
+            except ValueError:
+                arguments = None
+            if not isinstance(arguments, dict) or not call["name"]:
+                raise EngineError("The provider called a tool with arguments that are not a JSON object.")
+            yield ToolCall(id=call["id"] or f"call_{place:08d}", name=call["name"], arguments=arguments)
+
+
+def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        replace(_logprob(token), top=tuple(_logprob(other) for other in token.get("top_logprobs") or ()))
+        for token in (wire or {}).get("content") or ()
+    )
+
+
+def _logprob(wire: dict[str, Any]) -> TokenLogprob:
+    return TokenLogprob(
+        token=str(wire["token"]),
+        logprob=float(wire["logprob"]),
+        bytes=tuple(int(byte) for byte in wire.get("bytes") or str(wire["token"]).encode("utf-8", "replace")),
+    )
+
+
+def _usage(wire: object) -> Usage | None:
+    if not isinstance(wire, dict):
+        return None
+    return Usage(
+        prompt_tokens=as_count(wire.get("prompt_tokens")), completion_tokens=as_count(wire.get("completion_tokens"))
+    )
