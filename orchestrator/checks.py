@@ -12,6 +12,8 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
+from orchestrator.engines.providers import PROVIDERS
+
 TAG = "orchestrator"
 SAFE_SQLITE = (3, 51, 3)
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -83,3 +85,18 @@ def user_is_ordinary(**_: Any) -> Iterable[checks.CheckMessage]:
             hint="Run it as a user of its own; nothing it does needs root.",
             id="orchestrator.W006",
         )
+
+
+@checks.register(TAG)
+def providers_are_others(**_: Any) -> Iterable[checks.CheckMessage]:
+    """A shell whose clients are pointed here has our own address where a provider's would be."""
+    from orchestrator.wiring import is_ours  # not before the applications are there
+
+    for provider in PROVIDERS:
+        address = settings.PROVIDER_ADDRESSES[provider.name]
+        if address and is_ours(address):
+            yield checks.Warning(
+                f"{provider.address_variable} is this server's own address, so {provider.name} is off.",
+                hint=f"Unset {provider.address_variable} where the server is started.",
+                id="orchestrator.W007",
+            )

@@ -79,14 +79,19 @@ async def choose(request: ChatRequest, parts: Parts) -> Route:
         return choose_auto(local, [] if local else await parts.catalogue.models(), able)
     model = await parts.catalogue.find(request.model)
     if model is None and is_embedding:
-        raise ModelNotFound(f'model "{request.model}" not found, try pulling it first')
+        advice = how_to_reach(request.model) or ", try pulling it first"
+        raise ModelNotFound(f'model "{request.model}" not found{advice}')
     if model is None:
         if not is_name(request.model):
             raise BadRequest("invalid model name")
-        provider = of_model(request.model)
-        hint = f"; set {provider.needs} to reach it" if provider else ""
-        raise ModelNotFound(f"model '{request.model}' not found{hint}")
+        raise ModelNotFound(f"model '{request.model}' not found{how_to_reach(request.model)}")
     return Route(model, "named")
+
+
+def how_to_reach(name: str) -> str:
+    """What to set for a model of a provider that is off, to be said after what is not found; else nothing."""
+    provider = of_model(name)
+    return f"; set {provider.needs} to reach it" if provider else ""
 
 
 async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:

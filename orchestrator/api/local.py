@@ -13,6 +13,7 @@ from orchestrator.api.schemas import ShowBody
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import Model
 from orchestrator.modelhost.names import Name, is_name
+from orchestrator.pipeline import how_to_reach
 from orchestrator.wiring import parts
 from routing.router import AUTO, is_auto
 
@@ -107,14 +108,19 @@ async def show(request: HttpRequest, body: ShowBody) -> HttpResponseBase:
     if model is None:
         if not is_name(name):
             raise BadRequest("invalid model name")
-        raise ModelNotFound(f"model '{Name.parse(name)}' not found")
+        raise ModelNotFound(f"model '{Name.parse(name)}' not found{how_to_reach(name)}")
     common = {
         "details": details(model),
         "capabilities": sorted(model.capabilities),
         "modified_at": local_time(model.modified_at),
     }
     if model.engine != parts().local.name:
-        info = {"general.architecture": model.family, "general.basename": model.remote_name or model.family}
+        info: dict[str, Any] = {
+            "general.architecture": model.family,
+            "general.basename": model.remote_name or model.family,
+        }
+        if model.context_length:
+            info[f"{model.family}.context_length"] = model.context_length
         remote = {"remote_model": model.remote_name, "remote_host": model.engine} if model.remote_name else {}
         return json_response(common | remote | {"model_info": info})
     shown = await parts().local.show(model, verbose=bool(body.verbose))

@@ -18,7 +18,7 @@ from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
-from orchestrator.pipeline import answer
+from orchestrator.pipeline import answer, how_to_reach
 from orchestrator.wiring import parts
 from routing.router import AUTO, is_auto
 
@@ -72,7 +72,7 @@ async def model(request: HttpRequest, name: str) -> HttpResponseBase:
     """Describe one model, under the name as it was asked for."""
     found = AUTO if is_auto(name) else await parts().catalogue.find(name)
     if found is None:
-        raise ModelNotFound(f"model '{name}' not found")
+        raise ModelNotFound(f"model '{name}' not found{how_to_reach(name)}")
     return json_response(_model(name, found), content_type=JSON)
 
 

@@ -277,6 +277,7 @@ class AnthropicAnswer(Reader):
                 self._in_order(not self._has_begun)
                 self._has_begun = True
                 self._count(event["message"].get("usage"))
+                self._counts.pop("output_tokens", None)  # of what is still to come
             case "content_block_start":
                 yield from self._opened(event)
             case "content_block_delta":

@@ -1,0 +1,509 @@
+"""Every wire: what it sends for a question, and what it makes of events that come whole, torn or in disorder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from anthropic.types.message_create_params import MessageCreateParamsStreaming
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from orchestrator.api.options import READERS
+from orchestrator.core.errors import BadRequest, EngineError, ModelNotFound, RateLimited
+from orchestrator.core.types import ChatRequest, Chunk, Message, Reply, ReplyBuilder, ToolCall
+from orchestrator.engines.wires import WIRES
+from orchestrator.engines.wires.anthropic import ADAPTIVE, ALL_EFFORTS, Anthropic
+from orchestrator.engines.wires.base import Offer, Wire
+from orchestrator.engines.wires.gemini import UNSIGNED, Gemini
+from orchestrator.engines.wires.ollama import Ollama
+from orchestrator.engines.wires.openai import Mistral, OpenAI
+from orchestrator.engines.wires.strict_schema import strict
+from tests.speeches import SPEECHES, AnthropicSpeech, GeminiSpeech, OllamaSpeech, Speech, sse
+
+PNG, JPEG = "iVBORw0KGgo=", "/9j/4AAQ"
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TOOL = {"type": "function", "function": {"name": "weather", "description": "Look.", "parameters": SCHEMA}}
+CONVERSATION = (
+    Message(role="system", content="Be brief."),
+    Message(role="user", content="How is it there?", images=(PNG, JPEG)),
+    Message(
+        role="assistant",
+        content="Let me see.",
+        thinking="Hm.",
+        tool_calls=(
+            ToolCall(id="", name="weather", arguments={"city": "Rome"}),
+            ToolCall(id="functions.weather:1", name="weather", arguments={"city": "Oslo"}),
+        ),
+    ),
+    Message(role="tool", content="snow", tool_call_id="functions.weather:1"),
+    Message(role="tool", content="sun", tool_name="weather"),
+    Message(role="user", content="And?"),
+)
+
+
+def asked(wire: Wire, messages: Sequence[Message] = CONVERSATION, name: str = "m", **fields: Any) -> dict[str, Any]:
+    offer = fields.pop("offer", None) or wire.guess(name)
+    return wire.chat(ChatRequest(model="x", messages=tuple(messages), **fields), offer).body
+
+
+def hello(wire: Wire, name: str = "m", **fields: Any) -> dict[str, Any]:
+    return asked(wire, [Message(role="user", content="hi")], name, **fields)
+
+
+def read(wire: Wire, data: bytes) -> Reply:
+    """The whole answer. Raises EngineError when it is none."""
+    answer = wire.answer()
+    builder = ReplyBuilder("m")
+    chunks: list[Chunk] = answer.read(data.split(b"\n"))
+    if answer.trouble:
+        raise answer.trouble
+    for chunk in [*chunks, answer.end(prompt_ns=1, eval_ns=1)]:
+        builder.add(chunk)
+    reply = builder.reply()
+    assert reply is not None
+    return reply
+
+
+# Anthropic
+
+
+def test_a_conversation_is_sent_as_anthropic_has_it() -> None:
+    body = asked(Anthropic(), tools=(TOOL,), options={"temperature": 0.5, "top_k": 3, "stop": ["x"], "num_ctx": 9})
+    TypeAdapter(MessageCreateParamsStreaming).validate_python(body)
+    assert body["system"] == [{"type": "text", "text": "Be brief."}]
+    assert body["tools"] == [{"name": "weather", "description": "Look.", "input_schema": SCHEMA}]
+    assert (body["temperature"], body["top_k"], body["stop_sequences"], body["max_tokens"]) == (0.5, 3, ["x"], 8192)
+    assert "num_ctx" not in body
+    user, assistant, results = body["messages"]
+    assert [block["type"] for block in user["content"]] == ["text", "image", "image"]
+    assert [block["source"]["media_type"] for block in user["content"][1:]] == ["image/png", "image/jpeg"]
+    assert [block["type"] for block in assistant["content"]] == ["text", "tool_use", "tool_use"]
+    rome, oslo = (block["id"] for block in assistant["content"][1:])
+    answered = {block["tool_use_id"]: block["content"][0]["text"] for block in results["content"][:2]}
+    assert answered == {rome: "sun", oslo: "snow"}
+    assert all(part.isalnum() for part in oslo.split("_"))
+    assert results["content"][2]["text"] == "And?"
+
+
+def test_a_caller_without_a_cap_gets_what_anthropics_model_can() -> None:
+    offer = Offer(name="m", most_output=20_000)
+    assert hello(Anthropic(), offer=offer)["max_tokens"] == 20_000
+    assert hello(Anthropic(), offer=Offer(name="m", most_output=128_000))["max_tokens"] == 32_000
+    assert hello(Anthropic(), offer=offer, options={"num_predict": 5})["max_tokens"] == 5
+    assert hello(Anthropic(), offer=offer, options={"num_predict": -1})["max_tokens"] == 20_000
+
+
+@pytest.mark.parametrize(
+    ("think", "thinking", "effort"),
+    [
+        (None, None, None),
+        (False, {"type": "disabled"}, None),
+        (True, {"type": "adaptive", "display": "summarized"}, None),
+        ("low", {"type": "adaptive", "display": "summarized"}, "low"),
+        ("max", {"type": "adaptive", "display": "summarized"}, "max"),
+    ],
+)
+def test_newer_models_of_anthropic_think_as_they_find_right(think: Any, thinking: Any, effort: str | None) -> None:
+    body = hello(Anthropic(), think=think, offer=Offer(name="m", traits=frozenset({ADAPTIVE, ALL_EFFORTS})))
+    assert (body.get("thinking"), body.get("output_config", {}).get("effort")) == (thinking, effort)
+
+
+def test_older_models_of_anthropic_think_within_a_budget() -> None:
+    name = "claude-sonnet-4-5-20250929"
+    assert hello(Anthropic(), name, think="low")["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+    assert hello(Anthropic(), name, think=True)["thinking"]["budget_tokens"] == 4096  # half of what it may say
+    with pytest.raises(BadRequest, match="needs `num_predict` over 1024"):
+        hello(Anthropic(), name, think=True, options={"num_predict": 1024})
+    assert hello(Anthropic(), name, think=True, options={"num_predict": 1025})["thinking"]["budget_tokens"] == 1024
+    assert "thinking" not in asked(Anthropic(), CONVERSATION[:-1], name, think=True)  # its thoughts were signed
+
+
+@pytest.mark.parametrize(
+    ("name", "thinks", "is_adaptive"),
+    [
+        ("claude-3-5-haiku-latest", False, False),
+        ("claude-3-7-sonnet-20250219", True, False),
+        ("claude-opus-4-1", True, False),
+        ("claude-opus-4-6", True, True),
+        ("claude-haiku-5", True, True),
+        ("glm-5", True, False),
+    ],
+)
+def test_how_an_unlisted_model_of_anthropic_thinks_is_told_by_its_name(
+    name: str, *, thinks: bool, is_adaptive: bool
+) -> None:
+    offer = Anthropic().guess(name)
+    assert ("thinking" in offer.capabilities, ADAPTIVE in offer.traits) == (thinks, is_adaptive)
+
+
+def test_what_comes_again_is_marked_for_anthropics_cache() -> None:
+    long = Message(role="system", content="word " * 2000)
+    short = hello(Anthropic())
+    marked = asked(Anthropic(), [long, Message(role="user", content="hi")], tools=(TOOL,))
+    assert "cache_control" not in json.dumps(short)
+    assert marked["system"][-1]["cache_control"] == {"type": "ephemeral"}
+    assert "cache_control" not in json.dumps([marked["tools"], marked["messages"]])
+    running = asked(Anthropic(), CONVERSATION[:-1])
+    assert running["messages"][-1]["content"][-1]["cache_control"] == {"type": "ephemeral"}
+
+
+def test_nothing_empty_is_sent_to_anthropic() -> None:
+    messages = [
+        Message(role="user", content=" "),
+        Message(role="user", content="hi"),
+        Message(role="assistant", content=""),
+        Message(role="user", content="there"),
+        Message(role="assistant", content="It is \n"),
+    ]
+    turns = asked(Anthropic(), messages)["messages"]
+    assert [(turn["role"], [block["text"] for block in turn["content"]]) for turn in turns] == [
+        ("user", ["hi", "there"]),
+        ("assistant", ["It is"]),
+    ]
+
+
+def test_a_schema_is_closed_and_what_no_grammar_holds_is_told() -> None:
+    schema = {
+        "type": "object",
+        "additionalProperties": True,
+        "properties": {"n": {"type": "integer", "minimum": 1, "description": "How many."}, "at": {"$ref": "#/$defs/p"}},
+        "$defs": {"p": {"oneOf": [{"type": "object", "properties": {}}, {"type": "null"}]}},
+    }
+    assert strict(schema) == {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "n": {"type": "integer", "description": 'How many.\n\n{"minimum": 1}'},
+            "at": {"$ref": "#/$defs/p"},
+        },
+        "$defs": {
+            "p": {"anyOf": [{"type": "object", "properties": {}, "additionalProperties": False}, {"type": "null"}]}
+        },
+    }
+    form = hello(Anthropic(), format=schema)["output_config"]["format"]
+    assert form == {"type": "json_schema", "schema": strict(schema)}
+    assert "one JSON object" in hello(Anthropic(), format="json")["system"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("end_turn", "stop"),
+        ("stop_sequence", "stop"),
+        ("tool_use", "stop"),
+        ("max_tokens", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("refusal", "content_filter"),
+    ],
+)
+def test_the_ends_that_anthropic_knows(said: str, reason: str) -> None:
+    assert read(Anthropic(), b"".join(AnthropicSpeech().answer(reason=said))).done.reason == reason
+
+
+@pytest.mark.parametrize("said", ["pause_turn", "something_new"])
+def test_half_an_answer_of_anthropic_is_no_answer(said: str) -> None:
+    with pytest.raises(EngineError, match=said):
+        read(Anthropic(), b"".join(AnthropicSpeech().answer(reason=said)))
+
+
+def test_what_anthropics_cache_held_was_part_of_the_question() -> None:
+    frames = AnthropicSpeech().answer()
+    usage = {"input_tokens": 5, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 300, "output_tokens": 1}
+    frames[0] = sse({"type": "message_start", "message": {"usage": usage}})
+    usage = read(Anthropic(), b"".join(frames)).done.usage  # type: ignore[assignment]  # ours now
+    assert (usage.prompt_tokens, usage.completion_tokens) == (325, 2)  # type: ignore[attr-defined]  # as above
+
+
+def test_events_of_anthropic_that_are_not_known_are_ignored() -> None:
+    frames = AnthropicSpeech().answer(thinking="Hm.")
+    extra = [sse({"type": "news"}), b": comment\n\n", sse({"type": "ping"})]
+    assert read(Anthropic(), b"".join([*extra, *(frame + b"".join(extra) for frame in frames)])).text == "Paris é🎈"
+
+
+@given(st.data())
+def test_a_lost_doubled_or_moved_event_of_anthropic_is_an_error(data: st.DataObject) -> None:
+    frames = [
+        frame for frame in AnthropicSpeech().answer(thinking="Hm.", calls=[("a", {"b": 1})]) if b"ping" not in frame
+    ]
+    structure = [place for place, frame in enumerate(frames) if b"_delta" not in frame or b"event: message" in frame]
+    place = data.draw(st.sampled_from(structure))
+    broken = list(frames)
+    match data.draw(st.sampled_from(["lost", "doubled", "moved"])):
+        case "lost":
+            del broken[place]
+        case "doubled" if place < len(frames) - 2:  # how it ended may be said twice
+            broken.insert(place, frames[place])
+        case _:
+            broken.insert(data.draw(st.integers(0, len(frames)).filter(lambda to: to not in (place, place + 1))), b"")
+            frame = broken.pop(broken.index(frames[place]))
+            broken[broken.index(b"")] = frame
+    with pytest.raises(EngineError):
+        read(Anthropic(), b"".join(broken))
+
+
+# Gemini
+
+
+def test_a_conversation_is_sent_as_gemini_has_it() -> None:
+    options = {"temperature": 0.5, "top_k": 3, "stop": ["x"], "seed": 7, "num_predict": 9, "presence_penalty": 0.1}
+    body = asked(
+        Gemini(), name="gemini-3-pro", tools=(TOOL,), options=options, format=SCHEMA, logprobs=True, top_logprobs=2
+    )
+    assert body["systemInstruction"] == {"parts": [{"text": "Be brief."}]}
+    declared = {"name": "weather", "description": "Look.", "parametersJsonSchema": SCHEMA}
+    assert body["tools"] == [{"functionDeclarations": [declared]}]
+    assert body["generationConfig"] == {
+        "temperature": 0.5,
+        "topK": 3,
+        "stopSequences": ["x"],
+        "seed": 7,
+        "presencePenalty": 0.1,
+        "maxOutputTokens": 9,
+        "responseMimeType": "application/json",
+        "responseJsonSchema": SCHEMA,
+        "responseLogprobs": True,
+        "logprobs": 2,
+    }
+    user, model, results, again = body["contents"]
+    assert [list(part) for part in user["parts"]] == [["text"], ["inlineData"], ["inlineData"]]
+    assert [call["functionCall"]["args"]["city"] for call in model["parts"][1:]] == ["Rome", "Oslo"]
+    assert [part.get("thoughtSignature") for part in model["parts"]] == [None, UNSIGNED, None]
+    responses = [part["functionResponse"] for part in results["parts"]]
+    assert [(one["name"], one["response"]) for one in responses] == [
+        ("weather", {"output": "snow"}),
+        ("weather", {"output": "sun"}),
+    ]
+    assert [one["id"] for one in responses] == [call["functionCall"]["id"] for call in model["parts"][:0:-1]]
+    assert again == {"role": "user", "parts": [{"text": "And?"}]}
+    assert UNSIGNED not in json.dumps(asked(Gemini(), name="gemini-2.5-flash"))
+
+
+@pytest.mark.parametrize(
+    ("name", "think", "config"),
+    [
+        ("gemini-2.5-flash", False, {"includeThoughts": False, "thinkingBudget": 0}),
+        ("gemini-2.5-flash", True, {"includeThoughts": True, "thinkingBudget": -1}),
+        ("gemini-2.5-pro", "low", {"includeThoughts": True, "thinkingBudget": 1024}),
+        ("gemini-3-pro", True, {"includeThoughts": True}),
+        ("gemini-3-pro", "max", {"includeThoughts": True, "thinkingLevel": "HIGH"}),
+        ("gemini-flash-latest", False, {"includeThoughts": False, "thinkingLevel": "MINIMAL"}),
+        ("gemini-2.0-flash", False, {"includeThoughts": False}),
+    ],
+)
+def test_gemini_thinks_by_budget_or_by_level(name: str, think: Any, config: dict[str, Any]) -> None:
+    assert hello(Gemini(), name, think=think)["generationConfig"]["thinkingConfig"] == config
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("gemini-3-pro", "v1beta/models/gemini-3-pro:streamGenerateContent?alt=sse"),
+        ("../x?key=1#", "v1beta/models/..%2Fx%3Fkey%3D1%23:streamGenerateContent?alt=sse"),
+        ("tunedModels/mine", "v1beta/tunedModels/mine:streamGenerateContent?alt=sse"),
+        ("é\ud800", "v1beta/models/%C3%A9%3F:streamGenerateContent?alt=sse"),
+    ],
+)
+def test_no_name_of_a_model_leads_gemini_elsewhere(name: str, path: str) -> None:
+    assert Gemini().chat(ChatRequest(model="x"), Offer(name=name)).path == path
+    with pytest.raises(ModelNotFound):
+        Gemini().chat(ChatRequest(model="x"), Offer(name="x" * 300))
+
+
+def test_a_question_that_gemini_blocks_is_filtered_and_thoughts_are_counted() -> None:
+    blocked = sse({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3}})
+    assert read(Gemini(), blocked).done.reason == "content_filter"
+    counts = {"promptTokenCount": 3, "candidatesTokenCount": 2, "thoughtsTokenCount": 40}
+    end = {"candidates": [{"finishReason": "STOP"}], "usageMetadata": counts}
+    usage = read(Gemini(), b"".join(GeminiSpeech().answer()[:-1]) + sse(end)).done.usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (3, 42)
+
+
+@pytest.mark.parametrize("reason", ["MALFORMED_FUNCTION_CALL", "OTHER", "SOMETHING_NEW"])
+def test_an_answer_that_gemini_gave_up_is_no_answer(reason: str) -> None:
+    with pytest.raises(EngineError, match=reason):
+        read(Gemini(), b"".join(GeminiSpeech().answer(reason=reason)))
+
+
+def test_logprobs_of_gemini_come_through() -> None:
+    result = {
+        "chosenCandidates": [{"token": "é", "logProbability": -0.5}],
+        "topCandidates": [{"candidates": [{"token": "e", "logProbability": -2.5}]}],
+    }
+    end = {"candidates": [{"content": {"parts": [{"text": "é"}]}, "finishReason": "STOP", "logprobsResult": result}]}
+    reply = read(Gemini(), sse(end))
+    (token,) = reply.logprobs
+    assert (token.token, token.logprob, token.bytes, token.top[0].token) == ("é", -0.5, (195, 169), "e")
+
+
+def test_a_wrong_key_of_gemini_is_told_from_a_wrong_request() -> None:
+    wrong = {"error": {"code": 400, "message": "API key not valid.", "details": [{"reason": "API_KEY_INVALID"}]}}
+    assert Gemini().said(json.dumps([wrong]).encode()).is_about_key
+    assert not Gemini().said(b'{"error": {"message": "no"}}').is_about_key
+    assert Gemini().said(b"<html>").words == "<html>"
+
+
+# Ollama
+
+
+def test_a_conversation_is_sent_as_ollama_has_it() -> None:
+    options = {"temperature": 0.5, "num_ctx": 9, "num_predict": -1}
+    body = asked(
+        Ollama(), tools=(TOOL,), options=options, format="json", think="high", logprobs=True, keep_alive_s=90.0
+    )
+    assert (body["options"], body["format"], body["think"], body["keep_alive"]) == (options, "json", "high", "90s")
+    assert (body["logprobs"], body["top_logprobs"], body["tools"]) == (True, 0, [TOOL])
+    _, user, assistant, snow, sun, _ = body["messages"]
+    assert user["images"] == [PNG, JPEG]
+    assert assistant["thinking"] == "Hm."
+    assert assistant["tool_calls"][0] == {"function": {"name": "weather", "arguments": {"city": "Rome"}}}
+    assert (snow["tool_call_id"], sun["tool_name"]) == ("functions.weather:1", "weather")
+
+
+def test_raw_text_and_token_ids_go_ollamas_other_way() -> None:
+    raw = Ollama().chat(ChatRequest(model="x", prompt="Once", truncate=False, shift=False), Offer(name="m:latest"))
+    assert raw.path == "api/generate"
+    wanted = {"prompt": "Once", "raw": True, "truncate": False, "shift": False, "stream": True, "model": "m:latest"}
+    assert raw.body == wanted
+    on = asked(Ollama(), [Message(role="user", content="on")], context=(1, 2), keep_alive_s=-1.0)
+    assert (on["prompt"], on["context"], on["keep_alive"]) == ("on", [1, 2], -1)
+    assert (
+        read(Ollama(), b'{"response":"a"}\n'.replace(b"}", b',"done":false}') + OllamaSpeech().answer()[-1]).text == "a"
+    )
+
+
+def test_durations_of_ollama_are_its_own() -> None:
+    usage = read(Ollama(), b"".join(OllamaSpeech().answer())).done.usage
+    assert (usage.load_ns, usage.prompt_ns, usage.eval_ns) == (1, 3, 5)
+    assert Ollama().canonical("a/llama3") == "a/llama3:latest"
+    assert Ollama().canonical("host:80/a/llama3:8b") == "host:80/a/llama3:8b"
+
+
+def test_ollama_takes_every_option_there_is() -> None:
+    assert READERS.keys() <= Ollama().takes
+    assert Ollama().takes_for_vectors <= Ollama().takes
+
+
+# OpenAI's and its relatives
+
+
+def test_mistral_is_not_sent_what_it_refuses() -> None:
+    body = asked(Mistral(), options={"seed": 0}, think="high", logprobs=True)
+    assert "seed" not in body
+    assert body["random_seed"] == 0
+    assert not {"stream_options", "logprobs", "reasoning_effort"} & body.keys()
+    ids = [call["id"] for call in body["messages"][2]["tool_calls"]]
+    assert all(len(one) == 9 and one.isalnum() for one in ids)
+    assert [message["tool_call_id"] for message in body["messages"][3:5]] == ids[::-1]
+
+
+@pytest.mark.parametrize(
+    ("entry", "able", "length"),
+    [
+        ({}, {"completion", "tools", "vision", "thinking"}, 0),
+        ({"type": "embedding", "context_length": 512}, {"embedding"}, 512),
+        (
+            {"capabilities": {"completion_chat": True, "vision": True}, "max_context_length": 9},
+            {"completion", "vision"},
+            9,
+        ),
+        (
+            {"supported_parameters": ["tools"], "architecture": {"input_modalities": ["text"]}, "context_window": -1},
+            {"completion", "tools"},
+            0,
+        ),
+    ],
+)
+def test_what_a_list_tells_of_a_model_is_believed(entry: dict[str, Any], able: set[str], length: int) -> None:
+    for listing in ([{"id": "a/b"} | entry], {"data": [{"id": "a/b"} | entry]}):
+        (offer,) = OpenAI().offers(json.dumps(listing).encode())
+        assert (offer.name, offer.capabilities, offer.context_length) == ("a/b", able, length)
+
+
+# All of them
+
+WIRE_OF = {speech.name: WIRES[speech.name]() for speech in SPEECHES}
+each_speech = pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@each_speech
+@given(data=st.data())
+def test_whatever_is_in_an_event_is_read_or_an_error(speech: Speech, data: st.DataObject) -> None:
+    """Some value within a good answer is another one."""
+    frames = speech.answer(thinking="Hm.", calls=[("a", {"b": 1})])
+    place = data.draw(st.integers(0, len(frames) - 1))
+    head, brace, tail = frames[place].partition(b"{")
+    if brace:
+        value = json.loads(brace + tail)
+        _spoil(value, data)
+        frames[place] = head + json.dumps(value).encode() + b"\n\n"
+    answer = WIRE_OF[speech.name].answer()
+    answer.read(b"".join(frames).split(b"\n"))
+    if not answer.trouble:
+        try:
+            end = answer.end(prompt_ns=1, eval_ns=1)
+        except EngineError:
+            return
+        assert end.done is not None
+        assert end.done.usage.completion_tokens >= 0
+
+
+def _spoil(value: Any, data: st.DataObject) -> None:
+    """Put something else somewhere into `value`."""
+    while True:
+        keys = list(value) if isinstance(value, dict) else range(len(value))
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(value[key], dict | list) or not value[key] or data.draw(st.booleans()):
+            value[key] = data.draw(VALUES)
+            return
+        value = value[key]
+
+
+@each_speech
+@given(garbage=st.binary(min_size=1, max_size=60), place=st.integers(0, 20))
+def test_an_event_of_garbage_is_an_error(speech: Speech, garbage: bytes, place: int) -> None:
+    assume(garbage.strip() and b"\n" not in garbage and not garbage.strip().startswith((b"{", b"[DONE]")))
+    frames = speech.answer()
+    line = garbage if speech.name == "ollama" else b"data: " + garbage
+    frames.insert(place % len(frames), line + b"\n\n")
+    with pytest.raises(EngineError, match=r"not JSON|no object"):
+        read(WIRE_OF[speech.name], b"".join(frames))
+
+
+@each_speech
+def test_an_error_within_an_answer_ends_it(speech: Speech) -> None:
+    answer = WIRE_OF[speech.name].answer()
+    chunks = answer.read((speech.answer()[0] + speech.trouble() + b"".join(speech.answer())).split(b"\n"))
+    assert "overloaded" in str(answer.trouble)
+    assert "".join(chunk.text for chunk in chunks) in {"", "Par"}
+
+
+def test_too_many_requests_within_an_answer_are_that() -> None:
+    limited = sse({"type": "error", "error": {"type": "rate_limit_error", "message": "slower"}})
+    with pytest.raises(RateLimited, match="slower"):
+        read(Anthropic(), limited)
+
+
+@each_speech
+def test_a_flood_of_tool_calls_has_an_end(speech: Speech) -> None:
+    with pytest.raises(EngineError, match="more than 128 tools"):
+        read(WIRE_OF[speech.name], b"".join(speech.answer((), calls=[("a", {})] * 129)))
+
+
+@pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES.keys())
+def test_a_key_is_in_the_headers_and_nowhere_else(wire: type[Wire]) -> None:
+    made = wire()
+    assert any("hush" in value for value in made.headers("hush").values())
+    assert "Bearer" not in str(made.headers(""))
+    assert "x-api-key" not in made.headers("")
+    assert "key" not in made.listing

@@ -1,0 +1,233 @@
+"""Every wire, through the one engine, against a server of its API that behaves in every way it knows."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import httpx
+import pytest
+
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import (
+    BadRequest,
+    EngineError,
+    EngineTimeout,
+    ModelNotFound,
+    OrchestratorError,
+    RateLimited,
+    Unsupported,
+)
+from orchestrator.core.types import ChatRequest, Message, Reply, ReplyBuilder, ToolCall
+from orchestrator.engines.cloud import CloudEngine, Deadlines
+from orchestrator.engines.connection import Connection
+from orchestrator.engines.providers import BY_NAME
+from orchestrator.engines.wires import WIRES
+from orchestrator.wiring import connect
+from tests.speeches import GOOD, KEY, SPEECHES, Speech, SpeechServer
+
+DEADLINES = Deadlines(connect_s=2, first_token_s=0.5, token_s=0.5, answer_s=20)
+TEXT = "".join(GOOD)
+CONVERSATION = (
+    Message(role="system", content="Be brief."),
+    Message(role="user", content="What is it?", images=("iVBORw0KGgo=",)),
+    Message(role="assistant", tool_calls=(ToolCall(id="", name="look", arguments={"at": "it"}),) * 2),
+    Message(role="tool", content="a cat", tool_name="look"),
+    Message(role="tool", content="a dog", tool_name="look"),
+    Message(role="user", content="So?"),
+)
+
+
+@pytest.fixture(params=SPEECHES, ids=lambda speech: speech.name)
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[SpeechServer]:
+    server = await SpeechServer(request.param).start()
+    yield server
+    await server.stop()
+
+
+def engine_for(speech: Speech, address: str, key: str = KEY) -> CloudEngine:
+    provider = BY_NAME[speech.name]
+    wire = WIRES[provider.wire]()
+    connection = connect(address, key, DEADLINES, wire)
+    return CloudEngine(provider.name, connection, DEADLINES, Clock(), 200_000, wire, provider)
+
+
+@pytest.fixture
+async def engine(server: SpeechServer) -> AsyncIterator[CloudEngine]:
+    engine = engine_for(server.speech, server.address)
+    yield engine
+    await engine.aclose()
+
+
+async def ask(engine: CloudEngine, behaviour: str, **fields: object) -> Reply:
+    model = await engine.find(f"{engine.name}/{behaviour}")
+    assert model is not None
+    fields = fields or {"messages": (Message(role="user", content="hi"),)}
+    builder = ReplyBuilder(model.name)
+    request = ChatRequest(model=model.name, **fields)  # type: ignore[arg-type]  # fields of it
+    async with aclosing(engine.chat(request, model)) as chunks:
+        async for chunk in chunks:
+            assert not builder.is_complete
+            builder.add(chunk)
+    reply = builder.reply()
+    assert reply is not None
+    return reply
+
+
+@pytest.mark.parametrize("behaviour", ["good", "bytewise", "crlf"])
+async def test_a_good_answer_is_read_however_it_is_cut_into_packets(engine: CloudEngine, behaviour: str) -> None:
+    reply = await ask(engine, behaviour)
+    assert (reply.text, reply.done.reason) == (TEXT, "stop")
+    usage = reply.done.usage
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.is_estimated) == (11, 2, False)
+    assert usage.prompt_ns > 0
+
+
+async def test_thinking_tools_and_ends_come_through(engine: CloudEngine) -> None:
+    thought = await ask(engine, "thinks")
+    assert (thought.thinking, thought.text) == ("Hm.", TEXT)
+    called = await ask(engine, "tools")
+    assert [(call.name, call.arguments) for call in called.tool_calls] == [("weather", {"city": "Rome"}), ("time", {})]
+    assert len({call.id for call in called.tool_calls}) == 2
+    assert called.done.reason == "stop"
+    assert (await ask(engine, "length")).done.reason == "length"
+
+
+async def test_a_filtered_answer_is_not_called_complete(engine: CloudEngine) -> None:
+    if engine.name != "ollama":  # which has no word for it
+        assert (await ask(engine, "filter")).done.reason == "content_filter"
+
+
+async def test_a_conversation_with_tools_and_pictures_is_one_the_api_takes(
+    engine: CloudEngine, server: SpeechServer
+) -> None:
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object", "properties": {}}}}
+    schema = {"type": "object", "properties": {"animal": {"type": "string"}}, "required": ["animal"]}
+    reply = await ask(engine, "good", messages=CONVERSATION, tools=(tool,), format=schema, think="high")
+    assert reply.text == TEXT
+    assert len(server.asked) == 1
+
+
+async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> None:
+    for behaviour in ("no_usage", "absurd_usage"):
+        usage = (await ask(engine, behaviour)).done.usage
+        assert (usage.completion_tokens, usage.is_estimated) == (2, True)
+        assert usage.prompt_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "said"),
+    [
+        ("400", BadRequest, "refused the request: no, 400"),
+        ("401", EngineError, "refused our key .* check [A-Z_]+_KEY"),
+        ("404", ModelNotFound, "does not have .*404.*: no, 404"),
+        ("429", RateLimited, "HTTP 429: no, 429"),
+        ("500", EngineError, "HTTP 500: no, 500"),
+        ("503", EngineError, "HTTP 503: no, 503"),
+        ("529", EngineError, "HTTP 529: no, 529"),
+        ("html", EngineError, "broke off before its end|not JSON"),
+        ("silent", EngineTimeout, "in time"),
+        ("headers_only", EngineTimeout, "sent nothing more within 0.5 s"),
+        ("stall", EngineTimeout, "sent nothing more within 0.5 s"),
+        ("truncated", EngineError, "broke off before its end"),
+        ("reset", EngineError, "broke off"),
+        ("garbage", EngineError, "not JSON"),
+        ("error_inside", EngineError, "broke off: overloaded"),
+        ("error_first", EngineError, "broke off: overloaded"),
+        ("endless_line", EngineError, "cut off"),
+    ],
+)
+async def test_a_fault_of_the_provider_is_an_error_and_never_an_answer(
+    engine: CloudEngine, behaviour: str, error: type[OrchestratorError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        await ask(engine, behaviour)
+
+
+async def test_who_is_asked_to_come_back_is_told_when(engine: CloudEngine) -> None:
+    with pytest.raises(EngineError) as busy:
+        await ask(engine, "503")
+    assert busy.value.retry_after_s == 7
+    with pytest.raises(RateLimited) as limited:
+        await ask(engine, "429")
+    assert limited.value.retry_after_s == (34.5 if engine.name == "gemini" else None)
+
+
+async def test_its_models_are_listed_with_what_they_can_do(engine: CloudEngine) -> None:
+    (model,) = await engine.models()
+    assert model.name == ("ollama/good:latest" if engine.name == "ollama" else f"{engine.name}/good")
+    assert model.context_length == 8192
+    assert {"completion", "tools", "vision", "thinking"} == model.capabilities
+    assert await engine.find(f"{engine.name.upper()}/GOOD") == model
+    assert model.is_paid == (engine.name != "ollama")
+
+
+async def test_vectors_come_in_order_however_many(engine: CloudEngine, server: SpeechServer) -> None:
+    inputs = tuple("x" * length for length in range(1, 251))
+    if server.speech.vectors({"input": [], "requests": []}) is None:
+        with pytest.raises(Unsupported):
+            await ask(engine, "embed", inputs=inputs)
+        return
+    reply = await ask(engine, "embed", inputs=inputs)
+    assert [struct.unpack("<2f", vector)[0] for vector in reply.vectors] == list(range(1, 251))
+    assert reply.done.usage.prompt_tokens == 4 * len(server.asked)
+
+
+async def test_the_key_is_sent_in_a_header_and_said_nowhere(
+    server: SpeechServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = engine_for(server.speech, server.address)
+    await engine.models()
+    await ask(engine, "good")
+    assert server.paths
+    assert KEY not in "".join(server.paths)
+    await engine.aclose()
+    wrong = engine_for(server.speech, server.address, "a-wrong-key")
+    with pytest.raises(EngineError) as refused:
+        await ask(wrong, "good")
+    assert await wrong.models() == []
+    assert BY_NAME[server.speech.name].key_variables[0] in str(refused.value)
+    assert "a-wrong-key" not in str(refused.value) + caplog.text
+    await wrong.aclose()
+
+
+@pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
+async def test_a_server_that_is_not_there_says_what_to_set(speech: Speech) -> None:
+    engine = engine_for(speech, "http://127.0.0.1:9")
+    with pytest.raises(EngineError, match=f"could not be reached: is {BY_NAME[speech.name].address_variable} right"):
+        await ask(engine, "good")
+    await engine.aclose()
+
+
+class Cut(httpx.AsyncBaseTransport):
+    """Answers with a body that ends too early, as a connection does that is closed."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=self.body if request.method == "POST" else b"{}")
+
+
+@pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
+async def test_an_answer_cut_at_any_byte_is_whole_or_an_error(speech: Speech) -> None:
+    whole = b"".join(speech.answer(thinking="Hm.", calls=[("weather", {"city": "Rome"})]))
+    provider = BY_NAME[speech.name]
+    transport = Cut(b"")
+    wire = WIRES[provider.wire]()
+    connection = Connection("http://localhost", {}, httpx.Timeout(5), transport)
+    engine = CloudEngine(provider.name, connection, DEADLINES, Clock(), 200_000, wire, provider)
+    complete = 0
+    for length in range(len(whole) + 1):
+        transport.body = whole[:length]
+        try:
+            reply = await ask(engine, "good")
+        except EngineError:
+            continue
+        complete += 1
+        assert (reply.thinking, reply.text) == ("Hm.", TEXT)
+        assert [(call.name, call.arguments) for call in reply.tool_calls] == [("weather", {"city": "Rome"})]
+    # Only what says nothing may be missing: the end of a line, counts, the word that it is over.
+    assert 1 <= complete <= len(whole) - len(b"".join(speech.answer(thinking="Hm.", calls=[("weather", {})])[:-3]))
+    await engine.aclose()
