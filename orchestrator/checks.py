@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from orchestrator.engines.providers import PROVIDERS
+from orchestrator.engines.providers import PROVIDERS, is_at
 
 TAG = "orchestrator"
 SAFE_SQLITE = (3, 51, 3)
@@ -90,11 +90,9 @@ def user_is_ordinary(**_: Any) -> Iterable[checks.CheckMessage]:
 @checks.register(TAG)
 def providers_are_others(**_: Any) -> Iterable[checks.CheckMessage]:
     """A shell whose clients are pointed here has our own address where a provider's would be."""
-    from orchestrator.wiring import is_ours  # not before the applications are there
-
     for provider in PROVIDERS:
         address = settings.PROVIDER_ADDRESSES[provider.name]
-        if address and is_ours(address):
+        if address and is_at(address, settings.ADDRESS.host, settings.ADDRESS.port):
             yield checks.Warning(
                 f"{provider.address_variable} is this server's own address, so {provider.name} is off.",
                 hint=f"Unset {provider.address_variable} where the server is started.",

@@ -23,7 +23,7 @@ from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp
-from orchestrator.engines.providers import PROVIDERS
+from orchestrator.engines.providers import PROVIDERS, is_at
 from orchestrator.engines.wires import WIRES
 from orchestrator.engines.wires.base import Wire
 from orchestrator.engines.wires.openai import OpenAI
@@ -103,20 +103,12 @@ def cloud_engines(clock: Clock) -> list[CloudEngine]:
     for provider in PROVIDERS:
         key, given = settings.PROVIDER_KEYS[provider.name], settings.PROVIDER_ADDRESSES[provider.name]
         address = given or (provider.address if key else "")
-        if not address or is_ours(address):
+        if not address or is_at(address, settings.ADDRESS.host, settings.ADDRESS.port):  # see `checks`
             continue
         wire = WIRES[provider.wire]()
         connection = connect(address, key, deadlines, wire)
         engines.append(CloudEngine(provider.name, connection, deadlines, clock, settings.MAX_ANSWER, wire, provider))
     return engines
-
-
-def is_ours(address: str) -> bool:
-    """Whether a provider's address is our own, which a client in the same shell was told: it would ask in circles."""
-    url = httpx.URL(address)
-    port = url.port or {"http": 80, "https": 443}.get(url.scheme, 0)
-    is_here = url.host in {"localhost", "::1", settings.ADDRESS.host} or url.host.startswith("127.")
-    return is_here and port == settings.ADDRESS.port
 
 
 def connect(address: str, key: str, deadlines: Deadlines, wire: Wire | None = None) -> Connection:

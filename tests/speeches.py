@@ -17,6 +17,8 @@ from aiohttp import web
 
 KEY = "secret-key-of-the-test"
 GOOD = ("Par", "is é🎈")
+Calls = Sequence[tuple[str, dict[str, Any]]]  # names and arguments
+Counts = tuple[object, object] | None  # of the question's tokens and of the answer's
 
 
 class Refused(Exception):
@@ -46,8 +48,8 @@ class Speech:
         pieces: Sequence[str] = GOOD,
         *,
         thinking: str = "",
-        calls: Sequence[tuple[str, dict[str, Any]]] = (),
-        usage: tuple[object, object] | None = (11, 2),
+        calls: Calls = (),
+        usage: Counts = (11, 2),
         reason: str = "stop",
     ) -> list[bytes]:
         """An answer in frames; the last one is its end."""
@@ -73,7 +75,15 @@ class Speech:
 class OpenAISpeech(Speech):
     name = "openai"
 
-    def answer(self, pieces=GOOD, *, thinking="", calls=(), usage=(11, 2), reason="stop"):  # type: ignore[no-untyped-def]  # as above
+    def answer(
+        self,
+        pieces: Sequence[str] = GOOD,
+        *,
+        thinking: str = "",
+        calls: Calls = (),
+        usage: Counts = (11, 2),
+        reason: str = "stop",
+    ) -> list[bytes]:
         frames = [self._delta(reasoning_content=thinking)] if thinking else []
         frames += [self._delta(content=piece) for piece in pieces]
         for place, (name, arguments) in enumerate(calls):
@@ -128,7 +138,15 @@ class AnthropicSpeech(Speech):
         if thinking.get("type") == "enabled" and not 1024 <= thinking["budget_tokens"] < body["max_tokens"]:
             raise Refused("max_tokens must be greater than thinking.budget_tokens")
 
-    def answer(self, pieces=GOOD, *, thinking="", calls=(), usage=(11, 2), reason="stop"):  # type: ignore[no-untyped-def]  # as above
+    def answer(
+        self,
+        pieces: Sequence[str] = GOOD,
+        *,
+        thinking: str = "",
+        calls: Calls = (),
+        usage: Counts = (11, 2),
+        reason: str = "stop",
+    ) -> list[bytes]:
         begun: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "content": []}
         if usage:
             about = {"input_tokens": usage[0], "cache_read_input_tokens": 0, "output_tokens": 1}
@@ -199,7 +217,15 @@ class GeminiSpeech(Speech):
                 raise Refused("the number of function response parts is not that of function call parts")
             open_calls = sum("functionCall" in part for part in content["parts"])
 
-    def answer(self, pieces=GOOD, *, thinking="", calls=(), usage=(11, 2), reason="stop"):  # type: ignore[no-untyped-def]  # as above
+    def answer(
+        self,
+        pieces: Sequence[str] = GOOD,
+        *,
+        thinking: str = "",
+        calls: Calls = (),
+        usage: Counts = (11, 2),
+        reason: str = "stop",
+    ) -> list[bytes]:
         parts: list[dict[str, Any]] = [{"text": thinking, "thought": True}] if thinking else []
         parts += [{"text": piece} for piece in pieces]
         parts += [{"functionCall": {"name": name, "args": arguments}} for name, arguments in calls]
@@ -210,7 +236,7 @@ class GeminiSpeech(Speech):
         }
         for frame in (*frames, end) if usage else ():
             counts = {"promptTokenCount": usage[0], "thoughtsTokenCount": 0}
-            frame["usageMetadata"] = counts | {"candidatesTokenCount": usage[1]} if frame is end else counts  # type: ignore[assignment]  # any
+            frame["usageMetadata"] = counts | {"candidatesTokenCount": usage[1]} if frame is end else counts
         return [sse(frame).replace(b"\n", b"\r\n") for frame in (*frames, end)]
 
     def trouble(self) -> bytes:
@@ -244,7 +270,15 @@ class OllamaSpeech(Speech):
     def model(self, path: str, body: dict[str, Any]) -> str:
         return str(body["model"]).removesuffix(":latest")
 
-    def answer(self, pieces=GOOD, *, thinking="", calls=(), usage=(11, 2), reason="stop"):  # type: ignore[no-untyped-def]  # as above
+    def answer(
+        self,
+        pieces: Sequence[str] = GOOD,
+        *,
+        thinking: str = "",
+        calls: Calls = (),
+        usage: Counts = (11, 2),
+        reason: str = "stop",
+    ) -> list[bytes]:
         frames = [self._line(thinking=thinking)] if thinking else []
         frames += [self._line(content=piece) for piece in pieces]
         for place, (name, arguments) in enumerate(calls):

@@ -6,6 +6,7 @@ Nothing else is loaded for this table, which settings read too. A new provider o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +73,11 @@ def of_model(name: str) -> Provider | None:
     """The provider whose model `name` would be, set up or not."""
     prefix, separator, _ = name.partition("/")
     return BY_NAME.get(prefix.lower()) if separator else None
+
+
+def is_at(address: str, host: str, port: int) -> bool:
+    """Whether a provider's address is the one we listen on: it would ask in circles."""
+    url = urlsplit(address)
+    name = url.hostname or ""
+    is_here = name in {"localhost", "::1", host} or name.startswith("127.")
+    return is_here and (url.port or {"http": 80, "https": 443}.get(url.scheme)) == port

@@ -22,7 +22,7 @@ from orchestrator.engines.wires.gemini import UNSIGNED, Gemini
 from orchestrator.engines.wires.ollama import Ollama
 from orchestrator.engines.wires.openai import Mistral, OpenAI
 from orchestrator.engines.wires.strict_schema import strict
-from tests.speeches import SPEECHES, AnthropicSpeech, GeminiSpeech, OllamaSpeech, Speech, sse
+from tests.speeches import SPEECHES, AnthropicSpeech, GeminiSpeech, OllamaSpeech, OpenAISpeech, Speech, sse
 
 PNG, JPEG = "iVBORw0KGgo=", "/9j/4AAQ"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -214,8 +214,8 @@ def test_what_anthropics_cache_held_was_part_of_the_question() -> None:
     frames = AnthropicSpeech().answer()
     usage = {"input_tokens": 5, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 300, "output_tokens": 1}
     frames[0] = sse({"type": "message_start", "message": {"usage": usage}})
-    usage = read(Anthropic(), b"".join(frames)).done.usage  # type: ignore[assignment]  # ours now
-    assert (usage.prompt_tokens, usage.completion_tokens) == (325, 2)  # type: ignore[attr-defined]  # as above
+    usage = read(Anthropic(), b"".join(frames)).done.usage
+    assert (usage.prompt_tokens, usage.completion_tokens) == (325, 2)
 
 
 def test_events_of_anthropic_that_are_not_known_are_ignored() -> None:
@@ -398,6 +398,16 @@ def test_mistral_is_not_sent_what_it_refuses() -> None:
     ids = [call["id"] for call in body["messages"][2]["tool_calls"]]
     assert all(len(one) == 9 and one.isalnum() for one in ids)
     assert [message["tool_call_id"] for message in body["messages"][3:5]] == ids[::-1]
+
+
+def test_what_mistral_sends_in_pieces_is_put_together() -> None:
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
+    pieces = [thinking, {"type": "text", "text": "Pa"}, {"type": "text", "text": "ris"}]
+    frames = [sse({"choices": [{"delta": {"content": pieces}}]}), *OpenAISpeech().answer(("!",))]
+    reply = read(Mistral(), b"".join(frames))
+    assert (reply.thinking, reply.text) == ("Hm.", "Paris!")
+    with pytest.raises(EngineError, match="unknown shape"):
+        read(Mistral(), sse({"choices": [{"delta": {"content": ["Paris"]}}]}))
 
 
 @pytest.mark.parametrize(

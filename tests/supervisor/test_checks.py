@@ -73,3 +73,13 @@ def test_root_outside_a_container(monkeypatch: pytest.MonkeyPatch, has_marker: b
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(Path, "exists", lambda self: has_marker)
     assert ids() == expected
+
+
+def test_a_provider_that_would_be_ourselves_is_off_and_said(settings: Settings) -> None:
+    settings.PROVIDER_ADDRESSES = settings.PROVIDER_ADDRESSES | {
+        "anthropic": "http://localhost:1",
+        "ollama": "http://h:1",
+    }
+    (message,) = warnings()
+    assert message.id == "orchestrator.W007"
+    assert message.msg == "ANTHROPIC_BASE_URL is this server's own address, so anthropic is off."

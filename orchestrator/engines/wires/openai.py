@@ -120,6 +120,10 @@ class Mistral(OpenAI):
                 message["tool_call_id"] = _nine(message["tool_call_id"])
         return Ask(path="chat/completions", body=body)
 
+    def answer(self) -> MistralAnswer:
+        """A reader for one answer."""
+        return MistralAnswer()
+
 
 def _nine(id: str) -> str:
     """An id of nine letters or digits; another's id becomes the same one wherever it stands."""
@@ -252,6 +256,22 @@ class WireAnswer(Reader):
             if not isinstance(arguments, dict) or not call["name"]:
                 raise EngineError("The provider called a tool with arguments that are not a JSON object.")
             yield ToolCall(id=call["id"] or f"call_{place:08d}", name=call["name"], arguments=arguments)
+
+
+class MistralAnswer(WireAnswer):
+    """Reads what models that think send: content in pieces of several kinds."""
+
+    def take(self, event: dict[str, Any]) -> Iterable[Chunk]:
+        """Read one event."""
+        for choice in (event.get("choices") or ())[:1]:
+            delta = choice.get("delta") or {}
+            if isinstance(delta.get("content"), list):
+                pieces = delta["content"]
+                delta["reasoning"] = "".join(
+                    as_text(part.get("text")) for one in pieces for part in one.get("thinking") or ()
+                )
+                delta["content"] = "".join(as_text(one.get("text")) for one in pieces)
+        return super().take(event)
 
 
 def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:
