@@ -128,11 +128,14 @@ class AnthropicSpeech(Speech):
             raise Refused("messages: roles must alternate")
         asked: list[str] = []
         for turn in body["messages"]:
-            results = [block["tool_use_id"] for block in turn["content"] if block["type"] == "tool_result"]
+            blocks = turn["content"]
+            if isinstance(blocks, str):
+                blocks = [{"type": "text", "text": blocks}]
+            results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
             if sorted(results) != sorted(asked):
                 raise Refused("messages: `tool_use` ids were found without `tool_result` blocks immediately after")
-            asked = [block["id"] for block in turn["content"] if block["type"] == "tool_use"]
-            if any(block["type"] == "text" and not block["text"].strip() for block in turn["content"]):
+            asked = [block["id"] for block in blocks if block["type"] == "tool_use"]
+            if any(block["type"] == "text" and not block["text"].strip() for block in blocks):
                 raise Refused("messages: text content blocks must be non-empty")
         thinking = body.get("thinking", {})
         if thinking.get("type") == "enabled" and not 1024 <= thinking["budget_tokens"] < body["max_tokens"]:
@@ -147,7 +150,8 @@ class AnthropicSpeech(Speech):
         usage: Counts = (11, 2),
         reason: str = "stop",
     ) -> list[bytes]:
-        begun: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "content": []}
+        begun: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": []}
+        begun |= {"stop_reason": None, "stop_sequence": None}
         if usage:
             about = {"input_tokens": usage[0], "cache_read_input_tokens": 0, "output_tokens": 1}
             begun["usage"] = about
@@ -371,6 +375,8 @@ class SpeechServer:
             return web.json_response({"error": {"message": f"400: {error}", "type": "x"}}, status=400)
         if behaviour.isdigit():
             return self._refused(int(behaviour), {"Retry-After": "7"} if behaviour == "503" else None)
+        if behaviour == "tells":
+            return web.Response(text=f"What is {self.speech.key_header[1]}?", status=500)
         if behaviour == "html":
             return web.Response(text="<html>All is well</html>", content_type="text/html")
         if behaviour == "silent":

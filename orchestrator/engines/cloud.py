@@ -171,8 +171,10 @@ class CloudEngine:
             offers = self._wire.offers(data)
             self._listing = {self._key(offer.name): (offer, self._model(offer)) for offer in offers}
             fresh_s = LISTING_FRESH_S
-        except (EngineError, ModelNotFound, BadRequest, *ODD) as error:
-            log.warning("%s did not list its models: %s", self.name, error or type(error).__name__)
+        except (EngineError, ModelNotFound, BadRequest) as error:
+            log.warning("%s did not list its models: %s", self.name, error)
+        except ODD:
+            log.warning("%s did not list its models: it sent something else", self.name)
         finally:
             self._list_again_at = self._clock.monotonic() + fresh_s
             self._was_listed = True

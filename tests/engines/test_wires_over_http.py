@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
 
+import anthropic
 import httpx
+import ollama
+import openai
 import pytest
 
 from orchestrator.core.clock import Clock
@@ -21,7 +26,7 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.types import ChatRequest, Message, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines.cloud import CloudEngine, Deadlines
-from orchestrator.engines.connection import Connection
+from orchestrator.engines.connection import MOST_URLS, Connection
 from orchestrator.engines.providers import BY_NAME
 from orchestrator.engines.wires import WIRES
 from orchestrator.wiring import connect
@@ -190,6 +195,58 @@ async def test_the_key_is_sent_in_a_header_and_said_nowhere(
     assert BY_NAME[server.speech.name].key_variables[0] in str(refused.value)
     assert "a-wrong-key" not in str(refused.value) + caplog.text
     await wrong.aclose()
+
+
+async def test_a_key_that_the_provider_repeats_is_taken_out(engine: CloudEngine) -> None:
+    with pytest.raises(EngineError, match=r"HTTP 500: What is .*…") as told:
+        await ask(engine, "tells")
+    assert KEY not in str(told.value)
+
+
+async def test_callers_names_of_models_take_no_memory() -> None:
+    connection = Connection("http://localhost", {}, httpx.Timeout(5), Cut(b""))
+    for number in range(2 * MOST_URLS):
+        await connection.send("GET", str(number))
+    assert len(connection._urls) <= MOST_URLS
+
+
+async def test_a_model_that_changed_under_its_name_is_another_one(engine: CloudEngine) -> None:
+    (old,) = await engine.models()
+    new = replace(engine._offer("good"), version="new")
+    assert engine._model(engine._offer("good")).digest == old.digest != engine._model(new).digest
+
+
+QUESTION: list[Any] = [{"role": "user", "content": "hi"}]
+
+
+async def _by_anthropic(address: str) -> str:
+    # The client of today sends its key as a bearer's; the API is documented to take it in this header.
+    client = anthropic.AsyncAnthropic(base_url=address, api_key="unused", default_headers={"x-api-key": KEY})
+    async with client, client.messages.stream(model="good", max_tokens=9, messages=QUESTION) as stream:
+        return await stream.get_final_text()
+
+
+async def _by_openai(address: str) -> str:
+    async with openai.AsyncOpenAI(base_url=address, api_key=KEY) as client:
+        chunks = await client.chat.completions.create(model="good", messages=QUESTION, stream=True)
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
+
+
+async def _by_ollama(address: str) -> str:
+    client = ollama.AsyncClient(address, headers={"Authorization": f"Bearer {KEY}"})
+    async with client._client:
+        parts = await client.chat("good", QUESTION, stream=True)
+        return "".join([part.message.content or "" async for part in parts])
+
+
+@pytest.mark.parametrize("read", [_by_anthropic, _by_openai, _by_ollama])
+async def test_the_vendors_own_clients_read_what_these_servers_say(read: Callable[[str], Awaitable[str]]) -> None:
+    (speech,) = (speech for speech in SPEECHES if read.__name__.endswith(speech.name))
+    server = await SpeechServer(speech).start()
+    try:
+        assert await read(server.address) == TEXT
+    finally:
+        await server.stop()
 
 
 @pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)

@@ -248,7 +248,10 @@ def _mark(body: dict[str, Any]) -> None:
     The next question of a run begins with all of this one, and comes as soon as the tools are done.
     """
     system, tools, turns = body.get("system", []), body.get("tools", []), body["messages"]
-    if len(json.dumps([system, tools])) >= MARKED_FROM_BYTES:
+    size = sum(len(block["text"]) for block in system)
+    if size < MARKED_FROM_BYTES and tools:
+        size += len(json.dumps(tools))
+    if size >= MARKED_FROM_BYTES:
         (system or tools)[-1]["cache_control"] = MARK
     if turns and turns[-1]["content"][-1]["type"] == "tool_result":
         turns[-1]["content"][-1]["cache_control"] = MARK

@@ -210,7 +210,7 @@ class WireAnswer(Reader):
 
     def data(self, line: bytes) -> bytes:
         """The JSON in a line; the word that ends it all is none."""
-        data = super().data(line)
+        data = line[5:].strip() if line.startswith(b"data:") else b""
         if data == b"[DONE]":
             self.is_over = True
             return b""
@@ -228,8 +228,10 @@ class WireAnswer(Reader):
             self._reason = REASONS.get(str(reason), "stop")
         self._take_calls(delta.get("tool_calls") or [])
         logprobs = _logprobs(choice.get("logprobs"))
-        text = as_text(delta.get("content") or None)
-        thinking = as_text(delta.get("reasoning") or delta.get("reasoning_content") or None)
+        text = delta.get("content") or ""
+        thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
+        if not isinstance(text, str) or not isinstance(thinking, str):
+            raise EngineError("The provider sent content that is not text.")
         if text or thinking or logprobs:
             yield Chunk(text=text, thinking=thinking, logprobs=logprobs)
 
