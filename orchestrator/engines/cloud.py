@@ -18,10 +18,11 @@ import orjson
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, RateLimited
-from orchestrator.core.types import ChatRequest, Chunk, Done, Model, Usage
+from orchestrator.core.types import ChatRequest, Chunk, Model
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
 from orchestrator.engines.providers import OPENAI, Provider
+from orchestrator.engines.wires import vectors
 from orchestrator.engines.wires.base import ODD, Ask, Offer, Wire
 from orchestrator.engines.wires.openai import OpenAI
 
@@ -91,7 +92,7 @@ class CloudEngine:
 
     async def _embed(self, request: ChatRequest, model: Model) -> Chunk:
         """The vectors, in as many calls as the provider takes them in."""
-        vectors: list[bytes] = []
+        found: list[bytes] = []
         tokens = 0
         asks = self._wire.embeddings(request, model.remote_name)
         began = self._clock.monotonic()
@@ -99,12 +100,11 @@ class CloudEngine:
             async with timeout(self._deadlines.answer_s):
                 for ask in asks:
                     body = await self._vectors(ask, model)
-                    chunk = self._wire.vectors(body, ask.count, took_ns=0)
-                    vectors += chunk.vectors
-                    tokens += chunk.done.usage.prompt_tokens if chunk.done else 0
+                    read = self._wire.vectors(body)
+                    found += read.vectors
+                    tokens += read.tokens
         took_ns = round((self._clock.monotonic() - began) * 1e9)
-        usage = Usage(prompt_tokens=tokens, prompt_ns=took_ns)
-        return Chunk(vectors=tuple(vectors), done=Done(reason="stop", usage=usage))
+        return vectors.to_chunk(found, len(request.inputs or ()), tokens=tokens, took_ns=took_ns)
 
     async def _vectors(self, ask: Ask, model: Model) -> bytes:
         async with timeout(self._deadlines.first_token_s):

@@ -168,6 +168,12 @@ async def test_its_models_are_listed_with_what_they_can_do(engine: CloudEngine) 
     assert model.is_paid == (engine.name != "ollama")
 
 
+async def test_the_first_who_asks_for_a_model_waits_for_what_the_list_tells(engine: CloudEngine) -> None:
+    model = await engine.find(f"{engine.name}/good")
+    assert model is not None
+    assert model.context_length == (0 if engine.name == "openai" else 8192)  # whose list mostly tells nothing
+
+
 async def test_vectors_come_in_order_however_many(engine: CloudEngine, server: SpeechServer) -> None:
     inputs = tuple("x" * length for length in range(1, 251))
     if server.speech.vectors({"input": [], "requests": []}) is None:

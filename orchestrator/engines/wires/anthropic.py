@@ -22,6 +22,7 @@ from orchestrator.engines.wires.base import (
     Offer,
     Reader,
     Said,
+    Vectors,
     as_count,
     as_text,
     broken_off,
@@ -108,7 +109,7 @@ class Anthropic:
         """There are none."""
         raise Unsupported("this model does not support embeddings")
 
-    def vectors(self, body: bytes, count: int, *, took_ns: int) -> Chunk:
+    def vectors(self, body: bytes) -> Vectors:
         """There are none."""
         raise Unsupported("this model does not support embeddings")
 

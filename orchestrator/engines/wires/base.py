@@ -32,7 +32,6 @@ class Ask:
 
     path: str  # appended to the provider's address
     body: dict[str, JSON]
-    count: int = 0  # of vectors that are asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +58,14 @@ class Said:
     words: str
     is_about_key: bool = False
     retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vectors:
+    """Vectors in the order they were asked for, and the tokens of their texts."""
+
+    vectors: tuple[bytes, ...]  # as `Chunk.vectors` has them
+    tokens: int = 0
 
 
 class Answer(Protocol):
@@ -104,8 +111,8 @@ class Wire(Protocol):
         """Questions that bring the vectors of `request.inputs`, in order. Raises Unsupported where there are none."""
         ...
 
-    def vectors(self, body: bytes, count: int, *, took_ns: int) -> Chunk:
-        """The answer to one of them, of `count` vectors. Raises EngineError when it is not that."""
+    def vectors(self, body: bytes) -> Vectors:
+        """The answer to one of them. Raises EngineError when it is not that."""
         ...
 
     def offers(self, body: bytes) -> list[Offer]:

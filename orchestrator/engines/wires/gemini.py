@@ -22,6 +22,7 @@ from orchestrator.engines.wires.base import (
     Offer,
     Reader,
     Said,
+    Vectors,
     as_count,
     as_text,
     broken_off,
@@ -102,12 +103,9 @@ class Gemini:
         """A hundred texts at a time, which is the most that is taken."""
         inputs, path = request.inputs or (), f"v1beta/{_resource(name)}:batchEmbedContents"
         batches = [inputs[at : at + MOST_IN_BATCH] for at in range(0, len(inputs), MOST_IN_BATCH)]
-        return [
-            Ask(path=path, body={"requests": [_wanted(name, text) for text in some]}, count=len(some))
-            for some in batches
-        ]
+        return [Ask(path=path, body={"requests": [_wanted(name, text) for text in some]}) for some in batches]
 
-    def vectors(self, body: bytes, count: int, *, took_ns: int) -> Chunk:
+    def vectors(self, body: bytes) -> Vectors:
         """`{"embeddings": [{"values": […]}]}`."""
         try:
             value = orjson.loads(body)
@@ -115,7 +113,7 @@ class Gemini:
             tokens = as_count((value.get("usageMetadata") or {}).get("promptTokenCount"))
         except vectors.NO_VECTORS:
             raise vectors.none() from None
-        return vectors.to_chunk(found, count, tokens=tokens, took_ns=took_ns)
+        return Vectors(vectors=tuple(found), tokens=tokens)
 
     def offers(self, body: bytes) -> list[Offer]:
         """The list of models that chat or make vectors, and which of them think."""
@@ -241,7 +239,7 @@ def _config(request: ChatRequest, model: str) -> dict[str, Any]:
         config["responseMimeType"] = "application/json"
     if isinstance(request.format, Mapping):
         config["responseJsonSchema"] = request.format
-    if request.think is not None:
+    if request.think is not None and not _CANNOT_THINK.match(model):  # which refuse the very word
         config["thinkingConfig"] = _thinking(request.think, model)
     if request.logprobs:
         config["responseLogprobs"] = True
@@ -251,8 +249,6 @@ def _config(request: ChatRequest, model: str) -> dict[str, Any]:
 
 
 def _thinking(think: bool | str, model: str) -> dict[str, Any]:
-    if _CANNOT_THINK.match(model):
-        return {"includeThoughts": False}
     config: dict[str, Any] = {"includeThoughts": bool(think)}
     if _BY_BUDGET.match(model):
         config["thinkingBudget"] = BUDGETS[think]

@@ -19,6 +19,7 @@ from orchestrator.engines.wires.base import (
     Offer,
     Reader,
     Said,
+    Vectors,
     as_count,
     as_text,
     broken_off,
@@ -80,9 +81,9 @@ class Ollama:
     def embeddings(self, request: ChatRequest, name: str) -> Sequence[Ask]:
         """All at once."""
         inputs = list(request.inputs or ())
-        return [Ask(path="api/embed", body=_common(request, name) | {"input": inputs}, count=len(inputs))]
+        return [Ask(path="api/embed", body=_common(request, name) | {"input": inputs})]
 
-    def vectors(self, body: bytes, count: int, *, took_ns: int) -> Chunk:
+    def vectors(self, body: bytes) -> Vectors:
         """`{"embeddings": [[…]], "prompt_eval_count": …}`."""
         try:
             value = orjson.loads(body)
@@ -90,7 +91,7 @@ class Ollama:
             tokens = as_count(value.get("prompt_eval_count"))
         except vectors.NO_VECTORS:
             raise vectors.none() from None
-        return vectors.to_chunk(found, count, tokens=tokens, took_ns=took_ns)
+        return Vectors(vectors=tuple(found), tokens=tokens)
 
     def offers(self, body: bytes) -> list[Offer]:
         """What /api/tags lists; older servers do not tell what a model can do."""

@@ -23,6 +23,7 @@ from orchestrator.engines.wires.base import (
     Offer,
     Reader,
     Said,
+    Vectors,
     as_count,
     as_text,
     broken_off,
@@ -73,11 +74,11 @@ class OpenAI:
 
     def embeddings(self, request: ChatRequest, name: str) -> Sequence[Ask]:
         """All at once."""
-        return [Ask(path="embeddings", body=openai_vectors.to_wire(request, name), count=len(request.inputs or ()))]
+        return [Ask(path="embeddings", body=openai_vectors.to_wire(request, name))]
 
-    def vectors(self, body: bytes, count: int, *, took_ns: int) -> Chunk:
+    def vectors(self, body: bytes) -> Vectors:
         """The vectors in their order, whatever order they came in."""
-        return openai_vectors.to_chunk(body, count, took_ns=took_ns)
+        return openai_vectors.read(body)
 
     def offers(self, body: bytes) -> list[Offer]:
         """The list of models; what else it tells differs from provider to provider, and some tell nothing."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import orjson
 
-from orchestrator.core.types import ChatRequest, Chunk
+from orchestrator.core.types import ChatRequest
 from orchestrator.engines.wires import vectors
-from orchestrator.engines.wires.base import as_count
+from orchestrator.engines.wires.base import Vectors, as_count
 
 
 def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
@@ -16,14 +16,13 @@ def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
     return {"model": remote_name, "input": list(request.inputs or ()), "encoding_format": "base64"}
 
 
-def to_chunk(body: bytes, count: int, *, took_ns: int) -> Chunk:
-    """The answer, which is to hold `count` vectors. Raises EngineError when it does not."""
+def read(body: bytes) -> Vectors:
+    """The answer, in order whatever order it came in. Raises EngineError when it is none."""
     try:
         value = orjson.loads(body)
         # Some providers send numbers whatever they are asked for.
         found = {int(one["index"]): vectors.to_vector(one["embedding"]) for one in value["data"]}
         tokens = as_count((value.get("usage") or {}).get("prompt_tokens"))
-        in_order = [found[place] for place in range(len(found))]
+        return Vectors(vectors=tuple(found[place] for place in range(len(found))), tokens=tokens)
     except vectors.NO_VECTORS:
         raise vectors.none() from None
-    return vectors.to_chunk(in_order, count, tokens=tokens, took_ns=took_ns)
