@@ -15,10 +15,17 @@ from cache.inflight import Question
 from cache.keys import key_to_keep, keys_for
 from orchestrator.capabilities import require
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BadRequest, CallLost, ModelNotFound, OnlyIfCached, OrchestratorError
+from orchestrator.core.errors import (
+    BadRequest,
+    CallLost,
+    CloudDisabled,
+    ModelNotFound,
+    OnlyIfCached,
+    OrchestratorError,
+)
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Usage
 from orchestrator.ledger.writer import Entry
-from orchestrator.modelhost.names import is_name
+from orchestrator.modelhost.names import is_name, read_source
 from orchestrator.parts import Parts
 from routing.router import Route, choose_auto, is_auto
 
@@ -70,13 +77,13 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
 
 
 async def choose(request: ChatRequest, parts: Parts) -> Route:
-    """The model that answers. Raises ModelNotFound, or BadRequest for what cannot be a name."""
+    """The model that answers. Raises ModelNotFound, CloudDisabled, or BadRequest for what cannot be a name."""
     is_embedding = request.inputs is not None
     if is_auto(request.model):
         able = "embedding" if is_embedding else "completion"
         local = await parts.local.models()
         return choose_auto(local, [] if local else await parts.catalogue.models(), able)
-    model = await parts.catalogue.find(request.model)
+    model = await find(request.model, parts)
     if model is None and is_embedding:
         raise ModelNotFound(f'model "{request.model}" not found, try pulling it first')
     if model is None:
@@ -85,6 +92,23 @@ async def choose(request: ChatRequest, parts: Parts) -> Route:
         hint = "; set OPENAI_API_KEY to reach it" if request.model.lower().startswith("openai/") else ""
         raise ModelNotFound(f"model '{request.model}' not found{hint}")
     return Route(model, "named")
+
+
+async def find(name: str, parts: Parts, unavailable: str = "remote model is unavailable") -> Model | None:
+    """The model a name means; None when it is nowhere. What is there under the name as it stands comes first.
+
+    unavailable  what is said of a model of ollama.com.
+    Raises CloudDisabled, or BadRequest for a name that says twice where its model runs.
+    """
+    if model := await parts.catalogue.find(name):
+        return model
+    try:
+        base, source = read_source(name)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    if source == "cloud":
+        raise CloudDisabled(unavailable)
+    return await parts.local.find(base) if source == "local" else None
 
 
 async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:

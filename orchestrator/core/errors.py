@@ -44,6 +44,15 @@ class Forbidden(OrchestratorError):
     kind = "forbidden"
 
 
+class CloudDisabled(Forbidden):
+    """What would need ollama.com, in the words of an Ollama whose cloud is switched off."""
+
+    kind = "cloud_disabled"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"ollama cloud is disabled: {what}")
+
+
 class ModelNotFound(OrchestratorError):
     """The model is not installed and no provider offers it."""
 
