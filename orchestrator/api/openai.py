@@ -18,7 +18,8 @@ from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
-from orchestrator.pipeline import answer
+from orchestrator.modelhost.names import Name
+from orchestrator.pipeline import answer, find
 from orchestrator.wiring import parts
 from routing.router import AUTO, is_auto
 
@@ -70,14 +71,14 @@ async def models(request: HttpRequest) -> HttpResponseBase:
 @router.get("/models/{path:name}", summary="One model")
 async def model(request: HttpRequest, name: str) -> HttpResponseBase:
     """Describe one model, under the name as it was asked for."""
-    found = AUTO if is_auto(name) else await parts().catalogue.find(name)
+    found = AUTO if is_auto(name) else await find(name, parts())
     if found is None:
         raise ModelNotFound(f"model '{name}' not found")
     return json_response(_model(name, found), content_type=JSON)
 
 
 def _model(name: str, model: Model) -> dict[str, Any]:
-    owner = model.engine if model.is_paid else "library"
+    owner = model.engine if model.is_paid else Name.parse(model.name).namespace
     return {"id": name, "object": "model", "created": int(model.modified_at), "owned_by": owner}
 
 
