@@ -117,9 +117,10 @@ async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     with _failures_recorded(entry, parts):
         route = await choose(request, parts)
         entry.model, entry.route = route.model.name, route.reason
-        require(request, route.model)
         is_local = route.model.engine == parts.local.name
         is_unload = request.keep_alive_s == 0
+        if not is_unload:  # who lets a model go asks nothing of it
+            require(request, route.model)
         if is_local and is_unload:
             await parts.local.unload(route.model)
         elif is_local:

@@ -50,9 +50,11 @@ async def generate(request: HttpRequest, body: GenerateBody) -> HttpResponseBase
     _check(body)
     if not body.model:
         raise ModelNotFound("model '' not found")
-    if body.raw and (body.template or body.system or body.context):
-        raise BadRequest("raw mode does not support template, system, or context")
     common = _common(request, body)
+    is_unload = not body.prompt and body.keep_alive == 0
+    if body.raw and (body.template or body.system or body.context) and not is_unload:
+        await choose(ChatRequest(**common), parts())  # that there is no such model is said first
+        raise BadRequest("raw mode does not support template, system, or context")
     if body.raw:
         asked = ChatRequest(prompt=body.prompt or "", **common)
     else:
