@@ -79,10 +79,17 @@ NUM_PARALLEL = env.integer("OLLAMA_NUM_PARALLEL", 4, "Answers one model makes at
 MAX_QUEUE = env.integer(
     "OLLAMA_MAX_QUEUE", 512, "Requests that may wait for a model; one more is answered 503.", least=1, most=100_000
 )
-CONTEXT_LENGTH = env.integer(
-    "OLLAMA_CONTEXT_LENGTH", 4096, "Context of a loaded model, in tokens, unless `num_ctx` says otherwise.", least=4
+CONTEXT_LENGTH = max(
+    env.integer("OLLAMA_CONTEXT_LENGTH", 4096, "Context of a loaded model, in tokens, unless `num_ctx` says otherwise.")
+    or 4096,
+    4,
 )
-LOAD_TIMEOUT_S = env.seconds("OLLAMA_LOAD_TIMEOUT", 300, "How long loading a model may take.")
+LOAD_TIMEOUT_S = max(
+    env.keep_alive(
+        "OLLAMA_LOAD_TIMEOUT", 300.0, "How long loading a model may take; 0 and negative: any time.", shown="5m"
+    ),
+    0.0,
+)
 MODEL_MEMORY = env.size(
     "ORCHESTRATOR_MODEL_MEMORY", 0, "Memory for loaded models, in bytes.", shown="70 % of what is free at start"
 )

@@ -1,14 +1,13 @@
 """Facts of the wire contract as rows of a table, and the register of those that are not so here.
 
 A row says what is looked at and what Ollama shows there. One that differs here says what is here instead and where the
-docs say so. All of it is checked, so a row fails as soon as the fact becomes true, the behaviour becomes a third one, or
-the docs fall silent. To settle a row that has become true, take its `Differs` away and the words out of the docs.
+docs say so. All of it is checked, so a row fails as soon as the fact becomes true, the behaviour becomes a third one,
+or the docs fall silent. To settle a row that has become true, take its `Differs` away and the words out of the docs.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +70,10 @@ def told(page: str) -> str:
     return " ".join((DOCS / page).read_text().split())
 
 
-def first_cells(page: str, heading: str) -> list[str]:
-    """The first column of the tables below a heading."""
+def rows(page: str, heading: str) -> list[str]:
+    """The rows of the table below a heading, without its head."""
     section = (DOCS / page).read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
-    cells = re.findall(r"^\| (.+?) \|", section, re.MULTILINE)
-    return [cell for cell in cells if cell not in {"here", "what"}]
+    return [line.strip("| ") for line in section.splitlines() if line.startswith("| ")][1:]
 
 
 def asking(method: str, path: str, body: Any = None, **more: Any) -> Callable[[Scene], Any]:
