@@ -154,16 +154,16 @@ def test_a_models_own_system_prompt_goes_first_unless_the_caller_sends_one(produ
     assert tokens(said) != tokens({"role": "system", "content": own + " Be brief."}, said)
 
 
-LONG = [{"role": "user", "content": f"Turn {number}: " + "word " * 400} for number in range(8)]
+LONG = [{"role": "user", "content": f"Turn {number}: " + "word " * 60} for number in range(8)]
 
 
 @pytest.mark.parametrize(("truncate", "status"), [(True, 200), (None, 200), (False, 400)])
 def test_a_conversation_that_is_too_long_loses_its_oldest_turns_unless_that_is_forbidden(
     product: Product, truncate: bool | None, status: int
 ) -> None:
-    options = LOCAL["options"] | {"num_ctx": 1024}  # type: ignore[operator]  # a dict
+    options = LOCAL["options"] | {"num_ctx": 256}  # type: ignore[operator]  # a dict
     body = LOCAL | {"messages": LONG, "truncate": truncate, "options": options}
     response = httpx.post(product.base_url + PATH, json=body, timeout=60)
     assert response.status_code == status, response.text
     if status == 200:
-        assert response.json()["prompt_eval_count"] < 1024
+        assert response.json()["prompt_eval_count"] < 256

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.core.errors import Busy, EngineCrashed, EngineError
 from orchestrator.core.types import ChatRequest, Message
-from orchestrator.modelhost.residents import BUSY, Bounds, Residents
+from orchestrator.modelhost.residents import BUSY, Residents
 from orchestrator.modelhost.runner import CRASHED
 from orchestrator.modelhost.store import Store
 from orchestrator.modelhost.threads import Remembered
@@ -23,6 +23,7 @@ from tests.api.test_ollama import lines
 from tests.contract.facts import HELLO, PROMPT
 from tests.fakes import FakeEngine
 from tests.modelhost.files import SMALL, gguf
+from tests.modelhost.test_residents import USUAL
 from tests.modelhost.test_store import put_manifest
 
 CHAT, GENERATE, SHOW, EMBED, EMBEDDINGS = "/api/chat", "/api/generate", "/api/show", "/api/embed", "/api/embeddings"
@@ -103,7 +104,12 @@ ROWS: list[tuple[str, Any, int, str]] = [
         for number in (-1, 21)
     ),
     *(
-        (GENERATE, generating(raw=True, **{field: value}), 400, "raw mode does not support template, system, or context")
+        (
+            GENERATE,
+            generating(raw=True, **{field: value}),
+            400,
+            "raw mode does not support template, system, or context",
+        )
         for field, value in (("template", "x"), ("system", "x"), ("context", [1]))
     ),
     (CHAT, chatting(keep_alive="10"), 400, 'time: missing unit in duration "10"'),
@@ -148,8 +154,7 @@ async def test_who_finds_the_queue_full_is_told_to_try_again(
 ) -> None:
     store = Store(tmp_path / "models")
     put_manifest(store, "registry.ollama.ai/library/tiny/latest", [("model", gguf(SMALL))])
-    usual = {"memory": 1, "models": 0, "slots": 1, "context": 64, "keep_alive_s": 1, "load_timeout_s": 1, "threads": 1}
-    full = Residents(store, Bounds(queue=0, **usual), Remembered(tmp_path / "threads.json"))  # type: ignore[arg-type]
+    full = Residents(store, replace(USUAL, queue=0), Remembered(tmp_path / "threads.json"))
     with pytest.raises(Busy) as caught:
         async with aclosing(full.answer(question())) as lines_of_json:
             await anext(lines_of_json)

@@ -32,9 +32,7 @@ async def test_a_list_has_each_models_name_with_its_tag_its_time_and_its_owner(
     ("name", "owner"),
     [("tiny:latest", "library"), ("alice/tiny:latest", "alice"), ("hf.co/bob/tiny:Q4", "bob")],
 )
-async def test_the_owner_is_the_namespace(
-    client: httpx.AsyncClient, engine: FakeEngine, name: str, owner: str
-) -> None:
+async def test_the_owner_is_the_namespace(client: httpx.AsyncClient, engine: FakeEngine, name: str, owner: str) -> None:
     engine.model = replace(engine.model, name=name)
     assert (await client.get(PATH)).json()["data"][-1]["owned_by"] == owner
 

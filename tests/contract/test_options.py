@@ -139,7 +139,9 @@ async def test_not_to_think_is_granted_by_a_model_that_cannot(client: httpx.Asyn
 
 
 @pytest.mark.parametrize(("path", "body"), [("/api/chat", HELLO), ("/api/generate", PROMPT)])
-@pytest.mark.parametrize(("stream", "kind"), [({}, "ndjson"), ({"stream": None}, "ndjson"), ({"stream": False}, "json")])
+@pytest.mark.parametrize(
+    ("stream", "kind"), [({}, "ndjson"), ({"stream": None}, "ndjson"), ({"stream": False}, "json")]
+)
 async def test_ollamas_answers_are_streamed_unless_told_not_to(
     client: httpx.AsyncClient, path: str, body: dict[str, Any], stream: dict[str, Any], kind: str
 ) -> None:
@@ -165,7 +167,14 @@ async def test_created_at_is_utc_without_zeros_at_its_end(
         assert not line["created_at"].endswith(("0Z", ".Z")) or "." not in line["created_at"]
 
 
-METRICS = ["total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration"]
+METRICS = [
+    "total_duration",
+    "load_duration",
+    "prompt_eval_count",
+    "prompt_eval_duration",
+    "eval_count",
+    "eval_duration",
+]
 
 
 @pytest.mark.parametrize("name", METRICS)
