@@ -70,6 +70,21 @@ ROWS: list[tuple[str, Any, int, str]] = [
         400,
         "json: cannot unmarshal number into Go struct field ShowRequest.model of type string",
     ),
+    *(
+        (path, {"model": 5}, 400, f"json: cannot unmarshal number into Go struct field {struct}.model of type string")
+        for path, struct in (
+            (CHAT, "ChatRequest"),
+            (GENERATE, "GenerateRequest"),
+            (EMBED, "EmbedRequest"),
+            (EMBEDDINGS, "EmbeddingRequest"),
+        )
+    ),
+    (
+        CHAT,
+        saying(content=["a"]),
+        400,
+        "json: cannot unmarshal array into Go struct field ChatRequest.messages.content of type string",
+    ),
     # No model is named
     *((path, {"model": name}, 404, "model '' not found") for path in (GENERATE, EMBED) for name in ("", None)),
     *((path, {"model": name}, 400, "model is required") for path in (CHAT, EMBEDDINGS, SHOW) for name in ("", None)),
