@@ -1,33 +1,19 @@
-"""Where we differ from Ollama on purpose: what is there, what is here, and that the docs say so.
-
-And the other way round: whatever the docs call a difference is a row here, in a neighbour's table, or a test elsewhere.
-"""
+"""Where we differ from Ollama on purpose: what is there, what is here, and that the docs say so."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from orchestrator.core.errors import Busy, EngineError, ModelLoadFailed
+from orchestrator.core.errors import Busy, EngineError
 from orchestrator.core.types import Chunk, Done
-from orchestrator.modelhost.residents import BUSY, RETRY_AFTER_S, Residents
-from orchestrator.modelhost.store import Store
-from orchestrator.modelhost.threads import Remembered
+from orchestrator.modelhost.residents import BUSY, RETRY_AFTER_S
 from tests.api.test_anthropic import events as anthropic_events
 from tests.api.test_openai import events
-from tests.contract import test_environment, test_later_releases, test_pending
-from tests.contract.facts import HELLO, Differs, Fact, Scene, asking, refused, rows
-from tests.modelhost.files import SMALL, gguf
-from tests.modelhost.test_residents import USUAL
-from tests.modelhost.test_store import put_manifest
-from tests.product import PROJECT, Product
+from tests.contract.facts import HELLO, Differs, Fact, Scene, asking, refused
 
 PAGE, OPENAI, ANTHROPIC = "differences.md", "openai.md", "anthropic.md"
 CHAT, GENERATE, COMPLETIONS, MESSAGES = "/api/chat", "/api/generate", "/v1/chat/completions", "/v1/messages"
@@ -400,154 +386,3 @@ FACTS = [
 @pytest.mark.parametrize("fact", FACTS, ids=str)
 async def test_what_differs_is_as_the_docs_say(fact: Fact, scene: Scene) -> None:
     await fact.check(scene)
-
-
-def reloads(product: Product) -> bool:
-    """Whether the model has the small context that was asked for last."""
-    options = {"num_ctx": 512, "num_predict": 1, "temperature": 0}
-    body = {"model": "smollm2:135m", "prompt": "hello", "stream": False, "options": options}
-    with httpx.Client(base_url=product.base_url, timeout=60) as client:
-        client.post(GENERATE, json=body | {"options": {}, "prompt": ""})
-        client.post(GENERATE, json=body, headers={"Cache-Control": "no-cache"})
-        (one,) = [one for one in client.get("/api/ps").json()["models"] if one["name"] == body["model"]]
-    return bool(one["context_length"] == 512)
-
-
-def asking_the_cloud(**question: Any) -> Callable[[Product], int]:
-    """A look at the status of a question to a provider."""
-    body = {"model": "openai/good", "prompt": "hello", "stream": False} | question
-    return lambda product: httpx.post(product.base_url + GENERATE, json=body, timeout=60).status_code
-
-
-def format_of_vectors(product: Product) -> str:
-    listed = httpx.get(f"{product.base_url}/api/tags").json()["models"]
-    return str(next(one["details"]["format"] for one in listed if one["name"].startswith("all-minilm")))
-
-
-def zone_of_times(product: Product) -> str:
-    """The offset of a time under a zone that is ahead of UTC the whole year, in a process set up as ours are."""
-    code = "import django; django.setup(); from orchestrator.api.local import local_time; print(local_time(0))"
-    env = product.environment() | {"TZ": "Asia/Tokyo", "DJANGO_SETTINGS_MODULE": "orchestrator.settings"}
-    told = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, env=env, capture_output=True, check=True, text=True
-    )
-    return told.stdout.strip()[19:]
-
-
-NO_RAW = Differs(400, PAGE, "raw prompts and `context` are refused for cloud models, 400")
-RUNNING = [
-    Fact("a raw prompt is taken by every model", asking_the_cloud(raw=True), 200, NO_RAW),
-    Fact("so is a context", asking_the_cloud(context=[1]), 200, NO_RAW),
-    Fact(
-        "a smaller num_ctx loads the model again",
-        reloads,
-        True,
-        Differs(False, PAGE, "A smaller `num_ctx` is served by the model as it is loaded"),
-    ),
-    Fact(
-        "a model for vectors is a GGUF file",
-        format_of_vectors,
-        "gguf",
-        Differs("onnx", PAGE, "`/api/tags` says `onnx`"),
-    ),
-    Fact(
-        "times of files are in the server's own zone",
-        zone_of_times,
-        "+09:00",
-        Differs("Z", PAGE, "Times are in UTC everywhere"),
-    ),
-]
-
-
-@pytest.mark.parametrize("fact", RUNNING, ids=str)
-async def test_what_differs_in_the_running_product_is_as_the_docs_say(fact: Fact, product: Product) -> None:
-    await fact.check(product)
-
-
-def safetensors(store: Store) -> bool:
-    """Whether a model whose weights are no GGUF file is there."""
-    layers = [("tensor", b"\0" * 8), ("json", b"{}")]
-    put_manifest(store, "registry.ollama.ai/library/flux/latest", layers)
-    return store.find("flux") is not None
-
-
-async def embeds(store: Store) -> str:
-    """What becomes of a GGUF model that makes vectors when it is to be loaded."""
-    layers = [("model", gguf(SMALL | {"llama.pooling_type": 1}))]
-    put_manifest(store, "registry.ollama.ai/library/nomic/latest", layers)
-    residents = Residents(store, USUAL, Remembered(store.root / "threads.json"))
-    try:
-        await residents.load("nomic", None, {})
-    except ModelLoadFailed as error:
-        return str(error)
-    finally:
-        await residents.close()
-    return "loaded"
-
-
-STORED = [
-    Fact(
-        "a GGUF model makes vectors",
-        embeds,
-        "loaded",
-        Differs(
-            "nomic:latest makes embeddings in a form that cannot be run; use all-minilm",
-            PAGE,
-            "embeddings by GGUF models (`nomic-embed-text`, …) | 500 that names `all-minilm`",
-        ),
-    ),
-    Fact(
-        "a model may be of safetensors, such as one that makes pictures",
-        safetensors,
-        True,
-        Differs(False, PAGE, "models that are no GGUF files, such as those that make pictures"),
-    ),
-]
-
-
-@pytest.mark.parametrize("fact", STORED, ids=str)
-async def test_what_differs_in_the_store_is_as_the_docs_say(fact: Fact, tmp_path: Path) -> None:
-    await fact.check(Store(tmp_path / "models"))
-
-
-# What a row of the docs begins with, and the test that shows it
-ELSEWHERE = {
-    "a caller who takes nothing of an answer": "supervisor/test_connections.py::test_a_caller_who_takes_nothing_is",
-    "more connections than the limit": "supervisor/test_connections.py::test_one_connection_too_many_is_told_so",
-    "requests for a model that is loaded wait in the same queue": (
-        "modelhost/test_residents.py::test_the_queue_is_also_bounded_once_the_model_is_loaded"
-    ),
-    "`top_k`, `min_p`, `typical_p`": "engines/test_cloud.py::test_only_what_the_caller_set_is_sent",
-    "pictures for local models": "contract/test_differences.py::test_what_differs_is_as_the_docs_say",
-    "ollama.com: an account": "contract/test_account.py::test_what_needs_ollama_com_answers_as_an_ollama_without_it",
-}
-ALL = [
-    *(fact for table in (FACTS, RUNNING, STORED) for fact in table),
-    *(fact for table in (test_pending.IN_PROCESS, test_pending.RUNNING) for fact in table),
-    *test_environment.FACTS,
-    *test_later_releases.FACTS,
-]
-DOCUMENTED = [
-    (page, row)
-    for page, heading in (
-        (PAGE, "Stricter, on purpose"),
-        (PAGE, "Not there yet"),
-        (PAGE, "Later releases"),
-        (ANTHROPIC, "What differs from Ollama"),
-    )
-    for row in rows(page, heading)
-]
-
-
-@pytest.mark.parametrize(("page", "row"), DOCUMENTED, ids=[row[:50] for _, row in DOCUMENTED])
-def test_whatever_the_docs_call_a_difference_is_shown_by_a_test(page: str, row: str) -> None:
-    told = [fact.differs.words for fact in ALL if fact.differs and fact.differs.page == page]
-    shown = [test for words, test in ELSEWHERE.items() if row.startswith(words)]
-    assert shown or any(words in row for words in told)
-    for test in shown:
-        file, name = test.split("::")
-        assert f"def {name}" in (PROJECT / "tests" / file).read_text()
-
-
-def test_what_is_shown_elsewhere_is_in_the_docs() -> None:
-    assert not [words for words in ELSEWHERE if not any(row.startswith(words) for _, row in DOCUMENTED)]
