@@ -42,8 +42,12 @@ REDIS_URL = env.redis(
     " Unset: a private one is started when a redis-server is installed.",
     shown="a private Redis",
 )
+OLLAMA_DEBUG = env.flag("OLLAMA_DEBUG", "1: log as much as there is, unless the next one says otherwise.")
 LOG_LEVEL = env.choice(
-    "ORCHESTRATOR_LOG_LEVEL", "info", "How much is logged to standard error.", of=("debug", "info", "warning", "error")
+    "ORCHESTRATOR_LOG_LEVEL",
+    "debug" if OLLAMA_DEBUG else "info",
+    "How much is logged to standard error.",
+    of=("debug", "info", "warning", "error"),
 )
 
 # Who may ask

@@ -241,7 +241,7 @@ FACTS = [
         "who finds the queue full is not told when to come back",
         after(fails(Busy(BUSY, retry_after_s=RETRY_AFTER_S)), header("Retry-After", "POST", CHAT, HELLO)),
         None,
-        Differs("2", PAGE, "A 503 has a `Retry-After`"),
+        Differs("2", PAGE, "A 503 because the queue is full has a `Retry-After`"),
     ),
     Fact(
         "lists hold what is installed and nothing else, with its tag",
