@@ -134,7 +134,9 @@ ROWS: list[tuple[str, Any, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "status", "said"), ROWS)
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"), ROWS, ids=[f"{path} {status} {said}" for path, _, status, said in ROWS]
+)
 async def test_each_mistake_has_its_status_and_its_words(
     client: httpx.AsyncClient, path: str, body: Any, status: int, said: str
 ) -> None:

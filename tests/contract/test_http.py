@@ -12,6 +12,7 @@ import zstandard
 from orchestrator.parts import Parts
 from tests.contract.facts import HELLO, PROMPT
 from tests.fakes import FakeEngine
+from tests.product import Product
 
 ROUTES = """
     HEAD / | GET / | HEAD /api/version | GET /api/version | GET /api/status
@@ -190,3 +191,29 @@ async def test_a_packed_body_may_have_20_mebibytes_when_it_is_unpacked(
     packed = zstandard.ZstdCompressor().compress(body)
     response = await client.post("/v1/chat/completions", content=packed, headers={"Content-Encoding": "zstd"})
     assert response.status_code == status
+
+
+PAGE = {"Origin": "http://localhost:3000"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status", "told"),
+    [
+        ("HEAD", "/", {}, 200, {"content-type": "text/plain; charset=utf-8"}),
+        ("GET", "/nowhere", {}, 404, {"content-type": "text/plain"}),
+        ("GET", "/api/chat", {}, 405, {"content-type": "text/plain", "allow": "POST"}),
+        ("GET", "/api/tags/", {}, 301, {"location": "/api/tags"}),
+        ("POST", "/api/chat/", {}, 307, {"location": "/api/chat"}),
+        ("GET", "/api/version", PAGE, 200, {"access-control-allow-origin": PAGE["Origin"], "vary": "Origin"}),
+        ("OPTIONS", "/v1/messages", PAGE | {"Access-Control-Request-Method": "POST"}, 204, {}),
+        ("GET", "/api/version", {"Origin": "https://evil.example"}, 403, {"content-length": "0"}),
+        ("GET", "/api/version", {"Host": "evil.example"}, 403, {"content-length": "0"}),
+        ("GET", "/api/version", {"Host": "localhost"}, 200, {}),
+    ],
+)
+def test_the_running_server_has_the_same_manners(
+    product: Product, method: str, path: str, headers: dict[str, str], status: int, told: dict[str, str]
+) -> None:
+    response = httpx.request(method, product.base_url + path, headers=headers)
+    assert response.status_code == status
+    assert told.items() <= dict(response.headers).items()

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.modelhost.names import Name, is_name
 from tests.contract.facts import HELLO, PROMPT
 from tests.fakes import FakeEngine
+from tests.product import Product
 
 PARTS = ("host", "namespace", "model", "tag")
 CLOUD_OFF = "ollama cloud is disabled: remote model is unavailable"
@@ -129,3 +130,11 @@ async def test_local_and_cloud_at_once_is_neither(
     response = await client.post(path, json=body | {"model": asked})
     said = f'use either :local or :cloud, not both: "{asked}"'
     assert (response.status_code, response.json()) == (400, {"error": said})
+
+
+@pytest.mark.parametrize("asked", ["smollm2:135m", "SmolLM2:135M", "smollm2:135m:local", "library/smollm2:135m"])
+def test_a_real_model_is_found_under_each_of_its_names(product: Product, asked: str) -> None:
+    body = {"model": asked, "prompt": "hello", "stream": False, "options": {"num_predict": 1, "temperature": 0}}
+    response = httpx.post(product.base_url + GENERATE, json=body, timeout=60)
+    assert (response.status_code, response.json()["model"]) == (200, asked)
+    assert response.headers["X-Orchestrator-Model"] == "smollm2:135m"
