@@ -58,10 +58,10 @@ class Fact:
         if inspect.isawaitable(seen):
             seen = await seen
         if self.differs is None:
-            assert seen == self.there
+            assert seen == self.there, f"{self.says}: {seen!r} is not {self.there!r}"
             return
         assert seen != self.there, "it holds now: take `differs` away, and the words out of the docs"
-        assert seen == self.differs.here
+        assert seen == self.differs.here, f"{seen!r} is neither as there nor {self.differs.here!r}"
         assert self.differs.words in told(self.differs.page), f"docs/{self.differs.page} does not say so"
 
 

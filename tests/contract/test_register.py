@@ -11,7 +11,7 @@ from tests.contract import (
     test_later_releases,
     test_pending,
 )
-from tests.contract.facts import rows
+from tests.contract.facts import Differs, Fact, rows
 from tests.product import PROJECT
 
 OLLAMA, ANTHROPIC = "differences.md", "anthropic.md"
@@ -59,3 +59,30 @@ def test_whatever_the_docs_call_a_difference_is_shown_by_a_test(page: str, row: 
 
 def test_what_is_shown_elsewhere_is_in_the_docs() -> None:
     assert not [words for words in ELSEWHERE if not any(row.startswith(words) for _, row in DOCUMENTED)]
+
+
+NOT_THERE_YET = "## Not there yet"
+
+
+@pytest.mark.parametrize(
+    ("seen", "words", "complaint"),
+    [
+        ("there", NOT_THERE_YET, "it holds now"),
+        ("a third thing", NOT_THERE_YET, "is neither as there nor 'here'"),
+        ("here", "words that no page has", "does not say so"),
+    ],
+)
+async def test_a_difference_that_is_no_longer_as_it_says_is_found_out(seen: str, words: str, complaint: str) -> None:
+    fact = Fact("it is so", lambda _: seen, "there", Differs("here", OLLAMA, words))
+    with pytest.raises(AssertionError) as caught:
+        await fact.check(None)
+    assert complaint in str(caught.value)
+
+
+async def test_a_difference_that_is_as_it_says_passes() -> None:
+    await Fact("it is so", lambda _: "here", "there", Differs("here", OLLAMA, NOT_THERE_YET)).check(None)
+
+
+async def test_a_fact_that_is_not_so_fails() -> None:
+    with pytest.raises(AssertionError):
+        await Fact("it is so", lambda _: "here", "there").check(None)
