@@ -43,6 +43,7 @@ NOT_IN_KEY = frozenset(
         "stream",  # these change the delivery, not the answer
         "keep_alive_s",
         "control",
+        "ignored",  # nothing comes of it
         "tags",
         "dialect",
         "endpoint",

@@ -13,7 +13,7 @@ from cache.entries import CacheKey, Hit
 from cache.entries import Entry as Kept
 from cache.inflight import Question
 from cache.keys import key_to_keep, keys_for
-from orchestrator.capabilities import require
+from orchestrator.capabilities import settle
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import (
     BadRequest,
@@ -41,6 +41,7 @@ class Answer:
 
     entry: Entry
     chunks: Chunks
+    unsupported: tuple[str, ...] = ()  # what was left out of the request, and the caller is told of
     hit: Hit | None = None  # what was found in the cache
     timing: dict[str, float] = field(default_factory=dict)  # seconds by part, in order
 
@@ -56,7 +57,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         route = await choose(request, parts)
         model = route.model
         entry.model, entry.route = model.name, route.reason
-        require(request, model)
+        request, entry.unsupported = settle(request, model, parts.unsupported)
         stopwatch.lap("route")
 
         keys = keys_for(request, caller, model)
@@ -71,7 +72,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
 
         call = _Call(request, model, keys, since, entry)
         chunks, leads = await _join(call, parts)
-        begun = Answer(entry, chunks, timing=stopwatch.laps)
+        begun = Answer(entry, chunks, _told(entry, parts), timing=stopwatch.laps)
         begun.chunks = _heard(chunks, entry, parts) if leads else _shared(chunks, call, begun, parts)
         return begun
 
@@ -120,13 +121,17 @@ async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         is_local = route.model.engine == parts.local.name
         is_unload = request.keep_alive_s == 0
         if not is_unload:  # who lets a model go asks nothing of it
-            require(request, route.model)
+            request, entry.unsupported = settle(request, route.model, parts.unsupported)
         if is_local and is_unload:
             await parts.local.unload(route.model)
         elif is_local:
             await parts.local.load(route.model, request.keep_alive_s, request.options)
         done = Done(reason="unload" if is_unload else "load")
-        return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts))
+        return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts), _told(entry, parts))
+
+
+def _told(entry: Entry, parts: Parts) -> tuple[str, ...]:
+    return () if parts.unsupported == "drop" else entry.unsupported
 
 
 def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float]) -> Answer:
@@ -134,7 +139,7 @@ def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float]) 
     entry.model = hit.entry.reply.model
     spent_ns = max(round((parts.clock.monotonic() - entry.started) * 1e9), 1)
     chunks = _each(*as_of_now(hit.entry.reply, spent_ns).chunks())
-    return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=timing)
+    return Answer(entry, _recorded(chunks, entry, parts), _told(entry, parts), hit=hit, timing=timing)
 
 
 def as_of_now(reply: Reply, spent_ns: int) -> Reply:

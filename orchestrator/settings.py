@@ -118,6 +118,16 @@ TOKEN_TIMEOUT_S = env.seconds(
 )
 ANSWER_TIMEOUT_S = env.seconds("ORCHESTRATOR_ANSWER_TIMEOUT_S", 600, "How long a whole answer may take.", least=0.01)
 
+# Every model
+
+UNSUPPORTED = env.choice(
+    "ORCHESTRATOR_UNSUPPORTED",
+    "contract",
+    "What becomes of what a model cannot do. `contract`: what Ollama refuses is refused, the rest is left out and said;"
+    " `warn`: all of it is left out and said; `drop`: left out, said in the record only; `reject`: 400 that names it.",
+    of=("contract", "warn", "drop", "reject"),
+)
+
 # Cache
 
 CACHE_TTL_S = env.seconds("ORCHESTRATOR_CACHE_TTL_S", 7 * 86400, "How long a cached answer stays valid.", least=1)

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
+from orchestrator import capabilities
+from orchestrator.api.options import READERS
 from orchestrator.core.clock import Clock
 from orchestrator.core.types import ChatRequest, Chunk, Done, Model, Usage
 
 DIGEST = "d" * 64
+EVERYTHING = frozenset({*capabilities.ASKING.values(), *READERS, "effort", "thinking"})
 
 
 class SetClock(Clock):
@@ -35,7 +38,13 @@ class FakeEngine:
         self.name = name
         able = {"completion", "tools", "vision", "thinking"} if is_paid else {"completion"}
         self.model = Model(
-            name=model, digest=DIGEST, engine=name, is_paid=is_paid, family="tiny", capabilities=frozenset(able)
+            name=model,
+            digest=DIGEST,
+            engine=name,
+            is_paid=is_paid,
+            family="tiny",
+            capabilities=frozenset(able),
+            takes=EVERYTHING,
         )
         self.pieces: Sequence[str] = ("fo", "ur")
         self.reason = "stop"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -17,7 +16,7 @@ from orchestrator.api.frames import readable, typed_event
 from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.types import ChatRequest, Chunk, Done, Reply, ToolCall, Usage
+from orchestrator.core.types import Chunk, Done, Reply, ToolCall, Usage
 from orchestrator.pipeline import answer, choose
 from orchestrator.wiring import parts
 from routing.router import is_auto
@@ -44,7 +43,7 @@ OUR_ID = re.compile(r"[0-9a-f]{32}")
 @router.post("/messages", summary="One turn of a conversation")
 async def messages(request: HttpRequest, body: MessagesBody) -> HttpResponseBase:
     """Answer the last message; streamed as server-sent events when `stream` is true."""
-    asked = await _thinking_if_able(to_request(body, controls(request)))
+    asked = to_request(body, controls(request))
     begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
     about = estimate(asked) if asked.stream else 0
     return await respond(
@@ -63,17 +62,6 @@ async def count_tokens(request: HttpRequest, body: CountBody) -> HttpResponseBas
     if not is_auto(asked.model):
         await choose(asked, parts())  # says so when there is no such model
     return json_response({"input_tokens": estimate(asked)}, content_type=JSON)
-
-
-async def _thinking_if_able(asked: ChatRequest) -> ChatRequest:
-    """Anthropic's clients ask every model to think: one that cannot is asked without."""
-    if not asked.think:
-        return asked
-    try:
-        model = (await choose(asked, parts())).model
-    except OrchestratorError:  # `answer` meets it again, and records it
-        return asked
-    return asked if "thinking" in model.capabilities else replace(asked, think=None)
 
 
 class MessageForm:

@@ -9,14 +9,13 @@ from ninja import Router
 
 from orchestrator.api.calls import controls
 from orchestrator.api.ollama import ChatForm, GenerateForm, error_line
-from orchestrator.api.options import read_options
+from orchestrator.api.options import read_options, unknown_options
 from orchestrator.api.replies import NDJSON, Wire, respond, started
 from orchestrator.api.schemas import Asking, ChatBody, GenerateBody
 from orchestrator.api.stamps import Stamps
-from orchestrator.capabilities import full_name
-from orchestrator.core.errors import BadRequest, ModelNotFound, Unsupported
+from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Message
-from orchestrator.pipeline import answer, choose, load
+from orchestrator.pipeline import answer, load
 from orchestrator.wiring import parts
 
 router = Router(tags=["Ollama"])
@@ -61,10 +60,6 @@ async def generate(request: HttpRequest, body: GenerateBody) -> HttpResponseBase
         system = [Message(role="system", content=body.system)] if body.system else []
         user = Message(role="user", content=body.prompt or "", images=tuple(body.images or ()))
         asked = ChatRequest(messages=(*system, user), context=tuple(body.context or ()), **common)
-    if body.suffix or body.template:
-        model = (await choose(asked, parts())).model
-        missing = "insert" if body.suffix else "templates given in a request"
-        raise Unsupported(f"{full_name(model)} does not support {missing}")
     return await _reply(request, asked, is_load=not body.prompt)
 
 
@@ -84,6 +79,7 @@ def _common(request: HttpRequest, body: Asking) -> dict[str, Any]:
         "truncate": body.truncate is not False,
         "shift": body.shift is not False,
         "keep_alive_s": body.keep_alive,
+        "ignored": (*body.ignored, *unknown_options(body.options)),
         "stream": body.is_streamed,
         "dialect": "ollama",
         **controls(request),

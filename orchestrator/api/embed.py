@@ -13,7 +13,7 @@ from ninja import Router
 
 from orchestrator.api.calls import controls
 from orchestrator.api.ollama import error_line
-from orchestrator.api.options import read_options
+from orchestrator.api.options import read_options, unknown_options
 from orchestrator.api.replies import NDJSON, Form, Wire, collected, json_response, respond, started
 from orchestrator.api.schemas import Body, KeepAlive, Options
 from orchestrator.api.stamps import Stamps
@@ -156,6 +156,7 @@ def _asked(
         options=read_options(options),
         truncate=truncate,
         keep_alive_s=keep_alive_s,
+        ignored=unknown_options(options),
         dialect=dialect,  # type: ignore[arg-type]  # one of two words above
         **controls(request),
     )

@@ -108,6 +108,7 @@ def to_request(body: CompletionBody, common: dict[str, Any]) -> ChatRequest:
         options=read_options(options),
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0 if body.logprobs else 0,
+        ignored=body.ignored,
         stream=bool(body.stream),
         dialect="openai",
         **common,

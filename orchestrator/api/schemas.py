@@ -8,9 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from orchestrator.core.durations import parse_duration
 from orchestrator.core.errors import BadRequest
@@ -19,6 +22,20 @@ from orchestrator.core.types import Message, Role, ToolCall
 THINK_LEVELS = ("high", "medium", "low", "max")
 FOREVER_S = -1.0
 LONGEST_KEEP_ALIVE_S = 10 * 365 * 86400.0  # longer is for ever, too
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Marks a field that would change the answer and that no model here is told of; it is said instead.
+
+    harmless  values that change nothing, besides null.
+    """
+
+    harmless: tuple[Any, ...] = ()
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Say so in the API's description."""
+        return handler(schema) | {"description": "No model here is told of it: see `X-Orchestrator-Unsupported`."}
 
 
 class Body(BaseModel):
@@ -41,6 +58,19 @@ class Body(BaseModel):
                 raise BadRequest(f'duplicate name "{name}" in a JSON object')
             folded[key] = field
         return folded
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of fields that are ignored and would have mattered."""
+        return tuple(
+            name for name, harmless in _ignored(type(self)).items() if getattr(self, name) not in (None, *harmless)
+        )
+
+
+@cache
+def _ignored(body: type[Body]) -> dict[str, tuple[Any, ...]]:
+    marks = ((name, mark) for name, field in body.model_fields.items() for mark in field.metadata)
+    return {name: mark.harmless for name, mark in marks if isinstance(mark, Ignored)}
 
 
 def _keep_alive(value: Any) -> float | None:
@@ -91,6 +121,10 @@ Image = Annotated[str, BeforeValidator(lambda value: check_image(value) if isins
 KeepAlive = Annotated[float | None, BeforeValidator(_keep_alive), Field(description="Seconds, or a duration: `5m`.")]
 Think = Annotated[bool | str | None, BeforeValidator(_think)]
 Format = Annotated[str | dict[str, Any] | None, BeforeValidator(_format)]
+ToolChoice = Annotated[Any, Ignored(("auto", {"type": "auto"}))]
+ParallelToolCalls = Annotated[Any, Ignored((True,))]
+LogitBias = Annotated[Any, Ignored(({},))]
+Count = Annotated[Any, Ignored((1,))]
 Options = Annotated[dict[str, Any] | None, Field(description="`temperature`, `num_predict`, `seed`, `stop`, …")]
 
 
@@ -160,9 +194,9 @@ class GenerateBody(Asking):
     """POST /api/generate."""
 
     prompt: str | None = None
-    suffix: str | None = None
+    suffix: Annotated[str | None, Ignored(("",))] = None
     system: str | None = None
-    template: str | None = None
+    template: Annotated[str | None, Ignored(("",))] = None
     context: list[int] | None = None
     raw: bool | None = None
     images: list[Image] | None = None
@@ -173,6 +207,7 @@ class ChatBody(Asking):
 
     messages: list[ChatMessage] | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: ToolChoice = None
 
 
 class ShowBody(Body):
@@ -249,3 +284,10 @@ class CompletionBody(Body):
     reasoning_effort: str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    n: Count = None
+    tool_choice: ToolChoice = None
+    parallel_tool_calls: ParallelToolCalls = None
+    functions: Annotated[Any, Ignored(([],))] = None
+    logit_bias: LogitBias = None
+    modalities: Annotated[Any, Ignored((["text"],))] = None
+    web_search_options: Annotated[Any, Ignored()] = None

@@ -71,6 +71,7 @@ class ChatRequest:
     shift: bool = True  # forget the oldest tokens when the context fills up meanwhile
     namespace: str = ""
 
+    ignored: tuple[str, ...] = ()  # names of what else was asked for: no model here is told of it
     stream: bool = False
     keep_alive_s: float | None = None  # None: the default; negative: for ever
     control: CacheControl = CacheControl()
@@ -248,6 +249,7 @@ class Model:
     digest: str  # 64 hex; changes when the model does
     engine: str  # which engine runs it
     capabilities: frozenset[str] = frozenset({"completion"})
+    takes: frozenset[str] = frozenset()  # what else of a request its engine honours: see `capabilities.settle`
     is_paid: bool = False  # a call costs money, so its record is durable before the last chunk
     size: int = 0  # bytes
     modified_at: float = 0.0  # seconds since the epoch

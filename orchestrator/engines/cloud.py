@@ -47,7 +47,7 @@ MOST_BATCHES_AFTER_END = 8
 DRAIN_S = 0.1
 LONGEST_RETRY_S = 3600.0
 
-# Ours → theirs. What has no counterpart there (top_k, num_ctx …) stays here.
+# Ours → theirs. What has no counterpart there (top_k, num_ctx …) is not asked for: see `TAKES`.
 OPTIONS = {
     "num_predict": "max_tokens",
     "temperature": "temperature",
@@ -57,6 +57,9 @@ OPTIONS = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
 }
+# A provider never cuts a question, and never forgets a part of it meanwhile: `truncate` and `shift` can only be off.
+TAKES = frozenset({*OPTIONS, "format", "effort", "logprobs", "top_logprobs", "truncate", "shift"})
+TAKES_FOR_VECTORS = frozenset({"truncate"})
 
 
 # What a provider says of the end; anything else is an end like any other.
@@ -196,12 +199,13 @@ class CloudEngine:
 
     def _model(self, remote_name: str) -> Model:
         name = f"{self.name}/{remote_name}"
+        embeds = "embed" in remote_name.lower()  # providers do not say which is which, but all name theirs so
         return Model(
             name=name,
             digest=hashlib.sha256(f"{self._connection.address}\n{name}".encode()).hexdigest(),
             engine=self.name,
-            # Providers do not say which is which, but all name theirs so.
-            capabilities=_EMBEDS if "embed" in remote_name.lower() else _CHATS,
+            capabilities=_EMBEDS if embeds else _CHATS,
+            takes=TAKES_FOR_VECTORS if embeds else TAKES,
             is_paid=True,
             remote_name=remote_name,
             family=self.name,

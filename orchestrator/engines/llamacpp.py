@@ -19,7 +19,7 @@ from orchestrator.engines.lines import body_lines
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.details import ModelDetails, details
 from orchestrator.modelhost.names import is_name
-from orchestrator.modelhost.options import read_options
+from orchestrator.modelhost.options import NAMES, read_options
 from orchestrator.modelhost.store import Store, StoredModel
 
 NOT_RUNNING = "the model host is not running; it is being restarted"
@@ -29,6 +29,11 @@ QUICK_S = 5.0  # for questions that need no model
 _RETRY_S = 0.05
 REMEMBERED_S = 1.0  # how long a model that was added, changed or removed may go unnoticed
 MOST_REMEMBERED = 1000  # names
+# What comes of a request besides its question. How a model is loaded (num_gpu, num_thread, use_mmap …) is measured or
+# set for all callers, since they share it.
+TAKES = NAMES | {"format", "think", "effort", "thinking", "raw", "context", "logprobs", "top_logprobs"}
+TAKES |= {"truncate", "shift", "keep_alive"}
+TAKES_FOR_VECTORS = frozenset({"num_ctx", "truncate", "keep_alive"})
 MOST_ANSWER_BYTES = 1024**3  # as lines of JSON; the answer itself has a bound of its own
 
 
@@ -243,6 +248,7 @@ def describe(stored: StoredModel) -> Model:
         digest=stored.digest,
         engine=LlamaCpp.name,
         capabilities=stored.capabilities,
+        takes=TAKES_FOR_VECTORS if "embedding" in stored.capabilities else TAKES,
         size=stored.size,
         modified_at=stored.modified_at,
         family=header.architecture,

@@ -34,6 +34,7 @@ SAME_QUESTION = {
     "stream": True,
     "keep_alive_s": 60.0,
     "control": CacheControl(max_age_s=5),
+    "ignored": ("n",),
     "tags": ("nightly",),
     "dialect": "openai",
     "endpoint": "/v1/chat/completions",
