@@ -321,9 +321,9 @@ def _with_call_ids(messages: Sequence[Message]) -> Iterator[Message]:
             open_calls += calls
             yield replace(message, tool_calls=calls)
         elif message.role == "tool" and not message.tool_call_id and open_calls:
-            named = [call for call in open_calls if call.name == message.tool_name] or open_calls
-            open_calls.remove(named[0])
-            yield replace(message, tool_call_id=named[0].id)
+            answered = next((call for call in open_calls if call.name == message.tool_name), open_calls[0])
+            open_calls.remove(answered)
+            yield replace(message, tool_call_id=answered.id)
         else:
             yield message
 
