@@ -209,3 +209,11 @@ async def test_the_product_says_it_on_hits_and_replays_of_a_providers_answer(
     asked = [one for one in provider.asked if one["messages"] == body["messages"]]
     assert len(asked) == 1
     assert not asked[0].keys() & {"top_k", "num_ctx", "think", "reasoning_effort"}
+
+
+def test_the_operators_choice_is_read_from_the_environment(provider: Provider) -> None:
+    with Product(OPENAI_BASE_URL=provider.address, ORCHESTRATOR_UNSUPPORTED="reject") as product:
+        body = {"model": "openai/good", "messages": TURNS, "stream": False, "options": {"top_k": 3, "min_p": 0.5}}
+        answer = httpx.post(f"{product.base_url}/api/chat", json=body, timeout=30)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == '"openai/good" does not support min_p, top_k; leave out what it cannot do'
