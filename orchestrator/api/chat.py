@@ -15,7 +15,7 @@ from orchestrator.api.schemas import Asking, ChatBody, GenerateBody
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Message
-from orchestrator.pipeline import answer, load
+from orchestrator.pipeline import answer, choose, load
 from orchestrator.wiring import parts
 
 router = Router(tags=["Ollama"])
