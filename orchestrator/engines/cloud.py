@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import count
+from math import isfinite
 from typing import Any
 
 import httpx
@@ -405,7 +406,7 @@ class WireAnswer:
             logprobs = _logprobs(choice.get("logprobs"))
             text = delta.get("content") or ""
             thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
-        except (AttributeError, TypeError, KeyError, IndexError, ValueError):
+        except (AttributeError, TypeError, KeyError, IndexError, ValueError, OverflowError):
             raise EngineError("The provider sent an event of an unknown shape.") from None
         if not isinstance(text, str) or not isinstance(thinking, str):
             raise EngineError("The provider sent content that is not text.")
@@ -446,6 +447,10 @@ class WireAnswer:
                 arguments = None
             if not isinstance(arguments, dict) or not call["name"]:
                 raise EngineError("The provider called a tool with arguments that are not a JSON object.")
+            try:
+                orjson.dumps(arguments)
+            except TypeError:  # it reads four times as deep as it writes
+                raise EngineError("The provider called a tool with arguments that are too deep.") from None
             calls.append(ToolCall(id=call["id"] or f"call_{place:08d}", name=call["name"], arguments=arguments))
         return tuple(calls)
 
@@ -458,11 +463,11 @@ def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:
 
 
 def _logprob(wire: dict[str, Any]) -> TokenLogprob:
-    return TokenLogprob(
-        token=str(wire["token"]),
-        logprob=float(wire["logprob"]),
-        bytes=tuple(int(byte) for byte in wire.get("bytes") or str(wire["token"]).encode("utf-8", "replace")),
-    )
+    token, logprob = str(wire["token"]), float(wire["logprob"])
+    if not isfinite(logprob):  # some write it as text; JSON has no number for it
+        raise ValueError(logprob)
+    spelt = bytes(int(byte) for byte in wire.get("bytes") or token.encode("utf-8", "replace"))
+    return TokenLogprob(token=token, logprob=logprob, bytes=tuple(spelt))
 
 
 def _usage(wire: object) -> Usage | None:
@@ -470,5 +475,5 @@ def _usage(wire: object) -> Usage | None:
     if not isinstance(wire, dict):
         return None
     counts = [wire.get("prompt_tokens"), wire.get("completion_tokens")]
-    prompt, completion = (n if isinstance(n, int) and 0 <= n < 2**31 else 0 for n in counts)
+    prompt, completion = (n if type(n) is int and 0 <= n < 2**31 else 0 for n in counts)
     return Usage(prompt_tokens=prompt, completion_tokens=completion)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import struct
 from base64 import b64decode
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -32,7 +33,7 @@ def to_chunk(body: bytes, count: int, *, took_ns: int) -> Chunk:
         raise EngineError("The provider sent something that is no list of vectors.") from None
     if len(found) != count or len(widths) > 1:
         raise EngineError(f"The provider sent {len(found)} vectors of {len(widths)} lengths for {count} texts.")
-    counted = tokens if isinstance(tokens, int) and 0 <= tokens < 2**31 else 0
+    counted = tokens if type(tokens) is int and 0 <= tokens < 2**31 else 0
     return Chunk(vectors=vectors, done=Done(reason="stop", usage=Usage(prompt_tokens=counted, prompt_ns=took_ns)))
 
 
@@ -46,4 +47,6 @@ def _vector(wire: object) -> bytes:
         raise ValueError("neither text nor numbers")
     if not data or len(data) % 4 or len(data) > 4 * WIDEST:
         raise ValueError("no whole numbers of 32 bits")
+    if not isfinite(sum(struct.unpack(f"<{len(data) // 4}f", data))):  # as soon as one is not
+        raise ValueError("numbers that JSON does not have")
     return data
