@@ -12,8 +12,8 @@ from ninja import Router
 
 from orchestrator.api.anthropic_schemas import CountBody, MessagesBody, estimate, to_count, to_request
 from orchestrator.api.calls import controls, request_id
-from orchestrator.api.frames import readable, typed_event
-from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
+from orchestrator.api.frames import typed_event
+from orchestrator.api.replies import EVENTS, Wire, json_response, readable, respond, started, to_json
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.types import Chunk, Done, Reply, ToolCall, Usage

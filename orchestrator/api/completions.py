@@ -11,11 +11,11 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
 from orchestrator.api.calls import controls
-from orchestrator.api.frames import event, readable
+from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.openai import WIRE, usage_to_wire
 from orchestrator.api.options import read_options
-from orchestrator.api.replies import respond, started
+from orchestrator.api.replies import readable, respond, started
 from orchestrator.api.schemas import Body, Count, Ignored, LogitBias, StreamOptions
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound

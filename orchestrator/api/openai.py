@@ -13,7 +13,7 @@ from orchestrator.api.calls import controls
 from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.options import read_options
-from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started
+from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
@@ -300,7 +300,7 @@ def _calls(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
             "id": call.id,
             "index": index,
             "type": "function",
-            "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},
+            "function": {"name": call.name, "arguments": to_json(call.arguments).decode()},
         }
         for index, call in enumerate(calls)
     ]

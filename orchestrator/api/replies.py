@@ -38,7 +38,25 @@ class WholeStream(HttpResponse):
 
 def to_json(value: Any) -> bytes:
     """Compact JSON, UTF-8. Arrays of numpy are lists, with as many digits as tell their numbers apart."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:  # nothing else that is answered here cannot be written
+        return orjson.dumps(readable(value), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def readable(value: Any) -> Any:
+    """`value` with every half surrogate, which JSON in UTF-8 cannot hold, in the form of U+FFFD."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return value
+    if isinstance(value, dict):
+        return {readable(name): readable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [readable(item) for item in value]
+    return value
 
 
 def json_response(value: Any, *, status: int = 200, content_type: str = JSON_UTF8) -> HttpResponse:

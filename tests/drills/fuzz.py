@@ -65,7 +65,7 @@ def _make_up(run: Run, product: Product) -> None:
             chatting=[f"openai/{MODEL}"],
             headers=headers if path.startswith("/api/admin/") else {},
             tell=lambda complaint: _note(run, complaint),
-            examples=run.pick(12, 500),
+            examples=run.pick(12, 1000),
             of=run.seed,
         )
 

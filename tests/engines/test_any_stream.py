@@ -1,4 +1,4 @@
-"""Whatever a provider sends, however it is cut: an answer that can be written, or an error. No part poses as a whole."""
+"""Whatever a provider sends, however it is cut: an answer that can be written, or an error; never a part as all."""
 
 from __future__ import annotations
 
