@@ -30,6 +30,7 @@ from orchestrator.parts import Parts
 from routing.router import Route, choose_auto, is_auto
 
 log = logging.getLogger(__name__)
+MOST_SHOWN = 255  # characters of a name that is none: what was asked is not said again at length
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ async def choose(request: ChatRequest, parts: Parts) -> Route:
         return choose_auto(local, [] if local else await parts.catalogue.models(), able)
     model = await find(request.model, parts)
     if model is None and is_embedding:
-        raise ModelNotFound(f'model "{request.model}" not found, try pulling it first')
+        raise ModelNotFound(f'model "{request.model[:MOST_SHOWN]}" not found, try pulling it first')
     if model is None:
         if not is_name(request.model):
             raise BadRequest("invalid model name")

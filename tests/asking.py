@@ -16,6 +16,8 @@ from tests.shapes import DOCUMENT, faults
 
 OPERATIONS = [(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods]
 LONGEST_S = 20.0  # until the whole answer is there; far beyond what it takes
+LONGEST_ERROR = 4096  # bytes; what was asked is not said again at length
+LONGEST_HEADER = 2048  # many clients take 8 kB of all of them
 HONEST = {501, 503}  # not there yet; not possible now: both say so
 ROUTER = {301, 307, 404, 405}  # answered in plain text where a made-up name makes another path
 GOOD: dict[str, Any] = {
@@ -63,6 +65,10 @@ def complaints(method: str, path: str, status: int, headers: dict[str, str], bod
     found = []
     if status >= 500 and status not in HONEST:
         found.append(f"status {status}")
+    if status >= 400 and len(body) > LONGEST_ERROR:
+        found.append(f"an error of {len(body)} bytes")
+    if (longest := max(map(len, headers.values()), default=0)) > LONGEST_HEADER:
+        found.append(f"a header of {longest} bytes")
     if b"Traceback" in body or b'File "' in body:
         found.append("a stack trace")
     if status in ROUTER and kind.startswith("text/plain"):

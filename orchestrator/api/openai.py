@@ -19,7 +19,7 @@ from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.modelhost.names import Name
-from orchestrator.pipeline import answer, find
+from orchestrator.pipeline import MOST_SHOWN, answer, find
 from orchestrator.wiring import parts
 from routing.router import AUTO, is_auto
 
@@ -73,7 +73,7 @@ async def model(request: HttpRequest, name: str) -> HttpResponseBase:
     """Describe one model, under the name as it was asked for."""
     found = AUTO if is_auto(name) else await find(name, parts())
     if found is None:
-        raise ModelNotFound(f"model '{name}' not found")
+        raise ModelNotFound(f"model '{name[:MOST_SHOWN]}' not found")
     return json_response(_model(name, found), content_type=JSON)
 
 

@@ -88,7 +88,7 @@ def _think(value: Any) -> bool | str | None:
     if value is None or isinstance(value, bool) or value in THINK_LEVELS:
         return value  # type: ignore[no-any-return]
     shown = value if isinstance(value, str) else str(value)
-    raise ValueError(f'invalid think value: "{shown}" (must be "high", "medium", "low", "max", true, or false)')
+    raise ValueError(f'invalid think value: "{shown[:100]}" (must be "high", "medium", "low", "max", true, or false)')
 
 
 def _format(value: Any) -> str | dict[str, Any] | None:

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 _CHATS = frozenset({"completion", "tools", "vision", "thinking"})
 _EMBEDS = frozenset({"embedding"})
 
+LONGEST_NAME = 255  # characters, the provider's among them: records hold no more, and a header should not
 LISTING_FRESH_S = 300.0
 LISTING_DEADLINE_S = 3.0
 LISTING_RETRY_S = 30.0
@@ -193,6 +194,8 @@ class CloudEngine:
 
         Providers serve models they do not list (aliases, previews), so only they can say no.
         """
+        if len(name) > LONGEST_NAME:
+            return None
         provider, separator, remote_name = name.partition("/")
         if provider.lower() != self.name or not separator or not remote_name:
             return None

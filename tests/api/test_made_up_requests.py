@@ -40,6 +40,8 @@ def test_whatever_is_asked_is_answered_as_the_file_says(
         (400, TOLD, b'{"error": "Traceback (most recent call last)"}', ["a stack trace"]),
         (400, {"content-type": "application/json"}, ERROR, ["no X-Request-Id"]),
         (400, TOLD | {"content-type": "text/html"}, ERROR, ["400 as 'text/html', which is not described"]),
+        (400, TOLD, b'{"error": "%b"}' % (b"x" * 5000), ["an error of 5013 bytes"]),
+        (400, TOLD | {"x-orchestrator-model": "x" * 3000}, ERROR, ["a header of 3000 bytes"]),
         (404, {"content-type": "text/plain"}, b"404 page not found", ["404 of the router"]),
         (200, TOLD, b"{}", [": "] * 4),
     ],

@@ -159,6 +159,8 @@ async def test_the_models_it_lists_are_found_under_our_names(engine: CloudEngine
     assert (found.name, found.remote_name, found.is_paid) == ("openai/Big/One", "Big/One", True)
     assert await engine.find("good") is None
     assert await engine.find("mistral/good") is None
+    assert await engine.find("openai/" + "x" * 248)
+    assert await engine.find("openai/" + "x" * 249) is None
 
 
 async def test_closing_the_answer_closes_the_connection(engine: CloudEngine, provider: Provider) -> None:
