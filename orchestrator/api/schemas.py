@@ -118,9 +118,20 @@ def _role(value: Any) -> Any:
 
 
 Image = Annotated[str, BeforeValidator(lambda value: check_image(value) if isinstance(value, str) else value)]
-KeepAlive = Annotated[float | None, BeforeValidator(_keep_alive), Field(description="Seconds, or a duration: `5m`.")]
-Think = Annotated[bool | str | None, BeforeValidator(_think)]
-Format = Annotated[str | dict[str, Any] | None, BeforeValidator(_format)]
+KeepAlive = Annotated[
+    float | None,
+    BeforeValidator(_keep_alive, json_schema_input_type=float | str | None),
+    Field(description="Seconds, or a duration: `5m`."),
+]
+Think = Annotated[
+    bool | str | None,
+    BeforeValidator(_think, json_schema_input_type=bool | Literal["high", "medium", "low", "max"] | None),
+]
+Format = Annotated[
+    str | dict[str, Any] | None,
+    BeforeValidator(_format, json_schema_input_type=Literal["json", ""] | dict[str, Any] | None),
+    Field(description="`json`, or a JSON Schema."),
+]
 ToolChoice = Annotated[Any, Ignored(("auto", {"type": "auto"}))]
 ParallelToolCalls = Annotated[Any, Ignored((True,))]
 LogitBias = Annotated[Any, Ignored(({},))]

@@ -82,6 +82,42 @@ def test_every_answer_has_a_shape_and_every_body_a_shape_and_an_example(
         assert misfits(media["schema"], media["example"]) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/api/chat", {"keep_alive": "5m"}),
+        ("/api/chat", {"keep_alive": -1}),
+        ("/api/chat", {"think": "high", "format": "json", "options": {"temperature": 0.5, "stop": ["x"]}}),
+        ("/api/chat", {"think": False, "format": {"type": "object"}}),
+        ("/api/chat", {"messages": [{"role": "tool", "content": "x", "tool_name": "y"}], "tools": [{}]}),
+        ("/api/generate", {"prompt": "x", "system": "y", "context": [1], "images": ["aGk="]}),
+        ("/api/embed", {"input": "x", "truncate": False, "dimensions": 3}),
+        ("/v1/embeddings", {"input": ["x"], "encoding_format": "base64"}),
+        ("/v1/chat/completions", {"stop": "x", "response_format": {"type": "json_object"}}),
+        ("/v1/completions", {"prompt": ["x"], "stop": ["x"], "logprobs": 2}),
+        ("/v1/responses", {"input": [{"role": "user", "content": "x"}], "reasoning": {"effort": "low"}}),
+        ("/v1/messages", {"system": [{"type": "text", "text": "x"}], "thinking": {"type": "enabled"}}),
+    ],
+)
+async def test_what_is_taken_fits_the_shape_of_its_body(
+    client: httpx.AsyncClient, path: str, fields: dict[str, Any]
+) -> None:
+    body = description.EXAMPLES[path] | fields | {"model": "nope"}
+    media = api.get_openapi_schema()["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    assert misfits(media["schema"], body) == []
+    assert (await client.post(path, json=body)).status_code == 404, "it was read, and there is no such model"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"keep_alive": []}, {"think": "loud"}, {"format": "xml"}, {"options": 1}, {"messages": [{"role": "x"}]}]
+)
+async def test_what_is_not_taken_does_not_fit(client: httpx.AsyncClient, fields: dict[str, Any]) -> None:
+    body = description.EXAMPLES["/api/chat"] | fields | {"model": "nope"}
+    media = api.get_openapi_schema()["paths"]["/api/chat"]["post"]["requestBody"]["content"]["application/json"]
+    assert misfits(media["schema"], body)
+    assert (await client.post("/api/chat", json=body)).status_code == 400
+
+
 def test_shapes_of_bodies_and_of_answers_have_names_of_their_own() -> None:
     bodies = {name.rpartition("/")[2] for name in references(get_schema(api=api))}
     tables = (*answers.ANSWERS.values(), *(one for many in answers.STREAMED.values() for one in many), *answers.ERRORS)
