@@ -22,6 +22,7 @@ ELSEWHERE = {
     "requests for a model that is loaded wait in the same queue": (
         "modelhost/test_residents.py::test_the_queue_is_also_bounded_once_the_model_is_loaded"
     ),
+    "a name of a cloud model over 255": "engines/test_cloud.py::test_the_models_it_lists_are_found_under_our_names",
     "pictures for local models": "contract/test_differences.py::test_what_differs_is_as_the_docs_say",
     "ollama.com: an account": "contract/test_account.py::test_what_needs_ollama_com_answers_as_an_ollama_without_it",
 }
