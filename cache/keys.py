@@ -18,12 +18,14 @@ from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Caller, ChatRequest, Model, Reply
 
 # Changes with the encoding, so that an older key never means a newer question.
-VERSION = 3
+VERSION = 4
 
 IN_KEY = frozenset(
     {
         "messages",
         "prompt",
+        "suffix",
+        "template",
         "inputs",
         "context",
         "tools",
@@ -108,6 +110,8 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
         model.digest,
         request.messages,
         request.prompt,
+        request.suffix,
+        request.template,
         request.inputs,
         request.context,
         request.tools,

@@ -28,6 +28,8 @@ ASKING = {
     "format": "format",
     "think": "think",
     "prompt": "raw",
+    "suffix": "suffix",
+    "template": "template",
     "context": "context",
     "logprobs": "logprobs",
     "top_logprobs": "top_logprobs",
@@ -98,6 +100,8 @@ def _takes(model: Model, name: str, request: ChatRequest) -> bool:
             return "tools" in model.capabilities
         case "images":
             return "vision" in model.capabilities
+        case "suffix":
+            return "insert" in model.capabilities
         case "think" if "thinking" not in model.capabilities:
             return not request.think  # not to think it can
         case "think" if isinstance(request.think, str):

@@ -10,6 +10,7 @@ from orchestrator import capabilities
 from orchestrator.api.options import READERS
 from orchestrator.core.clock import Clock
 from orchestrator.core.types import ChatRequest, Chunk, Done, Model, Usage
+from orchestrator.modelhost.wire import Preview
 
 DIGEST = "d" * 64
 EVERYTHING = frozenset({*capabilities.ASKING.values(), *READERS, "effort", "thinking"})
@@ -55,6 +56,7 @@ class FakeEngine:
         self.closed = 0
         self.asked: list[ChatRequest] = []
         self.loaded: list[str] = []
+        self.counted: int | None = None
 
     async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
         self.calls += 1
@@ -72,6 +74,14 @@ class FakeEngine:
             yield Chunk(done=Done(reason=self.reason, usage=usage, context=(1, 2, 3)))
         finally:
             self.closed += 1
+
+    async def preview(self, request: ChatRequest, model: Model) -> Preview:
+        self.asked.append(request)
+        return Preview("".join(f"[{message.content}]" for message in request.messages), 7)
+
+    async def count(self, request: ChatRequest, model: Model) -> int | None:
+        self.asked.append(request)
+        return self.counted
 
     async def models(self) -> list[Model]:
         return [self.model]

@@ -51,7 +51,8 @@ class ChatRequest:
     """One question, whichever dialect it came in.
 
     Exactly one of `messages`, `prompt` and `inputs` carries the question. `prompt` is text for the model
-    as it stands, with no chat template around it; for each of `inputs` a vector is wanted. `options`
+    as it stands, with no chat template around it; for each of `inputs` a vector is wanted. With a `suffix`
+    the only message is what comes before the text that is wanted, and the suffix what comes after. `options`
     holds only what the caller set, by its Ollama name (`num_predict` is the cap on the answer's length,
     in tokens), so that "unset" is the same in every dialect.
     """
@@ -59,6 +60,8 @@ class ChatRequest:
     model: str  # as the caller wrote it
     messages: tuple[Message, ...] = ()
     prompt: str | None = None
+    suffix: str = ""
+    template: str = ""  # in place of the model's own, in Go's template language
     inputs: tuple[str, ...] | None = None
     context: tuple[int, ...] = ()  # token ids that go before, from an earlier answer
     tools: tuple[Mapping[str, JSON], ...] = ()

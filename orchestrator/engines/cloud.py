@@ -99,8 +99,10 @@ class CloudEngine:
         if request.inputs is not None:
             yield await self._embed(request, model)
             return
-        if request.prompt is not None or request.context:
-            raise BadRequest(f"{model.name} is a cloud model: it takes messages, not raw prompts or `context`.")
+        if request.prompt is not None or request.context or request.template:
+            raise BadRequest(
+                f"{model.name} is a cloud model: it takes messages, not raw prompts, `context` or `template`."
+            )
         question = _to_json(to_wire(request, model.remote_name))
         with engine_errors(self.name):
             async with timeout(self._deadlines.first_token_s):

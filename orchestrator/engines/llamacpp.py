@@ -21,6 +21,7 @@ from orchestrator.modelhost.details import ModelDetails, details
 from orchestrator.modelhost.names import is_name
 from orchestrator.modelhost.options import NAMES, read_options
 from orchestrator.modelhost.store import Store, StoredModel
+from orchestrator.modelhost.wire import Preview
 
 NOT_RUNNING = "the model host is not running; it is being restarted"
 RESTART_S = 2.0  # how long a call waits for a model host that is being restarted
@@ -107,6 +108,22 @@ class LlamaCpp:
             raise EngineError("the model host ended the answer before its end")
         finally:
             await response.aclose()
+
+    async def preview(self, request: ChatRequest, model: Model) -> Preview:
+        """What the model would be given to answer `request`; loads it. Raises what `chat` raises."""
+        said = wire.preview_from_line(await self._asked_as("/preview", request, model))
+        if said is None:
+            raise EngineError("the model host does not say what the model would be given")
+        return said
+
+    async def count(self, request: ChatRequest, model: Model) -> int | None:
+        """How many tokens the question has, also when it is too long; None when the model is not loaded."""
+        said = wire.preview_from_line(await self._asked_as("/count", replace(request, truncate=False), model))
+        return said.tokens if said else None
+
+    async def _asked_as(self, path: str, request: ChatRequest, model: Model) -> bytes:
+        plain = replace(request, model=model.name, options=read_options(request.options))
+        return await self._whole(self._client.build_request("POST", path, content=wire.to_frame(plain)))
 
     async def models(self) -> list[Model]:
         """Every model in the store, newest first; remembered as long as a look-up is."""

@@ -19,7 +19,7 @@ from orchestrator.modelhost.gotemplate.running import run
 from orchestrator.modelhost.gotemplate.syntax import Action, Branch, Node, Path, Pipe, Template, TemplateError, parse
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def read(source: str) -> GoChat:
     """The template, read once. Raises TemplateError."""
     return GoChat(source)

@@ -18,6 +18,8 @@ ANOTHER_QUESTION = {
     "messages": (Message(role="user", content="What is 2+3?"),),
     "inputs": ("hello",),
     "prompt": "What is 2+2?",
+    "suffix": "?",
+    "template": "{{ .Prompt }}",
     "context": (1, 2),
     "tools": (TOOL,),
     "format": "json",
