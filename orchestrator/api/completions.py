@@ -33,7 +33,7 @@ class TextBody(Body):
 
     model: str | None = None
     prompt: str | list[Any] | None = None
-    suffix: Annotated[str | None, Ignored(("",))] = None
+    suffix: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
@@ -83,6 +83,7 @@ def to_request(body: TextBody, common: dict[str, Any]) -> ChatRequest:
     return ChatRequest(
         model=body.model,
         messages=(Message(role="user", content=_prompt(body.prompt)),),
+        suffix=body.suffix or "",
         options=read_options(options),
         logprobs=body.logprobs is not None,
         top_logprobs=body.logprobs or 0,

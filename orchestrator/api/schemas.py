@@ -10,7 +10,7 @@ import binascii
 import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
@@ -43,16 +43,24 @@ class Body(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
+    _names: ClassVar[frozenset[str]] = frozenset()  # of the fields, as they are sent
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Note how the fields are called."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls._names = frozenset(field.alias or name for name, field in cls.model_fields.items())
+
     @model_validator(mode="before")
     @classmethod
     def _names_in_any_case(cls, value: Any) -> Any:
         """Go matches field names in any case. Raises BadRequest when two spellings of one name are there."""
-        if not isinstance(value, dict) or value.keys() <= cls.model_fields.keys():
+        if not isinstance(value, dict) or value.keys() <= cls._names:
             return value
         folded: dict[str, Any] = {}
         for name, field in value.items():
-            key = name if name in cls.model_fields else name.lower()
-            if key not in cls.model_fields:
+            key = name if name in cls._names else name.lower()
+            if key not in cls._names:
                 continue
             if key in folded:
                 raise BadRequest(f'duplicate name "{name}" in a JSON object')
@@ -194,6 +202,9 @@ class Asking(Body):
     shift: bool | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    debug_render_only: bool | None = Field(
+        None, alias="_debug_render_only", description="Answer with the prompt the model would be given."
+    )
 
     @property
     def is_streamed(self) -> bool:
@@ -205,9 +216,9 @@ class GenerateBody(Asking):
     """POST /api/generate."""
 
     prompt: str | None = None
-    suffix: Annotated[str | None, Ignored(("",))] = None
+    suffix: str | None = None
     system: str | None = None
-    template: Annotated[str | None, Ignored(("",))] = None
+    template: str | None = None
     context: list[int] | None = None
     raw: bool | None = None
     images: list[Image] | None = None

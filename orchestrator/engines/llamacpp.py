@@ -33,7 +33,7 @@ MOST_REMEMBERED = 1000  # names
 # What comes of a request besides its question. How a model is loaded (num_gpu, num_thread, use_mmap …) is measured or
 # set for all callers, since they share it.
 TAKES = NAMES | {"format", "think", "effort", "thinking", "raw", "context", "logprobs", "top_logprobs"}
-TAKES |= {"truncate", "shift", "keep_alive"}
+TAKES |= {"truncate", "shift", "keep_alive", "template"}
 TAKES_FOR_VECTORS = frozenset({"num_ctx", "truncate", "keep_alive"})
 MOST_ANSWER_BYTES = 1024**3  # as lines of JSON; the answer itself has a bound of its own
 

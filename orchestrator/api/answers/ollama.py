@@ -29,6 +29,13 @@ class LogprobWithOthers(Logprob):
     top_logprobs: list[Logprob] | None = None
 
 
+class DebugInfo(Shape):
+    """What the model would be given."""
+
+    rendered_template: str
+    image_count: Count | None = None
+
+
 class Metrics(Shape):
     """What stands on the last object of an answer. Durations in nanoseconds."""
 
@@ -41,6 +48,7 @@ class Metrics(Shape):
     eval_count: Count | None = Field(None, description="Tokens of the answer.")
     eval_duration: Count | None = None
     logprobs: list[LogprobWithOthers] | None = None
+    debug_info: DebugInfo | None = Field(None, alias="_debug_info", description="In place of an answer.")
 
 
 class CalledFunction(Shape):
