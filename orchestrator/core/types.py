@@ -120,6 +120,7 @@ class Done:
     reason: StopReason
     usage: Usage = Usage()
     context: tuple[int, ...] = ()  # token ids of prompt and answer, where the engine tells
+    stop_string: str = ""  # which of the caller's ended it, where the engine tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

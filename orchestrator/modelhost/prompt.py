@@ -12,7 +12,7 @@ from orchestrator.modelhost import go_chat
 from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.grammar import grammar_for
 from orchestrator.modelhost.llama import Llama
-from orchestrator.modelhost.options import Options
+from orchestrator.modelhost.options import Options, read_options
 from orchestrator.modelhost.reply import ReplyReader
 from orchestrator.modelhost.sampling import Sampler
 from orchestrator.modelhost.template import ChatTemplate
@@ -38,6 +38,7 @@ class Question:
     logprobs: bool
     top_logprobs: int
     shows_thinking: bool
+    callers_stops: frozenset[str]  # an end by one of the model's own is the model's
     load_ns: int
     sampler: Sampler
     out: TextOut
@@ -68,6 +69,7 @@ def prepare(model: Llama, template: Form, ask: Ask) -> Question:
         logprobs=request.logprobs,
         top_logprobs=min(max(request.top_logprobs, 0), 20),
         shows_thinking=request.think is not False,
+        callers_stops=frozenset(read_options(request.options).get("stop", ())),
         load_ns=ask.load_ns,
         sampler=sampler,
         out=TextOut(options.stop),
