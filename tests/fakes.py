@@ -49,6 +49,7 @@ class FakeEngine:
         )
         self.pieces: Sequence[str] = ("fo", "ur")
         self.reason = "stop"
+        self.stop_string = ""
         self.error: Exception | None = None
         self.is_counting = True
         self.gate: asyncio.Event | None = None
@@ -71,7 +72,7 @@ class FakeEngine:
             tokens = len(self.pieces)
             usage = Usage(prompt_tokens=7, completion_tokens=tokens, load_ns=3, prompt_ns=5, eval_ns=6)
             usage = replace(usage, is_estimated=not self.is_counting)
-            yield Chunk(done=Done(reason=self.reason, usage=usage, context=(1, 2, 3)))
+            yield Chunk(done=Done(reason=self.reason, usage=usage, context=(1, 2, 3), stop_string=self.stop_string))
         finally:
             self.closed += 1
 
@@ -80,7 +81,8 @@ class FakeEngine:
         return Preview("".join(f"[{message.content}]" for message in request.messages), 7)
 
     async def count(self, request: ChatRequest, model: Model) -> int | None:
-        self.asked.append(request)
+        if self.error:
+            raise self.error
         return self.counted
 
     async def models(self) -> list[Model]:

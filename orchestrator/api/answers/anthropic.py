@@ -69,7 +69,7 @@ class _Message(Shape):
     type: Literal["message"]
     role: Literal["assistant"]
     model: str = Field(description="As it was asked for.")
-    stop_sequence: None
+    stop_sequence: str | None
     usage: AnthropicTokens
 
 
@@ -142,7 +142,7 @@ class Ended(Shape):
     """Why it ended."""
 
     stop_reason: Reason
-    stop_sequence: None
+    stop_sequence: str | None
 
 
 class MessageDelta(Shape):
@@ -170,6 +170,6 @@ class MessageEvent(RootModel[Step]):
 
 
 class TokenCount(Shape):
-    """An estimate."""
+    """A count by a local model that is loaded, else an estimate."""
 
     input_tokens: Count = Field(ge=1)
