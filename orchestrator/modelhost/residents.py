@@ -292,7 +292,8 @@ class Residents:
             raise ModelLoadFailed(f"{model.name} cannot be loaded: its file does not say how large it is")
         usual = min(max(wanted, self._bounds.context), longest)
         least = wanted or usual
-        for context, slots in ((usual, self._bounds.slots), (least, self._bounds.slots), (least, 1)):
+        most = 1 if "embedding" in model.capabilities else self._bounds.slots  # it makes one batch at a time
+        for context, slots in ((usual, most), (least, most), (least, 1)):
             need = model.header.memory(context, slots)
             if need <= self._bounds.memory:
                 return context, slots
