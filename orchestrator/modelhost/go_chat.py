@@ -15,13 +15,15 @@ from typing import Any
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Message, ToolCall
 from orchestrator.modelhost.gotemplate.functions import JSONList, JSONMap, Struct
-from orchestrator.modelhost.gotemplate.running import run
+from orchestrator.modelhost.gotemplate.running import STEPS, run
 from orchestrator.modelhost.gotemplate.syntax import Action, Branch, Node, Path, Pipe, Template, TemplateError, parse
 
+STEPS_EACH = 200  # more, for each turn and tool; usual templates take some tens
 
-@lru_cache(maxsize=256)
+
+@lru_cache(maxsize=64)  # trees are large, so callers' templates do not belong here
 def read(source: str) -> GoChat:
-    """The template, read once. Raises TemplateError."""
+    """A model's template, read once. Raises TemplateError."""
     return GoChat(source)
 
 
@@ -63,15 +65,16 @@ class GoChat:
         elements = len(turns) + len(tools) + sum(len(turn.tool_calls) for turn in turns)
         if "Messages" in self._fields:
             told = {"System": system, "Messages": [_message(turn) for turn in turns], "Response": ""}
-            return _run(self._template, told | {"Tools": _tools(tools)} | thinking, elements)
+            return _run(self._template, told | {"Tools": _tools(tools)} | thinking, STEPS + STEPS_EACH * elements)
         *before, last = _exchanges(turns)
-        texts = [_run(self._template, exchange | thinking, 0) for exchange in before]
-        return "".join([*texts, _run(self._last, last | thinking, 0)])
+        steps = STEPS // (len(before) + 1) + STEPS_EACH
+        texts = [_run(self._template, exchange | thinking, steps) for exchange in before]
+        return "".join([*texts, _run(self._last, last | thinking, steps)])
 
     def insert(self, prompt: str, suffix: str, *, think: bool | str | None = None) -> str:
         """The prompt for what belongs between two texts. Raises BadRequest when the template cannot make one."""
         told = {"Prompt": prompt, "Suffix": suffix, "Response": ""}
-        return _run(self._template, told | self._thinking(think), 0)
+        return _run(self._template, told | self._thinking(think), STEPS)
 
     def _thinking(self, think: bool | str | None) -> dict[str, Any]:
         """A model that can think does, unless it is told otherwise."""
@@ -81,9 +84,9 @@ class GoChat:
         return {"Think": bool(think), "ThinkLevel": level, "IsThinkSet": think is not None}
 
 
-def _run(template: Template, values: Mapping[str, Any], elements: int) -> str:
+def _run(template: Template, values: Mapping[str, Any], steps: int) -> str:
     try:
-        return run(template, values, elements=elements)
+        return run(template, values, steps=steps)
     except TemplateError as error:
         raise BadRequest(str(error)) from None
 

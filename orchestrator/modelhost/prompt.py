@@ -8,7 +8,6 @@ from typing import Literal, cast
 
 from orchestrator.core.errors import BadRequest, Unsupported
 from orchestrator.core.types import Message
-from orchestrator.modelhost import go_chat
 from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.grammar import grammar_for
 from orchestrator.modelhost.llama import Llama
@@ -105,7 +104,7 @@ def _write(model: Llama, template: Form, ask: Ask, options: Options) -> _Written
         raise Unsupported("this model is missing data required for image input")
     if not all(0 <= token < model.vocabulary for token in request.context):
         raise BadRequest("context holds a number that is not a token of this model")
-    form: Form = go_chat.read(request.template) if request.template else template
+    form: Form = GoChat(request.template) if request.template else template
     thinks = request.prompt is None and not request.suffix and "<think>" in template.source + form.source
     opens_thinking = thinks and bool(request.format) and request.think is not False
     writer = _Writer(model, form, ask, opens_thinking=opens_thinking)

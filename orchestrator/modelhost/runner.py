@@ -251,7 +251,7 @@ class _Mailbox:
         self._lines.append(line)
         self._size += len(line)
         self.is_complete = is_last
-        if self._size > LARGEST_MAIL:
+        if self._size > LARGEST_MAIL and len(self._lines) > 1:  # one alone is no backlog
             self._error = EngineError("the answer was not read as fast as it was made")
         self._arrived.set()
 

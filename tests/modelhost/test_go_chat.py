@@ -145,6 +145,16 @@ def test_what_goes_wrong_is_the_callers_to_know():
         GoChat("{{ range .Messages }}{{.Foo }}{{ end }}").render([turn("user", "hi")])
 
 
+def test_long_conversations_may_take_longer():
+    turns = [turn(role, "hi") for _ in range(5_000) for role in ("user", "assistant")]
+    assert GoChat("{{ range .Messages }}{{ if eq .Role `user` }}{{ .Content }}{{ end }}{{ end }}").render(turns)
+    with pytest.raises(BadRequest, match="too many steps"):
+        GoChat("{{ range .Messages }}{{ range $.Messages }}{{ end }}{{ end }}").render(turns[:600])
+    assert GoChat(ONE_EXCHANGE).render(turns)
+    with pytest.raises(BadRequest, match="too many steps"):
+        GoChat("{{ range 300 }}{{ end }}{{ .Prompt }}{{ .Response }}").render(turns)
+
+
 def test_odd_tools_are_written_as_they_came():
     odd: list[dict[str, Any]] = [{}, {"function": 1}, {"function": {"name": 1, "parameters": {"properties": {"a": 1}}}}]
     template = GoChat("{{ range .Tools }}{{ .Function.Name }}{{ .Type }}{{ . }}{{ end }}{{ range .Messages }}{{ end }}")

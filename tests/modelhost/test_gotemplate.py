@@ -168,6 +168,7 @@ def test_what_cannot_be_read_is_named_with_its_place(source: str, words: str):
         ("{{ and }}", "and needs a value"),
         ("{{ printf 1 }}", "begins with a text"),
         ("{{ printf `%9999d` 1 }}", "fills up to"),
+        (f"{{{{ printf `{'%%' * 101}` }}}}", "100 verbs at most"),
         ("{{ if or .Yes ($x := 1) }}{{ $x }}{{ end }}", "$x has no value here"),
     ],
 )
@@ -185,6 +186,8 @@ def test_what_cannot_be_run_is_named_with_its_place(source: str, words: str):
         "{{ $x := `ab` }}{{ range 1000000 }}{{ $x = print $x $x }}{{ end }}",
         "{{ $x := `ab` }}{{ range 1000000 }}{{ $x = printf `%s%s%s` $x $x $x }}{{ end }}",
         "{{ range 1000000 }}{{ $.Long }}{{ end }}",
+        f"{{{{ range 1000000 }}}}{{{{ $x := or {'0 ' * 30_000} }}}}{{{{ end }}}}",
+        "{{ range 1000000 }}{{ range $.Map }}{{ break }}{{ end }}{{ end }}",
         "{{ range 1000000 }}{{ len (json $.Long) }}{{ end }}",
         "{{ range 1000000 }}{{ if eq $.Long $.Longer }}{{ end }}{{ end }}",
     ],
@@ -192,15 +195,15 @@ def test_what_cannot_be_run_is_named_with_its_place(source: str, words: str):
 def test_it_ends_however_much_it_is_told_to_do(source: str):
     long = "x" * 1_000_000
     with pytest.raises(TemplateError, match=r"too many steps|too long"):
-        said(source, {"Long": long, "Longer": long[:-1] + "y"})
+        said(source, {"Long": long, "Longer": long[:-1] + "y", "Map": {str(number): 1 for number in range(100_000)}})
 
 
-def test_more_may_be_gone_through_when_more_is_given():
+def test_more_may_be_gone_through_when_that_is_allowed():
     turns = {"Messages": [Struct({"Role": "user"}, None)] * 60_000}
     template = parse("{{ range .Messages }}{{ if eq .Role `user` }}{{ .Role }}{{ end }}{{ end }}")
     with pytest.raises(TemplateError, match="too many steps"):
         run(template, turns)
-    assert run(template, turns, elements=60_000) == "user" * 60_000
+    assert run(template, turns, steps=1_000_000) == "user" * 60_000
 
 
 def test_what_is_nested_without_an_end_is_refused():

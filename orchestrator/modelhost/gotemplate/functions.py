@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 LONGEST = 64 * 1024**2  # characters of anything that a function makes
+MOST_VERBS = 100  # in one form
 WIDEST = 999  # characters a number or text is filled up to
 LAZY = frozenset({"and", "or"})  # they look at no more arguments than they need; see `running`
 _VERB = re.compile(r"%(?P<flags>[-+# 0]*)(?P<width>[0-9]*)(?:\.(?P<digits>[0-9]*))?(?P<verb>.?)", re.DOTALL)
@@ -177,7 +178,9 @@ def _printf(form: Any, *values: Any) -> str:
         raise CallError("printf begins with a text")
     parts, at, given = [], 0, iter(values)
     size = 0
-    for match in _VERB.finditer(form):
+    for count, match in enumerate(_VERB.finditer(form)):
+        if count == MOST_VERBS:
+            raise CallError(f"printf takes {MOST_VERBS} verbs at most")
         verb = match["verb"]
         written = "%" if verb == "%" else "%!(NOVERB)" if not verb else _written(match, given)
         parts += [form[at : match.start()], written]

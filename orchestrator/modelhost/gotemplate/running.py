@@ -22,17 +22,17 @@ from orchestrator.modelhost.gotemplate.syntax import (
     Text,
 )
 
-STEPS, STEPS_EACH = 200_000, 1_000  # some tenths of a second; so many more for each element of what is given
-_PER_STEP = 1_000  # characters, or elements, that are moved in the time of a step
+STEPS = 200_000  # about half a second
+_PER_STEP = 100  # characters, or elements, that a function may take or make in the time of a step
 
 
-def run(template: Template, values: Mapping[str, Any], *, elements: int = 0) -> str:
+def run(template: Template, values: Mapping[str, Any], *, steps: int = STEPS) -> str:
     """The text that `template` makes of `values`; a name that is not there is nil. Raises TemplateError.
 
-    values    texts, numbers, truth values, None, lists, dicts and `Struct`s of such.
-    elements  how much there is to go through, as messages: it may take longer for more.
+    values  texts, numbers, truth values, None, lists, dicts and `Struct`s of such.
+    steps   how many it may take.
     """
-    running = _Running(template.source, dict(values), STEPS + STEPS_EACH * elements)
+    running = _Running(template.source, dict(values), steps)
     running.nodes(template.nodes, running.root)
     return "".join(running.out)
 
@@ -102,6 +102,7 @@ class _Running:
         if isinstance(value, list):
             return enumerate(value)
         if isinstance(value, dict) and not isinstance(value, Struct):
+            self._spend(len(value), at)
             return value.items() if type(value) is not dict else sorted(value.items())
         if isinstance(value, int) and not isinstance(value, bool):
             return ((number, number) for number in range(value))
@@ -162,13 +163,13 @@ class _Running:
         return value
 
     def _operand(self, operand: Operand, dot: Any) -> Any:
+        self._spend(1, operand.at)
         match operand:
             case Constant():
                 return operand.value
             case Function():
                 return self._command((operand,), dot, ())
             case Path():
-                self._spend(1, operand.at)
                 return self._path(operand, dot)
 
     def _path(self, path: Path, dot: Any) -> Any:

@@ -63,6 +63,7 @@ class Constant:
     """A value that stands in the template."""
 
     value: Any
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,12 +331,12 @@ class _Parser:
             case "sign":  # an opening parenthesis: the others are looked for before
                 return self._parenthesis(token)
             case _:
-                return Constant(self._value(token))
+                return Constant(self._value(token), token.at)
 
     def _word(self, token: Token) -> Operand:
         constants = {"true": True, "false": False, "nil": None}
         if token.text in constants:
-            return Constant(constants[token.text])
+            return Constant(constants[token.text], token.at)
         if token.text not in FUNCTIONS and token.text not in LAZY:
             raise self._wrong(f"function {token.text!r} is not known")
         return Function(token.text, token.at)
