@@ -99,10 +99,6 @@ class CloudEngine:
         if request.inputs is not None:
             yield await self._embed(request, model)
             return
-        if request.prompt is not None or request.context or request.template:
-            raise BadRequest(
-                f"{model.name} is a cloud model: it takes messages, not raw prompts, `context` or `template`."
-            )
         question = _to_json(to_wire(request, model.remote_name))
         with engine_errors(self.name):
             async with timeout(self._deadlines.first_token_s):

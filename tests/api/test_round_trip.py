@@ -235,7 +235,7 @@ def response_put_together(stream: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return response
 
 
-REASONS = {"end_turn": "stop", "max_tokens": "length"}
+REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
 
 
 def anthropic_said(message: dict[str, Any]) -> Said:

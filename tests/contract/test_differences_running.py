@@ -59,10 +59,14 @@ def zone_of_times(product: Product) -> str:
     return told.stdout.strip()[19:]
 
 
-NO_RAW = Differs(400, PAGE, "raw prompts and `context` are refused for cloud models, 400")
+NO_RAW = Differs(
+    400, PAGE, "raw prompts, `context`, `template` and `_debug_render_only` are refused for cloud models, 400"
+)
 RUNNING = [
     Fact("a raw prompt is taken by every model", asking_the_cloud(raw=True), 200, NO_RAW),
     Fact("so is a context", asking_the_cloud(context=[1]), 200, NO_RAW),
+    Fact("so is a template", asking_the_cloud(template="{{ .Prompt }}"), 200, NO_RAW),
+    Fact("so is a look at the prompt", asking_the_cloud(_debug_render_only=True), 200, NO_RAW),
     Fact(
         "a smaller num_ctx loads the model again",
         reloads,

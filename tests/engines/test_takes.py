@@ -70,8 +70,8 @@ FEATURES: dict[str, tuple[str, dict[str, Any]]] = {
     "images": ("images", {"messages": (Message(role="user", content="hi", images=("aGk=",)),)}),
     "thinking": ("thinking", {"messages": (Message(role="user", content="hi", thinking="hm"),)}),
     "n": ("n", {"ignored": ("n",)}),
-    "suffix": ("suffix", {"ignored": ("suffix",)}),
-    "template": ("template", {"ignored": ("template",)}),
+    "suffix": ("suffix", {"suffix": "!"}),
+    "template": ("template", {"template": "{{ .Prompt }}"}),
     **{name: (name, {"options": {name: value}}) for name, value in OPTIONS.items()},
 }
 # Engines do so without being told, and never the other thing.

@@ -12,7 +12,7 @@ from orchestrator.api.anthropic import ERROR_TYPES
 ErrorType = Annotated[
     str, Field(json_schema_extra={"enum": sorted({*ERROR_TYPES.values(), "invalid_request_error", "api_error"})})
 ]
-Reason = Literal["end_turn", "max_tokens", "tool_use", "refusal"]
+Reason = Literal["end_turn", "max_tokens", "tool_use", "stop_sequence", "refusal"]
 
 
 class AnthropicErrorValue(Shape):
