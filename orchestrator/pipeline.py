@@ -109,7 +109,7 @@ async def find(name: str, parts: Parts, unavailable: str = "remote model is unav
     except ValueError as error:
         raise BadRequest(str(error)) from None
     if source == "cloud":
-        raise CloudDisabled(unavailable)
+        raise CloudDisabled.because(unavailable)
     return await parts.local.find(base) if source == "local" else None
 
 

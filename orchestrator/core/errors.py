@@ -4,6 +4,8 @@
 says what happened and, where there is something to do, what to do next.
 """
 
+from __future__ import annotations
+
 
 class OrchestratorError(Exception):
     """Something a caller is told about, in the caller's own dialect."""
@@ -49,8 +51,10 @@ class CloudDisabled(Forbidden):
 
     kind = "cloud_disabled"
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"ollama cloud is disabled: {what}")
+    @classmethod
+    def because(cls, what: str) -> CloudDisabled:
+        """The error that says `what` there is not."""
+        return cls(f"ollama cloud is disabled: {what}")
 
 
 class ModelNotFound(OrchestratorError):
