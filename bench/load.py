@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import quantiles
+from typing import Any
 from urllib.parse import urlsplit
 
 GRACE_S = 30.0  # beyond what a load should take
@@ -32,7 +33,11 @@ class Question:
         self.model, self.is_streamed = model, is_streamed
         url = urlsplit(address)
         asked = f"Question {self.PLACE}. What is the capital of France, and since when? " + "Please say why, too. " * 6
-        options = {"options": {"temperature": 0}} if url.path.startswith("/api/") else {"temperature": 0}
+        options: dict[str, Any] = {"temperature": 0}
+        if url.path.startswith("/api/"):
+            options = {"options": options}
+        elif url.path == "/v1/messages":
+            options["max_tokens"] = 1000  # it has to be there; the answer ends before
         body = {"model": model, "stream": is_streamed, "messages": [{"role": "user", "content": asked}], **options}
         self.body = json.dumps(body)
         self.headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})

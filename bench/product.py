@@ -10,13 +10,14 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import hits, memory, misses, peers, streams
+from bench import dialects, hits, memory, misses, peers, streams
 from bench import wrk as by_wrk
 from bench.plan import Plan
 from bench.serving import end_in_order, say
 
 SCENARIOS: dict[str, Callable[[Plan], None]] = {
     "hits": hits.run,
+    "dialects": dialects.run,
     "misses": misses.run,
     "streams": streams.run,
     "memory": memory.run,

@@ -18,12 +18,14 @@ from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Caller, ChatRequest, Model, Reply
 
 # Changes with the encoding, so that an older key never means a newer question.
-VERSION = 3
+VERSION = 4
 
 IN_KEY = frozenset(
     {
         "messages",
         "prompt",
+        "suffix",
+        "template",
         "inputs",
         "context",
         "tools",
@@ -43,6 +45,7 @@ NOT_IN_KEY = frozenset(
         "stream",  # these change the delivery, not the answer
         "keep_alive_s",
         "control",
+        "ignored",  # nothing comes of it
         "tags",
         "dialect",
         "endpoint",
@@ -107,6 +110,8 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
         model.digest,
         request.messages,
         request.prompt,
+        request.suffix,
+        request.template,
         request.inputs,
         request.context,
         request.tools,

@@ -23,7 +23,7 @@ def weigh(entry: Entry) -> int:
         weight += _tool_call(call)
     for logprob in reply.logprobs:
         weight += _logprob(logprob)
-    return weight + sum(map(getsizeof, reply.vectors))
+    return weight + getsizeof(reply.done.stop_string) + sum(map(getsizeof, reply.vectors))
 
 
 def _tool_call(call: ToolCall) -> int:

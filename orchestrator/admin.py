@@ -121,6 +121,22 @@ def yes_or_no(column: str, words: str, yes: str, no: str) -> type[admin.SimpleLi
     return Flag
 
 
+class LeftOut(admin.SimpleListFilter):
+    """Whether the model was asked for all that the caller asked for."""
+
+    title = "what the model cannot do"
+    parameter_name = "left_out"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Two ways."""
+        return [("1", "Something was left out"), ("0", "Nothing was")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of the way."""
+        ways = {"1": ~Q(unsupported=""), "0": Q(unsupported="")}
+        return queryset.filter(ways[self.value() or ""]) if self.value() in ways else queryset
+
+
 def recent(column: str, title_: str, words: Callable[[str], str] = str) -> type[admin.SimpleListFilter]:
     """A filter whose choices are the values of `column` among the newest records, as `words` puts them."""
 
@@ -167,6 +183,7 @@ class RequestRecordAdmin(RecordAdmin):
         ("tenant", admin.RelatedOnlyFieldListFilter),
         recent("dialect", "dialect"),
         yes_or_no("is_paid", "whether it cost money", "Yes, a provider charges", "No"),
+        LeftOut,
     )
     fields = (
         "request_id",
@@ -179,6 +196,7 @@ class RequestRecordAdmin(RecordAdmin):
         "model",
         "route",
         "tags",
+        "left_out",
         "tier",
         "cache_key",
         "is_streamed",
@@ -224,12 +242,18 @@ class RequestRecordAdmin(RecordAdmin):
     def result(self, record: RequestRecord) -> str:
         """How it ended, with the status where that is not 200."""
         words = ending(record.outcome)
-        return words if record.status == 200 else f"{words}, {record.status}"
+        words = words if record.status == 200 else f"{words}, {record.status}"
+        return f"{words}, without {self.left_out(record)}" if record.unsupported else words
 
     @admin.display(description="ended")
     def ended(self, record: RequestRecord) -> str:
         """How."""
         return ending(record.outcome)
+
+    @admin.display(description="left out")
+    def left_out(self, record: RequestRecord) -> str:
+        """What was asked for and the model cannot do."""
+        return record.unsupported.replace(",", ", ")
 
     @admin.display(description="tokens in")
     def tokens_in(self, record: RequestRecord) -> str:

@@ -51,7 +51,7 @@ def _read(
     is_secret: bool = False,
 ) -> T:
     SETTINGS[name] = Setting(name, str(default) if shown is None else shown, help, is_secret)
-    value = os.environ.get(name, "").strip().strip("\"'")
+    value = os.environ.get(name, "").strip().strip("\"'").strip()
     if not value:
         return default
     try:
@@ -234,7 +234,7 @@ class Address:
 
 
 def parse_address(value: str) -> Address:
-    """Read `[scheme://]host[:port][/path]` as Ollama reads OLLAMA_HOST; a bad port means the default one."""
+    """Read `[scheme://]host[:port][/path]` as Ollama reads OLLAMA_HOST; a bad port means the scheme's."""
     scheme, separator, rest = value.partition("://")
     if not separator:
         scheme, rest = "", value
@@ -246,10 +246,8 @@ def parse_address(value: str) -> Address:
     assert match is not None  # the last branch takes anything
     host = match["six"] or match["host"] or match["bare"] or "127.0.0.1"
     given = match["sixport"] or match["port"] or ""
-    if given.isdigit() and int(given) <= 65535:
+    if given.isascii() and given.isdigit() and int(given) <= 65535:
         port = int(given)
-    elif given:
-        port = 11434
     return Address(host, port)
 
 

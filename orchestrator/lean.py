@@ -26,7 +26,7 @@ from orchestrator.api.absent import is_absent
 from orchestrator.api.anthropic import error_response, is_anthropic
 from orchestrator.api.body import ENCODINGS, MOST_UNPACKED, UnknownEncoding, is_packed, read_json, unpacked
 from orchestrator.api.calls import request_id, show_key
-from orchestrator.api.replies import PartsResponse
+from orchestrator.api.replies import PartsResponse, WholeStream
 from orchestrator.api.table import api, show_error, show_fault
 from orchestrator.core.errors import Busy, OrchestratorError, RequestTimeout, RequestTooLarge
 from orchestrator.core.threads import WorkerThread
@@ -167,7 +167,8 @@ class LeanHandler:
             await _unless_hung_up(self._send_parts(response, send), receive)
             return
         assert isinstance(response, HttpResponse)
-        headers.append((b"content-length", str(len(response.content)).encode()))
+        if not isinstance(response, WholeStream):
+            headers.append((b"content-length", str(len(response.content)).encode()))
         await send(start)
         await send({"type": "http.response.body", "body": b"" if is_head else response.content})
 

@@ -98,6 +98,9 @@ class RequestRecord(models.Model):
     tier = models.CharField(max_length=16, choices=Tier.choices)
     cache_key = models.CharField(max_length=64)
     tags = models.CharField(max_length=1100, blank=True, help_text="The caller's own words, parted by commas.")
+    unsupported = models.CharField(
+        max_length=1100, blank=True, help_text="What was asked for and left out, since the model cannot do it."
+    )
     streamed = models.BooleanField()
     status = models.PositiveSmallIntegerField(help_text="HTTP status.")
     outcome = models.CharField(max_length=32, help_text="done, cut, cancelled, or the kind of error.")

@@ -96,8 +96,9 @@ class Origins:
                 (b"access-control-allow-methods", METHODS),
                 (b"access-control-allow-headers", HEADERS),
                 (b"access-control-max-age", b"43200"),
-                (b"vary", PREFLIGHT_VARY),
             ]
+            if not self._allows_all:
+                allowed.append((b"vary", PREFLIGHT_VARY))
             await _answer(send, 204, allowed)
             return
         if not self._allows_all:
@@ -126,12 +127,23 @@ class Origins:
 
 @lru_cache(maxsize=1024)  # the same few all day
 def _is_near(host: str) -> bool:
-    """Whether it is the address of this machine, or of a private network."""
+    """Whether it is an address of this machine, or of a private network."""
     try:
         address = ip_address(host)
     except ValueError:
         return False
-    return address.is_loopback or address.is_private or address.is_unspecified
+    return address.is_loopback or address.is_private or address.is_unspecified or is_own(host)
+
+
+def is_own(address: str) -> bool:
+    """Whether an interface of this machine has the address: only such a one can be bound."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 def _is_same(origin: str, host: str) -> bool:

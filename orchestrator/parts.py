@@ -12,6 +12,7 @@ from django.db import DatabaseError
 from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.tiered import TieredCache
+from orchestrator.capabilities import Policy
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy
 from orchestrator.core.threads import WorkerThread
@@ -50,6 +51,7 @@ class Parts:
     reads: WorkerThread  # the ORM, away from the event loop
     cache_ttl_s: float
     most_answer_bytes: int
+    unsupported: Policy = "contract"  # what becomes of what a model cannot do
     metrics: Metrics = field(default_factory=Metrics)
 
     async def health(self) -> list[Health]:

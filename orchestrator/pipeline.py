@@ -13,17 +13,25 @@ from cache.entries import CacheKey, Hit
 from cache.entries import Entry as Kept
 from cache.inflight import Question
 from cache.keys import key_to_keep, keys_for
-from orchestrator.capabilities import require
+from orchestrator.capabilities import settle
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BadRequest, CallLost, ModelNotFound, OnlyIfCached, OrchestratorError
+from orchestrator.core.errors import (
+    BadRequest,
+    CallLost,
+    CloudDisabled,
+    ModelNotFound,
+    OnlyIfCached,
+    OrchestratorError,
+)
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Usage
 from orchestrator.engines.providers import of_model
 from orchestrator.ledger.writer import Entry
-from orchestrator.modelhost.names import is_name
+from orchestrator.modelhost.names import is_name, read_source
 from orchestrator.parts import Parts
 from routing.router import Route, choose_auto, is_auto
 
 log = logging.getLogger(__name__)
+MOST_SHOWN = 255  # characters of a name that is none: what was asked is not said again at length
 
 
 @dataclass(slots=True)
@@ -35,6 +43,7 @@ class Answer:
 
     entry: Entry
     chunks: Chunks
+    unsupported: tuple[str, ...] = ()  # what was left out of the request, and the caller is told of
     hit: Hit | None = None  # what was found in the cache
     timing: dict[str, float] = field(default_factory=dict)  # seconds by part, in order
 
@@ -50,7 +59,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         route = await choose(request, parts)
         model = route.model
         entry.model, entry.route = model.name, route.reason
-        require(request, model)
+        request, entry.unsupported = settle(request, model, parts.unsupported)
         stopwatch.lap("route")
 
         keys = keys_for(request, caller, model)
@@ -65,27 +74,44 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
 
         call = _Call(request, model, keys, since, entry)
         chunks, leads = await _join(call, parts)
-        begun = Answer(entry, chunks, timing=stopwatch.laps)
+        begun = Answer(entry, chunks, _told(entry, parts), timing=stopwatch.laps)
         begun.chunks = _heard(chunks, entry, parts) if leads else _shared(chunks, call, begun, parts)
         return begun
 
 
 async def choose(request: ChatRequest, parts: Parts) -> Route:
-    """The model that answers. Raises ModelNotFound, or BadRequest for what cannot be a name."""
+    """The model that answers. Raises ModelNotFound, CloudDisabled, or BadRequest for what cannot be a name."""
     is_embedding = request.inputs is not None
     if is_auto(request.model):
         able = "embedding" if is_embedding else "completion"
         local = await parts.local.models()
         return choose_auto(local, [] if local else await parts.catalogue.models(), able)
-    model = await parts.catalogue.find(request.model)
+    model = await find(request.model, parts)
     if model is None and is_embedding:
         advice = how_to_reach(request.model) or ", try pulling it first"
-        raise ModelNotFound(f'model "{request.model}" not found{advice}')
+        raise ModelNotFound(f'model "{request.model[:MOST_SHOWN]}" not found{advice}')
     if model is None:
         if not is_name(request.model):
             raise BadRequest("invalid model name")
         raise ModelNotFound(f"model '{request.model}' not found{how_to_reach(request.model)}")
     return Route(model, "named")
+
+
+async def find(name: str, parts: Parts, unavailable: str = "remote model is unavailable") -> Model | None:
+    """The model a name means; None when it is nowhere. What is there under the name as it stands comes first.
+
+    unavailable  what is said of a model of ollama.com.
+    Raises CloudDisabled, or BadRequest for a name that says twice where its model runs.
+    """
+    if model := await parts.catalogue.find(name):
+        return model
+    try:
+        base, source = read_source(name)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    if source == "cloud":
+        raise CloudDisabled.because(unavailable)
+    return await parts.local.find(base) if source == "local" else None
 
 
 def how_to_reach(name: str) -> str:
@@ -100,15 +126,20 @@ async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     with _failures_recorded(entry, parts):
         route = await choose(request, parts)
         entry.model, entry.route = route.model.name, route.reason
-        require(request, route.model)
         is_local = route.model.engine == parts.local.name
         is_unload = request.keep_alive_s == 0
+        if not is_unload:  # who lets a model go asks nothing of it
+            request, entry.unsupported = settle(request, route.model, parts.unsupported)
         if is_local and is_unload:
             await parts.local.unload(route.model)
         elif is_local:
             await parts.local.load(route.model, request.keep_alive_s, request.options)
         done = Done(reason="unload" if is_unload else "load")
-        return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts))
+        return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts), _told(entry, parts))
+
+
+def _told(entry: Entry, parts: Parts) -> tuple[str, ...]:
+    return () if parts.unsupported == "drop" else entry.unsupported
 
 
 def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float]) -> Answer:
@@ -116,7 +147,7 @@ def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float]) 
     entry.model = hit.entry.reply.model
     spent_ns = max(round((parts.clock.monotonic() - entry.started) * 1e9), 1)
     chunks = _each(*as_of_now(hit.entry.reply, spent_ns).chunks())
-    return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=timing)
+    return Answer(entry, _recorded(chunks, entry, parts), _told(entry, parts), hit=hit, timing=timing)
 
 
 def as_of_now(reply: Reply, spent_ns: int) -> Reply:

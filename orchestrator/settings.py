@@ -43,8 +43,12 @@ REDIS_URL = env.redis(
     " Unset: a private one is started when a redis-server is installed.",
     shown="a private Redis",
 )
+OLLAMA_DEBUG = env.flag("OLLAMA_DEBUG", "1: log as much as there is, unless the next one says otherwise.")
 LOG_LEVEL = env.choice(
-    "ORCHESTRATOR_LOG_LEVEL", "info", "How much is logged to standard error.", of=("debug", "info", "warning", "error")
+    "ORCHESTRATOR_LOG_LEVEL",
+    "debug" if OLLAMA_DEBUG else "info",
+    "How much is logged to standard error.",
+    of=("debug", "info", "warning", "error"),
 )
 
 # Who may ask
@@ -80,10 +84,17 @@ NUM_PARALLEL = env.integer("OLLAMA_NUM_PARALLEL", 4, "Answers one model makes at
 MAX_QUEUE = env.integer(
     "OLLAMA_MAX_QUEUE", 512, "Requests that may wait for a model; one more is answered 503.", least=1, most=100_000
 )
-CONTEXT_LENGTH = env.integer(
-    "OLLAMA_CONTEXT_LENGTH", 4096, "Context of a loaded model, in tokens, unless `num_ctx` says otherwise.", least=4
+CONTEXT_LENGTH = max(
+    env.integer("OLLAMA_CONTEXT_LENGTH", 4096, "Context of a loaded model, in tokens, unless `num_ctx` says otherwise.")
+    or 4096,
+    4,
 )
-LOAD_TIMEOUT_S = env.seconds("OLLAMA_LOAD_TIMEOUT", 300, "How long loading a model may take.")
+LOAD_TIMEOUT_S = max(
+    env.keep_alive(
+        "OLLAMA_LOAD_TIMEOUT", 300.0, "How long loading a model may take; 0 and negative: any time.", shown="5m"
+    ),
+    0.0,
+)
 MODEL_MEMORY = env.size(
     "ORCHESTRATOR_MODEL_MEMORY", 0, "Memory for loaded models, in bytes.", shown="70 % of what is free at start"
 )
@@ -116,6 +127,16 @@ TOKEN_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_TOKEN_TIMEOUT_S", 30, "How long a provider may pause within an answer.", least=0.01
 )
 ANSWER_TIMEOUT_S = env.seconds("ORCHESTRATOR_ANSWER_TIMEOUT_S", 600, "How long a whole answer may take.", least=0.01)
+
+# Every model
+
+UNSUPPORTED = env.choice(
+    "ORCHESTRATOR_UNSUPPORTED",
+    "contract",
+    "What becomes of what a model cannot do. `contract`: what Ollama refuses is refused, the rest is left out and said;"
+    " `warn`: all of it is left out and said; `drop`: left out, said in the record only; `reject`: 400 that names it.",
+    of=("contract", "warn", "drop", "reject"),
+)
 
 # Cache
 

@@ -73,6 +73,7 @@ def build() -> Parts:
         reads=WorkerThread("reads", most_waiting=256),
         cache_ttl_s=settings.CACHE_TTL_S,
         most_answer_bytes=settings.MAX_ANSWER,
+        unsupported=settings.UNSUPPORTED,  # type: ignore[arg-type]  # one of the words that are allowed
         metrics=metrics,
     )
 

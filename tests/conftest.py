@@ -135,3 +135,9 @@ def product(provider: Provider) -> Iterator[Product]:
     }
     with Product(**environment) as product:
         yield product
+
+
+@pytest.fixture(scope="session")
+def admin_key(product: Product) -> str:
+    """A key of the product's first tenant that may manage."""
+    return product.issue_key("tests", "--admin")

@@ -6,10 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
+from orchestrator import capabilities
+from orchestrator.api.options import READERS
 from orchestrator.core.clock import Clock
 from orchestrator.core.types import ChatRequest, Chunk, Done, Model, Usage
+from orchestrator.modelhost.wire import Preview
 
 DIGEST = "d" * 64
+EVERYTHING = frozenset({*capabilities.ASKING.values(), *READERS, "effort", "thinking"})
 
 
 class SetClock(Clock):
@@ -35,10 +39,17 @@ class FakeEngine:
         self.name = name
         able = {"completion", "tools", "vision", "thinking"} if is_paid else {"completion"}
         self.model = Model(
-            name=model, digest=DIGEST, engine=name, is_paid=is_paid, family="tiny", capabilities=frozenset(able)
+            name=model,
+            digest=DIGEST,
+            engine=name,
+            is_paid=is_paid,
+            family="tiny",
+            capabilities=frozenset(able),
+            takes=EVERYTHING,
         )
         self.pieces: Sequence[str] = ("fo", "ur")
         self.reason = "stop"
+        self.stop_string = ""
         self.error: Exception | None = None
         self.is_counting = True
         self.gate: asyncio.Event | None = None
@@ -46,6 +57,7 @@ class FakeEngine:
         self.closed = 0
         self.asked: list[ChatRequest] = []
         self.loaded: list[str] = []
+        self.counted: int | None = None
 
     async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
         self.calls += 1
@@ -60,9 +72,18 @@ class FakeEngine:
             tokens = len(self.pieces)
             usage = Usage(prompt_tokens=7, completion_tokens=tokens, load_ns=3, prompt_ns=5, eval_ns=6)
             usage = replace(usage, is_estimated=not self.is_counting)
-            yield Chunk(done=Done(reason=self.reason, usage=usage, context=(1, 2, 3)))
+            yield Chunk(done=Done(reason=self.reason, usage=usage, context=(1, 2, 3), stop_string=self.stop_string))
         finally:
             self.closed += 1
+
+    async def preview(self, request: ChatRequest, model: Model) -> Preview:
+        self.asked.append(request)
+        return Preview("".join(f"[{message.content}]" for message in request.messages), 7)
+
+    async def count(self, request: ChatRequest, model: Model) -> int | None:
+        if self.error:
+            raise self.error
+        return self.counted
 
     async def models(self) -> list[Model]:
         return [self.model]

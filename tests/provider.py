@@ -166,6 +166,12 @@ class Provider:
                 await response.write(
                     sse(delta(tool_calls=[call])) + sse(delta(tool_calls=[more])) + sse(tools_end) + done
                 )
+            case "agent" if (await request.json())["messages"][-1]["role"] != "tool":
+                call = {"index": 0, "id": "call_1", "function": {"name": "weather", "arguments": '{"city":"Rome"}'}}
+                tools_end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+                await response.write(sse(delta(tool_calls=[call])) + sse(tools_end) + done)
+            case "json":
+                await response.write(sse(delta(content='{"city": "Par')) + sse(delta(content='is"}')) + sse(end) + done)
             case "bad_tools":
                 call = {"index": 0, "id": "c", "function": {"name": "weather", "arguments": "[1"}}
                 await response.write(sse(delta(tool_calls=[call])) + sse(end) + done)

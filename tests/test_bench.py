@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import hits, memory, misses, peers, streams
+from bench import dialects, hits, memory, misses, peers, streams
 from bench.peers import Peer
 from bench.plan import Plan
 from tests.product import PROJECT
@@ -64,6 +64,13 @@ def test_hits_are_measured_by_dialect_and_tier(lines: Callable[..., list[dict[st
     }
     assert by_one.keys() == {"redis", "sqlite", "memory"}
     assert all(share["median"] == 1 for share in by_one.values())
+
+
+def test_one_answer_is_measured_in_every_dialect(lines: Callable[..., list[dict[str, Any]]]) -> None:
+    found = lines(dialects.run)
+    assert len(found) == 2 * 6
+    assert found[0]["cpu_ratio_to_first_dialect"]["median"] == 1
+    assert all(line["product"]["answers_per_s"]["median"] > 0 for line in found)
 
 
 def test_misses_are_measured_beside_the_provider_itself(lines: Callable[..., list[dict[str, Any]]]) -> None:
@@ -118,7 +125,7 @@ def test_without_wrk_it_says_what_to_type() -> None:
 def test_an_unknown_scenario_is_refused_by_name() -> None:
     done = _cli("hits", "mises")
     assert done.returncode == 2
-    assert "no scenario mises; there are hits, misses, streams, memory" in done.stderr
+    assert "no scenario mises; there are hits, dialects, misses, streams, memory" in done.stderr
 
 
 def _cli(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

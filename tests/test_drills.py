@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.drills import table
+from tests.drills import fuzz, table
 from tests.drills.base import Drill, Run, carry_out
 from tests.drills.caller import Heard
+from tests.drills.corpus import Sent
 from tests.drills.question import Question
 
 SEED = 20261123
@@ -89,3 +90,39 @@ def test_the_oracle_sees_what_is_crossed_torn_or_mixed() -> None:
         assert Heard(200, text=text, is_complete=True).is_wrong(question)
     assert Heard(200, text=pieces[1]).is_wrong(question), "torn"
     assert Heard(200, text=question.answer() + pieces[0], is_complete=True).is_wrong(question)
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+VERSION = (
+    b'HTTP/1.1 200 OK\r\nx-request-id: x\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n{"version":"1"}'
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "wrong"),
+    [
+        (OK, "", []),
+        (OK + OK, "", []),
+        (VERSION, "/api/version", []),
+        (
+            VERSION.replace(b"version", b"edition"),
+            "/api/version",
+            [": Additional properties", ': "version" is a required'],
+        ),
+        (OK.replace(b"200", b"503"), "", []),
+        (OK.replace(b"200", b"500"), "", ["status 500"]),
+        (OK.replace(b"{}", b"Traceback").replace(b": 2", b": 9"), "", ["status 200, b'Traceback'"]),
+        (OK.replace(b"OK\r\n", b"OK\r\nX-Injected: yes\r\n"), "", ["a header was injected"]),
+        (CHUNKED, "", []),
+        (CHUNKED[:-2], "", ["no HTTP: a chunk that does not end"]),
+        (OK[:-1], "", ["no HTTP: 1 bytes of 2"]),
+        (b"", "", ["0 answers, not 1"]),
+        (b"<html>", "", ["no HTTP: a response that begins with"]),
+        (OK + b"{}", "", ["no HTTP: a response that begins with"]),
+    ],
+)
+def test_what_is_wrong_with_an_answer_is_seen(data: bytes, path: str, wrong: list[str]) -> None:
+    found = fuzz._wrong(Sent("", b"", method="GET", path=path), data)
+    assert len(found) == len(wrong), found
+    assert all(one.startswith(start) for one, start in zip(found, wrong, strict=True)), found

@@ -63,6 +63,21 @@ def test_bad_options_are_refused(product: Product, path: str, options: bytes) ->
     check_refusal(httpx.post(product.base_url + path, content=body, timeout=30), 400)
 
 
+LONG = "x" * 100_000
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/embed", "/v1/chat/completions", "/v1/embeddings", "/v1/messages"])
+@pytest.mark.parametrize(
+    "fields", [{"model": LONG}, {"model": f"openai/{LONG}"}, {"keep_alive": LONG}, {"think": LONG}]
+)
+def test_what_was_asked_is_not_said_again_at_length(product: Product, path: str, fields: dict[str, str]) -> None:
+    body = HELLO | {"model": "nope", "input": "Hi", "max_tokens": 2} | fields
+    response = httpx.post(product.base_url + path, json=body, timeout=30)
+    assert response.status_code in {400, 404}
+    assert len(response.content) < 1000
+    assert sum(len(name) + len(value) for name, value in response.headers.items()) < 1000
+
+
 def check_refusal(response: httpx.Response, status: int) -> None:
     assert response.status_code == status, response.text
     error = response.json()["error"]

@@ -9,10 +9,9 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
 from orchestrator.api.replies import json_response
-from orchestrator.core.errors import Forbidden, Unauthorized
+from orchestrator.core.errors import CloudDisabled, Unauthorized
 
 router = Router(tags=["ollama.com"])
-DISABLED = "ollama cloud is disabled: "
 SIGNED_OUT = "you are not currently signed in"
 
 
@@ -25,7 +24,7 @@ async def status(request: HttpRequest) -> HttpResponseBase:
 @router.post("/me", summary="Who is signed in to ollama.com")
 async def me(request: HttpRequest) -> HttpResponseBase:
     """Refuse: nobody can sign in. With 401 clients would send their user to a page that cannot help."""
-    raise Forbidden(f"{DISABLED}account details are unavailable")
+    raise CloudDisabled.because("account details are unavailable")
 
 
 @router.post("/signout", summary="Sign out of ollama.com")
@@ -43,13 +42,13 @@ async def delete_key(request: HttpRequest, key: str) -> HttpResponseBase:
 @router.post("/experimental/web_search", summary="Search the web by ollama.com")
 async def web_search(request: HttpRequest) -> HttpResponseBase:
     """Refuse: the search is ollama.com's. Its own client libraries ask there directly, with a key of theirs."""
-    raise Forbidden(f"{DISABLED}web search is unavailable")
+    raise CloudDisabled.because("web search is unavailable")
 
 
 @router.post("/experimental/web_fetch", summary="Read a page of the web by ollama.com")
 async def web_fetch(request: HttpRequest) -> HttpResponseBase:
     """Refuse: the reader is ollama.com's."""
-    raise Forbidden(f"{DISABLED}web fetch is unavailable")
+    raise CloudDisabled.because("web fetch is unavailable")
 
 
 @router.get("/experimental/model-recommendations", summary="Models that ollama.com recommends")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -13,10 +12,11 @@ from ninja import Router
 
 from orchestrator.api.anthropic_schemas import CountBody, MessagesBody, estimate, to_count, to_request
 from orchestrator.api.calls import controls, request_id
-from orchestrator.api.frames import readable, typed_event
-from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
+from orchestrator.api.frames import typed_event
+from orchestrator.api.replies import EVENTS, Wire, json_response, readable, respond, started, to_json
 from orchestrator.api.stamps import Stamps
-from orchestrator.core.errors import OrchestratorError
+from orchestrator.capabilities import settle
+from orchestrator.core.errors import BadRequest, Busy, EngineError, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Done, Reply, ToolCall, Usage
 from orchestrator.pipeline import answer, choose
 from orchestrator.wiring import parts
@@ -44,7 +44,7 @@ OUR_ID = re.compile(r"[0-9a-f]{32}")
 @router.post("/messages", summary="One turn of a conversation")
 async def messages(request: HttpRequest, body: MessagesBody) -> HttpResponseBase:
     """Answer the last message; streamed as server-sent events when `stream` is true."""
-    asked = await _thinking_if_able(to_request(body, controls(request)))
+    asked = to_request(body, controls(request))
     begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
     about = estimate(asked) if asked.stream else 0
     return await respond(
@@ -56,24 +56,24 @@ async def messages(request: HttpRequest, body: MessagesBody) -> HttpResponseBase
     )
 
 
-@router.post("/messages/count_tokens", summary="About how many tokens a conversation has")
+@router.post("/messages/count_tokens", summary="How many tokens a conversation has")
 async def count_tokens(request: HttpRequest, body: CountBody) -> HttpResponseBase:
-    """An estimate, the same for every model; nobody is asked for it."""
+    """What a local model that is loaded counts, and otherwise an estimate, the same for every model."""
     asked = to_count(body)
-    if not is_auto(asked.model):
-        await choose(asked, parts())  # says so when there is no such model
-    return json_response({"input_tokens": estimate(asked)}, content_type=JSON)
+    tokens = None if is_auto(asked.model) else await _counted(asked)
+    return json_response({"input_tokens": estimate(asked) if tokens is None else tokens}, content_type=JSON)
 
 
-async def _thinking_if_able(asked: ChatRequest) -> ChatRequest:
-    """Anthropic's clients ask every model to think: one that cannot is asked without."""
-    if not asked.think:
-        return asked
+async def _counted(asked: ChatRequest) -> int | None:
+    """None where nobody can count, or not without loading a model for it. Raises what `choose` raises."""
+    model = (await choose(asked, parts())).model  # says so when there is no such model
+    if model.engine != parts().local.name:
+        return None
     try:
-        model = (await choose(asked, parts())).model
-    except OrchestratorError:  # `answer` meets it again, and records it
-        return asked
-    return asked if "thinking" in model.capabilities else replace(asked, think=None)
+        asked, _left_out = settle(asked, model, parts().unsupported)
+        return await parts().local.count(asked, model)
+    except (BadRequest, Busy, EngineError):
+        return None
 
 
 class MessageForm:
@@ -174,7 +174,9 @@ def _call(call: ToolCall, arguments: Any) -> dict[str, Any]:
 
 
 def _ended(done: Done, *, has_called: bool) -> dict[str, Any]:
-    """Why it ended. Engines do not tell a stop string from an end of its own, so no stop string is named."""
+    """Why it ended; which stop string that was is known of local models."""
+    if done.stop_string and not has_called:
+        return {"stop_reason": "stop_sequence", "stop_sequence": readable(done.stop_string)}
     reason = "tool_use" if has_called else REASONS.get(done.reason, "end_turn")
     return {"stop_reason": reason, "stop_sequence": None}
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 
 from orchestrator.api.options import read_options
-from orchestrator.api.schemas import Body, check_image
+from orchestrator.api.schemas import Body, Ignored, ToolChoice, check_image
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import ChatRequest, Message, ToolCall
 
@@ -54,6 +54,7 @@ class Thinking(Body):
     """Whether to think. A budget has no counterpart here."""
 
     type: str | None = None
+    budget_tokens: Annotated[Any, Ignored()] = None
 
 
 class OutputConfig(Body):
@@ -83,6 +84,8 @@ class MessagesBody(CountBody):
     top_p: float | None = None
     top_k: int | None = None
     stop_sequences: list[str] | None = None
+    tool_choice: ToolChoice = None
+    mcp_servers: Annotated[Any, Ignored(([],))] = None
 
 
 def to_request(body: MessagesBody, common: dict[str, Any]) -> ChatRequest:
@@ -101,6 +104,7 @@ def to_request(body: MessagesBody, common: dict[str, Any]) -> ChatRequest:
     return ChatRequest(
         **_question(body),
         options=read_options(options),
+        ignored=(*body.ignored, *(body.thinking.ignored if body.thinking else ())),
         stream=bool(body.stream),
         dialect="anthropic",
         **common,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
@@ -9,13 +10,14 @@ from ninja import Router
 
 from orchestrator.api.calls import controls
 from orchestrator.api.ollama import ChatForm, GenerateForm, error_line
-from orchestrator.api.options import read_options
-from orchestrator.api.replies import NDJSON, Wire, respond, started
+from orchestrator.api.options import read_options, unknown_options
+from orchestrator.api.replies import NDJSON, Wire, json_response, respond, started
 from orchestrator.api.schemas import Asking, ChatBody, GenerateBody
-from orchestrator.api.stamps import Stamps
-from orchestrator.capabilities import full_name
+from orchestrator.api.stamps import Stamps, rfc3339
+from orchestrator.capabilities import full_name, settle
 from orchestrator.core.errors import BadRequest, ModelNotFound, Unsupported
 from orchestrator.core.types import ChatRequest, Message
+from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
 from orchestrator.pipeline import answer, choose, load
 from orchestrator.wiring import parts
 
@@ -38,7 +40,7 @@ async def chat(request: HttpRequest, body: ChatBody) -> HttpResponseBase:
         tools=tuple(body.tools or ()),
         **_common(request, body),
     )
-    return await _reply(request, asked, is_load=not body.messages)
+    return await _reply(request, body, asked, is_load=not body.messages)
 
 
 @router.post("/generate", summary="Complete a prompt")
@@ -50,20 +52,37 @@ async def generate(request: HttpRequest, body: GenerateBody) -> HttpResponseBase
     _check(body)
     if not body.model:
         raise ModelNotFound("model '' not found")
-    if body.raw and (body.template or body.system or body.context):
-        raise BadRequest("raw mode does not support template, system, or context")
     common = _common(request, body)
+    is_unload = not body.prompt and body.keep_alive == 0
+    if body.raw and (body.template or body.system or body.context) and not is_unload:
+        await choose(ChatRequest(**common), parts())  # that there is no such model is said first
+        raise BadRequest("raw mode does not support template, system, or context")
+    if body.template:
+        await _check_template(body.template)
+    return await _reply(request, body, _to_request(body, common), is_load=not body.prompt)
+
+
+def _to_request(body: GenerateBody, common: dict[str, Any]) -> ChatRequest:
+    suffix = body.suffix or ""
     if body.raw:
-        asked = ChatRequest(prompt=body.prompt or "", **common)
-    else:
-        system = [Message(role="system", content=body.system)] if body.system else []
-        user = Message(role="user", content=body.prompt or "", images=tuple(body.images or ()))
-        asked = ChatRequest(messages=(*system, user), context=tuple(body.context or ()), **common)
-    if body.suffix or body.template:
-        model = (await choose(asked, parts())).model
-        missing = "insert" if body.suffix else "templates given in a request"
-        raise Unsupported(f"{full_name(model)} does not support {missing}")
-    return await _reply(request, asked, is_load=not body.prompt)
+        return ChatRequest(prompt=body.prompt or "", suffix=suffix, **common)
+    system = [Message(role="system", content=body.system)] if body.system and not suffix else []
+    user = Message(role="user", content=body.prompt or "", images=tuple(body.images or ()))
+    return ChatRequest(
+        messages=(*system, user),
+        suffix=suffix,
+        template=body.template or "",
+        context=tuple(body.context or ()),
+        **common,
+    )
+
+
+async def _check_template(template: str) -> None:
+    """Raises BadRequest that says where it cannot be read, before any model is loaded for it."""
+    try:
+        await asyncio.to_thread(parse, template)
+    except TemplateError as error:
+        raise BadRequest(str(error)) from None
 
 
 def _check(body: Asking) -> None:
@@ -82,20 +101,44 @@ def _common(request: HttpRequest, body: Asking) -> dict[str, Any]:
         "truncate": body.truncate is not False,
         "shift": body.shift is not False,
         "keep_alive_s": body.keep_alive,
+        "ignored": (*body.ignored, *unknown_options(body.options)),
         "stream": body.is_streamed,
         "dialect": "ollama",
         **controls(request),
     }
 
 
-async def _reply(request: HttpRequest, asked: ChatRequest, *, is_load: bool) -> HttpResponseBase:
+async def _reply(request: HttpRequest, body: Asking, asked: ChatRequest, *, is_load: bool) -> HttpResponseBase:
+    if body.debug_render_only and not is_load:
+        return await _previewed(asked)
     caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
     begun = await started(await (load if is_load else answer)(asked, caller, parts()))
-    is_chat = asked.endpoint.rstrip("/").endswith("/chat")
 
     def form(stamps: Stamps) -> ChatForm | GenerateForm:
-        if is_chat:
+        if _is_chat(asked):
             return ChatForm(stamps, asked.model)
         return GenerateForm(stamps, asked.model, is_raw=asked.prompt is not None)
 
     return await respond(request, begun, form, WIRE, is_streamed=asked.stream and not is_load)
+
+
+async def _previewed(asked: ChatRequest) -> HttpResponseBase:
+    """The prompt that the model would be given, in place of an answer."""
+    model = (await choose(asked, parts())).model
+    asked, _left_out = settle(asked, model, parts().unsupported)
+    if model.engine != parts().local.name:
+        raise Unsupported(f"{full_name(model)} is a cloud model: only its provider knows the prompt it is given")
+    shown = await parts().local.preview(asked, model)
+    value: dict[str, Any] = {"model": asked.model, "created_at": rfc3339()}
+    if _is_chat(asked):
+        value["message"] = {"role": "assistant", "content": ""}
+    else:
+        value["response"] = ""
+    about: dict[str, Any] = {"rendered_template": shown.text}
+    if images := sum(len(message.images) for message in asked.messages):
+        about["image_count"] = images
+    return json_response(value | {"done": False, "_debug_info": about})
+
+
+def _is_chat(asked: ChatRequest) -> bool:
+    return asked.endpoint.rstrip("/").endswith("/chat")

@@ -5,23 +5,22 @@ A prompt is one message of a user, as it is to /api/generate: the same question 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
 from orchestrator.api.calls import controls
-from orchestrator.api.frames import event, readable
+from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.openai import WIRE, usage_to_wire
 from orchestrator.api.options import read_options
-from orchestrator.api.replies import respond, started
-from orchestrator.api.schemas import Body, StreamOptions
+from orchestrator.api.replies import readable, respond, started
+from orchestrator.api.schemas import Body, Count, Ignored, LogitBias, StreamOptions
 from orchestrator.api.stamps import Stamps
-from orchestrator.capabilities import full_name
-from orchestrator.core.errors import BadRequest, ModelNotFound, Unsupported
+from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Chunk, Message, Reply, TokenLogprob, Usage
-from orchestrator.pipeline import answer, choose
+from orchestrator.pipeline import answer
 from orchestrator.wiring import parts
 
 router = Router(tags=["OpenAI"])
@@ -45,15 +44,16 @@ class TextBody(Body):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logprobs: int | None = None
+    n: Count = None
+    best_of: Count = None
+    echo: Annotated[Any, Ignored((False,))] = None
+    logit_bias: LogitBias = None
 
 
 @router.post("/completions", summary="Complete a prompt, as OpenAI's older clients ask for it")
 async def completions(request: HttpRequest, body: TextBody) -> HttpResponseBase:
     """Answer a prompt; streamed as server-sent events when `stream` is true."""
     asked = to_request(body, controls(request))
-    if body.suffix:
-        model = (await choose(asked, parts())).model
-        raise Unsupported(f"{full_name(model)} does not support insert")
     begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
     wants_usage = bool(body.stream_options and body.stream_options.include_usage)
     return await respond(
@@ -83,9 +83,11 @@ def to_request(body: TextBody, common: dict[str, Any]) -> ChatRequest:
     return ChatRequest(
         model=body.model,
         messages=(Message(role="user", content=_prompt(body.prompt)),),
+        suffix=body.suffix or "",
         options=read_options(options),
         logprobs=body.logprobs is not None,
         top_logprobs=body.logprobs or 0,
+        ignored=body.ignored,
         stream=bool(body.stream),
         dialect="openai",
         **common,

@@ -1,11 +1,12 @@
 """What /api/openapi.json says beyond what ninja finds out by itself, and the page that shows it.
 
 Endpoints write their answers as bytes, so ninja knows nothing of them. Here stand their shapes, their
-content types and an example of each; tests ask the product every example and compare. See also `answers.py`.
+content types and an example of each; tests ask the product every example and compare. See also `answers/`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.openapi.docs import Swagger
 from ninja.openapi.schema import OpenAPISchema, get_schema
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from orchestrator.api.body import MAY_BE_PACKED
@@ -20,6 +22,7 @@ from orchestrator.api.replies import EVENTS, NDJSON
 from orchestrator.core import errors
 from orchestrator.core.errors import OrchestratorError
 
+Shape = type[BaseModel]
 JSON = "application/json"
 REF = "#/components/schemas/{model}"
 # It needs nothing from elsewhere and nothing inline, so it may have neither.
@@ -43,12 +46,14 @@ class Page(Swagger):
         return response
 
 
+# In words; what a line or the data of an event may be stands beside it as `x-itemSchema`, which OpenAPI 3.2 calls
+# `itemSchema`: 3.1 has no word for it.
 STREAMS = {
     "/api/chat": (NDJSON, "One ChatAnswer a line; what broke off ends with an OllamaError."),
     "/api/generate": (NDJSON, "One GenerateAnswer a line; what broke off ends with an OllamaError."),
     "/v1/chat/completions": (EVENTS, "`chat.completion.chunk` events, then `[DONE]`; what broke off ends without it."),
     "/v1/completions": (EVENTS, "`text_completion` events, then `[DONE]`; what broke off ends without it."),
-    "/v1/responses": (EVENTS, "Events from `response.created` to `response.completed`."),
+    "/v1/responses": (EVENTS, "Events from `response.created` to `response.completed`, or `response.failed`."),
     "/v1/messages": (EVENTS, "Events from `message_start` to `message_stop`, or an `error` event."),
 }
 NOT_JSON = {"/metrics": ("text/plain", "application/openmetrics-text")}
@@ -60,6 +65,7 @@ REFUSED = {  # whatever is asked: there is no ollama.com behind this
     "/api/experimental/web_search": 403,
     "/api/experimental/web_fetch": 403,
 }
+NOT_READY = {"/readyz": "No question could be answered."}  # said in the shape of an answer
 FIRST_MODEL = "smollm2:135m"
 EMBEDDER = "all-minilm"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -70,6 +76,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "/api/embed": {"model": EMBEDDER, "input": ["Why is the sky blue?", "Why is grass green?"]},
     "/api/embeddings": {"model": EMBEDDER, "prompt": "Why is the sky blue?"},
     "/v1/chat/completions": {"model": FIRST_MODEL, "messages": QUESTION, "max_tokens": 16},
+    "/v1/completions": {"model": FIRST_MODEL, "prompt": "The sky is", "max_tokens": 4},
+    "/v1/responses": {"model": FIRST_MODEL, "input": "What is the capital of France?", "max_output_tokens": 16},
     "/v1/embeddings": {"model": EMBEDDER, "input": "Why is the sky blue?"},
     "/v1/messages": {"model": FIRST_MODEL, "messages": QUESTION, "max_tokens": 16},
     "/v1/messages/count_tokens": {"model": FIRST_MODEL, "messages": QUESTION},
@@ -79,11 +87,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 @cache  # it is the same at all times
 def description(api: NinjaAPI) -> OpenAPISchema:
     """What ninja finds out, with answers, errors, examples and keys."""
-    from orchestrator.api.answers import ANSWERS, ERRORS  # thirty shapes that no start should wait for
+    from orchestrator.api.answers import ANSWERS, ERRORS, STREAMED  # a hundred shapes that no start should wait for
+    from orchestrator.api.answers.shape import LeftOut
 
     schema = get_schema(api=api)
-    models = sorted({*ANSWERS.values(), *ERRORS}, key=lambda model: model.__name__)
-    _, shapes = models_json_schema([(model, "serialization") for model in models], ref_template=REF)
+    streamed = [model for models in STREAMED.values() for model in models]
+    models = sorted({*ANSWERS.values(), *streamed, *ERRORS}, key=lambda model: model.__name__)
+    _, shapes = models_json_schema(
+        [(model, "serialization") for model in models], ref_template=REF, schema_generator=LeftOut
+    )
     schema["info"]["description"] += f"\n\nWhat went wrong is said in the words of the dialect. {_statuses()}"
     components = schema["components"]
     components["schemas"] |= shapes["$defs"]
@@ -93,36 +105,43 @@ def description(api: NinjaAPI) -> OpenAPISchema:
     }
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
-            answer = ANSWERS[path].__name__ if path in ANSWERS else None
-            methods[method] = _operation(path, method, operation, answer)
+            answer = ANSWERS.get((method, path))
+            methods[method] = _operation(path, method, operation, _content(path, answer, STREAMED.get(path, ())))
     return schema
 
 
-def _operation(path: str, method: str, found: dict[str, Any], answer: str | None) -> dict[str, Any]:
+def _operation(path: str, method: str, found: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     operation = dict(found)  # HEAD shares it with GET
     name = operation["operationId"].removeprefix("orchestrator_api_")
     operation["operationId"] = f"{name}_head" if method == "head" else name
     if path in EXAMPLES and "requestBody" in operation:
-        content = operation["requestBody"]["content"][JSON]
-        operation["requestBody"] = operation["requestBody"] | {"content": {JSON: content | {"example": EXAMPLES[path]}}}
+        body = operation["requestBody"]["content"][JSON] | {"example": EXAMPLES[path]}
+        operation["requestBody"] = operation["requestBody"] | {"content": {JSON: body}}
     if path in MAY_BE_PACKED:
         operation["requestBody"] = operation["requestBody"] | {
             "description": "It may come with Content-Encoding: zstd."
         }
     if path not in OPEN:
         operation["security"] = [{"bearer": []}, {"x-api-key": []}, *([] if _is_managing(path) else [{}])]
-    answered = {"description": "Answered."} | ({} if method == "head" else {"content": _content(path, answer)})
+    answered = {"description": "Answered."} | ({"content": content} if content else {})
     operation["responses"] = ({} if path in REFUSED else {"200": answered}) | _failures(path, operation)
+    if path in NOT_READY:
+        operation["responses"]["503"] = {"description": NOT_READY[path], "content": content}
     return operation
 
 
-def _content(path: str, answer: str | None) -> dict[str, Any]:
+def _content(path: str, answer: Shape | None, streamed: Sequence[Shape]) -> dict[str, Any]:
+    """What an answer looks like, by its content type. Empty for HEAD, and for what is never answered."""
     if path in NOT_JSON:
         return {kind: {"schema": {"type": "string"}} for kind in NOT_JSON[path]}
-    content: dict[str, Any] = {JSON: {"schema": _ref(answer) if answer else {"type": "object"}}}
+    content: dict[str, Any] = {JSON: {"schema": _ref(answer.__name__)}} if answer else {}
     if path in STREAMS:
         kind, description = STREAMS[path]
-        content[kind] = {"schema": {"type": "string", "description": description}}
+        each = [_ref(model.__name__) for model in streamed]
+        content[kind] = {
+            "schema": {"type": "string", "description": description},
+            "x-itemSchema": {"anyOf": each} if len(each) > 1 else each[0],
+        }
     return content
 
 

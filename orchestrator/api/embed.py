@@ -6,14 +6,15 @@ import asyncio
 from base64 import b64encode
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
+from pydantic import WithJsonSchema
 
 from orchestrator.api.calls import controls
 from orchestrator.api.ollama import error_line
-from orchestrator.api.options import read_options
+from orchestrator.api.options import read_options, unknown_options
 from orchestrator.api.replies import NDJSON, Form, Wire, collected, json_response, respond, started
 from orchestrator.api.schemas import Body, KeepAlive, Options
 from orchestrator.api.stamps import Stamps
@@ -36,11 +37,15 @@ WIRE = Wire(error_line, NDJSON)
 OPENAI_WIRE = Wire(error_line, NDJSON, "application/json")
 
 
+# Any, because what is wrong with it is said in words of its own.
+Input = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})]
+
+
 class EmbedBody(Body):
     """POST /api/embed."""
 
     model: str | None = None
-    input: Any = None
+    input: Input = None
     truncate: bool | None = None
     dimensions: int | None = None
     options: Options = None
@@ -60,7 +65,7 @@ class OpenAIEmbeddingsBody(Body):
     """POST /v1/embeddings."""
 
     model: str | None = None
-    input: Any = None
+    input: Input = None
     dimensions: int | None = None
     encoding_format: str | None = None
 
@@ -156,6 +161,7 @@ def _asked(
         options=read_options(options),
         truncate=truncate,
         keep_alive_s=keep_alive_s,
+        ignored=unknown_options(options),
         dialect=dialect,  # type: ignore[arg-type]  # one of two words above
         **controls(request),
     )

@@ -27,18 +27,3 @@ def event(value: Any) -> bytes:
 def typed_event(kind: str, value: dict[str, Any]) -> bytes:
     """One server-sent event of a kind, which its data says, too."""
     return b"event: %b\ndata: %b\n\n" % (kind.encode(), to_line({"type": kind, **value}))
-
-
-def readable(value: Any) -> Any:
-    """`value` with every half surrogate, which JSON in UTF-8 cannot hold, in the form of U+FFFD."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return value
-    if isinstance(value, dict):
-        return {readable(name): readable(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [readable(item) for item in value]
-    return value

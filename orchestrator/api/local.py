@@ -12,13 +12,15 @@ from orchestrator.api.replies import json_response
 from orchestrator.api.schemas import ShowBody
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import Model
+from orchestrator.modelhost.details import ModelDetails
 from orchestrator.modelhost.names import Name, is_name
-from orchestrator.pipeline import how_to_reach
+from orchestrator.pipeline import find, how_to_reach
 from orchestrator.wiring import parts
 from routing.router import AUTO, is_auto
 
 router = Router(tags=["Ollama"])
 OLLAMA_VERSION = "0.33.0"  # the release whose wire contract is served; clients compare it
+NEVER_LEFT_OUT = {"model_info", "tensors"}  # of what is shown, when there is nothing in them
 FOREVER = timedelta(days=292 * 365)  # what Ollama shows for a model that is never unloaded
 
 
@@ -69,9 +71,10 @@ def details(model: Model) -> dict[str, Any]:
 
 
 def local_time(seconds: float) -> str:
-    """A moment in the server's own zone, as Ollama shows file times."""
-    stamp = datetime.fromtimestamp(seconds, UTC).astimezone().isoformat()
-    return stamp.replace("+00:00", "Z")
+    """A moment in the server's own zone, as Ollama shows file times: without zeros at the end of its fraction."""
+    moment = datetime.fromtimestamp(seconds, UTC).astimezone()
+    fraction = f".{moment.microsecond:06}".rstrip("0").rstrip(".")
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}{moment.isoformat()[-6:].replace('+00:00', 'Z')}"
 
 
 @router.get("/ps", summary="The models that are loaded")
@@ -104,36 +107,45 @@ async def show(request: HttpRequest, body: ShowBody) -> HttpResponseBase:
     name = body.model or body.name
     if not name:
         raise BadRequest("model is required")
-    model = AUTO if is_auto(name) else await parts().catalogue.find(name)
+    model = AUTO if is_auto(name) else await find(name, parts(), "remote model details are unavailable")
     if model is None:
         if not is_name(name):
             raise BadRequest("invalid model name")
         raise ModelNotFound(f"model '{Name.parse(name)}' not found{how_to_reach(name)}")
-    common = {
+    shown = await parts().local.show(model, verbose=bool(body.verbose)) if model.engine == parts().local.name else None
+    told = _local(shown) if shown else _remote(model)
+    if request.headers.get("User-Agent", "").startswith("GitHubCopilotChat/"):
+        told["model_info"]["general.basename"] = name
+    always = {
         "details": details(model),
         "capabilities": sorted(model.capabilities),
         "modified_at": local_time(model.modified_at),
     }
-    if model.engine != parts().local.name:
-        info: dict[str, Any] = {
-            "general.architecture": model.family,
-            "general.basename": model.remote_name or model.family,
-        }
-        if model.context_length:
-            info[f"{model.family}.context_length"] = model.context_length
-        remote = {"remote_model": model.remote_name, "remote_host": model.engine} if model.remote_name else {}
-        return json_response(common | remote | {"model_info": info})
-    shown = await parts().local.show(model, verbose=bool(body.verbose))
-    info = dict(shown.model_info)
-    if request.headers.get("User-Agent", "").startswith("GitHubCopilotChat/"):
-        info["general.basename"] = name
-    text = {
+    return json_response({key: value for key, value in told.items() if value or key in NEVER_LEFT_OUT} | always)
+
+
+def _local(shown: ModelDetails) -> dict[str, Any]:
+    return {
         "license": shown.license,
         "modelfile": shown.modelfile,
         "parameters": shown.parameters,
         "template": shown.template,
         "system": shown.system,
+        "messages": shown.messages,
+        "model_info": dict(shown.model_info),
+        "tensors": shown.tensors,
     }
-    return json_response(
-        {key: value for key, value in text.items() if value} | common | {"model_info": info, "tensors": shown.tensors}
-    )
+
+
+def _remote(model: Model) -> dict[str, Any]:
+    """What is known of a model that runs elsewhere: little."""
+    lengths = {"context_length": model.context_length, "embedding_length": model.embedding_length}
+    return {
+        "remote_model": model.remote_name,
+        "remote_host": model.remote_name and model.engine,
+        "model_info": {
+            "general.architecture": model.family,
+            "general.basename": model.remote_name or model.family,
+            **{f"{model.family}.{name}": length for name, length in lengths.items() if length},
+        },
+    }

@@ -13,12 +13,13 @@ from orchestrator.api.calls import controls
 from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.options import read_options
-from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started
+from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
-from orchestrator.pipeline import answer, how_to_reach
+from orchestrator.modelhost.names import Name
+from orchestrator.pipeline import MOST_SHOWN, answer, find, how_to_reach
 from orchestrator.wiring import parts
 from routing.router import AUTO, is_auto
 
@@ -70,14 +71,14 @@ async def models(request: HttpRequest) -> HttpResponseBase:
 @router.get("/models/{path:name}", summary="One model")
 async def model(request: HttpRequest, name: str) -> HttpResponseBase:
     """Describe one model, under the name as it was asked for."""
-    found = AUTO if is_auto(name) else await parts().catalogue.find(name)
+    found = AUTO if is_auto(name) else await find(name, parts())
     if found is None:
-        raise ModelNotFound(f"model '{name}' not found{how_to_reach(name)}")
+        raise ModelNotFound(f"model '{name[:MOST_SHOWN]}' not found{how_to_reach(name)}")
     return json_response(_model(name, found), content_type=JSON)
 
 
 def _model(name: str, model: Model) -> dict[str, Any]:
-    owner = model.engine if model.remote_name or model.is_paid else "library"
+    owner = model.engine if model.remote_name or model.is_paid else Name.parse(model.name).namespace
     return {"id": name, "object": "model", "created": int(model.modified_at), "owned_by": owner}
 
 
@@ -107,6 +108,7 @@ def to_request(body: CompletionBody, common: dict[str, Any]) -> ChatRequest:
         options=read_options(options),
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0 if body.logprobs else 0,
+        ignored=body.ignored,
         stream=bool(body.stream),
         dialect="openai",
         **common,
@@ -298,7 +300,7 @@ def _calls(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
             "id": call.id,
             "index": index,
             "type": "function",
-            "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},
+            "function": {"name": call.name, "arguments": to_json(call.arguments).decode()},
         }
         for index, call in enumerate(calls)
     ]

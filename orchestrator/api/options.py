@@ -1,5 +1,6 @@
-"""The `options` of a request: which exist, of which type, and what they are without a word."""
+"""The `options` of a request: which exist, of which type, and which are unknown."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ from orchestrator.core.errors import BadRequest
 
 MOST_STOPS = 64
 LONGEST_STOP = 256
+MOST_UNKNOWN = 16
+SAYABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
 
 def _integer(name: str, value: Any) -> int:
@@ -70,7 +73,7 @@ READERS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def read_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the options we know with their types settled; null is unset, what we do not know is ignored.
+    """Return the options we know with their types settled; null is unset, for others see `unknown_options`.
 
     Raises BadRequest in Ollama's words for a value of the wrong type.
     """
@@ -79,3 +82,17 @@ def read_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
         for name, value in (given or {}).items()
         if value is not None and name in READERS
     }
+
+
+def unknown_options(given: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Names of options that are set and that we do not know, as far as a header can hold them.
+
+    Ollama ignores them, so that older clients may send what it once knew (mirostat, tfs_z …). A slip in a name looks
+    the same, and its author will want to hear of it.
+    """
+    unknown = (
+        name
+        for name, value in (given or {}).items()
+        if value is not None and name not in READERS and SAYABLE.fullmatch(name)
+    )
+    return tuple(unknown)[:MOST_UNKNOWN]

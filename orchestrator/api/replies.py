@@ -32,9 +32,31 @@ class PartsResponse(StreamingHttpResponse):
         self.parts = parts
 
 
+class WholeStream(HttpResponse):
+    """A stream that is all there before it begins. It is sent as one, without a length."""
+
+
 def to_json(value: Any) -> bytes:
     """Compact JSON, UTF-8. Arrays of numpy are lists, with as many digits as tell their numbers apart."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError:  # nothing else that is answered here cannot be written
+        return orjson.dumps(readable(value), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def readable(value: Any) -> Any:
+    """`value` with every half surrogate, which JSON in UTF-8 cannot hold, in the form of U+FFFD."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return value
+    if isinstance(value, dict):
+        return {readable(name): readable(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [readable(item) for item in value]
+    return value
 
 
 def json_response(value: Any, *, status: int = 200, content_type: str = JSON_UTF8) -> HttpResponse:
@@ -94,7 +116,10 @@ async def respond(
 ) -> HttpResponseBase:
     """Send the answer, as a stream or whole; what came from memory is offered to be replayed."""
     form = form_of(Live(answer.entry))
-    if is_streamed:
+    response: HttpResponseBase
+    if is_streamed and answer.hit is not None:
+        response = await _at_once(answer, form, wire)  # piece by piece it would cost a sixth more
+    elif is_streamed:
         response = _streamed(answer, form, wire)
     else:
         response = json_response(form.of_reply(await collected(answer)), content_type=wire.whole_type)
@@ -112,6 +137,12 @@ def _offer(request: HttpRequest, answer: Answer, form: Form, wire: Wire, *, is_s
     else:
         body = to_json(form.of_reply(reply))
     slot.offer = Offer(Template(body), answer.entry, answer.hit.entry)
+
+
+async def _at_once(answer: Answer, form: Form, wire: Wire) -> HttpResponse:
+    async with aclosing(answer.chunks) as chunks:
+        frames = [frame async for chunk in chunks for frame in form.of_chunk(chunk)]
+    return WholeStream(b"".join([*frames, wire.last]), content_type=wire.stream_type)
 
 
 def _streamed(answer: Answer, form: Form, wire: Wire) -> HttpResponseBase:
@@ -142,6 +173,8 @@ def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBas
     response["X-Request-Id"] = entry.request.request_id
     response["X-Orchestrator-Model"] = header_safe(entry.model)
     response["X-Orchestrator-Route"] = entry.route
+    if answer.unsupported:
+        response["X-Orchestrator-Unsupported"] = ", ".join(answer.unsupported)
     laps = dict(answer.timing)
     if entry.first_s is not None:
         laps["first"] = max(entry.first_s - sum(answer.timing.values()), 0.0)

@@ -10,10 +10,10 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
 from orchestrator.api.calls import controls
-from orchestrator.api.frames import readable, typed_event
+from orchestrator.api.frames import typed_event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.openai import JSON
-from orchestrator.api.replies import EVENTS, Wire, respond, started, to_json
+from orchestrator.api.replies import EVENTS, Wire, readable, respond, started, to_json
 from orchestrator.api.responses_schemas import ResponsesBody, echo, read_tools, to_request
 from orchestrator.api.stamps import HOLES, Live, Stamps
 from orchestrator.core.errors import OrchestratorError

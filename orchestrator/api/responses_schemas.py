@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 
 from orchestrator.api.openai import read_call, read_effort, read_image
 from orchestrator.api.options import read_options
-from orchestrator.api.schemas import Body
+from orchestrator.api.schemas import Body, Ignored, ParallelToolCalls, ToolChoice
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import ChatRequest, Message, Role, ToolCall
 
@@ -75,6 +75,12 @@ class ResponsesBody(Body):
     include: list[str] | None = None
     top_logprobs: int | None = None
     background: bool | None = None
+    tool_choice: ToolChoice = None
+    parallel_tool_calls: ParallelToolCalls = None
+    max_tool_calls: Annotated[Any, Ignored()] = None
+    prompt: Annotated[Any, Ignored()] = None
+    previous_response_id: Annotated[Any, Ignored(("",))] = None
+    conversation: Annotated[Any, Ignored(("",))] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,7 @@ def to_request(body: ResponsesBody, common: dict[str, Any]) -> ChatRequest:
         logprobs=bool(body.top_logprobs) or LOGPROBS in (body.include or ()),
         top_logprobs=body.top_logprobs or 0,
         truncate=TRUNCATES[body.truncation or "auto"],
+        ignored=(*body.ignored, *([WEB_SEARCH] if any(map(_is_search, body.tools or ())) else [])),
         stream=bool(body.stream),
         dialect="openai",
         **common,

@@ -8,9 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Annotated, Any, Literal, get_args
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from orchestrator.core.durations import parse_duration
 from orchestrator.core.errors import BadRequest
@@ -21,26 +24,61 @@ FOREVER_S = -1.0
 LONGEST_KEEP_ALIVE_S = 10 * 365 * 86400.0  # longer is for ever, too
 
 
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """Marks a field that would change the answer and that no model here is told of; it is said instead.
+
+    harmless  values that change nothing, besides null.
+    """
+
+    harmless: tuple[Any, ...] = ()
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Say so in the API's description."""
+        return handler(schema) | {"description": "No model here is told of it: see `X-Orchestrator-Unsupported`."}
+
+
 class Body(BaseModel):
     """What all bodies share."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
+    _names: ClassVar[frozenset[str]] = frozenset()  # of the fields, as they are sent
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Note how the fields are called."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls._names = frozenset(field.alias or name for name, field in cls.model_fields.items())
+
     @model_validator(mode="before")
     @classmethod
     def _names_in_any_case(cls, value: Any) -> Any:
         """Go matches field names in any case. Raises BadRequest when two spellings of one name are there."""
-        if not isinstance(value, dict) or value.keys() <= cls.model_fields.keys():
+        if not isinstance(value, dict) or value.keys() <= cls._names:
             return value
         folded: dict[str, Any] = {}
         for name, field in value.items():
-            key = name if name in cls.model_fields else name.lower()
-            if key not in cls.model_fields:
+            key = name if name in cls._names else name.lower()
+            if key not in cls._names:
                 continue
             if key in folded:
                 raise BadRequest(f'duplicate name "{name}" in a JSON object')
             folded[key] = field
         return folded
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of fields that are ignored and would have mattered."""
+        return tuple(
+            name for name, harmless in _ignored(type(self)).items() if getattr(self, name) not in (None, *harmless)
+        )
+
+
+@cache
+def _ignored(body: type[Body]) -> dict[str, tuple[Any, ...]]:
+    marks = ((name, mark) for name, field in body.model_fields.items() for mark in field.metadata)
+    return {name: mark.harmless for name, mark in marks if isinstance(mark, Ignored)}
 
 
 def _keep_alive(value: Any) -> float | None:
@@ -58,7 +96,7 @@ def _think(value: Any) -> bool | str | None:
     if value is None or isinstance(value, bool) or value in THINK_LEVELS:
         return value  # type: ignore[no-any-return]
     shown = value if isinstance(value, str) else str(value)
-    raise ValueError(f'invalid think value: "{shown}" (must be "high", "medium", "low", "max", true, or false)')
+    raise ValueError(f'invalid think value: "{shown[:100]}" (must be "high", "medium", "low", "max", true, or false)')
 
 
 def _format(value: Any) -> str | dict[str, Any] | None:
@@ -88,9 +126,24 @@ def _role(value: Any) -> Any:
 
 
 Image = Annotated[str, BeforeValidator(lambda value: check_image(value) if isinstance(value, str) else value)]
-KeepAlive = Annotated[float | None, BeforeValidator(_keep_alive), Field(description="Seconds, or a duration: `5m`.")]
-Think = Annotated[bool | str | None, BeforeValidator(_think)]
-Format = Annotated[str | dict[str, Any] | None, BeforeValidator(_format)]
+KeepAlive = Annotated[
+    float | None,
+    BeforeValidator(_keep_alive, json_schema_input_type=float | str | None),
+    Field(description="Seconds, or a duration: `5m`."),
+]
+Think = Annotated[
+    bool | str | None,
+    BeforeValidator(_think, json_schema_input_type=bool | Literal["high", "medium", "low", "max"] | None),
+]
+Format = Annotated[
+    str | dict[str, Any] | None,
+    BeforeValidator(_format, json_schema_input_type=Literal["json", ""] | dict[str, Any] | None),
+    Field(description="`json`, or a JSON Schema."),
+]
+ToolChoice = Annotated[Any, Ignored(("auto", {"type": "auto"}))]
+ParallelToolCalls = Annotated[Any, Ignored((True,))]
+LogitBias = Annotated[Any, Ignored(({},))]
+Count = Annotated[Any, Ignored((1,))]
 Options = Annotated[dict[str, Any] | None, Field(description="`temperature`, `num_predict`, `seed`, `stop`, …")]
 
 
@@ -149,6 +202,9 @@ class Asking(Body):
     shift: bool | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    debug_render_only: bool | None = Field(
+        None, alias="_debug_render_only", description="Answer with the prompt the model would be given."
+    )
 
     @property
     def is_streamed(self) -> bool:
@@ -173,6 +229,7 @@ class ChatBody(Asking):
 
     messages: list[ChatMessage] | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: ToolChoice = None
 
 
 class ShowBody(Body):
@@ -249,3 +306,10 @@ class CompletionBody(Body):
     reasoning_effort: str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    n: Count = None
+    tool_choice: ToolChoice = None
+    parallel_tool_calls: ParallelToolCalls = None
+    functions: Annotated[Any, Ignored(([],))] = None
+    logit_bias: LogitBias = None
+    modalities: Annotated[Any, Ignored((["text"],))] = None
+    web_search_options: Annotated[Any, Ignored()] = None

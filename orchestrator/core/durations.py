@@ -3,6 +3,7 @@
 import re
 
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+LONGEST = 100  # characters
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)?")
 
 
@@ -11,6 +12,8 @@ def parse_duration(text: str) -> float:
 
     Raises ValueError with the words of Go's `time.ParseDuration`, which clients know.
     """
+    if len(text) > LONGEST:
+        raise ValueError(f'time: invalid duration "{text[:LONGEST]}…"')
     quoted = '"' + text.replace('"', '\\"') + '"'
     rest = text[1:] if text[:1] in {"+", "-"} else text
     if rest == "0":

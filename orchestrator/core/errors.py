@@ -4,6 +4,8 @@
 says what happened and, where there is something to do, what to do next.
 """
 
+from __future__ import annotations
+
 
 class OrchestratorError(Exception):
     """Something a caller is told about, in the caller's own dialect."""
@@ -42,6 +44,17 @@ class Forbidden(OrchestratorError):
 
     status = 403
     kind = "forbidden"
+
+
+class CloudDisabled(Forbidden):
+    """What would need ollama.com, in the words of an Ollama whose cloud is switched off."""
+
+    kind = "cloud_disabled"
+
+    @classmethod
+    def because(cls, what: str) -> CloudDisabled:
+        """The error that says `what` there is not."""
+        return cls(f"ollama cloud is disabled: {what}")
 
 
 class ModelNotFound(OrchestratorError):

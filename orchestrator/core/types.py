@@ -51,7 +51,8 @@ class ChatRequest:
     """One question, whichever dialect it came in.
 
     Exactly one of `messages`, `prompt` and `inputs` carries the question. `prompt` is text for the model
-    as it stands, with no chat template around it; for each of `inputs` a vector is wanted. `options`
+    as it stands, with no chat template around it; for each of `inputs` a vector is wanted. With a `suffix`
+    the only message is what comes before the text that is wanted, and the suffix what comes after. `options`
     holds only what the caller set, by its Ollama name (`num_predict` is the cap on the answer's length,
     in tokens), so that "unset" is the same in every dialect.
     """
@@ -59,6 +60,8 @@ class ChatRequest:
     model: str  # as the caller wrote it
     messages: tuple[Message, ...] = ()
     prompt: str | None = None
+    suffix: str = ""
+    template: str = ""  # in place of the model's own, in Go's template language
     inputs: tuple[str, ...] | None = None
     context: tuple[int, ...] = ()  # token ids that go before, from an earlier answer
     tools: tuple[Mapping[str, JSON], ...] = ()
@@ -71,6 +74,7 @@ class ChatRequest:
     shift: bool = True  # forget the oldest tokens when the context fills up meanwhile
     namespace: str = ""
 
+    ignored: tuple[str, ...] = ()  # names of what else was asked for: no model here is told of it
     stream: bool = False
     keep_alive_s: float | None = None  # None: the default; negative: for ever
     control: CacheControl = CacheControl()
@@ -116,6 +120,7 @@ class Done:
     reason: StopReason
     usage: Usage = Usage()
     context: tuple[int, ...] = ()  # token ids of prompt and answer, where the engine tells
+    stop_string: str = ""  # which of the caller's ended it, where the engine tells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +253,7 @@ class Model:
     digest: str  # 64 hex; changes when the model does
     engine: str  # which engine runs it
     capabilities: frozenset[str] = frozenset({"completion"})
+    takes: frozenset[str] = frozenset()  # what else of a request its engine honours: see `capabilities.settle`
     is_paid: bool = False  # a call costs money, so its record is durable before the last chunk
     size: int = 0  # bytes
     modified_at: float = 0.0  # seconds since the epoch

@@ -28,6 +28,7 @@ from orchestrator.engines.wires.openai import OpenAI
 
 log = logging.getLogger(__name__)
 
+LONGEST_NAME = 255  # characters, the provider's among them: records hold no more, and a header should not
 LISTING_FRESH_S = 300.0
 LISTING_DEADLINE_S = 3.0
 LISTING_RETRY_S = 30.0
@@ -78,8 +79,6 @@ class CloudEngine:
         if request.inputs is not None:
             yield await self._embed(request, model)
             return
-        if (request.prompt is not None or request.context) and "raw" not in self._wire.takes:
-            raise BadRequest(f"{model.name} is a cloud model: it takes messages, not raw prompts or `context`.")
         ask = self._wire.chat(request, self._offer(model.remote_name))
         question = _to_json(ask.body)
         with self._errors():
@@ -185,6 +184,8 @@ class CloudEngine:
 
         Providers serve models they do not list (aliases, previews), so only they can say no.
         """
+        if len(name) > LONGEST_NAME:
+            return None
         provider, separator, remote_name = name.partition("/")
         if provider.lower() != self.name or not separator or not remote_name:
             return None
@@ -209,6 +210,7 @@ class CloudEngine:
             digest=hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest(),
             engine=self.name,
             capabilities=offer.capabilities,
+            takes=self._wire.takes if "completion" in offer.capabilities else self._wire.takes_for_vectors,
             is_paid=self._provider.is_paid,
             remote_name=offer.name,
             family=offer.family or self.name,

@@ -19,8 +19,9 @@ from orchestrator.engines.lines import body_lines
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.details import ModelDetails, details
 from orchestrator.modelhost.names import is_name
-from orchestrator.modelhost.options import read_options
+from orchestrator.modelhost.options import NAMES, read_options
 from orchestrator.modelhost.store import Store, StoredModel
+from orchestrator.modelhost.wire import Preview
 
 NOT_RUNNING = "the model host is not running; it is being restarted"
 RESTART_S = 2.0  # how long a call waits for a model host that is being restarted
@@ -29,6 +30,11 @@ QUICK_S = 5.0  # for questions that need no model
 _RETRY_S = 0.05
 REMEMBERED_S = 1.0  # how long a model that was added, changed or removed may go unnoticed
 MOST_REMEMBERED = 1000  # names
+# What comes of a request besides its question. How a model is loaded (num_gpu, num_thread, use_mmap …) is measured or
+# set for all callers, since they share it.
+TAKES = NAMES | {"format", "think", "effort", "thinking", "raw", "context", "logprobs", "top_logprobs"}
+TAKES |= {"truncate", "shift", "keep_alive", "template"}
+TAKES_FOR_VECTORS = frozenset({"num_ctx", "truncate", "keep_alive"})
 MOST_ANSWER_BYTES = 1024**3  # as lines of JSON; the answer itself has a bound of its own
 
 
@@ -102,6 +108,22 @@ class LlamaCpp:
             raise EngineError("the model host ended the answer before its end")
         finally:
             await response.aclose()
+
+    async def preview(self, request: ChatRequest, model: Model) -> Preview:
+        """What the model would be given to answer `request`; loads it. Raises what `chat` raises."""
+        said = wire.preview_from_line(await self._asked_as("/preview", request, model))
+        if said is None:
+            raise EngineError("the model host does not say what the model would be given")
+        return said
+
+    async def count(self, request: ChatRequest, model: Model) -> int | None:
+        """How many tokens the question has, also when it is too long; None when the model is not loaded."""
+        said = wire.preview_from_line(await self._asked_as("/count", replace(request, truncate=False), model))
+        return said.tokens if said else None
+
+    async def _asked_as(self, path: str, request: ChatRequest, model: Model) -> bytes:
+        plain = replace(request, model=model.name, options=read_options(request.options))
+        return await self._whole(self._client.build_request("POST", path, content=wire.to_frame(plain)))
 
     async def models(self) -> list[Model]:
         """Every model in the store, newest first; remembered as long as a look-up is."""
@@ -243,6 +265,7 @@ def describe(stored: StoredModel) -> Model:
         digest=stored.digest,
         engine=LlamaCpp.name,
         capabilities=stored.capabilities,
+        takes=TAKES_FOR_VECTORS if "embedding" in stored.capabilities else TAKES,
         size=stored.size,
         modified_at=stored.modified_at,
         family=header.architecture,

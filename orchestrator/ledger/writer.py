@@ -46,6 +46,7 @@ class Entry:
     route: str = ""
     tier: str = ""
     cache_key: str = ""
+    unsupported: tuple[str, ...] = ()  # what was left out, since the model cannot do it
     status: int = 200
     outcome: str = ""
     error: str = ""
@@ -101,6 +102,7 @@ class Entry:
             "tier": self.tier,
             "cache_key": self.cache_key,
             "tags": ",".join(self.request.tags),
+            "unsupported": ",".join(self.unsupported),
             "streamed": self.request.stream,
             "status": self.status,
             "outcome": self.outcome,

@@ -208,7 +208,7 @@ class Batcher:
             answer.logprobs.append(logprob(self.model, row, token, question.top_logprobs))
         text = question.out.feed(self.model.piece(token))
         self._tell(answer, question.reader.feed(text) if text else [])
-        if question.out.has_stopped:
+        if question.out.stopped_by:
             answer.logprobs.clear()  # what is left of them is about the stop string
             self._finish(answer, "stop")
         elif len(answer.written) >= question.cap:
@@ -234,7 +234,13 @@ class Batcher:
             prompt_ns=max(1, answer.first_ns - answer.started_ns),
             eval_ns=max(1, now - answer.first_ns),
         )
-        done = Done(reason=reason, usage=usage, context=(*question.tokens, *answer.written))
+        stopped_by = question.out.stopped_by
+        done = Done(
+            reason=reason,
+            usage=usage,
+            context=(*question.tokens, *answer.written),
+            stop_string=stopped_by if stopped_by in question.callers_stops else "",
+        )
         self._send(question.id, Chunk(done=done, logprobs=tuple(answer.logprobs)))
         self._release(answer)
 

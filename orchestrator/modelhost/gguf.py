@@ -115,6 +115,12 @@ class Header:
         return self.text("tokenizer.chat_template")
 
     @property
+    def can_fill_in(self) -> bool:
+        """Whether it was trained to write what belongs between two texts; older files have longer names for that."""
+        names = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))
+        return all(any(f"tokenizer.ggml.{one}_token_id" in self.metadata for one in either) for either in names)
+
+    @property
     def is_embedding_only(self) -> bool:
         """Whether it makes vectors and cannot write."""
         return f"{self.architecture}.pooling_type" in self.metadata

@@ -1,6 +1,8 @@
 """The model host: an HTTP server on a unix socket, in front of the loaded models.
 
     POST /chat     a request as MessagePack; lines of JSON come back, each as soon as there is one
+    POST /preview  the same; {"text", "tokens"}: what the model would be given
+    POST /count    the same, or null when the model is not loaded
     POST /load     {"name", "keep_alive_s"?, "options"?} → {"load_ns"}
     POST /unload   {"name"} → {"was_loaded"}
     GET  /ps       [{"name", "size", "context", …}]
@@ -95,6 +97,8 @@ class App:
             await answer(body, send)
             return
         simple = {
+            ("POST", "/preview"): self._preview,
+            ("POST", "/count"): self._count,
             ("POST", "/load"): self._load,
             ("POST", "/unload"): self._unload,
             ("GET", "/ps"): self._ps,
@@ -125,6 +129,12 @@ class App:
                 return
             await send({"type": "http.response.body", "body": wire.to_error(error) + b"\n", "more_body": True})
         await send({"type": "http.response.body"})
+
+    async def _preview(self, body: bytes) -> object:
+        return await self.residents.preview(wire.from_frame(body))
+
+    async def _count(self, body: bytes) -> object:
+        return await self.residents.count(wire.from_frame(body))
 
     async def _load(self, body: bytes) -> object:
         asked = _named(body)

@@ -70,6 +70,8 @@ class Llama:
         self.chat_template = self._text(llama.llama_model_chat_template(model, None))
         self.bos = self._token_text(llama.llama_vocab_bos(self.vocab))
         self.eos = self._token_text(llama.llama_vocab_eos(self.vocab))
+        middle = (llama.llama_vocab_fim_pre, llama.llama_vocab_fim_suf, llama.llama_vocab_fim_mid)
+        self.middle: tuple[int, int, int] = tuple(find(self.vocab) for find in middle)  # negative: it has none
         self._batch = llama.llama_batch_init(LARGEST_BATCH, 0, 1)
         # Each attribute of the structure makes a new pointer object: taken once, they cost nothing per token.
         self._token, self._pos, self._wanted = self._batch.token, self._batch.pos, self._batch.logits

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["", "local", "cloud"]
 
 HOST, NAMESPACE, TAG = "registry.ollama.ai", "library", "latest"
 
@@ -64,3 +67,24 @@ class Name:
 def is_name(text: str) -> bool:
     """Whether `text` could name a local model."""
     return _NAME.fullmatch(text) is not None
+
+
+def read_source(text: str) -> tuple[str, Source]:
+    """A name without what it says of where its model runs: `:local` here, `:cloud` or a tag `…-cloud` at ollama.com.
+
+    Raises ValueError when it says so twice.
+    """
+    base, source = _without_source(text)
+    if source and _without_source(base)[1]:
+        raise ValueError(f'use either :local or :cloud, not both: "{text}"')
+    return base, source
+
+
+def _without_source(text: str) -> tuple[str, Source]:
+    base, _, tag = text.rpartition(":")
+    match tag.lower():
+        case "local" | "cloud" as source if base:
+            return base, source
+        case ending if base and ending.endswith("-cloud") and "/" not in ending:
+            return text[: -len("-cloud")], "cloud"
+    return text, ""

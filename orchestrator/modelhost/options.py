@@ -101,4 +101,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "num_keep": _integer(-1, LARGEST_CONTEXT),
     "stop": _strings,
 }
-assert _READERS.keys() == {field.name for field in fields(Options)}  # every option is read, once
+NAMES = frozenset(_READERS)
+assert {field.name for field in fields(Options)} == NAMES  # every option is read, once

@@ -8,16 +8,18 @@ from typing import Literal, cast
 
 from orchestrator.core.errors import BadRequest, Unsupported
 from orchestrator.core.types import Message
+from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.grammar import grammar_for
 from orchestrator.modelhost.llama import Llama
-from orchestrator.modelhost.options import Options
+from orchestrator.modelhost.options import Options, read_options
 from orchestrator.modelhost.reply import ReplyReader
 from orchestrator.modelhost.sampling import Sampler
 from orchestrator.modelhost.template import ChatTemplate
 from orchestrator.modelhost.text import TextOut
-from orchestrator.modelhost.wire import Ask
+from orchestrator.modelhost.wire import Ask, Preview
 
 TOO_LONG = "the input length exceeds the context length"
+Form = ChatTemplate | GoChat
 MOST_CONTEXTS = 10  # an answer without a cap ends after so many times its context, as in Ollama
 
 
@@ -35,28 +37,19 @@ class Question:
     logprobs: bool
     top_logprobs: int
     shows_thinking: bool
+    callers_stops: frozenset[str]  # an end by one of the model's own is the model's
     load_ns: int
     sampler: Sampler
     out: TextOut
     reader: ReplyReader
 
 
-def prepare(model: Llama, template: ChatTemplate, ask: Ask) -> Question:
+def prepare(model: Llama, template: Form, ask: Ask) -> Question:
     """Make a question of a request. Raises BadRequest when that cannot be done."""
     request = ask.request
     options = Options.resolve(ask.options, request.options)
-    context = min(options.num_ctx or model.context, model.context)
-    if any(turn.images for turn in request.messages):
-        raise Unsupported("this model is missing data required for image input")
-    if not all(0 <= token < model.vocabulary for token in request.context):
-        raise BadRequest("context holds a number that is not a token of this model")
-    thinks = request.prompt is None and "<think>" in template.source
-    opens_thinking = thinks and bool(request.format) and request.think is not False
-    writer = _Writer(model, template, ask, opens_thinking=opens_thinking)
-    if request.prompt is not None:
-        tokens, text = writer.raw(request.prompt), ""
-    else:
-        tokens, text = writer.turns(context)
+    written = _write(model, template, ask, options)
+    tokens, context = written.tokens, written.context
     keep = min(len(tokens) if options.num_keep < 0 else options.num_keep, context // 2)
     if len(tokens) >= context:
         if not request.truncate:
@@ -75,21 +68,60 @@ def prepare(model: Llama, template: ChatTemplate, ask: Ask) -> Question:
         logprobs=request.logprobs,
         top_logprobs=min(max(request.top_logprobs, 0), 20),
         shows_thinking=request.think is not False,
+        callers_stops=frozenset(read_options(request.options).get("stop", ())),
         load_ns=ask.load_ns,
         sampler=sampler,
         out=TextOut(options.stop),
         reader=ReplyReader(
-            thinks=thinks,
-            is_open=thinks and text.rstrip().endswith("<think>"),
+            thinks=written.thinks,
+            is_open=written.thinks and written.text.rstrip().endswith("<think>"),
             tools=bool(request.tools) and request.prompt is None and not request.format,
         ),
     )
 
 
+def preview(model: Llama, template: Form, ask: Ask) -> Preview:
+    """What `prepare` would give the model. Raises BadRequest when that cannot be done."""
+    written = _write(model, template, ask, Options.resolve(ask.options, ask.request.options))
+    before = b"".join(map(model.piece, ask.request.context)).decode(errors="replace")
+    return Preview(before + written.text, len(written.tokens))
+
+
+@dataclass(slots=True)
+class _Written:
+    """A prompt, and the room it was written for."""
+
+    text: str
+    tokens: list[int]
+    context: int
+    thinks: bool  # the answer may begin with thinking
+
+
+def _write(model: Llama, template: Form, ask: Ask, options: Options) -> _Written:
+    request = ask.request
+    context = min(options.num_ctx or model.context, model.context)
+    if any(turn.images for turn in request.messages):
+        raise Unsupported("this model is missing data required for image input")
+    if not all(0 <= token < model.vocabulary for token in request.context):
+        raise BadRequest("context holds a number that is not a token of this model")
+    form: Form = GoChat(request.template) if request.template else template
+    thinks = request.prompt is None and not request.suffix and "<think>" in template.source + form.source
+    opens_thinking = thinks and bool(request.format) and request.think is not False
+    writer = _Writer(model, form, ask, opens_thinking=opens_thinking)
+    if request.prompt is not None:
+        text = request.prompt
+        tokens = writer.tokens(text)
+    elif request.suffix:
+        tokens, text = writer.middle(context)
+    else:
+        tokens, text = writer.turns(context)
+    return _Written(text, tokens, context, thinks)
+
+
 class _Writer:
     """Writes the prompt of one request."""
 
-    def __init__(self, model: Llama, template: ChatTemplate, ask: Ask, *, opens_thinking: bool) -> None:
+    def __init__(self, model: Llama, template: Form, ask: Ask, *, opens_thinking: bool) -> None:
         self.model, self.template, self.request = model, template, ask.request
         self.opens_thinking = opens_thinking
         turns = list(ask.request.messages)
@@ -98,9 +130,26 @@ class _Writer:
         before = (Message(role=_role(turn["role"]), content=turn["content"]) for turn in ask.messages)
         self.messages: list[Message] = [*before, *turns]
 
-    def raw(self, prompt: str) -> list[int]:
-        """The prompt as it stands."""
-        return self._tokens(prompt)
+    def middle(self, context: int) -> tuple[list[int], str]:
+        """What makes the model write the text between the message and the suffix.
+
+        Where both are too long, what is far from the middle is left out; a quarter stays of what comes after.
+        """
+        before, after = self.request.messages[-1].content, self.request.suffix
+        if isinstance(self.template, GoChat) and self.template.takes_suffix:
+            text = self.template.insert(before, after, think=self.request.think)
+            return self.tokens(text), text
+        if min(self.model.middle) < 0:
+            raise Unsupported("this model does not support insert")
+        opening = list(self.request.context) or self.model.tokens("", is_beginning=True)
+        earlier, later = (self.model.tokens(text, is_beginning=False) for text in (before, after))
+        room = context - 1 - len(opening) - len(self.model.middle)
+        if self.request.truncate and len(earlier) + len(later) > room > 0:
+            later = later[: max(room // 4, room - len(earlier))]
+            earlier = earlier[len(earlier) - (room - len(later)) :]
+        prefix, suffix, middle = self.model.middle
+        tokens = [prefix, *earlier, suffix, *later, middle]
+        return [*opening, *tokens], b"".join(map(self.model.piece, tokens)).decode(errors="replace")
 
     def turns(self, context: int) -> tuple[list[int], str]:
         """The messages in the model's template; without the oldest where they would not fit.
@@ -108,19 +157,19 @@ class _Writer:
         System messages always stay, and so does the last one.
         """
         text = self._render(self.messages)
-        tokens = self._tokens(text)
+        tokens = self.tokens(text)
         if len(tokens) < context or not self.request.truncate:
             return tokens, text
         others = [place for place, turn in enumerate(self.messages) if turn.role != "system"]
         few, many = 1, max(1, len(others))  # how many of the oldest to drop: the fewest that will do
         while few < many:
             middle = (few + many) // 2
-            if len(self._tokens(self._render(self._without(others[:middle])))) < context:
+            if len(self.tokens(self._render(self._without(others[:middle])))) < context:
                 many = middle
             else:
                 few = middle + 1
         text = self._render(self._without(others[: min(few, len(others) - 1)]))
-        return self._tokens(text), text
+        return self.tokens(text), text
 
     def _without(self, places: Sequence[int]) -> list[Message]:
         gone = set(places)
@@ -131,7 +180,8 @@ class _Writer:
         # The grammar would forbid the tag the model opens its thinking with, so it is opened here.
         return text + "<think>\n" if self.opens_thinking and not text.rstrip().endswith("<think>") else text
 
-    def _tokens(self, text: str) -> list[int]:
+    def tokens(self, text: str) -> list[int]:
+        """Text behind what the request says goes before; never none."""
         before = list(self.request.context)
         tokens = before + self.model.tokens(text, is_beginning=not before)
         return tokens or self.model.tokens(self.model.bos or "\n", is_beginning=False)

@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.core.errors import Busy, ModelLoadFailed, ModelNotFound
 from orchestrator.core.types import ChatRequest
-from orchestrator.modelhost import minilm
+from orchestrator.modelhost import minilm, wire
 from orchestrator.modelhost.memory import readable
 from orchestrator.modelhost.options import Options
 from orchestrator.modelhost.runner import Runner
@@ -74,6 +74,28 @@ class Residents:
                     yield line
         finally:
             self._give_back(runner, request.keep_alive_s)
+
+    async def preview(self, request: ChatRequest) -> wire.Preview | None:
+        """What the model would be given to answer `request`, loading it first where that is needed."""
+        model = await self._find(request.model)
+        runner = await self._take(model, Options.resolve(model.parameters, request.options).num_ctx)
+        try:
+            return await runner.preview(request)
+        finally:
+            self._give_back(runner, request.keep_alive_s)
+
+    async def count(self, request: ChatRequest) -> wire.Preview | None:
+        """The same, when the model is loaded, else None. It stays loaded no longer for it."""
+        model = await self._find(request.model)
+        runner = self._runners.get(str(model.name))
+        if runner is None or not self._serves(runner, model, 0):
+            return None
+        self._use(runner)
+        try:
+            return await runner.preview(request)
+        finally:
+            stays_s = runner.expires_at - time.time()
+            self._give_back(runner, -1.0 if stays_s == float("inf") else max(stays_s, 0.0))
 
     async def load(self, name: str, keep_alive_s: float | None, options: Mapping[str, Any]) -> int:
         """Load a model, or keep it for longer; returns the nanoseconds that took."""
@@ -270,7 +292,8 @@ class Residents:
             raise ModelLoadFailed(f"{model.name} cannot be loaded: its file does not say how large it is")
         usual = min(max(wanted, self._bounds.context), longest)
         least = wanted or usual
-        for context, slots in ((usual, self._bounds.slots), (least, self._bounds.slots), (least, 1)):
+        most = 1 if "embedding" in model.capabilities else self._bounds.slots  # it makes one batch at a time
+        for context, slots in ((usual, most), (least, most), (least, 1)):
             need = model.header.memory(context, slots)
             if need <= self._bounds.memory:
                 return context, slots

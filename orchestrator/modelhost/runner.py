@@ -74,7 +74,9 @@ class Runner:
             if memory:
                 with contextlib.suppress(ProcessLookupError):
                     resource.prlimit(self._process.pid, resource.RLIMIT_DATA, (memory, memory))
-            load = wire.Load(str(self.model.weights), self.context, self.slots, pace.threads, pace.tokens_per_s)
+            model = self.model
+            template = model.template if model.runs_template else ""
+            load = wire.Load(str(model.weights), self.context, self.slots, pace.threads, pace.tokens_per_s, template)
             async with asyncio.timeout(timeout_s or None):
                 self._writer.write(wire.frame(load))
                 said = await wire.from_child(self._reader)
@@ -96,14 +98,19 @@ class Runner:
         self.is_alive = True
         self._tasks.append(asyncio.create_task(self._read()))
 
-    async def ask(self, request: ChatRequest, load_ns: int) -> AsyncGenerator[bytes, None]:
+    async def preview(self, request: ChatRequest) -> wire.Preview | None:
+        """What the model would be given to answer `request`."""
+        async with contextlib.aclosing(self.ask(request, 0, is_preview=True)) as lines:
+            return wire.preview_from_line(b"".join([line async for line in lines]))
+
+    async def ask(self, request: ChatRequest, load_ns: int, *, is_preview: bool = False) -> AsyncGenerator[bytes, None]:
         """Yield the answer as lines of JSON, several at a time when they come faster than they are taken.
 
         Closing the iterator stops the work within one token.
         """
         number, mail = next(self._ids), _Mailbox()
         model = self.model
-        ask = wire.Ask(number, request, dict(model.parameters), model.system, model.messages, load_ns)
+        ask = wire.Ask(number, request, dict(model.parameters), model.system, model.messages, load_ns, is_preview)
         try:
             data = wire.frame(ask)
         except ValueError as error:
@@ -244,7 +251,7 @@ class _Mailbox:
         self._lines.append(line)
         self._size += len(line)
         self.is_complete = is_last
-        if self._size > LARGEST_MAIL:
+        if self._size > LARGEST_MAIL and len(self._lines) > 1:  # one alone is no backlog
             self._error = EngineError("the answer was not read as fast as it was made")
         self._arrived.set()
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.types import Chunk
-from orchestrator.modelhost import wire
+from orchestrator.modelhost import go_chat, wire
 from orchestrator.modelhost.batching import Batcher
 from orchestrator.modelhost.llama import Llama, silence
-from orchestrator.modelhost.prompt import Question, prepare
+from orchestrator.modelhost.prompt import Question, prepare, preview
 from orchestrator.modelhost.template import ChatTemplate
 from orchestrator.modelhost.threads import Governor, Pace, candidates, choose, usable_cores
 
@@ -44,7 +44,7 @@ class Session:
             model = Llama(
                 Path(load.weights), context=load.context, slots=load.slots, threads=load.threads or usable_cores()
             )
-            template = ChatTemplate(model.chat_template, bos=model.bos, eos=model.eos)
+            template = go_chat.read(load.template) if load.template else self._of_file(model)
         except (ValueError, MemoryError) as error:
             self._send(wire.LoadFailed(str(error) or "there is not enough memory"))
             return
@@ -59,6 +59,10 @@ class Session:
         threading.Thread(target=self._prepare, daemon=True).start()
         self._send(wire.Ready(threads, rates))
         self._work()
+
+    @staticmethod
+    def _of_file(model: Llama) -> ChatTemplate:
+        return ChatTemplate(model.chat_template, bos=model.bos, eos=model.eos)
 
     @staticmethod
     def _measure(model: Llama) -> dict[int, float]:
@@ -87,7 +91,11 @@ class Session:
         while True:
             ask = self._asked.get()
             try:
-                self._inbox.put(prepare(self._model, self._template, ask))
+                if ask.is_preview:
+                    said = wire.preview_to_line(preview(self._model, self._template, ask))
+                    self._inbox.put(wire.Piece(ask.id, said, is_last=True))
+                else:
+                    self._inbox.put(prepare(self._model, self._template, ask))
             except OrchestratorError as error:
                 self._inbox.put(wire.Refused(ask.id, error.kind, str(error)))
             except (ValueError, MemoryError) as error:
@@ -117,11 +125,11 @@ class Session:
                 self._cancelled.add(message.id)
             else:
                 self._batcher.cancel(message.id)
-        elif isinstance(message, Question | wire.Refused):
+        elif isinstance(message, Question | wire.Refused | wire.Piece):
             self._preparing.discard(message.id)
             is_wanted = message.id not in self._cancelled
             self._cancelled.discard(message.id)
-            if isinstance(message, wire.Refused):
+            if not isinstance(message, Question):
                 self._send(message)
             elif is_wanted:
                 self._batcher.add(message)

@@ -21,7 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.modelhost import go_chat
 from orchestrator.modelhost.gguf import Header, parameter_size, read_header
+from orchestrator.modelhost.gotemplate.syntax import TemplateError
 from orchestrator.modelhost.names import Name
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ class StoredModel:
     size: int  # bytes, of everything the manifest names
     modified_at: float  # seconds since the epoch
     header: Header
-    template: str = ""  # Ollama's own kind, in Go's template language: shown, not run
+    template: str = ""  # Ollama's own kind, in Go's template language
+    runs_template: bool = False  # in place of the one in its file
     system: str | None = None  # goes in front when the caller sends no system message, also when it is empty
     parameters: Mapping[str, Any] = field(default_factory=dict)  # options its author set, by their Ollama names
     licenses: tuple[str, ...] = ()
@@ -55,12 +58,20 @@ class StoredModel:
         """What it can do, in Ollama's words."""
         if self.header.is_embedding_only:
             return frozenset({"embedding"})
-        template = self.header.chat_template
         found = {"completion"}
-        if "tools" in template:
+        if self.runs_template:
+            form = go_chat.read(self.template)
+            has_tools, has_thinking, can_fill_in = form.takes_tools, form.takes_thinking, form.takes_suffix
+        else:
+            template = self.header.chat_template
+            has_tools, can_fill_in = "tools" in template, False
+            has_thinking = "enable_thinking" in template or "<think>" in template
+        if has_tools:
             found.add("tools")
-        if "enable_thinking" in template or "<think>" in template:
+        if has_thinking:
             found.add("thinking")
+        if can_fill_in or self.header.can_fill_in:
+            found.add("insert")
         return frozenset(found)
 
     @property
@@ -222,6 +233,7 @@ class Store:
         messages = json.loads(texts["messages"][-1]) if "messages" in texts else []
         if not isinstance(parameters, dict):
             raise ValueError("its parameters are not an object")
+        template = texts.get("template", [""])[-1]
         return StoredModel(
             name=name,
             digest=hashlib.sha256(data).hexdigest(),
@@ -229,12 +241,35 @@ class Store:
             size=sum(int(part["size"]) for part in [*layers, manifest.get("config") or {"size": 0}]),
             modified_at=modified_at,
             header=read_header(weights[0]),
-            template=texts.get("template", [""])[-1],
+            template=template,
+            runs_template=self._runs(name, template, manifest.get("config")),
             system=texts["system"][-1] if "system" in texts else None,
             parameters=parameters,
             licenses=tuple(texts.get("license", ())),
             messages=tuple({"role": str(turn["role"]), "content": str(turn["content"])} for turn in messages),
         )
+
+    def _runs(self, name: Name, template: str, config: Mapping[str, Any] | None) -> bool:
+        """Whether the template is what makes the prompts; that it cannot be read is logged.
+
+        Some models only have a stand-in for one: they name a renderer that is built into Ollama. The Jinja in
+        their file says the same.
+        """
+        if not template or self._has_renderer(config):
+            return False
+        try:
+            go_chat.read(template)
+        except TemplateError as error:
+            log.warning("The template of %s cannot be read, so the one in its file is used: %s", name, error)
+            return False
+        return True
+
+    def _has_renderer(self, config: Mapping[str, Any] | None) -> bool:
+        try:
+            said = json.loads(_bounded(self.blob(config["digest"]), LARGEST_MANIFEST)) if config else {}
+            return bool(said.get("renderer"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return False  # nothing else is read from there
 
     def _put_file(self, source: Path, kind: str, expected: str) -> dict[str, Any]:
         draft = self._draft()

@@ -11,7 +11,7 @@ class TextOut:
     """Holds back what may yet turn out to be part of a character or of a stop string."""
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
-        self.has_stopped = False
+        self.stopped_by = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = re.compile("|".join(re.escape(stop) for stop in stops)) if stops else None
         self._beginnings = {stop[:length] for stop in stops for length in range(1, len(stop))}
@@ -20,14 +20,14 @@ class TextOut:
 
     def feed(self, piece: bytes) -> str:
         """Take a token's bytes and return the text that is certain now."""
-        if self.has_stopped:
+        if self.stopped_by:
             return ""
         text = self._held + self._decoder.decode(piece)
         if self._stop is None:
             return text
         match = self._stop.search(text)
         if match:
-            self.has_stopped, self._held = True, ""
+            self.stopped_by, self._held = match[0], ""
             return text[: match.start()]
         keep = self._tail(text)
         self._held = text[len(text) - keep :]

@@ -30,6 +30,7 @@ class Load(msgspec.Struct, tag="load"):
     slots: int  # answers made at once
     threads: int  # 0: measure
     tokens_per_s: float  # one answer's pace with those, where it was measured before; otherwise 0
+    template: str = ""  # Go's kind, in place of the file's own
 
 
 class Ask(msgspec.Struct, tag="ask"):
@@ -41,6 +42,14 @@ class Ask(msgspec.Struct, tag="ask"):
     system: str | None
     messages: tuple[Mapping[str, str], ...]
     load_ns: int
+    is_preview: bool = False  # only say what the model would be given: one `Preview`, as JSON
+
+
+class Preview(msgspec.Struct):
+    """What a model would be given."""
+
+    text: str
+    tokens: int
 
 
 class Cancel(msgspec.Struct, tag="cancel"):
@@ -92,6 +101,7 @@ FromChild = Ready | LoadFailed | Piece | Refused | Pulse
 _encode = msgspec.msgpack.Encoder().encode
 _decode_request = msgspec.msgpack.Decoder(ChatRequest).decode
 _decode_chunk = msgspec.json.Decoder(Chunk).decode
+_preview: msgspec.json.Decoder[Preview | None] = msgspec.json.Decoder(Preview | None)
 _encode_json = msgspec.json.Encoder().encode
 _to_child: msgspec.msgpack.Decoder[ToChild] = msgspec.msgpack.Decoder(ToChild)
 _from_child: msgspec.msgpack.Decoder[FromChild] = msgspec.msgpack.Decoder(FromChild)
@@ -125,6 +135,16 @@ def from_line(line: bytes) -> Chunk:
     if line.startswith(b'{"error"'):
         raise from_error(line)
     return _decode_chunk(line)
+
+
+def preview_from_line(line: bytes) -> Preview | None:
+    """What a line of JSON says a model would be given; None where it says that nobody knows."""
+    return _preview.decode(line)
+
+
+def preview_to_line(preview: Preview) -> bytes:
+    """As one line of JSON, without its end."""
+    return _encode_json(preview)
 
 
 def to_error(error: errors.OrchestratorError) -> bytes:

@@ -184,6 +184,28 @@ async def test_why_an_answer_ended(client: httpx.AsyncClient, engine: FakeEngine
     assert events(await client.post(PATH, json=HELLO | {"stream": True}))[-2]["delta"]["stop_reason"] == said
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_stop_string_is_named_in_this_dialect_alone(
+    client: httpx.AsyncClient, engine: FakeEngine, stream: bool
+) -> None:
+    engine.stop_string = "E\u2028ND"
+    asked = HELLO | {"stop_sequences": [engine.stop_string]}
+    for _ in range(2):  # from the engine, then from memory
+        whole = (await client.post(PATH, json=asked)).json()
+        assert (whole["stop_reason"], whole["stop_sequence"]) == ("stop_sequence", engine.stop_string)
+        delta = events(await client.post(PATH, json=asked | {"stream": True}))[-2]["delta"]
+        assert delta == {"stop_reason": "stop_sequence", "stop_sequence": engine.stop_string}
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "stream": stream}
+    options = {"stop": [engine.stop_string], "num_predict": HELLO["max_tokens"]}
+    chat = await client.post("/api/chat", json=body | {"options": options})
+    assert json.loads(chat.text.splitlines()[-1])["done_reason"] == "stop"
+    completion = await client.post(
+        "/v1/chat/completions", json=body | {"stop": options["stop"], "max_tokens": HELLO["max_tokens"]}
+    )
+    assert '"finish_reason":"stop"' in completion.text
+    assert engine.calls == 1
+
+
 async def test_an_answer_without_a_word_is_an_empty_list(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     engine.pieces = ()
     assert (await client.post(PATH, json=HELLO)).json()["content"] == []
@@ -717,6 +739,18 @@ async def test_what_breaks_off_ends_with_an_error_event(client: httpx.AsyncClien
 def count(text: str, **fields: Any) -> int:
     body = CountBody.model_validate({"model": "tiny", "messages": [{"role": "user", "content": text}]} | fields)
     return estimate(to_count(body))
+
+
+async def test_a_local_model_that_is_loaded_counts_itself(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.counted = 33
+    body = {"model": "tiny", "messages": SAID, "thinking": {"type": "enabled", "budget_tokens": 9}}
+    assert (await client.post(COUNT, json=body)).json() == {"input_tokens": 33}
+    for more in ({"model": "auto"}, {"model": "openai/big"}, {"tools": [WEATHER]}):
+        assert (await client.post(COUNT, json=body | more)).json() == {"input_tokens": count("hello", **more)}
+    for error in (EngineError("gone"), Busy("later"), BadRequest("the template refuses")):
+        engine.error = error
+        assert (await client.post(COUNT, json=body)).json() == {"input_tokens": count("hello")}
+    assert (await client.post(COUNT, json=body | {"model": "nobody"})).status_code == 404
 
 
 async def test_tokens_are_counted_without_asking_anybody(client: httpx.AsyncClient, engine: FakeEngine) -> None:

@@ -47,6 +47,16 @@ async def test_embed_gives_vectors_of_length_1(client: httpx.AsyncClient) -> Non
     assert one["embeddings"] == [[0.0, 0.0, 0.0]]
 
 
+async def test_an_option_that_means_nothing_to_vectors_is_said(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.model = replace(engine.model, takes=frozenset({"num_ctx"}))
+    for path, asked in (("/api/embed", {"input": "a"}), ("/api/embeddings", {"prompt": "a"})):
+        options = {"num_ctx": 9, "temperature": 1, "mirostat": 1}
+        answer = await client.post(path, json={"model": "tiny", "options": options} | asked)
+        assert answer.headers["X-Orchestrator-Unsupported"] == "mirostat, temperature"
+    (question,) = engine.asked
+    assert question.options == {"num_ctx": 9}
+
+
 async def test_dimensions_cut_and_scale_again(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     ask = {"model": "tiny", "input": ["a"]}
     for dimensions, expected in ((1, [1.0]), (2, [0.6, 0.8]), (99, [0.6, 0.8, 0.0]), (0, [0.6, 0.8, 0.0])):

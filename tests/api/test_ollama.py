@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -83,6 +84,59 @@ async def test_generate_and_chat_share_answers_streamed_or_not(client: httpx.Asy
         assert again.headers["Cache-Status"] == "orchestrator; hit; detail=memory", path
         assert again.headers["Age"] == "0"
     assert engine.calls == 1
+
+
+PREVIEW = {"_debug_render_only": True}
+
+
+@pytest.mark.parametrize("name", ["_debug_render_only", "_DEBUG_Render_only"])
+async def test_a_prompt_can_be_looked_at_without_an_answer(
+    client: httpx.AsyncClient, engine: FakeEngine, name: str
+) -> None:
+    engine.model = replace(engine.model, capabilities=frozenset({"completion", "vision"}))
+    response = await client.post("/api/chat", json=HELLO | {name: True})
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+    value = response.json()
+    assert list(value) == ["model", "created_at", "message", "done", "_debug_info"]
+    assert (value["done"], value["_debug_info"]) == (False, {"rendered_template": "[hello]"})
+    assert STAMP.fullmatch(value["created_at"])
+    body = {"model": "tiny", "prompt": "hi", "system": "s", "images": ["aGk="]}
+    value = (await client.post("/api/generate", json=body | {name: True})).json()
+    assert list(value) == ["model", "created_at", "response", "done", "_debug_info"]
+    assert value["_debug_info"] == {"rendered_template": "[s][hi]", "image_count": 1}
+    assert engine.calls == 0
+
+
+async def test_a_prompt_is_looked_at_only_where_it_is_known_and_there_is_one(
+    client: httpx.AsyncClient, engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    refused = await client.post("/api/chat", json=HELLO | PREVIEW | {"model": "openai/big"})
+    assert refused.status_code == 400
+    assert refused.json() == {"error": "openai/big is a cloud model: only its provider knows the prompt it is given"}
+    assert (await client.post("/api/chat", json=HELLO | PREVIEW | {"tools": [{}]})).status_code == 400
+    loaded = await client.post("/api/generate", json={"model": "tiny"} | PREVIEW)
+    assert loaded.json()["done_reason"] == "load"
+    assert (engine.asked, cloud.asked) == ([], [])
+
+
+async def test_a_template_and_a_suffix_make_another_question(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    engine.model = replace(engine.model, capabilities=frozenset({"completion", "insert"}))
+    body = {"model": "tiny", "prompt": "a", "system": "s"}
+    for more in ({}, {"template": "{{ .Prompt }}"}, {"template": "{{ .Prompt }}."}, {"suffix": "b"}, {"suffix": "c"}):
+        response = await client.post("/api/generate", json=body | more)
+        assert response.headers["Cache-Status"] == "orchestrator; fwd=miss"
+    assert [(one.template, one.suffix, len(one.messages)) for one in engine.asked] == [
+        ("", "", 2),
+        ("{{ .Prompt }}", "", 2),
+        ("{{ .Prompt }}.", "", 2),
+        ("", "b", 1),  # what is between two texts is nobody's turn
+        ("", "c", 1),
+    ]
+    again = await client.post("/v1/completions", json={"model": "tiny", "prompt": "a", "suffix": "b"})
+    assert again.headers["Cache-Status"] == "orchestrator; hit; detail=memory"
+    raw = await client.post("/api/generate", json={"model": "tiny", "prompt": "a", "suffix": "b", "raw": True})
+    assert raw.headers["Cache-Status"] == "orchestrator; fwd=miss"
+    assert engine.asked[-1].prompt == "a"
 
 
 async def test_every_answer_says_where_it_came_from(client: httpx.AsyncClient) -> None:
@@ -193,6 +247,18 @@ async def test_the_conversation_reaches_the_engine_whole(client: httpx.AsyncClie
             {"model": "tiny", "prompt": "x", "suffix": "y"},
             400,
             "registry.ollama.ai/library/tiny:latest does not support insert",
+        ),
+        (
+            "generate",
+            {"model": "openai/big", "prompt": "x", "suffix": "y"},
+            400,
+            "openai/big does not support insert",
+        ),
+        (
+            "generate",
+            {"model": "tiny", "prompt": "x", "template": "a\n{{ if }}"},
+            400,
+            "template: line 2, column 4: a value is missing",
         ),
         (
             "chat",

@@ -62,6 +62,7 @@ ENDS = st.builds(
         reason=st.sampled_from(["stop", "length"]),
         usage=st.builds(Usage, prompt_tokens=COUNTS, completion_tokens=COUNTS),
         context=st.lists(st.integers(0, 10**5), max_size=3).map(tuple),
+        stop_string=st.sampled_from(["", "END", "é\u2028"]),
     ),
 )
 ANSWERS = st.builds(lambda pieces, end: [*pieces, end], st.lists(PIECES, max_size=6), ENDS)
@@ -234,7 +235,7 @@ def response_put_together(stream: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return response
 
 
-REASONS = {"end_turn": "stop", "max_tokens": "length"}
+REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length"}
 
 
 def anthropic_said(message: dict[str, Any]) -> Said:

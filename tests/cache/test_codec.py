@@ -3,6 +3,7 @@
 import zlib
 from dataclasses import replace
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,17 @@ def test_an_answer_survives_the_way_there_and_back(make_entry: MakeEntry):
     for text in ("four", "", "four " * 5000, "\x00🦙"):
         entry = make_entry(answer=reply(text))
         assert decode(entry.key, encode(entry)) == entry
+
+
+def test_what_ended_an_answer_survives_too(make_entry: MakeEntry):
+    entry = make_entry(answer=replace(reply("four"), done=Done(reason="stop", stop_string="END")))
+    assert decode(entry.key, encode(entry)).reply.done.stop_string == "END"
+
+
+def test_an_answer_that_was_kept_before_that_is_one_without_it():
+    plain = msgspec.to_builtins(reply("four"))
+    del plain["done"]["stop_string"]
+    assert codec._decoder.decode(msgspec.msgpack.encode((1.0, 2.0, plain))) == (1.0, 2.0, reply("four"))
 
 
 def test_a_long_answer_takes_less_room_than_it_is_long(make_entry: MakeEntry):

@@ -26,7 +26,7 @@ CHUNKS = [
     Chunk(text="é🎈", thinking="hm"),
     Chunk(tool_calls=(ToolCall(id="1", name="f", arguments={"a": [1, None, {"b": 0.5}]}),)),
     Chunk(logprobs=(TokenLogprob(token="a", logprob=-0.1, bytes=(97,), top=(TokenLogprob(token="b", logprob=-2),)),)),
-    Chunk(done=Done(reason="stop", usage=Usage(prompt_tokens=1, load_ns=2**62), context=(1, 2))),
+    Chunk(done=Done(reason="stop", usage=Usage(prompt_tokens=1, load_ns=2**62), context=(1, 2), stop_string="é")),
 ]
 MESSAGES = [
     Listen("inbox", 1, 2, 3),

@@ -97,7 +97,7 @@ def test_an_answer_ends_at_its_cap_and_at_a_stop_sequence(client: anthropic.Anth
     stopped = client.messages.create(**EXACT | {"stop_sequences": ["Paris"]})
     assert text_of(stopped)
     assert "Paris" not in text_of(stopped)
-    assert stopped.stop_reason == "end_turn"
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "Paris")
 
 
 async def test_the_async_client_streams_and_collects(async_client: anthropic.AsyncAnthropic) -> None:
@@ -183,6 +183,9 @@ async def test_tokens_are_counted(async_client: anthropic.AsyncAnthropic, client
     short = await async_client.messages.count_tokens(model=MODEL, messages=CAPITAL)
     long = client.messages.count_tokens(model=MODEL, messages=CAPITAL, system="Be brief.", tools=[WEATHER])
     assert 0 < short.input_tokens < long.input_tokens
+    took = client.messages.create(model=MODEL, max_tokens=1, messages=CAPITAL).usage.input_tokens
+    counted = await async_client.messages.count_tokens(model=MODEL, messages=CAPITAL)
+    assert counted.input_tokens == took  # the model is loaded by now
 
 
 def test_a_prompt_written_in_beta_goes_the_same_way(client: anthropic.Anthropic) -> None:

@@ -14,7 +14,7 @@ def test_the_javascript_clients_work_unchanged(product: Product) -> None:
     assert node, "Node.js is missing; `make test` installs it"
     assert (HERE / "node_modules").is_dir(), "npm packages are missing; `make test` installs them"
     done = subprocess.run(
-        [node, "--test", "client.test.js"],
+        [node, "--test", "client.test.js", "abilities.test.js"],
         cwd=HERE,
         env={"ADDRESS": product.base_url, "PATH": "/usr/bin:/bin"},
         capture_output=True,

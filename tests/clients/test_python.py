@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
+import httpx
 import ollama
 import openai
 import pytest
@@ -77,6 +78,32 @@ def test_generate_streams(client: ollama.Client) -> None:
 def running(client: ollama.Client) -> list[ollama.ProcessResponse.Model]:
     """The chat model, while it is loaded; another test's model may be, too."""
     return [model for model in client.ps().models if model.model == MODEL]
+
+
+def test_a_prompt_can_be_looked_at_and_made_another_way(product: Product, client: ollama.Client) -> None:
+    with httpx.Client(base_url=product.base_url, timeout=120) as http:
+        body = {"model": MODEL, "prompt": CAPITAL[0]["content"], "_debug_render_only": True}
+        shown = http.post("/api/generate", json=body).json()
+        assert shown["done"] is False
+        text = shown["_debug_info"]["rendered_template"]
+        assert text.endswith("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n")
+        chat = http.post("/api/chat", json=body | {"messages": CAPITAL}).json()
+        assert chat["_debug_info"]["rendered_template"] == text
+        body["template"] = "{{- if .System }}{{ .System }}: {{ end }}{{ .Prompt }}"
+        assert http.post("/api/generate", json=body | {"system": "S"}).json()["_debug_info"] == {
+            "rendered_template": "S: What is the capital of France?"
+        }
+    # What the model's own template makes, by another one.
+    template = text.replace(CAPITAL[0]["content"], "{{ .Prompt }}")
+    own = client.generate(MODEL, CAPITAL[0]["content"], options=EXACT)
+    assert client.generate(MODEL, CAPITAL[0]["content"], template=template, options=EXACT).response == own.response
+    with pytest.raises(ollama.ResponseError, match="template: line 1, column 1: the action is not closed") as bad:
+        client.generate(MODEL, "x", template="{{ .Prompt")
+    assert bad.value.status_code == 400
+    with pytest.raises(ollama.ResponseError, match="does not support insert"):
+        client.generate(MODEL, "def f(", suffix="return 1")
+    with pytest.raises(ollama.ResponseError, match="takes messages, not raw prompts, `context` or `template`"):
+        client.generate("openai/good", "x", template="{{ .Prompt }}")
 
 
 def test_load_ps_and_unload(client: ollama.Client) -> None:

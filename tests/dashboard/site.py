@@ -158,6 +158,7 @@ ROW: dict[str, Any] = {
     "total_us": 300,
     "is_paid": False,
     "tags": "",
+    "unsupported": "",
     "cost_microusd": 0,
 }
 

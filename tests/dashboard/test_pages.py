@@ -277,6 +277,19 @@ async def test_requests_can_be_read_filtered_and_found_but_not_changed(staff):
     assert (await staff.post(base + "1/delete/", {"post": "yes"})).status_code == 403
 
 
+async def test_what_was_left_out_of_a_request_stands_with_it_and_finds_it(staff):
+    await sync_to_async(record)()
+    await sync_to_async(record)(unsupported="num_ctx,top_k")
+    base = "/admin/orchestrator/requestrecord/"
+    assert "without num_ctx, top_k" in text(await staff.get(base))
+    assert "Left out: num_ctx, top_k" in text(await staff.get(f"{base}{await sync_to_async(newest_id)()}/change/"))
+    for query, is_found in (("left_out=1", True), ("left_out=0", False)):
+        words = text(await staff.get(f"{base}?{query}"))
+        assert "1 request:" in words
+        assert ("without num_ctx" in words) is is_found
+    assert "2 requests:" in text(await staff.get(f"{base}?left_out=maybe"))
+
+
 async def test_requests_are_told_in_words_and_to_the_hundredth_of_a_millisecond(staff):
     await sync_to_async(record)(outcome="model_not_found", status=404, tier="", prompt_tokens=0, total_us=40)
     await sync_to_async(record)(outcome="cut", tier="miss", total_us=31_000_000)

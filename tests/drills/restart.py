@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing, suppress
 
@@ -18,7 +16,7 @@ from tests.drills.base import Drill, Run, eventually, running
 from tests.drills.load import NAMESPACES, Asked, Load, Purge, ask, nobody_is_wrong, nothing_purged_is_served, purge
 from tests.drills.provider import ScriptedProvider
 from tests.drills.question import Question
-from tests.product import PROJECT, Product, is_running
+from tests.product import Product, is_running
 
 CALLERS, PAUSE_S = 3, 0.05  # about fifty questions a second; a full machine would be measured, not the product
 PURGE_EVERY_S = 0.3
@@ -45,7 +43,8 @@ async def run(run: Run) -> None:
         killing = Killing(run, product)
         await killing.all_are_ready()
         await killing.local_answer()  # how many threads suit a model is measured once, the first time it is loaded
-        purging = asyncio.create_task(killing.keep_purging(await asyncio.to_thread(_admin_key, product)))
+        admin_key = await asyncio.to_thread(product.issue_key, "drill", "--admin")
+        purging = asyncio.create_task(killing.keep_purging(admin_key))
         try:
             async with Load(run, product.base_url, CALLERS, PAUSE_S) as load:
                 for _ in range(run.pick(3, 20)):
@@ -158,19 +157,6 @@ def nothing_paid_is_forgotten(run: Run, asked: list[Asked], product: Product) ->
         recorded = {row[0] for row in rows}
     run.counts["paid answers"] = len(ended)
     run.expect(ended <= recorded, f"{len(ended - recorded)} of {len(ended)} paid answers are not in the ledger")
-
-
-def _admin_key(product: Product) -> str:
-    made = subprocess.run(
-        [sys.executable, "manage.py", "issue_key", "drill", "--admin"],
-        cwd=PROJECT,
-        env=product.environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return made.stdout.strip()
 
 
 def _free_port() -> int:

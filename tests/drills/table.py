@@ -6,7 +6,7 @@ from importlib import import_module
 
 from tests.drills.base import Drill
 
-NAMES = ("stampede", "cancel", "streams", "redis", "restart")  # each is a module here with a `DRILL`
+NAMES = ("stampede", "cancel", "streams", "redis", "restart", "fuzz")  # each is a module here with a `DRILL`
 
 
 def drill(name: str) -> Drill:

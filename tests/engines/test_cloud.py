@@ -160,6 +160,8 @@ async def test_the_models_it_lists_are_found_under_our_names(engine: CloudEngine
     assert (found.name, found.remote_name, found.is_paid) == ("openai/Big/One", "Big/One", True)
     assert await engine.find("good") is None
     assert await engine.find("mistral/good") is None
+    assert await engine.find("openai/" + "x" * 248)
+    assert await engine.find("openai/" + "x" * 249) is None
 
 
 async def test_closing_the_answer_closes_the_connection(engine: CloudEngine, provider: Provider) -> None:
@@ -240,3 +242,18 @@ def test_tools_without_ids_are_given_some_that_match() -> None:
     first, second = (call["id"] for call in assistant["tool_calls"])
     assert (a["tool_call_id"], b["tool_call_id"]) == (first, second)
     assert first != second
+
+
+def test_an_answer_that_names_no_tool_belongs_to_the_first_open_call() -> None:
+    calls = (ToolCall(id="x", name="a", arguments={}), ToolCall(id="", name="b", arguments={}))
+    request = ChatRequest(
+        model="openai/x",
+        messages=(
+            Message(role="assistant", tool_calls=calls),
+            Message(role="tool", content="A"),
+            Message(role="tool", content="B"),
+        ),
+    )
+    assistant, a, b = to_wire(request, "m")["messages"]
+    assert [call["id"] for call in assistant["tool_calls"]] == [a["tool_call_id"], b["tool_call_id"]]
+    assert a["tool_call_id"] == "x"

@@ -118,6 +118,7 @@ async def test_it_does_not_chat(llama: LlamaCpp, embedder: Model) -> None:
 async def test_it_is_loaded_and_let_go_like_any_other(llama: LlamaCpp, embedder: Model) -> None:
     await embed(llama, embedder, "hello", keep_alive_s=60.0)
     (loaded,) = [one for one in await llama.ps() if one.model == embedder]
+    assert loaded.slots == 1  # it makes one batch at a time, whatever other models are allowed
     assert loaded.context_length == 512
     assert await llama.unload(embedder)
     assert not [one for one in await llama.ps() if one.model == embedder]

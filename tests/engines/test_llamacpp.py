@@ -106,7 +106,12 @@ async def test_a_cap_of_zero_is_no_cap(llama: LlamaCpp, model: Model):
 async def test_a_stop_string_ends_an_answer_and_is_not_shown(llama: LlamaCpp, model: Model):
     reply = await reply_to(llama, model, asked(options={"stop": ["France is"]}))
     assert reply.text == "The capital of "
-    assert reply.done.reason == "stop"
+    assert (reply.done.reason, reply.done.stop_string) == ("stop", "France is")
+
+
+async def test_an_end_that_no_stop_string_of_the_callers_made_is_the_models_own(llama: LlamaCpp, model: Model):
+    for options in ({}, {"stop": ["Rome"]}, {"num_predict": 2, "stop": ["France"]}):
+        assert (await reply_to(llama, model, asked(options=options))).done.stop_string == ""
 
 
 async def test_answers_made_together_are_those_made_alone(llama: LlamaCpp, model: Model):

@@ -1,9 +1,13 @@
 """GGUF files made by hand, and where the real one is."""
 
+import os
+import shutil
 import struct
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from orchestrator.modelhost.gguf import LONGEST_NAME, _Reader
 
 KINDS = {bool: 7, int: 4, float: 6, str: 8, list: 9}
 
@@ -61,3 +65,27 @@ SMALL = {
     "tokenizer.ggml.tokens": ["a", "b", "c"],
     "tokenizer.chat_template": "{{ messages[0].content }}",
 }
+
+
+def with_keys(source: Path, target: Path, extra: dict[str, int]) -> None:
+    """Write `source` to `target` with more keys in its header."""
+    with source.open("rb") as file:
+        reader = _Reader(file, source.stat().st_size, arrays=False)
+        version, tensors, keys = struct.unpack("<4xIQQ", file.read(24))
+        start = file.tell()
+        for _ in range(keys):
+            reader.text(LONGEST_NAME)
+            reader.value(reader.number(struct.Struct("<I")))
+        keys_end = file.tell()
+        for _ in range(tensors):
+            reader.tensor()
+        end = file.tell()
+        file.seek(start)
+        head = b"GGUF" + struct.pack("<IQQ", version, tensors, keys + len(extra)) + file.read(keys_end - start)
+        for key, item in extra.items():
+            head += text(key) + struct.pack("<I", KINDS[int]) + value(item)
+        head += file.read(end - keys_end)
+        file.seek(-end % 32, os.SEEK_CUR)  # weights begin at a multiple of 32
+        with target.open("wb") as written:
+            written.write(head + bytes(-len(head) % 32))
+            shutil.copyfileobj(file, written)

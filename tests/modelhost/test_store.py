@@ -246,3 +246,57 @@ def test_what_a_model_can_do_is_read_from_its_file(empty_store: Store, extra: di
     model = empty_store.find("tiny")
     assert model
     assert model.capabilities == able
+
+
+TOOLS_IN_FILE = {"tokenizer.chat_template": "{% if tools %}x{% endif %}"}
+MIDDLE = {f"tokenizer.ggml.{name}_token_id": 1 for name in ("prefix", "fim_suf", "middle")}
+
+
+@pytest.mark.parametrize(
+    ("template", "extra", "able"),
+    [
+        ("{{ .Prompt }}", TOOLS_IN_FILE, {"completion"}),
+        ("{{ .Tools }}{{ .Messages }}", {}, {"completion", "tools"}),
+        ("{{ .Prompt }}{{ if .Think }}x{{ end }}", {}, {"completion", "thinking"}),
+        ("{{ .Prompt }}{{ .Suffix }}", {}, {"completion", "insert"}),
+        ("{{ .Prompt }}", MIDDLE, {"completion", "insert"}),
+        ("", MIDDLE, {"completion", "insert"}),
+        ("", {"tokenizer.ggml.prefix_token_id": 1}, {"completion"}),
+    ],
+)
+def test_what_a_model_can_do_is_read_from_its_template(
+    empty_store: Store, template: str, extra: dict[str, Any], able: set[str]
+):
+    layers = [("model", gguf(SMALL | extra)), ("template", template.encode())]
+    put_manifest(empty_store, "registry.ollama.ai/library/tiny/latest", layers)
+    model = empty_store.find("tiny")
+    assert model
+    assert model.runs_template == bool(template)
+    assert model.capabilities == able
+
+
+def test_a_template_that_cannot_be_read_leaves_the_one_in_the_file(
+    empty_store: Store, caplog: pytest.LogCaptureFixture
+):
+    layers = [("model", gguf(SMALL | TOOLS_IN_FILE)), ("template", b"\n{{ toTypeScriptType . }}")]
+    put_manifest(empty_store, "registry.ollama.ai/library/tiny/latest", layers)
+    model = empty_store.find("tiny")
+    assert model
+    assert not model.runs_template
+    assert model.capabilities == {"completion", "tools"}
+    assert "line 2, column 4: function 'toTypeScriptType' is not known" in caplog.text
+
+
+def test_a_template_that_stands_in_for_a_renderer_is_not_run(empty_store: Store):
+    path = put_manifest(
+        empty_store,
+        "registry.ollama.ai/library/tiny/latest",
+        [("model", gguf(SMALL | TOOLS_IN_FILE)), ("template", b"{{ .Prompt }}")],
+    )
+    manifest = json.loads(path.read_text())
+    for config, runs in ((b'{"renderer": "qwen3-coder"}', False), (b'{"renderer": ""}', True), (b"[]", True)):
+        manifest["config"] = {"digest": put_blob(empty_store, config), "size": len(config)}
+        path.write_text(json.dumps(manifest))
+        model = Store(empty_store.root).find("tiny")
+        assert model
+        assert model.runs_template == runs

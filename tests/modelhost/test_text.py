@@ -31,20 +31,20 @@ def test_a_character_that_never_gets_whole_is_left_out():
 def test_a_stop_string_ends_the_text_before_it():
     out = TextOut(["END"])
     assert fed(out, b"one END two") == "one "
-    assert out.has_stopped
+    assert out.stopped_by == "END"
     assert out.feed(b"more") == ""
 
 
 def test_a_stop_string_may_lie_across_pieces():
     out = TextOut(["<|end|>"])
     assert fed(out, b"a<", b"|e", b"nd", b"|>b") == "a"
-    assert out.has_stopped
+    assert out.stopped_by == "<|end|>"
 
 
 def test_what_only_looked_like_a_stop_string_is_given_back():
     out = TextOut(["<|end|>"])
     assert fed(out, b"a<|e", b"x") == "a<|ex"
-    assert not out.has_stopped
+    assert out.stopped_by == ""
 
 
 def test_what_is_held_back_at_the_end_is_text():
@@ -54,7 +54,9 @@ def test_what_is_held_back_at_the_end_is_text():
 
 
 def test_the_first_of_several_stop_strings_counts():
-    assert fed(TextOut(["bb", "a b"]), b"x a bb") == "x "
+    out = TextOut(["bb", "a b"])
+    assert fed(out, b"x a bb") == "x "
+    assert out.stopped_by == "a b"
 
 
 @given(st.text(), st.lists(st.text(min_size=1, max_size=4), max_size=3), st.data())
@@ -68,7 +70,7 @@ def test_however_text_is_cut_it_comes_out_as_if_it_were_whole(text: str, stops: 
     found = [text.find(stop) for stop in stops if stop in text]
     # A longer stop string may begin earlier than one that was complete first; never is more shown than may be.
     if found:
-        assert out.has_stopped
+        assert out.stopped_by in stops
         assert not any(stop in shown for stop in stops)
         assert text.startswith(shown)
     else:

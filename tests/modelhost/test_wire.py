@@ -45,6 +45,7 @@ def test_what_is_not_a_request_is_refused(data: bytes):
             logprobs=(TokenLogprob(token="a", logprob=-0.5, bytes=(97,), top=(TokenLogprob(token="b", logprob=-1),)),),
         ),
         Chunk(done=Done(reason="length", usage=Usage(prompt_tokens=3), context=(1, 2))),
+        Chunk(done=Done(reason="stop", stop_string="é\nEND")),
     ],
 )
 def test_a_chunk_arrives_as_it_was_sent(chunk: Chunk):
@@ -63,15 +64,21 @@ def test_an_error_arrives_as_it_was_sent(error: OrchestratorError):
     assert caught.value.retry_after_s == error.retry_after_s
 
 
+def test_a_preview_arrives_as_it_was_sent():
+    preview = wire.Preview("a\né", 3)
+    assert wire.preview_from_line(wire.preview_to_line(preview)) == preview
+    assert wire.preview_from_line(b"null") is None
+
+
 def test_an_error_of_an_unknown_kind_is_the_engines():
     assert type(wire.error_of("news", "x")) is EngineError
 
 
 def test_the_host_and_a_child_understand_each_other():
-    ask = wire.Ask(7, REQUEST, {"top_k": 3}, "", ({"role": "user", "content": "hi"},), 5)
+    ask = wire.Ask(7, REQUEST, {"top_k": 3}, "", ({"role": "user", "content": "hi"},), 5, is_preview=True)
     here, there = socket.socketpair()
     with here, there:
-        for message in (wire.Load("w", 4096, 4, 0, 0.0), ask, wire.Cancel(7)):
+        for message in (wire.Load("w", 4096, 4, 0, 0.0, "{{ .Prompt }}"), ask, wire.Cancel(7)):
             here.sendall(wire.frame(message))
             assert wire.to_child(there) == message
         here.close()

@@ -147,6 +147,22 @@ def without_stamps(body: bytes) -> bytes:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("stream", [True, False])
+async def test_a_replay_says_what_the_model_could_not_do(
+    ask: Ask, engine: FakeEngine, recorded: Any, path: str, stream: bool
+) -> None:
+    engine.model = dataclasses.replace(engine.model, takes=engine.model.takes - {"temperature"})
+    options = {"temperature": 0, "options": {"temperature": 0}}
+    body = HELLO | options | {"stream": stream, "prompt": "hello", "input": "hello", "max_tokens": 9}
+    body.pop("prompt" if path == "/v1/responses" else "unset", None)
+    await warmed(ask, body, path)
+    again = await ask(body, path)
+    assert again.is_replayed
+    assert again.headers["x-orchestrator-unsupported"] == "temperature"
+    assert [record.unsupported for record in await recorded(3)] == ["temperature"] * 3
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("stream", [True, False])
 async def test_the_third_time_it_comes_as_bytes_and_says_the_same(
     ask: Ask, engine: FakeEngine, path: str, stream: bool
 ) -> None:

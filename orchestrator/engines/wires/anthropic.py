@@ -269,6 +269,7 @@ class AnthropicAnswer(Reader):
         self._call: dict[str, Any] = {}
         self._arguments: list[str] = []
         self._stop: str | None = None
+        self._matched = ""  # the stop sequence
         self._counts: dict[str, int] = {}
 
     def take(self, event: dict[str, Any]) -> Iterable[Chunk]:
@@ -293,6 +294,7 @@ class AnthropicAnswer(Reader):
             case "message_delta":
                 self._in_order(self._has_begun and not self._open)
                 self._stop = event["delta"].get("stop_reason") or self._stop
+                self._matched = as_text(event["delta"].get("stop_sequence")) or self._matched
                 self._count(event.get("usage"))
             case "message_stop":
                 self._in_order(self._stop is not None and not self._open)
@@ -357,4 +359,5 @@ class AnthropicAnswer(Reader):
         answered = self._counts.pop("output_tokens", 0)
         self._usage = Usage(prompt_tokens=sum(self._counts.values()), completion_tokens=answered)
         self._reason = REASONS[self._stop]
+        self._stop_string = self._matched if self._stop == "stop_sequence" else ""
         self.is_over = True

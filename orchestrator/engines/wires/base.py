@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from math import isfinite
 from typing import Any, Protocol
 
 import orjson
 
 from orchestrator.core.errors import EngineError, RateLimited
 from orchestrator.core.ids import call_id
-from orchestrator.core.types import JSON, ChatRequest, Chunk, Done, Message, StopReason, ToolCall, Usage
+from orchestrator.core.types import JSON, ChatRequest, Chunk, Done, Message, StopReason, TokenLogprob, ToolCall, Usage
 
 MOST_TOOL_CALLS = 128
 MOST_WORDS = 300  # characters of what a provider says of its trouble
@@ -136,6 +137,7 @@ class Reader:
         self.trouble: EngineError | None = None
         self._reason: StopReason | None = None
         self._usage = Usage()
+        self._stop_string = ""  # which of the caller's ended it, where the provider tells
         self._pieces = 0
         self._calls = 0
 
@@ -179,12 +181,13 @@ class Reader:
         )
         if not usage.completion_tokens:  # about one token a piece
             usage = replace(usage, completion_tokens=self._pieces, is_estimated=True)
-        return Chunk(done=Done(reason=self._reason, usage=usage))
+        return Chunk(done=Done(reason=self._reason, usage=usage, stop_string=self._stop_string))
 
     def _called(self, id: object, name: object, arguments: object) -> Chunk:
         """A tool call that is whole. Raises EngineError when it is none, or one too many."""
         if not isinstance(arguments, dict) or not isinstance(name, str) or not name:
             raise EngineError("The provider called a tool with arguments that are not a JSON object.")
+        check_depth(arguments)
         self._calls += 1
         if self._calls > MOST_TOOL_CALLS:
             raise EngineError(f"The provider called more than {MOST_TOOL_CALLS} tools at once.")
@@ -214,8 +217,25 @@ def as_text(value: object) -> str:
 
 def as_count(value: object) -> int:
     """A number of tokens where it is sane; a negative or absurd one is as good as none."""
-    is_sane = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST_COUNT
-    return value if is_sane else 0  # type: ignore[return-value]  # it is a number then
+    return value if type(value) is int and 0 <= value < LARGEST_COUNT else 0
+
+
+def as_logprob(token: object, logprob: object, spelt: Iterable[int] = ()) -> TokenLogprob:
+    """How likely a token was; its bytes are its own where the provider does not spell them. Raises one of `ODD`."""
+    text, number = str(token), float(logprob)  # type: ignore[arg-type]  # what is no number raises
+    if not isfinite(number):  # some write it as text; JSON has no number for it
+        raise ValueError(number)
+    return TokenLogprob(
+        token=text, logprob=number, bytes=tuple(bytes(int(byte) for byte in spelt or text.encode("utf-8", "replace")))
+    )
+
+
+def check_depth(arguments: object) -> None:
+    """Raises EngineError for arguments of a tool that could be read, and could not be written again."""
+    try:
+        orjson.dumps(arguments)
+    except TypeError:  # it reads four times as deep as it writes
+        raise EngineError("The provider called a tool with arguments that are too deep.") from None
 
 
 def broken_off(words: str, *, is_rate: bool = False) -> EngineError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from orchestrator.engines.wires.base import (
     Said,
     Vectors,
     as_count,
+    as_logprob,
     as_text,
     broken_off,
     function_of,
@@ -312,6 +314,4 @@ def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:
 
 
 def _logprob(wire: dict[str, Any], top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
-    token = str(wire["token"])
-    data = tuple(token.encode("utf-8", "replace"))
-    return TokenLogprob(token=token, logprob=float(wire["logProbability"]), bytes=data, top=top)
+    return replace(as_logprob(wire["token"], wire["logProbability"]), top=top)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from orchestrator.engines.wires.base import (
     Said,
     Vectors,
     as_count,
+    as_logprob,
     as_text,
     broken_off,
     plain,
@@ -214,10 +216,5 @@ class OllamaAnswer(Reader):
 
 
 def _logprob(wire: dict[str, Any]) -> TokenLogprob:
-    token = str(wire["token"])
-    return TokenLogprob(
-        token=token,
-        logprob=float(wire["logprob"]),
-        bytes=tuple(int(byte) for byte in wire.get("bytes") or token.encode("utf-8", "replace")),
-        top=tuple(_logprob(other) for other in wire.get("top_logprobs") or ()),
-    )
+    top = tuple(_logprob(other) for other in wire.get("top_logprobs") or ())
+    return replace(as_logprob(wire["token"], wire["logprob"], wire.get("bytes") or ()), top=top)

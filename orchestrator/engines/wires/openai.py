@@ -25,14 +25,16 @@ from orchestrator.engines.wires.base import (
     Said,
     Vectors,
     as_count,
+    as_logprob,
     as_text,
     broken_off,
+    check_depth,
     picture_kind,
     plain,
     with_call_ids,
 )
 
-# Ours → theirs. What has no counterpart there (top_k, num_ctx …) stays here.
+# Ours → theirs. What has no counterpart there (top_k, num_ctx …) is not asked for: see `takes`.
 OPTIONS = {
     "num_predict": "max_tokens",
     "temperature": "temperature",
@@ -51,6 +53,7 @@ LENGTHS = ("context_length", "context_window", "max_model_len", "max_context_len
 class OpenAI:
     """Chat completions and embeddings."""
 
+    # A provider never cuts a question, nor forgets a part of it meanwhile: `truncate` and `shift` can only be off.
     takes = frozenset({*OPTIONS, "format", "effort", "logprobs", "top_logprobs", "truncate", "shift"})
     takes_for_vectors = frozenset({"truncate"})
     listing = "models"
@@ -258,6 +261,7 @@ class WireAnswer(Reader):
                 arguments = None
             if not isinstance(arguments, dict) or not call["name"]:
                 raise EngineError("The provider called a tool with arguments that are not a JSON object.")
+            check_depth(arguments)
             yield ToolCall(id=call["id"] or f"call_{place:08d}", name=call["name"], arguments=arguments)
 
 
@@ -285,11 +289,7 @@ def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:
 
 
 def _logprob(wire: dict[str, Any]) -> TokenLogprob:
-    return TokenLogprob(
-        token=str(wire["token"]),
-        logprob=float(wire["logprob"]),
-        bytes=tuple(int(byte) for byte in wire.get("bytes") or str(wire["token"]).encode("utf-8", "replace")),
-    )
+    return as_logprob(wire["token"], wire["logprob"], wire.get("bytes") or ())
 
 
 def _usage(wire: object) -> Usage | None:

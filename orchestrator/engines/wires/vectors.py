@@ -6,6 +6,7 @@ import binascii
 import struct
 from base64 import b64decode
 from collections.abc import Sequence
+from math import isfinite
 
 from orchestrator.core.errors import EngineError
 from orchestrator.core.types import Chunk, Done, Usage
@@ -25,6 +26,8 @@ def to_vector(wire: object) -> bytes:
         raise ValueError("neither text nor numbers")
     if not data or len(data) % 4 or len(data) > 4 * WIDEST:
         raise ValueError("no whole numbers of 32 bits")
+    if not isfinite(sum(struct.unpack(f"<{len(data) // 4}f", data))):  # as soon as one is not
+        raise ValueError("numbers that JSON does not have")
     return data
 
 

@@ -1,0 +1,46 @@
+"""The shapes of answers, for the description alone: endpoints write theirs as bytes.
+
+Tests compare them with what the product sends.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from orchestrator.api.answers import anthropic, ollama, openai, ours, responses
+
+ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
+    ("get", "/healthz"): ours.Alive,
+    ("get", "/readyz"): ours.Readiness,
+    ("get", "/api/stats"): ours.Stats,
+    ("get", "/api/admin/v1/cache"): ours.HeldAnswers,
+    ("delete", "/api/admin/v1/cache"): ours.PurgedAnswers,
+    ("post", "/api/chat"): ollama.ChatAnswer,
+    ("post", "/api/generate"): ollama.GenerateAnswer,
+    ("post", "/api/embed"): ollama.EmbedAnswer,
+    ("post", "/api/embeddings"): ollama.EmbeddingsAnswer,
+    ("post", "/api/show"): ollama.ShowAnswer,
+    ("get", "/api/tags"): ollama.Listing,
+    ("get", "/api/ps"): ollama.AllLoaded,
+    ("get", "/api/version"): ollama.Version,
+    ("get", "/api/status"): ollama.CloudStatus,
+    ("get", "/api/experimental/model-recommendations"): ollama.Recommendations,
+    ("post", "/v1/chat/completions"): openai.Completion,
+    ("post", "/v1/completions"): openai.TextCompletion,
+    ("post", "/v1/responses"): responses.Response,
+    ("post", "/v1/embeddings"): openai.OpenAIEmbeddings,
+    ("get", "/v1/models"): openai.OpenAIModels,
+    ("get", "/v1/models/{name}"): openai.OpenAIModel,
+    ("post", "/v1/messages"): anthropic.AnthropicAnswer,
+    ("post", "/v1/messages/count_tokens"): anthropic.TokenCount,
+}
+# What one line, or the data of one event, may be.
+STREAMED: dict[str, tuple[type[BaseModel], ...]] = {
+    "/api/chat": (ollama.ChatAnswer, ollama.OllamaError),
+    "/api/generate": (ollama.GenerateAnswer, ollama.OllamaError),
+    "/v1/chat/completions": (openai.CompletionChunk, openai.OpenAIError),
+    "/v1/completions": (openai.TextChunk, openai.OpenAIError),
+    "/v1/responses": (responses.ResponseEvent,),
+    "/v1/messages": (anthropic.MessageEvent,),
+}
+ERRORS: tuple[type[BaseModel], ...] = (ollama.OllamaError, openai.OpenAIError, anthropic.AnthropicError)
