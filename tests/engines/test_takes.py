@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+import httpx
 import pytest
 
 from orchestrator.api.options import READERS
@@ -14,15 +16,17 @@ from orchestrator.capabilities import ASKING, ASKING_BY_PARTS, NOT_ASKING, REFUS
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Unsupported
 from orchestrator.core.types import ChatRequest, Message, Model
-from orchestrator.engines import cloud, embeddings
+from orchestrator.engines.cloud import CloudEngine
+from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import describe
+from orchestrator.engines.providers import BY_NAME
+from orchestrator.engines.wires import WIRES
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.gguf import Header
 from orchestrator.modelhost.minilm import packaged
 from orchestrator.modelhost.names import Name
 from orchestrator.modelhost.options import Options
 from orchestrator.modelhost.store import StoredModel
-from orchestrator.wiring import connect
 from tests.engines.test_cloud import DEADLINES
 
 TEMPLATE = "{% if tools %}{% endif %}{% if enable_thinking %}<think>{% endif %}"
@@ -77,12 +81,17 @@ FEATURES: dict[str, tuple[str, dict[str, Any]]] = {
 # Engines do so without being told, and never the other thing.
 IN_ANY_CASE = {"truncate", "shift", "do not think"}
 MAY_BE_REFUSED = {*REFUSED, "think", "raw", "context"}
-KINDS = ("a provider's", "a provider's for vectors", "local", "local, able", "local, for vectors")
+REMOTE = (
+    *("openai/x", "openai/embed", "mistral/x", "anthropic/claude-opus-5", "anthropic/claude-sonnet-4-5"),
+    *("gemini/gemini-3-pro", "gemini/gemini-2.5-pro", "gemini/embed", "ollama/x:latest", "ollama/embed:latest"),
+)
+KINDS = (*REMOTE, "local", "local, able", "local, for vectors")
 CASES = [
     (feature, kind)
     for feature, (_, asked) in FEATURES.items()
     for kind in KINDS
-    if "vectors" not in kind or "messages" not in asked  # which would be no question for such a model
+    if not ("vectors" in kind or "embed" in kind)
+    or "messages" not in asked  # which would be no question for such a model
 ]
 
 
@@ -93,17 +102,20 @@ def local(metadata: Mapping[str, Any]) -> Model:
     )
 
 
-async def every_model() -> dict[str, Model]:
-    engine = cloud.CloudEngine("openai", connect("http://127.0.0.1:9/v1", "", DEADLINES), DEADLINES, Clock(), 1)
-    chat, embed = await engine.find("openai/x"), await engine.find("openai/embed")
-    await engine.aclose()
+def remote(name: str) -> Model:
+    provider = BY_NAME[name.partition("/")[0]]
+    wire = WIRES[provider.wire]()
+    nowhere = Connection("http://localhost", {}, httpx.Timeout(1), httpx.AsyncHTTPTransport())
+    engine = CloudEngine(provider.name, nowhere, DEADLINES, Clock(), 1, wire, provider)
+    return engine._model(engine._offer(name.partition("/")[2]))
+
+
+@cache
+def every_model() -> dict[str, Model]:
     built_in = packaged()
-    assert chat
-    assert embed
     assert built_in
     models = {
-        "a provider's": chat,
-        "a provider's for vectors": embed,
+        **{name: remote(name) for name in REMOTE},
         "local": local({}),
         "local, able": local({"tokenizer.chat_template": TEMPLATE}),
         "local, for vectors": describe(built_in),
@@ -114,8 +126,11 @@ async def every_model() -> dict[str, Model]:
 
 def sent(request: ChatRequest, model: Model) -> Any:
     """What reaches whoever computes the answer."""
-    if model.is_paid:
-        return (embeddings if request.inputs else cloud).to_wire(request, "m")
+    if model.remote_name:
+        wires = WIRES[BY_NAME[model.engine].wire]()
+        if request.inputs:
+            return wires.embeddings(request, model.remote_name)
+        return wires.chat(request, wires.guess(model.remote_name))
     read = wire.from_frame(wire.to_frame(replace(request, options={})))
     return read, Options.resolve(request.options)
 
@@ -129,7 +144,7 @@ def test_every_field_and_every_option_is_walked() -> None:
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize(("feature", "kind"), CASES)
 async def test_what_is_asked_for_is_honoured_refused_or_said(feature: str, kind: str, policy: Policy) -> None:
-    model = (await every_model())[kind]
+    model = every_model()[kind]
     name, asked = FEATURES[feature]
     plain = VECTORS if "embedding" in model.capabilities else CHAT
     request = replace(plain, **asked)
@@ -151,7 +166,7 @@ async def test_what_is_asked_for_is_honoured_refused_or_said(feature: str, kind:
     ("kind", "left_out"),
     [
         (
-            "a provider's",
+            "openai/x",
             (
                 "context, draft_num_predict, keep_alive, main_gpu, min_p, n, num_batch, num_ctx, num_gpu, num_keep, "
                 "num_thread, repeat_last_n, repeat_penalty, think, top_k, typical_p, use_mmap"
@@ -162,7 +177,7 @@ async def test_what_is_asked_for_is_honoured_refused_or_said(feature: str, kind:
     ],
 )
 async def test_what_is_left_out_under_warn_is_named_in_order(kind: str, left_out: str) -> None:
-    model = (await every_model())[kind]
+    model = every_model()[kind]
     everything: dict[str, Any] = {"tools": ({},), "think": True, "context": (1,), "keep_alive_s": 1.0, "format": "json"}
     _, said = settle(replace(CHAT, **everything, options=OPTIONS, ignored=("n",)), model, "warn")
     assert ", ".join(said) == left_out
