@@ -204,6 +204,13 @@ def test_the_ends_that_anthropic_knows(said: str, reason: str) -> None:
     assert read(Anthropic(), b"".join(AnthropicSpeech().answer(reason=said))).done.reason == reason
 
 
+def test_the_stop_sequence_that_anthropic_met_is_named() -> None:
+    frames = AnthropicSpeech().answer(reason="stop_sequence")
+    frames[-2] = frames[-2].replace(b'"stop_sequence": null', b'"stop_sequence": "END"')
+    done = read(Anthropic(), b"".join(frames)).done
+    assert (done.reason, done.stop_string) == ("stop", "END")
+
+
 @pytest.mark.parametrize("said", ["pause_turn", "something_new"])
 def test_half_an_answer_of_anthropic_is_no_answer(said: str) -> None:
     with pytest.raises(EngineError, match=said):
