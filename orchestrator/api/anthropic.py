@@ -13,12 +13,12 @@ from ninja import Router
 from orchestrator.api.anthropic_schemas import CountBody, MessagesBody, estimate, to_count, to_request
 from orchestrator.api.calls import controls, request_id
 from orchestrator.api.frames import typed_event
-from orchestrator.api.replies import EVENTS, Wire, json_response, readable, respond, started, to_json
+from orchestrator.api.replies import EVENTS, Wire, begin, json_response, readable, respond, to_json
 from orchestrator.api.stamps import Stamps
 from orchestrator.capabilities import settle
 from orchestrator.core.errors import BadRequest, Busy, EngineError, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Done, Reply, ToolCall, Usage
-from orchestrator.pipeline import answer, choose
+from orchestrator.pipeline import choose
 from orchestrator.wiring import parts
 from routing.router import is_auto
 
@@ -45,7 +45,7 @@ OUR_ID = re.compile(r"[0-9a-f]{32}")
 async def messages(request: HttpRequest, body: MessagesBody) -> HttpResponseBase:
     """Answer the last message; streamed as server-sent events when `stream` is true."""
     asked = to_request(body, controls(request))
-    begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
+    begun = await begin(request, asked)
     about = estimate(asked) if asked.stream else 0
     return await respond(
         request,
@@ -175,7 +175,7 @@ def _call(call: ToolCall, arguments: Any) -> dict[str, Any]:
 
 def _ended(done: Done, *, has_called: bool) -> dict[str, Any]:
     """Why it ended; which stop string that was is known of local models."""
-    if done.stop_string and not has_called:
+    if done.stop_string and done.reason == "stop" and not has_called:
         return {"stop_reason": "stop_sequence", "stop_sequence": readable(done.stop_string)}
     reason = "tool_use" if has_called else REASONS.get(done.reason, "end_turn")
     return {"stop_reason": reason, "stop_sequence": None}

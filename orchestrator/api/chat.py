@@ -11,7 +11,7 @@ from ninja import Router
 from orchestrator.api.calls import controls
 from orchestrator.api.ollama import ChatForm, GenerateForm, error_line
 from orchestrator.api.options import read_options, unknown_options
-from orchestrator.api.replies import NDJSON, Wire, json_response, respond, started
+from orchestrator.api.replies import NDJSON, Wire, begin, json_response, respond
 from orchestrator.api.schemas import Asking, ChatBody, GenerateBody
 from orchestrator.api.stamps import Stamps, rfc3339
 from orchestrator.capabilities import full_name, settle
@@ -111,8 +111,7 @@ def _common(request: HttpRequest, body: Asking) -> dict[str, Any]:
 async def _reply(request: HttpRequest, body: Asking, asked: ChatRequest, *, is_load: bool) -> HttpResponseBase:
     if body.debug_render_only and not is_load:
         return await _previewed(asked)
-    caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
-    begun = await started(await (load if is_load else answer)(asked, caller, parts()))
+    begun = await begin(request, asked, load if is_load else answer)
 
     def form(stamps: Stamps) -> ChatForm | GenerateForm:
         if _is_chat(asked):

@@ -14,52 +14,36 @@ from orchestrator.api.calls import controls
 from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.openai import WIRE, usage_to_wire
-from orchestrator.api.options import read_options
-from orchestrator.api.replies import readable, respond, started
-from orchestrator.api.schemas import Body, Count, Ignored, LogitBias, StreamOptions
+from orchestrator.api.replies import begin, readable, respond
+from orchestrator.api.schemas import Count, Ignored, OpenAIAsking
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Chunk, Message, Reply, TokenLogprob, Usage
-from orchestrator.pipeline import answer
-from orchestrator.wiring import parts
 
 router = Router(tags=["OpenAI"])
 MOST_TOP_LOGPROBS = 20
 NOTHING_USED = usage_to_wire(Usage())
 
 
-class TextBody(Body):
+class TextBody(OpenAIAsking):
     """POST /v1/completions."""
 
-    model: str | None = None
     prompt: str | list[Any] | None = None
     suffix: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
     logprobs: int | None = None
-    n: Count = None
     best_of: Count = None
     echo: Annotated[Any, Ignored((False,))] = None
-    logit_bias: LogitBias = None
 
 
 @router.post("/completions", summary="Complete a prompt, as OpenAI's older clients ask for it")
 async def completions(request: HttpRequest, body: TextBody) -> HttpResponseBase:
     """Answer a prompt; streamed as server-sent events when `stream` is true."""
     asked = to_request(body, controls(request))
-    begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
-    wants_usage = bool(body.stream_options and body.stream_options.include_usage)
+    begun = await begin(request, asked)
     return await respond(
         request,
         begun,
-        lambda stamps: TextForm(stamps, asked, wants_usage=wants_usage),
+        lambda stamps: TextForm(stamps, asked, wants_usage=body.wants_usage),
         WIRE,
         is_streamed=asked.stream,
     )
@@ -71,20 +55,11 @@ def to_request(body: TextBody, common: dict[str, Any]) -> ChatRequest:
         raise ModelNotFound("model '' not found")
     if not 0 <= (body.logprobs or 0) <= MOST_TOP_LOGPROBS:
         raise BadRequest(f"logprobs must be between 0 and {MOST_TOP_LOGPROBS}")
-    options = {
-        "num_predict": body.max_tokens,
-        "seed": body.seed,
-        "stop": [body.stop] if isinstance(body.stop, str) else body.stop,
-        "temperature": body.temperature,
-        "top_p": body.top_p,
-        "frequency_penalty": body.frequency_penalty,
-        "presence_penalty": body.presence_penalty,
-    }
     return ChatRequest(
         model=body.model,
         messages=(Message(role="user", content=_prompt(body.prompt)),),
         suffix=body.suffix or "",
-        options=read_options(options),
+        options=body.options,
         logprobs=body.logprobs is not None,
         top_logprobs=body.logprobs or 0,
         ignored=body.ignored,

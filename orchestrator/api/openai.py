@@ -12,14 +12,13 @@ from ninja import Router
 from orchestrator.api.calls import controls
 from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
-from orchestrator.api.options import read_options
-from orchestrator.api.replies import EVENTS, Wire, json_response, respond, started, to_json
+from orchestrator.api.replies import EVENTS, Wire, begin, json_response, respond, to_json
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.modelhost.names import Name
-from orchestrator.pipeline import MOST_SHOWN, answer, find, how_to_reach
+from orchestrator.pipeline import MOST_SHOWN, find, how_to_reach
 from orchestrator.wiring import parts
 from routing.router import AUTO, is_auto
 
@@ -49,12 +48,11 @@ ERROR_TYPES = {
 async def chat_completions(request: HttpRequest, body: CompletionBody) -> HttpResponseBase:
     """Answer the last message; streamed as server-sent events when `stream` is true."""
     asked = to_request(body, controls(request))
-    begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
-    wants_usage = bool(body.stream_options and body.stream_options.include_usage)
+    begun = await begin(request, asked)
     return await respond(
         request,
         begun,
-        lambda stamps: CompletionForm(stamps, asked, wants_usage=wants_usage),
+        lambda stamps: CompletionForm(stamps, asked, wants_usage=body.wants_usage),
         WIRE,
         is_streamed=asked.stream,
     )
@@ -90,22 +88,13 @@ def to_request(body: CompletionBody, common: dict[str, Any]) -> ChatRequest:
         raise BadRequest("[] is too short - 'messages'")
     if not 0 <= (body.top_logprobs or 0) <= 20:
         raise BadRequest("top_logprobs must be between 0 and 20")
-    options = {
-        "num_predict": body.max_completion_tokens or body.max_tokens,
-        "seed": body.seed,
-        "stop": [body.stop] if isinstance(body.stop, str) else body.stop,
-        "temperature": body.temperature,
-        "top_p": body.top_p,
-        "frequency_penalty": body.frequency_penalty,
-        "presence_penalty": body.presence_penalty,
-    }
     return ChatRequest(
         model=body.model,
         messages=_messages(body.messages),
         tools=tuple(body.tools or ()),
         format=_format(body),
         think=read_effort((body.reasoning.effort if body.reasoning else None) or body.reasoning_effort),
-        options=read_options(options),
+        options=body.options,
         logprobs=bool(body.logprobs),
         top_logprobs=body.top_logprobs or 0 if body.logprobs else 0,
         ignored=body.ignored,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,14 +14,17 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHt
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.stamps import HOLES, Live, Stamps, Template
 from orchestrator.core.errors import EngineError, OrchestratorError
-from orchestrator.core.types import Chunk, Chunks, Reply, ReplyBuilder
-from orchestrator.pipeline import Answer, as_of_now
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Reply, ReplyBuilder
+from orchestrator.parts import Parts
+from orchestrator.pipeline import Answer, answer, as_of_now
+from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
 
 JSON_UTF8 = "application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"
 EVENTS = "text/event-stream"
+Begin = Callable[[ChatRequest, Caller, Parts], Awaitable[Answer]]
 
 
 class PartsResponse(StreamingHttpResponse):
@@ -64,11 +67,13 @@ def json_response(value: Any, *, status: int = 200, content_type: str = JSON_UTF
     return HttpResponse(to_json(value), status=status, content_type=content_type)
 
 
-async def started(answer: Answer) -> Answer:
-    """Wait for the first chunk, so that a failure up to then is still a plain HTTP error."""
-    first = await anext(answer.chunks, None)
-    answer.chunks = _resumed(first, answer.chunks)
-    return answer
+async def begin(request: HttpRequest, asked: ChatRequest, how: Begin = answer) -> Answer:
+    """Ask for whoever sent `request`. Waits for the first chunk: a failure up to then is still a plain HTTP error."""
+    caller: Caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
+    begun = await how(asked, caller, parts())
+    first = await anext(begun.chunks, None)
+    begun.chunks = _resumed(first, begun.chunks)
+    return begun
 
 
 async def _resumed(first: Chunk | None, rest: Chunks) -> AsyncGenerator[Chunk, None]:

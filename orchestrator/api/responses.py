@@ -13,13 +13,11 @@ from orchestrator.api.calls import controls
 from orchestrator.api.frames import typed_event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.openai import JSON
-from orchestrator.api.replies import EVENTS, Wire, readable, respond, started, to_json
+from orchestrator.api.replies import EVENTS, Wire, begin, readable, respond, to_json
 from orchestrator.api.responses_schemas import ResponsesBody, echo, read_tools, to_request
 from orchestrator.api.stamps import HOLES, Live, Stamps
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.types import Chunk, Done, Reply, TokenLogprob, ToolCall, Usage
-from orchestrator.pipeline import answer
-from orchestrator.wiring import parts
 
 router = Router(tags=["OpenAI"])
 REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -32,7 +30,7 @@ async def responses(request: HttpRequest, body: ResponsesBody) -> HttpResponseBa
     asked = to_request(body, controls(request))
     again = {"model": asked.model, **echo(body)}
     namespaces = {tool.name: tool.namespace for tool in read_tools(body) if tool.namespace}
-    begun = await started(await answer(asked, request.auth, parts()))  # type: ignore[attr-defined]  # set by `show_key`
+    begun = await begin(request, asked)
     sent = ResponseForm(Live(begun.entry), again, namespaces)
 
     def form(stamps: Stamps) -> ResponseForm:

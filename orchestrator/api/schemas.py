@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema
 
+from orchestrator.api.options import read_options
 from orchestrator.core.durations import parse_duration
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Message, Role, ToolCall
@@ -285,31 +286,66 @@ class OpenAIMessage(Body):
     name: str | None = None
 
 
-class CompletionBody(Body):
-    """POST /v1/chat/completions."""
+class OpenAIAsking(Body):
+    """What both of OpenAI's ways to complete take."""
 
     model: str | None = None
-    messages: list[OpenAIMessage] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
-    max_completion_tokens: int | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
+    n: Count = None
+    logit_bias: LogitBias = None
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with what it took."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def most_tokens(self) -> int | None:
+        """How many the answer may have."""
+        return self.max_tokens
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is set of Ollama's options. Raises BadRequest."""
+        return read_options(
+            {
+                "num_predict": self.most_tokens,
+                "seed": self.seed,
+                "stop": [self.stop] if isinstance(self.stop, str) else self.stop,
+                "temperature": self.temperature,
+                "top_p": self.top_p,
+                "frequency_penalty": self.frequency_penalty,
+                "presence_penalty": self.presence_penalty,
+            }
+        )
+
+
+class CompletionBody(OpenAIAsking):
+    """POST /v1/chat/completions."""
+
+    messages: list[OpenAIMessage] | None = None
+    max_completion_tokens: int | None = None
     response_format: ResponseFormat | None = None
     tools: list[dict[str, Any]] | None = None
     reasoning: Reasoning | None = None
     reasoning_effort: str | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    n: Count = None
     tool_choice: ToolChoice = None
     parallel_tool_calls: ParallelToolCalls = None
     functions: Annotated[Any, Ignored(([],))] = None
-    logit_bias: LogitBias = None
     modalities: Annotated[Any, Ignored((["text"],))] = None
     web_search_options: Annotated[Any, Ignored()] = None
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The newer name comes first."""
+        return self.max_completion_tokens or self.max_tokens

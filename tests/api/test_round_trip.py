@@ -250,6 +250,7 @@ def anthropic_said(message: dict[str, Any]) -> Said:
             case "tool_use":
                 said.calls.append((block["id"], block["name"], block["input"]))
     said.reason = "" if message["stop_reason"] == "tool_use" else REASONS[message["stop_reason"]]
+    assert (message["stop_reason"] == "stop_sequence") == bool(message["stop_sequence"])
     said.counts = message["usage"]["input_tokens"], message["usage"]["output_tokens"]
     return said
 
