@@ -102,7 +102,7 @@ def test_a_prompt_can_be_looked_at_and_made_another_way(product: Product, client
     assert bad.value.status_code == 400
     with pytest.raises(ollama.ResponseError, match="does not support insert"):
         client.generate(MODEL, "def f(", suffix="return 1")
-    with pytest.raises(ollama.ResponseError, match="takes messages, not raw prompts, `context` or `template`"):
+    with pytest.raises(ollama.ResponseError, match="does not support templates given in a request"):
         client.generate("openai/good", "x", template="{{ .Prompt }}")
 
 
