@@ -14,6 +14,7 @@ from cache.generation import Generation
 from cache.guard import Guard, TierStats
 from cache.purges import Purge, PurgeLog
 from cache.tiers.base import SWEEP_S, Tier
+from cache.tiers.memory import MemoryTier
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.types import CacheControl
@@ -66,6 +67,7 @@ class TieredCache:
     ) -> None:
         """`tiers` are nearest first. `feed`: to other machines, if there may be any."""
         self._guards = [Guard(tier, clock) for tier in tiers]
+        self._memory = next((tier for tier in tiers if isinstance(tier, MemoryTier)), None)
         self._clock = clock
         self._generation = generation
         self._purges = purges
@@ -107,6 +109,10 @@ class TieredCache:
                 return Hit(entry, guard.name, age_s)
             guard.found(is_hit=False)
         return None
+
+    def has_newer(self, hash: str, created_at: float) -> bool:
+        """Whether this process knows a later answer to the question under `hash`, as after a `no-cache`."""
+        return self._memory is not None and self._memory.has_newer(hash, created_at)
 
     async def put(self, entry: Entry, since: int) -> bool:
         """Keep `entry`, whose question was asked under the generation `since`. Return whether any tier has it now.

@@ -56,6 +56,19 @@ HEADERS = ",".join(
         "X-Orchestrator-Tags",
     ]
 ).encode()
+# What a page may read of an answer, beside what it always may.
+SHOWN = b", ".join(
+    [
+        b"Age",
+        b"Cache-Status",
+        b"Retry-After",
+        b"Server-Timing",
+        b"X-Request-Id",
+        b"X-Orchestrator-Model",
+        b"X-Orchestrator-Route",
+        b"X-Orchestrator-Unsupported",
+    ]
+)
 PREFLIGHT_VARY = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 
 
@@ -103,6 +116,7 @@ class Origins:
             return
         if not self._allows_all:
             allowed.append((b"vary", b"Origin"))
+        allowed.append((b"access-control-expose-headers", SHOWN))
         await self._app(scope, receive, _adding(send, allowed))
 
     def allows_host(self, header: str) -> bool:

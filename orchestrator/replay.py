@@ -7,6 +7,7 @@ between: its caller is still checked, its record still written; its age, id and 
     What ends it                              is noticed
     a purge, a change of keys or policy       at once: two counters that all processes share
     the end of the key, or of the answer      at its moment
+    a later answer to the same question       at once, where this process made or met it
     a model that comes, goes or changes       within two seconds
     the need of room                          as S3-FIFO chooses
 
@@ -58,6 +59,7 @@ class Replayable:
     template: Template
     head: bytes  # headers that are the same each time, as lines
     is_streamed: bool
+    hash: str  # the question's, in the cache
     created_at: float  # seconds since the epoch
     life_s: float
     line: Line
@@ -139,7 +141,8 @@ class ReplayFront:
         """Whether it was answered."""
         now = parts.clock.now()
         age_s = now - known.created_at
-        if abs(age_s) >= known.life_s:  # as `cache.entries.Entry.is_fresh` has it
+        is_over = abs(age_s) >= known.life_s  # as `cache.entries.Entry.is_fresh` has it
+        if is_over or parts.cache.has_newer(known.hash, known.created_at):
             self._kept.drop(key)
             return False
         took_s = parts.clock.monotonic() - began
@@ -168,6 +171,7 @@ class ReplayFront:
             template=offer.template,
             head=head,
             is_streamed=entry.request.stream,
+            hash=kept.key.hash,
             created_at=kept.created_at,
             life_s=life_s,
             line=Line(entry.row()),

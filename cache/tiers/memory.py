@@ -34,6 +34,11 @@ class MemoryTier:
         self._kept.used(key.hash)
         return found
 
+    def has_newer(self, hash: str, created_at: float) -> bool:
+        """Whether an answer to the same question is here that was made later."""
+        found = self._kept.get(hash)
+        return found is not None and found.created_at > created_at
+
     async def put(self, entry: Entry) -> bool:
         """Keep `entry`, unless it would take more than a quarter of the room."""
         return self._kept.put(entry.key.hash, entry, weigh(entry))

@@ -204,6 +204,6 @@ def cache_status(tier: str, *, is_stored: bool = False) -> str:
         case "collapsed":
             return "orchestrator; fwd=miss; collapsed"
         case "bypass" | "":
-            return "orchestrator; fwd=bypass"
+            return "orchestrator; fwd=bypass; stored" if is_stored else "orchestrator; fwd=bypass"
         case _:
             return "orchestrator; fwd=miss; stored" if is_stored else "orchestrator; fwd=miss"

@@ -280,6 +280,20 @@ async def test_a_purge_is_true_at_once(ask: Ask, parts: Parts, engine: FakeEngin
     assert engine.calls == 2
 
 
+async def test_a_later_answer_takes_the_place_of_the_one_before_in_every_dialect(ask: Ask, engine: FakeEngine) -> None:
+    asked = {"/api/chat": HELLO, "/v1/messages": HELLO | {"max_tokens": 99}}
+    for path, body in asked.items():
+        await warmed(ask, body, path=path)
+        assert (await ask(body, path)).is_replayed
+    engine.pieces = ["five"]
+    refreshed = await ask(HELLO, cache_control="no-cache")
+    assert refreshed.headers["cache-status"] == "orchestrator; fwd=bypass; stored"
+    for path, body in asked.items():
+        for is_replayed in (False, True):
+            reply = await ask(body, path)
+            assert (b"five" in reply.body, reply.is_replayed) == (True, is_replayed)
+
+
 async def test_what_was_found_before_a_purge_is_not_kept_after_it(
     ask: Ask, parts: Parts, front: ReplayFront, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,6 +442,7 @@ async def test_web_pages_get_their_headers_again(ask: Ask) -> None:
     reply = await ask(HELLO, origin="http://localhost:3000")
     assert reply.is_replayed
     assert reply.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert "Cache-Status" in reply.headers["access-control-expose-headers"]
     refused = await ask(HELLO, origin="http://evil.example")
     assert (refused.status, refused.is_replayed) == (403, False)
 
