@@ -36,8 +36,9 @@ FROM_CACHE = (Tier.MEMORY, Tier.REDIS, Tier.SQLITE, Tier.SEMANTIC)
 WITHOUT_A_CALL = (*FROM_CACHE, Tier.COLLAPSED)
 BY_A_MODEL = (Tier.MISS, Tier.BYPASS)
 ENDED_WELL = ("done", "cut", "cancelled")
-FAILED = ~Q(outcome__in=ENDED_WELL) & ~Q(status__range=(400, 499))
-REFUSED = Q(status__range=(400, 499))
+NOT_WANTED = "only_if_cached"  # and it was not: what the caller asked for, whatever its status
+REFUSED = Q(status__range=(400, 499)) | Q(outcome=NOT_WANTED)
+FAILED = ~Q(outcome__in=ENDED_WELL) & ~REFUSED
 BUCKET_LENGTHS_S = (1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86400, 7 * 86400)
 MOST_BUCKETS = 100
 MOST_MODELS = 50
@@ -89,7 +90,7 @@ class Bucket:
 class Figures:
     """The records with `since` <= at < `until`.
 
-    errors      requests that failed on our side or a model's; refused  those answered 4xx.
+    errors      requests that failed on our side or a model's; refused  those answered 4xx, or not in the cache.
     latency     of all requests until the last piece; first  until the first piece, of those a model answered.
     by_tier     counts for every tier, zeros too; by_model  the busiest, busiest first.
     buckets     steps of `bucket_s` seconds on round times, oldest first, without gaps.
@@ -194,7 +195,7 @@ def figures(since: datetime, until: datetime, tenant_id: int | None = None) -> F
 
 def has_failed(record: RequestRecord) -> bool:
     """Whether one record counts among `Figures.errors`; the same as `FAILED`."""
-    return record.outcome not in ENDED_WELL and not 400 <= record.status <= 499
+    return record.outcome not in {*ENDED_WELL, NOT_WANTED} and not 400 <= record.status <= 499
 
 
 def bucket_length(since: datetime, until: datetime) -> int:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.supervisor.child import Child
@@ -13,6 +14,15 @@ from orchestrator.supervisor.child import Child
 log = logging.getLogger(__name__)
 
 NAME = "processes.json"
+
+
+def served_at(folder: Path) -> str | None:
+    """The address of the product that runs on this data directory; None when none says that it does."""
+    for name in (NAME, f"web.{NAME}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            address = json.loads((folder / name).read_text())["address"]
+            return str(address) if address else None
+    return None
 
 
 class StatusFile:

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.supervisor.status import NAME, StatusFile
+from orchestrator.supervisor.status import NAME, StatusFile, served_at
 
 
 def test_it_says_what_runs_until_nothing_does(tmp_path: Path):
     status = StatusFile(tmp_path, None, "127.0.0.1:11434")
     status.write([])
     assert json.loads((tmp_path / NAME).read_text())["address"] == "127.0.0.1:11434"
+    assert served_at(tmp_path) == "127.0.0.1:11434"
     status.remove()
+    assert served_at(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
 
 
