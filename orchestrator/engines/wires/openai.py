@@ -48,6 +48,8 @@ OPTIONS = {
 REASONS: dict[str, StopReason] = {"length": "length", "content_filter": "content_filter"}
 # What lists of models call the length of a context: OpenRouter and Together, Groq, vLLM, Mistral.
 LENGTHS = ("context_length", "context_window", "max_model_len", "max_context_length")
+# Lists seldom say which is which; this is how models for vectors are called.
+MAKES_VECTORS = re.compile(r"embed|minilm|mpnet|(^|[/_-])(bge|e5|gte|sfr|uae)[_-]")
 
 
 class OpenAI:
@@ -96,7 +98,7 @@ class OpenAI:
 
     def guess(self, name: str) -> Offer:
         """By its name: providers do not say which model makes vectors, but all name theirs so."""
-        return Offer(name=name, capabilities=EMBEDS if "embed" in name.lower() else CHATS)
+        return Offer(name=name, capabilities=EMBEDS if MAKES_VECTORS.search(name.lower()) else CHATS)
 
     def said(self, body: bytes) -> Said:
         """`{"error": {"message": …}}`, or something like it."""
