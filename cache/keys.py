@@ -18,7 +18,7 @@ from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Caller, ChatRequest, Model, Reply
 
 # Changes with the encoding, so that an older key never means a newer question.
-VERSION = 4
+VERSION = 5
 
 IN_KEY = frozenset(
     {

@@ -57,7 +57,7 @@ def settle(request: ChatRequest, model: Model, policy: Policy) -> tuple[ChatRequ
     lacking = {name: without for name, without in _asked(request) if not _takes(model, name, request)}
     left_out = tuple(sorted({*lacking, *request.ignored}))
     if policy == "contract":
-        _refuse_as_ollama(request, model, frozenset(left_out))
+        _refuse_as_ollama(request, model, frozenset(lacking))
     _must_answer(request, model)
     if policy == "reject" and left_out:
         raise Unsupported(f'"{request.model}" does not support {", ".join(left_out)}; leave out what it cannot do')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,15 +13,18 @@ from cache.entries import CacheKey, Hit
 from cache.entries import Entry as Kept
 from cache.inflight import Question
 from cache.keys import key_to_keep, keys_for
-from orchestrator.capabilities import settle
+from orchestrator.capabilities import full_name, settle
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import (
     BadRequest,
+    Busy,
     CallLost,
     CloudDisabled,
+    EngineError,
     ModelNotFound,
     OnlyIfCached,
     OrchestratorError,
+    Unsupported,
 )
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Usage
 from orchestrator.engines.providers import of_model
@@ -56,10 +59,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     entry = parts.ledger.begin(request, caller)
     stopwatch = _Stopwatch(parts.clock, entry.laps)
     with _failures_recorded(entry, parts):
-        route = await choose(request, parts)
-        model = route.model
-        entry.model, entry.route = model.name, route.reason
-        request, entry.unsupported = settle(request, model, parts.unsupported)
+        request, model = await _settled(request, entry, parts)
         stopwatch.lap("route")
 
         keys = keys_for(request, caller, model)
@@ -136,6 +136,50 @@ async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
             await parts.local.load(route.model, request.keep_alive_s, request.options)
         done = Done(reason="unload" if is_unload else "load")
         return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts), _told(entry, parts))
+
+
+async def preview(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
+    """The prompt that the model would be given, as the text of an answer that nobody makes."""
+    entry = parts.ledger.begin(request, caller)
+    with _failures_recorded(entry, parts):
+        request, model = await _settled(request, entry, parts)
+        if model.engine != parts.local.name:
+            raise Unsupported(f"{full_name(model)} is a cloud model: only its provider knows the prompt it is given")
+        shown = await parts.local.preview(request, model)
+        return Answer(entry, _unasked(shown.text, entry, parts), _told(entry, parts))
+
+
+async def count(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
+    """How many tokens the question has, as the text of an answer that nobody makes; empty where nobody can say.
+
+    That is so for models that run elsewhere or are not loaded, for `auto`, and for what the model cannot take.
+    """
+    entry = parts.ledger.begin(request, caller)
+    with _failures_recorded(entry, parts):
+        tokens = None
+        route = await choose(request, parts)
+        entry.model, entry.route = route.model.name, route.reason
+        if route.model.engine == parts.local.name and not is_auto(request.model):
+            with suppress(BadRequest, Busy, EngineError):
+                request, entry.unsupported = settle(request, route.model, parts.unsupported)
+                tokens = await parts.local.count(request, route.model)
+        said = "" if tokens is None else str(tokens)
+        return Answer(entry, _unasked(said, entry, parts), _told(entry, parts))
+
+
+async def _unasked(text: str, entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
+    """What was said without asking a model: it is recorded, and no tokens with it."""
+    entry.ended("done", parts.clock.monotonic())
+    parts.ledger.post(entry)
+    yield Chunk(text=text, done=Done(reason="stop"))
+
+
+async def _settled(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[ChatRequest, Model]:
+    """The model that is asked, and the request as it can answer it; the record says both. Raises what they raise."""
+    route = await choose(request, parts)
+    entry.model, entry.route = route.model.name, route.reason
+    request, entry.unsupported = settle(request, route.model, parts.unsupported)
+    return request, route.model
 
 
 def _told(entry: Entry, parts: Parts) -> tuple[str, ...]:

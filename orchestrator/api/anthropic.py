@@ -15,12 +15,9 @@ from orchestrator.api.calls import controls, request_id
 from orchestrator.api.frames import typed_event
 from orchestrator.api.replies import EVENTS, Wire, begin, json_response, readable, respond, to_json
 from orchestrator.api.stamps import Stamps
-from orchestrator.capabilities import settle
-from orchestrator.core.errors import BadRequest, Busy, EngineError, OrchestratorError
-from orchestrator.core.types import ChatRequest, Chunk, Done, Reply, ToolCall, Usage
-from orchestrator.pipeline import choose
-from orchestrator.wiring import parts
-from routing.router import is_auto
+from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.types import Chunk, Done, Reply, ToolCall, Usage
+from orchestrator.pipeline import count
 
 router = Router(tags=["Anthropic"])
 PATH = "/v1/messages"
@@ -38,7 +35,6 @@ ERROR_TYPES = {
 }
 REASONS = {"length": "max_tokens", "content_filter": "refusal"}
 OUR_ID = re.compile(r"[0-9a-f]{32}")
-# Line ends to readers that know Unicode's, though not to the ones that know only events'.
 
 
 @router.post("/messages", summary="One turn of a conversation")
@@ -51,7 +47,7 @@ async def messages(request: HttpRequest, body: MessagesBody) -> HttpResponseBase
         request,
         begun,
         lambda stamps: MessageForm(stamps, asked.model, about),
-        Wire(partial(error_event, error_id(request)), EVENTS, JSON),
+        _wire(request),
         is_streamed=asked.stream,
     )
 
@@ -59,21 +55,28 @@ async def messages(request: HttpRequest, body: MessagesBody) -> HttpResponseBase
 @router.post("/messages/count_tokens", summary="How many tokens a conversation has")
 async def count_tokens(request: HttpRequest, body: CountBody) -> HttpResponseBase:
     """What a local model that is loaded counts, and otherwise an estimate, the same for every model."""
-    asked = to_count(body)
-    tokens = None if is_auto(asked.model) else await _counted(asked)
-    return json_response({"input_tokens": estimate(asked) if tokens is None else tokens}, content_type=JSON)
+    asked = to_count(body, controls(request))
+    begun = await begin(request, asked, count)
+    return await respond(request, begun, lambda _: CountForm(estimate(asked)), _wire(request), is_streamed=False)
 
 
-async def _counted(asked: ChatRequest) -> int | None:
-    """None where nobody can count, or not without loading a model for it. Raises what `choose` raises."""
-    model = (await choose(asked, parts())).model  # says so when there is no such model
-    if model.engine != parts().local.name:
-        return None
-    try:
-        asked, _left_out = settle(asked, model, parts().unsupported)
-        return await parts().local.count(asked, model)
-    except (BadRequest, Busy, EngineError):
-        return None
+def _wire(request: HttpRequest) -> Wire:
+    return Wire(partial(error_event, error_id(request)), EVENTS, JSON)
+
+
+class CountForm:
+    """The object of /v1/messages/count_tokens; `otherwise` holds where nobody counted."""
+
+    def __init__(self, otherwise: int) -> None:
+        self._otherwise = otherwise
+
+    def of_chunk(self, chunk: Chunk) -> list[bytes]:
+        """Nothing is streamed."""
+        return []
+
+    def of_reply(self, reply: Reply) -> dict[str, Any]:
+        """The count."""
+        return {"input_tokens": int(reply.text) if reply.text else self._otherwise}
 
 
 class MessageForm:

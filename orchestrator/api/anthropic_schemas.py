@@ -111,9 +111,9 @@ def to_request(body: MessagesBody, common: dict[str, Any]) -> ChatRequest:
     )
 
 
-def to_count(body: CountBody) -> ChatRequest:
+def to_count(body: CountBody, common: dict[str, Any]) -> ChatRequest:
     """What is to be counted, in our words. Raises BadRequest."""
-    return ChatRequest(**_question(body), dialect="anthropic")
+    return ChatRequest(**_question(body), dialect="anthropic", **common)
 
 
 def estimate(request: ChatRequest) -> int:

@@ -9,16 +9,15 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
 from orchestrator.api.calls import controls
-from orchestrator.api.ollama import ChatForm, GenerateForm, error_line
+from orchestrator.api.ollama import ChatForm, GenerateForm, PreviewForm, error_line
 from orchestrator.api.options import read_options, unknown_options
-from orchestrator.api.replies import NDJSON, Wire, begin, json_response, respond
+from orchestrator.api.replies import NDJSON, Form, Wire, begin, respond
 from orchestrator.api.schemas import Asking, ChatBody, GenerateBody
-from orchestrator.api.stamps import Stamps, rfc3339
-from orchestrator.capabilities import full_name, settle
-from orchestrator.core.errors import BadRequest, ModelNotFound, Unsupported
+from orchestrator.api.stamps import Stamps
+from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Message
 from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
-from orchestrator.pipeline import answer, choose, load
+from orchestrator.pipeline import answer, choose, load, preview
 from orchestrator.wiring import parts
 
 router = Router(tags=["Ollama"])
@@ -57,16 +56,21 @@ async def generate(request: HttpRequest, body: GenerateBody) -> HttpResponseBase
     if body.raw and (body.template or body.system or body.context) and not is_unload:
         await choose(ChatRequest(**common), parts())  # that there is no such model is said first
         raise BadRequest("raw mode does not support template, system, or context")
-    if body.template:
+    asked = _to_request(body, common)
+    if body.template and "template" in (await choose(asked, parts())).model.takes:
         await _check_template(body.template)
-    return await _reply(request, body, _to_request(body, common), is_load=not body.prompt)
+    return await _reply(request, body, asked, is_load=not body.prompt)
 
 
 def _to_request(body: GenerateBody, common: dict[str, Any]) -> ChatRequest:
     suffix = body.suffix or ""
     if body.raw:
-        return ChatRequest(prompt=body.prompt or "", suffix=suffix, **common)
+        if suffix:  # a raw prompt says itself where its middle is
+            common["ignored"] += ("suffix",)
+        return ChatRequest(prompt=body.prompt or "", **common)
     system = [Message(role="system", content=body.system)] if body.system and not suffix else []
+    if body.system and suffix:  # who fills in the middle is given the two sides of it alone
+        common["ignored"] += ("system",)
     user = Message(role="user", content=body.prompt or "", images=tuple(body.images or ()))
     return ChatRequest(
         messages=(*system, user),
@@ -109,34 +113,17 @@ def _common(request: HttpRequest, body: Asking) -> dict[str, Any]:
 
 
 async def _reply(request: HttpRequest, body: Asking, asked: ChatRequest, *, is_load: bool) -> HttpResponseBase:
-    if body.debug_render_only and not is_load:
-        return await _previewed(asked)
-    begun = await begin(request, asked, load if is_load else answer)
+    is_preview = bool(body.debug_render_only) and not is_load
+    begun = await begin(request, asked, preview if is_preview else load if is_load else answer)
 
-    def form(stamps: Stamps) -> ChatForm | GenerateForm:
+    def form(stamps: Stamps) -> Form:
+        if is_preview:
+            return PreviewForm(stamps, asked, is_chat=_is_chat(asked))
         if _is_chat(asked):
             return ChatForm(stamps, asked.model)
         return GenerateForm(stamps, asked.model, is_raw=asked.prompt is not None)
 
-    return await respond(request, begun, form, WIRE, is_streamed=asked.stream and not is_load)
-
-
-async def _previewed(asked: ChatRequest) -> HttpResponseBase:
-    """The prompt that the model would be given, in place of an answer."""
-    model = (await choose(asked, parts())).model
-    asked, _left_out = settle(asked, model, parts().unsupported)
-    if model.engine != parts().local.name:
-        raise Unsupported(f"{full_name(model)} is a cloud model: only its provider knows the prompt it is given")
-    shown = await parts().local.preview(asked, model)
-    value: dict[str, Any] = {"model": asked.model, "created_at": rfc3339()}
-    if _is_chat(asked):
-        value["message"] = {"role": "assistant", "content": ""}
-    else:
-        value["response"] = ""
-    about: dict[str, Any] = {"rendered_template": shown.text}
-    if images := sum(len(message.images) for message in asked.messages):
-        about["image_count"] = images
-    return json_response(value | {"done": False, "_debug_info": about})
+    return await respond(request, begun, form, WIRE, is_streamed=asked.stream and not (is_load or is_preview))
 
 
 def _is_chat(asked: ChatRequest) -> bool:

@@ -15,13 +15,12 @@ from pydantic import WithJsonSchema
 from orchestrator.api.calls import controls
 from orchestrator.api.ollama import error_line
 from orchestrator.api.options import read_options, unknown_options
-from orchestrator.api.replies import NDJSON, Form, Wire, begin, collected, json_response, respond
+from orchestrator.api.replies import NDJSON, Form, Wire, begin, respond
 from orchestrator.api.schemas import Body, KeepAlive, Options
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Chunk, Reply
 from orchestrator.pipeline import load
-from orchestrator.wiring import parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,8 +81,7 @@ async def embed(request: HttpRequest, body: EmbedBody) -> HttpResponseBase:
         raise ModelNotFound("model '' not found")
     asked = _asked(request, body.model, inputs, body.options, body.keep_alive, truncate=body.truncate is not False)
     if not inputs:
-        await _load(request, asked)
-        return json_response({"model": body.model, "embeddings": []})
+        return await _loaded(request, asked, {"model": body.model, "embeddings": []})
     return await _reply(request, asked, lambda stamps: EmbedForm(stamps, asked.model, dimensions), WIRE)
 
 
@@ -98,8 +96,7 @@ async def embeddings(request: HttpRequest, body: EmbeddingsBody) -> HttpResponse
     inputs = (body.prompt,) if body.prompt else ()
     asked = _asked(request, body.model, inputs, body.options, body.keep_alive)
     if not inputs:
-        await _load(request, asked)
-        return json_response({"embedding": []})
+        return await _loaded(request, asked, {"embedding": []})
     return await _reply(request, asked, lambda _: OneEmbeddingForm(), WIRE)
 
 
@@ -167,9 +164,9 @@ def _asked(
     )
 
 
-async def _load(request: HttpRequest, asked: ChatRequest) -> None:
-    caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
-    await collected(await load(asked, caller, parts()))
+async def _loaded(request: HttpRequest, asked: ChatRequest, nothing: dict[str, Any]) -> HttpResponseBase:
+    begun = await begin(request, asked, load)
+    return await respond(request, begun, lambda _: _NoVectors(nothing), WIRE, is_streamed=False)
 
 
 async def _reply(
@@ -187,6 +184,17 @@ class _VectorForm:
     def of_chunk(self, chunk: Chunk) -> list[bytes]:
         """Nothing is streamed."""
         return []
+
+
+class _NoVectors(_VectorForm):
+    """What is said when the model was loaded and asked nothing."""
+
+    def __init__(self, value: dict[str, Any]) -> None:
+        self._value = value
+
+    def of_reply(self, reply: Reply) -> dict[str, Any]:
+        """The same in any case."""
+        return self._value
 
 
 class EmbedForm(_VectorForm):

@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.api.frames import to_line
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.types import Chunk, Done, Reply, TokenLogprob, ToolCall
+from orchestrator.core.types import ChatRequest, Chunk, Done, Reply, TokenLogprob, ToolCall
 
 
 def line(value: dict[str, Any]) -> bytes:
@@ -99,6 +99,26 @@ class GenerateForm:
         if logprobs:
             value["logprobs"] = [logprob_to_wire(logprob) for logprob in logprobs]
         return value
+
+
+class PreviewForm:
+    """The object of either endpoint that shows the prompt, which comes as the text of an answer, in place of one."""
+
+    def __init__(self, stamps: Stamps, asked: ChatRequest, *, is_chat: bool) -> None:
+        self._stamps, self._asked, self._is_chat = stamps, asked, is_chat
+
+    def of_chunk(self, chunk: Chunk) -> list[bytes]:
+        """Nothing is streamed."""
+        return []
+
+    def of_reply(self, reply: Reply) -> dict[str, Any]:
+        """The whole as one object."""
+        about: dict[str, Any] = {"rendered_template": reply.text}
+        if images := sum(len(message.images) for message in self._asked.messages):
+            about["image_count"] = images
+        nothing = {"message": {"role": "assistant", "content": ""}} if self._is_chat else {"response": ""}
+        common = {"model": self._asked.model, "created_at": self._stamps.created_at}
+        return common | nothing | {"done": False, "_debug_info": about}
 
 
 def metrics(done: Done, total_ns: int) -> dict[str, int]:

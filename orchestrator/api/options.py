@@ -9,7 +9,8 @@ from orchestrator.core.errors import BadRequest
 MOST_STOPS = 64
 LONGEST_STOP = 256
 MOST_UNKNOWN = 16
-SAYABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
+LONGEST_NAME = 40
+UNSAYABLE = re.compile(r"[^A-Za-z0-9_.-]")  # in a list of names in a header
 
 
 def _integer(name: str, value: Any) -> int:
@@ -85,14 +86,15 @@ def read_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def unknown_options(given: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Names of options that are set and that we do not know, as far as a header can hold them.
+    """Names of options that are set and that we do not know, as a header can hold them; how many more, where many are.
 
     Ollama ignores them, so that older clients may send what it once knew (mirostat, tfs_z …). A slip in a name looks
     the same, and its author will want to hear of it.
     """
-    unknown = (
-        name
+    unknown = [
+        UNSAYABLE.sub("?", name)[:LONGEST_NAME] or "?"
         for name, value in (given or {}).items()
-        if value is not None and name not in READERS and SAYABLE.fullmatch(name)
-    )
-    return tuple(unknown)[:MOST_UNKNOWN]
+        if value is not None and name not in READERS
+    ]
+    more = (f"and {len(unknown) - MOST_UNKNOWN} more",) if len(unknown) > MOST_UNKNOWN else ()
+    return (*unknown[:MOST_UNKNOWN], *more)

@@ -85,8 +85,10 @@ class Residents:
             self._give_back(runner, request.keep_alive_s)
 
     async def count(self, request: ChatRequest) -> wire.Preview | None:
-        """The same, when the model is loaded, else None. It stays loaded no longer for it."""
+        """The same, when the model is loaded, else None. It stays loaded no longer for it. Raises as `chat` does."""
         model = await self._find(request.model)
+        if self._queued() >= self._bounds.queue:
+            raise Busy(BUSY, retry_after_s=RETRY_AFTER_S)
         runner = self._runners.get(str(model.name))
         if runner is None or not self._serves(runner, model, 0):
             return None

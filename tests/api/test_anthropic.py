@@ -484,7 +484,13 @@ async def test_it_is_recorded_under_its_own_dialect(client: httpx.AsyncClient, r
     await client.post(COUNT, json=HELLO)
     await client.post(PATH, json=HELLO | {"max_tokens": 0})
     await client.post(PATH, json=HELLO | {"model": "nope", "thinking": {"type": "enabled"}})
-    done, refused, unknown = await recorded(3)
+    done, counted, refused, unknown = await recorded(4)
+    assert (counted.endpoint, counted.outcome, counted.prompt_tokens, counted.completion_tokens) == (
+        COUNT,
+        "done",
+        0,
+        0,
+    )
     assert (done.dialect, done.endpoint, done.outcome, done.tier) == ("anthropic", PATH, "done", "miss")
     assert (refused.dialect, refused.endpoint, refused.status) == ("anthropic", PATH, 400)
     assert (unknown.dialect, unknown.status) == ("anthropic", 404)
@@ -738,7 +744,7 @@ async def test_what_breaks_off_ends_with_an_error_event(client: httpx.AsyncClien
 
 def count(text: str, **fields: Any) -> int:
     body = CountBody.model_validate({"model": "tiny", "messages": [{"role": "user", "content": text}]} | fields)
-    return estimate(to_count(body))
+    return estimate(to_count(body, {}))
 
 
 async def test_a_local_model_that_is_loaded_counts_itself(client: httpx.AsyncClient, engine: FakeEngine) -> None:

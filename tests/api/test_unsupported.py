@@ -88,9 +88,18 @@ def client_waits(asking: list[asyncio.Task[httpx.Response]]) -> bool:
         (
             "/api/chat",
             {"options": {"mirostat": 1, "temprature": 0, "a b": 1, "x" * 50: 1, "ü": 1}},
-            "mirostat, temprature",
+            f"?, a?b, mirostat, temprature, {'x' * 40}",
         ),
         ("/api/chat", {"options": {"mirostat": None}}, None),
+        ("/api/chat", {"options": {"top-k": 1, "temperature ": 0}}, "temperature?, top-k"),
+        (
+            "/api/chat",
+            {"options": {f"no{number:02}": 1 for number in range(18)}},
+            ", ".join(["and 2 more", *(f"no{number:02}" for number in range(16))]),
+        ),
+        ("/api/chat", {"_debug_render_only": True, "options": {"top_kk": 1}}, "top_kk"),
+        ("/api/chat", {"messages": [], "options": {"top_kk": 1}}, "top_kk"),
+        ("/v1/messages/count_tokens", {"tool_choice": {"type": "any"}}, None),
         ("/v1/chat/completions", {"n": 1, "tool_choice": "auto", "logit_bias": {}, "parallel_tool_calls": True}, None),
         (
             "/v1/chat/completions",
@@ -217,3 +226,13 @@ def test_the_operators_choice_is_read_from_the_environment(provider: Provider) -
         answer = httpx.post(f"{product.base_url}/api/chat", json=body, timeout=30)
     assert answer.status_code == 400
     assert answer.json()["error"] == '"openai/good" does not support min_p, top_k; leave out what it cannot do'
+
+
+@pytest.mark.parametrize(("asked", "said"), [({"raw": True}, "suffix"), ({"system": "be brief"}, "system")])
+async def test_what_has_no_place_beside_a_suffix_is_said(
+    client: httpx.AsyncClient, engine: FakeEngine, asked: dict[str, Any], said: str
+) -> None:
+    able = engine.model.capabilities | {"insert"}
+    engine.model = replace(engine.model, capabilities=able, takes=engine.model.takes | {"raw"})
+    answer = await client.post("/api/generate", json={"model": "tiny", "prompt": "hi", "suffix": "ho"} | asked)
+    assert (answer.status_code, answer.headers.get(HEADER)) == (200, said)
