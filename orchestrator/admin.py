@@ -253,7 +253,7 @@ class RequestRecordAdmin(RecordAdmin):
     @admin.display(description="left out")
     def left_out(self, record: RequestRecord) -> str:
         """What was asked for and the model cannot do."""
-        return record.unsupported.replace(",", ", ")
+        return record.unsupported.replace(",", ", ") or "-"
 
     @admin.display(description="tokens in")
     def tokens_in(self, record: RequestRecord) -> str:
