@@ -182,6 +182,6 @@ class EmbeddingSession:
 
     def _send(self, message: wire.FromChild) -> None:
         try:
-            self._connection.sendall(wire.frame(message))
+            self._connection.sendall(wire.child_frame(message))
         except OSError:
             os._exit(0)  # the host is gone

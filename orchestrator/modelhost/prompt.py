@@ -19,6 +19,7 @@ from orchestrator.modelhost.text import TextOut
 from orchestrator.modelhost.wire import Ask, Preview
 
 TOO_LONG = "the input length exceeds the context length"
+LONGEST_SHOWN = 4 * 1024**2  # characters of a prompt that is only looked at, or counted
 Form = ChatTemplate | GoChat
 MOST_CONTEXTS = 10  # an answer without a cap ends after so many times its context, as in Ollama
 
@@ -84,7 +85,10 @@ def preview(model: Llama, template: Form, ask: Ask) -> Preview:
     """What `prepare` would give the model. Raises BadRequest when that cannot be done."""
     written = _write(model, template, ask, Options.resolve(ask.options, ask.request.options))
     before = b"".join(map(model.piece, ask.request.context)).decode(errors="replace")
-    return Preview(before + written.text, len(written.tokens))
+    text = before + written.text
+    if len(text) > LONGEST_SHOWN:
+        raise BadRequest(f"what the model would be given has {len(text):,} characters; up to {LONGEST_SHOWN:,} are shown")
+    return Preview(text, len(written.tokens))
 
 
 @dataclass(slots=True)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 import queue
 import socket
+import sys
 import threading
 import time
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.errors import BadRequest, EngineError, OrchestratorError
 from orchestrator.core.types import Chunk
 from orchestrator.modelhost import go_chat, wire
 from orchestrator.modelhost.batching import Batcher
@@ -24,6 +27,14 @@ from orchestrator.modelhost.threads import Governor, Pace, candidates, choose, u
 
 PULSE_S = 1.0
 MEASURING_S = 4.0  # the most that measuring the threads may take altogether
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A preview, written out: whatever could go wrong with it has not."""
+
+    id: int
+    frame: bytes
 
 
 class Session:
@@ -89,17 +100,22 @@ class Session:
     def _prepare(self) -> None:
         """Turn requests into tokens, away from the thread that decodes."""
         while True:
-            ask = self._asked.get()
-            try:
-                if ask.is_preview:
-                    said = wire.preview_to_line(preview(self._model, self._template, ask))
-                    self._inbox.put(wire.Piece(ask.id, said, is_last=True))
-                else:
-                    self._inbox.put(prepare(self._model, self._template, ask))
-            except OrchestratorError as error:
-                self._inbox.put(wire.Refused(ask.id, error.kind, str(error)))
-            except (ValueError, MemoryError) as error:
-                self._inbox.put(wire.Refused(ask.id, "bad_request", str(error)))
+            self._inbox.put(self._prepared(self._asked.get()))
+
+    def _prepared(self, ask: wire.Ask) -> Question | _Shown | wire.Refused:
+        """What comes of a request; never an error, which would be the end of this thread and of all who wait for it."""
+        try:
+            if not ask.is_preview:
+                return prepare(self._model, self._template, ask)
+            said = wire.preview_to_line(preview(self._model, self._template, ask))
+            return _Shown(ask.id, wire.frame(wire.Piece(ask.id, said, is_last=True)))
+        except OrchestratorError as error:
+            return wire.Refused(ask.id, error.kind, str(error))
+        except (ValueError, MemoryError) as error:
+            return wire.Refused(ask.id, BadRequest.kind, str(error) or "there is not enough memory for it")
+        except Exception as error:  # noqa: BLE001
+            traceback.print_exc(file=sys.stderr)  # the host keeps its last lines
+            return wire.Refused(ask.id, EngineError.kind, f"the prompt could not be made ({type(error).__name__})")
 
     def _work(self) -> None:
         """Decode while there is something to decode, and wait for the host otherwise."""
@@ -125,16 +141,19 @@ class Session:
                 self._cancelled.add(message.id)
             else:
                 self._batcher.cancel(message.id)
-        elif isinstance(message, Question | wire.Refused | wire.Piece):
+        elif isinstance(message, Question | _Shown | wire.Refused):
             self._preparing.discard(message.id)
             is_wanted = message.id not in self._cancelled
             self._cancelled.discard(message.id)
-            if not isinstance(message, Question):
-                self._send(message)
-            elif is_wanted:
-                self._batcher.add(message)
-            else:
-                message.sampler.close()
+            match message:
+                case Question() if is_wanted:
+                    self._batcher.add(message)
+                case Question():
+                    message.sampler.close()
+                case _Shown() if is_wanted:
+                    self._write(message.frame)
+                case wire.Refused() if is_wanted:
+                    self._send(message)
 
     def _tell(self, id: int, chunk: Chunk) -> None:
         self._send(wire.Piece(id, wire.to_line(chunk), chunk.done is not None))
@@ -143,8 +162,11 @@ class Session:
         self._send(wire.Refused(id, "engine_error", why))
 
     def _send(self, message: wire.FromChild) -> None:
+        self._write(wire.child_frame(message))
+
+    def _write(self, frame: bytes) -> None:
         try:
             with self._sending:
-                self._connection.sendall(wire.frame(message))
+                self._connection.sendall(frame)
         except OSError:
             os._exit(0)  # the host is gone

@@ -187,6 +187,16 @@ def frame(message: ToChild | FromChild) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def child_frame(message: FromChild) -> bytes:
+    """What a child says, as `frame`; in place of a part that is too long, that there will be no answer."""
+    try:
+        return frame(message)
+    except ValueError as error:
+        if not isinstance(message, Piece):
+            raise
+        return frame(Refused(message.id, errors.EngineError.kind, str(error)))
+
+
 async def from_child(reader: asyncio.StreamReader) -> FromChild:
     """The next message of a child. Raises EOFError when it is gone, ValueError on what is not a message."""
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
