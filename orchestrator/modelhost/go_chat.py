@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Message, ToolCall
-from orchestrator.modelhost.gotemplate.functions import JSONList, JSONMap, Struct
+from orchestrator.modelhost.gotemplate.functions import LONGEST, JSONList, JSONMap, Struct
 from orchestrator.modelhost.gotemplate.running import STEPS, run
 from orchestrator.modelhost.gotemplate.syntax import Action, Branch, Node, Path, Pipe, Template, TemplateError, parse
 
@@ -57,24 +57,36 @@ class GoChat:
         return "<think>" in self.source or bool(self._fields & {"Think", "ThinkLevel", "IsThinkSet", "Thinking"})
 
     def render(
-        self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, Any]] = (), think: bool | str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        think: bool | str | None = None,
+        longest: int = LONGEST,
     ) -> str:
-        """The prompt for these messages. Raises BadRequest when the template cannot make one."""
+        """The prompt for these messages, of `longest` characters at most.
+
+        Raises BadRequest when the template cannot make one.
+        """
         system, turns = _collated(messages)
         thinking = self._thinking(think)
         elements = len(turns) + len(tools) + sum(len(turn.tool_calls) for turn in turns)
         if "Messages" in self._fields:
             told = {"System": system, "Messages": [_message(turn) for turn in turns], "Response": ""}
-            return _run(self._template, told | {"Tools": _tools(tools)} | thinking, STEPS + STEPS_EACH * elements)
+            told |= {"Tools": _tools(tools)}
+            return _run(self._template, told | thinking, STEPS + STEPS_EACH * elements, longest)
         *before, last = _exchanges(turns)
         steps = STEPS // (len(before) + 1) + STEPS_EACH
-        texts = [_run(self._template, exchange | thinking, steps) for exchange in before]
-        return "".join([*texts, _run(self._last, last | thinking, steps)])
+        texts: list[str] = []
+        for template, exchange in [*((self._template, exchange) for exchange in before), (self._last, last)]:
+            texts.append(_run(template, exchange | thinking, steps, longest))
+            longest -= len(texts[-1])
+        return "".join(texts)
 
-    def insert(self, prompt: str, suffix: str, *, think: bool | str | None = None) -> str:
+    def insert(self, prompt: str, suffix: str, *, think: bool | str | None = None, longest: int = LONGEST) -> str:
         """The prompt for what belongs between two texts. Raises BadRequest when the template cannot make one."""
         told = {"Prompt": prompt, "Suffix": suffix, "Response": ""}
-        return _run(self._template, told | self._thinking(think), STEPS)
+        return _run(self._template, told | self._thinking(think), STEPS, longest)
 
     def _thinking(self, think: bool | str | None) -> dict[str, Any]:
         """A model that can think does, unless it is told otherwise."""
@@ -84,9 +96,9 @@ class GoChat:
         return {"Think": bool(think), "ThinkLevel": level, "IsThinkSet": think is not None}
 
 
-def _run(template: Template, values: Mapping[str, Any], steps: int) -> str:
+def _run(template: Template, values: Mapping[str, Any], steps: int, longest: int) -> str:
     try:
-        return run(template, values, steps=steps)
+        return run(template, values, steps=steps, longest=longest)
     except TemplateError as error:
         raise BadRequest(str(error)) from None
 

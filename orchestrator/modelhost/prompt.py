@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
+import msgspec
+
 from orchestrator.core.errors import BadRequest, Unsupported
 from orchestrator.core.types import Message
 from orchestrator.modelhost.go_chat import GoChat
@@ -21,6 +23,12 @@ from orchestrator.modelhost.wire import Ask, Preview
 TOO_LONG = "the input length exceeds the context length"
 LONGEST_SHOWN = 4 * 1024**2  # characters of a prompt that is only looked at, or counted
 Form = ChatTemplate | GoChat
+# How long a template may make its text: in proportion to what it is given, and to what fits. Beyond what fits, text
+# is only made to be dropped again.
+WIDEST_TOKEN = 16  # characters; generous, usual text has 3 to 5 a token
+LEAST_ROOM = 65_536  # characters
+ROOM_EACH = 1_000  # characters for each turn and tool
+COPIES = 4  # of what the request says
 MOST_CONTEXTS = 10  # an answer without a cap ends after so many times its context, as in Ollama
 
 
@@ -85,10 +93,15 @@ def preview(model: Llama, template: Form, ask: Ask) -> Preview:
     """What `prepare` would give the model. Raises BadRequest when that cannot be done."""
     written = _write(model, template, ask, Options.resolve(ask.options, ask.request.options))
     before = b"".join(map(model.piece, ask.request.context)).decode(errors="replace")
-    text = before + written.text
+    return Preview(_checked(before + written.text), len(written.tokens))
+
+
+def _checked(text: str) -> str:
+    """The text, when it can be shown. Raises BadRequest when it is too long for that."""
     if len(text) > LONGEST_SHOWN:
-        raise BadRequest(f"what the model would be given has {len(text):,} characters; up to {LONGEST_SHOWN:,} are shown")
-    return Preview(text, len(written.tokens))
+        bound = f"up to {LONGEST_SHOWN:,} are shown or counted"
+        raise BadRequest(f"the model would be given {len(text):,} characters; {bound}")
+    return text
 
 
 @dataclass(slots=True)
@@ -111,43 +124,52 @@ def _write(model: Llama, template: Form, ask: Ask, options: Options) -> _Written
     form: Form = GoChat(request.template) if request.template else template
     thinks = request.prompt is None and not request.suffix and "<think>" in template.source + form.source
     opens_thinking = thinks and bool(request.format) and request.think is not False
-    writer = _Writer(model, form, ask, opens_thinking=opens_thinking)
+    writer = _Writer(model, form, ask, context, opens_thinking=opens_thinking)
     if request.prompt is not None:
         text = request.prompt
         tokens = writer.tokens(text)
     elif request.suffix:
-        tokens, text = writer.middle(context)
+        tokens, text = writer.middle()
     else:
-        tokens, text = writer.turns(context)
+        tokens, text = writer.turns()
     return _Written(text, tokens, context, thinks)
 
 
 class _Writer:
     """Writes the prompt of one request."""
 
-    def __init__(self, model: Llama, template: Form, ask: Ask, *, opens_thinking: bool) -> None:
-        self.model, self.template, self.request = model, template, ask.request
+    def __init__(self, model: Llama, template: Form, ask: Ask, context: int, *, opens_thinking: bool) -> None:
+        self.model, self.template, self.request, self.context = model, template, ask.request, context
+        self.is_exact = ask.is_preview and not ask.request.truncate  # all of it is counted
         self.opens_thinking = opens_thinking
         turns = list(ask.request.messages)
         if ask.system is not None and (not turns or turns[0].role != "system"):
             turns.insert(0, Message(role="system", content=ask.system))
         before = (Message(role=_role(turn["role"]), content=turn["content"]) for turn in ask.messages)
         self.messages: list[Message] = [*before, *turns]
+        said = len(msgspec.json.encode((self.messages, ask.request.tools, ask.request.suffix)))
+        elements = len(self.messages) + len(ask.request.tools)
+        self.longest = LEAST_ROOM + WIDEST_TOKEN * context + ROOM_EACH * elements + COPIES * said
 
-    def middle(self, context: int) -> tuple[list[int], str]:
+    def middle(self) -> tuple[list[int], str]:
         """What makes the model write the text between the message and the suffix.
 
         Where both are too long, what is far from the middle is left out; a quarter stays of what comes after.
         """
         before, after = self.request.messages[-1].content, self.request.suffix
         if isinstance(self.template, GoChat) and self.template.takes_suffix:
-            text = self.template.insert(before, after, think=self.request.think)
+            text = self.template.insert(before, after, think=self.request.think, longest=self.longest)
             return self.tokens(text), text
         if min(self.model.middle) < 0:
             raise Unsupported("this model does not support insert")
         opening = list(self.request.context) or self.model.tokens("", is_beginning=True)
+        most = WIDEST_TOKEN * self.context
+        if self.is_exact:
+            _checked(before + after)
+        else:
+            before, after = before[-most:], after[:most]
         earlier, later = (self.model.tokens(text, is_beginning=False) for text in (before, after))
-        room = context - 1 - len(opening) - len(self.model.middle)
+        room = self.context - 1 - len(opening) - len(self.model.middle)
         if self.request.truncate and len(earlier) + len(later) > room > 0:
             later = later[: max(room // 4, room - len(earlier))]
             earlier = earlier[len(earlier) - (room - len(later)) :]
@@ -155,20 +177,20 @@ class _Writer:
         tokens = [prefix, *earlier, suffix, *later, middle]
         return [*opening, *tokens], b"".join(map(self.model.piece, tokens)).decode(errors="replace")
 
-    def turns(self, context: int) -> tuple[list[int], str]:
+    def turns(self) -> tuple[list[int], str]:
         """The messages in the model's template; without the oldest where they would not fit.
 
         System messages always stay, and so does the last one.
         """
         text = self._render(self.messages)
         tokens = self.tokens(text)
-        if len(tokens) < context or not self.request.truncate:
+        if len(tokens) < self.context or not self.request.truncate:
             return tokens, text
         others = [place for place, turn in enumerate(self.messages) if turn.role != "system"]
         few, many = 1, max(1, len(others))  # how many of the oldest to drop: the fewest that will do
         while few < many:
             middle = (few + many) // 2
-            if len(self.tokens(self._render(self._without(others[:middle])))) < context:
+            if len(self.tokens(self._render(self._without(others[:middle])))) < self.context:
                 many = middle
             else:
                 few = middle + 1
@@ -180,12 +202,22 @@ class _Writer:
         return [turn for place, turn in enumerate(self.messages) if place not in gone]
 
     def _render(self, messages: Sequence[Message]) -> str:
-        text = self.template.render(messages, tools=self.request.tools, think=self.request.think)
+        request = self.request
+        text = self.template.render(messages, tools=request.tools, think=request.think, longest=self.longest)
         # The grammar would forbid the tag the model opens its thinking with, so it is opened here.
         return text + "<think>\n" if self.opens_thinking and not text.rstrip().endswith("<think>") else text
 
     def tokens(self, text: str) -> list[int]:
-        """Text behind what the request says goes before; never none."""
+        """Text behind what the request says goes before; never none.
+
+        Of a text that cannot fit only both ends are read, unless it is to be counted: the rest would be read, at some
+        megabytes a second, to be dropped again.
+        """
+        most = WIDEST_TOKEN * self.context
+        if self.is_exact:
+            _checked(text)
+        elif len(text) > 2 * most:
+            text = text[:most] + text[-most:]
         before = list(self.request.context)
         tokens = before + self.model.tokens(text, is_beginning=not before)
         return tokens or self.model.tokens(self.model.bos or "\n", is_beginning=False)

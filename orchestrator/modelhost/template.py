@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Message
 
-LONGEST_PROMPT = 64 * 1024**2  # characters
+LONGEST = 64 * 1024**2  # characters of a prompt
 # For a file without one: what was said, each turn on its own line.
 PLAIN = "{% for message in messages %}{{ message.content }}\n{% endfor %}"
 
@@ -35,9 +35,14 @@ class ChatTemplate:
             raise ValueError(f"the model's chat template cannot be read: {error}") from error
 
     def render(
-        self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, Any]] = (), think: bool | str | None = None
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] = (),
+        think: bool | str | None = None,
+        longest: int = LONGEST,
     ) -> str:
-        """The prompt for these messages. Raises BadRequest when the template refuses them."""
+        """The prompt for these messages. Raises BadRequest when the template refuses them or makes it too long."""
         names: dict[str, Any] = {**self._names, "add_generation_prompt": True}
         if tools:
             names["tools"] = [dict(tool) for tool in tools]
@@ -45,14 +50,18 @@ class ChatTemplate:
             names["enable_thinking"] = bool(think)
             if isinstance(think, str):
                 names["reasoning_effort"] = think
+        parts: list[str] = []
+        size = 0
         try:
-            text = self._template.render(messages=[_plain(message) for message in messages], **names)
+            for part in self._template.generate(messages=[_plain(message) for message in messages], **names):
+                parts.append(part)
+                size += len(part)
+                if size > longest:
+                    raise TemplateError(f"the text gets too long; {longest:,} characters are allowed")
         # A template is a program from a stranger: it may fail in any way a program can.
         except Exception as error:  # noqa: BLE001
             raise BadRequest(f"the model's chat template refused the messages: {str(error)[:300]}") from None
-        if len(text) > LONGEST_PROMPT:
-            raise BadRequest("the messages are too long")
-        return text
+        return "".join(parts)
 
 
 def _plain(message: Message) -> dict[str, Any]:

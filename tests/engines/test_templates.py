@@ -215,3 +215,22 @@ async def test_of_long_texts_stays_what_is_near_the_middle(engine: LlamaCpp, fil
 async def test_a_model_without_such_tokens_cannot_fill_in(llama: LlamaCpp, model: Model):
     with pytest.raises(Unsupported, match="does not support insert"):
         await reply_to(llama, model, MIDDLE)
+
+
+async def test_a_hostile_template_is_refused_while_others_are_answered_on(
+    host: ModelHost, llama: LlamaCpp, model: Model
+):
+    """Each character that is written takes six bytes on its way here: no message would hold all of them."""
+    hostile = replace(FRANCE, template="{{ range 38000 }}" + "\1" * 600 + "{{ end }}")
+    long = replace(FRANCE, options={"temperature": 0, "num_predict": 100, "stop": []})
+    async with aclosing(llama.chat(replace(long, prompt="Once upon a time", messages=()), model)) as answer:
+        await anext(answer)
+        children = host.children()
+        for ask in (llama.preview, llama.count):
+            with pytest.raises(BadRequest, match=r"characters|too long"):
+                await ask(hostile, model)
+        with pytest.raises(BadRequest, match="too long"):
+            await reply_to(llama, model, replace(hostile, truncate=False))
+        chunks = [chunk async for chunk in answer]
+    assert chunks[-1].done
+    assert host.children() == children

@@ -166,3 +166,13 @@ def test_odd_tools_are_written_as_they_came():
         deep = {"properties": {"a": deep}}
     with pytest.raises(BadRequest, match="nested too deep"):
         template.render([turn("user")], tools=[{"function": {"parameters": deep}}])
+
+
+def test_all_exchanges_together_are_no_longer_than_is_allowed():
+    turns = [turn(role, "abc") for _ in range(3) for role in ("user", "assistant")]
+    assert len(GoChat("{{ .Prompt }}{{ .Response }}").render(turns, longest=18)) == 18
+    for source in ("{{ .Prompt }}{{ .Response }}", "{{ range .Messages }}{{ .Content }}{{ end }}"):
+        with pytest.raises(BadRequest, match="characters are allowed"):
+            GoChat(source).render(turns, longest=17)
+    with pytest.raises(BadRequest, match="5 characters are allowed"):
+        GoChat("{{ .Prompt }}{{ .Suffix }}").insert("abc", "def", longest=5)

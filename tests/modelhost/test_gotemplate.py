@@ -244,3 +244,13 @@ def test_every_function_takes_or_refuses_whatever_it_is_given(name: str, values:
         run(parse(source), VALUES)
     except TemplateError as error:
         assert name in str(error)  # noqa: PT017
+
+
+def test_no_more_is_made_than_is_allowed():
+    for source in ("{{ range 5 }}abc{{end}}", "{{ $x := `123456` }}{{ len (print $x $x) }}", "{{ len .Long }}"):
+        with pytest.raises(TemplateError, match="the text gets too long; 11 characters are allowed"):
+            run(parse(source), {"Long": "x" * 12}, longest=11)
+    fits = "{{ range 3 }}abc{{ end }}{{ len (print .Long) }}"
+    assert run(parse(fits), {"Long": "x" * 11}, longest=11) == "abcabcabc11"
+    with pytest.raises(TemplateError, match="too many steps; 1,000 are allowed"):
+        run(parse("{{ range 1001 }}{{ end }}"), {}, steps=1000)

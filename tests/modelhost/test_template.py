@@ -71,3 +71,12 @@ def test_a_hostile_template_gets_nowhere(source: str):
 def test_a_template_that_cannot_be_read_is_named():
     with pytest.raises(ValueError, match="cannot be read"):
         ChatTemplate("{% if %}")
+
+
+def test_it_stops_once_it_has_made_more_than_is_allowed():
+    template = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}")
+    long = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}{{ raise_exception('it went on') }}")
+    assert template.render(HELLO * 3, longest=18) == "hi <b>" * 3
+    for one in (template, long):
+        with pytest.raises(BadRequest, match="gets too long; 17 characters are allowed"):
+            one.render(HELLO * 3, longest=17)

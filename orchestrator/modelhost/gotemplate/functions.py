@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-LONGEST = 64 * 1024**2  # characters of anything that a function makes
+LONGEST = 64 * 1024**2  # characters of anything that a function makes; a run may allow fewer
 MOST_VERBS = 100  # in one form
 WIDEST = 999  # characters a number or text is filled up to
 LAZY = frozenset({"and", "or"})  # they look at no more arguments than they need; see `running`

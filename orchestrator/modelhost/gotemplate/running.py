@@ -22,17 +22,18 @@ from orchestrator.modelhost.gotemplate.syntax import (
     Text,
 )
 
-STEPS = 200_000  # about half a second
+STEPS = 200_000  # about half a second; what is written takes few, its length has a bound of its own
 _PER_STEP = 100  # characters, or elements, that a function may take or make in the time of a step
 
 
-def run(template: Template, values: Mapping[str, Any], *, steps: int = STEPS) -> str:
+def run(template: Template, values: Mapping[str, Any], *, steps: int = STEPS, longest: int = LONGEST) -> str:
     """The text that `template` makes of `values`; a name that is not there is nil. Raises TemplateError.
 
-    values  texts, numbers, truth values, None, lists, dicts and `Struct`s of such.
-    steps   how many it may take.
+    values   texts, numbers, truth values, None, lists, dicts and `Struct`s of such.
+    steps    how many it may take.
+    longest  characters it may make, of the text and of any value.
     """
-    running = _Running(template.source, dict(values), steps)
+    running = _Running(template.source, dict(values), steps, longest)
     running.nodes(template.nodes, running.root)
     return "".join(running.out)
 
@@ -46,11 +47,12 @@ class _Variable:
 class _Running:
     """One run."""
 
-    def __init__(self, source: str, root: dict[str, Any], steps: int) -> None:
+    def __init__(self, source: str, root: dict[str, Any], steps: int, longest: int) -> None:
         self.root = root
         self.out: list[str] = []
         self._source = source
-        self._steps = steps
+        self._most_steps = self._steps = steps
+        self._longest = longest
         self._size = 0
         self._variables = [_Variable("$", root)]
 
@@ -150,6 +152,7 @@ class _Running:
 
     def _call(self, function: Function, values: list[Any]) -> Any:
         self._spend(1 + sum(len(value) // _PER_STEP for value in values if isinstance(value, str | list)), function.at)
+        self._bound(sum(len(value) for value in values if isinstance(value, str)), function.at)
         try:
             value = FUNCTIONS[function.name](*values)
         except TypeError:
@@ -160,6 +163,8 @@ class _Running:
             raise self._wrong(f"{function.name}: the value is nested too deep", function.at) from None
         if isinstance(value, str | list):
             self._spend(len(value) // _PER_STEP, function.at)
+        if isinstance(value, str):
+            self._bound(len(value), function.at)
         return value
 
     def _operand(self, operand: Operand, dot: Any) -> Any:
@@ -203,15 +208,18 @@ class _Running:
 
     def _write(self, text: str, at: int) -> None:
         self._size += len(text)
-        if self._size > LONGEST:
-            raise self._wrong("the text gets too long", at)
+        self._bound(self._size, at)
         self._spend(1, at)
         self.out.append(text)
 
     def _spend(self, steps: int, at: int) -> None:
         self._steps -= steps
         if self._steps < 0:
-            raise self._wrong("it takes too many steps", at)
+            raise self._wrong(f"it takes too many steps; {self._most_steps:,} are allowed", at)
+
+    def _bound(self, length: int, at: int) -> None:
+        if length > self._longest:
+            raise self._wrong(f"the text gets too long; {self._longest:,} characters are allowed", at)
 
     def _wrong(self, why: str, at: int) -> TemplateError:
         return TemplateError(why, self._source, at)

@@ -1,0 +1,91 @@
+"""From a request to tokens, with a model that only counts what it is made to read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from orchestrator.core.errors import BadRequest
+from orchestrator.core.types import ChatRequest, Message
+from orchestrator.modelhost import prompt as prompt_module
+from orchestrator.modelhost import wire
+from orchestrator.modelhost.prompt import LONGEST_SHOWN, Form, preview
+from orchestrator.modelhost.template import ChatTemplate
+
+
+class Letters:
+    """A model each of whose tokens is a letter."""
+
+    context, vocabulary, can_shift, bos = 100, 2**16, True, ""
+    middle = (1, 2, 3)
+
+    def __init__(self) -> None:
+        self.read: list[int] = []  # how long each text was
+
+    def tokens(self, text: str, *, is_beginning: bool) -> list[int]:
+        self.read.append(len(text))
+        return [ord(letter) for letter in text]
+
+    def piece(self, token: int) -> bytes:
+        return chr(token).encode()
+
+
+@pytest.fixture
+def model() -> Any:
+    return Letters()
+
+
+PLAIN = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}")
+
+
+def shown(model: Any, form: Form = PLAIN, **fields: Any) -> wire.Preview:
+    return preview(model, form, wire.Ask(1, ChatRequest(model="m", **fields), {}, None, (), 0, is_preview=True))
+
+
+def turns(*texts: str) -> Sequence[Message]:
+    return tuple(Message(role="user", content=text) for text in texts)
+
+
+def test_of_a_text_that_cannot_fit_both_ends_are_read(model: Any):
+    long = "a" * 500_000 + "b" * 500_000
+    for question in ({"prompt": long}, {"messages": turns(long)}, {"messages": turns("x", long, "c")}):
+        model.read.clear()
+        shown(model, **question)
+        assert sum(model.read) < 20_000
+    model.read.clear()
+    shown(model, messages=turns(long), suffix=long)
+    assert sum(model.read) < 20_000
+
+
+def test_what_is_counted_is_read_whole(model: Any):
+    assert shown(model, prompt="a" * 50_000, truncate=False).tokens == 50_000
+    assert shown(model, messages=turns("a" * 50_000), truncate=False).tokens == 50_000
+    assert shown(model, messages=turns("a" * 50_000), suffix="b" * 50_000, truncate=False).tokens == 100_003
+
+
+@pytest.mark.parametrize(
+    "question", [{"prompt": "aaaa"}, {"messages": turns("aaaa")}, {"messages": turns("aa"), "suffix": "aa"}]
+)
+def test_what_is_too_long_to_be_shown_is_not_read(
+    model: Any, monkeypatch: pytest.MonkeyPatch, question: dict[str, Any]
+):
+    monkeypatch.setattr(prompt_module, "LONGEST_SHOWN", 3)
+    with pytest.raises(BadRequest, match="the model would be given 4 characters; up to 3 are shown or counted"):
+        shown(model, truncate=False, **question)
+    assert sum(model.read) == 0
+    assert LONGEST_SHOWN * 6 < wire.LARGEST_FRAME  # bytes of JSON, at the most
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ range 2000 }}" + "a" * 600 + "{{ end }}{{ .Prompt }}",
+        "{{ $x := .Prompt }}{{ range 30 }}{{ $x = print $x $x }}{{ end }}{{ .Response }}",
+        "{{ range 999 }}{{ range $.Messages }}{{ printf `%999s` .Role }}{{ end }}{{ end }}",
+    ],
+)
+def test_a_template_makes_text_in_proportion_to_the_request(model: Any, source: str):
+    with pytest.raises(BadRequest, match=r"too long; \d+,\d\d\d characters are allowed"):
+        shown(model, messages=turns("hi"), template=source)
+    assert model.read == []
+    assert shown(model, messages=turns("hi" * 50_000), template="{{ .Prompt }}{{ .Prompt }}").tokens
