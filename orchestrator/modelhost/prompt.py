@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -32,6 +32,10 @@ COPIES = 4  # of what the request says
 MOST_CONTEXTS = 10  # an answer without a cap ends after so many times its context, as in Ollama
 
 
+class GoneError(Exception):
+    """Nobody waits for the answer any more."""
+
+
 @dataclass(slots=True)
 class Question:
     """Ready to be decoded."""
@@ -53,11 +57,15 @@ class Question:
     reader: ReplyReader
 
 
-def prepare(model: Llama, template: Form, ask: Ask) -> Question:
-    """Make a question of a request. Raises BadRequest when that cannot be done."""
+def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool]) -> Question:
+    """Make a question of a request.
+
+    is_wanted  whether somebody waits for the answer; asked before each part that may take long.
+    Raises BadRequest when it cannot be done, GoneError when it need not be.
+    """
     request = ask.request
     options = Options.resolve(ask.options, request.options)
-    written = _write(model, template, ask, options)
+    written = _write(model, template, ask, options, is_wanted)
     tokens, context = written.tokens, written.context
     keep = min(len(tokens) if options.num_keep < 0 else options.num_keep, context // 2)
     if len(tokens) >= context:
@@ -89,9 +97,9 @@ def prepare(model: Llama, template: Form, ask: Ask) -> Question:
     )
 
 
-def preview(model: Llama, template: Form, ask: Ask) -> Preview:
-    """What `prepare` would give the model. Raises BadRequest when that cannot be done."""
-    written = _write(model, template, ask, Options.resolve(ask.options, ask.request.options))
+def preview(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool]) -> Preview:
+    """What `prepare` would give the model. Raises what that does."""
+    written = _write(model, template, ask, Options.resolve(ask.options, ask.request.options), is_wanted)
     before = b"".join(map(model.piece, ask.request.context)).decode(errors="replace")
     return Preview(_checked(before + written.text), len(written.tokens))
 
@@ -114,7 +122,7 @@ class _Written:
     thinks: bool  # the answer may begin with thinking
 
 
-def _write(model: Llama, template: Form, ask: Ask, options: Options) -> _Written:
+def _write(model: Llama, template: Form, ask: Ask, options: Options, is_wanted: Callable[[], bool]) -> _Written:
     request = ask.request
     context = min(options.num_ctx or model.context, model.context)
     if any(turn.images for turn in request.messages):
@@ -124,7 +132,7 @@ def _write(model: Llama, template: Form, ask: Ask, options: Options) -> _Written
     form: Form = GoChat(request.template) if request.template else template
     thinks = request.prompt is None and not request.suffix and "<think>" in template.source + form.source
     opens_thinking = thinks and bool(request.format) and request.think is not False
-    writer = _Writer(model, form, ask, context, opens_thinking=opens_thinking)
+    writer = _Writer(model, form, ask, context, is_wanted, opens_thinking=opens_thinking)
     if request.prompt is not None:
         text = request.prompt
         tokens = writer.tokens(text)
@@ -138,8 +146,18 @@ def _write(model: Llama, template: Form, ask: Ask, options: Options) -> _Written
 class _Writer:
     """Writes the prompt of one request."""
 
-    def __init__(self, model: Llama, template: Form, ask: Ask, context: int, *, opens_thinking: bool) -> None:
+    def __init__(
+        self,
+        model: Llama,
+        template: Form,
+        ask: Ask,
+        context: int,
+        is_wanted: Callable[[], bool],
+        *,
+        opens_thinking: bool,
+    ) -> None:
         self.model, self.template, self.request, self.context = model, template, ask.request, context
+        self.is_wanted = is_wanted
         self.is_exact = ask.is_preview and not ask.request.truncate  # all of it is counted
         self.opens_thinking = opens_thinking
         turns = list(ask.request.messages)
@@ -168,7 +186,7 @@ class _Writer:
             _checked(before + after)
         else:
             before, after = before[-most:], after[:most]
-        earlier, later = (self.model.tokens(text, is_beginning=False) for text in (before, after))
+        earlier, later = (self._read(text, is_beginning=False) for text in (before, after))
         room = self.context - 1 - len(opening) - len(self.model.middle)
         if self.request.truncate and len(earlier) + len(later) > room > 0:
             later = later[: max(room // 4, room - len(earlier))]
@@ -203,6 +221,7 @@ class _Writer:
 
     def _render(self, messages: Sequence[Message]) -> str:
         request = self.request
+        self._go_on()
         text = self.template.render(messages, tools=request.tools, think=request.think, longest=self.longest)
         # The grammar would forbid the tag the model opens its thinking with, so it is opened here.
         return text + "<think>\n" if self.opens_thinking and not text.rstrip().endswith("<think>") else text
@@ -219,8 +238,16 @@ class _Writer:
         elif len(text) > 2 * most:
             text = text[:most] + text[-most:]
         before = list(self.request.context)
-        tokens = before + self.model.tokens(text, is_beginning=not before)
+        tokens = before + self._read(text, is_beginning=not before)
         return tokens or self.model.tokens(self.model.bos or "\n", is_beginning=False)
+
+    def _read(self, text: str, *, is_beginning: bool) -> list[int]:
+        self._go_on()
+        return self.model.tokens(text, is_beginning=is_beginning)
+
+    def _go_on(self) -> None:
+        if not self.is_wanted():
+            raise GoneError
 
 
 def _role(text: str) -> Literal["system", "user", "assistant", "tool"]:

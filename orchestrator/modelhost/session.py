@@ -21,7 +21,7 @@ from orchestrator.core.types import Chunk
 from orchestrator.modelhost import go_chat, wire
 from orchestrator.modelhost.batching import Batcher
 from orchestrator.modelhost.llama import Llama, silence
-from orchestrator.modelhost.prompt import Question, prepare, preview
+from orchestrator.modelhost.prompt import GoneError, Question, prepare, preview
 from orchestrator.modelhost.template import ChatTemplate
 from orchestrator.modelhost.threads import Governor, Pace, candidates, choose, usable_cores
 
@@ -104,11 +104,17 @@ class Session:
 
     def _prepared(self, ask: wire.Ask) -> Question | _Shown | wire.Refused:
         """What comes of a request; never an error, which would be the end of this thread and of all who wait for it."""
+
+        def is_wanted() -> bool:
+            return ask.id not in self._cancelled
+
         try:
             if not ask.is_preview:
-                return prepare(self._model, self._template, ask)
-            said = wire.preview_to_line(preview(self._model, self._template, ask))
+                return prepare(self._model, self._template, ask, is_wanted)
+            said = wire.preview_to_line(preview(self._model, self._template, ask, is_wanted))
             return _Shown(ask.id, wire.frame(wire.Piece(ask.id, said, is_last=True)))
+        except GoneError:
+            return wire.Refused(ask.id, EngineError.kind, "nobody listens any more")
         except OrchestratorError as error:
             return wire.Refused(ask.id, error.kind, str(error))
         except (ValueError, MemoryError) as error:

@@ -9,7 +9,7 @@ from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import ChatRequest, Message
 from orchestrator.modelhost import prompt as prompt_module
 from orchestrator.modelhost import wire
-from orchestrator.modelhost.prompt import LONGEST_SHOWN, Form, preview
+from orchestrator.modelhost.prompt import LONGEST_SHOWN, Form, GoneError, prepare, preview
 from orchestrator.modelhost.template import ChatTemplate
 
 
@@ -39,7 +39,11 @@ PLAIN = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}")
 
 
 def shown(model: Any, form: Form = PLAIN, **fields: Any) -> wire.Preview:
-    return preview(model, form, wire.Ask(1, ChatRequest(model="m", **fields), {}, None, (), 0, is_preview=True))
+    return preview(model, form, asked(**fields), lambda: True)
+
+
+def asked(**fields: Any) -> wire.Ask:
+    return wire.Ask(1, ChatRequest(model="m", **fields), {}, None, (), 0, is_preview=True)
 
 
 def turns(*texts: str) -> Sequence[Message]:
@@ -89,3 +93,27 @@ def test_a_template_makes_text_in_proportion_to_the_request(model: Any, source: 
         shown(model, messages=turns("hi"), template=source)
     assert model.read == []
     assert shown(model, messages=turns("hi" * 50_000), template="{{ .Prompt }}{{ .Prompt }}").tokens
+
+
+QUESTIONS = [{"prompt": "a"}, {"messages": turns("a")}, {"messages": turns("a"), "suffix": "b"}]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+@pytest.mark.parametrize("make", [prepare, preview])
+def test_for_who_has_gone_nothing_is_made(model: Any, question: dict[str, Any], make: Any):
+    def render(*_: Any, **__: Any) -> str:
+        raise AssertionError("nobody wants it")
+
+    template = ChatTemplate("")
+    template.render = render  # type: ignore[method-assign]
+    model.tokens = render
+    with pytest.raises(GoneError):
+        make(model, template, asked(**{"context": (65,), **question}), lambda: False)
+
+
+def test_who_goes_while_the_text_is_made_is_noticed_before_it_is_read(model: Any):
+    template = ChatTemplate("{{ messages[0].content }}")
+    said = iter([True, False])
+    with pytest.raises(GoneError):
+        preview(model, template, asked(messages=turns("a")), lambda: next(said))
+    assert model.read == []
