@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from orchestrator.core.errors import BadRequest
@@ -19,12 +18,6 @@ from orchestrator.modelhost.gotemplate.running import STEPS, run
 from orchestrator.modelhost.gotemplate.syntax import Action, Branch, Node, Path, Pipe, Template, TemplateError, parse
 
 STEPS_EACH = 200  # more, for each turn and tool; usual templates take some tens
-
-
-@lru_cache(maxsize=64)  # trees are large, so callers' templates do not belong here
-def read(source: str) -> GoChat:
-    """A model's template, read once. Raises TemplateError."""
-    return GoChat(source)
 
 
 class GoChat:

@@ -64,6 +64,7 @@ def packaged() -> StoredModel | None:
         size=size,
         modified_at=_MADE_AT,
         header=Header(_METADATA, (), size, runtime=_RUNTIME),
+        capabilities=frozenset({"embedding"}),
         parameters={"num_ctx": USUAL},
         licenses=(_LICENSE,),
     )

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from orchestrator.core.errors import BadRequest, EngineError, OrchestratorError
 from orchestrator.core.types import Chunk
-from orchestrator.modelhost import go_chat, wire
+from orchestrator.modelhost import wire
 from orchestrator.modelhost.batching import Batcher
+from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.llama import Llama, silence
 from orchestrator.modelhost.prompt import GoneError, Question, prepare, preview
 from orchestrator.modelhost.template import ChatTemplate
@@ -55,7 +56,7 @@ class Session:
             model = Llama(
                 Path(load.weights), context=load.context, slots=load.slots, threads=load.threads or usable_cores()
             )
-            template = go_chat.read(load.template) if load.template else self._of_file(model)
+            template = GoChat(load.template) if load.template else self._of_file(model)
         except (ValueError, MemoryError) as error:
             self._send(wire.LoadFailed(str(error) or "there is not enough memory"))
             return

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.modelhost import go_chat
+from orchestrator.modelhost import abilities
 from orchestrator.modelhost.gguf import Header, parameter_size, read_header
+from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.gotemplate.syntax import TemplateError
 from orchestrator.modelhost.names import Name
 
@@ -46,33 +47,13 @@ class StoredModel:
     size: int  # bytes, of everything the manifest names
     modified_at: float  # seconds since the epoch
     header: Header
+    capabilities: frozenset[str] = frozenset({"completion"})  # in Ollama's words
     template: str = ""  # Ollama's own kind, in Go's template language
     runs_template: bool = False  # in place of the one in its file
     system: str | None = None  # goes in front when the caller sends no system message, also when it is empty
     parameters: Mapping[str, Any] = field(default_factory=dict)  # options its author set, by their Ollama names
     licenses: tuple[str, ...] = ()
     messages: tuple[Mapping[str, str], ...] = ()  # turns that go before every conversation
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What it can do, in Ollama's words."""
-        if self.header.is_embedding_only:
-            return frozenset({"embedding"})
-        found = {"completion"}
-        if self.runs_template:
-            form = go_chat.read(self.template)
-            has_tools, has_thinking, can_fill_in = form.takes_tools, form.takes_thinking, form.takes_suffix
-        else:
-            template = self.header.chat_template
-            has_tools, can_fill_in = "tools" in template, False
-            has_thinking = "enable_thinking" in template or "<think>" in template
-        if has_tools:
-            found.add("tools")
-        if has_thinking:
-            found.add("thinking")
-        if can_fill_in or self.header.can_fill_in:
-            found.add("insert")
-        return frozenset(found)
 
     @property
     def format(self) -> str:
@@ -234,35 +215,39 @@ class Store:
         if not isinstance(parameters, dict):
             raise ValueError("its parameters are not an object")
         template = texts.get("template", [""])[-1]
+        header = read_header(weights[0])
+        form = self._form(name, template, manifest.get("config"))
         return StoredModel(
             name=name,
             digest=hashlib.sha256(data).hexdigest(),
             weights=weights[0],
             size=sum(int(part["size"]) for part in [*layers, manifest.get("config") or {"size": 0}]),
             modified_at=modified_at,
-            header=read_header(weights[0]),
+            header=header,
+            capabilities=abilities.capabilities(header, form),
             template=template,
-            runs_template=self._runs(name, template, manifest.get("config")),
+            runs_template=form is not None,
             system=texts["system"][-1] if "system" in texts else None,
             parameters=parameters,
             licenses=tuple(texts.get("license", ())),
             messages=tuple({"role": str(turn["role"]), "content": str(turn["content"])} for turn in messages),
         )
 
-    def _runs(self, name: Name, template: str, config: Mapping[str, Any] | None) -> bool:
-        """Whether the template is what makes the prompts; that it cannot be read is logged.
+    def _form(self, name: Name, template: str, config: Mapping[str, Any] | None) -> GoChat | None:
+        """The template, where it is what makes the prompts; that it cannot be read is logged.
+
+        It is large once it is read, so only what is to be known of it is kept.
 
         Some models only have a stand-in for one: they name a renderer that is built into Ollama. The Jinja in
         their file says the same.
         """
         if not template or self._has_renderer(config):
-            return False
+            return None
         try:
-            go_chat.read(template)
+            return GoChat(template)
         except TemplateError as error:
             log.warning("The template of %s cannot be read, so the one in its file is used: %s", name, error)
-            return False
-        return True
+            return None
 
     def _has_renderer(self, config: Mapping[str, Any] | None) -> bool:
         try:

@@ -22,6 +22,7 @@ from orchestrator.engines.llamacpp import describe
 from orchestrator.engines.providers import BY_NAME
 from orchestrator.engines.wires import WIRES
 from orchestrator.modelhost import wire
+from orchestrator.modelhost.abilities import capabilities
 from orchestrator.modelhost.gguf import Header
 from orchestrator.modelhost.minilm import packaged
 from orchestrator.modelhost.names import Name
@@ -97,9 +98,16 @@ CASES = [
 
 def local(metadata: Mapping[str, Any]) -> Model:
     header = Header({"general.architecture": "llama", **metadata}, (), 1)
-    return describe(
-        StoredModel(name=Name.parse("m"), digest="0" * 64, weights=Path("m"), size=1, modified_at=0, header=header)
+    stored = StoredModel(
+        name=Name.parse("m"),
+        digest="0" * 64,
+        weights=Path("m"),
+        size=1,
+        modified_at=0,
+        header=header,
+        capabilities=capabilities(header, None),
     )
+    return describe(stored)
 
 
 def remote(name: str) -> Model:

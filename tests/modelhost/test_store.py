@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.engines.llamacpp import describe
+from orchestrator.modelhost import go_chat
 from orchestrator.modelhost.details import details
+from orchestrator.modelhost.gotemplate.syntax import parse
 from orchestrator.modelhost.store import Store, StoredModel
 from tests.modelhost.files import SMALL, gguf
 
@@ -300,3 +303,16 @@ def test_a_template_that_stands_in_for_a_renderer_is_not_run(empty_store: Store)
         model = Store(empty_store.root).find("tiny")
         assert model
         assert model.runs_template == runs
+
+
+def test_a_template_is_read_once_however_many_there_are_and_how_often_they_are_listed(
+    empty_store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    parsed: list[str] = []
+    monkeypatch.setattr(go_chat, "parse", lambda source: parsed.append(source) or parse(source))
+    for number in range(70):
+        layers = [("model", gguf(SMALL)), ("template", b"{{ .Prompt }}{{ .Suffix }}%d" % number)]
+        put_manifest(empty_store, f"registry.ollama.ai/library/m{number}/latest", layers)
+    for _ in range(3):
+        assert [describe(model).capabilities for model in empty_store.models()] == [{"completion", "insert"}] * 70
+    assert len(parsed) == len(set(parsed)) == 70

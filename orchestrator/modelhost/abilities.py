@@ -1,0 +1,26 @@
+"""What a stored model can do, as its file and its template say."""
+
+from __future__ import annotations
+
+from orchestrator.modelhost.gguf import Header
+from orchestrator.modelhost.go_chat import GoChat
+
+
+def capabilities(header: Header, form: GoChat | None) -> frozenset[str]:
+    """In Ollama's words; `form` makes the prompts, or else the Jinja in the file."""
+    if header.is_embedding_only:
+        return frozenset({"embedding"})
+    found = {"completion"}
+    if form:
+        has_tools, has_thinking, can_fill_in = form.takes_tools, form.takes_thinking, form.takes_suffix
+    else:
+        template = header.chat_template
+        has_tools, can_fill_in = "tools" in template, False
+        has_thinking = "enable_thinking" in template or "<think>" in template
+    if has_tools:
+        found.add("tools")
+    if has_thinking:
+        found.add("thinking")
+    if can_fill_in or header.can_fill_in:
+        found.add("insert")
+    return frozenset(found)
