@@ -265,3 +265,4 @@ class Model:
     format: str = ""  # of its file: gguf, onnx
     context_length: int = 0
     embedding_length: int = 0
+    edition: str = ""  # changes with what else it is told than the request says: the date

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -275,4 +276,5 @@ def describe(stored: StoredModel) -> Model:
         format=stored.format,
         context_length=header.context_length,
         embedding_length=header.embedding_length,
+        edition=datetime.now().astimezone().date().isoformat() if stored.is_dated else "",
     )

@@ -24,3 +24,8 @@ def capabilities(header: Header, form: GoChat | None) -> frozenset[str]:
     if can_fill_in or header.can_fill_in:
         found.add("insert")
     return frozenset(found)
+
+
+def is_dated(header: Header, form: GoChat | None) -> bool:
+    """Whether the model may be told what day it is, so that the same question is another one tomorrow."""
+    return form.is_dated if form else "strftime_now" in header.chat_template

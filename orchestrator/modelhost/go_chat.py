@@ -49,6 +49,11 @@ class GoChat:
         """Whether it is for a model that thinks."""
         return "<think>" in self.source or bool(self._fields & {"Think", "ThinkLevel", "IsThinkSet", "Thinking"})
 
+    @property
+    def is_dated(self) -> bool:
+        """Whether it may write what day it is."""
+        return "currentDate" in self.source or "yesterdayDate" in self.source
+
     def render(
         self,
         messages: Sequence[Message],

@@ -48,6 +48,7 @@ class StoredModel:
     modified_at: float  # seconds since the epoch
     header: Header
     capabilities: frozenset[str] = frozenset({"completion"})  # in Ollama's words
+    is_dated: bool = False  # it may be told what day it is
     template: str = ""  # Ollama's own kind, in Go's template language
     runs_template: bool = False  # in place of the one in its file
     system: str | None = None  # goes in front when the caller sends no system message, also when it is empty
@@ -225,6 +226,7 @@ class Store:
             modified_at=modified_at,
             header=header,
             capabilities=abilities.capabilities(header, form),
+            is_dated=abilities.is_dated(header, form),
             template=template,
             runs_template=form is not None,
             system=texts["system"][-1] if "system" in texts else None,

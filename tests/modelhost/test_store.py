@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import threading
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -316,3 +317,31 @@ def test_a_template_is_read_once_however_many_there_are_and_how_often_they_are_l
     for _ in range(3):
         assert [describe(model).capabilities for model in empty_store.models()] == [{"completion", "insert"}] * 70
     assert len(parsed) == len(set(parsed)) == 70
+
+
+def today() -> str:
+    return datetime.now().astimezone().strftime("%Y-%m-%d")
+
+
+@pytest.mark.parametrize(
+    ("template", "in_file", "is_dated"),
+    [
+        ("{{ .Prompt }}", "", False),
+        ("{{ .Prompt }}{{ currentDate }}", "", True),
+        ("{{ .Prompt }}{{ if .System }}{{ yesterdayDate | print }}{{ end }}", "", True),
+        ("", "{{ strftime_now('%d %b %Y') }}", True),
+        ("{{ .Prompt }}", "{{ strftime_now('%d %b %Y') }}", False),
+        ("{{ currentDate }}{{ nobodyKnowsThis }}", "plain", False),
+    ],
+)
+def test_a_model_that_is_told_the_date_is_another_one_tomorrow(
+    empty_store: Store, template: str, in_file: str, is_dated: bool
+):
+    layers = [("model", gguf(SMALL | {"tokenizer.chat_template": in_file})), ("template", template.encode())]
+    put_manifest(empty_store, "registry.ollama.ai/library/tiny/latest", layers)
+    model = empty_store.find("tiny")
+    assert model
+    before = today()
+    edition = describe(model).edition
+    assert model.is_dated == is_dated
+    assert edition in ({before, today()} if is_dated else {""})
