@@ -67,11 +67,8 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
     options = Options.resolve(ask.options, request.options)
     written = _write(model, template, ask, options, is_wanted)
     tokens, context = written.tokens, written.context
-    keep = min(len(tokens) if options.num_keep < 0 else options.num_keep, context // 2)
     if len(tokens) >= context:
-        if not request.truncate:
-            raise BadRequest(TOO_LONG)
-        tokens = tokens[:keep] + tokens[len(tokens) - (context - 1 - keep) :]
+        raise BadRequest(TOO_LONG)
     sampler = Sampler(model, options, grammar_for(request.format))
     sampler.prime(tokens)
     return Question(
@@ -79,7 +76,7 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
         tokens=tokens,
         context=context,
         cap=options.num_predict if 0 < options.num_predict < MOST_CONTEXTS * context else MOST_CONTEXTS * context,
-        keep=keep,
+        keep=written.keep,
         chunk=options.num_batch,
         may_shift=request.shift and model.can_shift,
         logprobs=request.logprobs,
@@ -98,10 +95,14 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
 
 
 def preview(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool]) -> Preview:
-    """What `prepare` would give the model. Raises what that does."""
+    """What `prepare` would give the model; with `truncate` off, also what it would not. Raises what that does."""
     written = _write(model, template, ask, Options.resolve(ask.options, ask.request.options), is_wanted)
-    before = b"".join(map(model.piece, ask.request.context)).decode(errors="replace")
-    return Preview(_checked(before + written.text), len(written.tokens))
+    text = _said(model, written.tokens) if written.is_cut else _said(model, ask.request.context) + written.text
+    return Preview(_checked(text), len(written.tokens))
+
+
+def _said(model: Llama, tokens: Sequence[int]) -> str:
+    return b"".join(map(model.piece, tokens)).decode(errors="replace")
 
 
 def _checked(text: str) -> str:
@@ -116,9 +117,11 @@ def _checked(text: str) -> str:
 class _Written:
     """A prompt, and the room it was written for."""
 
-    text: str
+    text: str  # before it was cut
     tokens: list[int]
+    is_cut: bool
     context: int
+    keep: int  # tokens at the start that stay
     thinks: bool  # the answer may begin with thinking
 
 
@@ -140,7 +143,11 @@ def _write(model: Llama, template: Form, ask: Ask, options: Options, is_wanted: 
         tokens, text = writer.middle()
     else:
         tokens, text = writer.turns()
-    return _Written(text, tokens, context, thinks)
+    keep = min(len(tokens) if options.num_keep < 0 else options.num_keep, context // 2)
+    is_cut = len(tokens) >= context and request.truncate
+    if is_cut:
+        tokens = tokens[:keep] + tokens[len(tokens) - (context - 1 - keep) :]
+    return _Written(text, tokens, is_cut, context, keep, thinks)
 
 
 class _Writer:
@@ -193,7 +200,7 @@ class _Writer:
             earlier = earlier[len(earlier) - (room - len(later)) :]
         prefix, suffix, middle = self.model.middle
         tokens = [prefix, *earlier, suffix, *later, middle]
-        return [*opening, *tokens], b"".join(map(self.model.piece, tokens)).decode(errors="replace")
+        return [*opening, *tokens], _said(self.model, tokens)
 
     def turns(self) -> tuple[list[int], str]:
         """The messages in the model's template; without the oldest where they would not fit.

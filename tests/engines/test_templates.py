@@ -234,3 +234,14 @@ async def test_a_hostile_template_is_refused_while_others_are_answered_on(
         chunks = [chunk async for chunk in answer]
     assert chunks[-1].done
     assert host.children() == children
+
+
+@pytest.mark.parametrize("options", [{"num_ctx": 8}, {"num_ctx": 20, "num_keep": 2}])
+async def test_a_preview_is_cut_as_the_answers_prompt_is(llama: LlamaCpp, model: Model, options: dict[str, int]):
+    request = replace(FRANCE, options={"temperature": 0, "num_predict": 1, **options})
+    shown = await llama.preview(request, model)
+    done = (await reply_to(llama, model, request)).done
+    assert shown.tokens == done.usage.prompt_tokens == options["num_ctx"] - 1
+    again = await llama.preview(replace(FRANCE, messages=(), prompt="", context=done.context[: shown.tokens]), model)
+    assert shown.text == again.text
+    assert shown.text.endswith("assistant\n")

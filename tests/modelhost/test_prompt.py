@@ -117,3 +117,16 @@ def test_who_goes_while_the_text_is_made_is_noticed_before_it_is_read(model: Any
     with pytest.raises(GoneError):
         preview(model, template, asked(messages=turns("a")), lambda: next(said))
     assert model.read == []
+
+
+def test_what_is_shown_is_what_is_left_once_it_is_cut(model: Any):
+    text = "".join(map(chr, range(1000, 1200)))
+    cut = wire.Preview(text[:4] + text[-95:], 99)
+    assert shown(model, prompt=text) == shown(model, messages=turns(text)) == cut
+    assert shown(model, prompt=text[10:], context=[ord(letter) for letter in text[:10]]) == cut
+    assert shown(model, prompt=text, options={"num_ctx": 8}) == wire.Preview(text[:4] + text[-3:], 7)
+    assert shown(model, prompt=text, options={"num_keep": 0}) == wire.Preview(text[-99:], 99)
+    assert shown(model, prompt=text[:99]) == wire.Preview(text[:99], 99)
+    assert shown(model, prompt=text, truncate=False) == wire.Preview(text, 200)
+    with pytest.raises(BadRequest, match="exceeds the context length"):
+        prepare(model, PLAIN, asked(prompt=text, truncate=False), lambda: True)
