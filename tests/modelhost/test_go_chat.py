@@ -176,3 +176,10 @@ def test_all_exchanges_together_are_no_longer_than_is_allowed():
             GoChat(source).render(turns, longest=17)
     with pytest.raises(BadRequest, match="5 characters are allowed"):
         GoChat("{{ .Prompt }}{{ .Suffix }}").insert("abc", "def", longest=5)
+
+
+def test_the_last_turn_is_found_in_the_longest_conversation():
+    """As the library's templates find it: by measuring what is left, at every turn."""
+    idiom = "{{ range $i, $_ := .Messages }}{{ if eq (len (slice $.Messages $i)) 1 }}{{ .Content }}{{ end }}{{ end }}"
+    turns = [turn(role, "hi") for _ in range(10_000) for role in ("user", "assistant")]  # more no body can have
+    assert GoChat(idiom).render([*turns, turn("user", "last")]) == "last"

@@ -190,12 +190,22 @@ def test_what_cannot_be_run_is_named_with_its_place(source: str, words: str):
         "{{ range 1000000 }}{{ range $.Map }}{{ break }}{{ end }}{{ end }}",
         "{{ range 1000000 }}{{ len (json $.Long) }}{{ end }}",
         "{{ range 1000000 }}{{ if eq $.Long $.Longer }}{{ end }}{{ end }}",
+        "{{ range 1000000 }}{{ $x := slice $.List 1 }}{{ end }}",
+        "{{ range 1000000 }}{{ len (json $.List) }}{{ end }}",
     ],
 )
 def test_it_ends_however_much_it_is_told_to_do(source: str):
     long = "x" * 1_000_000
     with pytest.raises(TemplateError, match=r"too many steps|too long"):
-        said(source, {"Long": long, "Longer": long[:-1] + "y", "Map": {str(number): 1 for number in range(100_000)}})
+        said(
+            source,
+            {
+                "Long": long,
+                "Longer": long[:-1] + "y",
+                "Map": {str(number): 1 for number in range(100_000)},
+                "List": [None] * 100_000,
+            },
+        )
 
 
 def test_more_may_be_gone_through_when_that_is_allowed():

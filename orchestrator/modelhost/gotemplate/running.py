@@ -24,6 +24,8 @@ from orchestrator.modelhost.gotemplate.syntax import (
 
 STEPS = 200_000  # about half a second; what is written takes few, its length has a bound of its own
 _PER_STEP = 100  # characters, or elements, that a function may take or make in the time of a step
+_PER_STEP_COPIED = 2_000  # elements of a list that is only measured, looked into or cut
+_COPY = frozenset({"len", "index", "slice"})
 
 
 def run(template: Template, values: Mapping[str, Any], *, steps: int = STEPS, longest: int = LONGEST) -> str:
@@ -151,7 +153,8 @@ class _Running:
         return piped[0] if piped else value
 
     def _call(self, function: Function, values: list[Any]) -> Any:
-        self._spend(1 + sum(len(value) // _PER_STEP for value in values if isinstance(value, str | list)), function.at)
+        per_element = _PER_STEP_COPIED if function.name in _COPY else _PER_STEP
+        self._spend(1 + sum(_cost(value, per_element) for value in values), function.at)
         self._bound(sum(len(value) for value in values if isinstance(value, str)), function.at)
         try:
             value = FUNCTIONS[function.name](*values)
@@ -161,8 +164,7 @@ class _Running:
             raise self._wrong(f"{function.name}: {error}", function.at) from None
         except RecursionError:
             raise self._wrong(f"{function.name}: the value is nested too deep", function.at) from None
-        if isinstance(value, str | list):
-            self._spend(len(value) // _PER_STEP, function.at)
+        self._spend(_cost(value, per_element), function.at)
         if isinstance(value, str):
             self._bound(len(value), function.at)
         return value
@@ -223,3 +225,10 @@ class _Running:
 
     def _wrong(self, why: str, at: int) -> TemplateError:
         return TemplateError(why, self._source, at)
+
+
+def _cost(value: Any, per_element: int) -> int:
+    """Steps for a value that a function takes or makes."""
+    if isinstance(value, str):
+        return len(value) // _PER_STEP
+    return len(value) // per_element if isinstance(value, list) else 0
