@@ -106,11 +106,20 @@ def _collated(messages: Sequence[Message]) -> tuple[str, list[Message]]:
     turns: list[Message] = []
     for message in messages:
         if turns and turns[-1].role == message.role != "tool":
-            if message.content:
-                turns[-1] = replace(turns[-1], content=f"{turns[-1].content}\n\n{message.content}")
+            turns[-1] = _joined(turns[-1], message)
         else:
             turns.append(message)
     return "\n\n".join(message.content for message in messages if message.role == "system"), turns
+
+
+def _joined(one: Message, other: Message) -> Message:
+    return replace(
+        one,
+        content=f"{one.content}\n\n{other.content}" if other.content else one.content,
+        thinking="\n\n".join(filter(None, (one.thinking, other.thinking))),
+        images=one.images + other.images,
+        tool_calls=one.tool_calls + other.tool_calls,
+    )
 
 
 def _exchanges(turns: Sequence[Message]) -> Iterator[dict[str, str]]:

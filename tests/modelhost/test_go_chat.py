@@ -183,3 +183,22 @@ def test_the_last_turn_is_found_in_the_longest_conversation():
     idiom = "{{ range $i, $_ := .Messages }}{{ if eq (len (slice $.Messages $i)) 1 }}{{ .Content }}{{ end }}{{ end }}"
     turns = [turn(role, "hi") for _ in range(10_000) for role in ("user", "assistant")]  # more no body can have
     assert GoChat(idiom).render([*turns, turn("user", "last")]) == "last"
+
+
+def test_nothing_of_what_one_role_says_in_a_row_is_lost():
+    call, another = (ToolCall(id=name, name=name, arguments={}) for name in ("get_weather", "get_time"))
+    source = (
+        "{{ range .Messages }}[{{ .Role }}:{{ .Thinking }}|{{ .Content }}|{{ len .Images }}"
+        "{{ range .ToolCalls }}|{{ .Function.Index }} {{ .Function.Name }}{{ end }}]{{ end }}"
+    )
+    text = GoChat(source).render(
+        [
+            turn("user", "Weather?", images=("a",)),
+            turn("user", images=("b", "c")),
+            turn("assistant", "let me see", thinking="hm"),
+            turn("assistant", thinking="so", tool_calls=(call,)),
+            turn("assistant", tool_calls=(another,)),
+            turn("tool", "sunny"),
+        ]
+    )
+    assert text == ("[user:|Weather?|3][assistant:hm\n\nso|let me see|0|0 get_weather|1 get_time][tool:|sunny|0]")
