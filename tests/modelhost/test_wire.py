@@ -98,3 +98,14 @@ async def test_what_is_not_a_message_is_an_error():
     reader.feed_data(struct.pack(">I", 3) + b"\xc1\xc1\xc1")
     with pytest.raises(ValueError, match="MessagePack"):
         await wire.from_child(reader)
+
+
+def test_a_part_of_an_answer_that_is_too_long_becomes_its_end(monkeypatch: pytest.MonkeyPatch):
+    part, pulse = wire.Piece(7, b"x" * 200), wire.Pulse(1.0, 1, 0)
+    assert wire.child_frame(part) == wire.frame(part)
+    monkeypatch.setattr(wire, "LARGEST_FRAME", 120)
+    refused = wire.Refused(7, "engine_error", "a message of 232 bytes is longer than 120")
+    assert wire.child_frame(part)[4:] == wire._encode(refused)
+    monkeypatch.setattr(wire, "LARGEST_FRAME", 8)
+    with pytest.raises(ValueError, match="longer than 8"):
+        wire.child_frame(pulse)
