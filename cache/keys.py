@@ -7,7 +7,9 @@ pose as framing, and 1, 1.0, "1" and true are four values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -19,6 +21,9 @@ from orchestrator.core.types import Caller, ChatRequest, Model, Reply
 
 # Changes with the encoding, so that an older key never means a newer question.
 VERSION = 5
+
+# What a template has to say to write the date into a prompt, which is another one tomorrow.
+DATED = re.compile("currentDate|yesterdayDate")
 
 IN_KEY = frozenset(
     {
@@ -108,10 +113,12 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
         request.namespace,
         model.name,
         model.digest,
+        model.edition,
         request.messages,
         request.prompt,
         request.suffix,
         request.template,
+        _today() if DATED.search(request.template) else "",
         request.inputs,
         request.context,
         request.tools,
@@ -147,6 +154,11 @@ def key_to_keep(keys: tuple[CacheKey, ...], reply: Reply) -> CacheKey | None:
     usage = reply.done.usage
     ended_by_itself = reply.done.reason == "stop" and usage.completion_tokens > 0 and not usage.is_estimated
     return keys[0] if ended_by_itself else keys[-1]
+
+
+def _today() -> str:
+    """In the zone of the server, as templates write it."""
+    return datetime.now().astimezone().date().isoformat()
 
 
 def _number(value: Any) -> Any:

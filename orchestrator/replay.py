@@ -195,7 +195,9 @@ class ReplayFront:
     async def _look(self, parts: Parts, now: float) -> None:
         try:
             async with asyncio.timeout(MODELS_S):
-                models = hash(tuple((model.name, model.digest) for model in await parts.catalogue.models()))
+                models = hash(
+                    tuple((model.name, model.digest, model.edition) for model in await parts.catalogue.models())
+                )
         except (OrchestratorError, OSError, TimeoutError) as error:
             if self._models is not None:
                 log.warning("Nothing is replayed while the models cannot be listed: %s", error or "no answer in time")

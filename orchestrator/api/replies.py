@@ -136,6 +136,8 @@ def _offer(request: HttpRequest, answer: Answer, form: Form, wire: Wire, *, is_s
     slot: Slot | None = getattr(request, "scope", {}).get(SLOT)
     if slot is None or answer.hit is None or answer.hit.tier != "memory":
         return
+    if answer.entry.request.template:  # it may write the date, which no copy looks at
+        return
     reply = as_of_now(answer.hit.entry.reply, HOLES.total_ns)
     if is_streamed:
         body = b"".join([frame for chunk in reply.chunks() for frame in form.of_chunk(chunk)]) + wire.last

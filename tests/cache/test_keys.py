@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cache import keys
 from cache.keys import IN_KEY, NOT_IN_KEY, OPTIONS_IN_KEY, OPTIONS_NOT_IN_KEY, key_to_keep, keys_for
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import CacheControl, ChatRequest, Message, ToolCall
@@ -54,6 +55,17 @@ def test_every_request_field_is_decided():
     assert not OPTIONS_IN_KEY & OPTIONS_NOT_IN_KEY
     assert set(ANOTHER_QUESTION) == IN_KEY
     assert set(SAME_QUESTION) == NOT_IN_KEY
+
+
+def test_what_writes_the_date_into_a_prompt_is_another_question_each_day(monkeypatch: pytest.MonkeyPatch):
+    dated, plain = (replace(question(), template=source) for source in ("{{ currentDate }}", "{{ .Prompt }}"))
+    hashes = {}
+    for day in ("2026-01-01", "2026-01-02"):
+        monkeypatch.setattr(keys, "_today", lambda day=day: day)
+        edition = keys_for(question(), ALICE, replace(MODEL, edition=day))[0].hash
+        hashes[day] = hash_of(dated), edition, hash_of(plain)
+    first, second = hashes.values()
+    assert (first[0] != second[0], first[1] != second[1], first[2] == second[2]) == (True, True, True)
 
 
 @pytest.mark.parametrize("name", sorted(IN_KEY))

@@ -11,7 +11,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -322,15 +322,14 @@ async def test_a_change_of_policy_sends_the_next_one_the_whole_way(ask: Ask, par
     assert (await ask(HELLO)).is_replayed
 
 
+@pytest.mark.parametrize("change", [{"digest": "e" * 64}, {"edition": "2026-01-02"}])
 async def test_a_model_that_changes_is_noticed(
-    ask: Ask, front: ReplayFront, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, front: ReplayFront, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
 ) -> None:
-    from dataclasses import replace
-
     monkeypatch.setattr(replay, "MODELS_S", 0.2)
     await warmed(ask)
     assert (await ask(HELLO)).is_replayed
-    engine.model = replace(engine.model, digest="e" * 64)
+    engine.model = replace(engine.model, **change)
     await asyncio.sleep(0.2)
     reply = await ask(HELLO)
     assert not reply.is_replayed
@@ -445,6 +444,13 @@ async def test_web_pages_get_their_headers_again(ask: Ask) -> None:
     assert "Cache-Status" in reply.headers["access-control-expose-headers"]
     refused = await ask(HELLO, origin="http://evil.example")
     assert (refused.status, refused.is_replayed) == (403, False)
+
+
+async def test_a_template_of_the_callers_own_is_never_replayed(ask: Ask, engine: FakeEngine) -> None:
+    engine.model = replace(engine.model, takes=engine.model.takes | {"template"})
+    asked = {"model": "tiny", "prompt": "hello", "template": "{{ currentDate }} {{ .Prompt }}", "stream": False}
+    await warmed(ask, asked, "/api/generate")
+    assert not (await ask(asked, "/api/generate")).is_replayed
 
 
 async def test_what_is_said_twice_or_late_or_at_length_goes_the_whole_way(ask: Ask) -> None:
