@@ -95,6 +95,7 @@ def _must_answer(request: ChatRequest, model: Model) -> None:
 
 
 def _takes(model: Model, name: str, request: ChatRequest) -> bool:
+    """Whether `model` honours it; a `top_k unless thinking` in what it takes is one it cannot while it thinks."""
     match name:
         case "tools":
             return "tools" in model.capabilities
@@ -106,7 +107,8 @@ def _takes(model: Model, name: str, request: ChatRequest) -> bool:
             return not request.think  # not to think it can
         case "think" if isinstance(request.think, str):
             return "effort" in model.takes
-    return name in model.takes
+    thinks = bool(request.think) and "thinking" in model.capabilities
+    return name in model.takes or (not thinks and f"{name} unless thinking" in model.takes)
 
 
 def _asked(request: ChatRequest) -> Iterator[tuple[str, Callable[[ChatRequest], ChatRequest]]]:

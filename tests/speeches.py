@@ -124,7 +124,7 @@ class AnthropicSpeech(Speech):
         if path != "/v1/messages" or not body["max_tokens"] or not body["stream"]:
             raise Refused("max_tokens: field required")
         roles = [turn["role"] for turn in body["messages"]]
-        if any(one == other for one, other in pairwise(roles)) or roles[0] != "user":
+        if not roles or any(one == other for one, other in pairwise(roles)) or roles[0] != "user":
             raise Refused("messages: roles must alternate")
         asked: list[str] = []
         for turn in body["messages"]:
@@ -132,14 +132,29 @@ class AnthropicSpeech(Speech):
             if isinstance(blocks, str):
                 blocks = [{"type": "text", "text": blocks}]
             results = [block["tool_use_id"] for block in blocks if block["type"] == "tool_result"]
+            if any(block["type"] == "tool_result" for block in blocks[len(results) :]):
+                raise Refused("messages: `tool_result` blocks must come first in their turn")
             if sorted(results) != sorted(asked):
                 raise Refused("messages: `tool_use` ids were found without `tool_result` blocks immediately after")
             asked = [block["id"] for block in blocks if block["type"] == "tool_use"]
             if any(block["type"] == "text" and not block["text"].strip() for block in blocks):
                 raise Refused("messages: text content blocks must be non-empty")
-        thinking = body.get("thinking", {})
-        if thinking.get("type") == "enabled" and not 1024 <= thinking["budget_tokens"] < body["max_tokens"]:
+        self._check_thinking(body, body.get("thinking", {}))
+
+    def _check_thinking(self, body: dict[str, Any], thinking: dict[str, Any]) -> None:
+        if not 0 <= body.get("temperature", 1) <= 1:
+            raise Refused("temperature: range: 0..1")
+        if thinking.get("type", "disabled") == "disabled":
+            return
+        if body.get("temperature", 1) != 1 or "top_k" in body or body.get("top_p", 1) < 0.95:
+            raise Refused("`temperature`, `top_p` and `top_k` may not be set when thinking is enabled")
+        if thinking["type"] == "adaptive":
+            return
+        if not 1024 <= thinking["budget_tokens"] < body["max_tokens"]:
             raise Refused("max_tokens must be greater than thinking.budget_tokens")
+        last = body["messages"][-1]
+        if last["role"] == "assistant" or any(block["type"] == "tool_result" for block in last["content"]):
+            raise Refused("Expected `thinking` or `redacted_thinking`: when thinking is enabled, a final turn needs it")
 
     def answer(
         self,

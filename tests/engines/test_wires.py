@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from orchestrator.api.options import READERS
+from orchestrator.capabilities import settle
 from orchestrator.core.errors import BadRequest, EngineError, ModelNotFound, RateLimited
-from orchestrator.core.types import ChatRequest, Chunk, Message, Reply, ReplyBuilder, ToolCall
+from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines.wires import WIRES
 from orchestrator.engines.wires.anthropic import ADAPTIVE, ALL_EFFORTS, Anthropic
 from orchestrator.engines.wires.base import Offer, Wire
@@ -120,6 +121,81 @@ def test_older_models_of_anthropic_think_within_a_budget() -> None:
         hello(Anthropic(), name, think=True, options={"num_predict": 1024})
     assert hello(Anthropic(), name, think=True, options={"num_predict": 1025})["thinking"]["budget_tokens"] == 1024
     assert "thinking" not in asked(Anthropic(), CONVERSATION[:-1], name, think=True)  # its thoughts were signed
+
+OLDER = "claude-sonnet-4-5-20250929"
+LOOKED = (
+    Message(role="user", content="How is it there?"),
+    Message(role="assistant", tool_calls=(ToolCall(id="toolu_1", name="weather", arguments={}),)),
+)
+SUN = Message(role="tool", content="sun", tool_call_id="toolu_1")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        (*LOOKED, SUN),
+        (*LOOKED, SUN, Message(role="user", content="And?")),
+        (*LOOKED, Message(role="user", content="Well?"), SUN),
+        (Message(role="user", content="hi"), Message(role="assistant", content="It is")),
+    ],
+    ids=["a tool answered", "and more was said", "and something was said before", "an answer to go on with"],
+)
+@pytest.mark.parametrize("think", [None, False, True, "high"])
+def test_anthropic_takes_a_conversation_that_is_in_the_middle_of_a_turn(
+    messages: Sequence[Message], think: Any
+) -> None:
+    body = asked(Anthropic(), messages, OLDER, think=think)
+    AnthropicSpeech().check("/v1/messages", body)
+    assert body.get("thinking", {}).get("type") != "enabled"
+
+
+def test_anthropic_thinks_again_when_the_turn_with_tools_is_over() -> None:
+    over = (*LOOKED, SUN, Message(role="assistant", content="Sunny."), Message(role="user", content="And there?"))
+    assert asked(Anthropic(), over, OLDER, think=True)["thinking"]["type"] == "enabled"
+
+
+@pytest.mark.parametrize(
+    ("messages", "first", "system"),
+    [
+        ([Message(role="assistant", content="Hello!"), Message(role="user", content="hi")], "…", None),
+        ([Message(role="assistant", content="Once")], "…", None),
+        ([Message(role="system", content="Tell a joke.")], "Tell a joke.", None),
+        ([Message(role="system", content="Be brief."), Message(role="assistant", content="Once")], "…", "Be brief."),
+    ],
+)
+def test_a_conversation_that_no_user_began_is_one_that_anthropic_takes(
+    messages: Sequence[Message], first: str, system: str | None
+) -> None:
+    body = asked(Anthropic(), messages)
+    AnthropicSpeech().check("/v1/messages", body)
+    assert body["messages"][0] == {"role": "user", "content": [{"type": "text", "text": first}]}
+    assert body.get("system", [{"text": None}])[0]["text"] == system
+
+
+def test_a_conversation_in_which_nothing_is_said_is_refused_before_anthropic_does() -> None:
+    for messages in ([], [Message(role="user", content=" ")], [Message(role="system", content=" ")]):
+        with pytest.raises(BadRequest, match="needs a message that says something"):
+            asked(Anthropic(), messages)
+
+
+def test_anthropic_is_asked_for_no_warmer_answer_than_it_gives() -> None:
+    assert hello(Anthropic(), options={"temperature": 1.8})["temperature"] == 1.0
+    assert hello(Anthropic(), options={"temperature": 0})["temperature"] == 0
+
+
+@pytest.mark.parametrize("name", [OLDER, "claude-opus-4-6"])
+@pytest.mark.parametrize(("think", "left_out"), [(True, ("temperature", "top_k", "top_p")), (False, ()), (None, ())])
+def test_how_to_choose_words_is_left_out_where_anthropic_thinks_and_that_is_said(
+    name: str, think: Any, left_out: tuple[str, ...]
+) -> None:
+    wire = Anthropic()
+    offer = wire.guess(name)
+    model = Model(name="m", digest="", engine="anthropic", capabilities=offer.capabilities, takes=wire.takes)
+    options = {"temperature": 0.2, "top_p": 0.5, "top_k": 3, "stop": ["x"]}
+    request = ChatRequest(model="m", messages=(Message(role="user", content="hi"),), think=think, options=options)
+    settled, said = settle(request, model, "warn")
+    assert said == left_out
+    AnthropicSpeech().check("/v1/messages", wire.chat(settled, offer).body | {"stream": True})
 
 
 @pytest.mark.parametrize(

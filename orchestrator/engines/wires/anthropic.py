@@ -36,6 +36,8 @@ from orchestrator.engines.wires.strict_schema import strict
 
 VERSION = "2023-06-01"
 OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop_sequences"}
+UNLESS_THINKING = frozenset({"temperature", "top_p", "top_k"})  # are refused together with thoughts
+WARMEST = 1.0
 REASONS: dict[str, StopReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -63,12 +65,14 @@ MARK = {"type": "ephemeral"}
 
 ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 JSON_ASKED = "Answer with one JSON object and nothing around it."
+OPENING = "…"  # what the user said before the assistant's first turn: somebody has to have begun, with some words
 
 
 class Anthropic:
     """Messages, thinking, tools and pictures; no embeddings."""
 
-    takes = frozenset({*OPTIONS, "num_predict", "format", "think", "effort", "truncate", "shift"})
+    takes = frozenset({*OPTIONS, "num_predict", "format", "think", "effort", "truncate", "shift"}) - UNLESS_THINKING
+    takes |= {f"{option} unless thinking" for option in UNLESS_THINKING}
     takes_for_vectors: frozenset[str] = frozenset()
     listing = "v1/models?limit=1000"
     tells = True
@@ -82,10 +86,14 @@ class Anthropic:
         return name
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
-        """The question. Raises BadRequest when there is no room to think."""
+        """The question. Raises BadRequest when there is none, or no room to think."""
         most = request.cap or min(offer.most_output or GUESSED_OUTPUT, MOST_OUTPUT)
-        body: dict[str, Any] = {"model": offer.name, "max_tokens": most, "messages": _turns(request.messages)}
-        system = system_text(request.messages)
+        system, turns = system_text(request.messages), _turns(request.messages)
+        if not turns:
+            turns, system = [{"role": "user", "content": [{"type": "text", "text": system}]}], ""
+            if not turns[0]["content"][0]["text"].strip():
+                raise BadRequest(f"{offer.name} needs a message that says something")
+        body: dict[str, Any] = {"model": offer.name, "max_tokens": most, "messages": turns}
         if request.format == "json":
             system = f"{system}\n\n{JSON_ASKED}" if system else JSON_ASKED
         if system:
@@ -95,6 +103,8 @@ class Anthropic:
         for ours, theirs in OPTIONS.items():
             if ours in request.options:
                 body[theirs] = request.options[ours]
+        if body.get("temperature", 0) > WARMEST:
+            body["temperature"] = WARMEST
         if isinstance(request.format, Mapping):
             body["output_config"] = {"format": {"type": "json_schema", "schema": strict(request.format)}}
         _think(body, request, offer)
@@ -176,6 +186,10 @@ def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
             turns[-1]["content"] += blocks
         elif blocks:
             turns.append({"role": role, "content": blocks})
+    for turn in turns:  # what tools answered comes first in its turn, whatever was said meanwhile
+        turn["content"].sort(key=lambda block: block["type"] != "tool_result")
+    if turns and turns[0]["role"] == "assistant":
+        turns.insert(0, {"role": "user", "content": [{"type": "text", "text": OPENING}]})
     if turns and turns[-1]["role"] == "assistant":
         last = turns[-1]["content"][-1]
         if last["type"] == "text":  # the answer goes on from here, and may not go on from a space
@@ -232,8 +246,7 @@ def _think(body: dict[str, Any], request: ChatRequest, offer: Offer) -> None:
         if level:
             effort = "high" if level == "max" and ALL_EFFORTS not in offer.traits else level
             body["output_config"] = body.get("output_config", {}) | {"effort": effort}
-    # Within a turn that calls tools it must be shown its own thoughts, signed, or be asked without.
-    elif not request.messages or request.messages[-1].role != "tool":
+    elif not _is_within_a_turn(body["messages"]):
         most = body["max_tokens"]
         if most <= LEAST_BUDGET:
             raise BadRequest(
@@ -241,6 +254,12 @@ def _think(body: dict[str, Any], request: ChatRequest, offer: Offer) -> None:
             )
         budget = max(min(BUDGETS.get(level, BUDGETS["medium"]), most // 2), LEAST_BUDGET)
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _is_within_a_turn(turns: Sequence[dict[str, Any]]) -> bool:
+    """Whether the answer goes on with what it began: its thoughts, signed, would have to be shown to think on."""
+    last = turns[-1]
+    return last["role"] == "assistant" or any(block["type"] == "tool_result" for block in last["content"])
 
 
 def _mark(body: dict[str, Any]) -> None:
