@@ -122,6 +122,7 @@ def test_older_models_of_anthropic_think_within_a_budget() -> None:
     assert hello(Anthropic(), name, think=True, options={"num_predict": 1025})["thinking"]["budget_tokens"] == 1024
     assert "thinking" not in asked(Anthropic(), CONVERSATION[:-1], name, think=True)  # its thoughts were signed
 
+
 OLDER = "claude-sonnet-4-5-20250929"
 LOOKED = (
     Message(role="user", content="How is it there?"),
@@ -409,6 +410,27 @@ def test_a_question_that_gemini_blocks_is_filtered_and_thoughts_are_counted() ->
 def test_an_answer_that_gemini_gave_up_is_no_answer(reason: str) -> None:
     with pytest.raises(EngineError, match=reason):
         read(Gemini(), b"".join(GeminiSpeech().answer(reason=reason)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("inlineData", {"mimeType": "image/png", "data": PNG}),
+        ("executableCode", {"language": "PYTHON", "code": "1"}),
+        ("functionCall", {}),
+        ("somethingNew", True),
+    ],
+)
+def test_a_part_of_gemini_that_is_of_no_known_kind_does_not_just_vanish(kind: str, value: Any) -> None:
+    part = {kind: value, "thought": False, "thoughtSignature": "s"}
+    odd = sse({"candidates": [{"content": {"parts": [{"text": "Look: "}, part]}, "finishReason": "STOP"}]})
+    with pytest.raises(EngineError, match=f"answered with {kind}"):
+        read(Gemini(), odd)
+
+
+def test_a_signature_of_gemini_that_comes_by_itself_says_nothing() -> None:
+    parts = [{"text": "Paris"}, {"text": "", "thoughtSignature": "s"}, {"thoughtSignature": "s"}, {}]
+    assert read(Gemini(), sse({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]})).text == "Paris"
 
 
 def test_logprobs_of_gemini_come_through() -> None:

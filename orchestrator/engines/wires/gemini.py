@@ -53,6 +53,7 @@ REASONS: dict[str, StopReason] = {
     "MAX_TOKENS": "length",
     **dict.fromkeys(_FILTERED.split(), "content_filter"),
 }
+SAY_NOTHING = {"thought", "thoughtSignature", "partMetadata"}  # fields of a part that are about the rest of it
 NO_REASON = {"FINISH_REASON_UNSPECIFIED", "", None}
 
 # Older models think within a number of tokens (0: not at all, -1: as many as they like), newer ones on a level.
@@ -282,6 +283,8 @@ class GeminiAnswer(Reader):
             yield self._called(call.get("id"), call.get("name"), call.get("args") or {})
         elif text := as_text(part.get("text")):
             yield Chunk(thinking=text) if part.get("thought") is True else Chunk(text=text)
+        elif "text" not in part and (unknown := sorted(part.keys() - SAY_NOTHING)):
+            raise EngineError(f"The provider answered with {unknown[0][:40]}, which is neither text nor a tool call.")
 
     def _take_reason(self, candidate: dict[str, Any]) -> None:
         reason = candidate.get("finishReason")
