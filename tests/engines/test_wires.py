@@ -281,6 +281,39 @@ def test_the_ends_that_anthropic_knows(said: str, reason: str) -> None:
     assert read(Anthropic(), b"".join(AnthropicSpeech().answer(reason=said))).done.reason == reason
 
 
+def _with_last_call_cut(written: str, reason: str) -> bytes:
+    """Two calls of tools, the second of which got no further than `written`."""
+    calls = [("weather", {"city": "Rome"}), ("time", {"at": "Oslo"})]
+    frames = AnthropicSpeech().answer((), calls=calls, reason=reason)
+    empty, _, rest = frames[-6:-3]
+    assert b"Oslo" in rest
+    delta = {"type": "input_json_delta", "partial_json": written}
+    frames[-6:-3] = [empty, sse({"type": "content_block_delta", "index": 1, "delta": delta})]
+    return b"".join(frames)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [("max_tokens", "length"), ("model_context_window_exceeded", "length"), ("refusal", "content_filter")],
+)
+@pytest.mark.parametrize(("written", "calls"), [("", 1), (" ", 1), ('{"at": "Os', 1), ('{"at": "Oslo"}', 2)])
+def test_a_call_that_anthropic_did_not_get_to_finish_is_left_out(
+    written: str, calls: int, said: str, reason: str
+) -> None:
+    reply = read(Anthropic(), _with_last_call_cut(written, said))
+    assert reply.done.reason == reason
+    assert [call.name for call in reply.tool_calls] == ["weather", "time"][:calls]
+
+
+def test_a_call_of_anthropic_that_is_broken_for_no_reason_is_an_error() -> None:
+    assert [call.arguments for call in read(Anthropic(), _with_last_call_cut("", "tool_use")).tool_calls][1] == {}
+    with pytest.raises(EngineError, match="not a JSON object"):
+        read(Anthropic(), _with_last_call_cut('{"at": "Os', "tool_use"))
+    first_is_cut = b"".join(AnthropicSpeech().answer((), calls=[("a", {"b": 77}), ("c", {})], reason="max_tokens"))
+    with pytest.raises(EngineError, match="not a JSON object"):
+        read(Anthropic(), first_is_cut.replace(b"77}", b""))
+
+
 def test_the_stop_sequence_that_anthropic_met_is_named() -> None:
     frames = AnthropicSpeech().answer(reason="stop_sequence")
     frames[-2] = frames[-2].replace(b'"stop_sequence": null', b'"stop_sequence": "END"')

@@ -287,6 +287,7 @@ class AnthropicAnswer(Reader):
         self._open = ""  # the kind of the block that is being filled
         self._call: dict[str, Any] = {}
         self._arguments: list[str] = []
+        self._is_held = False  # the call is closed, and what follows tells whether it is whole
         self._stop: str | None = None
         self._matched = ""  # the stop sequence
         self._counts: dict[str, int] = {}
@@ -317,6 +318,8 @@ class AnthropicAnswer(Reader):
                 self._count(event.get("usage"))
             case "message_stop":
                 self._in_order(self._stop is not None and not self._open)
+                if REASONS.get(self._stop or "") == "stop":  # other ends come in the middle of a call, too
+                    yield from self._released()
                 self._end()
 
     def _in_order(self, is_so: bool) -> None:
@@ -325,6 +328,7 @@ class AnthropicAnswer(Reader):
 
     def _opened(self, event: dict[str, Any]) -> Iterable[Chunk]:
         self._in_order(self._has_begun and not self._open and self._stop is None and event["index"] == self._next)
+        yield from self._released()
         block = event["content_block"]
         self._next += 1
         self._open = as_text(block["type"])
@@ -355,12 +359,20 @@ class AnthropicAnswer(Reader):
         kind, self._open = self._open, ""
         if kind != "tool_use":
             return
-        written = "".join(self._arguments)
+        # No part of an object is an object: what reads as one is whole. Nothing at all may be, or not have come yet.
         try:
-            arguments = orjson.loads(written) if written.strip() else self._call.get("input") or {}
+            arguments = orjson.loads("".join(self._arguments))
         except ValueError:
-            arguments = None
+            self._is_held = True
+            return
         yield self._called(self._call.get("id"), self._call.get("name"), arguments)
+
+    def _released(self) -> Iterable[Chunk]:
+        """The call that was held back: it was whole, so without arguments, or is none."""
+        if self._is_held:
+            self._is_held = False
+            arguments = None if "".join(self._arguments).strip() else self._call.get("input") or {}
+            yield self._called(self._call.get("id"), self._call.get("name"), arguments)
 
     def _count(self, usage: object) -> None:
         """Counts so far. What was written to the provider's cache or read from it was part of the question, too."""
