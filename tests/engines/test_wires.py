@@ -408,6 +408,12 @@ def test_a_conversation_is_sent_as_gemini_has_it() -> None:
         ("gemini-3-pro", True, {"includeThoughts": True}),
         ("gemini-3-pro", "max", {"includeThoughts": True, "thinkingLevel": "HIGH"}),
         ("gemini-flash-latest", False, {"includeThoughts": False, "thinkingLevel": "MINIMAL"}),
+        ("gemini-2.5-pro", False, {"includeThoughts": False, "thinkingBudget": 128}),
+        ("gemini-2.5-pro-preview-06-05", False, {"includeThoughts": False, "thinkingBudget": 128}),
+        ("gemini-2.5-flash-lite", False, {"includeThoughts": False, "thinkingBudget": 0}),
+        ("gemini-3-pro", False, {"includeThoughts": False, "thinkingLevel": "LOW"}),
+        ("gemini-3.1-pro-preview", False, {"includeThoughts": False, "thinkingLevel": "LOW"}),
+        ("gemini-pro-latest", False, {"includeThoughts": False, "thinkingLevel": "LOW"}),
         ("gemini-2.0-flash", False, None),
     ],
 )

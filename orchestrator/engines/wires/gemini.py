@@ -60,6 +60,9 @@ NO_REASON = {"FINISH_REASON_UNSPECIFIED", "", None}
 _BY_BUDGET = re.compile(r"gemini-2\.5|gemini-robotics")
 BUDGETS = {False: 0, True: -1, "low": 1_024, "medium": 8_192, "high": 24_576, "max": 24_576}
 LEVELS = {False: "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "max": "HIGH"}
+# Pro models cannot do without, and refuse to be asked to: they think as little as they can.
+_ALWAYS_THINKS = re.compile(r"gemini-(?:[\d.]+-)?pro")
+LEAST_BUDGET, LEAST_LEVEL = 128, "LOW"
 _CANNOT_THINK = re.compile(r"gemini-(?:1|2\.0)|gemma|learnlm")
 # Newer models take their own calls back with a signature only. This is theirs for calls that come from elsewhere.
 UNSIGNED = "skip_thought_signature_validator"
@@ -253,10 +256,11 @@ def _config(request: ChatRequest, model: str) -> dict[str, Any]:
 
 def _thinking(think: bool | str, model: str) -> dict[str, Any]:
     config: dict[str, Any] = {"includeThoughts": bool(think)}
+    is_least = think is False and bool(_ALWAYS_THINKS.match(model))
     if _BY_BUDGET.match(model):
-        config["thinkingBudget"] = BUDGETS[think]
+        config["thinkingBudget"] = LEAST_BUDGET if is_least else BUDGETS[think]
     elif think is not True:  # they think as they find right
-        config["thinkingLevel"] = LEVELS[think]
+        config["thinkingLevel"] = LEAST_LEVEL if is_least else LEVELS[think]
     return config
 
 
