@@ -498,7 +498,7 @@ def test_a_conversation_is_sent_as_ollama_has_it() -> None:
     body = asked(
         Ollama(), tools=(TOOL,), options=options, format="json", think="high", logprobs=True, keep_alive_s=90.0
     )
-    assert (body["options"], body["format"], body["think"], body["keep_alive"]) == (options, "json", "high", "90s")
+    assert (body["options"], body["format"], body["think"], body["keep_alive"]) == (options, "json", "high", 90)
     assert (body["logprobs"], body["top_logprobs"], body["tools"]) == (True, 0, [TOOL])
     _, user, assistant, snow, sun, _ = body["messages"]
     assert user["images"] == [PNG, JPEG]
@@ -517,6 +517,45 @@ def test_raw_text_and_token_ids_go_ollamas_other_way() -> None:
     assert (
         read(Ollama(), b'{"response":"a"}\n'.replace(b"}", b',"done":false}') + OllamaSpeech().answer()[-1]).text == "a"
     )
+
+
+@pytest.mark.parametrize(
+    ("keep_alive_s", "sent"), [(0.0, 0), (0.2, 1), (90.0, 90), (30 * 86400.0, 2_592_000), (1e300, 10**9), (-1.0, -1)]
+)
+def test_how_long_ollama_keeps_a_model_is_said_in_whole_seconds(keep_alive_s: float, sent: int) -> None:
+    kept = hello(Ollama(), keep_alive_s=keep_alive_s)["keep_alive"]
+    assert (kept, type(kept)) == (sent, int)
+
+
+def _ended(**fields: Any) -> bytes:
+    return json.dumps({"response": "a", "done": True} | fields).encode()
+
+
+def test_an_answer_of_ollama_brings_the_token_ids_to_go_on_from() -> None:
+    question = ChatRequest(model="x", messages=CONVERSATION[:2], endpoint="/api/generate")
+    first = Ollama().chat(question, Offer(name="m:latest"))
+    assert (first.path, "context" in first.body) == ("api/generate", False)
+    assert (first.body["system"], first.body["prompt"]) == ("Be brief.", "How is it there?")
+    assert first.body["images"] == [PNG, JPEG]
+    assert read(Ollama(), _ended(context=[1, 2, 128_000])).done.context == (1, 2, 128_000)
+    assert read(Ollama(), _ended(context=None)).done.context == ()
+    for odd in (7, ["1"], [-1], [2**70], [True]):
+        with pytest.raises(EngineError, match="unknown shape"):
+            read(Ollama(), _ended(context=odd))
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [({}, "stop"), ({"done_reason": None}, "stop"), ({"done_reason": ""}, "stop"), ({"done_reason": "stop"}, "stop")]
+    + [({"done_reason": said}, said) for said in ("length", "load", "unload")],
+)
+def test_the_ends_that_ollama_knows(said: dict[str, Any], reason: str) -> None:
+    assert read(Ollama(), _ended(**said)).done.reason == reason
+
+
+def test_an_end_of_ollama_that_is_not_known_is_no_end() -> None:
+    with pytest.raises(EngineError, match="something_new"):
+        read(Ollama(), _ended(done_reason="something_new"))
 
 
 def test_durations_of_ollama_are_its_own() -> None:

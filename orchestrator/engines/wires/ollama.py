@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from math import ceil
 from typing import Any
 
 import orjson
 
-from orchestrator.core.types import ChatRequest, Chunk, Message, TokenLogprob, ToolCall, Usage
+from orchestrator.core.errors import EngineError
+from orchestrator.core.types import ChatRequest, Chunk, Message, StopReason, TokenLogprob, ToolCall, Usage
 from orchestrator.engines.wires import vectors
 from orchestrator.engines.wires.base import (
     CHATS,
     EMBEDS,
+    LARGEST_COUNT,
     MOST_WORDS,
     ODD,
     Ask,
@@ -37,6 +40,15 @@ OPTIONS = frozenset(
 )
 KNOWN = CHATS | EMBEDS
 LONGEST_NS = 2**62
+LONGEST_KEEP_S = 10**9  # as good as for ever, and no more than its clock holds
+REASONS: dict[str | None, StopReason] = {
+    "stop": "stop",
+    "length": "length",
+    "load": "load",
+    "unload": "unload",
+    "": "stop",  # older servers give no reason
+    None: "stop",
+}
 
 
 class Ollama:
@@ -57,7 +69,10 @@ class Ollama:
         return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
-        """The question. Raw text and token ids of an earlier answer are for the older of its two ways to ask."""
+        """The question. Raw text and token ids of an earlier answer are for the older of its two ways to ask.
+
+        Who asks us in that way is asked for there in that way: only so it answers with token ids.
+        """
         body = _common(request, offer.name)
         body |= {"stream": True}
         if request.think is not None:
@@ -70,7 +85,7 @@ class Ollama:
             body["shift"] = False
         if request.prompt is not None:
             return Ask(path="api/generate", body=body | {"prompt": request.prompt, "raw": True})
-        if request.context:
+        if request.context or request.endpoint.rstrip("/") == "/api/generate":
             return Ask(path="api/generate", body=body | _generated(request))
         if request.tools:
             body["tools"] = list(request.tools)
@@ -144,17 +159,20 @@ def _common(request: ChatRequest, name: str) -> dict[str, Any]:
     if request.options:
         body["options"] = dict(request.options)
     if request.keep_alive_s is not None:
-        body["keep_alive"] = f"{request.keep_alive_s:g}s" if request.keep_alive_s >= 0 else -1
+        # Whole seconds, upwards: nothing at all would unload it.
+        body["keep_alive"] = ceil(min(request.keep_alive_s, LONGEST_KEEP_S)) if request.keep_alive_s >= 0 else -1
     if not request.truncate:
         body["truncate"] = False
     return body
 
 
 def _generated(request: ChatRequest) -> dict[str, Any]:
-    """A question that goes on from token ids: system text and one turn, as /api/generate takes it."""
+    """A question as /api/generate takes it: system text, one turn, and the token ids it goes on from."""
     said = {message.role: message for message in request.messages}
     user = said.get("user", Message(role="user"))
-    body: dict[str, Any] = {"prompt": user.content, "context": list(request.context)}
+    body: dict[str, Any] = {"prompt": user.content}
+    if request.context:
+        body["context"] = list(request.context)
     if user.images:
         body["images"] = list(user.images)
     return body | ({"system": said["system"].content} if "system" in said else {})
@@ -183,6 +201,10 @@ def _call(call: ToolCall) -> dict[str, Any]:
 class OllamaAnswer(Reader):
     """Reads lines of JSON, the last of which is `done`."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._context: tuple[int, ...] = ()
+
     def data(self, line: bytes) -> bytes:
         """The line."""
         return line.strip()
@@ -204,7 +226,10 @@ class OllamaAnswer(Reader):
 
     def _take_end(self, event: Mapping[str, Any]) -> None:
         reason = event.get("done_reason")
-        self._reason = reason if reason in ("length", "load", "unload") else "stop"
+        if reason not in REASONS:  # half an answer, for all we know
+            raise EngineError(f"The provider ended its answer with {str(reason)[:40]!r}, which is no end known here.")
+        self._reason = REASONS[reason]
+        self._context = tuple(map(_token, event.get("context") or ()))
         self._usage = Usage(
             prompt_tokens=as_count(event.get("prompt_eval_count")),
             completion_tokens=as_count(event.get("eval_count")),
@@ -213,6 +238,17 @@ class OllamaAnswer(Reader):
             eval_ns=_whole(event.get("eval_duration")),
         )
         self.is_over = True
+
+    def end(self, *, prompt_ns: int, eval_ns: int) -> Chunk:
+        """The last chunk, with the token ids to go on from."""
+        chunk = super().end(prompt_ns=prompt_ns, eval_ns=eval_ns)
+        return replace(chunk, done=replace(chunk.done, context=self._context)) if chunk.done else chunk
+
+
+def _token(value: object) -> int:
+    if type(value) is not int or not 0 <= value < LARGEST_COUNT:
+        raise ValueError(value)
+    return value
 
 
 def _logprob(wire: dict[str, Any]) -> TokenLogprob:
