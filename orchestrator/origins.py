@@ -17,6 +17,7 @@ from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 
 from orchestrator.api.anthropic import error_value, is_anthropic
 from orchestrator.api.replies import to_json
+from orchestrator.core.addresses import is_own
 from orchestrator.core.ids import hex_id
 
 LOCAL_NAMES = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]"}  # noqa: S104  # names in an allow list, nothing is bound
@@ -147,17 +148,6 @@ def _is_near(host: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback or address.is_private or address.is_unspecified or is_own(host)
-
-
-def is_own(address: str) -> bool:
-    """Whether an interface of this machine has the address: only such a one can be bound."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True
 
 
 def _is_same(origin: str, host: str) -> bool:

@@ -1,12 +1,15 @@
 """Every provider that is known by name: the protocol it speaks, its address, and what has to be set for it.
 
-Nothing else is loaded for this table, which settings read too. A new provider of a known protocol is one more line.
+Hardly anything else is loaded for this table, which settings read too. A new provider of a known protocol is one more
+line.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from orchestrator.core.addresses import leads_to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,4 @@ def of_model(name: str) -> Provider | None:
 def is_at(address: str, host: str, port: int) -> bool:
     """Whether a provider's address is the one we listen on: it would ask in circles."""
     url = urlsplit(address)
-    name = url.hostname or ""
-    is_here = name in {"localhost", "::1", host} or name.startswith("127.")
-    return is_here and (url.port or {"http": 80, "https": 443}.get(url.scheme)) == port
+    return (url.port or {"http": 80, "https": 443}.get(url.scheme)) == port and leads_to(url.hostname or "", host)

@@ -7,7 +7,6 @@ import socket
 import httpx
 import pytest
 
-from orchestrator.origins import is_own
 from tests.orchestrator.test_origins import ask
 
 PAGE = "http://localhost:3000"
@@ -152,8 +151,3 @@ async def test_bound_to_loopback_only_hosts_of_this_machine_and_its_network_are_
 @pytest.mark.parametrize("host", ["example.com", "8.8.8.8:80", "localhost"])
 async def test_bound_to_anything_else_every_host_is_served(host: str) -> None:
     assert (await ask(is_loopback=False, host=host)).status_code == 200
-
-
-@pytest.mark.parametrize(("address", "is_here"), [("127.0.0.1", True), ("8.8.8.8", False), ("2001:db8::1", False)])
-def test_an_address_is_the_machines_own_when_it_can_be_bound(address: str, is_here: bool) -> None:
-    assert is_own(address) is is_here

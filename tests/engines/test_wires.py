@@ -565,6 +565,13 @@ def test_durations_of_ollama_are_its_own() -> None:
     assert Ollama().canonical("host:80/a/llama3:8b") == "host:80/a/llama3:8b"
 
 
+def test_two_gateways_that_know_each_other_do_not_list_each_other_without_end() -> None:
+    names = ["llama3:8b", "ollama/llama3:8b", "Ollama/a/b", "auto:latest", "AUTO", "openai/gpt-5", "autonomous", ""]
+    listing = {"models": [{"name": name} for name in (*names, "x" * 248, "x" * 249)]}
+    offers = Ollama().offers(json.dumps(listing).encode())
+    assert [offer.name for offer in offers] == ["llama3:8b", "openai/gpt-5", "autonomous", "x" * 248]
+
+
 def test_ollama_takes_every_option_there_is() -> None:
     assert READERS.keys() <= Ollama().takes
     assert Ollama().takes_for_vectors <= Ollama().takes

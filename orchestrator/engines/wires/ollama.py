@@ -39,6 +39,7 @@ OPTIONS = frozenset(
     }
 )
 KNOWN = CHATS | EMBEDS
+LONGEST_NAME = 255 - len("ollama/")  # characters; with that before it, records hold no more
 LONGEST_NS = 2**62
 LONGEST_KEEP_S = 10**9  # as good as for ever, and no more than its clock holds
 REASONS: dict[str | None, StopReason] = {
@@ -111,9 +112,14 @@ class Ollama:
         return Vectors(vectors=tuple(found), tokens=tokens)
 
     def offers(self, body: bytes) -> list[Offer]:
-        """What /api/tags lists; older servers do not tell what a model can do."""
+        """What /api/tags lists; older servers do not tell what a model can do.
+
+        What another of our kind only passes on is not listed again: two that know each other would never end.
+        """
         entries = orjson.loads(body)["models"]
-        return [self._offer(entry) for entry in entries if isinstance(entry.get("name"), str) and entry["name"]]
+        return [
+            self._offer(entry) for entry in entries if isinstance(entry.get("name"), str) and _is_its(entry["name"])
+        ]
 
     def _offer(self, entry: dict[str, Any]) -> Offer:
         details = entry.get("details") or {}
@@ -141,6 +147,13 @@ class Ollama:
             return Said(words=str(orjson.loads(body)["error"])[:MOST_WORDS])
         except ODD:
             return plain(body)
+
+
+def _is_its(name: str) -> bool:
+    """Whether it may be the server's own model, and not another's, or a word for any."""
+    plain_name = name.lower()
+    is_passed_on = plain_name.startswith("ollama/") or plain_name.removesuffix(":latest") == "auto"
+    return 0 < len(name) <= LONGEST_NAME and not is_passed_on
 
 
 def _seconds(stamp: object) -> float:
