@@ -32,7 +32,7 @@ from orchestrator.engines.wires.base import (
     system_text,
     with_call_ids,
 )
-from orchestrator.engines.wires.strict_schema import strict
+from orchestrator.engines.wires.strict_schema import can_be_said, strict
 
 VERSION = "2023-06-01"
 OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop_sequences"}
@@ -65,6 +65,7 @@ MARK = {"type": "ephemeral"}
 
 ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 JSON_ASKED = "Answer with one JSON object and nothing around it."
+SCHEMA_ASKED = "Answer with one JSON value that fits this JSON Schema, and nothing around it:"
 OPENING = "…"  # what the user said before the assistant's first turn: somebody has to have begun, with some words
 
 
@@ -94,8 +95,8 @@ class Anthropic:
             if not turns[0]["content"][0]["text"].strip():
                 raise BadRequest(f"{offer.name} needs a message that says something")
         body: dict[str, Any] = {"model": offer.name, "max_tokens": most, "messages": turns}
-        if request.format == "json":
-            system = f"{system}\n\n{JSON_ASKED}" if system else JSON_ASKED
+        grammar, in_words = _form(request.format)
+        system = "\n\n".join(filter(None, [system, in_words]))
         if system:
             body["system"] = [{"type": "text", "text": system}]
         if request.tools:
@@ -105,8 +106,8 @@ class Anthropic:
                 body[theirs] = request.options[ours]
         if body.get("temperature", 0) > WARMEST:
             body["temperature"] = WARMEST
-        if isinstance(request.format, Mapping):
-            body["output_config"] = {"format": {"type": "json_schema", "schema": strict(request.format)}}
+        if grammar:
+            body["output_config"] = {"format": {"type": "json_schema", "schema": grammar}}
         _think(body, request, offer)
         _mark(body)
         return Ask(path="v1/messages", body=body | {"stream": True})
@@ -172,6 +173,15 @@ def _seconds(stamp: object) -> float:
         return datetime.fromisoformat(stamp).timestamp() if isinstance(stamp, str) else 0.0
     except ValueError:
         return 0.0
+
+
+def _form(format: str | Mapping[str, JSON] | None) -> tuple[Any, str]:
+    """The form of the answer: a schema that is kept to, or else what is asked for in words."""
+    if not isinstance(format, Mapping):
+        return None, JSON_ASKED if format else ""
+    if can_be_said(format):
+        return strict(format), ""
+    return None, f"{SCHEMA_ASKED}\n{json.dumps(format)}"
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
