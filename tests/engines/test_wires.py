@@ -773,6 +773,19 @@ def test_too_many_requests_within_an_answer_are_that() -> None:
         read(Anthropic(), limited)
 
 
+@pytest.mark.parametrize("speech", [AnthropicSpeech(), GeminiSpeech(), OllamaSpeech()], ids=lambda speech: speech.name)
+def test_an_end_that_is_of_no_known_kind_is_no_good_end(speech: Speech) -> None:
+    for reason in ("insufficient_system_resource", "error", "STOPPED"):
+        with pytest.raises(EngineError, match=reason):
+            read(WIRE_OF[speech.name], b"".join(speech.answer(reason=reason)))
+    nothing_said = b"".join(speech.answer(reason=""))
+    if speech.name == "ollama":  # which says besides that it is done
+        assert read(WIRE_OF[speech.name], nothing_said).done.reason == "stop"
+    else:
+        with pytest.raises(EngineError, match=r"broke off before its end|out of order"):
+            read(WIRE_OF[speech.name], nothing_said)
+
+
 @each_speech
 def test_a_flood_of_tool_calls_has_an_end(speech: Speech) -> None:
     with pytest.raises(EngineError, match="more than 128 tools"):
