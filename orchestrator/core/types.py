@@ -80,7 +80,7 @@ class ChatRequest:
     control: CacheControl = CacheControl()
     tags: tuple[str, ...] = ()
     dialect: Dialect = "ollama"
-    endpoint: str = ""  # the path, for the record
+    endpoint: str = ""  # the path, for the record and for engines that can be asked in the same way
     request_id: str = ""
 
     @property
