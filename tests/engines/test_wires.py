@@ -23,7 +23,7 @@ from orchestrator.engines.wires.gemini import UNSIGNED, Gemini
 from orchestrator.engines.wires.ollama import Ollama
 from orchestrator.engines.wires.openai import Mistral, OpenAI
 from orchestrator.engines.wires.strict_schema import can_be_said, strict
-from tests.speeches import SPEECHES, AnthropicSpeech, GeminiSpeech, OllamaSpeech, OpenAISpeech, Speech, sse
+from tests.speeches import KEY, SPEECHES, AnthropicSpeech, GeminiSpeech, OllamaSpeech, OpenAISpeech, Speech, sse
 
 PNG, JPEG = "iVBORw0KGgo=", "/9j/4AAQ"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -784,6 +784,21 @@ def test_an_end_that_is_of_no_known_kind_is_no_good_end(speech: Speech) -> None:
     else:
         with pytest.raises(EngineError, match=r"broke off before its end|out of order"):
             read(WIRE_OF[speech.name], nothing_said)
+
+
+@pytest.mark.parametrize(
+    ("wire", "said"),
+    [
+        (Anthropic(), b"".join(AnthropicSpeech().answer(reason="x" * 30 + KEY))),
+        (Ollama(), b"".join(OllamaSpeech().answer(reason="x" * 30 + KEY))),
+        (Gemini(), b"".join(GeminiSpeech().answer(reason="x" * 30 + KEY))),
+        (Gemini(), sse({"candidates": [{"content": {"parts": [{"x" * 30 + KEY: 1}]}}]})),
+    ],
+    ids=["anthropic", "ollama", "gemini", "a part of gemini"],
+)
+def test_what_is_repeated_of_an_odd_word_holds_a_key_whole_so_that_it_can_be_taken_out(wire: Wire, said: bytes) -> None:
+    with pytest.raises(EngineError, match=KEY):
+        read(wire, said)
 
 
 @each_speech

@@ -395,7 +395,7 @@ class AnthropicAnswer(Reader):
     def _end(self) -> None:
         if self._stop not in REASONS:  # half an answer, for all we know: `pause_turn` is one
             raise EngineError(
-                f"The provider ended its answer with {str(self._stop)[:40]!r}, which is no end known here."
+                f"The provider ended its answer with {str(self._stop)[:MOST_WORDS]!r}, which is no end known here."
             )
         answered = self._counts.pop("output_tokens", 0)
         self._usage = Usage(prompt_tokens=sum(self._counts.values()), completion_tokens=answered)

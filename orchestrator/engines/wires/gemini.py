@@ -288,7 +288,9 @@ class GeminiAnswer(Reader):
         elif text := as_text(part.get("text")):
             yield Chunk(thinking=text) if part.get("thought") is True else Chunk(text=text)
         elif "text" not in part and (unknown := sorted(part.keys() - SAY_NOTHING)):
-            raise EngineError(f"The provider answered with {unknown[0][:40]}, which is neither text nor a tool call.")
+            raise EngineError(
+                f"The provider answered with {unknown[0][:MOST_WORDS]}, which is neither text nor a tool call."
+            )
 
     def _take_reason(self, candidate: dict[str, Any]) -> None:
         reason = candidate.get("finishReason")
@@ -296,7 +298,7 @@ class GeminiAnswer(Reader):
             return
         if reason not in REASONS:
             words = candidate.get("finishMessage") or "it says no more"
-            raise EngineError(f"The provider gave up with {str(reason)[:40]}: {str(words)[:MOST_WORDS]}")
+            raise EngineError(f"The provider gave up with {str(reason)[:MOST_WORDS]}: {str(words)[:MOST_WORDS]}")
         self._reason = REASONS[reason]
 
     def _count(self, usage: object) -> None:

@@ -240,7 +240,9 @@ class OllamaAnswer(Reader):
     def _take_end(self, event: Mapping[str, Any]) -> None:
         reason = event.get("done_reason")
         if reason not in REASONS:  # half an answer, for all we know
-            raise EngineError(f"The provider ended its answer with {str(reason)[:40]!r}, which is no end known here.")
+            raise EngineError(
+                f"The provider ended its answer with {str(reason)[:MOST_WORDS]!r}, which is no end known here."
+            )
         self._reason = REASONS[reason]
         self._context = tuple(map(_token, event.get("context") or ()))
         self._usage = Usage(
