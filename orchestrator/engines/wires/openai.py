@@ -44,8 +44,12 @@ OPTIONS = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
 }
-# What a provider says of the end; anything else is an end like any other.
-REASONS: dict[str, StopReason] = {"length": "length", "content_filter": "content_filter"}
+# What providers say of a good end, in whatever case. Any other word may stand after half an answer.
+REASONS: dict[str, StopReason] = {
+    **dict.fromkeys(("stop", "tool_calls", "function_call", "eos", "eos_token", "stop_sequence", "end_turn"), "stop"),
+    **dict.fromkeys(("length", "model_length", "max_tokens"), "length"),
+    "content_filter": "content_filter",
+}
 # What lists of models call the length of a context: OpenRouter and Together, Groq, vLLM, Mistral.
 LENGTHS = ("context_length", "context_window", "max_model_len", "max_context_length")
 # Lists seldom say which is which; this is how models for vectors are called.
@@ -224,14 +228,13 @@ class WireAnswer(Reader):
 
     def take(self, event: dict[str, Any]) -> Iterable[Chunk]:
         """Read one event."""
-        if error := event.get("error"):
+        choice = (event.get("choices") or [{}])[0]
+        if error := event.get("error") or choice.get("error"):
             raise broken_off(_words(error))
         self._usage = _usage(event.get("usage")) or self._usage
-        choice = (event.get("choices") or [{}])[0]
         delta = choice.get("delta") or {}
-        reason = choice.get("finish_reason")
-        if reason is not None:
-            self._reason = REASONS.get(str(reason), "stop")
+        if reason := choice.get("finish_reason"):
+            self._reason = _reason(reason)
         self._take_calls(delta.get("tool_calls") or [])
         logprobs = _logprobs(choice.get("logprobs"))
         text = delta.get("content") or ""
@@ -281,6 +284,13 @@ class MistralAnswer(WireAnswer):
                 )
                 delta["content"] = "".join(as_text(one.get("text")) for one in pieces)
         return super().take(event)
+
+
+def _reason(said: object) -> StopReason:
+    reason = REASONS.get(str(said).lower())
+    if reason is None:
+        raise EngineError(f"The provider ended its answer with {str(said)[:40]!r}, which is no end known here.")
+    return reason
 
 
 def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:
