@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -55,12 +56,12 @@ class Speech:
         """An answer in frames; the last one is its end."""
         raise NotImplementedError
 
-    def trouble(self) -> bytes:
+    def trouble(self, words: str = "overloaded") -> bytes:
         """An error within an answer."""
         raise NotImplementedError
 
-    def refusal(self, status: int) -> dict[str, Any]:
-        """The body of a refusal, with the words `no, {status}`."""
+    def refusal(self, status: int, words: str = "") -> dict[str, Any]:
+        """The body of a refusal, with these words, or `no, {status}`."""
         raise NotImplementedError
 
     def listing(self) -> dict[str, Any]:
@@ -102,11 +103,11 @@ class OpenAISpeech(Speech):
     def _delta(**fields: Any) -> bytes:
         return sse({"choices": [{"index": 0, "delta": fields, "finish_reason": None}]})
 
-    def trouble(self) -> bytes:
-        return sse({"error": {"message": "overloaded", "code": 529}})
+    def trouble(self, words: str = "overloaded") -> bytes:
+        return sse({"error": {"message": words, "code": 529}})
 
-    def refusal(self, status: int) -> dict[str, Any]:
-        return {"error": {"message": f"no, {status}", "type": "x", "code": None}}
+    def refusal(self, status: int, words: str = "") -> dict[str, Any]:
+        return {"error": {"message": words or f"no, {status}", "type": "x", "code": None}}
 
     def listing(self) -> dict[str, Any]:
         return {"object": "list", "data": [{"id": "good", "context_length": 8192}, {"id": None}, {}]}
@@ -196,12 +197,12 @@ class AnthropicSpeech(Speech):
     def _event(kind: str, **fields: Any) -> bytes:
         return sse({"type": kind, **fields}, kind)
 
-    def trouble(self) -> bytes:
-        return self._event("error", error={"type": "overloaded_error", "message": "overloaded"})
+    def trouble(self, words: str = "overloaded") -> bytes:
+        return self._event("error", error={"type": "overloaded_error", "message": words})
 
-    def refusal(self, status: int) -> dict[str, Any]:
+    def refusal(self, status: int, words: str = "") -> dict[str, Any]:
         kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 529: "overloaded_error"}
-        error = {"type": kinds.get(status, "api_error"), "message": f"no, {status}"}
+        error = {"type": kinds.get(status, "api_error"), "message": words or f"no, {status}"}
         return {"type": "error", "error": error, "request_id": "req_1"}
 
     def listing(self) -> dict[str, Any]:
@@ -258,16 +259,16 @@ class GeminiSpeech(Speech):
             frame["usageMetadata"] = counts | {"candidatesTokenCount": usage[1]} if frame is end else counts
         return [sse(frame).replace(b"\n", b"\r\n") for frame in (*frames, end)]
 
-    def trouble(self) -> bytes:
-        return sse({"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}})
+    def trouble(self, words: str = "overloaded") -> bytes:
+        return sse({"error": {"code": 503, "message": words, "status": "UNAVAILABLE"}})
 
-    def refusal(self, status: int) -> dict[str, Any]:
+    def refusal(self, status: int, words: str = "") -> dict[str, Any]:
         names = {429: "RESOURCE_EXHAUSTED", 404: "NOT_FOUND", 400: "INVALID_ARGUMENT", 503: "UNAVAILABLE"}
         details = (
             [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}] if status == 429 else []
         )
         return {
-            "error": {"code": status, "message": f"no, {status}", "status": names.get(status, "X"), "details": details}
+            "error": {"code": status, "message": words or f"no, {status}", "status": names.get(status, "X"), "details": details}
         }
 
     def listing(self) -> dict[str, Any]:
@@ -317,11 +318,11 @@ class OllamaSpeech(Speech):
         value = {"model": "m", "created_at": "x", "message": {"role": "assistant", "content": "", **message}}
         return json.dumps(value | {"done": bool(end)} | (end or {}), ensure_ascii=False).encode() + b"\n"
 
-    def trouble(self) -> bytes:
-        return b'{"error":"overloaded"}\n'
+    def trouble(self, words: str = "overloaded") -> bytes:
+        return json.dumps({"error": words}).encode() + b"\n"
 
-    def refusal(self, status: int) -> dict[str, Any]:
-        return {"error": f"no, {status}"}
+    def refusal(self, status: int, words: str = "") -> dict[str, Any]:
+        return {"error": words or f"no, {status}"}
 
     def listing(self) -> dict[str, Any]:
         details = {"family": "llama", "parameter_size": "1B", "quantization_level": "Q4_1", "context_length": 8192}
@@ -392,6 +393,10 @@ class SpeechServer:
             return self._refused(int(behaviour), {"Retry-After": "7"} if behaviour == "503" else None)
         if behaviour == "tells":
             return web.Response(text=f"What is {self.speech.key_header[1]}?", status=500)
+        if match := re.fullmatch(r"(at|raw)(\d+)", behaviour):  # the key, that far into what it says
+            words = "x" * int(match[2]) + KEY
+            refusal = web.json_response(self.speech.refusal(500, words), status=500)
+            return refusal if match[1] == "at" else web.Response(text=words, status=500)
         if behaviour == "html":
             return web.Response(text="<html>All is well</html>", content_type="text/html")
         if behaviour == "silent":
@@ -439,6 +444,8 @@ class SpeechServer:
                 await response.write(b"".join(half) + half[-1].replace(b"{", b"[", 1))
             case "error_inside":
                 await response.write(b"".join(half) + speech.trouble())
+            case "tells_inside":
+                await response.write(good[0] + speech.trouble(f"What is {KEY}?"))
             case "error_first":
                 await response.write(speech.trouble())
             case "endless_line":

@@ -17,7 +17,7 @@ import httpx
 import orjson
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, RateLimited
+from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, OrchestratorError, RateLimited
 from orchestrator.core.types import ChatRequest, Chunk, Model
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
@@ -223,9 +223,12 @@ class CloudEngine:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what httpx raises into EngineError or EngineTimeout."""
+        """Turn what httpx raises into EngineError or EngineTimeout; and no error passes that holds our key."""
         try:
             yield
+        except OrchestratorError as error:
+            error.args = (self._connection.shown(str(error)),)
+            raise
         except (httpx.ConnectError, httpx.ConnectTimeout):  # the transport says timeout for a refusal, too
             advice = f"is {self._provider.address_variable} right, and is it running?"
             raise EngineError(f"{self.name} could not be reached: {advice}") from None
@@ -242,14 +245,13 @@ class CloudEngine:
         if status in {401, 403} or said.is_about_key:  # some repeat the key in their words
             advice = f"ask your operator to check {self._provider.key_variables[0]}"
             raise EngineError(f"{self.name} refused our key (HTTP {status}); {advice}.")
-        words = self._connection.without_key(said.words)
         if status == 404:
-            raise ModelNotFound(f"{self.name} does not have {wanted}: {words}")
+            raise ModelNotFound(f"{self.name} does not have {wanted}: {said.words}")
         if status in {400, 413, 422}:
-            raise BadRequest(f"{self.name} refused the request: {words}")
+            raise BadRequest(f"{self.name} refused the request: {said.words}")
         retry_after_s = _retry_after(response.headers.get("Retry-After", "")) or _bounded(said.retry_after_s)
         kind = RateLimited if status == 429 else EngineError
-        raise kind(f"{self.name} answered HTTP {status}: {words}", retry_after_s=retry_after_s)
+        raise kind(f"{self.name} answered HTTP {status}: {said.words}", retry_after_s=retry_after_s)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import httpx
 
 MOST_URLS = 256
+LONGEST_MESSAGE = 600  # characters
 
 
 class Connection:
@@ -47,9 +48,12 @@ class Connection:
         )
         return await self._transport.handle_async_request(request)
 
-    def without_key(self, words: str) -> str:
-        """What a provider said, without our key should it have repeated it."""
-        return words.replace(self._key, "…") if self._key else words
+    def shown(self, words: str) -> str:
+        """What a caller may see of a message: without our key, should the provider have repeated it, and not endless.
+
+        In this order: half a key is none that could be found.
+        """
+        return (words.replace(self._key, "…") if self._key else words)[:LONGEST_MESSAGE]
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -97,6 +97,9 @@ class Handing:
     async def send(self, method: str, path: str, content: bytes | None = None) -> httpx.Response:
         return httpx.Response(200, stream=Pieces(self._pieces))
 
+    def shown(self, words: str) -> str:
+        return words
+
 
 def cut(body: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(min(place, len(body)) for place in cuts), len(body)]

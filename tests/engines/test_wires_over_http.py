@@ -30,7 +30,7 @@ from orchestrator.engines.connection import MOST_URLS, Connection
 from orchestrator.engines.providers import BY_NAME
 from orchestrator.engines.wires import WIRES
 from orchestrator.wiring import connect
-from tests.speeches import GOOD, KEY, SPEECHES, Speech, SpeechServer
+from tests.speeches import GOOD, KEY, SPEECHES, Speech, SpeechServer, sse
 
 DEADLINES = Deadlines(connect_s=2, first_token_s=0.5, token_s=0.5, answer_s=20)
 TEXT = "".join(GOOD)
@@ -209,6 +209,21 @@ async def test_a_key_that_the_provider_repeats_is_taken_out(engine: CloudEngine)
     assert KEY not in str(told.value)
 
 
+async def test_a_key_that_is_repeated_within_an_answer_is_taken_out(engine: CloudEngine) -> None:
+    with pytest.raises(EngineError, match="broke off: What is .*…") as told:
+        await ask(engine, "tells_inside")
+    assert KEY not in str(told.value)
+
+
+@pytest.mark.parametrize("form", ["at", "raw"])
+@pytest.mark.parametrize("length", [280, 295, 560, 595])
+async def test_no_part_of_a_key_is_left_where_words_are_cut(engine: CloudEngine, form: str, length: int) -> None:
+    with pytest.raises(EngineError, match="HTTP 500: xxx") as told:
+        await ask(engine, f"{form}{length}")
+    assert KEY[:2] not in str(told.value)
+    assert len(str(told.value)) <= 600
+
+
 async def test_callers_names_of_models_take_no_memory() -> None:
     connection = Connection("http://localhost", {}, httpx.Timeout(5), Cut(b""))
     for number in range(2 * MOST_URLS):
@@ -293,4 +308,17 @@ async def test_an_answer_cut_at_any_byte_is_whole_or_an_error(speech: Speech) ->
         assert [(call.name, call.arguments) for call in reply.tool_calls] == [("weather", {"city": "Rome"})]
     # Only what says nothing may be missing: the end of a line, counts, the word that it is over.
     assert 1 <= complete <= len(whole) - len(b"".join(speech.answer(thinking="Hm.", calls=[("weather", {})])[:-3]))
+    await engine.aclose()
+
+
+async def test_the_last_words_of_gemini_are_told_without_the_key() -> None:
+    (speech,) = (speech for speech in SPEECHES if speech.name == "gemini")
+    last = {"candidates": [{"finishReason": "OTHER", "finishMessage": "x" * 290 + KEY}]}
+    wire, provider = WIRES["gemini"](), BY_NAME["gemini"]
+    body = speech.answer()[0] + sse(last)
+    connection = Connection("http://localhost", {}, httpx.Timeout(5), Cut(body), KEY)
+    engine = CloudEngine("gemini", connection, DEADLINES, Clock(), 200_000, wire, provider)
+    with pytest.raises(EngineError, match="gave up with OTHER: xxx") as told:
+        await ask(engine, "good")
+    assert KEY[:2] not in str(told.value)
     await engine.aclose()

@@ -19,7 +19,9 @@ from orchestrator.core.ids import call_id
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Done, Message, StopReason, TokenLogprob, ToolCall, Usage
 
 MOST_TOOL_CALLS = 128
-MOST_WORDS = 300  # characters of what a provider says of its trouble
+# Characters of what a provider says of its trouble. Many more than are shown: our key, should it be
+# repeated among them, must be whole where it is taken out.
+MOST_WORDS = 16_384
 LARGEST_COUNT = 2**31
 CHATS = frozenset({"completion", "tools", "vision", "thinking"})
 EMBEDS = frozenset({"embedding"})
