@@ -393,6 +393,10 @@ class SpeechServer:
             return self._refused(int(behaviour), {"Retry-After": "7"} if behaviour == "503" else None)
         if behaviour == "tells":
             return web.Response(text=f"What is {self.speech.key_header[1]}?", status=500)
+        if behaviour == "mute":  # a head that refuses, and nothing after it
+            response = web.StreamResponse(status=503, headers={"Retry-After": "7"})
+            await response.prepare(request)
+            await self._wait()
         if match := re.fullmatch(r"(at|raw)(\d+)", behaviour):  # the key, that far into what it says
             words = "x" * int(match[2]) + KEY
             refusal = web.json_response(self.speech.refusal(500, words), status=500)

@@ -36,6 +36,8 @@ MOST_LISTING_BYTES = 16 * 1024**2
 MOST_BATCHES_AFTER_END = 8
 DRAIN_S = 0.1
 LONGEST_RETRY_S = 3600.0
+REFUSAL_S = 2.0
+MOST_REFUSAL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,17 +243,27 @@ class CloudEngine:
         if response.status_code == 200:
             return
         status = response.status_code
-        said = self._wire.said(b"".join([part async for part in bounded(response, 64 * 1024)]))
+        said = self._wire.said(await self._refusal(response))
         if status in {401, 403} or said.is_about_key:  # some repeat the key in their words
             advice = f"ask your operator to check {self._provider.key_variables[0]}"
             raise EngineError(f"{self.name} refused our key (HTTP {status}); {advice}.")
+        words = f": {said.words}" if said.words else "."
         if status == 404:
-            raise ModelNotFound(f"{self.name} does not have {wanted}: {said.words}")
+            raise ModelNotFound(f"{self.name} does not have {wanted}{words}")
         if status in {400, 413, 422}:
-            raise BadRequest(f"{self.name} refused the request: {said.words}")
+            raise BadRequest(f"{self.name} refused the request{words}")
         retry_after_s = _retry_after(response.headers.get("Retry-After", "")) or _bounded(said.retry_after_s)
         kind = RateLimited if status == 429 else EngineError
-        raise kind(f"{self.name} answered HTTP {status}: {said.words}", retry_after_s=retry_after_s)
+        raise kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
+
+    async def _refusal(self, response: httpx.Response) -> bytes:
+        """The body of a refusal, or what came of it soon: the status alone says enough."""
+        body = b""
+        with suppress(TimeoutError, httpx.HTTPError):
+            async with timeout(min(REFUSAL_S, self._deadlines.first_token_s)):
+                async for part in bounded(response, MOST_REFUSAL_BYTES):
+                    body += part
+        return body
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -157,6 +158,13 @@ async def test_who_is_asked_to_come_back_is_told_when(engine: CloudEngine) -> No
     with pytest.raises(RateLimited) as limited:
         await ask(engine, "429")
     assert limited.value.retry_after_s == (34.5 if engine.name == "gemini" else None)
+
+
+async def test_a_refusal_without_its_body_is_not_waited_for(engine: CloudEngine) -> None:
+    async with asyncio.timeout(10):
+        with pytest.raises(EngineError, match=r"HTTP 503\.") as refused:
+            await ask(engine, "mute")
+    assert refused.value.retry_after_s == 7
 
 
 async def test_its_models_are_listed_with_what_they_can_do(engine: CloudEngine) -> None:
