@@ -397,6 +397,8 @@ class SpeechServer:
             response = web.StreamResponse(status=503, headers={"Retry-After": "7"})
             await response.prepare(request)
             await self._wait()
+        if behaviour == "verbose":
+            return web.Response(text="no, and " * 20_000, status=429, headers={"Retry-After": "7"})
         if match := re.fullmatch(r"(at|raw)(\d+)", behaviour):  # the key, that far into what it says
             words = "x" * int(match[2]) + KEY
             refusal = web.json_response(self.speech.refusal(500, words), status=500)

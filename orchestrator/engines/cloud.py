@@ -257,13 +257,15 @@ class CloudEngine:
         raise kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
 
     async def _refusal(self, response: httpx.Response) -> bytes:
-        """The body of a refusal, or what came of it soon: the status alone says enough."""
+        """The body of a refusal, or what came of it soon, cut where it is too long: the status alone says enough."""
         body = b""
         with suppress(TimeoutError, httpx.HTTPError):
-            async with timeout(min(REFUSAL_S, self._deadlines.first_token_s)):
-                async for part in bounded(response, MOST_REFUSAL_BYTES):
+            async with timeout(min(REFUSAL_S, self._deadlines.first_token_s)), aclosing(response.aiter_bytes()) as parts:
+                async for part in parts:
                     body += part
-        return body
+                    if len(body) >= MOST_REFUSAL_BYTES:
+                        break
+        return body[:MOST_REFUSAL_BYTES]
 
     async def aclose(self) -> None:
         """Close the connections."""

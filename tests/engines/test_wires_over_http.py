@@ -167,6 +167,12 @@ async def test_a_refusal_without_its_body_is_not_waited_for(engine: CloudEngine)
     assert refused.value.retry_after_s == 7
 
 
+async def test_a_refusal_of_many_words_keeps_its_status(engine: CloudEngine) -> None:
+    with pytest.raises(RateLimited, match="HTTP 429: no, and no") as refused:
+        await ask(engine, "verbose")
+    assert refused.value.retry_after_s == 7
+
+
 async def test_its_models_are_listed_with_what_they_can_do(engine: CloudEngine) -> None:
     (model,) = await engine.models()
     assert model.name == ("ollama/good:latest" if engine.name == "ollama" else f"{engine.name}/good")
