@@ -24,7 +24,7 @@ from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.engines.providers import PROVIDERS, is_at
-from orchestrator.engines.wires import WIRES
+from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.base import Wire
 from orchestrator.engines.wires.openai import OpenAI
 from orchestrator.identity import Identity
@@ -106,7 +106,7 @@ def cloud_engines(clock: Clock) -> list[CloudEngine]:
         address = given or (provider.address if key else "")
         if not address or is_at(address, settings.ADDRESS.host, settings.ADDRESS.port):  # see `checks`
             continue
-        wire = WIRES[provider.wire]()
+        wire = wire_at(provider.wire, address)
         connection = connect(address, key, deadlines, wire)
         engines.append(CloudEngine(provider.name, connection, deadlines, clock, settings.MAX_ANSWER, wire, provider))
     return engines

@@ -260,8 +260,8 @@ class CloudEngine:
         """The body of a refusal, or what came of it soon, cut where it is too long: the status alone says enough."""
         body = b""
         with suppress(TimeoutError, httpx.HTTPError):
-            async with timeout(min(REFUSAL_S, self._deadlines.first_token_s)), aclosing(response.aiter_bytes()) as parts:
-                async for part in parts:
+            async with timeout(min(REFUSAL_S, self._deadlines.first_token_s)):
+                async for part in response.aiter_bytes():
                     body += part
                     if len(body) >= MOST_REFUSAL_BYTES:
                         break

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from orchestrator.core.errors import EngineError
+from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.openai import OpenAI
-from tests.engines.test_wires import read
+from tests.engines.test_wires import hello, read
 from tests.speeches import OpenAISpeech, sse
 
 
@@ -50,3 +51,46 @@ def test_an_error_that_stands_in_the_choice_is_one() -> None:
     trouble = event(error={"code": 502, "message": "upstream is gone"}, finish_reason="error")
     with pytest.raises(EngineError, match="broke off: upstream is gone"):
         read(OpenAI(), event(delta={"content": "Par"}) + trouble)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://api.openai.com/v1", "max_completion_tokens"),
+        ("https://eu.api.openai.com/v1", "max_completion_tokens"),
+        ("http://localhost:8000/v1", "max_tokens"),
+        ("https://api.openai.com.example.org/v1", "max_tokens"),
+    ],
+)
+def test_the_newer_name_of_the_cap_is_for_openai_itself(address: str, name: str) -> None:
+    body = hello(wire_at("openai", address), options={"num_predict": 5})
+    assert {key: value for key, value in body.items() if key.startswith("max_")} == {name: 5}
+    assert not any(key.startswith("max_") for key in hello(wire_at("openai", address), options={"num_predict": -1}))
+
+
+def closed(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_strict"),
+    [
+        (closed(), True),
+        (closed(city={"type": "string"}, at=closed(n={"type": ["integer", "null"]})), True),
+        (closed(all={"type": "array", "items": {"anyOf": [closed(), {"$ref": "#"}]}}) | {"$defs": {"a": closed()}}, True),
+        ({"type": "object"}, False),
+        ({"type": "object", "properties": {"a": {}}, "required": ["a"]}, False),
+        (closed(a={}) | {"required": []}, False),
+        (closed(a={}) | {"required": 5}, False),
+        (closed(at=closed() | {"additionalProperties": True}), False),
+        (closed(all={"type": "array", "items": {"type": ["object", "null"]}}), False),
+        (closed(a={"oneOf": [closed()]}), False),
+        (closed(a=closed()) | {"$defs": {"a": {"properties": {}}}}, False),
+        ({"anyOf": [closed()]}, False),
+    ],
+)
+def test_a_schema_is_strict_when_it_is_closed_at_every_depth(
+    schema: dict[str, Any], *, is_strict: bool
+) -> None:
+    form = hello(OpenAI(), format=schema)["response_format"]["json_schema"]
+    assert (form["schema"], form["strict"]) == (schema, is_strict)

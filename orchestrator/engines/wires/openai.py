@@ -33,6 +33,7 @@ from orchestrator.engines.wires.base import (
     plain,
     with_call_ids,
 )
+from orchestrator.engines.wires.closed_schema import is_closed
 
 # Ours → theirs. What has no counterpart there (top_k, num_ctx …) is not asked for: see `takes`.
 OPTIONS = {
@@ -112,6 +113,17 @@ class OpenAI:
             return plain(body)
 
 
+class OpenAIItself(OpenAI):
+    """The form of OpenAI's own models, the newer of which refuse `max_tokens`; others know only that."""
+
+    def chat(self, request: ChatRequest, offer: Offer) -> Ask:
+        """The question, with its cap under the newer name."""
+        body = to_wire(request, offer.name)
+        if "max_tokens" in body:
+            body["max_completion_tokens"] = body.pop("max_tokens")
+        return Ask(path="chat/completions", body=body)
+
+
 class Mistral(OpenAI):
     """Mistral's form of it, which refuses fields that it does not know."""
 
@@ -179,7 +191,7 @@ def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
     if request.format == "json":
         body["response_format"] = {"type": "json_object"}
     elif request.format:
-        schema = {"name": "answer", "schema": request.format, "strict": True}
+        schema = {"name": "answer", "schema": request.format, "strict": is_closed(request.format)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     if isinstance(request.think, str):
         body["reasoning_effort"] = {"max": "high"}.get(request.think, request.think)
