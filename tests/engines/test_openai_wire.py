@@ -94,3 +94,13 @@ def test_a_schema_is_strict_when_it_is_closed_at_every_depth(
 ) -> None:
     form = hello(OpenAI(), format=schema)["response_format"]["json_schema"]
     assert (form["schema"], form["strict"]) == (schema, is_strict)
+
+
+def test_a_models_refusal_is_told_and_is_no_answer_to_keep() -> None:
+    words = [event(delta={"content": None, "refusal": part}) for part in ("I will ", "not.")]
+    reply = read(OpenAI(), b"".join([*words, *OpenAISpeech().answer(())]))
+    assert (reply.text, reply.done.reason) == ("I will not.", "content_filter")
+    with pytest.raises(EngineError, match="broke off before its end"):
+        read(OpenAI(), b"".join(words))
+    with pytest.raises(EngineError, match="not text"):
+        read(OpenAI(), event(delta={"refusal": ["no"]}))

@@ -229,6 +229,7 @@ class WireAnswer(Reader):
     def __init__(self) -> None:
         super().__init__()
         self._parts: dict[int, dict[str, str]] = {}  # of tool calls
+        self._is_refused = False  # by the model, in words of its own
 
     def data(self, line: bytes) -> bytes:
         """The JSON in a line; the word that ends it all is none."""
@@ -249,7 +250,9 @@ class WireAnswer(Reader):
             self._reason = _reason(reason)
         self._take_calls(delta.get("tool_calls") or [])
         logprobs = _logprobs(choice.get("logprobs"))
-        text = delta.get("content") or ""
+        refusal = as_text(delta.get("refusal"))
+        self._is_refused |= bool(refusal)
+        text = delta.get("content") or refusal
         thinking = delta.get("reasoning") or delta.get("reasoning_content") or ""
         if not isinstance(text, str) or not isinstance(thinking, str):
             raise EngineError("The provider sent content that is not text.")
@@ -268,6 +271,8 @@ class WireAnswer(Reader):
 
     def end(self, *, prompt_ns: int, eval_ns: int) -> Chunk:
         """The last chunk, with the tool calls: only the end says that they are whole."""
+        if self._is_refused and self._reason:
+            self._reason = "content_filter"
         return replace(super().end(prompt_ns=prompt_ns, eval_ns=eval_ns), tool_calls=tuple(self._tool_calls()))
 
     def _tool_calls(self) -> Iterator[ToolCall]:
