@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from hashlib import blake2b
 from math import isfinite
 from typing import Any, Protocol
 
@@ -257,10 +257,15 @@ def with_call_ids(messages: Sequence[Message]) -> Iterator[Message]:
     An answer is given the name of its tool besides, which the clients of others leave out.
     """
     open_calls: list[ToolCall] = []
-    made = count()
-    for message in messages:
+    is_calling = False  # some clients send a turn for each of several calls
+    for turn, message in enumerate(messages):
+        was_calling, is_calling = is_calling, bool(message.tool_calls)
         if message.tool_calls:
-            calls = tuple(replace(call, id=call.id or f"call_{next(made):08d}") for call in message.tool_calls)
+            if not was_calling:  # what was not answered by now is answered no more
+                open_calls.clear()
+            calls = tuple(
+                replace(call, id=call.id or _made_id(turn, place)) for place, call in enumerate(message.tool_calls)
+            )
             open_calls += calls
             yield replace(message, tool_calls=calls)
         elif message.role == "tool" and open_calls:
@@ -269,12 +274,17 @@ def with_call_ids(messages: Sequence[Message]) -> Iterator[Message]:
             yield message
 
 
+def _made_id(turn: int, place: int) -> str:
+    """The id of a call that has none, the same whenever this conversation is sent: providers keep how one began."""
+    return f"call_{blake2b(f'{turn}/{place}'.encode()).hexdigest()[:8]}"
+
+
 def _matched(message: Message, open_calls: list[ToolCall]) -> Message:
-    """A tool's answer with the id and the name of its call, which is then no longer open."""
+    """A tool's answer with the id and the name of its call, which is then no longer open; as it is where none fits."""
     if message.tool_call_id:
         fitting = [call for call in open_calls if call.id == message.tool_call_id]
     else:
-        fitting = [call for call in open_calls if call.name == message.tool_name] or open_calls
+        fitting = [call for call in open_calls if message.tool_name in ("", call.name)]
     if not fitting:
         return message
     call = fitting[0]

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from orchestrator.core.errors import EngineError
+from orchestrator.core.ids import call_id
 from orchestrator.core.types import ChatRequest, Chunk, Message, StopReason, TokenLogprob, ToolCall, Usage
 from orchestrator.engines.wires import openai_vectors
 from orchestrator.engines.wires.base import (
@@ -260,14 +261,23 @@ class WireAnswer(Reader):
             yield Chunk(text=text, thinking=thinking, logprobs=logprobs)
 
     def _take_calls(self, calls: list[dict[str, Any]]) -> None:
-        for place, part in enumerate(calls):
-            call = self._parts.setdefault(int(part.get("index", place)), {"id": "", "name": "", "arguments": ""})
+        for part in calls:
+            call = self._parts.setdefault(self._place(part), {"id": "", "name": "", "arguments": ""})
             if len(self._parts) > MOST_TOOL_CALLS:
                 raise EngineError(f"The provider called more than {MOST_TOOL_CALLS} tools at once.")
             function = part.get("function") or {}
             call["id"] = str(part.get("id") or call["id"])
             call["name"] += function.get("name") or ""
             call["arguments"] += function.get("arguments") or ""
+
+    def _place(self, part: dict[str, Any]) -> int:
+        """Which call a part belongs to. Where it has no index, a new id begins a call; or a name, where ids are none."""
+        if part.get("index") is not None:
+            return int(part["index"])
+        last = max(self._parts, default=-1)
+        if id := part.get("id"):
+            return next((place for place, call in self._parts.items() if call["id"] == str(id)), last + 1)
+        return last + 1 if (part.get("function") or {}).get("name") else max(last, 0)
 
     def end(self, *, prompt_ns: int, eval_ns: int) -> Chunk:
         """The last chunk, with the tool calls: only the end says that they are whole."""
@@ -276,7 +286,7 @@ class WireAnswer(Reader):
         return replace(super().end(prompt_ns=prompt_ns, eval_ns=eval_ns), tool_calls=tuple(self._tool_calls()))
 
     def _tool_calls(self) -> Iterator[ToolCall]:
-        for place, call in sorted(self._parts.items()):
+        for _, call in sorted(self._parts.items()):
             try:
                 arguments = orjson.loads(call["arguments"] or "{}")
             except ValueError:
@@ -284,7 +294,7 @@ class WireAnswer(Reader):
             if not isinstance(arguments, dict) or not call["name"]:
                 raise EngineError("The provider called a tool with arguments that are not a JSON object.")
             check_depth(arguments)
-            yield ToolCall(id=call["id"] or f"call_{place:08d}", name=call["name"], arguments=arguments)
+            yield ToolCall(id=call["id"] or call_id(), name=call["name"], arguments=arguments)
 
 
 class MistralAnswer(WireAnswer):
