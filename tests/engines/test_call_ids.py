@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from orchestrator.core.errors import EngineError
 from orchestrator.core.types import Message, ToolCall
 from orchestrator.engines.wires.base import with_call_ids
 from orchestrator.engines.wires.openai import OpenAI
@@ -74,3 +77,26 @@ def test_parts_without_index_and_id_begin_with_a_name() -> None:
     assert (one, other) == (["look", {"at": 1}], ["hear", {}])
     (third, *_), _ = parts([part("{}", name="look"), part("{}", name="hear")])
     assert len({first, second, third}) == 3, "nor is an id the same in another answer"
+
+
+def cut(arguments: str, reason: str) -> Any:
+    calls = [part("{}", "1", "look", index=0), part(arguments, "2", "hear", index=1)]
+    frames = [sse({"choices": [{"delta": {"tool_calls": calls}}]}), *OpenAISpeech().answer((), reason=reason)]
+    return read(OpenAI(), b"".join(frames))
+
+
+@pytest.mark.parametrize("arguments", ["", '{"at', '{"at": "it"'])
+def test_a_call_that_was_cut_short_is_left_out(arguments: str) -> None:
+    for reason in ("length", "content_filter"):
+        reply = cut(arguments, reason)
+        assert ([call.name for call in reply.tool_calls], reply.done.reason) == (["look"], reason)
+    assert [call.name for call in cut('{"at": "it"}', "length").tool_calls] == ["look", "hear"]
+
+
+def test_only_the_last_call_can_have_been_cut_short() -> None:
+    with pytest.raises(EngineError, match="not a JSON object"):
+        cut('{"at', "stop")
+    calls = [part('{"at', "1", "look", index=0), part("{}", "2", "hear", index=1)]
+    frames = [sse({"choices": [{"delta": {"tool_calls": calls}}]}), *OpenAISpeech().answer((), reason="length")]
+    with pytest.raises(EngineError, match="not a JSON object"):
+        read(OpenAI(), b"".join(frames))

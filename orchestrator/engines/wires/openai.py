@@ -286,10 +286,15 @@ class WireAnswer(Reader):
         return replace(super().end(prompt_ns=prompt_ns, eval_ns=eval_ns), tool_calls=tuple(self._tool_calls()))
 
     def _tool_calls(self) -> Iterator[ToolCall]:
-        for _, call in sorted(self._parts.items()):
+        places = sorted(self._parts)
+        for place in places:
+            call = self._parts[place]
+            is_cut = self._reason != "stop" and place == places[-1]
             try:
-                arguments = orjson.loads(call["arguments"] or "{}")
+                arguments = orjson.loads(call["arguments"] or ("" if is_cut else "{}"))
             except ValueError:
+                if is_cut:  # it was being written when the answer had to end
+                    break
                 arguments = None
             if not isinstance(arguments, dict) or not call["name"]:
                 raise EngineError("The provider called a tool with arguments that are not a JSON object.")
