@@ -268,7 +268,12 @@ class GeminiSpeech(Speech):
             [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}] if status == 429 else []
         )
         return {
-            "error": {"code": status, "message": words or f"no, {status}", "status": names.get(status, "X"), "details": details}
+            "error": {
+                "code": status,
+                "message": words or f"no, {status}",
+                "status": names.get(status, "X"),
+                "details": details,
+            }
         }
 
     def listing(self) -> dict[str, Any]:

@@ -17,7 +17,14 @@ import httpx
 import orjson
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, OrchestratorError, RateLimited
+from orchestrator.core.errors import (
+    BadRequest,
+    EngineError,
+    EngineTimeout,
+    ModelNotFound,
+    OrchestratorError,
+    RateLimited,
+)
 from orchestrator.core.types import ChatRequest, Chunk, Model
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches

@@ -25,7 +25,7 @@ def told(name: str = "", id: str = "") -> Message:
 def ids(*messages: Message) -> list[str]:
     """The ids in a conversation, of calls and of answers, in order."""
     made = with_call_ids(messages)
-    return [id for one in made for id in ([call.id for call in one.tool_calls] or [one.tool_call_id])]
+    return [one for message in made for one in ([call.id for call in message.tool_calls] or [message.tool_call_id])]
 
 
 def test_an_answer_belongs_to_the_turn_before_it() -> None:

@@ -77,7 +77,10 @@ def closed(**properties: Any) -> dict[str, Any]:
     [
         (closed(), True),
         (closed(city={"type": "string"}, at=closed(n={"type": ["integer", "null"]})), True),
-        (closed(all={"type": "array", "items": {"anyOf": [closed(), {"$ref": "#"}]}}) | {"$defs": {"a": closed()}}, True),
+        (
+            closed(all={"type": "array", "items": {"anyOf": [closed(), {"$ref": "#"}]}}) | {"$defs": {"a": closed()}},
+            True,
+        ),
         ({"type": "object"}, False),
         ({"type": "object", "properties": {"a": {}}, "required": ["a"]}, False),
         (closed(a={}) | {"required": []}, False),
@@ -89,9 +92,7 @@ def closed(**properties: Any) -> dict[str, Any]:
         ({"anyOf": [closed()]}, False),
     ],
 )
-def test_a_schema_is_strict_when_it_is_closed_at_every_depth(
-    schema: dict[str, Any], *, is_strict: bool
-) -> None:
+def test_a_schema_is_strict_when_it_is_closed_at_every_depth(schema: dict[str, Any], *, is_strict: bool) -> None:
     form = hello(OpenAI(), format=schema)["response_format"]["json_schema"]
     assert (form["schema"], form["strict"]) == (schema, is_strict)
 

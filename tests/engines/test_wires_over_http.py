@@ -224,7 +224,7 @@ async def test_a_key_that_the_provider_repeats_is_taken_out(engine: CloudEngine)
 
 
 async def test_a_key_that_is_repeated_within_an_answer_is_taken_out(engine: CloudEngine) -> None:
-    with pytest.raises(EngineError, match="broke off: What is .*…") as told:
+    with pytest.raises(EngineError, match=r"broke off: What is .*…") as told:
         await ask(engine, "tells_inside")
     assert KEY not in str(told.value)
 

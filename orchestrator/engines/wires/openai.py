@@ -271,12 +271,12 @@ class WireAnswer(Reader):
             call["arguments"] += function.get("arguments") or ""
 
     def _place(self, part: dict[str, Any]) -> int:
-        """Which call a part belongs to. Where it has no index, a new id begins a call; or a name, where ids are none."""
+        """Which call a part belongs to. Without an index a new id begins a call, or a name without an id."""
         if part.get("index") is not None:
             return int(part["index"])
         last = max(self._parts, default=-1)
-        if id := part.get("id"):
-            return next((place for place, call in self._parts.items() if call["id"] == str(id)), last + 1)
+        if known := part.get("id"):
+            return next((place for place, call in self._parts.items() if call["id"] == str(known)), last + 1)
         return last + 1 if (part.get("function") or {}).get("name") else max(last, 0)
 
     def end(self, *, prompt_ns: int, eval_ns: int) -> Chunk:
