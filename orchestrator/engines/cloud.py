@@ -251,10 +251,14 @@ class CloudEngine:
             return
         status = response.status_code
         said = self._wire.said(await self._refusal(response))
-        if status in {401, 403} or said.is_about_key:  # some repeat the key in their words
+        if status == 401 or said.is_about_key:
             advice = f"ask your operator to check {self._provider.key_variables[0]}"
             raise EngineError(f"{self.name} refused our key (HTTP {status}); {advice}.")
         words = f": {said.words}" if said.words else "."
+        if status == 402:  # until somebody pays: trying again is of no use
+            raise EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
+        if status == 403:  # a region, a model that the account may not use, a rule: only the words tell
+            raise EngineError(f"{self.name} refused this to us (HTTP 403){words}")
         if status == 404:
             raise ModelNotFound(f"{self.name} does not have {wanted}{words}")
         if status in {400, 413, 422}:

@@ -127,6 +127,8 @@ async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> N
     [
         ("400", BadRequest, "refused the request: no, 400"),
         ("401", EngineError, "refused our key .* check [A-Z_]+_KEY"),
+        ("402", EngineError, r"wants to be paid first \(HTTP 402\); ask your operator .*: no, 402"),
+        ("403", EngineError, r"refused this to us \(HTTP 403\): no, 403"),
         ("404", ModelNotFound, "does not have .*404.*: no, 404"),
         ("429", RateLimited, "HTTP 429: no, 429"),
         ("500", EngineError, "HTTP 500: no, 500"),
