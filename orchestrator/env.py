@@ -177,12 +177,19 @@ def url(name: str, default: str, help: str, *, schemes: tuple[str, ...], shown: 
     """An address with one of these schemes, to which paths are appended."""
 
     def parse(value: str) -> str:
+        import httpx  # only where an address is set: it is much to load for a start
+
         scheme, separator, rest = value.partition("://")
         if not separator or not rest or scheme.lower() not in schemes:
             raise ValueError
         parts = urlsplit(value)
         if not parts.hostname or parts.port == 0 or parts.query or parts.fragment or "@" in parts.netloc:
             raise ValueError
+        parts.hostname.encode("idna")  # as what looks the host up will have it
+        try:
+            httpx.URL(value)
+        except httpx.InvalidURL:
+            raise ValueError from None
         return value
 
     return _read(

@@ -145,3 +145,16 @@ def test_an_address_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, 
             env.url("TRIED", "", "", schemes=("redis", "unix"))
     finally:
         env.SETTINGS.pop("TRIED", None)
+
+
+@pytest.mark.parametrize("value", ["http://a..b", "http://.a", "http://a\x01b/", "http://☃.☃☃", f"http://{'a' * 64}.org"])
+def test_an_address_that_nobody_could_look_up_stops_the_start(say: Say, value: str) -> None:
+    say(value)
+    with pytest.raises(BadSetting, match="is allowed"):
+        env.url(NAME, "", "", schemes=("http", "https"))
+
+
+@pytest.mark.parametrize("value", ["http://a_b:8080/v1", "https://bücher.example/", "http://[::1]:80", "http://a.b."])
+def test_an_address_of_any_host_is_taken(say: Say, value: str) -> None:
+    say(value)
+    assert env.url(NAME, "", "", schemes=("http", "https")) == value
