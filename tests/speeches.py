@@ -60,6 +60,10 @@ class Speech:
         """An error within an answer."""
         raise NotImplementedError
 
+    def silence(self) -> bytes:
+        """What says that nothing came yet."""
+        return b": still at work\n\n"
+
     def refusal(self, status: int, words: str = "") -> dict[str, Any]:
         """The body of a refusal, with these words, or `no, {status}`."""
         raise NotImplementedError
@@ -200,6 +204,9 @@ class AnthropicSpeech(Speech):
     def trouble(self, words: str = "overloaded") -> bytes:
         return self._event("error", error={"type": "overloaded_error", "message": words})
 
+    def silence(self) -> bytes:
+        return self._event("ping")
+
     def refusal(self, status: int, words: str = "") -> dict[str, Any]:
         kinds = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error", 529: "overloaded_error"}
         error = {"type": kinds.get(status, "api_error"), "message": words or f"no, {status}"}
@@ -326,6 +333,9 @@ class OllamaSpeech(Speech):
     def trouble(self, words: str = "overloaded") -> bytes:
         return json.dumps({"error": words}).encode() + b"\n"
 
+    def silence(self) -> bytes:
+        return b"\n"
+
     def refusal(self, status: int, words: str = "") -> dict[str, Any]:
         return {"error": words or f"no, {status}"}
 
@@ -451,6 +461,11 @@ class SpeechServer:
                 await self._wait()
             case "headers_only":
                 await self._wait()
+            case "comments":
+                async with asyncio.timeout(30):
+                    while not self.gate.is_set():
+                        await response.write(speech.silence())
+                        await asyncio.sleep(0.05)
             case "garbage":
                 await response.write(b"".join(half) + half[-1].replace(b"{", b"[", 1))
             case "error_inside":

@@ -147,7 +147,9 @@ def test_an_address_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch, 
         env.SETTINGS.pop("TRIED", None)
 
 
-@pytest.mark.parametrize("value", ["http://a..b", "http://.a", "http://a\x01b/", "http://☃.☃☃", f"http://{'a' * 64}.org"])
+@pytest.mark.parametrize(
+    "value", ["http://a..b", "http://.a", "http://a\x01b/", "http://☃.☃☃", f"http://{'a' * 64}.org"]
+)
 def test_an_address_that_nobody_could_look_up_stops_the_start(say: Say, value: str) -> None:
     say(value)
     with pytest.raises(BadSetting, match="is allowed"):

@@ -130,15 +130,12 @@ class CloudEngine:
         while not answer.is_over:
             # A deadline for each wait, not one around all: an asyncio timeout must not span a yield. And
             # not `wait_for`, which loses a cancellation that comes together with the lines.
-            wait_s = self._deadlines.first_token_s if first is None else self._deadlines.token_s
-            left_s = self._deadlines.answer_s - (self._clock.monotonic() - began)
+            left_s, limit = self._patience(self._clock.monotonic() - began, is_underway=answer.is_underway)
             try:
-                async with timeout(min(wait_s, left_s)):
+                async with timeout(max(left_s, 0)):
                     lines = await anext(batches, None)
             except TimeoutError:
-                raise EngineTimeout(
-                    f"{self.name} sent nothing more within {min(wait_s, max(left_s, 0)):g} s."
-                ) from None
+                raise EngineTimeout(f"{self.name} {limit}.") from None
             if lines is None:
                 break
             for chunk in answer.read(lines):
@@ -150,6 +147,21 @@ class CloudEngine:
             await _drain(batches)
         now = self._clock.monotonic()
         yield answer.end(prompt_ns=round(((first or now) - began) * 1e9), eval_ns=round((now - (first or now)) * 1e9))
+
+    def _patience(self, spent_s: float, *, is_underway: bool) -> tuple[float, str]:
+        """How long to wait for more of an answer, and what to say when nothing comes.
+
+        To its first word all waiting counts together: comments and pings must not hold a caller for ever.
+        """
+        most = self._deadlines
+        if is_underway:
+            words = f"sent nothing more within {most.token_s:g} s (ORCHESTRATOR_TOKEN_TIMEOUT_S)"
+            waits = (most.token_s, words)
+        else:
+            words = f"did not begin to answer within {most.first_token_s:g} s (ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S)"
+            waits = (most.first_token_s - spent_s, words)
+        words = f"did not finish within {most.answer_s:g} s (ORCHESTRATOR_ANSWER_TIMEOUT_S)"
+        return min(waits, (most.answer_s - spent_s, words))
 
     async def models(self) -> list[Model]:
         """What the provider lists.

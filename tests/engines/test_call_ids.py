@@ -8,10 +8,11 @@ import pytest
 
 from orchestrator.core.errors import EngineError
 from orchestrator.core.types import Message, ToolCall
+from orchestrator.engines.wires import WIRES
 from orchestrator.engines.wires.base import with_call_ids
 from orchestrator.engines.wires.openai import OpenAI
 from tests.engines.test_wires import read
-from tests.speeches import OpenAISpeech, sse
+from tests.speeches import SPEECHES, OpenAISpeech, Speech, sse
 
 
 def calling(*names: str, id: str = "") -> Message:
@@ -100,3 +101,15 @@ def test_only_the_last_call_can_have_been_cut_short() -> None:
     frames = [sse({"choices": [{"delta": {"tool_calls": calls}}]}), *OpenAISpeech().answer((), reason="length")]
     with pytest.raises(EngineError, match="not a JSON object"):
         read(OpenAI(), b"".join(frames))
+
+
+@pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
+def test_a_call_that_is_being_written_is_a_beginning(speech: Speech) -> None:
+    """Whatever of it can be passed on: the wait for the first word is over."""
+    answer = WIRES[speech.name]().answer()
+    answer.read((speech.silence() + speech.silence()).split(b"\n"))
+    assert not answer.is_underway
+    frames = speech.answer((), calls=[("weather", {"city": "Rome"})])
+    begun = next(place for place, frame in enumerate(frames) if b"weather" in frame)
+    answer.read(b"".join(frames[: begun + 1]).split(b"\n"))
+    assert answer.is_underway

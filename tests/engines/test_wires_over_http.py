@@ -136,8 +136,8 @@ async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> N
         ("529", EngineError, "HTTP 529: no, 529"),
         ("html", EngineError, "broke off before its end|not JSON"),
         ("silent", EngineTimeout, "in time"),
-        ("headers_only", EngineTimeout, "sent nothing more within 0.5 s"),
-        ("stall", EngineTimeout, "sent nothing more within 0.5 s"),
+        ("headers_only", EngineTimeout, r"did not begin to answer within 0.5 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"),
+        ("stall", EngineTimeout, r"sent nothing more within 0.5 s \(ORCHESTRATOR_TOKEN_TIMEOUT_S\)"),
         ("truncated", EngineError, "broke off before its end"),
         ("reset", EngineError, "broke off"),
         ("garbage", EngineError, "not JSON"),
@@ -151,6 +151,12 @@ async def test_a_fault_of_the_provider_is_an_error_and_never_an_answer(
 ) -> None:
     with pytest.raises(error, match=said):
         await ask(engine, behaviour)
+
+
+async def test_comments_are_no_beginning_of_an_answer(engine: CloudEngine) -> None:
+    async with asyncio.timeout(10):
+        with pytest.raises(EngineTimeout, match=r"did not begin to answer within 0.5 s"):
+            await ask(engine, "comments")
 
 
 async def test_who_is_asked_to_come_back_is_told_when(engine: CloudEngine) -> None:

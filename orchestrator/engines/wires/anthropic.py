@@ -302,6 +302,11 @@ class AnthropicAnswer(Reader):
         self._matched = ""  # the stop sequence
         self._counts: dict[str, int] = {}
 
+    @property
+    def is_underway(self) -> bool:
+        """As in `Answer`; a block is passed on when it is whole, if it is a call."""
+        return self._next > 0
+
     def take(self, event: dict[str, Any]) -> Iterable[Chunk]:
         """Read one event. Kinds that are not known are to be ignored, as the protocol says."""
         match event["type"]:

@@ -77,6 +77,11 @@ class Answer(Protocol):
     is_over: bool  # the provider said so; nothing that follows counts
     trouble: EngineError | None  # why no more is read
 
+    @property
+    def is_underway(self) -> bool:
+        """Whether something of the answer itself came, passed on already or not."""
+        ...
+
     def read(self, lines: Sequence[bytes]) -> list[Chunk]:
         """What the next lines say; up to the trouble, if there is any: that much was said, and is paid for."""
         ...
@@ -142,6 +147,11 @@ class Reader:
         self._stop_string = ""  # which of the caller's ended it, where the provider tells
         self._pieces = 0
         self._calls = 0
+
+    @property
+    def is_underway(self) -> bool:
+        """As in `Answer`."""
+        return bool(self._pieces or self._calls)
 
     def read(self, lines: Sequence[bytes]) -> list[Chunk]:
         """As in `Answer`."""

@@ -232,6 +232,11 @@ class WireAnswer(Reader):
         self._parts: dict[int, dict[str, str]] = {}  # of tool calls
         self._is_refused = False  # by the model, in words of its own
 
+    @property
+    def is_underway(self) -> bool:
+        """As in `Answer`; calls of tools are passed on at the end only."""
+        return super().is_underway or bool(self._parts)
+
     def data(self, line: bytes) -> bytes:
         """The JSON in a line; the word that ends it all is none."""
         data = line[5:].strip() if line.startswith(b"data:") else b""
