@@ -450,6 +450,8 @@ class SpeechServer:
                 await response.write(b"".join(speech.answer(usage=None)))
             case "absurd_usage":
                 await response.write(b"".join(speech.answer(usage=(-5, 10**30))))
+            case "great_usage":
+                await response.write(b"".join(speech.answer(usage=(2_000_000_000, 2_000_000_000))))
             case "truncated":
                 await response.write(b"".join(half))
             case "reset":

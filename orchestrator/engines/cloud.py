@@ -8,7 +8,7 @@ import logging
 from asyncio import Task, create_task, timeout, wait
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,6 +26,7 @@ from orchestrator.core.errors import (
     RateLimited,
 )
 from orchestrator.core.types import ChatRequest, Chunk, Model
+from orchestrator.engines import counts
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
 from orchestrator.engines.providers import OPENAI, Provider
@@ -95,7 +96,7 @@ class CloudEngine:
                 response = await self._connection.send("POST", ask.path, question)
             async with aclosing(response):
                 await self._raise_for_status(response, model.name)
-                async for chunk in self._chunks(response):
+                async for chunk in self._chunks(response, model, counts.most_asked(request, len(question))):
                     yield chunk
 
     async def _embed(self, request: ChatRequest, model: Model) -> Chunk:
@@ -112,6 +113,8 @@ class CloudEngine:
                     found += read.vectors
                     tokens += read.tokens
         took_ns = round((self._clock.monotonic() - began) * 1e9)
+        if tokens > counts.most_asked(request, sum(len(_to_json(ask.body)) for ask in asks)):
+            tokens = 0
         return vectors.to_chunk(found, len(request.inputs or ()), tokens=tokens, took_ns=took_ns)
 
     async def _vectors(self, ask: Ask, model: Model) -> bytes:
@@ -121,12 +124,13 @@ class CloudEngine:
             await self._raise_for_status(response, model.name)
             return b"".join([part async for part in bounded(response, 8 * self._most_answer_bytes)])
 
-    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, response: httpx.Response, model: Model, most_asked: int) -> AsyncGenerator[Chunk, None]:
         answer = self._wire.answer()
         # JSON and framing stand around each token.
         batches = line_batches(response, 8 * self._most_answer_bytes)
         began = self._clock.monotonic()
         first: float | None = None
+        size = pieces = 0
         while not answer.is_over:
             # A deadline for each wait, not one around all: an asyncio timeout must not span a yield. And
             # not `wait_for`, which loses a cancellation that comes together with the lines.
@@ -138,15 +142,25 @@ class CloudEngine:
                 raise EngineTimeout(f"{self.name} {limit}.") from None
             if lines is None:
                 break
+            size += sum(map(len, lines))
             for chunk in answer.read(lines):
                 first = first or self._clock.monotonic()
+                pieces += bool(chunk.text or chunk.thinking or chunk.logprobs)
                 yield chunk
             if answer.trouble:
                 raise answer.trouble
         if answer.is_over:
             await _drain(batches)
         now = self._clock.monotonic()
-        yield answer.end(prompt_ns=round(((first or now) - began) * 1e9), eval_ns=round((now - (first or now)) * 1e9))
+        end = answer.end(prompt_ns=round(((first or now) - began) * 1e9), eval_ns=round((now - (first or now)) * 1e9))
+        assert end.done is not None
+        usage = counts.plausible(
+            end.done.usage,
+            most_asked=most_asked,
+            most_answered=counts.most_answered(model, size),
+            pieces=pieces,
+        )
+        yield replace(end, done=replace(end.done, usage=usage))
 
     def _patience(self, spent_s: float, *, is_underway: bool) -> tuple[float, str]:
         """How long to wait for more of an answer, and what to say when nothing comes.

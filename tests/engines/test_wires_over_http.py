@@ -116,7 +116,7 @@ async def test_a_conversation_with_tools_and_pictures_is_one_the_api_takes(
 
 
 async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> None:
-    for behaviour in ("no_usage", "absurd_usage"):
+    for behaviour in ("no_usage", "absurd_usage", "great_usage"):
         usage = (await ask(engine, behaviour)).done.usage
         assert (usage.completion_tokens, usage.is_estimated) == (2, True)
         assert usage.prompt_tokens == 0
