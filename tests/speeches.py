@@ -7,6 +7,7 @@ how a connection can go wrong, by the model's name, the same for all of them.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import re
 from collections.abc import Sequence
@@ -360,6 +361,7 @@ class SpeechServer:
     address: str = ""
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)  # with their queries, of every request
+    encodings: list[str] = field(default_factory=list)  # that a packed answer was asked for in
     finished: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     _runner: web.AppRunner | None = None
@@ -412,6 +414,11 @@ class SpeechServer:
             response = web.StreamResponse(status=503, headers={"Retry-After": "7"})
             await response.prepare(request)
             await self._wait()
+        if behaviour in {"packed", "packed_refusal"}:
+            self.encodings.append(request.headers["Accept-Encoding"])
+            status = 200 if behaviour == "packed" else 503
+            packed = gzip.compress(b"no, and " * 400_000)
+            return web.Response(body=packed, status=status, headers={"Content-Encoding": "gzip"})
         if behaviour == "verbose":
             return web.Response(text="no, and " * 20_000, status=429, headers={"Retry-After": "7"})
         if match := re.fullmatch(r"(at|raw)(\d+)", behaviour):  # the key, that far into what it says

@@ -274,6 +274,8 @@ class CloudEngine:
 
     async def _raise_for_status(self, response: httpx.Response, wanted: str) -> None:
         if response.status_code == 200:
+            if _is_packed(response):
+                raise EngineError(f"{self.name} packed its answer, which it was asked not to.")
             return
         status = response.status_code
         said = self._wire.said(await self._refusal(response))
@@ -296,6 +298,8 @@ class CloudEngine:
     async def _refusal(self, response: httpx.Response) -> bytes:
         """The body of a refusal, or what came of it soon, cut where it is too long: the status alone says enough."""
         body = b""
+        if _is_packed(response):
+            return body
         with suppress(TimeoutError, httpx.HTTPError):
             async with timeout(min(REFUSAL_S, self._deadlines.first_token_s)):
                 async for part in response.aiter_bytes():
@@ -309,6 +313,11 @@ class CloudEngine:
         if self._listing_now:
             self._listing_now.cancel()
         await self._connection.aclose()
+
+
+def _is_packed(response: httpx.Response) -> bool:
+    """Whether a body could be any length when it is unpacked: that is only known once it is."""
+    return response.headers.get("Content-Encoding", "").lower() not in {"", "identity"}
 
 
 def _retry_after(header: str) -> float | None:

@@ -28,7 +28,7 @@ class Connection:
     ) -> None:
         """`address` is what paths are appended to; it closes `transport` at its end. `key` stands in `headers`, too."""
         self.address = f"{address.rstrip('/')}/"
-        self._headers = httpx.Headers({"Accept": "*/*", "Accept-Encoding": "gzip, deflate", **headers})
+        self._headers = httpx.Headers({"Accept": "*/*", "Accept-Encoding": "identity", **headers})
         self._extensions = {"timeout": timeout.as_dict()}
         self._transport = transport
         self._key = key

@@ -181,6 +181,14 @@ async def test_a_refusal_of_many_words_keeps_its_status(engine: CloudEngine) -> 
     assert refused.value.retry_after_s == 7
 
 
+async def test_what_is_packed_is_not_unpacked(engine: CloudEngine, server: SpeechServer) -> None:
+    with pytest.raises(EngineError, match="packed its answer"):
+        await ask(engine, "packed")
+    with pytest.raises(EngineError, match=r"HTTP 503\.$"):
+        await ask(engine, "packed_refusal")
+    assert server.encodings == ["identity", "identity"]
+
+
 async def test_its_models_are_listed_with_what_they_can_do(engine: CloudEngine) -> None:
     (model,) = await engine.models()
     assert model.name == ("ollama/good:latest" if engine.name == "ollama" else f"{engine.name}/good")
