@@ -26,7 +26,6 @@ from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.engines.providers import PROVIDERS, is_at
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.base import Wire
-from orchestrator.engines.wires.openai import OpenAI
 from orchestrator.identity import Identity
 from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
@@ -112,13 +111,13 @@ def cloud_engines(clock: Clock) -> list[CloudEngine]:
     return engines
 
 
-def connect(address: str, key: str, deadlines: Deadlines, wire: Wire | None = None) -> Connection:
+def connect(address: str, key: str, deadlines: Deadlines, wire: Wire) -> Connection:
     """The way to one provider."""
     # Here, because it is a tenth of a worker's start, wasted where there is no provider.
     from orchestrator.engines.transport import BoundedTransport
 
     headers = {"User-Agent": f"ai-orchestrator/{__version__}", "Content-Type": "application/json"}
-    headers |= (wire or OpenAI()).headers(key)
+    headers |= wire.headers(key)
     # The engine times its waits itself; these only end what it no longer waits for.
     timeout = httpx.Timeout(deadlines.answer_s, connect=deadlines.connect_s)
     return Connection(address, headers, timeout, BoundedTransport(most_callers()), key)

@@ -95,6 +95,7 @@ class Provider:
         if body.get("encoding_format") == "base64" and behaviour != "numbers":
             vectors = [b64encode(struct.pack("<3f", *one)).decode() for one in numbers]
         data = [{"object": "embedding", "index": place, "embedding": one} for place, one in enumerate(vectors)]
+        tokens = 2_000_000_000 if behaviour == "great" else 4
         match behaviour:
             case "shuffled":
                 data.reverse()
@@ -108,7 +109,9 @@ class Provider:
                 data[0]["embedding"] = ["one", "two"]
             case "empty":
                 data[0]["embedding"] = []
-        return web.json_response({"object": "list", "data": data, "usage": {"prompt_tokens": 4, "total_tokens": 4}})
+        return web.json_response(
+            {"object": "list", "data": data, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+        )
 
     async def _stream(self, response: web.StreamResponse, behaviour: str, request: web.Request) -> None:
         first, second = delta(content="Par"), delta(content="is é🎈")

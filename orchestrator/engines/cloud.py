@@ -29,10 +29,9 @@ from orchestrator.core.types import ChatRequest, Chunk, Model
 from orchestrator.engines import counts
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
-from orchestrator.engines.providers import OPENAI, Provider
+from orchestrator.engines.providers import Provider
 from orchestrator.engines.wires import vectors
 from orchestrator.engines.wires.base import ODD, Ask, Offer, Wire
-from orchestrator.engines.wires.openai import OpenAI
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +67,8 @@ class CloudEngine:
         deadlines: Deadlines,
         clock: Clock,
         most_answer_bytes: int,
-        wire: Wire | None = None,
-        provider: Provider = OPENAI,
+        wire: Wire,
+        provider: Provider,
     ) -> None:
         """`provider` knows what an operator may set where something is wrong, and whether it charges."""
         self.name = name
@@ -77,7 +76,7 @@ class CloudEngine:
         self._deadlines = deadlines
         self._clock = clock
         self._most_answer_bytes = most_answer_bytes
-        self._wire: Wire = wire or OpenAI()
+        self._wire = wire
         self._provider = provider
         self._listing: dict[str, tuple[Offer, Model]] = {}  # by the provider's name, in lower case
         self._listing_now: Task[None] | None = None

@@ -19,7 +19,9 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import EngineError, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, ReplyBuilder
 from orchestrator.engines.cloud import CloudEngine, Deadlines
+from orchestrator.engines.providers import OPENAI
 from orchestrator.engines.wires import openai_vectors, vectors
+from orchestrator.engines.wires.openai import OpenAI
 from tests.api.test_round_trip import DIALECTS
 from tests.api.test_shapes import form, kind_of_stream, streamed
 from tests.engines.test_lines import Pieces
@@ -108,7 +110,7 @@ def cut(body: bytes, cuts: list[int]) -> list[bytes]:
 
 async def heard(pieces: list[bytes]) -> tuple[list[Chunk], Reply | OrchestratorError]:
     """The pieces that were passed on, and how it ended."""
-    engine = CloudEngine("openai", Handing(pieces), DEADLINES, Clock(), 10**6)  # type: ignore[arg-type]  # it sends
+    engine = CloudEngine("openai", Handing(pieces), DEADLINES, Clock(), 10**6, OpenAI(), OPENAI)  # type: ignore[arg-type]  # it sends
     found: list[Chunk] = []
     builder = ReplyBuilder("m")
     try:

@@ -19,7 +19,8 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after
-from orchestrator.engines.wires.openai import to_wire
+from orchestrator.engines.providers import OPENAI
+from orchestrator.engines.wires.openai import OpenAI, to_wire
 from orchestrator.wiring import connect
 from tests.provider import Provider
 
@@ -34,9 +35,15 @@ async def provider() -> AsyncIterator[Provider]:
     await provider.stop()
 
 
+def engine_at(address: str, key: str) -> CloudEngine:
+    wire = OpenAI()
+    connection = connect(address, key, DEADLINES, wire)
+    return CloudEngine("openai", connection, DEADLINES, Clock(), MOST_BYTES, wire, OPENAI)
+
+
 @pytest.fixture
 async def engine(provider: Provider) -> AsyncIterator[CloudEngine]:
-    engine = CloudEngine("openai", connect(provider.address, "sk-test", DEADLINES), DEADLINES, Clock(), MOST_BYTES)
+    engine = engine_at(provider.address, "sk-test")
     yield engine
     await engine.aclose()
 
@@ -146,7 +153,7 @@ async def test_logprobs_come_through(engine: CloudEngine) -> None:
 
 
 async def test_a_provider_that_is_not_there_is_an_error() -> None:
-    engine = CloudEngine("openai", connect("http://127.0.0.1:9/v1", "", DEADLINES), DEADLINES, Clock(), MOST_BYTES)
+    engine = engine_at("http://127.0.0.1:9/v1", "")
     with pytest.raises(EngineError, match="could not be reached"):
         await ask(engine, "good")
     assert await engine.models() == []

@@ -16,6 +16,8 @@ from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBui
 from orchestrator.engines.base import Engine
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.llamacpp import LlamaCpp
+from orchestrator.engines.providers import OPENAI
+from orchestrator.engines.wires.openai import OpenAI
 from orchestrator.modelhost import minilm
 from orchestrator.wiring import connect
 from tests.provider import Provider
@@ -40,7 +42,8 @@ async def provider() -> AsyncIterator[Provider]:
 
 @pytest.fixture
 async def cloud(provider: Provider) -> AsyncIterator[CloudEngine]:
-    engine = CloudEngine("openai", connect(provider.address, "sk-test", DEADLINES), DEADLINES, Clock(), 200_000)
+    connection = connect(provider.address, "sk-test", DEADLINES, OpenAI())
+    engine = CloudEngine("openai", connection, DEADLINES, Clock(), 200_000, OpenAI(), OPENAI)
     yield engine
     await engine.aclose()
 
@@ -144,6 +147,12 @@ async def test_a_providers_vectors_come_in_order(cloud: CloudEngine, provider: P
     assert [numbers(vector) for vector in reply.vectors] == [(0.0, 1.0, 0.5), (1.0, 3.0, 0.5)]
     assert reply.done.usage.prompt_tokens == 4
     assert provider.asked[-1] == {"model": f"embed-{behaviour}", "input": ["a", "bcd"], "encoding_format": "base64"}
+
+
+async def test_a_count_of_tokens_that_cannot_be_is_none(cloud: CloudEngine) -> None:
+    model = await cloud.find("openai/embed-great")
+    assert model
+    assert (await embed(cloud, model, "a", "bcd")).done.usage.prompt_tokens == 0
 
 
 @pytest.mark.parametrize(
