@@ -31,7 +31,7 @@ from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
 from orchestrator.engines.providers import Provider
 from orchestrator.engines.wires import vectors
-from orchestrator.engines.wires.base import ODD, Ask, Offer, Wire
+from orchestrator.engines.wires.base import ODD, Offer, Wire
 
 log = logging.getLogger(__name__)
 
@@ -101,24 +101,26 @@ class CloudEngine:
     async def _embed(self, request: ChatRequest, model: Model) -> Chunk:
         """The vectors, in as many calls as the provider takes them in."""
         found: list[bytes] = []
-        tokens = 0
+        tokens = size = 0
         asks = self._wire.embeddings(request, model.remote_name)
         began = self._clock.monotonic()
         with self._errors():
             async with timeout(self._deadlines.answer_s):
                 for ask in asks:
-                    body = await self._vectors(ask, model)
+                    question = _to_json(ask.body)
+                    size += len(question)
+                    body = await self._vectors(ask.path, question, model)
                     read = self._wire.vectors(body)
                     found += read.vectors
                     tokens += read.tokens
         took_ns = round((self._clock.monotonic() - began) * 1e9)
-        if tokens > counts.most_asked(request, sum(len(_to_json(ask.body)) for ask in asks)):
+        if tokens > counts.most_asked(request, size):
             tokens = 0
         return vectors.to_chunk(found, len(request.inputs or ()), tokens=tokens, took_ns=took_ns)
 
-    async def _vectors(self, ask: Ask, model: Model) -> bytes:
+    async def _vectors(self, path: str, question: bytes, model: Model) -> bytes:
         async with timeout(self._deadlines.first_token_s):
-            response = await self._connection.send("POST", ask.path, _to_json(ask.body))
+            response = await self._connection.send("POST", path, question)
         async with aclosing(response):
             await self._raise_for_status(response, model.name)
             return b"".join([part async for part in bounded(response, 8 * self._most_answer_bytes)])
@@ -167,14 +169,13 @@ class CloudEngine:
         To its first word all waiting counts together: comments and pings must not hold a caller for ever.
         """
         most = self._deadlines
+        if most.answer_s - spent_s < (most.token_s if is_underway else most.first_token_s - spent_s):
+            words = f"did not finish within {most.answer_s:g} s (ORCHESTRATOR_ANSWER_TIMEOUT_S)"
+            return most.answer_s - spent_s, words
         if is_underway:
-            words = f"sent nothing more within {most.token_s:g} s (ORCHESTRATOR_TOKEN_TIMEOUT_S)"
-            waits = (most.token_s, words)
-        else:
-            words = f"did not begin to answer within {most.first_token_s:g} s (ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S)"
-            waits = (most.first_token_s - spent_s, words)
-        words = f"did not finish within {most.answer_s:g} s (ORCHESTRATOR_ANSWER_TIMEOUT_S)"
-        return min(waits, (most.answer_s - spent_s, words))
+            return most.token_s, f"sent nothing more within {most.token_s:g} s (ORCHESTRATOR_TOKEN_TIMEOUT_S)"
+        words = f"did not begin to answer within {most.first_token_s:g} s (ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S)"
+        return most.first_token_s - spent_s, words
 
     async def models(self) -> list[Model]:
         """What the provider lists.

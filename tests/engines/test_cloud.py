@@ -264,3 +264,14 @@ def test_an_answer_that_names_no_tool_belongs_to_the_first_open_call() -> None:
     assistant, a, b = to_wire(request, "m")["messages"]
     assert [call["id"] for call in assistant["tool_calls"]] == [a["tool_call_id"], b["tool_call_id"]]
     assert a["tool_call_id"] == "x"
+
+
+async def test_an_error_names_the_limit_that_was_hit(provider: Provider) -> None:
+    deadlines = Deadlines(connect_s=2, first_token_s=5, token_s=5, answer_s=0.3)
+    wire = OpenAI()
+    connection = connect(provider.address, "", DEADLINES, wire)
+    engine = CloudEngine("openai", connection, deadlines, Clock(), MOST_BYTES, wire, OPENAI)
+    for behaviour in ("stall", "headers_only"):
+        with pytest.raises(EngineTimeout, match=r"did not finish within 0.3 s \(ORCHESTRATOR_ANSWER_TIMEOUT_S\)"):
+            await ask(engine, behaviour)
+    await engine.aclose()
