@@ -326,7 +326,7 @@ class MistralAnswer(WireAnswer):
 def _reason(said: object) -> StopReason:
     reason = REASONS.get(str(said).lower())
     if reason is None:
-        raise EngineError(f"The provider ended its answer with {str(said)[:40]!r}, which is no end known here.")
+        raise EngineError(f"The provider ended its answer with '{str(said)[:MOST_WORDS]}', which is no end known here.")
     return reason
 
 
