@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -27,6 +26,7 @@ from orchestrator.engines.wires.base import (
     as_text,
     broken_off,
     function_of,
+    moment,
     picture_kind,
     plain,
     system_text,
@@ -134,7 +134,7 @@ class Anthropic:
             self.guess(entry["id"]),
             context_length=as_count(entry.get("max_input_tokens")),
             most_output=as_count(entry.get("max_tokens")),
-            modified_at=_seconds(entry.get("created_at")),
+            modified_at=moment(entry.get("created_at")),
         )
         able = entry.get("capabilities")
         if not isinstance(able, dict):
@@ -166,13 +166,6 @@ def _is_supported(able: Any, *path: str) -> bool:
     for name in path:
         able = able.get(name) if isinstance(able, dict) else None
     return isinstance(able, dict) and able.get("supported") is True
-
-
-def _seconds(stamp: object) -> float:
-    try:
-        return datetime.fromisoformat(stamp).timestamp() if isinstance(stamp, str) else 0.0
-    except ValueError:
-        return 0.0
 
 
 def _form(format: str | Mapping[str, JSON] | None) -> tuple[Any, str]:

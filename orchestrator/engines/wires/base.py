@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import blake2b
 from math import isfinite
 from typing import Any, Protocol
@@ -205,6 +206,14 @@ class Reader:
             raise EngineError(f"The provider called more than {MOST_TOOL_CALLS} tools at once.")
         known = id if isinstance(id, str) and id else call_id()
         return Chunk(tool_calls=(ToolCall(id=known, name=name, arguments=arguments),))
+
+
+def moment(stamp: object) -> float:
+    """A time as lists of models have it, in seconds since the epoch; 0 for what is none."""
+    try:
+        return datetime.fromisoformat(stamp).timestamp() if isinstance(stamp, str) else 0.0
+    except ValueError:
+        return 0.0
 
 
 def as_object(data: bytes) -> dict[str, Any]:

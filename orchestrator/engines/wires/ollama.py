@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from math import ceil
 from typing import Any
 
@@ -28,6 +27,7 @@ from orchestrator.engines.wires.base import (
     as_logprob,
     as_text,
     broken_off,
+    moment,
     plain,
 )
 
@@ -130,7 +130,7 @@ class Ollama:
             capabilities=able,
             context_length=as_count(details.get("context_length")),
             version=str(entry.get("digest") or ""),
-            modified_at=_seconds(entry.get("modified_at")),
+            modified_at=moment(entry.get("modified_at")),
             size=_whole(entry.get("size")),
             family=str(details.get("family") or ""),
             parameter_size=str(details.get("parameter_size") or ""),
@@ -154,13 +154,6 @@ def _is_its(name: str) -> bool:
     plain_name = name.lower()
     is_passed_on = plain_name.startswith("ollama/") or plain_name.removesuffix(":latest") == "auto"
     return 0 < len(name) <= LONGEST_NAME and not is_passed_on
-
-
-def _seconds(stamp: object) -> float:
-    try:
-        return datetime.fromisoformat(stamp).timestamp() if isinstance(stamp, str) else 0.0
-    except ValueError:
-        return 0.0
 
 
 def _whole(value: object) -> int:
