@@ -307,45 +307,53 @@ async def _heard(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[C
 
 
 async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> AsyncGenerator[Chunk, None]:
-    """Pass on and record what another's call says. Lost before anything was passed on, it is begun again, once.
+    """Pass on and record what another's call says. Lost before anything was passed on, it is begun again.
 
-    A whole answer is passed on when it is whole, so that it can be begun again up to its end.
+    A whole answer is passed on when it is whole, so that it can be begun again up to its end. That is done twice at
+    most: who looks in the cache, and comes to join when the answer was made meanwhile, has to look once more.
     """
     entry = call.entry
     passed_on = 0
-    held: list[Chunk] = []
-    with _failures_recorded(entry, parts):
-        try:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    _saw(chunk, entry, parts)
-                    if call.request.stream:
-                        passed_on += 1
-                        yield chunk
-                    else:
-                        held.append(chunk)
-            rest: Chunks = _each(*held)
-        except CallLost:
-            if passed_on:
-                raise
-            rest = await _begin_again(call, begun, parts)
+    rest, is_followed = chunks, True
+    for beginnings_left in (2, 1, 0):
+        held: list[Chunk] = []
+        with _failures_recorded(entry, parts):
+            try:
+                async with aclosing(rest):
+                    async for chunk in rest:
+                        _saw(chunk, entry, parts)
+                        if call.request.stream:
+                            passed_on += 1
+                            yield chunk
+                        else:
+                            held.append(chunk)
+                rest, is_followed = _each(*held), False
+            except CallLost:
+                if passed_on or not beginnings_left:
+                    raise
+                rest, is_followed = await _begin_again(call, begun, parts, is_last=beginnings_left == 1)
+        if not is_followed:
+            break
     # Not under what records failures: a call that this request now leads keeps the record itself.
     async with aclosing(rest):
         async for chunk in rest:
             yield chunk
 
 
-async def _begin_again(call: _Call, begun: Answer, parts: Parts) -> Chunks:
-    """Look in the cache again, where the answer may be by now; else join again, perhaps to lead."""
+async def _begin_again(call: _Call, begun: Answer, parts: Parts, *, is_last: bool) -> tuple[Chunks, bool]:
+    """Look in the cache again, where the answer may be by now; else join again, perhaps to lead.
+
+    Return the chunks, and whether they are another's again, so that this request records them.
+    """
     request, entry = call.request, call.entry
     entry.first_s, entry.pieces = None, 0
     call = replace(call, since=parts.cache.generation())
     if hit := await parts.cache.find(call.keys, request.control, request.cap):
         found = _from_cache(hit, entry, parts, begun.timing)
         begun.hit = hit
-        return found.chunks
-    chunks, leads = await _join(call, parts, is_again=True)
-    return _heard(chunks, entry, parts) if leads else _recorded(chunks, entry, parts)
+        return found.chunks, False
+    chunks, leads = await _join(call, parts, is_again=is_last)
+    return (_heard(chunks, entry, parts), False) if leads else (chunks, True)
 
 
 async def _recorded(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:

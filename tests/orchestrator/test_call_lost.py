@@ -90,7 +90,7 @@ async def test_a_whole_answer_is_begun_again_wherever_it_is_lost(
     assert await read(begun) == "four"
     assert begun.entry.tier == "miss"
     assert engine.calls == 1
-    assert [asked.is_again for asked in others.asked] == [False, True]
+    assert [asked.is_again for asked in others.asked] == [False, False]
     (record,) = await recorded(1)
     assert (record.tier, record.outcome, record.completion_tokens) == ("miss", "done", 2)
 
@@ -115,12 +115,32 @@ async def test_a_streamed_answer_that_has_begun_ends_with_an_error(
     assert others.closed == 1
 
 
-async def test_it_is_begun_again_once(ask: Ask, engine: FakeEngine, recorded: Callable[[int], Any]) -> None:
+async def test_it_is_begun_again_twice_at_most(ask: Ask, engine: FakeEngine, recorded: Callable[[int], Any]) -> None:
+    others = Others([LOST], [Chunk(text="fi"), LOST], [LOST])
     with pytest.raises(CallLost):
-        await read(await ask(Others([LOST], [Chunk(text="fi"), LOST])))
+        await read(await ask(others))
+    assert [asked.is_again for asked in others.asked] == [False, False, True]
     assert not engine.calls
     (record,) = await recorded(1)
     assert record.outcome == "call_lost"
+
+
+async def test_who_joins_when_it_was_answered_meanwhile_looks_once_more_and_makes_no_call(
+    ask: Ask, parts: Parts, engine: FakeEngine, recorded: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await read(await ask(Others()))
+    find, finds = parts.cache.find, 0
+
+    async def twice_too_early(*asked: Any) -> Any:
+        nonlocal finds
+        finds += 1
+        return None if finds <= 2 else await find(*asked)
+
+    monkeypatch.setattr(parts.cache, "find", twice_too_early)
+    begun = await ask(Others([LOST], [LOST]))
+    assert await read(begun) == "four"
+    assert (begun.entry.tier, engine.calls) == ("memory", 1)
+    assert [record.tier for record in await recorded(2)] == ["miss", "memory"]
 
 
 async def test_what_was_answered_meanwhile_comes_from_the_cache(
