@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from orchestrator.engines.providers import PROVIDERS, is_at
+from orchestrator.engines.providers import PRESETS, is_at
 
 TAG = "orchestrator"
 SAFE_SQLITE = (3, 51, 3)
@@ -90,7 +90,7 @@ def user_is_ordinary(**_: Any) -> Iterable[checks.CheckMessage]:
 @checks.register(TAG)
 def providers_are_others(**_: Any) -> Iterable[checks.CheckMessage]:
     """A shell whose clients are pointed here has our own address where a provider's would be."""
-    for provider in PROVIDERS:
+    for provider in PRESETS:
         address = settings.PROVIDER_ADDRESSES[provider.name]
         if address and is_at(address, settings.ADDRESS.host, settings.ADDRESS.port):
             yield checks.Warning(

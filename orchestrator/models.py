@@ -94,6 +94,9 @@ class RequestRecord(models.Model):
     endpoint = models.CharField(max_length=64)
     asked_model = models.CharField(max_length=255, help_text="As the caller wrote it.")
     model = models.CharField(max_length=255, help_text="Who answered.")
+    provider = models.CharField(
+        max_length=40, blank=True, default="", help_text="Where it ran: a provider, or an engine here."
+    )
     route = models.CharField(max_length=64, help_text="Which rule or reason chose the model.")
     tier = models.CharField(max_length=16, choices=Tier.choices)
     cache_key = models.CharField(max_length=64)
@@ -120,3 +123,21 @@ class RequestRecord(models.Model):
 
     def __str__(self) -> str:
         return self.request_id
+
+
+class Attempt(models.Model):
+    """A place that was asked and did not answer; the request went on to the next, or failed with it."""
+
+    request_id = models.CharField(max_length=64, db_index=True)
+    at = models.DateTimeField(db_index=True, help_text="When it was given up.")
+    provider = models.CharField(max_length=40)
+    model = models.CharField(max_length=255, help_text="What was asked there.")
+    outcome = models.CharField(max_length=32, help_text="The kind of error.")
+    error = models.CharField(max_length=300)
+    took_us = models.PositiveBigIntegerField(help_text="Until it was given up, in microseconds.")
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.outcome}"

@@ -125,7 +125,7 @@ async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     entry = parts.ledger.begin(request, caller)
     with _failures_recorded(entry, parts):
         route = await choose(request, parts)
-        entry.model, entry.route = route.model.name, route.reason
+        entry.model, entry.provider, entry.route = route.model.name, route.model.engine, route.reason
         is_local = route.model.engine == parts.local.name
         is_unload = request.keep_alive_s == 0
         if not is_unload:  # who lets a model go asks nothing of it
@@ -158,7 +158,7 @@ async def count(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     with _failures_recorded(entry, parts):
         tokens = None
         route = await choose(request, parts)
-        entry.model, entry.route = route.model.name, route.reason
+        entry.model, entry.provider, entry.route = route.model.name, route.model.engine, route.reason
         if route.model.engine == parts.local.name and not is_auto(request.model):
             with suppress(BadRequest, Busy, EngineError):
                 request, entry.unsupported = settle(request, route.model, parts.unsupported)
@@ -177,7 +177,7 @@ async def _unasked(text: str, entry: Entry, parts: Parts) -> AsyncGenerator[Chun
 async def _settled(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[ChatRequest, Model]:
     """The model that is asked, and the request as it can answer it; the record says both. Raises what they raise."""
     route = await choose(request, parts)
-    entry.model, entry.route = route.model.name, route.reason
+    entry.model, entry.provider, entry.route = route.model.name, route.model.engine, route.reason
     request, entry.unsupported = settle(request, route.model, parts.unsupported)
     return request, route.model
 

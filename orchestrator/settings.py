@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestrator import env
 from orchestrator.core.redis_address import sentinels
 from orchestrator.core.secrets import derive, master_secret
-from orchestrator.engines.providers import PROVIDERS
+from orchestrator.engines.providers import PRESETS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -104,7 +104,7 @@ MODEL_THREADS = env.integer("ORCHESTRATOR_MODEL_THREADS", 0, "Threads a model co
 
 PROVIDER_KEYS: dict[str, str] = {}
 PROVIDER_ADDRESSES: dict[str, str] = {}
-for _provider in PROVIDERS:
+for _provider in PRESETS:
     _keys = [env.key(_provider.key_variables[0], f"Key of {_provider.title}.")]
     _keys += [env.key(_name, f"The same as `{_provider.key_variables[0]}`.") for _name in _provider.key_variables[1:]]
     PROVIDER_KEYS[_provider.name] = next((key for key in _keys if key), "")
@@ -239,6 +239,7 @@ INSTALLED_APPS = [
     # For the pages of the API's description, which these do not show: an eighth of a second of their start.
     *(["ninja"] if not (sys.argv[1:2] == ["serve"] or sys.argv[0].endswith(_WITHOUT_API)) else []),
     "orchestrator",
+    "orchestrator.registry.apps.RegistryConfig",
     "cache",
     "routing",
     "dashboard",

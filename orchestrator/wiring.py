@@ -23,7 +23,7 @@ from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp
-from orchestrator.engines.providers import PROVIDERS, is_at
+from orchestrator.engines.providers import PRESETS, is_at
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.base import Wire
 from orchestrator.identity import Identity
@@ -100,7 +100,7 @@ def cloud_engines(clock: Clock) -> list[CloudEngine]:
         answer_s=settings.ANSWER_TIMEOUT_S,
     )
     engines = []
-    for provider in PROVIDERS:
+    for provider in PRESETS:
         key, given = settings.PROVIDER_KEYS[provider.name], settings.PROVIDER_ADDRESSES[provider.name]
         address = given or (provider.address if key else "")
         if not address or is_at(address, settings.ADDRESS.host, settings.ADDRESS.port):  # see `checks`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal, Protocol
 
 from orchestrator.core.errors import EngineError
@@ -105,6 +106,7 @@ class Usage:
     """What an answer took. Token counts, and durations in nanoseconds; 0 where unknown."""
 
     is_estimated: bool = False  # the engine did not count the answer's tokens
+    cost_microusd: int | None = None  # as the provider itself said; None where it does not
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -124,6 +126,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Who answers."""
+
+    model: str  # full name: openai/gpt-…
+    unsupported: tuple[str, ...] = ()  # what was left out of the request, since this one cannot do it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """A piece of an answer; the last one, and only that, has `done`."""
 
@@ -133,6 +143,7 @@ class Chunk:
     logprobs: tuple[TokenLogprob, ...] = ()
     vectors: tuple[bytes, ...] = ()  # for the next inputs, each as 32-bit floats, little-endian, of any length
     done: Done | None = None
+    origin: Origin | None = None  # with the first piece, where it is not the model that was expected
 
     @property
     def size(self) -> int:
@@ -246,6 +257,19 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a model charges, in US dollars for a million tokens: millionths of a dollar for one."""
+
+    input: Decimal
+    output: Decimal
+
+    def of(self, usage: Usage) -> int:
+        """What `usage` costs, in millionths of a dollar, rounded up."""
+        exact = self.input * usage.prompt_tokens + self.output * usage.completion_tokens
+        return int(exact.to_integral_value(ROUND_CEILING))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A model that can be asked, as `/api/tags` and `/api/show` describe it."""
 
@@ -257,6 +281,7 @@ class Model:
     is_paid: bool = False  # a call costs money, so its record is durable before the last chunk
     size: int = 0  # bytes
     modified_at: float = 0.0  # seconds since the epoch
+    price: Price | None = None  # None: not known, which is not nothing
     remote_name: str = ""  # what the provider calls it
     family: str = ""
     families: tuple[str, ...] = ()
@@ -266,3 +291,27 @@ class Model:
     context_length: int = 0
     embedding_length: int = 0
     edition: str = ""  # changes with what else it is told than the request says: the date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A place that may answer: one deployment of a model."""
+
+    model: Model  # as it is called there; its engine runs it
+    stands_for: Model  # the model whose answer it gives: under its name and digest the answer is kept
+    rank: int = 0  # lower ranks are asked first
+    weight: int = 1  # how often it is asked among equals that are chosen by weight
+
+
+Balance = Literal["latency", "cost", "weight"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The choice: which model answers, why, and every place that may do it."""
+
+    model: Model
+    reason: str  # for the caller and the record
+    candidates: tuple[Candidate, ...]  # one at least; the first is of the lowest rank
+    balance: Balance = "latency"
+    hedge_after_s: float | None = None

@@ -29,7 +29,7 @@ from orchestrator.core.types import ChatRequest, Chunk, Model
 from orchestrator.engines import counts
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
-from orchestrator.engines.providers import Provider
+from orchestrator.engines.providers import Preset
 from orchestrator.engines.wires import vectors
 from orchestrator.engines.wires.base import ODD, Offer, Wire
 
@@ -68,7 +68,7 @@ class CloudEngine:
         clock: Clock,
         most_answer_bytes: int,
         wire: Wire,
-        provider: Provider,
+        provider: Preset,
     ) -> None:
         """`provider` knows what an operator may set where something is wrong, and whether it charges."""
         self.name = name

@@ -13,8 +13,8 @@ from orchestrator.core.addresses import leads_to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    """A provider, before anything is set for it. Its models are `name/…`."""
+class Preset:
+    """A provider known by name, before anything is set for it. Its models are `name/…`."""
 
     name: str
     title: str
@@ -30,10 +30,10 @@ class Provider:
         return self.key_variables[0] if self.address else self.address_variable
 
 
-def _compatible(name: str, title: str, address: str, wire: str = "openai") -> Provider:
+def _compatible(name: str, title: str, address: str, wire: str = "openai") -> Preset:
     """A provider whose variables are called as it is."""
     variables = name.upper()
-    return Provider(
+    return Preset(
         name=name,
         title=title,
         wire=wire,
@@ -44,10 +44,10 @@ def _compatible(name: str, title: str, address: str, wire: str = "openai") -> Pr
 
 
 OPENAI = _compatible("openai", "OpenAI", "https://api.openai.com/v1")
-PROVIDERS = (
+PRESETS = (
     OPENAI,
     _compatible("anthropic", "Anthropic", "https://api.anthropic.com", "anthropic"),
-    Provider(
+    Preset(
         name="gemini",
         title="Google Gemini",
         wire="gemini",
@@ -60,7 +60,7 @@ PROVIDERS = (
     _compatible("together", "Together", "https://api.together.xyz/v1"),
     _compatible("mistral", "Mistral", "https://api.mistral.ai/v1", "mistral"),
     _compatible("deepseek", "DeepSeek", "https://api.deepseek.com"),
-    Provider(
+    Preset(
         name="ollama",
         title="an Ollama on another machine",
         wire="ollama",
@@ -69,10 +69,19 @@ PROVIDERS = (
         is_paid=False,
     ),
 )
-BY_NAME = {provider.name: provider for provider in PROVIDERS}
+COMPATIBLE = Preset(
+    name="compatible",
+    title="an OpenAI-compatible server (vLLM, llama-server, LM Studio …)",
+    wire="openai",
+    key_variables=(),
+    address_variable="",
+    is_paid=False,
+)
+KINDS = {preset.name: preset for preset in (*PRESETS, COMPATIBLE)}
+BY_NAME = {provider.name: provider for provider in PRESETS}
 
 
-def of_model(name: str) -> Provider | None:
+def of_model(name: str) -> Preset | None:
     """The provider whose model `name` would be, set up or not."""
     prefix, separator, _ = name.partition("/")
     return BY_NAME.get(prefix.lower()) if separator else None

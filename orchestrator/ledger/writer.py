@@ -43,6 +43,7 @@ class Entry:
     at: datetime
     started: float  # monotonic seconds
     model: str = ""
+    provider: str = ""  # where it runs: a provider, or an engine here
     route: str = ""
     tier: str = ""
     cache_key: str = ""
@@ -98,6 +99,7 @@ class Entry:
             "endpoint": self.request.endpoint,
             "asked_model": self.request.model[:255],
             "model": self.model,
+            "provider": self.provider,
             "route": self.route,
             "tier": self.tier,
             "cache_key": self.cache_key,

@@ -14,7 +14,7 @@ from django.conf import settings
 from orchestrator import env, wiring
 from orchestrator.core.clock import Clock
 from orchestrator.engines.catalogue import Catalogue
-from orchestrator.engines.providers import PROVIDERS
+from orchestrator.engines.providers import PRESETS
 from orchestrator.parts import Parts
 from tests.speeches import GOOD, KEY, SPEECHES, SpeechServer
 
@@ -35,7 +35,7 @@ async def servers(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 
 def set_up(monkeypatch: pytest.MonkeyPatch, addresses: dict[str, str], keys: dict[str, str]) -> None:
-    everything = {provider.name: "" for provider in PROVIDERS}
+    everything = {provider.name: "" for provider in PRESETS}
     monkeypatch.setattr(settings, "PROVIDER_ADDRESSES", everything | addresses)
     monkeypatch.setattr(settings, "PROVIDER_KEYS", everything | keys)
 
@@ -114,7 +114,7 @@ async def test_raw_text_goes_to_another_ollama_only(
     assert (refused.status_code, "cloud model" in refused.text) == (400, True)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
+@pytest.mark.parametrize("provider", PRESETS, ids=lambda provider: provider.name)
 async def test_a_model_of_a_provider_that_is_off_says_what_to_set(
     client: httpx.AsyncClient, provider: Any, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,8 +139,8 @@ async def engines(monkeypatch: pytest.MonkeyPatch, addresses: dict[str, str], ke
 
 async def test_a_provider_is_there_as_soon_as_its_key_or_its_address_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await engines(monkeypatch, {}, {}) == {}
-    usual = {provider.name: f"{provider.address}/" for provider in PROVIDERS if provider.address}
-    assert await engines(monkeypatch, {}, {provider.name: "k" for provider in PROVIDERS}) == usual
+    usual = {provider.name: f"{provider.address}/" for provider in PRESETS if provider.address}
+    assert await engines(monkeypatch, {}, {provider.name: "k" for provider in PRESETS}) == usual
     assert await engines(monkeypatch, {"ollama": "http://gpu:11434/"}, {}) == {"ollama": "http://gpu:11434/"}
 
 
