@@ -12,5 +12,6 @@ class Orchestrator(AppConfig):
         """Called once, when all models are there."""
         from orchestrator import checks, policy  # noqa: F401  # importing registers the checks
         from orchestrator.models import ApiKey, Tenant
+        from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 
-        policy.watch(ApiKey, Tenant)
+        policy.watch(ApiKey, Tenant, Provider, RegisteredModel, Deployment)
