@@ -32,6 +32,12 @@ class Unsupported(BadRequest):
     kind = "unsupported"
 
 
+class ContextTooLong(BadRequest):
+    """The question is too long for this model; one with more room may take it."""
+
+    kind = "context_too_long"
+
+
 class Unauthorized(OrchestratorError):
     """A valid API key is needed: send it as `Authorization: Bearer …` or `x-api-key`."""
 
@@ -125,6 +131,24 @@ class EngineTimeout(EngineError):
 
     status = 504
     kind = "engine_timeout"
+
+
+class EngineUnreachable(EngineError):
+    """Nobody answered at the provider's address."""
+
+    kind = "engine_unreachable"
+
+
+class EngineUnavailable(EngineError):
+    """The provider was reached and is in trouble of its own."""
+
+    kind = "engine_unavailable"
+
+
+class KeyRefused(EngineError):
+    """The provider does not take our key."""
+
+    kind = "key_refused"
 
 
 class RateLimited(EngineError):

@@ -19,8 +19,12 @@ import orjson
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import (
     BadRequest,
+    ContextTooLong,
     EngineError,
     EngineTimeout,
+    EngineUnavailable,
+    EngineUnreachable,
+    KeyRefused,
     ModelNotFound,
     OrchestratorError,
     RateLimited,
@@ -266,7 +270,7 @@ class CloudEngine:
             raise
         except (httpx.ConnectError, httpx.ConnectTimeout):  # the transport says timeout for a refusal, too
             advice = f"is {self._provider.address_variable} right, and is it running?"
-            raise EngineError(f"{self.name} could not be reached: {advice}") from None
+            raise EngineUnreachable(f"{self.name} could not be reached: {advice}") from None
         except (httpx.TimeoutException, TimeoutError):
             raise EngineTimeout(f"{self.name} did not answer in time.") from None
         except httpx.HTTPError as error:
@@ -281,7 +285,7 @@ class CloudEngine:
         said = self._wire.said(await self._refusal(response))
         if status == 401 or said.is_about_key:
             advice = f"ask your operator to check {self._provider.key_variables[0]}"
-            raise EngineError(f"{self.name} refused our key (HTTP {status}); {advice}.")
+            raise KeyRefused(f"{self.name} refused our key (HTTP {status}); {advice}.")
         words = f": {said.words}" if said.words else "."
         if status == 402:  # until somebody pays: trying again is of no use
             raise EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
@@ -290,9 +294,10 @@ class CloudEngine:
         if status == 404:
             raise ModelNotFound(f"{self.name} does not have {wanted}{words}")
         if status in {400, 413, 422}:
-            raise BadRequest(f"{self.name} refused the request{words}")
+            refused = ContextTooLong if said.is_about_length or status == 413 else BadRequest
+            raise refused(f"{self.name} refused the request{words}")
         retry_after_s = _retry_after(response.headers.get("Retry-After", "")) or _bounded(said.retry_after_s)
-        kind = RateLimited if status == 429 else EngineError
+        kind = RateLimited if status == 429 else EngineUnavailable if status >= 500 else EngineError
         raise kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
 
     async def _refusal(self, response: httpx.Response) -> bytes:

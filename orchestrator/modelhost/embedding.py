@@ -21,7 +21,7 @@ import numpy.typing as npt
 import onnxruntime
 from tokenizers import Tokenizer
 
-from orchestrator.core.errors import BadRequest
+from orchestrator.core.errors import BadRequest, ContextTooLong
 from orchestrator.core.types import Chunk, Done, Usage
 from orchestrator.modelhost import minilm, wire
 from orchestrator.modelhost.options import Options
@@ -148,7 +148,7 @@ class EmbeddingSession:
             ids = self._model.tokens(text)
             if len(ids) > most:
                 if not ask.request.truncate:
-                    raise BadRequest(TOO_LONG)
+                    raise ContextTooLong(TOO_LONG)
                 ids = [*ids[: most - 1], ids[-1]]  # the mark of the end stays
             job.tokens.append(ids)
         batch: list[int] = []

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import msgspec
 
-from orchestrator.core.errors import BadRequest, Unsupported
+from orchestrator.core.errors import BadRequest, ContextTooLong, Unsupported
 from orchestrator.core.types import Message
 from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.grammar import grammar_for
@@ -68,7 +68,7 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
     written = _write(model, template, ask, options, is_wanted)
     tokens, context = written.tokens, written.context
     if len(tokens) >= context:
-        raise BadRequest(TOO_LONG)
+        raise ContextTooLong(TOO_LONG)
     sampler = Sampler(model, options, grammar_for(request.format))
     sampler.prime(tokens)
     return Question(

@@ -18,8 +18,12 @@ import pytest
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import (
     BadRequest,
+    ContextTooLong,
     EngineError,
     EngineTimeout,
+    EngineUnavailable,
+    EngineUnreachable,
+    KeyRefused,
     ModelNotFound,
     OrchestratorError,
     RateLimited,
@@ -126,14 +130,16 @@ async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> N
     ("behaviour", "error", "said"),
     [
         ("400", BadRequest, "refused the request: no, 400"),
-        ("401", EngineError, "refused our key .* check [A-Z_]+_KEY"),
+        ("413", ContextTooLong, "refused the request: no, 413"),
+        ("too_long", ContextTooLong, "refused the request: prompt is too long"),
+        ("401", KeyRefused, "refused our key .* check [A-Z_]+_KEY"),
         ("402", EngineError, r"wants to be paid first \(HTTP 402\); ask your operator .*: no, 402"),
         ("403", EngineError, r"refused this to us \(HTTP 403\): no, 403"),
         ("404", ModelNotFound, "does not have .*404.*: no, 404"),
         ("429", RateLimited, "HTTP 429: no, 429"),
-        ("500", EngineError, "HTTP 500: no, 500"),
-        ("503", EngineError, "HTTP 503: no, 503"),
-        ("529", EngineError, "HTTP 529: no, 529"),
+        ("500", EngineUnavailable, "HTTP 500: no, 500"),
+        ("503", EngineUnavailable, "HTTP 503: no, 503"),
+        ("529", EngineUnavailable, "HTTP 529: no, 529"),
         ("html", EngineError, "broke off before its end|not JSON"),
         ("silent", EngineTimeout, "in time"),
         ("headers_only", EngineTimeout, r"did not begin to answer within 0.5 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"),
@@ -303,7 +309,8 @@ async def test_the_vendors_own_clients_read_what_these_servers_say(read: Callabl
 @pytest.mark.parametrize("speech", SPEECHES, ids=lambda speech: speech.name)
 async def test_a_server_that_is_not_there_says_what_to_set(speech: Speech) -> None:
     engine = engine_for(speech, "http://127.0.0.1:9")
-    with pytest.raises(EngineError, match=f"could not be reached: is {BY_NAME[speech.name].address_variable} right"):
+    variable = BY_NAME[speech.name].address_variable
+    with pytest.raises(EngineUnreachable, match=f"could not be reached: is {variable} right"):
         await ask(engine, "good")
     await engine.aclose()
 

@@ -32,6 +32,7 @@ from orchestrator.engines.wires.base import (
     system_text,
     with_call_ids,
 )
+from orchestrator.engines.wires.length import is_about_length
 from orchestrator.engines.wires.strict_schema import can_be_said, strict
 
 VERSION = "2023-06-01"
@@ -157,9 +158,11 @@ class Anthropic:
         """`{"type": "error", "error": {"type": …, "message": …}}`."""
         try:
             error = orjson.loads(body)["error"]
-            return Said(words=str(error["message"])[:MOST_WORDS], is_about_key=error["type"] == "authentication_error")
+            words, kind = str(error["message"])[:MOST_WORDS], error["type"]
         except ODD:
             return plain(body)
+        is_about_key = kind == "authentication_error"
+        return Said(words=words, is_about_key=is_about_key, is_about_length=is_about_length(words))
 
 
 def _is_supported(able: Any, *path: str) -> bool:

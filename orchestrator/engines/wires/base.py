@@ -18,6 +18,7 @@ import orjson
 from orchestrator.core.errors import EngineError, RateLimited
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Done, Message, StopReason, TokenLogprob, ToolCall, Usage
+from orchestrator.engines.wires.length import is_about_length
 
 MOST_TOOL_CALLS = 128
 # Characters of what a provider says of its trouble. Many more than are shown: our key, should it be
@@ -61,6 +62,7 @@ class Said:
 
     words: str
     is_about_key: bool = False
+    is_about_length: bool = False  # the question's: it needs a model with more room
     retry_after_s: float | None = None
 
 
@@ -267,7 +269,8 @@ def broken_off(words: str, *, is_rate: bool = False) -> EngineError:
 
 def plain(body: bytes) -> Said:
     """The words of a body that is not what it should be."""
-    return Said(words=body.decode(errors="replace")[:MOST_WORDS])
+    words = body.decode(errors="replace")[:MOST_WORDS]
+    return Said(words=words, is_about_length=is_about_length(words))
 
 
 def with_call_ids(messages: Sequence[Message]) -> Iterator[Message]:

@@ -34,6 +34,7 @@ from orchestrator.engines.wires.base import (
     system_text,
     with_call_ids,
 )
+from orchestrator.engines.wires.length import is_about_length
 
 OPTIONS = {
     "temperature": "temperature",
@@ -165,7 +166,12 @@ class Gemini:
         # A wrong key is answered as a bad request, and told apart by this only.
         is_about_key = any(str(one.get("reason", "")).startswith("API_KEY_") for one in details)
         delays = [_delay_s(one["retryDelay"]) for one in details if "retryDelay" in one]
-        return Said(words=words, is_about_key=is_about_key, retry_after_s=delays[0] if delays else None)
+        return Said(
+            words=words,
+            is_about_key=is_about_key,
+            is_about_length=is_about_length(words),
+            retry_after_s=delays[0] if delays else None,
+        )
 
 
 def _wanted(name: str, text: str) -> dict[str, Any]:

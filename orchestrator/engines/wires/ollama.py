@@ -30,6 +30,7 @@ from orchestrator.engines.wires.base import (
     moment,
     plain,
 )
+from orchestrator.engines.wires.length import is_about_length
 
 OPTIONS = frozenset(
     {
@@ -144,9 +145,10 @@ class Ollama:
     def said(self, body: bytes) -> Said:
         """`{"error": "…"}`."""
         try:
-            return Said(words=str(orjson.loads(body)["error"])[:MOST_WORDS])
+            words = str(orjson.loads(body)["error"])[:MOST_WORDS]
         except ODD:
             return plain(body)
+        return Said(words=words, is_about_length=is_about_length(words))
 
 
 def _is_its(name: str) -> bool:

@@ -20,6 +20,7 @@ from orchestrator.engines.wires.base import (
     EMBEDS,
     MOST_TOOL_CALLS,
     MOST_WORDS,
+    ODD,
     Ask,
     Offer,
     Reader,
@@ -35,6 +36,7 @@ from orchestrator.engines.wires.base import (
     with_call_ids,
 )
 from orchestrator.engines.wires.closed_schema import is_closed
+from orchestrator.engines.wires.length import is_about_length
 
 # Ours → theirs. What has no counterpart there (top_k, num_ctx …) is not asked for: see `takes`.
 OPTIONS = {
@@ -107,11 +109,15 @@ class OpenAI:
         return Offer(name=name, capabilities=EMBEDS if MAKES_VECTORS.search(name.lower()) else CHATS)
 
     def said(self, body: bytes) -> Said:
-        """`{"error": {"message": …}}`, or something like it."""
+        """`{"error": {"message": …, "code": …}}`, or something like it: `{"object": "error", "message": …}`."""
         try:
-            return Said(words=_words(orjson.loads(body)["error"]))
-        except (ValueError, KeyError, TypeError):
+            value = orjson.loads(body)
+            error = value.get("error", value)
+            words = _words(error)
+        except ODD:
             return plain(body)
+        codes = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
+        return Said(words=words, is_about_length=is_about_length(words, *codes))
 
 
 class OpenAIItself(OpenAI):
