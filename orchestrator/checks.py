@@ -12,7 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.core import checks
 
-from orchestrator.engines.providers import PRESETS, is_at
+from orchestrator.core.presets import PRESETS, is_at
 
 TAG = "orchestrator"
 SAFE_SQLITE = (3, 51, 3)

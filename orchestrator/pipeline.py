@@ -26,8 +26,8 @@ from orchestrator.core.errors import (
     OrchestratorError,
     Unsupported,
 )
+from orchestrator.core.presets import of_model
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Usage
-from orchestrator.engines.providers import of_model
 from orchestrator.ledger.writer import Entry
 from orchestrator.modelhost.names import is_name, read_source
 from orchestrator.parts import Parts

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from orchestrator import env
+from orchestrator.core.presets import PRESETS
 from orchestrator.core.redis_address import sentinels
 from orchestrator.core.secrets import derive, master_secret
-from orchestrator.engines.providers import PRESETS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

@@ -18,12 +18,12 @@ from cache.sharing import open_sharing
 from orchestrator import __version__
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
+from orchestrator.core.presets import PRESETS, is_at
 from orchestrator.core.threads import WorkerThread
 from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp
-from orchestrator.engines.providers import PRESETS, is_at
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.base import Wire
 from orchestrator.identity import Identity

@@ -29,11 +29,11 @@ from orchestrator.core.errors import (
     OrchestratorError,
     RateLimited,
 )
+from orchestrator.core.presets import Preset
 from orchestrator.core.types import ChatRequest, Chunk, Model
 from orchestrator.engines import counts
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
-from orchestrator.engines.providers import Preset
 from orchestrator.engines.wires import vectors
 from orchestrator.engines.wires.base import ODD, Offer, Wire
 

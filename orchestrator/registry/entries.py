@@ -17,7 +17,7 @@ class ProviderEntry:
     """Where models run, and how it is asked. Everything is settled: what the registry leaves open was filled in."""
 
     name: str  # its models are `name/…`
-    kind: str  # a key of `engines.providers.KINDS`
+    kind: str  # a key of `core.presets.KINDS`
     address: str
     key: str = field(default="", repr=False)
     address_from: str = ""  # where an operator changes it: OPENAI_BASE_URL, or words for the registry

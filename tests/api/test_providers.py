@@ -13,8 +13,8 @@ from django.conf import settings
 
 from orchestrator import env, wiring
 from orchestrator.core.clock import Clock
+from orchestrator.core.presets import PRESETS
 from orchestrator.engines.catalogue import Catalogue
-from orchestrator.engines.providers import PRESETS
 from orchestrator.parts import Parts
 from tests.speeches import GOOD, KEY, SPEECHES, SpeechServer
 

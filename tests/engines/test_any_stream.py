@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from orchestrator.api.replies import to_json
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import EngineError, OrchestratorError
+from orchestrator.core.presets import OPENAI
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, ReplyBuilder
 from orchestrator.engines.cloud import CloudEngine, Deadlines
-from orchestrator.engines.providers import OPENAI
 from orchestrator.engines.wires import openai_vectors, vectors
 from orchestrator.engines.wires.openai import OpenAI
 from tests.api.test_round_trip import DIALECTS

@@ -17,9 +17,9 @@ from orchestrator.core.errors import (
     OrchestratorError,
     RateLimited,
 )
+from orchestrator.core.presets import OPENAI
 from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after
-from orchestrator.engines.providers import OPENAI
 from orchestrator.engines.wires.openai import OpenAI, to_wire
 from orchestrator.wiring import connect
 from tests.provider import Provider

@@ -12,11 +12,11 @@ import pytest
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, RateLimited
+from orchestrator.core.presets import OPENAI
 from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder
 from orchestrator.engines.base import Engine
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.llamacpp import LlamaCpp
-from orchestrator.engines.providers import OPENAI
 from orchestrator.engines.wires.openai import OpenAI
 from orchestrator.modelhost import minilm
 from orchestrator.wiring import connect

@@ -15,11 +15,11 @@ from orchestrator.api.options import READERS
 from orchestrator.capabilities import ASKING, ASKING_BY_PARTS, NOT_ASKING, REFUSED, Policy, settle
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Unsupported
+from orchestrator.core.presets import BY_NAME
 from orchestrator.core.types import ChatRequest, Message, Model
 from orchestrator.engines.cloud import CloudEngine
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import describe
-from orchestrator.engines.providers import BY_NAME
 from orchestrator.engines.wires import WIRES
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.abilities import capabilities

@@ -29,10 +29,10 @@ from orchestrator.core.errors import (
     RateLimited,
     Unsupported,
 )
+from orchestrator.core.presets import BY_NAME
 from orchestrator.core.types import ChatRequest, Message, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import MOST_URLS, Connection
-from orchestrator.engines.providers import BY_NAME
 from orchestrator.engines.wires import WIRES
 from orchestrator.wiring import connect
 from tests.speeches import GOOD, KEY, SPEECHES, Speech, SpeechServer, sse

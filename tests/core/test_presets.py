@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.engines.providers import is_at
+from orchestrator.core.presets import is_at
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ class Preset:
 
     name: str
     title: str
-    wire: str  # a key of `wires.WIRES`
+    wire: str  # a key of `engines.wires.WIRES`
     address: str = ""  # empty where there is no usual one
     key_variables: tuple[str, ...]  # environment variables; the first that is set counts
     address_variable: str
