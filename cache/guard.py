@@ -8,10 +8,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cache.breaker import Breaker, Turn
 from cache.entries import CacheKey, Entry
 from cache.tiers.base import Tier
 from cache.tiers.off import OffTier
+from orchestrator.core.breaker import Breaker, Turn
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy, OrchestratorError
 from orchestrator.core.tasks import end

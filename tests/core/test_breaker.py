@@ -1,7 +1,14 @@
 """The breaker opens after three failures, tries with one call, and closes when that works."""
 
-from cache.breaker import Breaker, Turn
+import pytest
+
+from orchestrator.core.breaker import Breaker, Turn
 from tests.cache.conftest import HandClock
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
 
 
 def opened(clock: HandClock) -> Breaker:
@@ -75,3 +82,23 @@ def test_an_answer_to_a_call_from_before_it_opened_does_not_close_it(clock: Hand
         breaker.failed(breaker.turn())
     breaker.succeeded(early)
     assert breaker.is_open
+
+
+def test_failures_of_long_ago_do_not_count(clock: HandClock):
+    breaker = Breaker(clock, memory_s=60)
+    for _ in range(2):
+        breaker.failed(breaker.turn())
+    clock.advance(61)
+    assert not breaker.failed(breaker.turn())
+    assert [breaker.failed(breaker.turn()) for _ in range(2)] == [False, True]
+
+
+def test_how_much_success_forgives_is_for_its_owner_to_say(clock: HandClock):
+    breaker = Breaker(clock, failures=5, forgiven=1)
+    for _ in range(50):
+        breaker.failed(breaker.turn())
+        breaker.succeeded(breaker.turn())
+    assert not breaker.is_open
+    for _ in range(5):
+        breaker.failed(breaker.turn())
+    assert (breaker.is_open, breaker.retry_in_s) == (True, 1.0)

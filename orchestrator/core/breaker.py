@@ -25,16 +25,44 @@ class Breaker:
     and `abandoned` follows with what it said.
     """
 
-    def __init__(self, clock: Clock, longest_pause_s: float = LONGEST_PAUSE_S) -> None:
-        """After each try that fails the pause before the next doubles, up to `longest_pause_s`."""
+    def __init__(
+        self,
+        clock: Clock,
+        longest_pause_s: float = LONGEST_PAUSE_S,
+        *,
+        first_pause_s: float = FIRST_PAUSE_S,
+        failures: float = FAILURES,
+        forgiven: float = FORGIVEN,
+        memory_s: float = float("inf"),
+    ) -> None:
+        """After each try that fails the pause before the next doubles, up to `longest_pause_s`.
+
+        failures  so many, less what successes forgave, open it.    forgiven  of a failure, by each success.
+        memory_s  failures count no more when the last one is so long ago.
+        """
         self._clock = clock
+        self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
+        self._most = failures
+        self._forgiven = forgiven
+        self._memory_s = memory_s
         self._failures = 0.0
-        self._pause_s = FIRST_PAUSE_S
+        self._failed_at = 0.0
+        self._pause_s = first_pause_s
         self._opened_at = 0.0
         self._retry_at = 0.0
         self._is_probing = False
         self.is_open = False
+
+    @property
+    def retry_in_s(self) -> float:
+        """Seconds until a call may try again; 0 when one may now."""
+        return max(0.0, self._retry_at - self._clock.monotonic()) if self.is_open else 0.0
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is known that a new one would not know."""
+        return not self.is_open and not self._failures
 
     def turn(self) -> Turn:
         """Whether a call may go now."""
@@ -50,10 +78,10 @@ class Breaker:
         if turn is Turn.PROBE:
             self._is_probing = self.is_open = False
             self._failures = 0.0
-            self._pause_s = FIRST_PAUSE_S
+            self._pause_s = self._first_pause_s
             return self._clock.monotonic() - self._opened_at
         if not self.is_open:
-            self._failures = max(0.0, self._failures - FORGIVEN)
+            self._failures = max(0.0, self._failures - self._forgiven)
         return None
 
     def failed(self, turn: Turn) -> bool:
@@ -64,8 +92,11 @@ class Breaker:
             self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
             self._retry_at = now + self._pause_s
             return False
+        if now - self._failed_at > self._memory_s:
+            self._failures = 0.0
+        self._failed_at = now
         self._failures += 1
-        if self.is_open or self._failures < FAILURES:
+        if self.is_open or self._failures < self._most:
             return False
         self.is_open = True
         self._opened_at = now
