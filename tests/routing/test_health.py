@@ -1,0 +1,102 @@
+"""Each model of each provider has a breaker, a rest and a load of its own."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from orchestrator.core.breaker import Turn
+from orchestrator.core.types import Candidate, Model
+from routing.health import FAILURES, LONGEST_REST_S, MOST_PLACES, Health, Place
+from tests.fakes import SetClock
+
+
+@dataclass(frozen=True)
+class Planned:
+    candidate: Candidate
+    unsupported: tuple[str, ...] = ()
+
+
+def plan(engine: str, rank: int = 0, unsupported: tuple[str, ...] = (), remote: str = "m") -> Planned:
+    model = Model(name=f"{engine}/{remote}", digest="d", engine=engine, remote_name=remote)
+    return Planned(Candidate(model=model, stands_for=model, rank=rank), unsupported)
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def health(clock: SetClock) -> Health:
+    return Health(clock, random.Random(1))
+
+
+def fail(place: Place, times: int = int(FAILURES)) -> None:
+    for _ in range(times):
+        place.failed(place.breaker.turn(), "HTTP 500")
+
+
+def test_a_model_that_fails_says_nothing_of_its_providers_others(health: Health) -> None:
+    fail(health.place(plan("a", remote="bad").candidate))
+    assert health.place(plan("a", remote="bad").candidate).breaker.turn() is Turn.NONE
+    assert health.place(plan("a", remote="good").candidate).breaker.turn() is Turn.CALL
+    assert [(one.provider, one.model, one.why) for one in health.open()] == [("a", "a/bad", "HTTP 500")]
+
+
+def test_what_fails_every_other_time_stays_in_use(health: Health) -> None:
+    place = health.place(plan("a").candidate)
+    for _ in range(100):
+        place.failed(place.breaker.turn(), "HTTP 500")
+        place.answered(place.breaker.turn())
+    assert place.breaker.turn() is Turn.CALL
+
+
+@pytest.mark.parametrize(("asked_s", "rests_s"), [(7.0, 7.0), (0.01, 1.0), (1e9, LONGEST_REST_S), (None, 1.0)])
+def test_a_place_rests_as_long_as_it_asks_for_within_reason(
+    health: Health, clock: SetClock, asked_s: float | None, rests_s: float
+) -> None:
+    place = health.place(plan("a").candidate)
+    place.rest(asked_s, "too many")
+    assert (place.rests, place.waits_s) == (True, rests_s)
+    clock.pass_(rests_s)
+    assert not place.rests
+
+
+def test_the_order_is_rank_then_what_is_left_out_and_the_down_come_last(health: Health) -> None:
+    health.down = frozenset({"down"})
+    plans = [plan("later", 1), plan("down"), plan("lacks", 0, ("seed",)), plan("best")]
+    assert [one.candidate.model.engine for one in health.in_order(plans, "latency")] == [
+        *("best", "lacks", "later", "down")
+    ]
+
+
+def test_a_provider_takes_so_many_calls_at_once(health: Health) -> None:
+    health.most_calls = {"a": 2}
+    place = health.place(plan("a").candidate)
+    health.began(place)
+    assert not health.is_full("a")
+    health.began(health.place(plan("a", remote="other").candidate))
+    assert health.is_full("a")
+    assert not health.is_full("b")
+    health.ended(place)
+    assert not health.is_full("a")
+
+
+def test_an_operator_may_say_that_it_is_well(health: Health) -> None:
+    broken, tired, other = (health.place(plan(*of).candidate) for of in (("a", 0), ("a", 0, (), "n"), ("b", 0)))
+    fail(broken)
+    tired.rest(30, "too many")
+    fail(other)
+    health.reset("a")
+    assert [place.breaker.is_open or place.rests for place in (broken, tired, other)] == [False, False, True]
+
+
+def test_names_that_callers_make_up_are_forgotten_and_what_is_broken_is_not(health: Health) -> None:
+    fail(health.place(plan("a", remote="bad").candidate))
+    for number in range(MOST_PLACES + 10):
+        health.place(plan("a", remote=f"m{number}").candidate)
+    assert len(health._places) == MOST_PLACES
+    assert health.open()
