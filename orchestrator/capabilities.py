@@ -68,7 +68,7 @@ def settle(request: ChatRequest, model: Model, policy: Policy) -> tuple[ChatRequ
 
 def full_name(model: Model) -> str:
     """The name with every part, as Ollama shows it in its refusals."""
-    return model.name if model.remote_name or model.is_paid else Name.parse(model.name).full
+    return model.name if model.is_remote else Name.parse(model.name).full
 
 
 def _refuse_as_ollama(request: ChatRequest, model: Model, lacking: frozenset[str]) -> None:

@@ -1,1 +1,239 @@
-"""Every model by every name: what is registered, what providers list, what is here."""
+"""Every model by every name: what operators registered, what providers list, what is here."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from orchestrator.core.errors import ModelNotFound
+from orchestrator.core.types import Candidate, Model, Price, Route
+from orchestrator.engines.base import Engine, ProviderEngine
+from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
+
+
+class Watch(Protocol):
+    """Knows whether the registry has changed since it was read."""
+
+    async def catch_up(self) -> None:
+        """Return when what is known is as new as the last change on this machine, or that takes too long."""
+        ...
+
+
+class Catalogue:
+    """All engines as one, with the registry's names in front of theirs."""
+
+    def __init__(
+        self, engines: Sequence[Engine], make: Callable[[ProviderEntry], ProviderEngine] | None = None
+    ) -> None:
+        """`engines` are always there, asked in this order; `make` makes one for each provider of the registry."""
+        self._always = {engine.name: engine for engine in engines}
+        self._make = make
+        self._made: dict[str, tuple[ProviderEntry, ProviderEngine]] = {}
+        self._registered: dict[str, ModelEntry] = {}  # by name and alias, in lower case
+        self._retiring: set[asyncio.Task[None]] = set()
+        self.registry = Registry()
+        self.watch: Watch | None = None
+
+    def apply(self, registry: Registry) -> None:
+        """Go by `registry` from now on. Calls under way end as they began; who did not change keeps its connections."""
+        wanted = {entry.name: entry for entry in registry.providers}
+        for name, (entry, engine) in list(self._made.items()):
+            if name not in wanted or _engine_part(entry) != _engine_part(wanted[name]):
+                del self._made[name]
+                self._retire(engine)
+        for name, entry in wanted.items():
+            if name not in self._made and self._make is not None:
+                self._made[name] = entry, self._make(entry)
+        self._registered = {}
+        for model in registry.models:
+            for name in (model.name, *model.aliases):
+                self._registered[name.lower()] = model
+        self.registry = registry
+
+    def engine_of(self, model: Model) -> Engine:
+        """The engine that runs `model`. Raises ModelNotFound where its provider was taken out meanwhile."""
+        if engine := self._always.get(model.engine):
+            return engine
+        try:
+            return self._made[model.engine][1]
+        except KeyError:
+            raise ModelNotFound(f"The provider {model.engine} is no longer set up.") from None
+
+    async def route(self, name: str) -> Route | None:
+        """Every place that may answer for the model a caller's `name` means; None when there is no such model.
+
+        Raises ModelNotFound for a registered one that can be had nowhere at the moment.
+        """
+        if self.watch is not None:
+            await self.watch.catch_up()
+        entry = self._entry(name)
+        if entry is not None:
+            return await self._registered_route(entry)
+        model = await self._at_engines(name)
+        if model is None:
+            return None
+        return Route(model=model, reason="named", candidates=(Candidate(model=model, stands_for=model),))
+
+    async def find(self, name: str) -> Model | None:
+        """The model a caller's `name` means; None when there is none."""
+        route = await self.route(name)
+        return route.model if route else None
+
+    async def models(self) -> list[Model]:
+        """Every model: those registered, then those of every engine that are not among them."""
+        if self.watch is not None:
+            await self.watch.catch_up()
+        found: dict[str, Model] = {}
+        for entry in self.registry.models:
+            model = (await self._deployed(entry))[0]
+            if model is not None:
+                found[model.name.lower()] = model
+        for engine in self._shown():
+            for model in await engine.models():
+                found.setdefault(model.name.lower(), model)
+        return list(found.values())
+
+    def known(self) -> list[Model]:
+        """What providers are known to list; nobody is asked, and nothing waited for."""
+        return [model for entry, engine in self._made.values() if entry.lists_models for model in engine.known()]
+
+    async def aclose(self) -> None:
+        """Close every engine's connections."""
+        for engine in self._engines():
+            await engine.aclose()
+        if self._retiring:
+            for task in self._retiring:
+                task.cancel()
+            await asyncio.wait(self._retiring)
+
+    def _engines(self) -> list[Engine]:
+        return [*(engine for _, engine in self._made.values()), *self._always.values()]
+
+    def _shown(self) -> list[Engine]:
+        return [*(engine for entry, engine in self._made.values() if entry.lists_models), *self._always.values()]
+
+    def _retire(self, engine: ProviderEngine) -> None:
+        task = asyncio.create_task(engine.retire())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    def _entry(self, name: str) -> ModelEntry | None:
+        lower = name.lower()
+        return self._registered.get(lower) or self._registered.get(lower.removesuffix(":latest"))
+
+    async def _at_engines(self, name: str) -> Model | None:
+        for engine in self._engines():
+            if model := await engine.find(name):
+                return model
+        return None
+
+    async def _registered_route(self, entry: ModelEntry) -> Route:
+        model, candidates = await self._deployed(entry)
+        last = max((one.rank for one in candidates), default=0)
+        for name in entry.fallbacks:
+            for one in await self._of_fallback(name):
+                candidates.append(replace(one, rank=last + 1 + one.rank))
+            last = max(last, *(one.rank for one in candidates)) if candidates else last
+        if not candidates:
+            places = ", ".join(f"{one.provider}/{one.remote_name}" for one in entry.deployments) or entry.name
+            raise ModelNotFound(
+                f"model '{entry.name}' is registered, but no place to ask it is set up ({places});"
+                " see the providers page of the dashboard"
+            )
+        model = model or candidates[0].stands_for
+        return Route(
+            model=model,
+            reason="named",
+            candidates=tuple(sorted(candidates, key=lambda one: one.rank)),
+            balance=entry.balance,
+            hedge_after_s=entry.hedge_after_s,
+        )
+
+    async def _of_fallback(self, name: str) -> list[Candidate]:
+        """The places of another model; its own fallbacks are not followed, so there are no circles."""
+        entry = self._entry(name)
+        if entry is not None:
+            return (await self._deployed(entry))[1]
+        model = await self._at_engines(name)
+        return [Candidate(model=model, stands_for=model)] if model else []
+
+    async def _deployed(self, entry: ModelEntry) -> tuple[Model | None, list[Candidate]]:
+        """The model that `entry` is, and the places where it can be had; None without any."""
+        if not entry.deployments:
+            model = await self._at_engines(entry.name)
+            if model is None:
+                return None, []
+            model = _told(model, entry)
+            return model, [Candidate(model=model, stands_for=model)]
+        places: list[tuple[DeploymentEntry, Model]] = []
+        for deployment in entry.deployments:
+            found = await self._at(deployment)
+            if found is not None:
+                places.append((deployment, _told(found, entry, deployment)))
+        if not places:
+            return None, []
+        model = _as_one(entry, [found for _, found in places])
+        return model, [
+            Candidate(model=found, stands_for=model, rank=deployment.rank, weight=deployment.weight)
+            for deployment, found in places
+        ]
+
+    async def _at(self, deployment: DeploymentEntry) -> Model | None:
+        if deployment.provider == LOCAL:
+            for here in self._always.values():
+                if model := await here.find(deployment.remote_name):
+                    return model
+            return None
+        made = self._made.get(deployment.provider)
+        engine: Engine | None = made[1] if made else self._always.get(deployment.provider)
+        return await engine.find(f"{deployment.provider}/{deployment.remote_name}") if engine else None
+
+
+def _engine_part(entry: ProviderEntry) -> ProviderEntry:
+    """What of a provider its engine is made from."""
+    return replace(entry, reset_at=0.0, most_calls=None, slow_after_s=None, lists_models=True)
+
+
+def _told(model: Model, entry: ModelEntry, deployment: DeploymentEntry | None = None) -> Model:
+    """`model` with what the registry knows better than its provider."""
+    price = model.price
+    if deployment and deployment.input_price is not None and deployment.output_price is not None:
+        price = Price(input=deployment.input_price, output=deployment.output_price)
+    return replace(
+        model,
+        price=price,
+        capabilities=entry.capabilities or model.capabilities,
+        context_length=entry.context_length or model.context_length,
+    )
+
+
+def _as_one(entry: ModelEntry, places: Sequence[Model]) -> Model:
+    """The model that all of `places` are."""
+    first = places[0]
+    if len(places) == 1 and first.name.lower() == entry.name.lower():
+        return first
+    return replace(
+        first,
+        name=entry.name,
+        digest=_digest(entry, places),
+        capabilities=_all(place.capabilities for place in places),
+        takes=_all(place.takes for place in places),
+        is_paid=any(place.is_paid for place in places),
+        context_length=max(place.context_length for place in places),
+        edition=next((place.edition for place in places if place.edition), ""),
+    )
+
+
+def _digest(entry: ModelEntry, places: Sequence[Model]) -> str:
+    """What answers are kept under: another place of the same model changes nothing, another model does."""
+    here = {place.digest for place in places if not place.remote_name}
+    there = {one.remote_name for one in entry.deployments if one.provider != LOCAL}
+    identity = "\n".join(["registered", entry.name, *sorted(here | there)])
+    return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
+
+
+def _all(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*sets)

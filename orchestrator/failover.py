@@ -1,1 +1,345 @@
-"""Asks the places of a route in turn, until one gives the first piece of an answer."""
+"""Asks the places of a route in turn, until one gives the first piece of an answer.
+
+Up to that piece nobody has heard anything, so another place can be asked. After it the answer is that
+place's, to its end or to its error: what was said cannot be taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from cache.entries import CacheKey
+from orchestrator.core.breaker import Turn
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import (
+    BadRequest,
+    Busy,
+    CallLost,
+    ContextTooLong,
+    EngineError,
+    EngineTimeout,
+    EngineUnavailable,
+    EngineUnreachable,
+    LedgerUnavailable,
+    ModelNotFound,
+    NoneAvailable,
+    OrchestratorError,
+    RateLimited,
+)
+from orchestrator.core.types import Candidate, ChatRequest, Chunk, Model, Origin, Route
+from orchestrator.engines.base import Engine
+from routing.health import Health, Place
+from routing.retries import pause_s
+
+MOST_ATTEMPTS = 3
+PROBE_S = 5.0  # how long a place that was out is waited for, where there is another
+MOST_WORDS = 600  # characters of what several places said together
+
+# After these another place may do better.
+ELSEWHERE = (EngineError, ModelNotFound, ContextTooLong, Busy, LedgerUnavailable)
+# After these the same place may, shortly: no part of an answer was made, so nothing is paid twice.
+AGAIN = (EngineUnreachable, EngineUnavailable, RateLimited)
+# These say nothing of how the place is.
+NOT_ITS_FAULT = (BadRequest, Busy, LedgerUnavailable, CallLost, RateLimited)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one place would be asked."""
+
+    candidate: Candidate
+    request: ChatRequest  # as this one can answer it
+    unsupported: tuple[str, ...] = ()  # what was left out for that
+    keys: tuple[CacheKey, ...] = ()  # where its answer may be kept
+
+    @property
+    def name(self) -> str:
+        """Who would answer."""
+        return self.candidate.model.name
+
+
+class Listener(Protocol):
+    """Hears what becomes of a question."""
+
+    def asks(self, plan: Plan) -> None:
+        """This place is about to be asked. Raises OrchestratorError when it must not be."""
+        ...
+
+    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float) -> None:
+        """It did not answer, or broke off."""
+        ...
+
+    def answers(self, plan: Plan) -> None:
+        """It has given its first piece."""
+        ...
+
+
+class Failover:
+    """The way from a question to whoever answers it."""
+
+    def __init__(self, clock: Clock, health: Health, engine_of: Callable[[Model], Engine]) -> None:
+        self.clock = clock
+        self.health = health
+        self.engine_of = engine_of
+
+    async def answer(self, plans: Sequence[Plan], route: Route, listener: Listener) -> AsyncGenerator[Chunk, None]:
+        """Yield the answer of the first place that gives one.
+
+        `plans` begin with the one that is expected to answer; where another does, the first piece says who it is.
+        Raises what the places raised, or RateLimited, Busy or NoneAvailable when none may be asked now.
+        """
+        attempt, first = await _Question(self, plans, route, listener).first_piece()
+        plan = attempt.plan
+        try:
+            if plan is not plans[0]:
+                first = replace(first, origin=Origin(model=plan.name, unsupported=plan.unsupported))
+            yield first
+            async for chunk in attempt.chunks:
+                attempt.is_complete = attempt.is_complete or chunk.done is not None
+                yield chunk
+        except OrchestratorError as error:
+            attempt.failed(error)
+            listener.gave_up(plan, error, attempt.took_s)
+            raise
+        finally:
+            attempt.ended()
+            await attempt.chunks.aclose()
+
+
+class _Attempt:
+    """One place that is being asked. What becomes of it is told to its `Place` once."""
+
+    def __init__(self, failover: Failover, plan: Plan, place: Place, turn: Turn) -> None:
+        self.plan = plan
+        self.is_complete = False
+        self._health = failover.health
+        self._clock = failover.clock
+        self._place = place
+        self._turn = turn
+        self._began = self._clock.monotonic()
+        self._first_s = 0.0
+        self._is_over = False
+        self._health.began(place)
+        model = plan.candidate.model
+        self.chunks = failover.engine_of(model).chat(plan.request, model)
+
+    @property
+    def took_s(self) -> float:
+        """Seconds since it began."""
+        return self._clock.monotonic() - self._began
+
+    async def first_piece(self, *, is_last: bool) -> Chunk:
+        """Wait for it. Where there is another, a place that was out is not waited for as long as others."""
+        patience_s = None if is_last or self._turn is not Turn.PROBE else PROBE_S
+        try:
+            async with asyncio.timeout(patience_s):
+                first = await anext(self.chunks, None)
+        except TimeoutError:
+            raise EngineTimeout(f"{self._place.provider} has not recovered: silent for {PROBE_S:g} s.") from None
+        if first is None:
+            raise EngineError(f"{self._place.provider} ended its answer before it began.")
+        self.is_complete = first.done is not None
+        self._first_s = self.took_s
+        self._place.load.took(self._first_s)
+        if self._turn is Turn.PROBE and not self._is_slow:
+            self._place.answered(self._turn)  # now: an answer may be long, and the others wait for this
+            self._turn = Turn.CALL
+        return first
+
+    @property
+    def _is_slow(self) -> bool:
+        return self._health.is_slow(self._place.provider, self._first_s)
+
+    def failed(self, error: OrchestratorError) -> None:
+        """It did not answer, or broke off."""
+        if self._is_over:
+            return
+        self._over()
+        if isinstance(error, RateLimited):
+            self._place.rest(error.retry_after_s, str(error))
+        if isinstance(error, NOT_ITS_FAULT):
+            self._place.breaker.abandoned(self._turn)
+        else:
+            self._place.failed(self._turn, str(error))
+
+    def ended(self) -> None:
+        """It is over, and did not fail: it said all, or nobody listens any more."""
+        if self._is_over:
+            return
+        self._over()
+        if not self.is_complete:
+            self._place.breaker.abandoned(self._turn)
+        elif self._is_slow:
+            self._place.failed(self._turn, f"slow: {self._first_s:.1f} s to the first piece")
+        else:
+            self._place.answered(self._turn)
+
+    def _over(self) -> None:
+        self._is_over = True
+        self._health.ended(self._place)
+
+
+class _Question:
+    """A question on its way from place to place."""
+
+    def __init__(self, failover: Failover, plans: Sequence[Plan], route: Route, listener: Listener) -> None:
+        self._failover = failover
+        self._health = failover.health
+        self._listener = listener
+        self._hedge_after_s = route.hedge_after_s
+        self._is_alone = len(plans) == 1
+        self._left = deque(self._health.in_order(plans, route.balance))
+        self._attempts = 0
+        self._asked: set[int] = set()
+        self._errors: list[tuple[Plan, OrchestratorError]] = []
+        self._passed_over: list[tuple[Plan, OrchestratorError]] = []  # why they are not asked now
+
+    async def first_piece(self) -> tuple[_Attempt, Chunk]:
+        """The attempt that speaks first, and what it says. Raises when none does."""
+        while True:
+            attempt = self._begin() or await self._begin_again()
+            if attempt is None:
+                raise self._failure()
+            if self._hedge_after_s is not None and self._left:
+                found = await self._race(attempt, self._hedge_after_s)
+            else:
+                found = await self._await(attempt)
+            if found is not None:
+                self._listener.answers(found[0].plan)
+                return found
+
+    async def _await(self, attempt: _Attempt) -> tuple[_Attempt, Chunk] | None:
+        try:
+            return attempt, await attempt.first_piece(is_last=not self._left)
+        except OrchestratorError as error:
+            await self._failed(attempt, error)
+            return None
+        except BaseException:
+            attempt.ended()
+            await attempt.chunks.aclose()
+            raise
+
+    async def _race(self, first: _Attempt, hedge_after_s: float) -> tuple[_Attempt, Chunk] | None:
+        """Ask a second place when the first has said nothing for so long. Who speaks first answers; None: neither."""
+        racing = {asyncio.create_task(first.first_piece(is_last=False)): first}
+        try:
+            ready, _ = await asyncio.wait(racing, timeout=hedge_after_s)
+            if not ready and (second := self._begin(is_extra=True)) is not None:
+                racing[asyncio.create_task(second.first_piece(is_last=not self._left))] = second
+            while racing:
+                ready, _ = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+                for task in ready:
+                    error = task.exception()
+                    if error is None:
+                        return racing.pop(task), task.result()
+                    if not isinstance(error, OrchestratorError):
+                        raise error
+                    await self._failed(racing.pop(task), error)
+            return None
+        finally:
+            for task, attempt in racing.items():
+                await _give_up(task, attempt)
+
+    def _begin(self, *, is_extra: bool = False) -> _Attempt | None:
+        """Ask the next place that may be asked; None when there is none, or it was asked often enough."""
+        while self._left and self._attempts < MOST_ATTEMPTS:
+            plan = self._left.popleft()
+            place = self._health.place(plan.candidate)
+            try:
+                turn = self._turn(plan, place)
+                try:
+                    self._listener.asks(plan)
+                except BaseException:
+                    place.breaker.abandoned(turn)
+                    raise
+            except OrchestratorError as error:
+                self._passed_over.append((plan, error))
+                continue
+            if is_extra and not place.budget.take():
+                place.breaker.abandoned(turn)
+                self._left.appendleft(plan)
+                return None
+            if not is_extra and id(plan) not in self._asked:
+                place.budget.called()
+            self._asked.add(id(plan))
+            self._attempts += 1
+            return _Attempt(self._failover, plan, place, turn)
+        return None
+
+    async def _begin_again(self) -> _Attempt | None:
+        """Ask once more who failed last in passing, after a pause; None where that is not so, or was done too often."""
+        if not self._errors or self._attempts >= MOST_ATTEMPTS:
+            return None
+        plan, error = self._errors[-1]
+        if not isinstance(error, AGAIN):
+            return None
+        wait_s = pause_s(self._attempts, error.retry_after_s, self._health.rng)
+        if wait_s is None or not self._health.place(plan.candidate).budget.take():
+            return None
+        await asyncio.sleep(wait_s)
+        self._left.append(plan)
+        return self._begin()
+
+    def _turn(self, plan: Plan, place: Place) -> Turn:
+        """Leave to ask. Raises what a caller is told when there is none, and no other place."""
+        if self._is_alone and not plan.candidate.model.is_remote:
+            return Turn.CALL  # a local model: its own host knows better how it is
+        if any(_is_no_longer(plan, than) for than, error in self._errors if isinstance(error, ContextTooLong)):
+            raise ContextTooLong(f"{plan.name} has no room for it either.")
+        if place.rests:
+            raise RateLimited(f"{plan.name} wants fewer requests for now: {place.why}", retry_after_s=place.waits_s)
+        if self._health.is_full(place.provider):
+            raise Busy(
+                f"{place.provider} is asked as many questions at once as it may be; try again shortly.", retry_after_s=1
+            )
+        turn = place.breaker.turn()
+        if turn is Turn.NONE:
+            raise NoneAvailable(
+                f"{plan.name} is not asked at the moment, since it kept failing: {place.why}",
+                retry_after_s=max(place.waits_s, 1.0),
+            )
+        return turn
+
+    async def _failed(self, attempt: _Attempt, error: OrchestratorError) -> None:
+        """Take note, so that another may be asked. Raises `error` where no other would do better."""
+        # A name that a provider does not know is no failure of its own, where nobody registered it.
+        if self._is_alone and (isinstance(error, ModelNotFound) or not attempt.plan.candidate.model.is_remote):
+            attempt.ended()
+        else:
+            attempt.failed(error)
+        await attempt.chunks.aclose()
+        if not isinstance(error, ELSEWHERE):
+            raise error
+        self._errors.append((attempt.plan, error))
+        self._listener.gave_up(attempt.plan, error, attempt.took_s)
+
+    def _failure(self) -> OrchestratorError:
+        """What the caller is told when nobody answered."""
+        told = [*self._errors, *self._passed_over]
+        errors = [error for _, error in told]
+        error = next((one for one in errors if isinstance(one, EngineError)), errors[0])
+        if len({plan.name for plan, _ in told}) < 2:
+            return self._errors[-1][1] if self._errors else error
+        last_words = {plan.name: str(error) for plan, error in told}
+        words = " | ".join(f"{name}: {said}" for name, said in last_words.items())
+        waits = [one.retry_after_s for _, one in told if one.retry_after_s is not None]
+        return type(error)(f"Nobody answered. {words}"[:MOST_WORDS], retry_after_s=min(waits, default=None))
+
+
+async def _give_up(task: asyncio.Task[Chunk], attempt: _Attempt) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+    attempt.ended()
+    await attempt.chunks.aclose()
+    if not task.cancelled():
+        task.exception()  # heard, so that nobody is told of it
+
+
+def _is_no_longer(plan: Plan, than: Plan) -> bool:
+    """Whether a context is known to be no longer than another that was too short."""
+    here, there = plan.candidate.model.context_length, than.candidate.model.context_length
+    return 0 < here <= there

@@ -13,14 +13,15 @@ from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.tiered import TieredCache
 from orchestrator.capabilities import Policy
+from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy
 from orchestrator.core.threads import WorkerThread
-from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.identity import Identity, ensure_default_tenant
 from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import Metrics
+from routing.health import Health as Places
 
 log = logging.getLogger(__name__)
 PROBE_DEADLINE_S = 2.0
@@ -53,6 +54,7 @@ class Parts:
     most_answer_bytes: int
     unsupported: Policy = "contract"  # what becomes of what a model cannot do
     metrics: Metrics = field(default_factory=Metrics)
+    places: Places = field(default_factory=lambda: Places(Clock()))  # how each model of each provider does
 
     async def health(self) -> list[Health]:
         """Ask each part how it is; none is waited for longer than two seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,26 +12,24 @@ from typing import Any
 from cache.entries import CacheKey, Hit
 from cache.entries import Entry as Kept
 from cache.inflight import Question
-from cache.keys import key_to_keep, keys_for
+from cache.keys import key_to_keep
 from orchestrator.capabilities import full_name, settle
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import (
     BadRequest,
     Busy,
     CallLost,
-    CloudDisabled,
     EngineError,
-    ModelNotFound,
     OnlyIfCached,
     OrchestratorError,
     Unsupported,
 )
-from orchestrator.core.presets import of_model
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Usage
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Route, Usage
+from orchestrator.failover import Failover, Plan
 from orchestrator.ledger.writer import Entry
-from orchestrator.modelhost.names import is_name, read_source
 from orchestrator.parts import Parts
-from routing.router import Route, choose_auto, is_auto
+from orchestrator.routes import choose, plans_for
+from routing.router import is_auto
 
 log = logging.getLogger(__name__)
 MOST_SHOWN = 255  # characters of a name that is none: what was asked is not said again at length
@@ -46,7 +44,6 @@ class Answer:
 
     entry: Entry
     chunks: Chunks
-    unsupported: tuple[str, ...] = ()  # what was left out of the request, and the caller is told of
     hit: Hit | None = None  # what was found in the cache
     timing: dict[str, float] = field(default_factory=dict)  # seconds by part, in order
 
@@ -59,10 +56,10 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     entry = parts.ledger.begin(request, caller)
     stopwatch = _Stopwatch(parts.clock, entry.laps)
     with _failures_recorded(entry, parts):
-        request, model = await _settled(request, entry, parts)
+        route, plans = await _planned(request, entry, parts)
         stopwatch.lap("route")
 
-        keys = keys_for(request, caller, model)
+        request, keys = plans[0].request, plans[0].keys
         entry.cache_key = keys[0].hash
         since = parts.cache.generation()
         hit = await parts.cache.find(keys, request.control, request.cap)
@@ -72,81 +69,40 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         if request.control.only_if_cached:
             raise OnlyIfCached
 
-        call = _Call(request, model, keys, since, entry)
+        call = _Call(route, plans, since, entry, parts)
         chunks, leads = await _join(call, parts)
-        begun = Answer(entry, chunks, _told(entry, parts), timing=stopwatch.laps)
+        begun = Answer(entry, chunks, timing=stopwatch.laps)
         begun.chunks = _heard(chunks, entry, parts) if leads else _shared(chunks, call, begun, parts)
         return begun
-
-
-async def choose(request: ChatRequest, parts: Parts) -> Route:
-    """The model that answers. Raises ModelNotFound, CloudDisabled, or BadRequest for what cannot be a name."""
-    is_embedding = request.inputs is not None
-    if is_auto(request.model):
-        able = "embedding" if is_embedding else "completion"
-        local = await parts.local.models()
-        return choose_auto(local, [] if local else await parts.catalogue.models(), able)
-    model = await find(request.model, parts)
-    if model is None and is_embedding:
-        advice = how_to_reach(request.model) or ", try pulling it first"
-        raise ModelNotFound(f'model "{request.model[:MOST_SHOWN]}" not found{advice}')
-    if model is None:
-        if not is_name(request.model):
-            raise BadRequest("invalid model name")
-        raise ModelNotFound(f"model '{request.model}' not found{how_to_reach(request.model)}")
-    return Route(model, "named")
-
-
-async def find(name: str, parts: Parts, unavailable: str = "remote model is unavailable") -> Model | None:
-    """The model a name means; None when it is nowhere. What is there under the name as it stands comes first.
-
-    unavailable  what is said of a model of ollama.com.
-    Raises CloudDisabled, or BadRequest for a name that says twice where its model runs.
-    """
-    if model := await parts.catalogue.find(name):
-        return model
-    try:
-        base, source = read_source(name)
-    except ValueError as error:
-        raise BadRequest(str(error)) from None
-    if source == "cloud":
-        raise CloudDisabled.because(unavailable)
-    return await parts.local.find(base) if source == "local" else None
-
-
-def how_to_reach(name: str) -> str:
-    """What to set for a model of a provider that is off, to be said after what is not found; else nothing."""
-    provider = of_model(name)
-    return f"; set {provider.needs} to reach it" if provider else ""
 
 
 async def load(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     """Load the model, or with a `keep_alive` of 0 unload it: what a request without a question means."""
     entry = parts.ledger.begin(request, caller)
     with _failures_recorded(entry, parts):
-        route = await choose(request, parts)
-        entry.model, entry.provider, entry.route = route.model.name, route.model.engine, route.reason
-        is_local = route.model.engine == parts.local.name
+        model = await _chosen(request, entry, parts)
+        is_local = model.engine == parts.local.name
         is_unload = request.keep_alive_s == 0
         if not is_unload:  # who lets a model go asks nothing of it
-            request, entry.unsupported = settle(request, route.model, parts.unsupported)
+            request, entry.unsupported = settle(request, model, parts.unsupported)
         if is_local and is_unload:
-            await parts.local.unload(route.model)
+            await parts.local.unload(model)
         elif is_local:
-            await parts.local.load(route.model, request.keep_alive_s, request.options)
+            await parts.local.load(model, request.keep_alive_s, request.options)
         done = Done(reason="unload" if is_unload else "load")
-        return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts), _told(entry, parts))
+        return Answer(entry, _recorded(_each(Chunk(done=done)), entry, parts))
 
 
 async def preview(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     """The prompt that the model would be given, as the text of an answer that nobody makes."""
     entry = parts.ledger.begin(request, caller)
     with _failures_recorded(entry, parts):
-        request, model = await _settled(request, entry, parts)
+        model = await _chosen(request, entry, parts)
+        request, entry.unsupported = settle(request, model, parts.unsupported)
         if model.engine != parts.local.name:
             raise Unsupported(f"{full_name(model)} is a cloud model: only its provider knows the prompt it is given")
         shown = await parts.local.preview(request, model)
-        return Answer(entry, _unasked(shown.text, entry, parts), _told(entry, parts))
+        return Answer(entry, _unasked(shown.text, entry, parts))
 
 
 async def count(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
@@ -157,14 +113,13 @@ async def count(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     entry = parts.ledger.begin(request, caller)
     with _failures_recorded(entry, parts):
         tokens = None
-        route = await choose(request, parts)
-        entry.model, entry.provider, entry.route = route.model.name, route.model.engine, route.reason
-        if route.model.engine == parts.local.name and not is_auto(request.model):
+        model = await _chosen(request, entry, parts)
+        if model.engine == parts.local.name and not is_auto(request.model):
             with suppress(BadRequest, Busy, EngineError):
-                request, entry.unsupported = settle(request, route.model, parts.unsupported)
-                tokens = await parts.local.count(request, route.model)
+                request, entry.unsupported = settle(request, model, parts.unsupported)
+                tokens = await parts.local.count(request, model)
         said = "" if tokens is None else str(tokens)
-        return Answer(entry, _unasked(said, entry, parts), _told(entry, parts))
+        return Answer(entry, _unasked(said, entry, parts))
 
 
 async def _unasked(text: str, entry: Entry, parts: Parts) -> AsyncGenerator[Chunk, None]:
@@ -174,16 +129,27 @@ async def _unasked(text: str, entry: Entry, parts: Parts) -> AsyncGenerator[Chun
     yield Chunk(text=text, done=Done(reason="stop"))
 
 
-async def _settled(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[ChatRequest, Model]:
-    """The model that is asked, and the request as it can answer it; the record says both. Raises what they raise."""
+async def _chosen(request: ChatRequest, entry: Entry, parts: Parts) -> Model:
+    """The model that is asked first, for what is done with one model; the record says it."""
     route = await choose(request, parts)
-    entry.model, entry.provider, entry.route = route.model.name, route.model.engine, route.reason
-    request, entry.unsupported = settle(request, route.model, parts.unsupported)
-    return request, route.model
+    model = route.candidates[0].model
+    entry.model, entry.provider, entry.route = model.name, model.engine, route.reason
+    return model
 
 
-def _told(entry: Entry, parts: Parts) -> tuple[str, ...]:
-    return () if parts.unsupported == "drop" else entry.unsupported
+async def _planned(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[Route, list[Plan]]:
+    """The places that may answer and what each would be asked; the record says who is expected to."""
+    route = await choose(request, parts)
+    entry.route, entry.model, entry.provider = route.reason, route.model.name, route.model.engine
+    plans = plans_for(route, request, entry.caller, parts.unsupported)
+    _expect(entry, plans[0])
+    return route, plans
+
+
+def _expect(entry: Entry, plan: Plan) -> None:
+    """`plan` is who answers, as far as is known."""
+    model = plan.candidate.model
+    entry.model, entry.provider, entry.unsupported = model.name, model.engine, plan.unsupported
 
 
 def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float]) -> Answer:
@@ -191,7 +157,7 @@ def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float]) 
     entry.model = hit.entry.reply.model
     spent_ns = max(round((parts.clock.monotonic() - entry.started) * 1e9), 1)
     chunks = _each(*as_of_now(hit.entry.reply, spent_ns).chunks())
-    return Answer(entry, _recorded(chunks, entry, parts), _told(entry, parts), hit=hit, timing=timing)
+    return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=timing)
 
 
 def as_of_now(reply: Reply, spent_ns: int) -> Reply:
@@ -212,23 +178,47 @@ async def _each(*chunks: Chunk) -> AsyncGenerator[Chunk, None]:
         yield chunk
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
-    """A call to an engine, made for the first who asked."""
+    """A call to whoever answers, made for the first who asked. It keeps the record of what becomes of it."""
 
-    request: ChatRequest
-    model: Model
-    keys: tuple[CacheKey, ...]
+    route: Route
+    plans: Sequence[Plan]  # the one that is expected to answer comes first
     since: int  # the cache's generation when it was asked: a later purge is about this answer too
     entry: Entry
+    parts: Parts
+    plan: Plan = field(init=False)  # who answers
+
+    def __post_init__(self) -> None:
+        self.plan = self.plans[0]
+
+    @property
+    def request(self) -> ChatRequest:
+        return self.plans[0].request
+
+    @property
+    def keys(self) -> tuple[CacheKey, ...]:
+        return self.plans[0].keys
+
+    def asks(self, plan: Plan) -> None:
+        """As in `failover.Listener`: what costs money is asked only while it can be written down."""
+        if plan.candidate.model.is_paid:
+            self.parts.ledger.must_be_writable()
+            self.entry.is_paid = True
+
+    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float) -> None:
+        """As in `failover.Listener`."""
+        self.entry.tried(plan.candidate.model, error, took_s)
+
+    def answers(self, plan: Plan) -> None:
+        """As in `failover.Listener`."""
+        self.plan = plan
+        _expect(self.entry, plan)
 
 
 async def _join(call: _Call, parts: Parts, *, is_again: bool = False) -> tuple[Chunks, bool]:
     """Join whoever asks the same, or begin the call. Return the chunks, and whether this request leads."""
     entry, control = call.entry, call.request.control
-    if call.model.is_paid:
-        parts.ledger.must_be_writable()
-        entry.is_paid = True
     # A purge parts those who asked before it from those who ask after it.
     shared, question = ("alone", id(call)), None
     if control.read:
@@ -243,14 +233,15 @@ async def _join(call: _Call, parts: Parts, *, is_again: bool = False) -> tuple[C
 
 
 async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
-    """Ask the engine; hold the last chunk until the record is safe and the cache is filled.
+    """Ask who can answer; hold the last chunk until the record is safe and the cache is filled.
 
     Runs in a task of its own (`InFlight`), so a caller who hangs up does not reach in here.
     """
     entry, clock = call.entry, parts.clock
-    builder = ReplyBuilder(call.model.name, parts.most_answer_bytes)
+    builder = ReplyBuilder("", parts.most_answer_bytes)
+    failover = Failover(clock, parts.places, parts.catalogue.engine_of)
     with _failures_recorded(entry, parts):
-        async with aclosing(parts.catalogue.engine_of(call.model).chat(call.request, call.model)) as chunks:
+        async with aclosing(failover.answer(call.plans, call.route, call)) as chunks:
             async for chunk in chunks:
                 entry.saw(chunk, clock.monotonic())
                 builder.add(chunk)
@@ -275,10 +266,11 @@ async def _settle(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
 
 
 async def _keep(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
+    builder.model = call.plan.name
     reply = builder.reply()
     if reply is None or not call.request.control.write:
         return
-    key = key_to_keep(call.keys, reply)
+    key = key_to_keep(call.plan.keys, reply)  # of who answered: another model's answer is not the asked one's
     if key is None:
         return
     now = parts.clock.now()
@@ -321,6 +313,8 @@ async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> A
             try:
                 async with aclosing(rest):
                     async for chunk in rest:
+                        if chunk.origin:
+                            entry.model, entry.unsupported = chunk.origin.model, chunk.origin.unsupported
                         _saw(chunk, entry, parts)
                         if call.request.stream:
                             passed_on += 1

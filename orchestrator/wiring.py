@@ -16,11 +16,11 @@ from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.sharing import open_sharing
 from orchestrator import __version__
+from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
 from orchestrator.core.presets import PRESETS, is_at
 from orchestrator.core.threads import WorkerThread
-from orchestrator.engines.catalogue import Catalogue
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from orchestrator.core.errors import ModelNotFound
-from orchestrator.core.types import Model
+from orchestrator.core.types import Candidate, Model, Route
 
 # Stands in lists where callers look for models; it is never asked itself.
 AUTO = Model(name="auto:latest", digest=hashlib.sha256(b"auto").hexdigest(), engine="router", family="auto")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The choice, and the reason a caller and the record are told."""
-
-    model: Model
-    reason: str
+MOST_AUTO = 3  # places that are asked in turn
 
 
 def is_auto(name: str) -> bool:
@@ -29,10 +23,17 @@ def is_auto(name: str) -> bool:
 def choose_auto(local: Iterable[Model], cloud: Iterable[Model], able: str = "completion") -> Route:
     """Choose for a caller who leaves it to us: the first local model that is able to, else the first cloud model.
 
-    Raises ModelNotFound when nothing can.
+    Those after it are asked when it does not answer. Raises ModelNotFound when nothing can.
     """
-    for models, reason in ((local, "auto: local first"), (cloud, "auto: nothing local")):
-        for model in models:
-            if able in model.capabilities:
-                return Route(model, reason)
-    raise ModelNotFound("There is no model to choose from: install one, or set a provider's key.")
+    here, there = ([model for model in models if able in model.capabilities] for models in (local, cloud))
+    able_ones = [*here, *there][:MOST_AUTO]
+    if not able_ones:
+        raise ModelNotFound("There is no model to choose from: install one, or set a provider's key.")
+    reason = "auto: local first" if here else "auto: nothing local"
+    return in_turn(able_ones, reason)
+
+
+def in_turn(models: Iterable[Model], reason: str) -> Route:
+    """A route to the first of `models`, and to each of the others when those before it do not answer."""
+    candidates = tuple(Candidate(model=model, stands_for=model, rank=rank) for rank, model in enumerate(models))
+    return Route(model=candidates[0].model, reason=reason, candidates=candidates)

@@ -18,10 +18,10 @@ from cache.purges import PurgeLog
 from cache.tiered import TieredCache
 from cache.tiers.memory import MemoryTier
 from orchestrator import wiring
+from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller
-from orchestrator.engines.catalogue import Catalogue
 from orchestrator.identity import Identity
 from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import Metrics

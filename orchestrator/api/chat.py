@@ -17,7 +17,8 @@ from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Message
 from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
-from orchestrator.pipeline import answer, choose, load, preview
+from orchestrator.pipeline import answer, load, preview
+from orchestrator.routes import choose
 from orchestrator.wiring import parts
 
 router = Router(tags=["Ollama"])

@@ -14,7 +14,7 @@ from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import Model
 from orchestrator.modelhost.details import ModelDetails
 from orchestrator.modelhost.names import Name, is_name
-from orchestrator.pipeline import find, how_to_reach
+from orchestrator.routes import find, how_to_reach
 from orchestrator.wiring import parts
 from routing.router import AUTO, is_auto
 

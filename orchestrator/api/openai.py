@@ -18,7 +18,7 @@ from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.modelhost.names import Name
-from orchestrator.pipeline import MOST_SHOWN, find, how_to_reach
+from orchestrator.routes import MOST_SHOWN, find, how_to_reach
 from orchestrator.wiring import parts
 from routing.router import AUTO, is_auto
 
@@ -76,7 +76,7 @@ async def model(request: HttpRequest, name: str) -> HttpResponseBase:
 
 
 def _model(name: str, model: Model) -> dict[str, Any]:
-    owner = model.engine if model.remote_name or model.is_paid else Name.parse(model.name).namespace
+    owner = model.engine if model.is_remote else Name.parse(model.name).namespace
     return {"id": name, "object": "model", "created": int(model.modified_at), "owned_by": owner}
 
 

@@ -180,8 +180,8 @@ def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBas
     response["X-Request-Id"] = entry.request.request_id
     response["X-Orchestrator-Model"] = header_safe(entry.model)
     response["X-Orchestrator-Route"] = entry.route
-    if answer.unsupported:
-        response["X-Orchestrator-Unsupported"] = ", ".join(answer.unsupported)
+    if entry.unsupported and parts().unsupported != "drop":
+        response["X-Orchestrator-Unsupported"] = ", ".join(entry.unsupported)
     laps = dict(answer.timing)
     if entry.first_s is not None:
         laps["first"] = max(entry.first_s - sum(answer.timing.values()), 0.0)

@@ -105,6 +105,13 @@ class Busy(OrchestratorError):
     kind = "busy"
 
 
+class NoneAvailable(OrchestratorError):
+    """No place that could answer is asked at the moment."""
+
+    status = 503
+    kind = "none_available"
+
+
 class KeysUnavailable(OrchestratorError):
     """API keys cannot be checked at the moment; try again shortly."""
 

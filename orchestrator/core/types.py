@@ -292,6 +292,11 @@ class Model:
     embedding_length: int = 0
     edition: str = ""  # changes with what else it is told than the request says: the date
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether somebody else runs it."""
+        return bool(self.remote_name) or self.is_paid
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:

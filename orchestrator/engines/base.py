@@ -29,3 +29,15 @@ class Engine(Protocol):
     async def aclose(self) -> None:
         """Close the connections."""
         ...
+
+
+class ProviderEngine(Engine, Protocol):
+    """An engine that can be replaced while it is in use."""
+
+    def known(self) -> list[Model]:
+        """What it listed when it was last asked."""
+        ...
+
+    async def retire(self) -> None:
+        """Close the connections when the last call under way has ended. Nobody begins another."""
+        ...

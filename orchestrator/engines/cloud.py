@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from asyncio import Task, create_task, timeout, wait
+from asyncio import Event, Task, create_task, timeout, wait
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -86,15 +86,19 @@ class CloudEngine:
         self._listing_now: Task[None] | None = None
         self._list_again_at = float("-inf")
         self._was_listed = False  # or it was tried
+        self._calls = 0  # under way
+        self._idle = Event()
+        self._idle.set()
 
     async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
         """Yield the answer as the provider streams it. Errors as in `Engine.chat`."""
         if request.inputs is not None:
-            yield await self._embed(request, model)
+            with self._under_way():
+                yield await self._embed(request, model)
             return
         ask = self._wire.chat(request, self._offer(model.remote_name))
         question = _to_json(ask.body)
-        with self._errors():
+        with self._under_way(), self._errors():
             async with timeout(self._deadlines.first_token_s):
                 response = await self._connection.send("POST", ask.path, question)
             async with aclosing(response):
@@ -189,6 +193,10 @@ class CloudEngine:
         self.look()
         if self._listing_now and not self._was_listed:
             await wait({self._listing_now})
+        return self.known()
+
+    def known(self) -> list[Model]:
+        """What it listed when it was last asked."""
         return [model for _, model in self._listing.values()]
 
     def look(self) -> None:
@@ -261,6 +269,18 @@ class CloudEngine:
         )
 
     @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """Keep the connections open meanwhile."""
+        self._calls += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
+
+    @contextmanager
     def _errors(self) -> Iterator[None]:
         """Turn what httpx raises into EngineError or EngineTimeout; and no error passes that holds our key."""
         try:
@@ -312,6 +332,11 @@ class CloudEngine:
                     if len(body) >= MOST_REFUSAL_BYTES:
                         break
         return body[:MOST_REFUSAL_BYTES]
+
+    async def retire(self) -> None:
+        """Close the connections when the last call under way has ended. Nobody begins another."""
+        await self._idle.wait()
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connections."""

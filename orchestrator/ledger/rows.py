@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
 from django.db import connections
 
-from orchestrator.models import RequestRecord
+from orchestrator.models import Attempt, RequestRecord
 
 ALIAS = "default"
 _COLUMNS = [f.attname for f in RequestRecord._meta.concrete_fields if not f.primary_key]
@@ -35,6 +36,23 @@ class Repeat(NamedTuple):
     request_id: str
     at: int
     took: int
+
+
+class Attempted(NamedTuple):
+    """A place that was asked and did not answer."""
+
+    request_id: str
+    at: datetime
+    provider: str
+    model: str
+    outcome: str
+    error: str
+    took_us: int
+
+
+def insert_attempts(attempts: Sequence[Attempted]) -> None:
+    """Write a row for each, all or none. Raises what the database raises."""
+    Attempt.objects.using(ALIAS).bulk_create([Attempt(**one._asdict()) for one in attempts])
 
 
 def insert(rows: Sequence[dict[str, Any]]) -> None:

@@ -19,8 +19,8 @@ from django.db import DataError, IntegrityError, connections
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Usage
-from orchestrator.ledger.rows import ALIAS, Repeat, insert, insert_repeats
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Usage
+from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -59,11 +59,26 @@ class Entry:
     is_posted: bool = False  # the ledger has it; it takes each entry once
     pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
     laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
+    attempts: list[Attempted] = field(default_factory=list)  # places that were asked and did not answer
 
     @property
     def cost_microusd(self) -> int | None:
         """What it cost; None while the price is not known, which is never taken for nothing."""
         return None if self.is_paid else 0
+
+    def tried(self, model: Model, error: OrchestratorError, took_s: float) -> None:
+        """`model` was asked and did not answer, or broke off."""
+        self.attempts.append(
+            Attempted(
+                request_id=self.request.request_id,
+                at=datetime.now(UTC),
+                provider=model.engine,
+                model=model.name,
+                outcome=error.kind,
+                error=str(error)[:300],
+                took_us=round(took_s * 1e6),
+            )
+        )
 
     def saw(self, chunk: Chunk, now: float) -> None:
         """Take note of a piece of the answer."""
@@ -143,6 +158,7 @@ class Ledger:
         self._repeated = repeated
         self._pending: deque[_Pending] = deque()
         self._repeats: deque[Repeat] = deque()
+        self._attempts: deque[Attempted] = deque(maxlen=MOST_PENDING)
         self._is_urgent = False  # somebody waits for what is pending
         self._wake = threading.Condition()
         self._is_closing = False
@@ -180,6 +196,7 @@ class Ledger:
         """Write with the next batch, once. When too many wait a free one is dropped, and counted."""
         if not entry.is_posted:
             entry.is_posted = True
+            self._attempts.extend(entry.attempts)
             self._add(_Pending(entry.row()), is_urgent=entry.is_paid)
             self._tell(self._taken, entry)
 
@@ -207,6 +224,7 @@ class Ledger:
                 loop.call_soon_threadsafe(settle, error)
 
         entry.is_posted = True
+        self._attempts.extend(entry.attempts)
         pending = _Pending(entry.row(), settled)
         self._add(pending, is_urgent=True)
         try:
@@ -262,6 +280,8 @@ class Ledger:
                 self._write(batch)
             if self._repeats:
                 self._write_repeats()
+            if self._attempts and self._failure is None:
+                self._write_attempts()
             if is_last and (not (self._pending or self._repeats) or self._failure is not None):
                 with self._wake:
                     self._is_closed = True
@@ -298,6 +318,15 @@ class Ledger:
             else:
                 self._fell_ill(error)
                 self._repeats.extendleft(reversed(some))
+
+    def _write_attempts(self) -> None:
+        """Who did not answer. Unlike requests they are no accounts: what the database refuses is left out."""
+        batch = [self._attempts.popleft() for _ in range(min(len(self._attempts), MOST_A_COMMIT))]
+        try:
+            insert_attempts(batch)
+        except Exception as error:  # noqa: BLE001  # whatever it is: the thread must live
+            log.error("%d attempts could not be written and are lost: %s", len(batch), error)
+            connections[ALIAS].close()
 
     def _lost(self, count: int, why: object) -> None:
         log.error("%d request records could not be written and are lost: %s", count, why)

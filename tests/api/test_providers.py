@@ -12,9 +12,9 @@ import pytest
 from django.conf import settings
 
 from orchestrator import env, wiring
+from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.presets import PRESETS
-from orchestrator.engines.catalogue import Catalogue
 from orchestrator.parts import Parts
 from tests.speeches import GOOD, KEY, SPEECHES, SpeechServer
 

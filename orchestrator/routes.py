@@ -1,0 +1,87 @@
+"""From the name a caller writes to the places that may answer, and what each would be asked."""
+
+from __future__ import annotations
+
+from cache.keys import keys_for
+from orchestrator.capabilities import Policy, settle
+from orchestrator.core.errors import BadRequest, CloudDisabled, ModelNotFound, Unsupported
+from orchestrator.core.presets import of_model
+from orchestrator.core.types import Caller, ChatRequest, Model, Route
+from orchestrator.failover import Plan
+from orchestrator.modelhost.names import is_name, read_source
+from orchestrator.parts import Parts
+from routing.router import choose_auto, in_turn, is_auto
+
+MOST_SHOWN = 255  # characters of a name that is none: what was asked is not said again at length
+
+
+async def choose(request: ChatRequest, parts: Parts) -> Route:
+    """The model that answers. Raises ModelNotFound, CloudDisabled, or BadRequest for what cannot be a name."""
+    is_embedding = request.inputs is not None
+    route = await find_route(request.model, parts)
+    if route is None and is_auto(request.model):
+        able = "embedding" if is_embedding else "completion"
+        local = await parts.local.models()
+        return choose_auto(local, parts.catalogue.known() if local else await parts.catalogue.models(), able)
+    if route is None and is_embedding:
+        advice = how_to_reach(request.model) or ", try pulling it first"
+        raise ModelNotFound(f'model "{request.model[:MOST_SHOWN]}" not found{advice}')
+    if route is None:
+        if not is_name(request.model):
+            raise BadRequest("invalid model name")
+        raise ModelNotFound(f"model '{request.model}' not found{how_to_reach(request.model)}")
+    return route
+
+
+async def find_route(name: str, parts: Parts, unavailable: str = "remote model is unavailable") -> Route | None:
+    """Every place that may answer for a name; None when it is nowhere. What is there as it stands comes first.
+
+    unavailable  what is said of a model of ollama.com.
+    Raises CloudDisabled, or BadRequest for a name that says twice where its model runs.
+    """
+    if is_auto(name):
+        return None
+    if route := await parts.catalogue.route(name):
+        return route
+    try:
+        base, source = read_source(name)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+    if source == "cloud":
+        raise CloudDisabled.because(unavailable)
+    model = await parts.local.find(base) if source == "local" else None
+    return in_turn([model], "named") if model else None
+
+
+async def find(name: str, parts: Parts, unavailable: str = "remote model is unavailable") -> Model | None:
+    """The model a name means, as it is where it is asked first; otherwise as `find_route`."""
+    route = await find_route(name, parts, unavailable)
+    return route.candidates[0].model if route else None
+
+
+def plans_for(route: Route, request: ChatRequest, caller: Caller, policy: Policy) -> list[Plan]:
+    """What each place would be asked, in the order of the route; without those that cannot answer it at all.
+
+    The first is who is expected to answer: of the lowest rank, the first that leaves out least.
+    Raises Unsupported when none can.
+    """
+    plans: list[Plan] = []
+    refusal: Unsupported | None = None
+    for candidate in route.candidates:
+        try:
+            settled, left_out = settle(request, candidate.model, policy)
+        except Unsupported as error:
+            refusal = refusal or error
+            continue
+        keys = keys_for(settled, caller, candidate.stands_for)
+        plans.append(Plan(candidate=candidate, request=settled, unsupported=left_out, keys=keys))
+    if not plans:
+        assert refusal is not None
+        raise refusal
+    return sorted(plans, key=lambda plan: (plan.candidate.rank, len(plan.unsupported)))
+
+
+def how_to_reach(name: str) -> str:
+    """What to set for a model of a provider that is off, to be said after what is not found; else nothing."""
+    provider = of_model(name)
+    return f"; set {provider.needs} to reach it" if provider else ""

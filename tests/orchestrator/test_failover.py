@@ -1,0 +1,410 @@
+"""Places are asked in turn until one speaks; what it says is told to its health, its record and its caller."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator import wiring
+from orchestrator.catalogue import Catalogue
+from orchestrator.core.errors import (
+    BadRequest,
+    Busy,
+    ContextTooLong,
+    EngineError,
+    EngineTimeout,
+    EngineUnavailable,
+    EngineUnreachable,
+    LedgerUnavailable,
+    ModelNotFound,
+    NoneAvailable,
+    OrchestratorError,
+    RateLimited,
+)
+from orchestrator.core.types import Caller
+from orchestrator.models import Attempt, RequestRecord
+from orchestrator.parts import Parts
+from orchestrator.pipeline import Answer, answer
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
+from routing.health import FAILURES, FIRST_PAUSE_S
+from tests.fakes import FakeEngine, SetClock
+from tests.orchestrator.test_pipeline import question, read
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def groq() -> FakeEngine:
+    return FakeEngine("groq", "groq/big", is_paid=True)
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+def both(
+    parts: Parts,
+    cloud: FakeEngine,
+    groq: FakeEngine,
+    engine: FakeEngine,
+    clock: SetClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Parts:
+    """`big` is openai's, then groq's; `wide` either's; `openai/big` falls back to `tiny`."""
+    groq.pieces = ("fo", "ur ", "too")
+    catalogue = Catalogue([cloud, groq, engine])
+    first, second = (DeploymentEntry(provider=name, remote_name="big", rank=rank) for rank, name in enumerate(NAMES))
+    catalogue.apply(
+        Registry(
+            models=(
+                ModelEntry(name="big", aliases=("Large",), deployments=(first, second)),
+                ModelEntry(name="wide", deployments=(first, replace(second, rank=0)), balance="weight"),
+                ModelEntry(name="hedged", deployments=(first, second), hedge_after_s=0.02),
+                ModelEntry(name="openai/big", fallbacks=("tiny", "gone/away")),
+            )
+        )
+    )
+    parts.places._clock = clock
+    both = replace(parts, catalogue=catalogue)
+    monkeypatch.setattr(wiring, "_parts", both)
+    return both
+
+
+NAMES = ("openai", "groq")
+
+
+@pytest.fixture
+def ask(both: Parts, cast: dict[str, Caller]) -> Ask:
+    async def ask(text: str = "What is 2+2?", **fields: Any) -> tuple[str, Answer]:
+        begun = await answer(question(text, **{"model": "big"} | fields), cast["alice"], both)
+        return await read(begun), begun
+
+    return ask
+
+
+def fails(engine: FakeEngine, error: Exception | None, *pieces: str) -> None:
+    engine.pieces, engine.error = pieces, error
+
+
+async def written(parts: Parts, requests: int, attempts: int) -> tuple[list[RequestRecord], list[Attempt]]:
+    async with asyncio.timeout(10):
+        while True:
+            rows = await parts.reads.run(
+                5, lambda: (list(RequestRecord.objects.order_by("id")), list(Attempt.objects.order_by("id")))
+            )
+            if len(rows[0]) >= requests and len(rows[1]) >= attempts:
+                return rows
+            await asyncio.sleep(0.01)
+
+
+async def test_the_first_place_answers_and_no_other_is_asked(ask: Ask, groq: FakeEngine) -> None:
+    said, begun = await ask()
+    assert (said, begun.entry.model, begun.entry.provider, groq.calls) == ("four", "openai/big", "openai", 0)
+
+
+@pytest.mark.parametrize("name", ["big", "BIG", "big:latest", "large"])
+async def test_a_registered_model_has_its_names(ask: Ask, name: str) -> None:
+    assert (await ask(model=name))[1].entry.model == "openai/big"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EngineUnreachable("refused"),
+        EngineUnavailable("HTTP 503"),
+        EngineTimeout("silent"),
+        EngineError("not JSON"),
+        RateLimited("slow down", retry_after_s=7),
+        ModelNotFound("no such model there"),
+        ContextTooLong("too long"),
+        Busy("queue full"),
+    ],
+    ids=lambda error: error.kind,
+)
+async def test_after_these_the_next_place_is_asked_once(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine, error: OrchestratorError
+) -> None:
+    fails(cloud, error)
+    said, begun = await ask()
+    assert (said, cloud.calls, groq.calls) == ("four too", 1, 1)
+    assert (begun.entry.model, begun.entry.provider, begun.entry.status) == ("groq/big", "groq", 200)
+    (record,), (attempt,) = await written(both, 1, 1)
+    assert (record.model, record.provider, record.outcome) == ("groq/big", "groq", "done")
+    assert (attempt.request_id, attempt.provider, attempt.model) == (record.request_id, "openai", "openai/big")
+    assert (attempt.outcome, attempt.error) == (error.kind, str(error))
+
+
+async def test_what_is_wrong_with_the_question_is_nobodys_fault(ask: Ask, cloud: FakeEngine, groq: FakeEngine) -> None:
+    fails(cloud, BadRequest("temperature is too high"))
+    with pytest.raises(BadRequest, match="temperature"):
+        await ask()
+    assert groq.calls == 0
+
+
+async def test_after_the_first_piece_the_error_is_visible_and_nothing_is_kept(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    fails(cloud, EngineError("broke off"), "fo")
+    for _ in range(2):
+        with pytest.raises(EngineError, match="broke off"):
+            await ask()
+    assert (cloud.calls, groq.calls) == (2, 0)
+    assert all(held.entries == 0 for held in (await both.cache.holding_here()).values())
+
+
+async def test_when_nobody_answers_each_is_named(ask: Ask, cloud: FakeEngine, groq: FakeEngine) -> None:
+    fails(cloud, RateLimited("slow down", retry_after_s=30))
+    fails(groq, EngineTimeout("silent"))
+    with pytest.raises(RateLimited) as told:
+        await ask()
+    assert str(told.value) == "Nobody answered. openai/big: slow down | groq/big: silent"
+    assert told.value.retry_after_s == 30
+
+
+async def test_an_answer_of_any_deployment_is_the_models(ask: Ask, cloud: FakeEngine, groq: FakeEngine) -> None:
+    fails(cloud, EngineUnavailable("HTTP 503"))
+    await ask()
+    cloud.error, cloud.pieces = None, ("four",)
+    said, begun = await ask()
+    assert (said, begun.entry.tier, begun.entry.model, groq.calls) == ("four too", "memory", "groq/big", 1)
+
+
+async def test_an_answer_of_a_fallback_is_not_the_asked_models(ask: Ask, cloud: FakeEngine, engine: FakeEngine) -> None:
+    fails(cloud, EngineTimeout("silent"))
+    engine.pieces = ("4",)
+    said, begun = await ask(model="openai/big")
+    assert (said, begun.entry.model, engine.calls) == ("4", "tiny:latest", 1)
+    cloud.error, cloud.pieces = None, ("four",)
+    said, begun = await ask(model="openai/big")
+    assert (said, begun.entry.tier, begun.entry.model) == ("four", "miss", "openai/big")
+    assert (await ask(model="tiny"))[1].entry.tier == "memory"  # it is that model's own
+
+
+async def test_a_place_that_keeps_failing_is_not_asked_until_a_pause_is_over(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine, clock: SetClock
+) -> None:
+    fails(cloud, EngineTimeout("silent"))
+    for number in range(int(FAILURES) + 5):
+        assert (await ask(f"question {number}"))[0] == "four too"
+    assert cloud.calls == FAILURES
+    assert [one.model for one in both.places.open()] == ["openai/big"]
+    clock.pass_(FIRST_PAUSE_S)
+    cloud.error, cloud.pieces = None, ("four",)
+    assert (await ask("and now?"))[0] == "four"
+    assert not both.places.open()
+
+
+async def test_exactly_one_finds_out_whether_it_is_back(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine, clock: SetClock
+) -> None:
+    fails(cloud, EngineTimeout("silent"))
+    for number in range(int(FAILURES)):
+        await ask(f"question {number}")
+    clock.pass_(FIRST_PAUSE_S)
+    cloud.calls, cloud.error, cloud.gate = 0, None, asyncio.Event()
+    waiting = [asyncio.create_task(ask(f"at once {number}")) for number in range(50)]
+    async with asyncio.timeout(10):
+        while sum(task.done() for task in waiting) < 49:
+            await asyncio.sleep(0.01)
+    assert (cloud.calls, groq.calls) == (1, FAILURES + 49)
+    cloud.gate.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_a_single_place_has_a_breaker_too(both: Parts, ask: Ask, groq: FakeEngine, clock: SetClock) -> None:
+    fails(groq, EngineTimeout("silent"))
+    for number in range(int(FAILURES)):
+        with pytest.raises(EngineTimeout):
+            await ask(f"question {number}", model="groq/big")
+    with pytest.raises(NoneAvailable, match="kept failing: silent") as told:
+        await ask("one more", model="groq/big")
+    assert (told.value.status, told.value.retry_after_s, groq.calls) == (503, FIRST_PAUSE_S, FAILURES)
+
+
+async def test_an_answer_that_was_too_slow_counts_against_it(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    both.places.slow_after_s = {"openai": -1.0}  # everything is too slow
+    for number in range(int(FAILURES)):
+        assert (await ask(f"question {number}"))[0] == "four"  # it is passed on all the same
+    assert (await ask("one more"))[0] == "four too"
+
+
+async def test_who_asked_for_a_pause_is_left_alone_until_it_is_over(
+    ask: Ask, cloud: FakeEngine, groq: FakeEngine, clock: SetClock
+) -> None:
+    fails(cloud, RateLimited("slow down", retry_after_s=20))
+    for number in range(3):
+        assert (await ask(f"question {number}"))[0] == "four too"
+    assert cloud.calls == 1
+    groq.error, groq.pieces = EngineTimeout("silent"), ()
+    with pytest.raises(EngineTimeout, match="openai/big wants fewer requests for now: slow down") as told:
+        await ask("nobody is left")
+    assert told.value.retry_after_s == 20
+    clock.pass_(21)
+    cloud.error, cloud.pieces = None, ("four",)
+    assert (await ask("later"))[0] == "four"
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Pauses that take no time, in the order they were made."""
+    pauses: list[float] = []
+
+    def pause_s(repetition: int, wanted_s: float | None, rng: object) -> float:
+        pauses.append(wanted_s or 0.0)
+        return 0.0
+
+    monkeypatch.setattr("orchestrator.failover.pause_s", pause_s)
+    return pauses
+
+
+async def test_one_place_is_asked_again_where_nothing_of_an_answer_was_made(
+    ask: Ask, groq: FakeEngine, at_once: list[float]
+) -> None:
+    fails(groq, EngineUnavailable("HTTP 503", retry_after_s=1))
+    with pytest.raises(EngineUnavailable):
+        await ask(model="groq/big")
+    assert (groq.calls, at_once) == (3, [1, 1])
+
+
+@pytest.mark.parametrize("error", [EngineTimeout("silent"), EngineError("not JSON"), ModelNotFound("unknown")])
+async def test_what_may_have_been_paid_for_is_not_asked_again(
+    ask: Ask, groq: FakeEngine, at_once: list[float], error: OrchestratorError
+) -> None:
+    fails(groq, error)
+    with pytest.raises(type(error)):
+        await ask(model="groq/big")
+    assert groq.calls == 1
+
+
+async def test_a_tenth_is_asked_again_at_most(
+    both: Parts, ask: Ask, groq: FakeEngine, at_once: list[float], clock: SetClock
+) -> None:
+    fails(groq, EngineUnreachable("refused"))
+    for number in range(100):
+        with pytest.raises(OrchestratorError):
+            await ask(f"question {number}", model="groq/big")
+        clock.pass_(100)  # so that the breaker is never what stops it
+    assert 100 < groq.calls <= 100 + 3 + 10
+
+
+async def test_what_costs_money_is_not_asked_while_it_cannot_be_written_down(
+    both: Parts, ask: Ask, cloud: FakeEngine, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def must_be_writable() -> None:
+        raise LedgerUnavailable("The ledger cannot be written.")
+
+    monkeypatch.setattr(both.ledger, "must_be_writable", must_be_writable)
+    with pytest.raises(LedgerUnavailable):
+        await ask()
+    assert (await ask(model="openai/big"))[1].entry.model == "tiny:latest"  # which is free
+    assert cloud.calls == 0
+
+
+async def test_weights_share_out_and_who_is_down_comes_last(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    for number in range(40):
+        await ask(f"question {number}", model="wide")
+    assert cloud.calls > 8
+    assert groq.calls > 8
+    both.places.down = frozenset({"groq"})
+    before = groq.calls
+    for number in range(20):
+        await ask(f"another {number}", model="wide")
+    assert groq.calls == before
+
+
+async def test_a_second_place_is_asked_when_the_first_is_silent_and_the_loser_is_closed(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    cloud.pieces, cloud.gate = (), asyncio.Event()
+    said, begun = await ask(model="hedged")
+    assert (said, begun.entry.model) == ("four too", "groq/big")
+    assert (cloud.calls, cloud.closed, groq.calls) == (1, 1, 1)
+    assert dict(both.places.calls()) == {"openai": 0, "groq": 0}
+    assert not both.places.open()
+
+
+async def test_no_second_place_is_asked_when_the_first_speaks_in_time(ask: Ask, groq: FakeEngine) -> None:
+    assert (await ask(model="hedged"))[0] == "four"
+    assert groq.calls == 0
+
+
+async def test_when_the_caller_leaves_everything_under_way_is_closed(
+    both: Parts, cast: dict[str, Caller], cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    for one in (cloud, groq):
+        one.pieces, one.gate = (), asyncio.Event()
+    begun = await answer(question(model="hedged"), cast["alice"], both)
+    async with aclosing(begun.chunks) as chunks:
+        waiting = asyncio.ensure_future(anext(chunks))
+        async with asyncio.timeout(10):
+            while not groq.calls:
+                await asyncio.sleep(0.005)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    async with asyncio.timeout(10):
+        while len(both.inflight):
+            await asyncio.sleep(0.005)
+    assert (cloud.closed, groq.closed) == (1, 1)
+    assert dict(both.places.calls()) == {"openai": 0, "groq": 0}
+    assert not both.places.open()
+
+
+async def test_whoever_shares_a_call_is_told_who_answered(
+    both: Parts, cast: dict[str, Caller], cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    fails(cloud, EngineUnavailable("HTTP 503"))
+    groq.gate = asyncio.Event()
+    begun = [await answer(question(model="big"), cast[who], both) for who in ("alice", "bob")]
+    reading = [asyncio.create_task(read(one)) for one in begun]
+    async with asyncio.timeout(10):
+        while not groq.calls:
+            await asyncio.sleep(0.005)
+    groq.gate.set()
+    assert await asyncio.gather(*reading) == ["four too"] * 2
+    assert {(one.entry.tier, one.entry.model) for one in begun} == {("miss", "groq/big"), ("collapsed", "groq/big")}
+    assert groq.calls == 1
+
+
+async def test_a_provider_that_is_full_is_passed_over(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    both.places.most_calls = {"openai": 1}
+    cloud.gate = asyncio.Event()
+    first = asyncio.create_task(ask("one"))
+    async with asyncio.timeout(10):
+        while not cloud.calls:
+            await asyncio.sleep(0.005)
+    assert (await ask("two"))[1].entry.model == "groq/big"
+    cloud.gate.set()
+    assert (await first)[1].entry.model == "openai/big"
+
+
+async def test_a_place_that_cannot_do_what_is_asked_is_not_asked(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    cloud.model = replace(cloud.model, capabilities=frozenset({"completion"}))
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {}}}
+    said, begun = await ask(tools=(tool,))
+    assert (said, begun.entry.model, cloud.calls) == ("four too", "groq/big", 0)
+
+
+async def test_what_only_the_next_place_leaves_out_is_told(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    groq.model = replace(groq.model, takes=groq.model.takes - {"seed"})
+    assert (await ask(options={"seed": 1}))[1].entry.unsupported == ()
+    fails(cloud, EngineUnavailable("HTTP 503"))
+    _, begun = await ask("again", options={"seed": 1})
+    assert (begun.entry.model, begun.entry.unsupported) == ("groq/big", ("seed",))
+    assert groq.asked[-1].options == {}
