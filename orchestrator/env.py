@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
+from orchestrator.core.addresses import check_address, is_key
 from orchestrator.core.durations import parse_duration
 from orchestrator.core.redis_address import SCHEME, sentinels
 
@@ -85,7 +85,7 @@ def key(name: str, help: str) -> str:
     """A secret that goes into an HTTP header."""
 
     def parse(value: str) -> str:
-        if not re.fullmatch(r"[!-~]+", value):
+        if not is_key(value):
             raise ValueError
         return value
 
@@ -177,20 +177,7 @@ def url(name: str, default: str, help: str, *, schemes: tuple[str, ...], shown: 
     """An address with one of these schemes, to which paths are appended."""
 
     def parse(value: str) -> str:
-        import httpx  # only where an address is set: it is much to load for a start
-
-        scheme, separator, rest = value.partition("://")
-        if not separator or not rest or scheme.lower() not in schemes:
-            raise ValueError
-        parts = urlsplit(value)
-        if not parts.hostname or parts.port == 0 or parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError
-        parts.hostname.encode("idna")  # as what looks the host up will have it
-        try:
-            httpx.URL(value)
-        except httpx.InvalidURL:
-            raise ValueError from None
-        return value
+        return check_address(value, schemes)
 
     return _read(
         name,

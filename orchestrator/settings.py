@@ -197,6 +197,7 @@ _master = master_secret(DATA_DIR / "keys" / "master")
 SECRET_KEY = derive(_master, "django").hex()
 API_KEY_PEPPER = derive(_master, "api keys")
 CACHE_MAC_KEY = derive(_master, "cache values")
+PROVIDER_KEYS_KEY = derive(_master, "provider keys")
 
 # What the supervisor tells its children.
 FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD", "ORCHESTRATOR_WEB_NUMBER"})

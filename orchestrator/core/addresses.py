@@ -1,9 +1,48 @@
-"""Which addresses are this machine's own."""
+"""What can be an address or a key of a provider, and which addresses are this machine's own."""
 
 from __future__ import annotations
 
+import re
 import socket
+from collections.abc import Collection
 from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
+
+_PORTS = {"http": 80, "https": 443}
+_KEY = re.compile(r"[!-~]+")
+
+
+def check_address(value: str, schemes: Collection[str] = ("http", "https")) -> str:
+    """Return `value` when it is an address to which paths can be appended: a scheme, a host, a port and a path at most.
+
+    Raises ValueError, which does not repeat it: somebody's key may have ended up in it.
+    """
+    import httpx  # only where an address is set: it is much to load for a start
+
+    scheme, separator, rest = value.partition("://")
+    if not separator or not rest or scheme.lower() not in schemes:
+        raise ValueError
+    parts = urlsplit(value)
+    if not parts.hostname or parts.port == 0 or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError
+    parts.hostname.encode("idna")  # as what looks the host up will have it
+    try:
+        httpx.URL(value)
+    except httpx.InvalidURL:
+        raise ValueError from None
+    return value
+
+
+def origin_of(address: str) -> str:
+    """The scheme, host and port of an address that `check_address` took, in one form: `https://api.openai.com:443`."""
+    parts = urlsplit(address)
+    scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{parts.port or _PORTS.get(scheme, 0)}"
+
+
+def is_key(value: str) -> bool:
+    """Whether `value` fits into an HTTP header as a key."""
+    return _KEY.fullmatch(value) is not None
 
 
 def is_own(address: str) -> bool:

@@ -70,6 +70,20 @@ class ModelNotFound(OrchestratorError):
     kind = "model_not_found"
 
 
+class NotThere(OrchestratorError):
+    """What was asked for is not there."""
+
+    status = 404
+    kind = "not_there"
+
+
+class Conflict(OrchestratorError):
+    """It was changed meanwhile, or is in use."""
+
+    status = 409
+    kind = "conflict"
+
+
 class NotSupportedYet(OrchestratorError):
     """This endpoint is not there yet."""
 

@@ -15,6 +15,7 @@ from django.db.migrations.executor import MigrationExecutor
 from cache.database import CacheFile, migrate
 from orchestrator import identity
 from orchestrator.env import BadSetting
+from orchestrator.registry import changes
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def _migrate_ledger() -> None:
             log.info("bringing the ledger up to date")
             call_command("migrate", interactive=False, verbosity=0)
         identity.ensure_default_tenant()
+        changes.ensure_environment()
     except DatabaseError as error:
         raise CommandError(
             f"The ledger, {settings.DATABASES['default']['NAME']}, cannot be used: {error}. "

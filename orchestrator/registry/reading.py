@@ -1,0 +1,163 @@
+"""The registry as it is: what is on, from the database and the environment, and why the rest is off."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db.models import OuterRef, Subquery
+from django.utils import timezone
+
+from orchestrator.core.presets import BY_NAME
+from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
+from orchestrator.registry.models import Deployment, Provider, ProviderCheck, RegisteredModel, RegistryVersion
+from orchestrator.registry.settled import in_environment, key_of, place_of, why_off
+
+log = logging.getLogger(__name__)
+MOST_READINGS = 5  # while others go on changing it
+RECENT = timedelta(minutes=5)  # an older check says nothing of now
+CHECKS_READ = 1000
+FAILURES = 2  # in a row: one may be chance
+_told: set[str] = set()  # what is wrong was logged once
+
+
+@dataclass(frozen=True, slots=True)
+class Off:
+    """A provider that is not asked, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What is on and what is not."""
+
+    registry: Registry
+    off: tuple[Off, ...] = ()
+
+
+def read() -> Registry:
+    """All that is on. It asks the database, so not on an event loop."""
+    return look().registry
+
+
+def look() -> Reading:
+    """All that is on, and why the rest is off; of one version, unless it keeps changing."""
+    version = newest_version()
+    for _ in range(MOST_READINGS):
+        reading = _look(version)
+        before, version = version, newest_version()
+        if version == before:
+            break
+    return reading
+
+
+def newest_version() -> int:
+    """The number of the last change; 0 before the first."""
+    return RegistryVersion.objects.order_by("-number").values_list("number", flat=True).first() or 0
+
+
+def down_providers() -> frozenset[str]:
+    """Those whose last two checks failed, both of them recently and since an operator last said that it is well."""
+    reset_at = Provider.objects.filter(name=OuterRef("provider")).values("reset_at")[:1]
+    newest = (
+        ProviderCheck.objects.filter(at__gte=timezone.now() - RECENT)
+        .annotate(reset_at=Subquery(reset_at))
+        .order_by("-id")
+        .values_list("provider", "is_ok", "at", "reset_at")[:CHECKS_READ]
+    )
+    last: dict[str, list[bool]] = defaultdict(list)
+    for provider, is_ok, at, reset in newest:
+        if len(last[provider]) < FAILURES:
+            last[provider].append(is_ok or (reset is not None and at <= reset))
+    return frozenset(name for name, ok in last.items() if len(ok) == FAILURES and not any(ok))
+
+
+def _look(version: int) -> Reading:
+    rows = list(Provider.objects.all())
+    known = {row.name for row in rows}
+    rows += [_unwritten(name) for name in in_environment() if name not in known]
+    names = {row.pk: row.name for row in rows if row.pk}
+    entries, off = [], []
+    for row in rows:
+        found = _provider(row)
+        if isinstance(found, Off):
+            off.append(found)
+        else:
+            entries.append(found)
+    models = RegisteredModel.objects.filter(is_enabled=True).prefetch_related("deployments")
+    registry = Registry(
+        version=version,
+        providers=tuple(sorted(entries, key=lambda entry: entry.name)),
+        models=tuple(_model(row, names) for row in models),
+    )
+    return Reading(registry, tuple(sorted(off, key=lambda one: one.name)))
+
+
+def _unwritten(name: str) -> Provider:
+    """A provider of the environment that has no row yet."""
+    return Provider(name=name, kind=name, is_paid=BY_NAME[name].is_paid, is_from_environment=True)
+
+
+def _provider(row: Provider) -> ProviderEntry | Off:
+    if not row.is_enabled:
+        return Off(row.name, "it is switched off")
+    place = place_of(row.name, row.kind, row.address)
+    key = key_of(row.name, row.kind, row.sealed_key, place)
+    if why := why_off(row.name, row.kind, place, key, has_sealed_key=bool(row.sealed_key)):
+        if row.sealed_key and why == key.why:
+            _tell(row, why)
+        return Off(row.name, why)
+    return ProviderEntry(
+        name=row.name,
+        kind=row.kind,
+        address=place.address,
+        key=key.value,
+        address_from=place.source,
+        key_from=key.source,
+        connect_timeout_s=row.connect_timeout_s,
+        first_token_timeout_s=row.first_token_timeout_s,
+        token_timeout_s=row.token_timeout_s,
+        answer_timeout_s=row.answer_timeout_s,
+        slow_after_s=row.slow_after_s,
+        most_calls=row.most_calls,
+        is_paid=row.is_paid,
+        lists_models=row.lists_models,
+        extra_body=row.extra_body,
+        reset_at=row.reset_at.timestamp() if row.reset_at else 0.0,
+    )
+
+
+def _tell(row: Provider, why: str) -> None:
+    """Log once for each sealed key what is wrong with it: this is read twice a second."""
+    if row.sealed_key not in _told:
+        _told.add(row.sealed_key)
+        log.error("provider %s is off: %s", row.name, why)
+
+
+def _model(row: RegisteredModel, names: dict[int, str]) -> ModelEntry:
+    return ModelEntry(
+        name=row.name,
+        aliases=tuple(row.aliases),
+        tags=tuple(row.tags),
+        deployments=tuple(_deployment(one, names) for one in row.deployments.all() if one.is_enabled),
+        balance=row.balance,  # type: ignore[arg-type]  # one of the words that are allowed
+        fallbacks=tuple(row.fallbacks),
+        hedge_after_s=row.hedge_after_s,
+        context_length=row.context_length,
+        capabilities=frozenset(row.capabilities),
+    )
+
+
+def _deployment(row: Deployment, names: dict[int, str]) -> DeploymentEntry:
+    return DeploymentEntry(
+        provider=LOCAL if row.provider_id is None else names.get(row.provider_id, ""),
+        remote_name=row.remote_name,
+        rank=row.rank,
+        weight=row.weight,
+        input_price=row.input_price,
+        output_price=row.output_price,
+    )

@@ -1,0 +1,213 @@
+"""Every change is whole, kept as a version, and can be taken back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from orchestrator.core.errors import Conflict, NotThere
+from orchestrator.registry import changes
+from orchestrator.registry.changes import MOST_VERSIONS, By
+from orchestrator.registry.document import ModelPart, ProviderPart, WrongDocument, read_document
+from orchestrator.registry.models import Provider, RegisteredModel, RegistryVersion
+from orchestrator.registry.reading import look, newest_version, read
+from orchestrator.registry.stored import document_of, read_tables, shown
+from tests.registry.conftest import CANARY, EVERYTHING, OPS
+
+pytestmark = pytest.mark.django_db
+
+
+def applied(value: dict[str, Any] = EVERYTHING) -> changes.Change:
+    return changes.apply(read_document(value), OPS)
+
+
+def test_a_document_becomes_the_registry() -> None:
+    assert applied().version == newest_version() == RegistryVersion.objects.get().number
+    registry = read()
+    assert [one.name for one in registry.providers] == ["azure-eu", "openai"]
+    azure, openai = registry.providers
+    assert (openai.key, openai.address, openai.most_calls) == (CANARY, "https://api.openai.com/v1", 40)
+    assert (azure.slow_after_s, azure.lists_models, azure.extra_body["user"]) == (4.0, False, "gateway")
+    small, smart = sorted(registry.models, key=lambda one: one.name)
+    assert (smart.name, smart.aliases, smart.fallbacks[0], smart.balance) == (
+        "smart",
+        ("best", "gpt-4o"),
+        "small",
+        "cost",
+    )
+    assert [(one.provider, one.rank, str(one.input_price)) for one in smart.deployments] == [
+        ("openai", 0, "2.500000"),
+        ("azure-eu", 1, "2.750000"),
+    ]
+    assert (small.deployments[0].provider, small.deployments[0].remote_name) == ("local", "smollm2:135m")
+
+
+def test_the_same_again_is_no_change_and_no_version() -> None:
+    version = applied().version
+    again = applied()
+    assert (again.version, again.lines) == (version, ())
+    assert RegistryVersion.objects.count() == 1
+
+
+def test_what_it_says_can_be_applied_as_it_is() -> None:
+    version = applied().version
+    written = json.loads(json.dumps({"version": version, **shown(read_tables())}))
+    assert changes.apply(read_document(written), OPS).lines == ()
+    assert read().providers[1].key == CANARY
+
+
+def test_a_version_says_what_changed_and_nothing_of_keys() -> None:
+    applied()
+    changed = json.loads(json.dumps(EVERYTHING))
+    changed["providers"]["openai"] |= {"key": "sk-quite-another-key-entirely", "most_calls": None}
+    changed["providers"]["gpu"]["is_enabled"] = True
+    changed["models"]["smart"]["deployments"][1]["weight"] = 5
+    del changed["models"]["small"]
+    changed["models"]["smart"]["fallbacks"] = []
+    change = applied(changed)
+    assert list(change.lines) == [
+        "provider gpu: is_enabled: false → true",
+        "provider openai: most_calls: 40 → –",
+        "provider openai: key changed",
+        "model small: removed",
+        'model smart: fallbacks: ["small", "anthropic/claude-sonnet-4-5"] → –',
+        "model smart: deployment azure-eu/gpt4o-prod: weight: 3 → 5",
+    ]
+    version = RegistryVersion.objects.get(number=change.version)
+    assert (version.by, version.summary.splitlines()) == ("ops", list(change.lines))
+    assert CANARY not in json.dumps([one.document for one in RegistryVersion.objects.all()])
+
+
+def test_a_key_stays_until_it_is_given_anew_or_taken_away() -> None:
+    applied()
+    changes.put_provider("openai", ProviderPart.model_validate({"kind": "openai", "most_calls": 3}), OPS)
+    assert read().providers[1].key == CANARY
+    changes.put_provider("openai", ProviderPart.model_validate({"kind": "openai", "key": None}), OPS)
+    assert [(one.name, one.why) for one in look().off if one.name == "openai"] == [
+        ("openai", "it has no key; give it one, or set OPENAI_API_KEY")
+    ]
+
+
+def test_an_address_elsewhere_needs_the_key_again() -> None:
+    applied()
+    moved = {"kind": "openai", "address": "https://evil.example.com/v1"}
+    with pytest.raises(WrongDocument, match=r"providers.openai.key: it was given for https://api.openai.com:443") as no:
+        changes.put_provider("openai", ProviderPart.model_validate(moved), OPS)
+    assert "is now https://evil.example.com:443" in str(no.value)
+    nearby = {"kind": "openai", "address": "https://api.openai.com/v2"}
+    changes.put_provider("openai", ProviderPart.model_validate(nearby), OPS)
+    assert read().providers[1].key == CANARY
+    changes.put_provider("openai", ProviderPart.model_validate(moved | {"key": "sk-for-evil"}), OPS)
+    assert read().providers[1].key == "sk-for-evil"
+
+
+def test_what_the_environment_moves_does_not_get_the_key(environment: Callable[..., None]) -> None:
+    applied()
+    environment(addresses={"openai": "http://elsewhere.example.com/v1"})
+    (off,) = [one for one in look().off if one.name == "openai"]
+    assert "its key was given for https://api.openai.com:443" in off.why
+
+
+def test_a_wrong_document_changes_nothing() -> None:
+    version = applied().version
+    before = read_tables()
+    with pytest.raises(WrongDocument):
+        applied(EVERYTHING | {"models": {"smart": {"deployments": [{"provider": "nobody", "remote_name": "x"}]}}})
+    assert (read_tables(), newest_version()) == (before, version)
+
+
+def test_a_version_that_comes_back_is_as_it_was(environment: Callable[..., None]) -> None:
+    first = applied().version
+    as_it_was, entries = read_tables(), read()
+    applied({"providers": {}, "models": {}})
+    assert read().providers == ()
+    change = changes.restore(first, OPS)
+    assert read_tables() == as_it_was
+    assert (read().providers, read().models) == (entries.providers, entries.models)
+    newest = RegistryVersion.objects.get(number=change.version)
+    assert (newest.reason, newest.document) == (
+        f"version {first} again",
+        RegistryVersion.objects.get(number=first).document,
+    )
+
+
+def test_a_key_does_not_come_back_for_another_address(environment: Callable[..., None]) -> None:
+    first = applied().version
+    applied({"providers": {}, "models": {}})
+    environment(addresses={"openai": "http://elsewhere.example.com/v1"})
+    changes.restore(first, OPS)
+    assert Provider.objects.get(name="openai").sealed_key == ""
+    assert Provider.objects.get(name="azure-eu").sealed_key
+
+
+def test_who_changes_an_older_version_is_refused() -> None:
+    first = applied().version
+    changes.put_model("new", ModelPart.model_validate({}), OPS, expected=first)
+    with pytest.raises(Conflict, match=f"at version {first + 1} by now, not {first}"):
+        changes.put_model("newer", ModelPart.model_validate({}), OPS, expected=first)
+    with pytest.raises(Conflict):
+        changes.apply(read_document(EVERYTHING | {"version": first}), OPS)
+    assert not RegisteredModel.objects.filter(name="newer").exists()
+
+
+def test_one_at_a_time() -> None:
+    applied()
+    changes.put_model("a/b:c", ModelPart.model_validate({"aliases": ["d"]}), OPS)
+    with pytest.raises(WrongDocument, match=r'models\["Bad Name"\]: a name is of letters.*and 1 more'):
+        changes.put_model(
+            "Bad Name", ModelPart.model_validate({"deployments": [{"provider": "x", "remote_name": "y"}]}), OPS
+        )
+    changes.delete_model("a/b:c", OPS)
+    with pytest.raises(NotThere, match="no model 'a/b:c'"):
+        changes.delete_model("a/b:c", OPS)
+    with pytest.raises(WrongDocument, match=r"models.smart.deployments\[0\].provider: there is no provider"):
+        changes.delete_provider("openai", OPS)
+    changes.delete_provider("gpu", OPS)
+    with pytest.raises(NotThere):
+        changes.restore(10**6, OPS)
+
+
+def test_what_the_environment_sets_up_has_a_row_and_stays(environment: Callable[..., None]) -> None:
+    assert changes.ensure_environment().lines == ()
+    environment(keys={"groq": "gsk-1", "openai": "sk-1"}, addresses={"ollama": "http://gpu:11434"})
+    assert [one.name for one in read().providers] == ["groq", "ollama", "openai"], "row or not"
+    changes.put_provider("openai", ProviderPart.model_validate({"kind": "openai", "is_enabled": False}), OPS)
+    change = changes.ensure_environment()
+    assert RegistryVersion.objects.get(number=change.version).by == "environment"
+    assert changes.ensure_environment().version == change.version
+    assert dict(Provider.objects.values_list("name", "is_from_environment")) == {
+        "groq": True,
+        "ollama": True,
+        "openai": False,
+    }
+    assert [one.name for one in read().providers] == ["groq", "ollama"], "what is switched off stays off"
+    assert applied().lines
+    assert set(read_tables()["providers"]) == {*EVERYTHING["providers"], "groq", "ollama"}
+    with pytest.raises(Conflict, match="environment"):
+        changes.delete_provider("groq", OPS)
+    environment()
+    assert "provider groq: removed" in applied().lines
+
+
+def test_the_newest_versions_are_kept() -> None:
+    for number in range(1, MOST_VERSIONS + 4):
+        RegistryVersion.objects.create(by="x", summary="x", document={}, number=number)
+    applied()
+    kept = set(RegistryVersion.objects.values_list("number", flat=True))
+    assert kept == set(range(5, MOST_VERSIONS + 5))
+
+
+def test_reasons_and_names_are_bounded() -> None:
+    changes.apply(read_document(EVERYTHING), By("x" * 1000, "y" * 1000))
+    version = RegistryVersion.objects.get()
+    assert (len(version.by), len(version.reason)) == (150, 200)
+
+
+def test_a_document_of_the_tables_is_the_document() -> None:
+    applied()
+    document = read_document(document_of(read_tables()))
+    given = read_document(EVERYTHING)
+    assert document.models == dict(sorted(given.models.items()))
