@@ -46,7 +46,11 @@ class Catalogue:
                 self._retire(engine)
         for name, entry in wanted.items():
             if name not in self._made and self._make is not None:
-                self._made[name] = entry, self._make(entry)
+                engine = self._make(entry)
+                engine.look()
+                self._made[name] = entry, engine
+            elif name in self._made:
+                self._made[name] = entry, self._made[name][1]
         self._registered = {}
         for model in registry.models:
             for name in (model.name, *model.aliases):

@@ -21,6 +21,7 @@ from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.identity import Identity, ensure_default_tenant
 from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import Metrics
+from orchestrator.watching import RegistryWatch
 from routing.health import Health as Places
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Parts:
     most_answer_bytes: int
     unsupported: Policy = "contract"  # what becomes of what a model cannot do
     metrics: Metrics = field(default_factory=Metrics)
+    watch: RegistryWatch | None = None  # keeps the catalogue up with what operators change
     places: Places = field(default_factory=lambda: Places(Clock()))  # how each model of each provider does
 
     async def health(self) -> list[Health]:

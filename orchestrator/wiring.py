@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from socket import gethostname
 
 import httpx
 from django.conf import settings
@@ -19,7 +21,7 @@ from orchestrator import __version__
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
-from orchestrator.core.presets import PRESETS, is_at
+from orchestrator.core.presets import KINDS
 from orchestrator.core.threads import WorkerThread
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import Connection
@@ -32,7 +34,10 @@ from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.minilm import open_store
 from orchestrator.parts import Parts
+from orchestrator.registry.entries import ProviderEntry
 from orchestrator.vitals import Sampler
+from orchestrator.watching import RegistryWatch
+from routing.health import Health as Places
 
 _parts: Parts | None = None
 _sampler: Sampler | None = None
@@ -55,10 +60,18 @@ def build() -> Parts:
     cache = open_cache(clock, generation)
     cache.listen()
     local = LlamaCpp(settings.MODELS_SOCKET, open_store(settings.MODELS_DIR))
-    cloud = cloud_engines(clock)
-    catalogue = Catalogue([*cloud, local])  # a provider's prefix says all; any other name is a local one
-    for engine in cloud:
-        engine.look()
+    catalogue = Catalogue([local], partial(engine_for, clock=clock))
+    reads = WorkerThread("reads", most_waiting=256)
+    places = Places(clock)
+    watch = RegistryWatch(
+        catalogue,
+        places,
+        reads,
+        generation.policy,
+        worker=f"{gethostname()}:{settings.WEB_NUMBER or os.getpid()}",
+        first_token_s=settings.FIRST_TOKEN_TIMEOUT_S,
+    )
+    watch.start()
     metrics = open_metrics(settings.METRICS_DIR, settings.WEB_NUMBER)
     return Parts(
         clock=clock,
@@ -69,11 +82,13 @@ def build() -> Parts:
         cache=cache,
         inflight=InFlight(open_sharing(clock)),
         ledger=Ledger(clock, metrics.answered, partial(count_repeats, metrics)),
-        reads=WorkerThread("reads", most_waiting=256),
+        reads=reads,
         cache_ttl_s=settings.CACHE_TTL_S,
         most_answer_bytes=settings.MAX_ANSWER,
         unsupported=settings.UNSUPPORTED,  # type: ignore[arg-type]  # one of the words that are allowed
         metrics=metrics,
+        places=places,
+        watch=watch,
     )
 
 
@@ -91,24 +106,17 @@ def count_repeats(metrics: Metrics, repeats: Sequence[Repeat]) -> None:
         metrics.replayed(dialect, tier, model, durations_s, outcome, prompt_tokens=prompt, completion_tokens=completion)
 
 
-def cloud_engines(clock: Clock) -> list[CloudEngine]:
-    """An engine for each provider whose key or address is set."""
+def engine_for(entry: ProviderEntry, clock: Clock) -> CloudEngine:
+    """What asks a provider of the registry. It begins to look which models there are, where a loop runs."""
     deadlines = Deadlines(
-        connect_s=settings.CONNECT_TIMEOUT_S,
-        first_token_s=settings.FIRST_TOKEN_TIMEOUT_S,
-        token_s=settings.TOKEN_TIMEOUT_S,
-        answer_s=settings.ANSWER_TIMEOUT_S,
+        connect_s=entry.connect_timeout_s or settings.CONNECT_TIMEOUT_S,
+        first_token_s=entry.first_token_timeout_s or settings.FIRST_TOKEN_TIMEOUT_S,
+        token_s=entry.token_timeout_s or settings.TOKEN_TIMEOUT_S,
+        answer_s=entry.answer_timeout_s or settings.ANSWER_TIMEOUT_S,
     )
-    engines = []
-    for provider in PRESETS:
-        key, given = settings.PROVIDER_KEYS[provider.name], settings.PROVIDER_ADDRESSES[provider.name]
-        address = given or (provider.address if key else "")
-        if not address or is_at(address, settings.ADDRESS.host, settings.ADDRESS.port):  # see `checks`
-            continue
-        wire = wire_at(provider.wire, address)
-        connection = connect(address, key, deadlines, wire)
-        engines.append(CloudEngine(provider.name, connection, deadlines, clock, settings.MAX_ANSWER, wire, provider))
-    return engines
+    wire = wire_at(KINDS[entry.kind].wire, entry.address)
+    connection = connect(entry.address, entry.key, deadlines, wire)
+    return CloudEngine(entry.name, connection, deadlines, clock, settings.MAX_ANSWER, wire, entry)
 
 
 def connect(address: str, key: str, deadlines: Deadlines, wire: Wire) -> Connection:
@@ -140,4 +148,6 @@ async def close() -> None:
         last_first.callback(closing.identity.close)
         last_first.push_async_callback(closing.cache.aclose)
         last_first.push_async_callback(closing.catalogue.aclose)
+        if closing.watch is not None:
+            last_first.push_async_callback(closing.watch.aclose)
         last_first.push_async_callback(closing.inflight.aclose)

@@ -25,6 +25,16 @@ class Preset:
     is_paid: bool = True
 
     @property
+    def key_from(self) -> str:
+        """Where its key is set."""
+        return self.key_variables[0]
+
+    @property
+    def address_from(self) -> str:
+        """Where its address is set."""
+        return self.address_variable
+
+    @property
     def needs(self) -> str:
         """The variable without which it is off."""
         return self.key_variables[0] if self.address else self.address_variable

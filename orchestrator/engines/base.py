@@ -34,6 +34,10 @@ class Engine(Protocol):
 class ProviderEngine(Engine, Protocol):
     """An engine that can be replaced while it is in use."""
 
+    def look(self) -> None:
+        """Begin to ask which models there are."""
+        ...
+
     def known(self) -> list[Model]:
         """What it listed when it was last asked."""
         ...

@@ -11,7 +11,7 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import orjson
@@ -29,7 +29,6 @@ from orchestrator.core.errors import (
     OrchestratorError,
     RateLimited,
 )
-from orchestrator.core.presets import Preset
 from orchestrator.core.types import ChatRequest, Chunk, Model
 from orchestrator.engines import counts
 from orchestrator.engines.connection import Connection
@@ -61,6 +60,22 @@ class Deadlines:
     answer_s: float
 
 
+class Account(Protocol):
+    """What there is to know of our standing with a provider."""
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it charges."""
+
+    @property
+    def key_from(self) -> str:
+        """Where an operator puts right what is wrong with its key."""
+
+    @property
+    def address_from(self) -> str:
+        """And with its address."""
+
+
 class CloudEngine:
     """A provider reached over HTTP. Key and address live in the connection it is handed."""
 
@@ -72,16 +87,15 @@ class CloudEngine:
         clock: Clock,
         most_answer_bytes: int,
         wire: Wire,
-        provider: Preset,
+        account: Account,
     ) -> None:
-        """`provider` knows what an operator may set where something is wrong, and whether it charges."""
         self.name = name
         self._connection = connection
         self._deadlines = deadlines
         self._clock = clock
         self._most_answer_bytes = most_answer_bytes
         self._wire = wire
-        self._provider = provider
+        self._account = account
         self._listing: dict[str, tuple[Offer, Model]] = {}  # by the provider's name, in lower case
         self._listing_now: Task[None] | None = None
         self._list_again_at = float("-inf")
@@ -258,7 +272,7 @@ class CloudEngine:
             engine=self.name,
             capabilities=offer.capabilities,
             takes=self._wire.takes if "completion" in offer.capabilities else self._wire.takes_for_vectors,
-            is_paid=self._provider.is_paid,
+            is_paid=self._account.is_paid,
             remote_name=offer.name,
             family=offer.family or self.name,
             size=offer.size,
@@ -289,7 +303,7 @@ class CloudEngine:
             error.args = (self._connection.shown(str(error)),)
             raise
         except (httpx.ConnectError, httpx.ConnectTimeout):  # the transport says timeout for a refusal, too
-            advice = f"is {self._provider.address_variable} right, and is it running?"
+            advice = f"is {self._account.address_from} right, and is it running?"
             raise EngineUnreachable(f"{self.name} could not be reached: {advice}") from None
         except (httpx.TimeoutException, TimeoutError):
             raise EngineTimeout(f"{self.name} did not answer in time.") from None
@@ -304,7 +318,7 @@ class CloudEngine:
         status = response.status_code
         said = self._wire.said(await self._refusal(response))
         if status == 401 or said.is_about_key:
-            advice = f"ask your operator to check {self._provider.key_variables[0]}"
+            advice = f"ask your operator to check {self._account.key_from}"
             raise KeyRefused(f"{self.name} refused our key (HTTP {status}); {advice}.")
         words = f": {said.words}" if said.words else "."
         if status == 402:  # until somebody pays: trying again is of no use

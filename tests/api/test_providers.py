@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.presets import PRESETS
 from orchestrator.parts import Parts
+from orchestrator.registry.reading import read
 from tests.speeches import GOOD, KEY, SPEECHES, SpeechServer
 
 TEXT = "".join(GOOD)
@@ -26,7 +28,8 @@ async def servers(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     """A server of every API, set up as an operator does it."""
     servers = {speech.name: await SpeechServer(speech).start() for speech in SPEECHES}
     set_up(monkeypatch, {name: server.address for name, server in servers.items()}, dict.fromkeys(servers, KEY))
-    catalogue = Catalogue([*wiring.cloud_engines(Clock()), parts.local])
+    catalogue = Catalogue([parts.local], partial(wiring.engine_for, clock=Clock()))
+    catalogue.apply(await parts.reads.run(5, read))
     monkeypatch.setattr(wiring, "_parts", replace(parts, catalogue=catalogue))
     yield servers
     await catalogue.aclose()
@@ -131,13 +134,15 @@ async def test_a_model_of_a_provider_that_is_off_says_what_to_set(
 async def engines(monkeypatch: pytest.MonkeyPatch, addresses: dict[str, str], keys: dict[str, str]) -> dict[str, str]:
     """The names of the engines there would be, and their addresses."""
     set_up(monkeypatch, addresses, keys)
-    made = wiring.cloud_engines(Clock())
+    made = [wiring.engine_for(entry, Clock()) for entry in (await asyncio.to_thread(read)).providers]
     found = {engine.name: engine._connection.address for engine in made}
     await asyncio.gather(*(engine.aclose() for engine in made))
     return found
 
 
-async def test_a_provider_is_there_as_soon_as_its_key_or_its_address_is(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_provider_is_there_as_soon_as_its_key_or_its_address_is(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert await engines(monkeypatch, {}, {}) == {}
     usual = {provider.name: f"{provider.address}/" for provider in PRESETS if provider.address}
     assert await engines(monkeypatch, {}, {provider.name: "k" for provider in PRESETS}) == usual
@@ -145,7 +150,9 @@ async def test_a_provider_is_there_as_soon_as_its_key_or_its_address_is(monkeypa
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
-async def test_an_address_of_our_own_is_no_provider(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+async def test_an_address_of_our_own_is_no_provider(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
     """The shell of somebody who points Anthropic's clients here has it."""
     ours = f"http://{host}:{settings.ADDRESS.port}"
     assert await engines(monkeypatch, {"anthropic": ours, "ollama": ours, "openai": f"{ours}/v1"}, {}) == {}

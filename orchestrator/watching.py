@@ -1,0 +1,136 @@
+"""Keeps a process up with the registry: what an operator changes holds in every process within a second."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from django.db import DatabaseError
+
+from orchestrator.catalogue import Catalogue
+from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.tasks import end
+from orchestrator.core.threads import WorkerThread
+from orchestrator.registry.breakers import tell
+from orchestrator.registry.entries import Registry
+from orchestrator.registry.reading import down_providers, newest_version, read
+from routing.health import Health, Open
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+READ_DEADLINE_S = 5.0
+LONGEST_WAIT_S = 0.5  # of a request for a change that was made just before it
+TELL_EVERY_S = 30.0  # who does not say so again is taken for gone
+
+
+class RegistryWatch:
+    """Reads the registry when it was changed: at once on this machine, within half a second elsewhere."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        places: Health,
+        thread: WorkerThread,
+        policy: Callable[[], int],
+        *,
+        worker: str,
+        first_token_s: float,
+    ) -> None:
+        """`policy` returns a number that is another one after any change on this machine.
+
+        thread  may ask the database.    worker  what this process is called.
+        first_token_s  how long providers may take to begin, where they have no limit of their own.
+        """
+        self._catalogue = catalogue
+        self._places = places
+        self._thread = thread
+        self._policy = policy
+        self._worker = worker
+        self._first_token_s = first_token_s
+        self._was_read = False
+        self._told: list[Open] | None = None
+        self._tell_at = 0.0
+        self._seen = -1
+        self._resets: dict[str, float] | None = None
+        self._is_failing = False
+        self._reading: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        catalogue.watch = self
+
+    def start(self) -> None:
+        """Read it, and look again and again."""
+        self._looking = asyncio.create_task(self._look_for_ever(), name="registry")
+
+    async def catch_up(self) -> None:
+        """Return when what is known is as new as the last change on this machine, or that takes too long."""
+        if self._policy() == self._seen:
+            return
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        await asyncio.wait({self._reading}, timeout=LONGEST_WAIT_S if self._was_read else READ_DEADLINE_S)
+
+    async def aclose(self) -> None:
+        """Look no more."""
+        await end(task for task in (self._looking, self._reading) if task is not None)
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await self.catch_up()
+            try:
+                version, self._places.down = await self._thread.run(READ_DEADLINE_S, _news)
+            except (TimeoutError, DatabaseError, OrchestratorError):
+                pass  # whoever reads says so
+            else:
+                if version != self._catalogue.registry.version:
+                    self._seen = -1
+            await self._tell()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _tell(self) -> None:
+        """Let the pages know which places are not asked here."""
+        now, places = asyncio.get_running_loop().time(), self._places.open()
+        if places == self._told and (not places or now < self._tell_at):
+            return
+        try:
+            await self._thread.run(READ_DEADLINE_S, tell, self._worker, places)
+        except (TimeoutError, DatabaseError, OrchestratorError):
+            return  # tried again at the next look
+        self._told, self._tell_at = places, now + TELL_EVERY_S
+
+    async def _read(self) -> None:
+        seen = self._policy()  # before it is read: a change meanwhile is read again
+        try:
+            registry = await self._thread.run(READ_DEADLINE_S, read)
+        except (TimeoutError, DatabaseError, OrchestratorError) as error:
+            if not self._is_failing:
+                log.warning("the registry cannot be read, so what was read before holds: %s", error or "no answer")
+            self._is_failing = True
+            return
+        finally:
+            self._reading = None
+        if self._is_failing:
+            log.warning("the registry can be read again")
+        self._is_failing = False
+        self.apply(registry)
+        self._seen, self._was_read = seen, True
+
+    def apply(self, registry: Registry) -> None:
+        """Go by `registry` from now on."""
+        if registry != self._catalogue.registry:
+            self._catalogue.apply(registry)
+        providers = registry.providers
+        self._places.most_calls = {one.name: one.most_calls for one in providers if one.most_calls}
+        self._places.slow_after_s = {
+            one.name: one.slow_after_s or (one.first_token_timeout_s or self._first_token_s) / 2 for one in providers
+        }
+        resets = {one.name: one.reset_at for one in providers if one.reset_at}
+        for name, at in resets.items():
+            if self._resets is not None and at > self._resets.get(name, 0.0):
+                self._places.reset(name)
+        self._resets = resets
+
+
+def _news() -> tuple[int, frozenset[str]]:
+    return newest_version(), frozenset(down_providers())
