@@ -122,6 +122,101 @@ class OpenAISpeech(Speech):
         return {"data": data, "usage": {"prompt_tokens": 4}}
 
 
+class OpenRouterSpeech(OpenAISpeech):
+    """As its documentation has it: comments while it works, who answered, and what it cost."""
+
+    name = "openrouter"
+    COST = 0.000123
+
+    def check(self, path: str, body: dict[str, Any]) -> None:
+        reasoning = body.get("reasoning", {})
+        if "reasoning_effort" in body or {"effort", "max_tokens"} <= reasoning.keys():
+            raise Refused('Only one of "reasoning.effort" and "reasoning.max_tokens" can be specified')
+        if reasoning.get("effort", "low") not in {"xhigh", "high", "medium", "low", "minimal", "none"}:
+            raise Refused("reasoning.effort: Invalid option")
+        if "input" in body:
+            return
+        if path != "/chat/completions" or body["usage"] != {"include": True} or not body["stream"]:
+            raise Refused("Invalid input")
+        open_calls: list[str] = []
+        for message in body["messages"]:
+            if message["role"] == "tool":
+                open_calls.remove(message["tool_call_id"])
+            elif open_calls:
+                raise Refused("Provider returned error: tool_use ids were found without tool_result blocks")
+            open_calls += [call["id"] for call in message.get("tool_calls", ())]
+            for part in message["content"] if isinstance(message["content"], list) else ():
+                if part["type"] == "image_url" and not part["image_url"]["url"].startswith("data:image/"):
+                    raise Refused("Invalid image")
+
+    def answer(
+        self,
+        pieces: Sequence[str] = GOOD,
+        *,
+        thinking: str = "",
+        calls: Calls = (),
+        usage: Counts = (11, 2),
+        reason: str = "stop",
+    ) -> list[bytes]:
+        frames = [self.silence()]
+        if thinking:
+            details = [{"type": "reasoning.text", "text": thinking, "format": "unknown", "index": 0}]
+            frames.append(self._piece(content="", reasoning=thinking, reasoning_details=details))
+        frames += [self._piece(content=piece) for piece in pieces]
+        for place, (name, arguments) in enumerate(calls):
+            written = json.dumps(arguments)
+            function = {"name": name, "arguments": written[:3]}
+            call = {"index": place, "id": f"call_{place}", "type": "function", "function": function}
+            rest = {"index": place, "type": "function", "function": {"name": None, "arguments": written[3:]}}
+            frames += [self._piece(content=None, tool_calls=[call]), self._piece(content=None, tool_calls=[rest])]
+        ended = {"stop": "tool_calls" if calls else "stop", "filter": "content_filter"}.get(reason, reason)
+        frames.append(self._piece(ended, content=""))
+        if usage:
+            counts = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "cost": self.COST, "is_byok": False}
+            counts |= {"prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0}}
+            counts |= {"cost_details": {"upstream_inference_cost": self.COST}}
+            counts |= {"completion_tokens_details": {"reasoning_tokens": 0, "image_tokens": 0}}
+            frames.append(self._piece(content="", usage=counts))
+        return [*frames, b"data: [DONE]\n\n"]
+
+    @staticmethod
+    def _piece(ended: str | None = None, usage: Any = None, **fields: Any) -> bytes:
+        delta = {"role": "assistant", **fields}
+        choice = {"index": 0, "delta": delta, "finish_reason": ended, "native_finish_reason": ended, "logprobs": None}
+        event = {"id": "gen-1", "provider": "Backend", "model": "m", "object": "chat.completion.chunk", "created": 1}
+        return sse(event | {"choices": [choice]} | ({"usage": usage} if usage else {}))
+
+    def trouble(self, words: str = "overloaded") -> bytes:
+        choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error", "native_finish_reason": None}
+        error = {"code": 502, "message": words, "metadata": {"provider_name": "Backend", "raw": "at capacity"}}
+        return sse({"id": "gen-1", "provider": "Backend", "error": error, "choices": [choice]})
+
+    def silence(self) -> bytes:
+        return b": OPENROUTER PROCESSING\n\n"
+
+    def refusal(self, status: int, words: str = "") -> dict[str, Any]:
+        error = {"message": words or f"no, {status}", "code": status}
+        return {"error": error | {"metadata": {"provider_name": "Backend", "raw": "so it said"}}, "user_id": "user_1"}
+
+    def listing(self) -> dict[str, Any]:
+        good = {
+            "id": "good",
+            "canonical_slug": "vendor/good-2026-01-02",
+            "created": 1_700_000_000,
+            "context_length": 8192,
+            "architecture": {"modality": "text+image->text", "input_modalities": ["text", "image"], "tokenizer": "X"},
+            "pricing": {"prompt": "0.000002", "completion": "0.0000085", "request": "0", "image": "0"},
+            "top_provider": {"context_length": 8192, "max_completion_tokens": 4096, "is_moderated": False},
+            "supported_parameters": ["max_tokens", "tools", "reasoning", "include_reasoning"],
+            "reasoning": {"mandatory": False, "supported_efforts": ["high", "medium", "low"]},
+        }
+        return {"data": [good, {"id": None}, {}]}
+
+    def vectors(self, body: dict[str, Any]) -> dict[str, Any]:
+        found = super().vectors(body)
+        return found | {"usage": found["usage"] | {"total_tokens": 4, "cost": self.COST}}
+
+
 class AnthropicSpeech(Speech):
     name = "anthropic"
     key_header = ("x-api-key", KEY)
@@ -224,7 +319,7 @@ class AnthropicSpeech(Speech):
 class GeminiSpeech(Speech):
     name = "gemini"
     key_header = ("x-goog-api-key", KEY)
-    KNOWN = frozenset({"contents", "systemInstruction", "tools", "generationConfig"})
+    KNOWN = frozenset({"contents", "systemInstruction", "tools", "generationConfig", "safetySettings"})
 
     def model(self, path: str, body: dict[str, Any]) -> str:
         return path.partition("/models/")[2].partition(":")[0]
@@ -350,7 +445,13 @@ class OllamaSpeech(Speech):
         return {"embeddings": [[len(text), 0.5] for text in body["input"]], "prompt_eval_count": 4}
 
 
-SPEECHES: tuple[Speech, ...] = (OpenAISpeech(), AnthropicSpeech(), GeminiSpeech(), OllamaSpeech())
+SPEECHES: tuple[Speech, ...] = (
+    OpenAISpeech(),
+    OpenRouterSpeech(),
+    AnthropicSpeech(),
+    GeminiSpeech(),
+    OllamaSpeech(),
+)
 
 
 @dataclass

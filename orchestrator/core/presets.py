@@ -65,7 +65,7 @@ PRESETS = (
         key_variables=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         address_variable="GEMINI_BASE_URL",
     ),
-    _compatible("openrouter", "OpenRouter", "https://openrouter.ai/api/v1"),
+    _compatible("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", "openrouter"),
     _compatible("groq", "Groq", "https://api.groq.com/openai/v1"),
     _compatible("together", "Together", "https://api.together.xyz/v1"),
     _compatible("mistral", "Mistral", "https://api.mistral.ai/v1", "mistral"),

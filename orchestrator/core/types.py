@@ -110,6 +110,8 @@ class Usage:
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0  # of the question's: those the provider read from its own cache
+    cache_write_tokens: int = 0  # of the question's: those it wrote there
     load_ns: int = 0
     prompt_ns: int = 0
     eval_ns: int = 0
@@ -143,6 +145,7 @@ class Chunk:
     logprobs: tuple[TokenLogprob, ...] = ()
     vectors: tuple[bytes, ...] = ()  # for the next inputs, each as 32-bit floats, little-endian, of any length
     done: Done | None = None
+    usage: Usage | None = None  # so far, where the provider tells before the end
     origin: Origin | None = None  # with the first piece, where it is not the model that was expected
 
     @property

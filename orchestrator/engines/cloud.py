@@ -6,11 +6,12 @@ import hashlib
 import json
 import logging
 from asyncio import Event, Task, create_task, timeout, wait
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import httpx
@@ -29,13 +30,14 @@ from orchestrator.core.errors import (
     OrchestratorError,
     RateLimited,
 )
-from orchestrator.core.types import ChatRequest, Chunk, Model
+from orchestrator.core.types import JSON, ChatRequest, Chunk, Model, Usage
 from orchestrator.engines import counts
 from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
 from orchestrator.engines.wires import vectors
 from orchestrator.engines.wires.base import ODD, Offer, Wire
 
+NOTHING: Mapping[str, JSON] = MappingProxyType({})
 log = logging.getLogger(__name__)
 
 LONGEST_NAME = 255  # characters, the provider's among them: records hold no more, and a header should not
@@ -88,7 +90,12 @@ class CloudEngine:
         most_answer_bytes: int,
         wire: Wire,
         account: Account,
+        extra_body: Mapping[str, JSON] = NOTHING,
     ) -> None:
+        """Who is asked, and how.
+
+        extra_body  goes with every question to chat, beside what the wire says and never in place of it.
+        """
         self.name = name
         self._connection = connection
         self._deadlines = deadlines
@@ -96,6 +103,7 @@ class CloudEngine:
         self._most_answer_bytes = most_answer_bytes
         self._wire = wire
         self._account = account
+        self._extra_body = extra_body
         self._listing: dict[str, tuple[Offer, Model]] = {}  # by the provider's name, in lower case
         self._listing_now: Task[None] | None = None
         self._list_again_at = float("-inf")
@@ -111,7 +119,7 @@ class CloudEngine:
                 yield await self._embed(request, model)
             return
         ask = self._wire.chat(request, self._offer(model.remote_name))
-        question = _to_json(ask.body)
+        question = _to_json({**self._extra_body, **ask.body})
         with self._under_way(), self._errors():
             async with timeout(self._deadlines.first_token_s):
                 response = await self._connection.send("POST", ask.path, question)
@@ -124,6 +132,7 @@ class CloudEngine:
         """The vectors, in as many calls as the provider takes them in."""
         found: list[bytes] = []
         tokens = size = 0
+        costs: list[int | None] = []
         asks = self._wire.embeddings(request, model.remote_name)
         began = self._clock.monotonic()
         with self._errors():
@@ -135,10 +144,14 @@ class CloudEngine:
                     read = self._wire.vectors(body)
                     found += read.vectors
                     tokens += read.tokens
+                    costs.append(read.cost_microusd)
         took_ns = round((self._clock.monotonic() - began) * 1e9)
         if tokens > counts.most_asked(request, size):
             tokens = 0
-        return vectors.to_chunk(found, len(request.inputs or ()), tokens=tokens, took_ns=took_ns)
+        known = [cost for cost in costs if cost is not None]
+        cost = sum(known) if costs and len(known) == len(costs) else None
+        wanted = len(request.inputs or ())
+        return vectors.to_chunk(found, wanted, tokens=tokens, took_ns=took_ns, cost_microusd=cost)
 
     async def _vectors(self, path: str, question: bytes, model: Model) -> bytes:
         async with timeout(self._deadlines.first_token_s):
@@ -153,7 +166,13 @@ class CloudEngine:
         batches = line_batches(response, 8 * self._most_answer_bytes)
         began = self._clock.monotonic()
         first: float | None = None
+        told = answer.usage
         size = pieces = 0
+
+        def plausible(usage: Usage) -> Usage:
+            most_answered = counts.most_answered(model, size)
+            return counts.plausible(usage, most_asked=most_asked, most_answered=most_answered, pieces=pieces)
+
         while not answer.is_over:
             # A deadline for each wait, not one around all: an asyncio timeout must not span a yield. And
             # not `wait_for`, which loses a cancellation that comes together with the lines.
@@ -169,6 +188,9 @@ class CloudEngine:
             for chunk in answer.read(lines):
                 first = first or self._clock.monotonic()
                 pieces += bool(chunk.text or chunk.thinking or chunk.logprobs)
+                if answer.usage is not told:  # a caller who hangs up now leaves a record that knows of it
+                    told = answer.usage
+                    chunk = replace(chunk, usage=plausible(told))
                 yield chunk
             if answer.trouble:
                 raise answer.trouble
@@ -177,13 +199,7 @@ class CloudEngine:
         now = self._clock.monotonic()
         end = answer.end(prompt_ns=round(((first or now) - began) * 1e9), eval_ns=round((now - (first or now)) * 1e9))
         assert end.done is not None
-        usage = counts.plausible(
-            end.done.usage,
-            most_asked=most_asked,
-            most_answered=counts.most_answered(model, size),
-            pieces=pieces,
-        )
-        yield replace(end, done=replace(end.done, usage=usage))
+        yield replace(end, done=replace(end.done, usage=plausible(end.done.usage)))
 
     def _patience(self, spent_s: float, *, is_underway: bool) -> tuple[float, str]:
         """How long to wait for more of an answer, and what to say when nothing comes.
@@ -266,6 +282,8 @@ class CloudEngine:
     def _model(self, offer: Offer) -> Model:
         name = f"{self.name}/{offer.name}"
         identity = f"{self._connection.address}\n{name}" + (f"\n{offer.version}" if offer.version else "")
+        if self._extra_body:  # another routing is another model
+            identity += "\n" + json.dumps(dict(self._extra_body), sort_keys=True)
         return Model(
             name=name,
             digest=hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest(),
@@ -273,6 +291,7 @@ class CloudEngine:
             capabilities=offer.capabilities,
             takes=self._wire.takes if "completion" in offer.capabilities else self._wire.takes_for_vectors,
             is_paid=self._account.is_paid,
+            price=offer.price,
             remote_name=offer.name,
             family=offer.family or self.name,
             size=offer.size,

@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import anthropic
@@ -30,7 +31,7 @@ from orchestrator.core.errors import (
     Unsupported,
 )
 from orchestrator.core.presets import BY_NAME
-from orchestrator.core.types import ChatRequest, Message, Reply, ReplyBuilder, ToolCall
+from orchestrator.core.types import ChatRequest, Message, Price, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import MOST_URLS, Connection
 from orchestrator.engines.wires import WIRES
@@ -56,11 +57,11 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[SpeechServer]:
     await server.stop()
 
 
-def engine_for(speech: Speech, address: str, key: str = KEY) -> CloudEngine:
+def engine_for(speech: Speech, address: str, key: str = KEY, **fields: Any) -> CloudEngine:
     provider = BY_NAME[speech.name]
     wire = WIRES[provider.wire]()
     connection = connect(address, key, DEADLINES, wire)
-    return CloudEngine(provider.name, connection, DEADLINES, Clock(), 200_000, wire, provider)
+    return CloudEngine(provider.name, connection, DEADLINES, Clock(), 200_000, wire, provider, **fields)
 
 
 @pytest.fixture
@@ -92,6 +93,47 @@ async def test_a_good_answer_is_read_however_it_is_cut_into_packets(engine: Clou
     usage = reply.done.usage
     assert (usage.prompt_tokens, usage.completion_tokens, usage.is_estimated) == (11, 2, False)
     assert usage.prompt_ns > 0
+
+
+async def test_what_a_provider_tells_of_money_comes_with_the_end(engine: CloudEngine) -> None:
+    cost = (await ask(engine, "good")).done.usage.cost_microusd
+    assert cost == (123 if engine.name == "openrouter" else None)
+    (model,) = await engine.models()
+    assert model.price == (Price(input=Decimal(2), output=Decimal("8.5")) if engine.name == "openrouter" else None)
+
+
+async def test_what_it_tells_before_the_end_goes_with_the_next_piece(engine: CloudEngine) -> None:
+    model = await engine.find(f"{engine.name}/stall")  # half an answer
+    assert model
+    request = ChatRequest(model=model.name, messages=(Message(role="user", content="hi"),))
+    async with aclosing(engine.chat(request, model)) as chunks:
+        first = await anext(chunks)
+    assert first.text
+    assert (first.usage.prompt_tokens if first.usage else 0) == (11 if engine.name in {"anthropic", "gemini"} else 0)
+
+
+async def test_what_an_operator_adds_goes_with_each_question_and_never_in_place_of_it(server: SpeechServer) -> None:
+    its_own = {"safetySettings" if server.speech.name == "gemini" else "provider": [{"order": ["a"]}]}
+    for _ in range(2):
+        said = dict.fromkeys(server.asked[0][1] if server.asked else (), "something else")
+        engine = engine_for(server.speech, server.address, extra_body=said | its_own)
+        assert (await ask(engine, "good")).text == TEXT
+        await engine.aclose()
+    first, second = (body for _, body in server.asked)
+    assert first == second
+    assert its_own.items() <= first.items()
+
+
+async def test_another_routing_is_another_model(server: SpeechServer) -> None:
+    digests = []
+    for extra in ({}, {"provider": {"order": ["a", "b"], "x": 1}}, {"provider": {"order": ["b", "a"], "x": 1}}):
+        engine = engine_for(server.speech, server.address, extra_body=extra)
+        digests.append([model.digest for model in await engine.models()])
+        await engine.aclose()
+    assert len({digest for (digest,) in digests}) == 3
+    engine = engine_for(server.speech, server.address, extra_body={"provider": {"x": 1, "order": ["a", "b"]}})
+    assert [model.digest for model in await engine.models()] == digests[1]
+    await engine.aclose()
 
 
 async def test_thinking_tools_and_ends_come_through(engine: CloudEngine) -> None:

@@ -8,10 +8,12 @@ from orchestrator.engines.wires.base import Wire
 from orchestrator.engines.wires.gemini import Gemini
 from orchestrator.engines.wires.ollama import Ollama
 from orchestrator.engines.wires.openai import Mistral, OpenAI, OpenAIItself
+from orchestrator.engines.wires.openrouter import OpenRouter
 
 WIRES: dict[str, Callable[[], Wire]] = {
     "openai": OpenAI,
     "mistral": Mistral,
+    "openrouter": OpenRouter,
     "anthropic": Anthropic,
     "gemini": Gemini,
     "ollama": Ollama,

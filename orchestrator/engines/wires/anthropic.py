@@ -308,12 +308,11 @@ class AnthropicAnswer(Reader):
         match event["type"]:
             case "error":
                 error = event["error"]
-                raise broken_off(str(error["message"]), is_rate=error["type"] == "rate_limit_error")
+                raise broken_off(str(error["message"]), error["type"])
             case "message_start":
                 self._in_order(not self._has_begun)
                 self._has_begun = True
-                self._count(event["message"].get("usage"))
-                self._counts.pop("output_tokens", None)  # of what is still to come
+                self._count(event["message"].get("usage"), is_first=True)
             case "content_block_start":
                 yield from self._opened(event)
             case "content_block_delta":
@@ -385,21 +384,26 @@ class AnthropicAnswer(Reader):
             arguments = None if "".join(self._arguments).strip() else self._call.get("input") or {}
             yield self._called(self._call.get("id"), self._call.get("name"), arguments)
 
-    def _count(self, usage: object) -> None:
+    def _count(self, usage: object, *, is_first: bool = False) -> None:
         """Counts so far. What was written to the provider's cache or read from it was part of the question, too."""
         if not isinstance(usage, dict):
             return
         for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"):
-            if as_count(usage.get(name)):
+            if as_count(usage.get(name)) and not (is_first and name == "output_tokens"):  # that is still to come
                 self._counts[name] = as_count(usage[name])
+        answered = self._counts.get("output_tokens", 0)
+        self.usage = Usage(
+            prompt_tokens=sum(self._counts.values()) - answered,
+            completion_tokens=answered,
+            cached_tokens=self._counts.get("cache_read_input_tokens", 0),
+            cache_write_tokens=self._counts.get("cache_creation_input_tokens", 0),
+        )
 
     def _end(self) -> None:
         if self._stop not in REASONS:  # half an answer, for all we know: `pause_turn` is one
             raise EngineError(
                 f"The provider ended its answer with {str(self._stop)[:MOST_WORDS]!r}, which is no end known here."
             )
-        answered = self._counts.pop("output_tokens", 0)
-        self._usage = Usage(prompt_tokens=sum(self._counts.values()), completion_tokens=answered)
         self._reason = REASONS[self._stop]
         self._stop_string = self._matched if self._stop == "stop_sequence" else ""
         self.is_over = True

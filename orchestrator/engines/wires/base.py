@@ -15,9 +15,20 @@ from typing import Any, Protocol
 
 import orjson
 
-from orchestrator.core.errors import EngineError, RateLimited
+from orchestrator.core.errors import EngineError, EngineUnavailable, RateLimited
 from orchestrator.core.ids import call_id
-from orchestrator.core.types import JSON, ChatRequest, Chunk, Done, Message, StopReason, TokenLogprob, ToolCall, Usage
+from orchestrator.core.types import (
+    JSON,
+    ChatRequest,
+    Chunk,
+    Done,
+    Message,
+    Price,
+    StopReason,
+    TokenLogprob,
+    ToolCall,
+    Usage,
+)
 from orchestrator.engines.wires.length import is_about_length
 
 MOST_TOOL_CALLS = 128
@@ -27,6 +38,9 @@ MOST_WORDS = 16_384
 LARGEST_COUNT = 2**31
 CHATS = frozenset({"completion", "tools", "vision", "thinking"})
 EMBEDS = frozenset({"embedding"})
+# What providers call too many requests, and trouble of their own, within an answer.
+TOO_MANY = {429, "429", "rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"}
+IN_TROUBLE = {*range(500, 600), "overloaded_error", "api_error", "server_error", "UNAVAILABLE", "INTERNAL"}
 # What reading something that is not as it should be raises.
 ODD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 
@@ -54,6 +68,7 @@ class Offer:
     family: str = ""
     parameter_size: str = ""
     quantization: str = ""
+    price: Price | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +87,7 @@ class Vectors:
 
     vectors: tuple[bytes, ...]  # as `Chunk.vectors` has them
     tokens: int = 0
+    cost_microusd: int | None = None  # as the provider itself says
 
 
 class Answer(Protocol):
@@ -79,6 +95,7 @@ class Answer(Protocol):
 
     is_over: bool  # the provider said so; nothing that follows counts
     trouble: EngineError | None  # why no more is read
+    usage: Usage  # as far as the provider has told
 
     @property
     def is_underway(self) -> bool:
@@ -146,7 +163,7 @@ class Reader:
         self.is_over = False
         self.trouble: EngineError | None = None
         self._reason: StopReason | None = None
-        self._usage = Usage()
+        self.usage = Usage()
         self._stop_string = ""  # which of the caller's ended it, where the provider tells
         self._pieces = 0
         self._calls = 0
@@ -190,9 +207,9 @@ class Reader:
         if self._reason is None:
             raise EngineError("The provider's answer broke off before its end.")
         usage = replace(
-            self._usage,
-            prompt_ns=self._usage.prompt_ns or prompt_ns,
-            eval_ns=self._usage.eval_ns or eval_ns,
+            self.usage,
+            prompt_ns=self.usage.prompt_ns or prompt_ns,
+            eval_ns=self.usage.eval_ns or eval_ns,
         )
         if not usage.completion_tokens:  # about one token a piece
             usage = replace(usage, completion_tokens=self._pieces, is_estimated=True)
@@ -261,10 +278,13 @@ def check_depth(arguments: object) -> None:
         raise EngineError("The provider called a tool with arguments that are too deep.") from None
 
 
-def broken_off(words: str, *, is_rate: bool = False) -> EngineError:
-    """The error that a provider sent in the middle of its answer."""
+def broken_off(words: str, *codes: object) -> EngineError:
+    """The error that a provider sent in the middle of its answer; its codes tell what kind it is."""
     said = f"The provider broke off: {words[:MOST_WORDS]}"
-    return RateLimited(said) if is_rate else EngineError(said)
+    known = {code for code in codes if isinstance(code, int | str)}
+    if known & TOO_MANY:
+        return RateLimited(said)
+    return EngineUnavailable(said) if known & IN_TROUBLE else EngineError(said)
 
 
 def plain(body: bytes) -> Said:

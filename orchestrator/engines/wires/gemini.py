@@ -276,7 +276,7 @@ class GeminiAnswer(Reader):
     def take(self, event: dict[str, Any]) -> Iterable[Chunk]:
         """Read one event."""
         if error := event.get("error"):
-            raise broken_off(str(error["message"]), is_rate=error.get("status") == "RESOURCE_EXHAUSTED")
+            raise broken_off(str(error["message"]), error.get("status"), error.get("code"))
         self._count(event.get("usageMetadata"))
         if (event.get("promptFeedback") or {}).get("blockReason"):
             self._reason = "content_filter"
@@ -313,7 +313,8 @@ class GeminiAnswer(Reader):
             return
         prompt = as_count(usage.get("promptTokenCount")) + as_count(usage.get("toolUsePromptTokenCount"))
         answer = as_count(usage.get("candidatesTokenCount")) + as_count(usage.get("thoughtsTokenCount"))
-        self._usage = Usage(prompt_tokens=prompt, completion_tokens=answer)
+        cached = as_count(usage.get("cachedContentTokenCount"))
+        self.usage = Usage(prompt_tokens=prompt, completion_tokens=answer, cached_tokens=cached)
 
 
 def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:

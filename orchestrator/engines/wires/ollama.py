@@ -240,7 +240,7 @@ class OllamaAnswer(Reader):
             )
         self._reason = REASONS[reason]
         self._context = tuple(map(_token, event.get("context") or ()))
-        self._usage = Usage(
+        self.usage = Usage(
             prompt_tokens=as_count(event.get("prompt_eval_count")),
             completion_tokens=as_count(event.get("eval_count")),
             load_ns=_whole(event.get("load_duration")),

@@ -37,6 +37,7 @@ from orchestrator.engines.wires.base import (
 )
 from orchestrator.engines.wires.closed_schema import is_closed
 from orchestrator.engines.wires.length import is_about_length
+from orchestrator.engines.wires.prices import price_in
 
 # Ours → theirs. What has no counterpart there (top_k, num_ctx …) is not asked for: see `takes`.
 OPTIONS = {
@@ -102,7 +103,8 @@ class OpenAI:
     def _offer(self, entry: dict[str, Any]) -> Offer:
         offer = self.guess(entry["id"])
         length = max(as_count(entry.get(name)) for name in LENGTHS)
-        return replace(offer, capabilities=_told(entry) or offer.capabilities, context_length=length)
+        able = _told(entry) or offer.capabilities
+        return replace(offer, capabilities=able, context_length=length, price=price_in(entry))
 
     def guess(self, name: str) -> Offer:
         """By its name: providers do not say which model makes vectors, but all name theirs so."""
@@ -113,11 +115,15 @@ class OpenAI:
         try:
             value = orjson.loads(body)
             error = value.get("error", value)
-            words = _words(error)
+            words = self.words(error)
         except ODD:
             return plain(body)
         codes = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
         return Said(words=words, is_about_length=is_about_length(words, *codes))
+
+    def words(self, error: object) -> str:
+        """What it says of an error. Raises one of `ODD` when that is none."""
+        return _words(error)
 
 
 class OpenAIItself(OpenAI):
@@ -255,8 +261,10 @@ class WireAnswer(Reader):
         """Read one event."""
         choice = (event.get("choices") or [{}])[0]
         if error := event.get("error") or choice.get("error"):
-            raise broken_off(_words(error))
-        self._usage = _usage(event.get("usage")) or self._usage
+            codes = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
+            raise broken_off(self.words(error), *codes)
+        if isinstance(usage := event.get("usage"), dict):
+            self.usage = self.counted(usage)
         delta = choice.get("delta") or {}
         if reason := choice.get("finish_reason"):
             self._reason = _reason(reason)
@@ -270,6 +278,22 @@ class WireAnswer(Reader):
             raise EngineError("The provider sent content that is not text.")
         if text or thinking or logprobs:
             yield Chunk(text=text, thinking=thinking, logprobs=logprobs)
+
+    def words(self, error: object) -> str:
+        """As of a refusal."""
+        return _words(error)
+
+    def counted(self, usage: dict[str, Any]) -> Usage:
+        """The counts in it."""
+        details = usage.get("prompt_tokens_details")
+        details = details if isinstance(details, dict) else {}
+        cached = details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")  # the second is DeepSeek's
+        return Usage(
+            prompt_tokens=as_count(usage.get("prompt_tokens")),
+            completion_tokens=as_count(usage.get("completion_tokens")),
+            cached_tokens=as_count(cached),
+            cache_write_tokens=as_count(details.get("cache_write_tokens")),
+        )
 
     def _take_calls(self, calls: list[dict[str, Any]]) -> None:
         for part in calls:
@@ -345,11 +369,3 @@ def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:
 
 def _logprob(wire: dict[str, Any]) -> TokenLogprob:
     return as_logprob(wire["token"], wire["logprob"], wire.get("bytes") or ())
-
-
-def _usage(wire: object) -> Usage | None:
-    if not isinstance(wire, dict):
-        return None
-    return Usage(
-        prompt_tokens=as_count(wire.get("prompt_tokens")), completion_tokens=as_count(wire.get("completion_tokens"))
-    )

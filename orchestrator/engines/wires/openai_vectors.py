@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -16,13 +17,20 @@ def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
     return {"model": remote_name, "input": list(request.inputs or ()), "encoding_format": "base64"}
 
 
-def read(body: bytes) -> Vectors:
-    """The answer, in order whatever order it came in. Raises EngineError when it is none."""
+def read(body: bytes, charged: Callable[[dict[str, Any]], int | None] = lambda usage: None) -> Vectors:
+    """The answer, in order whatever order it came in. Raises EngineError when it is none.
+
+    charged  what it cost, in millionths of a dollar, where its counts tell.
+    """
     try:
         value = orjson.loads(body)
         # Some providers send numbers whatever they are asked for.
         found = {int(one["index"]): vectors.to_vector(one["embedding"]) for one in value["data"]}
-        tokens = as_count((value.get("usage") or {}).get("prompt_tokens"))
-        return Vectors(vectors=tuple(found[place] for place in range(len(found))), tokens=tokens)
+        usage = value.get("usage") or {}
+        return Vectors(
+            vectors=tuple(found[place] for place in range(len(found))),
+            tokens=as_count(usage.get("prompt_tokens")),
+            cost_microusd=charged(usage),
+        )
     except vectors.NO_VECTORS:
         raise vectors.none() from None
