@@ -205,6 +205,8 @@ class RequestRecordAdmin(RecordAdmin):
         "error",
         "tokens_in",
         "tokens_out",
+        "tokens_cached",
+        "counted",
         "first_ms",
         "total_ms",
         "cost",
@@ -265,6 +267,16 @@ class RequestRecordAdmin(RecordAdmin):
     def tokens_out(self, record: RequestRecord) -> str:
         """Written."""
         return f"{record.completion_tokens:,}"
+
+    @admin.display(description="of those in, read from the provider's cache")
+    def tokens_cached(self, record: RequestRecord) -> str:
+        """Cheaper ones, mostly."""
+        return f"{record.cached_tokens:,}"
+
+    @admin.display(description="tokens are")
+    def counted(self, record: RequestRecord) -> str:
+        """Whether by who had them."""
+        return "estimated" if record.is_estimated else "counted"
 
     @admin.display(description="first, ms")
     def first_ms(self, record: RequestRecord) -> str:

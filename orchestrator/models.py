@@ -110,6 +110,10 @@ class RequestRecord(models.Model):
     error = models.CharField(max_length=500)
     prompt_tokens = models.PositiveIntegerField()
     completion_tokens = models.PositiveIntegerField()
+    cached_tokens = models.PositiveIntegerField(
+        default=0, help_text="Of the question's: those that the provider read from its own cache."
+    )
+    is_estimated = models.BooleanField(default=False, help_text="Not all of the tokens were counted by who had them.")
     first_us = models.PositiveBigIntegerField(
         null=True, help_text="Until the first piece of the answer, in microseconds."
     )

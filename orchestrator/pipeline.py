@@ -150,6 +150,7 @@ def _expect(entry: Entry, plan: Plan) -> None:
     """`plan` is who answers, as far as is known."""
     model = plan.candidate.model
     entry.model, entry.provider, entry.unsupported = model.name, model.engine, plan.unsupported
+    entry.price = model.price
 
 
 def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float]) -> Answer:

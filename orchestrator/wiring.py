@@ -116,7 +116,7 @@ def engine_for(entry: ProviderEntry, clock: Clock) -> CloudEngine:
     )
     wire = wire_at(KINDS[entry.kind].wire, entry.address)
     connection = connect(entry.address, entry.key, deadlines, wire)
-    return CloudEngine(entry.name, connection, deadlines, clock, settings.MAX_ANSWER, wire, entry)
+    return CloudEngine(entry.name, connection, deadlines, clock, settings.MAX_ANSWER, wire, entry, entry.extra_body)
 
 
 def connect(address: str, key: str, deadlines: Deadlines, wire: Wire) -> Connection:

@@ -19,7 +19,8 @@ from django.db import DataError, IntegrityError, connections
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Usage
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Price, Usage
+from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats
 
 T = TypeVar("T")
@@ -31,6 +32,8 @@ MOST_A_COMMIT = 2_000
 MOST_REPEATS_A_COMMIT = 20_000
 COMMIT_DEADLINE_S = 8.0
 RETRY_S = 1.0
+# How a call ends whose question was read, so that a provider charges for it whatever came of it.
+WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout"})
 REFUSALS = (IntegrityError, DataError, OverflowError, TypeError, ValueError)  # of these rows, now and always
 
 
@@ -52,6 +55,7 @@ class Entry:
     outcome: str = ""
     error: str = ""
     usage: Usage = field(default_factory=Usage)
+    price: Price | None = None  # of the model that is asked; None: not known
     first_s: float | None = None
     total_s: float = 0.0
     is_paid: bool = False
@@ -63,8 +67,13 @@ class Entry:
 
     @property
     def cost_microusd(self) -> int | None:
-        """What it cost; None while the price is not known, which is never taken for nothing."""
-        return None if self.is_paid else 0
+        """What it cost, as the provider says or by its price; None where neither is known, which is never nothing."""
+        if not self.is_paid:
+            return 0
+        if self.usage.cost_microusd is not None:
+            return self.usage.cost_microusd
+        is_open = self.outcome == "engine_error" and not (self.usage.prompt_tokens or self.usage.completion_tokens)
+        return None if is_open or self.price is None else self.price.of(self.usage)
 
     def tried(self, model: Model, error: OrchestratorError, took_s: float) -> None:
         """`model` was asked and did not answer, or broke off."""
@@ -85,6 +94,8 @@ class Entry:
         if self.first_s is None:
             self.first_s = now - self.started
         self.pieces += bool(chunk.text or chunk.thinking)
+        if chunk.usage:
+            self.usage = chunk.usage
         if chunk.done:
             self.usage = chunk.done.usage
 
@@ -93,8 +104,8 @@ class Entry:
         if not self.outcome:
             self.outcome = outcome
         self.total_s = now - self.started
-        if not self.usage.completion_tokens:
-            self.usage = Usage(prompt_tokens=self.usage.prompt_tokens, completion_tokens=self.pieces)
+        was_read = bool(self.pieces) or self.outcome in WAS_READ
+        self.usage = counted(self.usage, self.pieces, self.request if self.is_paid and was_read else None)
 
     def failed(self, error: BaseException, now: float) -> None:
         """The answer ended in `error`."""
@@ -126,6 +137,8 @@ class Entry:
             "error": self.error,
             "prompt_tokens": self.usage.prompt_tokens,
             "completion_tokens": self.usage.completion_tokens,
+            "cached_tokens": self.usage.cached_tokens,
+            "is_estimated": self.usage.is_estimated,
             "first_us": None if self.first_s is None else round(self.first_s * 1e6),
             "total_us": round(self.total_s * 1e6),
             "is_paid": self.is_paid,
