@@ -44,7 +44,9 @@ def _cases(draw: st.DrawFn, method: str, path: str, chatting: Sequence[str]) -> 
     can_be_bad = operation.body or operation.query or operation.path_parameters
     mode = mode if can_be_bad else GenerationMode.POSITIVE
     case = draw(operation.as_strategy(generation_mode=mode))
-    if isinstance(case.body, dict) and draw(st.integers(0, 3)):
+    if path.startswith("/api/admin/"):
+        case.body = _switched_off(case.body)
+    elif isinstance(case.body, dict) and draw(st.integers(0, 3)):
         case.body = {**case.body, "model": draw(st.sampled_from(models_for(path, chatting)))}
         fields = DOCUMENT["components"]["schemas"][_body_of(method, path)]["properties"]
         if draw(st.booleans()):
@@ -52,6 +54,16 @@ def _cases(draw: st.DrawFn, method: str, path: str, chatting: Sequence[str]) -> 
         if "stream" in fields and draw(st.booleans()):
             case.body["stream"] = draw(st.booleans())
     return case
+
+
+def _switched_off(body: Any) -> Any:
+    """A body that sets up providers, with all of them off: what is made up could lead anywhere."""
+    if not isinstance(body, dict):
+        return body
+    providers = body.get("providers")
+    if isinstance(providers, dict):
+        return body | {"providers": {name: _switched_off(one) for name, one in providers.items()}}
+    return body | {"is_enabled": False} if "kind" in body else body
 
 
 def _body_of(method: str, path: str) -> str:

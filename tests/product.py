@@ -11,9 +11,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+import httpx
 
 PROJECT = Path(__file__).resolve().parent.parent
 READY_WITHIN_S = 60.0  # far beyond what it takes: timings are measured, not judged here
@@ -191,3 +194,17 @@ class Product:
         self._log.unlink(missing_ok=True)
         if self._is_temporary:
             shutil.rmtree(self.data)
+
+
+@contextmanager
+def registry_kept(product: Product, admin_key: str) -> Iterator[None]:
+    """Put the registry back as it was, whatever is done to it within."""
+    address = f"{product.base_url}/api/admin/v1/registry"
+    headers = {"Authorization": f"Bearer {admin_key}"}
+    with httpx.Client(headers=headers, timeout=30) as client:
+        before = client.get(address).raise_for_status().json()
+        yield
+        if client.get(address).raise_for_status().json()["version"] != before["version"]:
+            client.post(f"{address}/versions/{before['version']}/restore").raise_for_status()
+            after = client.get(address).raise_for_status().json()
+            assert after | {"version": 0} == before | {"version": 0}

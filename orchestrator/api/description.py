@@ -69,6 +69,9 @@ NOT_READY = {"/readyz": "No question could be answered."}  # said in the shape o
 FIRST_MODEL = "smollm2:135m"
 EMBEDDER = "all-minilm"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+VLLM = {"kind": "compatible", "address": "http://127.0.0.1:8000/v1", "is_enabled": False}
+SMART = {"deployments": [{"remote_name": FIRST_MODEL}], "fallbacks": ["openai/gpt-4.1-mini"]}
+REGISTRY = {"providers": {"vllm": VLLM}, "models": {"smart": SMART}}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "/api/chat": {"model": FIRST_MODEL, "messages": QUESTION, "stream": False, "options": {"num_predict": 16}},
     "/api/generate": {"model": FIRST_MODEL, "prompt": "The sky is", "stream": False, "options": {"num_predict": 4}},
@@ -81,6 +84,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"model": EMBEDDER, "input": "Why is the sky blue?"},
     "/v1/messages": {"model": FIRST_MODEL, "messages": QUESTION, "max_tokens": 16},
     "/v1/messages/count_tokens": {"model": FIRST_MODEL, "messages": QUESTION},
+    "/api/admin/v1/registry": REGISTRY,
+    "/api/admin/v1/registry/check": REGISTRY,
+    "/api/admin/v1/providers/{name}": VLLM,
+    "/api/admin/v1/models/{name}": SMART,
 }
 
 
@@ -151,12 +158,15 @@ def _failures(path: str, operation: dict[str, Any]) -> dict[str, Any]:
         shape = "AnthropicError" if path.startswith("/v1/messages") else "OpenAIError"
     content = {JSON: {"schema": _ref(shape)}}
     statuses = {401: "No key, or none that is known."} if path not in OPEN else {}
-    if _is_managing(path):
-        statuses[403] = "The key may not manage."
     if "requestBody" in operation:
         statuses |= {400: "The body cannot be understood.", 404: "There is no such model.", 413: "It is too large."}
-    if "{name}" in path:
-        statuses[404] = "There is no such model."
+    if _is_managing(path):
+        statuses[403] = "The key may not manage."
+        statuses.pop(404, None)  # what is written may be new
+    if "{" in path and path not in REFUSED and "requestBody" not in operation:
+        statuses[404] = "There is nothing of that name."
+    if any(one["name"] == "If-Match" for one in operation.get("parameters", ())):
+        statuses[409] = "It was changed meanwhile, or is in use."
     if path in MAY_BE_PACKED:
         statuses[415] = "It is packed in another way than zstd."
     if path in REFUSED:

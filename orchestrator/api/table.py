@@ -23,6 +23,7 @@ from orchestrator.api import (
     embed,
     local,
     manage_cache,
+    manage_registry,
     metrics,
     openai,
     responses,
@@ -36,6 +37,7 @@ from orchestrator.api.replies import JSON_UTF8, json_response
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
 from orchestrator.core.errors import BadRequest, OrchestratorError, Unauthorized
 from orchestrator.core.types import ChatRequest, Dialect
+from orchestrator.registry.document import WrongDocument
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -122,6 +124,7 @@ api.add_router("/v1", responses.router)
 api.add_router("/v1", anthropic.router)
 api.add_router("/v1", embed.openai_router)
 api.add_router("/api/admin/v1/cache", manage_cache.router)
+api.add_router("/api/admin/v1", manage_registry.router)
 api.add_router("", absent.router)
 
 
@@ -153,7 +156,12 @@ def show_error(request: HttpRequest, error: OrchestratorError) -> HttpResponse:
 
 @api.exception_handler(ValidationError)
 def show_wrong_type(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    """A body of the wrong shape, in Go's words."""
+    """A body of the wrong shape, in Go's words; one that nobody sends to Ollama, in ours."""
+    if request.path.startswith("/api/admin/") and error.errors[0]["loc"][0] == "body":
+        try:
+            return manage_registry.told_wrong(request, error.errors)
+        except WrongDocument as wrong:
+            return show_error(request, wrong)
     return show_error(request, BadRequest(go_words(error.errors, request.path)))
 
 

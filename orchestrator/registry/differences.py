@@ -6,9 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.registry.document import ModelPart, ProviderPart
 from orchestrator.registry.stored import Stored
 
 LONGEST = 200  # characters of a value
+_USUAL = {  # what goes without saying of a new one
+    kind: {name: field.default for name, field in part.model_fields.items()}
+    for kind, part in (("provider", ProviderPart), ("model", ModelPart))
+}
 
 
 def differences(before: Stored, after: Stored) -> list[str]:
@@ -25,22 +30,22 @@ def _all(kind: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iter
             yield f"{kind} {name}: removed"
         elif name not in before:
             yield f"{kind} {name}: added"
-            yield from (f"{kind} {name}: {line}" for line in _fields({}, after[name]))
+            yield from (f"{kind} {name}: {line}" for line in _fields(_USUAL[kind], after[name], is_new=True))
         else:
             yield from (f"{kind} {name}: {line}" for line in _fields(before[name], after[name]))
 
 
-def _fields(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+def _fields(before: Mapping[str, Any], after: Mapping[str, Any], *, is_new: bool = False) -> Iterator[str]:
     for field in sorted({*before, *after}, key=lambda field: (field == "deployments", field)):
         old, new = before.get(field), after.get(field)
-        if old == new or not (old or new or before):
+        if old == new or (is_new and new in (None, "", [], {})):
             continue
         if field == "sealed_key":
             yield "key given" if not old else "key taken away" if not new else "key changed"
         elif field == "deployments":
             yield from _deployments(old or [], new or [])
         else:
-            yield f"{field}: {_said(new)}" if not before else f"{field}: {_said(old)} → {_said(new)}"
+            yield f"{field}: {_said(new)}" if is_new else f"{field}: {_said(old)} → {_said(new)}"
 
 
 def _deployments(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Iterator[str]:

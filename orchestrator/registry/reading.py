@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
@@ -16,6 +18,7 @@ from orchestrator.registry.models import Deployment, Provider, ProviderCheck, Re
 from orchestrator.registry.settled import in_environment, key_of, place_of, why_off
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 MOST_READINGS = 5  # while others go on changing it
 RECENT = timedelta(minutes=5)  # an older check says nothing of now
 CHECKS_READ = 1000
@@ -45,14 +48,22 @@ def read() -> Registry:
 
 
 def look() -> Reading:
-    """All that is on, and why the rest is off; of one version, unless it keeps changing."""
+    """All that is on, and why the rest is off."""
+    return of_one_version(_look)[1]
+
+
+def of_one_version(ask: Callable[[int], T]) -> tuple[int, T]:
+    """A version and what `ask` finds in the tables, asked again when they changed meanwhile.
+
+    A transaction would hold off who writes, and who reads after them.
+    """
     version = newest_version()
     for _ in range(MOST_READINGS):
-        reading = _look(version)
+        found = ask(version)
         before, version = version, newest_version()
         if version == before:
             break
-    return reading
+    return before, found
 
 
 def newest_version() -> int:

@@ -118,15 +118,20 @@ def document_of(stored: Stored) -> dict[str, Any]:
     return {"providers": providers, "models": stored["models"]}
 
 
-def shown(stored: Stored) -> dict[str, Any]:
-    """As people see it: of a key whether there is one, where it is from and how it ends."""
+def shown(stored: Stored, *, is_now: bool = True) -> dict[str, Any]:
+    """As people see it: of a key whether there is one, where it is from and how it ends.
+
+    is_now  False: it is an older state, of which nothing is known but what is stored.
+    """
     document = document_of(stored)
     for name, value in document["providers"].items():
-        value["key"] = _key_shown(name, value, stored["providers"][name].get("sealed_key", ""))
+        value["key"] = _key_shown(name, value, stored["providers"][name]["sealed_key"], is_now=is_now)
     return document
 
 
-def _key_shown(name: str, value: Mapping[str, Any], sealed: str) -> dict[str, Any]:
+def _key_shown(name: str, value: Mapping[str, Any], sealed: str, *, is_now: bool) -> dict[str, Any]:
+    if not is_now:
+        return {"set": bool(sealed), "from": "registry" if sealed else None, "hint": None}
     key = key_of(name, value["kind"], sealed, place_of(name, value["kind"], value["address"]))
     source = "registry" if sealed else f"environment:{key.source}" if key.value else None
     return {"set": bool(sealed or key.value), "from": source, "hint": hint(key.value) or None}

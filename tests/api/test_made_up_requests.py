@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.asking import OPERATIONS, ask_all, complaints
-from tests.product import Product
+from tests.product import Product, registry_kept
 
 CHATTING = ["openai/good", "openai/tools", "openai/thinks", "openai/logprobs"]  # how `Provider` answers to them
 ERROR = b'{"error": "no"}'
@@ -16,17 +16,19 @@ TOLD = {"content-type": "application/json; charset=utf-8", "x-request-id": "x"}
 def test_whatever_is_asked_is_answered_as_the_file_says(
     product: Product, admin_key: str, method: str, path: str
 ) -> None:
+    headers = {"Authorization": f"Bearer {admin_key}"} if path.startswith("/api/admin/") else {}
     has_choice = method == "POST" and not path.startswith(("/api/me", "/api/signout", "/api/experimental"))
     wrong: list[str] = []
-    ask_all(
-        method,
-        path,
-        base_url=product.base_url,
-        chatting=CHATTING,
-        headers={"Authorization": f"Bearer {admin_key}"} if path.startswith("/api/admin/") else {},
-        tell=wrong.append,
-        examples=80 if has_choice else 15,
-    )
+    with registry_kept(product, admin_key):
+        ask_all(
+            method,
+            path,
+            base_url=product.base_url,
+            chatting=CHATTING,
+            headers=headers,
+            tell=wrong.append,
+            examples=80 if has_choice else 15,
+        )
     assert not wrong, "\n".join(wrong[:5])
 
 

@@ -19,9 +19,10 @@ from orchestrator.api import answers, description
 from orchestrator.api.absent import ABSENT
 from orchestrator.api.table import api
 from orchestrator.asgi import application
+from orchestrator.identity import issue_key
 from orchestrator.parts import Health, Parts
 from tests.dashboard.site import chromium, served
-from tests.product import Product
+from tests.product import Product, registry_kept
 from tests.shapes import KEPT, faults, misfits
 
 RENEW = (
@@ -188,12 +189,14 @@ async def test_what_comes_of_an_empty_request_is_among_what_it_says(
     assert str(status) in operation["responses"]
 
 
-WITH_BODY = [path for _, path, operation in OPERATIONS if "requestBody" in operation]
+WITH_BODY = [(method, path) for method, path, operation in OPERATIONS if "requestBody" in operation]
 
 
-@pytest.mark.parametrize("path", WITH_BODY)
-async def test_failures_have_the_shape_it_says(client: httpx.AsyncClient, path: str) -> None:
-    response = await client.post(path, content=b"{")
+@pytest.mark.parametrize(("method", "path"), WITH_BODY)
+async def test_failures_have_the_shape_it_says(client: httpx.AsyncClient, parts: Parts, method: str, path: str) -> None:
+    key = await parts.reads.run(5, lambda: issue_key("ops", "default", is_admin=True))
+    headers = {"Authorization": f"Bearer {key}"}
+    response = await client.request(method, path.format(name="new"), content=b"{", headers=headers)
     assert response.status_code == 400
     assert faults_of(response) == []
 
@@ -220,10 +223,12 @@ def test_an_answer_has_the_shape_it_says(product: Product, admin_key: str, metho
     assert faults_of(response) == []
 
 
-@pytest.mark.parametrize("path", WITH_BODY)
-def test_every_example_is_answered_as_it_says(product: Product, path: str) -> None:
+@pytest.mark.parametrize(("method", "path"), WITH_BODY)
+def test_every_example_is_answered_as_it_says(product: Product, admin_key: str, method: str, path: str) -> None:
     example = description.EXAMPLES[path]
-    response = httpx.post(product.base_url + path, json=example, timeout=90)
+    headers = {"Authorization": f"Bearer {admin_key}"} if path.startswith("/api/admin/") else {}
+    with registry_kept(product, admin_key), httpx.Client(base_url=product.base_url, timeout=90) as client:
+        response = client.request(method, path.format(name="vllm"), json=example, headers=headers)
     assert response.status_code == 200, response.text
     assert faults_of(response) == []
     if path in description.STREAMS:

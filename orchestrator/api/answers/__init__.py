@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from orchestrator.api.answers import anthropic, ollama, openai, ours, responses
+from orchestrator.api.answers import anthropic, ollama, openai, ours, registry, responses
 
 ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/healthz"): ours.Alive,
@@ -15,6 +15,20 @@ ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/api/stats"): ours.Stats,
     ("get", "/api/admin/v1/cache"): ours.HeldAnswers,
     ("delete", "/api/admin/v1/cache"): ours.PurgedAnswers,
+    ("get", "/api/admin/v1/registry"): registry.RegistryTold,
+    ("put", "/api/admin/v1/registry"): registry.Changed,
+    ("post", "/api/admin/v1/registry/check"): registry.Checked,
+    ("get", "/api/admin/v1/registry/versions"): registry.VersionsTold,
+    ("get", "/api/admin/v1/registry/versions/{number}"): registry.VersionTold,
+    ("post", "/api/admin/v1/registry/versions/{number}/restore"): registry.Changed,
+    ("get", "/api/admin/v1/providers"): registry.ProvidersTold,
+    ("get", "/api/admin/v1/providers/{name}"): registry.ProviderTold,
+    ("put", "/api/admin/v1/providers/{name}"): registry.Changed,
+    ("delete", "/api/admin/v1/providers/{name}"): registry.Changed,
+    ("get", "/api/admin/v1/models"): registry.ModelsTold,
+    ("get", "/api/admin/v1/models/{name}"): registry.ModelTold,
+    ("put", "/api/admin/v1/models/{name}"): registry.Changed,
+    ("delete", "/api/admin/v1/models/{name}"): registry.Changed,
     ("post", "/api/chat"): ollama.ChatAnswer,
     ("post", "/api/generate"): ollama.GenerateAnswer,
     ("post", "/api/embed"): ollama.EmbedAnswer,

@@ -1,0 +1,221 @@
+"""/api/admin/v1/registry, /providers, /models: which providers and models there are, and their history."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from ninja import Header, Path, Query, Router
+
+from orchestrator.api.calls import show_admin_key
+from orchestrator.api.replies import json_response
+from orchestrator.core.errors import BadRequest, Busy, NotThere
+from orchestrator.registry import changes, reading
+from orchestrator.registry.changes import By, Change
+from orchestrator.registry.document import Document, Fault, ModelPart, ProviderPart, WrongDocument, faults_of
+from orchestrator.registry.models import RegistryVersion
+from orchestrator.registry.stored import Stored, read_tables, shown
+from orchestrator.wiring import parts
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+router = Router(tags=["Management"], auth=show_admin_key)
+DEADLINE_S = 20.0
+TAG = re.compile(r'(?:W/)?"(\d{1,9})"')
+MOST_SHOWN = 255  # characters of a name that is none
+IfMatch = Annotated[
+    str | None, Header(None, alias="If-Match", description="The ETag it was read with; a later change is not undone.")
+]
+Reason = Annotated[str, Query("", max_length=200, description="Why, for the history.")]
+Number = Annotated[int, Path(ge=1, le=2**31)]
+
+
+@router.get("/registry", summary="All providers and models")
+async def whole(request: HttpRequest) -> HttpResponseBase:
+    """The registry as one document, which can be sent back as it is. Of keys it tells the end."""
+    version, stored = await _asked(_snapshot)
+    return _answer({"version": version, **shown(stored)}, version)
+
+
+@router.put("/registry", summary="Replace all providers and models")
+async def replace(
+    request: HttpRequest, document: Document, if_match: IfMatch = None, reason: Reason = ""
+) -> HttpResponseBase:
+    """Make the registry be as the document says, all of it or nothing. Keys that are left out stay as they are."""
+    expected = _expected(if_match)
+    return _changed(await _asked(changes.apply, document, _by(request, reason), expected=expected))
+
+
+@router.post("/registry/check", summary="What replacing them would do")
+async def check(request: HttpRequest, document: Document) -> HttpResponseBase:
+    """Tell all that is wrong with a document, or what it would change. Nothing is changed."""
+    try:
+        change = await _asked(changes.trial, document)
+    except WrongDocument as error:
+        return _checked(error.faults)
+    return _checked([], change.lines)
+
+
+@router.get("/registry/versions", summary="The history")
+async def versions(
+    request: HttpRequest,
+    before: Annotated[int | None, Query(None, ge=1, le=2**31, description="Only older ones.")] = None,
+    limit: Annotated[int, Query(50, ge=1, le=changes.MOST_VERSIONS)] = 50,
+) -> HttpResponseBase:
+    """Every change, newest first: who made it, when, why, and what it did."""
+    rows = RegistryVersion.objects.defer("document")
+    rows = rows.filter(number__lt=before) if before is not None else rows
+    found = await _asked(lambda: list(rows[:limit]))
+    return json_response({"versions": [_version(row) for row in found]})
+
+
+@router.post("/registry/versions/{number}/restore", summary="Go back to a version")
+async def restore(
+    request: HttpRequest, number: Number, if_match: IfMatch = None, reason: Reason = ""
+) -> HttpResponseBase:
+    """Make the registry be as it was then, in a new version. Keys come back for the address they were given for."""
+    expected = _expected(if_match)
+    return _changed(await _asked(changes.restore, number, _by(request, reason), expected=expected))
+
+
+@router.get("/registry/versions/{number}", summary="One version")
+async def version(request: HttpRequest, number: Number) -> HttpResponseBase:
+    """What a change did, and the registry as it was afterwards."""
+    row = await _asked(RegistryVersion.objects.filter(number=number).first)
+    if row is None:
+        raise NotThere(f"There is no version {number}; the newest {changes.MOST_VERSIONS} are kept.")
+    return json_response({**_version(row), "document": shown(row.document, is_now=False)})
+
+
+@router.get("/providers", summary="Providers")
+async def providers(request: HttpRequest) -> HttpResponseBase:
+    """Every provider, and why those are off that are."""
+    version, (stored, off) = await _asked(
+        reading.of_one_version, lambda _: (read_tables(), {one.name: one.why for one in reading.look().off})
+    )
+    return _answer({"version": version, "providers": shown(stored)["providers"], "off": off}, version)
+
+
+@router.get("/providers/{name}", summary="One provider")
+async def provider(request: HttpRequest, name: str) -> HttpResponseBase:
+    """A provider as the registry has it, which can be sent back as it is."""
+    return await _one("providers", name)
+
+
+@router.put("/providers/{name}", summary="Add or change a provider")
+async def put_provider(
+    request: HttpRequest, name: str, provider: ProviderPart, if_match: IfMatch = None, reason: Reason = ""
+) -> HttpResponseBase:
+    """Make a provider be so. A key that is left out stays as it is, unless the address leads elsewhere."""
+    expected = _expected(if_match)
+    return _changed(await _asked(changes.put_provider, name, provider, _by(request, reason), expected=expected))
+
+
+@router.delete("/providers/{name}", summary="Remove a provider")
+async def delete_provider(
+    request: HttpRequest, name: str, if_match: IfMatch = None, reason: Reason = ""
+) -> HttpResponseBase:
+    """Take a provider out of the registry. Refused while a model is deployed there."""
+    expected = _expected(if_match)
+    return _changed(await _asked(changes.delete_provider, name, _by(request, reason), expected=expected))
+
+
+@router.get("/models", summary="Registered models")
+async def models(request: HttpRequest) -> HttpResponseBase:
+    """Every model that is registered. What providers list besides is in `/api/tags`."""
+    version, stored = await _asked(_snapshot)
+    return _answer({"version": version, "models": stored["models"]}, version)
+
+
+@router.get("/models/{path:name}", summary="One registered model")
+async def model(request: HttpRequest, name: str) -> HttpResponseBase:
+    """A model as the registry has it, which can be sent back as it is."""
+    return await _one("models", name)
+
+
+@router.put("/models/{path:name}", summary="Add or change a model")
+async def put_model(
+    request: HttpRequest, name: str, model: ModelPart, if_match: IfMatch = None, reason: Reason = ""
+) -> HttpResponseBase:
+    """Make a model be so: its other names, where it runs, what answers in its place."""
+    expected = _expected(if_match)
+    return _changed(await _asked(changes.put_model, name, model, _by(request, reason), expected=expected))
+
+
+@router.delete("/models/{path:name}", summary="Remove a model")
+async def delete_model(
+    request: HttpRequest, name: str, if_match: IfMatch = None, reason: Reason = ""
+) -> HttpResponseBase:
+    """Take a model out of the registry. Where it runs it stays."""
+    expected = _expected(if_match)
+    return _changed(await _asked(changes.delete_model, name, _by(request, reason), expected=expected))
+
+
+def told_wrong(request: HttpRequest, errors: list[dict[str, Any]]) -> HttpResponse:
+    """The answer to who asked what is wrong with a body that ninja could not read. Raises WrongDocument for others."""
+    faults = faults_of([{**error, "loc": error["loc"][2:]} for error in errors])  # without `body` and its name
+    if request.path.endswith("/registry/check"):
+        return _checked(faults)
+    raise WrongDocument(faults)
+
+
+def _checked(faults: Sequence[Fault], lines: Sequence[str] = ()) -> HttpResponse:
+    told = [{"path": fault.path, "words": fault.words} for fault in faults]
+    return json_response({"faults": told, "changes": lines})
+
+
+async def _one(kind: str, name: str) -> HttpResponseBase:
+    version, stored = await _asked(_snapshot)
+    if name not in stored[kind]:
+        raise NotThere(f"There is no {kind.removesuffix('s')} {name[:MOST_SHOWN]!r} in the registry.")
+    return _answer(shown(stored)[kind][name], version)
+
+
+def _snapshot() -> tuple[int, Stored]:
+    return reading.of_one_version(lambda _: read_tables())
+
+
+async def _asked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `function` finds or does in the tables, in the thread that may ask them. Raises Busy."""
+    try:
+        return await parts().reads.run(DEADLINE_S, function, *args, **kwargs)
+    except (TimeoutError, OperationalError) as error:
+        raise Busy("The registry could not be reached in time; try again shortly.", retry_after_s=1) from error
+
+
+def _by(request: HttpRequest, reason: str) -> By:
+    return By(request.auth.key_name, reason)  # type: ignore[attr-defined]  # ninja sets it to what the key means
+
+
+def _expected(if_match: str | None) -> int | None:
+    """The version that a change was made from; None when any will do."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    match = TAG.fullmatch(if_match.strip())
+    if match is None:
+        raise BadRequest('If-Match takes the ETag that the registry was read with, such as "7"')
+    return int(match[1])
+
+
+def _answer(value: dict[str, Any], version: int) -> HttpResponseBase:
+    response = json_response(value)
+    response["ETag"] = f'"{version}"'
+    return response
+
+
+def _changed(change: Change) -> HttpResponseBase:
+    return _answer({"version": change.version, "changes": change.lines}, change.version)
+
+
+def _version(row: RegistryVersion) -> dict[str, Any]:
+    return {
+        "number": row.number,
+        "at": row.at,
+        "by": row.by,
+        "reason": row.reason,
+        "changes": row.summary.splitlines(),
+    }
