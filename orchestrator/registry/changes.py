@@ -17,7 +17,7 @@ from orchestrator.registry.reading import newest_version
 from orchestrator.registry.rules import faults_in
 from orchestrator.registry.seal import origin_of_sealed
 from orchestrator.registry.settled import in_environment, place_of
-from orchestrator.registry.stored import Stored, document_of, read_tables, settled, write_tables
+from orchestrator.registry.stored import EMPTY, Stored, document_of, read_tables, settled, write_tables
 
 ENVIRONMENT = "environment"  # who changes it at the start
 MOST_VERSIONS = 500
@@ -98,13 +98,12 @@ def restore(number: int, by: By, *, expected: int | None = None) -> Change:
 
 def ensure_environment() -> Change:
     """Make a row of each provider that the environment sets up and that has none."""
+    return _change(_with_environment, By(ENVIRONMENT), None)
 
-    def with_rows(before: Stored) -> Stored:
-        new = [name for name in in_environment() if name not in before["providers"]]
-        rows = settled(read_document({"providers": {name: {"kind": name} for name in new}}), before)[0]
-        return {**before, "providers": dict(sorted({**before["providers"], **rows["providers"]}.items()))}
 
-    return _change(with_rows, By(ENVIRONMENT), None)
+def check(document: Document) -> None:
+    """Whether a registry could be so that is empty now, but for the environment. Raises WrongDocument."""
+    _whole(document, _with_environment(EMPTY))
 
 
 def _change(make: Callable[[Stored], Stored], by: By, expected: int | None) -> Change:
@@ -141,6 +140,12 @@ def _whole(document: Document, before: Stored) -> Stored:
     if faults := [*faults_in(document), *faults]:
         raise WrongDocument(faults)
     return after
+
+
+def _with_environment(before: Stored) -> Stored:
+    new = [name for name in in_environment() if name not in before["providers"]]
+    rows = settled(read_document({"providers": {name: {"kind": name} for name in new}}), before)[0]
+    return {**before, "providers": dict(sorted({**before["providers"], **rows["providers"]}.items()))}
 
 
 def _with(kind: Kind, name: str, part: ProviderPart | ModelPart, before: Stored) -> Stored:

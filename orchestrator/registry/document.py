@@ -36,7 +36,7 @@ MOST_PROVIDERS, MOST_MODELS, MOST_DEPLOYMENTS, MOST_NAMES = 200, 5000, 64, 32
 MOST_EXTRA = 8192  # bytes of JSON
 DEEPEST_EXTRA = 20
 LONGEST_KEY = 4096
-MOST_SHOWN = 20  # faults in the words of one error
+MOST_NAME = 255  # characters that are shown of what should not be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +250,31 @@ def read_document(value: Any) -> Document:
         return Document.model_validate(value)
     except ValidationError as error:
         raise WrongDocument(faults_of(error.errors(include_url=False, include_input=False))) from None
+
+
+def read_text(text: str) -> Document:
+    """The document that a text is. Raises WrongDocument."""
+    try:
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise WrongDocument([Fault((), f"line {error.lineno}, column {error.colno}: {error.msg}")]) from None
+    except (ValueError, RecursionError) as error:
+        raise WrongDocument([Fault((), str(error))]) from None
+    return read_document(value)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in which nothing is said twice."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice[:MOST_NAME]!r} is there twice in one object")
+    return value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
 
 
 def faults_of(errors: list[Mapping[str, Any]] | list[Any], within: tuple[str | int, ...] = ()) -> list[Fault]:

@@ -1,0 +1,157 @@
+"""manage.py registry: providers and models as a file that is shown, checked, applied and taken back."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from orchestrator.core.errors import Conflict, NotThere
+from orchestrator.core.secrets import derive, master_secret
+from orchestrator.registry import changes, reading
+from orchestrator.registry.changes import By, Change
+from orchestrator.registry.differences import differences
+from orchestrator.registry.document import Document, WrongDocument, read_text
+from orchestrator.registry.models import RegistryVersion
+from orchestrator.registry.reseal import reseal
+from orchestrator.registry.seal import Sealer
+from orchestrator.registry.settled import sealer
+from orchestrator.registry.stored import Stored, read_tables, shown
+
+WRONG, UNUSABLE, CHANGED = 1, 2, 3  # exit codes
+
+
+class Command(BaseCommand):
+    """What is asked for goes to standard output, what else there is to say to standard error."""
+
+    help = "Show, check and change which providers and models there are."
+    requires_system_checks = []  # noqa: RUF012  # as Django declares it; a file is checked without a product
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """One command of several."""
+        commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        commands.add_parser("show", help="print the registry; of keys their end")
+        self._with_file(commands.add_parser("check", help="say what is wrong with a file; ask no network"))
+        apply = commands.add_parser("apply", help="make the registry be as a file says, all of it or nothing")
+        self._with_file(apply)
+        apply.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+        apply.add_argument("--reason", default="", help="for the history")
+        history = commands.add_parser("history", help="list the changes, newest first")
+        history.add_argument("--most", type=int, default=20, help="how many (default: %(default)s)")
+        diff = commands.add_parser("diff", help="say what is different between a version and another, or now")
+        diff.add_argument("number", type=int)
+        diff.add_argument("other", type=int, nargs="?", help="default: as it is now")
+        restore = commands.add_parser("restore", help="make the registry be as it was in a version")
+        restore.add_argument("number", type=int)
+        restore.add_argument("--reason", default="", help="for the history")
+        again = commands.add_parser("reseal", help="seal keys anew that were sealed with another master secret")
+        again.add_argument("--old-master", type=Path, required=True, metavar="FILE", help="that secret")
+
+    def _with_file(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", metavar="FILE", help="JSON; `-` is standard input")
+
+    def handle(self, *args: Any, command: str, **options: Any) -> None:
+        """Do it. Exit codes: 1 the document is wrong, 2 it cannot be done, 3 it was changed meanwhile."""
+        try:
+            getattr(self, f"_{command}")(**options)
+        except WrongDocument as error:
+            for fault in error.faults:
+                self.stderr.write(str(fault))
+            sys.exit(WRONG)
+        except Conflict as error:
+            raise CommandError(str(error), returncode=CHANGED) from None
+        except NotThere as error:
+            raise CommandError(str(error), returncode=UNUSABLE) from None
+        except DatabaseError as error:
+            raise CommandError(
+                f"The ledger cannot be used: {error}. `manage.py migrate` makes its tables, as `serve` does.",
+                returncode=UNUSABLE,
+            ) from None
+
+    def _show(self, **_: Any) -> None:
+        version, stored = reading.of_one_version(lambda _: read_tables())
+        self.stdout.write(json.dumps({"version": version, **shown(stored)}, indent=2, ensure_ascii=False))
+
+    def _check(self, file: str, **_: Any) -> None:
+        document = _document(file)
+        changes.check(document)
+        try:
+            change = changes.trial(document)
+        except DatabaseError:
+            self.stderr.write("It is right. There is no registry here to compare it with.")
+            return
+        self._tell(change, "It is right, and there is nothing to change.")
+
+    def _apply(self, file: str, dry_run: bool, reason: str, **_: Any) -> None:
+        document = _document(file)
+        change = changes.trial(document) if dry_run else changes.apply(document, _by(reason))
+        self._tell(change, "There is nothing to change.", None if dry_run else "This is version {}.")
+
+    def _history(self, most: int, **_: Any) -> None:
+        for row in RegistryVersion.objects.defer("document")[: max(most, 1)]:
+            reason = f": {row.reason}" if row.reason else ""
+            self.stdout.write(f"{row.number}  {row.at:%Y-%m-%d %H:%M:%S}  {row.by}{reason}")
+            self._lines(f"    {line}" for line in row.summary.splitlines())
+
+    def _diff(self, number: int, other: int | None, **_: Any) -> None:
+        after = read_tables() if other is None else _stored(other)
+        self._lines(differences(_stored(number), after) or ["There is no difference."])
+
+    def _restore(self, number: int, reason: str, **_: Any) -> None:
+        self._tell(changes.restore(number, _by(reason)), "There is nothing to change.", "This is version {}.")
+
+    def _reseal(self, old_master: Path, **_: Any) -> None:
+        if not old_master.is_file():
+            raise CommandError(f"There is no file {old_master}.", returncode=UNUSABLE)
+        try:
+            old = Sealer(derive(master_secret(old_master), "provider keys"))
+        except (ValueError, OSError):
+            raise CommandError(
+                f"{old_master} is no master secret: it holds 64 hex digits.", returncode=UNUSABLE
+            ) from None
+        done = reseal(old, sealer())
+        for name, why in done.unopened.items():
+            self.stderr.write(f"{name}: {why}")
+        self.stdout.write(f"{done.keys} sealed anew, those of older versions too.")
+        if done.unopened:
+            sys.exit(WRONG)
+
+    def _tell(self, change: Change, nothing: str, done: str | None = None) -> None:
+        self._lines(change.lines)
+        if not change.lines:
+            self.stderr.write(nothing)
+        elif done:
+            self.stderr.write(done.format(change.version))
+
+    def _lines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.stdout.write(line)
+
+
+def _document(file: str) -> Document:
+    try:
+        return read_text(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file} cannot be read: {error}", returncode=UNUSABLE) from None
+
+
+def _stored(number: int) -> Stored:
+    row = RegistryVersion.objects.filter(number=number).first()
+    if row is None:
+        raise NotThere(f"There is no version {number}; `manage.py registry history` lists them.")
+    document: Stored = row.document
+    return document
+
+
+def _by(reason: str) -> By:
+    try:
+        return By(f"{getpass.getuser()} at a terminal", reason)
+    except (KeyError, OSError):  # a container's user may have no name
+        return By("a terminal", reason)
