@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read
-from orchestrator.models import ApiKey, RequestRecord, Tenant
+from orchestrator.models import ApiKey, Attempt, RequestRecord, Tenant
 
 if TYPE_CHECKING:
     RecordAdmin = admin.ModelAdmin[RequestRecord]
@@ -32,6 +32,7 @@ else:
 MOST_COUNTED = 10_000
 CHOICES_FROM = 10_000  # newest records
 MOST_CHOICES = 40
+MOST_TRIED = 10  # ids are the callers': two requests may share one
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs only
@@ -194,7 +195,9 @@ class RequestRecordAdmin(RecordAdmin):
         "endpoint",
         "asked_model",
         "model",
+        "provider",
         "route",
+        "tried",
         "tags",
         "left_out",
         "tier",
@@ -256,6 +259,13 @@ class RequestRecordAdmin(RecordAdmin):
     def left_out(self, record: RequestRecord) -> str:
         """What was asked for and the model cannot do."""
         return record.unsupported.replace(",", ", ") or "-"
+
+    @admin.display(description="asked before")
+    def tried(self, record: RequestRecord) -> str:
+        """Who was asked and did not answer, in turn."""
+        attempts = Attempt.objects.filter(request_id=record.request_id).order_by("id")[:MOST_TRIED]
+        lines = [f"{one.model}: {ending(one.outcome)} after {milliseconds(one.took_us)} ms" for one in attempts]
+        return "\n".join(lines) or "-"
 
     @admin.display(description="tokens in")
     def tokens_in(self, record: RequestRecord) -> str:

@@ -73,8 +73,8 @@ class Listener(Protocol):
         """It did not answer, or broke off."""
         ...
 
-    def answers(self, plan: Plan) -> None:
-        """It has given its first piece."""
+    def answers(self, plan: Plan, instead_of: Sequence[tuple[Plan, OrchestratorError]]) -> None:
+        """It has given its first piece; others were asked or passed over before it, and why."""
         ...
 
 
@@ -209,7 +209,7 @@ class _Question:
             else:
                 found = await self._await(attempt)
             if found is not None:
-                self._listener.answers(found[0].plan)
+                self._listener.answers(found[0].plan, [*self._passed_over, *self._errors])
                 return found
 
     async def _await(self, attempt: _Attempt) -> tuple[_Attempt, Chunk] | None:

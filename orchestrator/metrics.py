@@ -46,6 +46,8 @@ BOUNDS_S = (
 )
 LAG_BOUNDS_S = BOUNDS_S[4:]  # timers are no finer
 MOST_DIALECTS, MOST_TIERS, MOST_OUTCOMES, MOST_PARTS, MOST_MODELS = 4, 12, 40, 12, 50
+MOST_PROVIDERS = 50
+ENDED_WELL = frozenset({"done", "cut", "cancelled"})
 MOST_PAGES = 8  # asked for at once
 PAGE_DEADLINE_S = 5.0
 OTHER = "other"
@@ -53,6 +55,18 @@ SAVED = "_saved"
 CALLED = frozenset({"miss", "bypass"})  # tiers for which an engine was called
 WAITED = CALLED | {"collapsed"}  # and where another's call was waited for
 RESERVED = {"counter": 1024**2, "histogram": 1024**2, "gauge_livesum": 64 * 1024}  # bytes, beyond what all labels fill
+
+
+class Attempt(Protocol):
+    """A place that was asked and did not answer."""
+
+    @property
+    def provider(self) -> str:
+        """Whose it is."""
+
+    @property
+    def outcome(self) -> str:
+        """The kind of error."""
 
 
 class Answered(Protocol):
@@ -66,6 +80,11 @@ class Answered(Protocol):
     first_s: float | None
     total_s: float
     laps: dict[str, float]  # seconds by part, up to the engine's turn
+    provider: str  # who was asked last
+
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        """Who was asked and did not answer."""
 
     @property
     def cost_microusd(self) -> int | None:
@@ -107,6 +126,12 @@ class Metrics:
         self._seconds = times("request_seconds", "Time until the last piece of the answer.", ["dialect", "tier"])
         self._first_seconds = times("first_chunk_seconds", "Time until the first piece of the answer.", ["tier"])
         self._part_seconds = times("part_seconds", "Time in each part of the way.", ["part"])
+        self._asked = _Counts(
+            counter("provider_calls_total", "Calls by the provider that was asked.", ["provider", "outcome"])
+        )
+        self._asked_seconds = times(
+            "provider_first_chunk_seconds", "Time from a request to its first piece, by provider.", ["provider"]
+        )
         self._loop_lag = times("event_loop_lag_seconds", "How late a worker's event loop woke.", [], LAG_BOUNDS_S)
 
         self.lookups = counter("cache_lookups_total", "Lookups that came to an end.", ["tier", "result"])
@@ -117,6 +142,10 @@ class Metrics:
         self.entries = gauge("cache_entries", "Answers kept in the workers' memory.", ["tier"])
         self.bytes = gauge("cache_bytes", "Bytes of answers kept in the workers' memory.", ["tier"])
         self.calls = gauge("calls_in_flight", "Calls to engines under way.")
+        self.provider_calls = gauge("provider_calls_in_flight", "Calls under way, by provider.", ["provider"])
+        self.provider_breakers = gauge(
+            "provider_breakers_open", "Models of a provider that a worker does not ask for now.", ["provider"]
+        )
         self.listeners = gauge("listeners", "Callers who hear a call under way.")
         self.written = counter("ledger_written_total", "Records written.")
         self.dropped = counter("ledger_dropped_total", "Records lost: too many waited, or the database refused one.")
@@ -126,9 +155,11 @@ class Metrics:
         self._tallied: tuple[_Counts | _Times, ...] = (
             *(self._requests, self._of_model, self._tokens, self._cost, self._unpriced),
             *(self._seconds, self._first_seconds, self._part_seconds, self._loop_lag),
+            *(self._asked, self._asked_seconds),
         )
         self._dialects, self._tiers = _Words(MOST_DIALECTS), _Words(MOST_TIERS)
         self._outcomes, self._parts = _Words(MOST_OUTCOMES), _Words(MOST_PARTS)
+        self.providers = _Words(MOST_PROVIDERS)
         self._models = _Words(MOST_MODELS, _models_in(folder) if folder else ())
 
     def answered(self, one: Answered) -> None:
@@ -146,6 +177,13 @@ class Metrics:
                 self._part_seconds.add(max(one.first_s - spent_s, 0.0), "engine")
                 spent_s = one.first_s
             self._part_seconds.add(max(one.total_s - spent_s, 0.0), "answer")
+        for attempt in one.attempts:
+            self._asked.add(1, self.providers(attempt.provider), self._outcomes(attempt.outcome))
+        if one.provider and tier in CALLED and one.outcome in ENDED_WELL:  # else its attempt was counted
+            provider = self.providers(one.provider)
+            self._asked.add(1, provider, self._outcomes(one.outcome))
+            if one.first_s is not None:
+                self._asked_seconds.add(one.first_s, provider)
         if one.model and one.first_s is not None:  # it is there: a caller may make up any number of names
             model = self._models(one.model)
             self._of_model.add(1, model)

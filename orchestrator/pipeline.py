@@ -32,6 +32,7 @@ from orchestrator.routes import choose, plans_for
 from routing.router import is_auto
 
 log = logging.getLogger(__name__)
+MOST_ROUTE = 64  # characters, as many as a record has room for
 MOST_SHOWN = 255  # characters of a name that is none: what was asked is not said again at length
 
 
@@ -211,10 +212,13 @@ class _Call:
         """As in `failover.Listener`."""
         self.entry.tried(plan.candidate.model, error, took_s)
 
-    def answers(self, plan: Plan) -> None:
+    def answers(self, plan: Plan, instead_of: Sequence[tuple[Plan, OrchestratorError]]) -> None:
         """As in `failover.Listener`."""
         self.plan = plan
         _expect(self.entry, plan)
+        if instead_of:
+            other, error = instead_of[0]
+            self.entry.route = f"{self.route.reason}; {error.kind}: {other.name}"[:MOST_ROUTE]
 
 
 async def _join(call: _Call, parts: Parts, *, is_again: bool = False) -> tuple[Chunks, bool]:

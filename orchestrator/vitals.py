@@ -7,6 +7,7 @@ import contextlib
 import logging
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -75,6 +76,10 @@ async def sample(parts: Parts) -> None:
     for tier, held in (await parts.cache.holding_here()).items():
         metrics.entries.labels(tier).set(held.entries)
         metrics.bytes.labels(tier).set(held.bytes)
+    open_by_provider = Counter(place.provider for place in parts.places.open())
+    for provider, calls in parts.places.calls():
+        metrics.provider_calls.labels(metrics.providers(provider)).set(calls)
+        metrics.provider_breakers.labels(metrics.providers(provider)).set(open_by_provider[provider])
     metrics.calls.set(len(parts.inflight))
     metrics.listeners.set(parts.inflight.listeners)
     metrics.up_to(metrics.written, ledger.written)

@@ -41,5 +41,7 @@ def answered(**fields: Any) -> SimpleNamespace:
         "total_s": 0.5,
         "laps": {"route": 0.01, "cache": 0.02},
         "cost_microusd": 0,
+        "provider": "llamacpp",
+        "attempts": (),
     }
     return SimpleNamespace(**plain | fields)

@@ -14,6 +14,7 @@ from prometheus_client import Metric
 
 from orchestrator import vitals
 from orchestrator.core.errors import EngineError
+from orchestrator.core.types import Candidate, Model
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.identity import issue_key
 from orchestrator.parts import Parts
@@ -68,6 +69,10 @@ async def full(
     monkeypatch.setattr(vitals, "running", lambda folder: this)
     parts.metrics.answered(answered(cost_microusd=3))
     parts.metrics.answered(answered(cost_microusd=None))
+    model = Model(name="openai/big", digest="d", engine="openai", remote_name="big")
+    place = parts.places.place(Candidate(model=model, stands_for=model))
+    parts.places.began(place)
+    parts.places.ended(place)
     return await figures(client)
 
 
@@ -92,6 +97,8 @@ async def test_what_was_answered_is_counted_in_every_dialect(client: httpx.Async
     assert value(seen, "cache_entries", tier="memory") == 2
     assert value(seen, "part_seconds_count", part="settle") == 2
     assert value(seen, "part_seconds_count", part="engine") == 2
+    assert value(seen, "provider_calls_total", provider="openai", outcome="done") == 1
+    assert value(seen, "provider_calls_in_flight", provider="openai") == 0
 
 
 async def test_who_was_refused_on_disk_is_counted_as_refused(
@@ -149,7 +156,7 @@ def lint(family: Metric) -> None:
     for sample in family.samples:
         assert sample.labels.keys() <= {
             *("dialect", "tier", "outcome", "result", "part", "kind", "model", "role", "process", "le"),
-            *("version", "python"),
+            *("provider", "version", "python"),
         }, "neither tenants nor keys are labels"
 
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.conf import settings
 
-from orchestrator import wiring
+from orchestrator import vitals, wiring
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.errors import (
     BadRequest,
@@ -135,6 +136,13 @@ async def test_after_these_the_next_place_is_asked_once(
     said, begun = await ask()
     assert (said, cloud.calls, groq.calls) == ("four too", 1, 1)
     assert (begun.entry.model, begun.entry.provider, begun.entry.status) == ("groq/big", "groq", 200)
+    assert begun.entry.route == f"named; {error.kind}: openai/big"
+    page, _ = await vitals.page(both, settings.RUN_DIR, "")
+    calls = {line for line in page.decode().splitlines() if line.startswith("orchestrator_provider_calls_total")}
+    assert calls == {
+        f'orchestrator_provider_calls_total{{outcome="{error.kind}",provider="openai"}} 1.0',
+        'orchestrator_provider_calls_total{outcome="done",provider="groq"} 1.0',
+    }
     (record,), (attempt,) = await written(both, 1, 1)
     assert (record.model, record.provider, record.outcome) == ("groq/big", "groq", "done")
     assert (attempt.request_id, attempt.provider, attempt.model) == (record.request_id, "openai", "openai/big")

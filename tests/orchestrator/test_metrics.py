@@ -189,6 +189,12 @@ async def test_the_files_have_room_for_every_label_there_can_be(shared: Any, tmp
                 SimpleNamespace(**vars(one) | {"tier": f"tier {number % 20}", "outcome": f"kind {number}"})
             )
             metrics.replayed(dialect, f"tier {number % 20}", f"openai/{number:0>200}", [0.1])
+        provider = f"{number:0>39}"
+        kinds = [f"kind {kind}" for kind in range(60)]
+        failed = [SimpleNamespace(provider=provider, outcome=kind) for kind in kinds]
+        metrics.answered(answered(provider=provider, attempts=failed))
+        for gauge in (metrics.provider_calls, metrics.provider_breakers):
+            gauge.labels(metrics.providers(provider)).set(1)
     metrics.hand_over()
     assert {file.stat().st_size for file in (tmp_path / "metrics").glob("*.db")} == set(RESERVED.values())
 
