@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from orchestrator.core.errors import ContextTooLong
 from orchestrator.engines.wires import WIRES
 
 # Wire, and the body of a refusal as it was seen of that provider or server.
@@ -43,6 +44,8 @@ TOO_LONG = {
         {"message": "The input token count (1196265) exceeds the maximum number of tokens allowed (1048575)."},
     ),
     "Gemini, older": ("gemini", {"message": "The input token count exceeds the maximum number of tokens allowed."}),
+    "Ollama, once it has begun": ("ollama", "prompt too long; exceeded max context length by 4 tokens"),
+    "SGLang": ("openai", {"message": "Input (5000 tokens) is longer than the model's context length (4096 tokens)."}),
     "Ollama": ("ollama", "the input length exceeds the context length"),
 }
 OTHERS = {
@@ -69,6 +72,21 @@ def test_other_words_are_not_taken_for_them(wire: str, error: object) -> None:
 @pytest.mark.parametrize("wire", WIRES)
 def test_they_are_known_outside_of_any_shape(wire: str) -> None:
     assert WIRES[wire]().said(b"This model's maximum context length is 4096 tokens.").is_about_length
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'event: error\ndata: {"error": {"message": "What is kept is greater than the context length."}}\n\n',
+        b'data: {"error": {"code": 400, "message": "no", "type": "exceed_context_size_error", "n_ctx": 4096}}\n\n',
+        b'data: {"object": "error", "message": "However, the model\'s context length is only 4096 tokens."}\n\n',
+    ],
+    ids=["LM Studio", "llama-server", "vLLM"],
+)
+def test_who_finds_out_when_the_answer_has_begun_says_the_same(body: bytes) -> None:
+    answer = WIRES["openai"]().answer()
+    assert answer.read(body.split(b"\n")) == []
+    assert isinstance(answer.trouble, ContextTooLong)
 
 
 def test_an_error_without_a_wrapping_is_read() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.core.errors import EngineError
+from orchestrator.core.types import Usage
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.openai import OpenAI
 from tests.engines.test_wires import hello, read
@@ -34,7 +36,7 @@ def test_the_good_ends_that_are_known(said: str, reason: str) -> None:
     assert read(OpenAI(), b"".join(OpenAISpeech().answer(reason=said))).done.reason == reason
 
 
-@pytest.mark.parametrize("said", ["error", "insufficient_system_resource", "x" * 30 + KEY, "something_new", 1])
+@pytest.mark.parametrize("said", ["error", "abort", "insufficient_system_resource", "x" * 30 + KEY, "something_new", 1])
 def test_after_any_other_end_it_may_be_half_an_answer(said: Any) -> None:
     with pytest.raises(EngineError, match=f"ended its answer with '{said}'"):
         read(OpenAI(), event(delta={"content": "Par"}) + event(finish_reason=said))
@@ -105,3 +107,66 @@ def test_a_models_refusal_is_told_and_is_no_answer_to_keep() -> None:
         read(OpenAI(), b"".join(words))
     with pytest.raises(EngineError, match="not text"):
         read(OpenAI(), event(delta={"refusal": ["no"]}))
+
+
+# Streams of servers that people run themselves: the first as it was recorded, the others in the shape they document.
+LLAMA_CPP_PYTHON = """data: {"id": "c", "model": "smol", "created": 1795695845, "object": "chat.completion.chunk", \
+"choices": [{"index": 0, "delta": {"role": "assistant"}, "logprobs": null, "finish_reason": null}]}
+
+data: {"id": "c", "model": "smol", "created": 1795695845, "object": "chat.completion.chunk", \
+"choices": [{"index": 0, "delta": {"content": "Par"}, "logprobs": null, "finish_reason": null}]}
+
+data: {"id": "c", "model": "smol", "created": 1795695845, "object": "chat.completion.chunk", \
+"choices": [{"index": 0, "delta": {"content": "is"}, "logprobs": null, "finish_reason": null}]}
+
+data: {"id": "c", "model": "smol", "created": 1795695845, "object": "chat.completion.chunk", \
+"choices": [{"index": 0, "delta": {}, "logprobs": null, "finish_reason": "stop"}]}
+
+data: [DONE]
+
+"""
+LLAMA_SERVER = """data: {"choices":[{"finish_reason":null,"index":0,"delta":{"role":"assistant","content":null}}],\
+"created":1,"id":"c","model":"m","system_fingerprint":"b6900","object":"chat.completion.chunk"}
+
+data: {"choices":[{"finish_reason":null,"index":0,"delta":{"reasoning_content":"Hm."}}],"id":"c","model":"m"}
+
+data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":"Paris"}}],"created":1,"id":"c","model":"m"}
+
+data: {"choices":[{"finish_reason":"stop","index":0,"delta":{}}],"created":1,"id":"c","model":"m"}
+
+data: {"choices":[],"created":1,"id":"c","model":"m","usage":{"completion_tokens":5,"prompt_tokens":31,\
+"total_tokens":36,"prompt_tokens_details":{"cached_tokens":28}},"timings":{"cache_n":28,"prompt_n":3}}
+
+data: [DONE]
+
+"""
+VLLM = """data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,\
+"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"prompt_token_ids":null}
+
+data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,\
+"delta":{"reasoning":"Hm.","reasoning_content":"Hm."},"logprobs":null,"finish_reason":null,"token_ids":null}]}
+
+data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,\
+"delta":{"content":"Paris"},"logprobs":null,"finish_reason":"stop","stop_reason":null,"token_ids":null}]}
+
+data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{"prompt_tokens":31,\
+"total_tokens":36,"completion_tokens":5,"prompt_tokens_details":null}}
+
+data: [DONE]
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "thinking", "usage"),
+    [
+        (LLAMA_CPP_PYTHON, "", Usage(completion_tokens=2, is_estimated=True)),
+        (LLAMA_SERVER, "Hm.", Usage(prompt_tokens=31, completion_tokens=5, cached_tokens=28)),
+        (VLLM, "Hm.", Usage(prompt_tokens=31, completion_tokens=5)),
+    ],
+    ids=["llama-cpp-python", "llama-server", "vLLM"],
+)
+def test_what_servers_of_ones_own_say_is_read(said: str, thinking: str, usage: Usage) -> None:
+    reply = read(OpenAI(), said.encode())
+    assert (reply.text, reply.thinking, reply.done.reason) == ("Paris", thinking, "stop")
+    assert replace(reply.done.usage, prompt_ns=0, eval_ns=0) == usage

@@ -685,6 +685,22 @@ def test_what_mistral_sends_in_pieces_is_put_together() -> None:
         ({}, {"completion", "tools", "vision", "thinking"}, 0),
         ({"type": "embedding", "context_length": 512}, {"embedding"}, 512),
         (
+            {"owned_by": "vllm", "root": "/m", "parent": None, "max_model_len": 4096},
+            {"completion", "tools", "vision", "thinking"},
+            4096,
+        ),
+        (
+            {"owned_by": "llamacpp", "meta": {"n_vocab": 49152, "n_ctx_train": 8192, "size": 1}},
+            {"completion", "tools", "vision", "thinking"},
+            8192,
+        ),
+        (
+            {"meta": {"n_ctx_train": 8192, "n_ctx": 512}},
+            {"completion", "tools", "vision", "thinking"},
+            512,
+        ),  # what it serves, not what the model knows
+        ({"owned_by": "me", "permissions": [], "meta": None}, {"completion", "tools", "vision", "thinking"}, 0),
+        (
             {"capabilities": {"completion_chat": True, "vision": True}, "max_context_length": 9},
             {"completion", "vision"},
             9,

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from orchestrator.core.errors import EngineError, EngineUnavailable, RateLimited
+from orchestrator.core.errors import ContextTooLong, EngineError, EngineUnavailable, OrchestratorError, RateLimited
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import (
     JSON,
@@ -94,7 +94,7 @@ class Answer(Protocol):
     """Reads one streamed answer."""
 
     is_over: bool  # the provider said so; nothing that follows counts
-    trouble: EngineError | None  # why no more is read
+    trouble: OrchestratorError | None  # why no more is read
     usage: Usage  # as far as the provider has told
 
     @property
@@ -161,7 +161,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.is_over = False
-        self.trouble: EngineError | None = None
+        self.trouble: OrchestratorError | None = None
         self._reason: StopReason | None = None
         self.usage = Usage()
         self._stop_string = ""  # which of the caller's ended it, where the provider tells
@@ -186,7 +186,7 @@ class Reader:
                 for chunk in self.take(as_object(data)):
                     chunks.append(chunk)
                     self._pieces += bool(chunk.text or chunk.thinking or chunk.logprobs)
-            except EngineError as error:
+            except (EngineError, ContextTooLong) as error:
                 self.trouble = error
                 break
             except ODD:
@@ -278,9 +278,11 @@ def check_depth(arguments: object) -> None:
         raise EngineError("The provider called a tool with arguments that are too deep.") from None
 
 
-def broken_off(words: str, *codes: object) -> EngineError:
-    """The error that a provider sent in the middle of its answer; its codes tell what kind it is."""
+def broken_off(words: str, *codes: object) -> OrchestratorError:
+    """The error that a provider sent within its answer, or in place of it; its codes tell what kind it is."""
     said = f"The provider broke off: {words[:MOST_WORDS]}"
+    if is_about_length(words, *codes):  # LM Studio and older servers of llama.cpp find out when they have begun
+        return ContextTooLong(said)
     known = {code for code in codes if isinstance(code, int | str)}
     if known & TOO_MANY:
         return RateLimited(said)

@@ -10,10 +10,10 @@ _SAY_SO = re.compile(
     r"|context length is only"  # vLLM, LM Studio
     r"|exceeds? (?:the |this |its )?(?:model'?s? |available |maximum |max )*context"  # OpenAI, llama-server, Ollama
     r"|exceed the configured limit"  # OpenAI: input tokens
-    r"|(?:prompt|input) is too long"  # Anthropic, Bedrock
+    r"|(?:prompt|input)(?: is)? too long"  # Anthropic, Bedrock, Ollama
     r"|exceed context limit"  # Anthropic: the question and the room for its answer
     r"|input token count.{0,40}exceeds|exceeds the maximum number of tokens"  # Gemini
-    r"|greater than the context length"  # LM Studio
+    r"|(?:greater|longer) than the (?:model's )?context length"  # LM Studio, SGLang
     r"|reduce the length of the (?:messages|prompt|input)"  # Groq
     r"|`inputs` tokens \+ `max_new_tokens` must be"  # Together
     r"|exceeded model token limit",  # Moonshot

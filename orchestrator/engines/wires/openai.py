@@ -55,8 +55,9 @@ REASONS: dict[str, StopReason] = {
     **dict.fromkeys(("length", "model_length", "max_tokens"), "length"),
     "content_filter": "content_filter",
 }
-# What lists of models call the length of a context: OpenRouter and Together, Groq, vLLM, Mistral.
-LENGTHS = ("context_length", "context_window", "max_model_len", "max_context_length")
+# What lists of models call the length of a context: OpenRouter and Together, Groq, vLLM, Mistral and LM Studio,
+# llama-server, which tells the one it serves or else the one that the model knows.
+LENGTHS = ("context_length", "context_window", "max_model_len", "max_context_length", "n_ctx", "n_ctx_train")
 # Lists seldom say which is which; this is how models for vectors are called.
 MAKES_VECTORS = re.compile(r"embed|minilm|mpnet|(^|[/_-])(bge|e5|gte|sfr|uae)[_-]")
 
@@ -102,7 +103,8 @@ class OpenAI:
 
     def _offer(self, entry: dict[str, Any]) -> Offer:
         offer = self.guess(entry["id"])
-        length = max(as_count(entry.get(name)) for name in LENGTHS)
+        told = entry | about if isinstance(about := entry.get("meta"), dict) else entry
+        length = next(filter(None, (as_count(told.get(name)) for name in LENGTHS)), 0)
         able = _told(entry) or offer.capabilities
         return replace(offer, capabilities=able, context_length=length, price=price_in(entry))
 
@@ -260,7 +262,8 @@ class WireAnswer(Reader):
     def take(self, event: dict[str, Any]) -> Iterable[Chunk]:
         """Read one event."""
         choice = (event.get("choices") or [{}])[0]
-        if error := event.get("error") or choice.get("error"):
+        # Older servers of vLLM put nothing around it.
+        if error := event.get("error") or choice.get("error") or (event if event.get("object") == "error" else None):
             codes = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
             raise broken_off(self.words(error), *codes)
         if isinstance(usage := event.get("usage"), dict):
