@@ -509,6 +509,10 @@ class SpeechServer:
             return web.json_response({"error": {"message": f"400: {error}", "type": "x"}}, status=400)
         if behaviour.isdigit():
             return self._refused(int(behaviour), {"Retry-After": "7"} if behaviour == "503" else None)
+        if behaviour == "hangup":
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
         if behaviour == "too_long":
             words = "prompt is too long: 9 tokens > 8 maximum"
             return web.json_response(self.speech.refusal(400, words), status=400)

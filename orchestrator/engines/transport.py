@@ -11,6 +11,8 @@ from httpx_aiohttp import AiohttpTransport
 # Bytes. Left to itself the kernel takes in megabytes of an answer whose caller has stopped reading.
 RECEIVE_BUFFER = 256 * 1024
 
+_NEVER_THERE = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)  # names, addresses, TLS; too slow
+
 
 class BoundedTransport(AiohttpTransport):
     """aiohttp under httpx, with so many connections at most, and no cookies: they would join callers."""
@@ -18,6 +20,19 @@ class BoundedTransport(AiohttpTransport):
     def __init__(self, most_connections: int) -> None:
         super().__init__(limits=httpx.Limits(max_connections=most_connections))
         self._most_connections = most_connections
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Ask. Raises what httpx raises: ConnectTimeout, or ConnectError, only where no connection came about.
+
+        The transport says so of a connection, too, that was there and broke before the answer began: one that was
+        kept, as a rule. Then the question may have been read.
+        """
+        try:
+            return await super().handle_async_request(request)
+        except httpx.ConnectTimeout as error:
+            if isinstance(error.__cause__, _NEVER_THERE):
+                raise
+            raise httpx.ReadError(str(error)) from error.__cause__
 
     def get_client(self) -> aiohttp.ClientSession:
         """Called by the transport, once."""

@@ -6,6 +6,7 @@ import asyncio
 import socket
 
 import httpx
+import pytest
 
 from orchestrator.engines.transport import RECEIVE_BUFFER, BoundedTransport
 
@@ -49,6 +50,24 @@ async def test_an_answer_that_is_not_read_is_not_taken_in() -> None:
                     break
             await is_stuck.wait()
     assert sent - read < MOST
+
+
+async def test_a_connection_that_breaks_is_not_taken_for_one_that_never_was() -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    server = await asyncio.start_server(once, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    async with httpx.AsyncClient(transport=BoundedTransport(1)) as client, asyncio.timeout(30):
+        async with server:
+            assert (await client.post(url)).status_code == 200
+            with pytest.raises(httpx.ReadError):  # on the connection that was kept
+                await client.post(url)
+        with pytest.raises((httpx.ConnectError, httpx.ConnectTimeout)):
+            await client.post(url)
 
 
 async def test_there_are_so_many_connections_and_no_more() -> None:

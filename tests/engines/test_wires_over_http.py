@@ -186,6 +186,7 @@ async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> N
         ("silent", EngineTimeout, "in time"),
         ("headers_only", EngineTimeout, r"did not begin to answer within 0.5 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"),
         ("stall", EngineTimeout, r"sent nothing more within 0.5 s \(ORCHESTRATOR_TOKEN_TIMEOUT_S\)"),
+        ("hangup", EngineError, "broke off: ReadError"),
         ("truncated", EngineError, "broke off before its end"),
         ("reset", EngineError, "broke off"),
         ("garbage", EngineError, "not JSON"),
