@@ -16,8 +16,9 @@ from orchestrator import env, wiring
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.presets import PRESETS
-from orchestrator.models import RequestRecord
+from orchestrator.core.types import Caller, ChatRequest, Message
 from orchestrator.parts import Parts
+from orchestrator.pipeline import answer
 from orchestrator.registry.reading import read
 from tests.speeches import GOOD, KEY, SPEECHES, SpeechServer
 
@@ -94,40 +95,53 @@ async def test_vectors_of_a_provider_are_a_hit_the_second_time(
         assert len(first["embeddings"]) == 2
 
 
-async def records(parts: Parts, count: int) -> list[RequestRecord]:
-    """The records of requests, when there are so many."""
-    async with asyncio.timeout(10):
-        while await RequestRecord.objects.acount() < count:
-            await asyncio.sleep(0.01)
-    return [record async for record in RequestRecord.objects.order_by("id")]
-
-
 async def test_what_an_answer_cost_is_in_its_record_and_a_hit_costs_nothing(
-    client: httpx.AsyncClient, servers: dict[str, SpeechServer], parts: Parts
+    client: httpx.AsyncClient, servers: dict[str, SpeechServer], recorded: Callable[[int], Any]
 ) -> None:
     for name in ("openrouter", "openrouter", "anthropic", "ollama"):
         question = {"model": f"{name}/good", "messages": [{"role": "user", "content": "Capital?"}]}
         await post(client, "/api/chat", **question, stream=False)
-    told, hit, untold, free = await records(parts, 4)
+    told, hit, untold, free = await recorded(4)
     assert (told.tier, told.is_paid, told.cost_microusd, told.cached_tokens) == ("miss", True, 123, 4)
     assert (hit.tier, hit.cost_microusd, hit.cached_tokens) == ("memory", 0, 0)
     assert (untold.tier, untold.is_paid, untold.cost_microusd) == ("miss", True, None)
     assert (free.tier, free.is_paid, free.cost_microusd) == ("miss", False, 0)
     await post(client, "/api/embed", model="openrouter/embed", input=["a"])
-    assert (await records(parts, 5))[-1].cost_microusd == 123
+    assert (await recorded(5))[-1].cost_microusd == 123
 
 
 async def test_an_answer_without_counts_costs_what_it_seems_to_be(
-    client: httpx.AsyncClient, servers: dict[str, SpeechServer], parts: Parts, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient,
+    servers: dict[str, SpeechServer],
+    recorded: Callable[[int], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     listing = servers["openrouter"].speech.listing()
     listing["data"][0]["id"] = "truncated"
     monkeypatch.setattr(servers["openrouter"].speech, "listing", lambda: listing)
     question = {"model": "openrouter/truncated", "messages": [{"role": "user", "content": "What is it?!"}]}
     assert (await client.post("/api/chat", json=question | {"stream": False})).status_code == 502
-    (broken,) = await records(parts, 1)
+    (broken,) = await recorded(1)
     assert (broken.outcome, broken.is_estimated) == ("engine_error", True)
     assert (broken.prompt_tokens, broken.completion_tokens, broken.cost_microusd) == (3, 2, 23)
+
+
+@pytest.mark.parametrize(("name", "told"), [("anthropic", 11), ("gemini", 11), ("openrouter", 3)])
+async def test_who_hangs_up_leaves_a_record_of_what_was_made(
+    servers: dict[str, SpeechServer],
+    cast: dict[str, Caller],
+    recorded: Callable[[int], Any],
+    name: str,
+    told: int,
+) -> None:
+    question = (Message(role="user", content="What is it?!"),)
+    begun = await answer(ChatRequest(model=f"{name}/stall", messages=question), cast["alice"], wiring.parts())
+    assert (await anext(begun.chunks)).text
+    await begun.chunks.aclose()
+    (left,) = await recorded(1)
+    assert (left.outcome, left.is_paid, left.is_estimated) == ("cancelled", True, True)
+    assert (left.prompt_tokens, left.completion_tokens > 0) == (told, True)
+    assert left.cost_microusd is None, "nobody told the price of this one"
 
 
 async def test_their_models_are_listed_and_described(
