@@ -121,12 +121,22 @@ class CloudEngine:
         ask = self._wire.chat(request, self._offer(model.remote_name))
         question = _to_json({**self._extra_body, **ask.body})
         with self._under_way(), self._errors():
-            async with timeout(self._deadlines.first_token_s):
-                response = await self._connection.send("POST", ask.path, question)
+            response = await self._begin(ask.path, question)
             async with aclosing(response):
                 await self._raise_for_status(response, model.name)
                 async for chunk in self._chunks(response, model, counts.most_asked(request, len(question))):
                     yield chunk
+
+    async def _begin(self, path: str, question: bytes) -> httpx.Response:
+        """Send a question; the head of what is answered."""
+        limit_s = self._deadlines.first_token_s
+        try:
+            async with timeout(limit_s):
+                return await self._connection.send("POST", path, question)
+        except TimeoutError:
+            raise EngineTimeout(
+                f"{self.name} did not answer within {limit_s:g} s (ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S)."
+            ) from None
 
     async def _embed(self, request: ChatRequest, model: Model) -> Chunk:
         """The vectors, in as many calls as the provider takes them in."""
@@ -154,8 +164,7 @@ class CloudEngine:
         return vectors.to_chunk(found, wanted, tokens=tokens, took_ns=took_ns, cost_microusd=cost)
 
     async def _vectors(self, path: str, question: bytes, model: Model) -> bytes:
-        async with timeout(self._deadlines.first_token_s):
-            response = await self._connection.send("POST", path, question)
+        response = await self._begin(path, question)
         async with aclosing(response):
             await self._raise_for_status(response, model.name)
             return b"".join([part async for part in bounded(response, 8 * self._most_answer_bytes)])
@@ -326,6 +335,8 @@ class CloudEngine:
             raise EngineUnreachable(f"{self.name} could not be reached: {advice}") from None
         except (httpx.TimeoutException, TimeoutError):
             raise EngineTimeout(f"{self.name} did not answer in time.") from None
+        except httpx.RemoteProtocolError:
+            raise EngineError(f"{self.name} sent what is no HTTP; is {self._account.address_from} right?") from None
         except httpx.HTTPError as error:
             raise EngineError(f"The connection to {self.name} broke off: {type(error).__name__}.") from None
 

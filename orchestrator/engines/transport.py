@@ -25,10 +25,12 @@ class BoundedTransport(AiohttpTransport):
         """Ask. Raises what httpx raises: ConnectTimeout, or ConnectError, only where no connection came about.
 
         The transport says so of a connection, too, that was there and broke before the answer began: one that was
-        kept, as a rule. Then the question may have been read.
+        kept, as a rule. Then the question may have been read. And what is no HTTP it does not tell in httpx's words.
         """
         try:
             return await super().handle_async_request(request)
+        except aiohttp.ClientResponseError as error:
+            raise httpx.RemoteProtocolError(error.message) from error
         except httpx.ConnectTimeout as error:
             if isinstance(error.__cause__, _NEVER_THERE):
                 raise
