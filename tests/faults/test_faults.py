@@ -1,0 +1,191 @@
+"""Every fault of a provider, of every kind, in every dialect: what the caller is told, and what the provider's log says.
+
+An error is said in the dialect's own form, and says enough; after the first byte it ends the stream, which is never
+called whole. Nothing of it is kept, nothing goes on, and the next question has nothing to do with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from orchestrator.models import RequestRecord
+from orchestrator.parts import Parts
+from tests.faults.conftest import Serve
+from tests.faults.dialects import PATHS, Heard, ask
+from tests.provider import Provider
+from tests.speeches import GOOD, SPEECHES, Speech
+
+TEXT = "".join(GOOD)
+PATIENCE_S = 0.3
+MOST_BYTES = 1024**2  # of an answer, in these parts
+Start = Callable[..., Awaitable[Provider]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """A behaviour of the provider that brings no answer.
+
+    said       what the error says, as a regular expression.    kind  of the error, in the record.
+    retry      the Retry-After that is passed on.
+    is_begun   some text comes first: when streamed, the caller has it.
+    waits      only a deadline ends it.
+    line       what becomes of the connection: we `close` it, it is `kept`, or `gone` by itself.
+    """
+
+    name: str
+    said: str
+    status: int = 502
+    kind: str = "engine_error"
+    retry: str | None = None
+    is_begun: bool = False
+    waits: bool = False
+    line: str = "close"
+
+
+def silence(name: str, said: str, *, is_begun: bool = False) -> Fault:
+    return Fault(name=name, said=said, status=504, kind="engine_timeout", is_begun=is_begun, waits=True)
+
+
+ANSWER = r"did not answer within 0.3 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"
+BEGIN = r"did not begin to answer within 0.3 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"
+MORE = r"sent nothing more within 0.3 s \(ORCHESTRATOR_TOKEN_TIMEOUT_S\)"
+LIMITED = {"status": 429, "kind": "rate_limited", "line": "kept"}
+FAULTS = (
+    Fault(name="500", said="HTTP 500: no, 500", retry="7", line="kept"),
+    Fault(name="502", said="HTTP 502: no, 502", retry="7", line="kept"),
+    Fault(name="503", said="HTTP 503: no, 503", retry="7", line="kept"),
+    Fault(name="529", said="HTTP 529: no, 529", retry="7", line="kept"),
+    Fault(name="429", said="HTTP 429: no, 429", retry="7", **LIMITED),
+    Fault(name="busy_date", said="HTTP 429", retry="3600", **LIMITED),
+    Fault(name="busy_past", said="HTTP 429", retry="1", **LIMITED),
+    Fault(name="busy_for_ever", said="HTTP 429", retry="3600", **LIMITED),
+    Fault(name="busy_nonsense", said="HTTP 503", line="kept"),
+    Fault(name="busy_untold", said="HTTP 503", line="kept"),
+    Fault(name="401", said="refused our key .HTTP 401.; ask your operator to check [A-Z_]+_KEY", line="kept"),
+    Fault(name="402", said="wants to be paid first .*ask your operator", line="kept"),
+    Fault(name="403", said="refused this to us .HTTP 403.: no, 403", line="kept"),
+    Fault(name="404", said="does not have .*/404.*: no, 404", status=404, kind="model_not_found", line="kept"),
+    Fault(name="400", said="refused the request: no, 400", status=400, kind="bad_request", line="kept"),
+    Fault(name="tells", said="HTTP 500: .*What is .*…", line="kept"),
+    Fault(name="mute", said=r"HTTP 503\.", retry="7", waits=True),
+    Fault(name="long_refusal", said="HTTP 500: no, and no"),
+    Fault(name="bomb_refusal", said=r"HTTP 500\.$"),
+    silence("silent", ANSWER),
+    silence("late", ANSWER),
+    silence("half_head", ANSWER),
+    silence("headers_only", BEGIN),
+    silence("comments", BEGIN),
+    silence("stall", MORE, is_begun=True),
+    silence("trickle", MORE, is_begun=True),
+    silence("bad_chunk", MORE, is_begun=True),  # which aiohttp does not tell
+    Fault(name="closes", said="broke off", line="gone"),
+    Fault(name="resets", said="broke off", line="gone"),
+    silence("interim", ANSWER),
+    Fault(name="no_http", said="sent what is no HTTP; is [A-Z_]+_URL right"),
+    Fault(name="great_headers", said="sent what is no HTTP"),
+    Fault(name="many_headers", said="sent what is no HTTP"),
+    Fault(name="html", said="broke off before its end|not JSON", line="kept"),
+    Fault(name="empty", said="broke off before its end", line="kept"),
+    Fault(name="no_json", said="not JSON"),
+    Fault(name="error_first", said="broke off: overloaded"),
+    Fault(name="bomb", said="packed its answer"),
+    Fault(name="moved_301", said="HTTP 301", line="kept"),
+    Fault(name="moved_302", said="HTTP 302", line="kept"),
+    Fault(name="moved_303", said="HTTP 303", line="kept"),
+    Fault(name="moved_307", said="HTTP 307", line="kept"),
+    Fault(name="moved_308", said="HTTP 308", line="kept"),
+    Fault(name="truncated", said="broke off before its end", is_begun=True, line="kept"),
+    Fault(name="hangs_up", said="broke off", is_begun=True, line="gone"),
+    Fault(name="torn_chunk", said="broke off", is_begun=True, line="gone"),
+    Fault(name="short_body", said="broke off", is_begun=True, line="gone"),
+    Fault(name="cut_until_closed", said="broke off", is_begun=True, line="gone"),
+    Fault(name="reset", said="broke off", is_begun=True, line="gone"),
+    Fault(name="garbage", said="not JSON", is_begun=True),
+    Fault(name="binary", said="not JSON|broke off", is_begun=True),
+    Fault(name="error_inside", said="broke off: overloaded", is_begun=True),
+    Fault(name="endless", said="is longer than .* bytes", is_begun=True),
+    Fault(name="long_line", said="A line without end"),
+    Fault(name="endless_line", said="A line without end", is_begun=True),
+)
+
+
+@pytest.fixture(params=SPEECHES, ids=lambda speech: speech.name)
+def speech(request: pytest.FixtureRequest) -> Speech:
+    """What the provider speaks."""
+    found: Speech = request.param
+    return found
+
+
+async def ask_in_every_way(client: httpx.AsyncClient, model: str, question: str) -> dict[tuple[str, bool], Heard]:
+    """At once, in every dialect, streamed and whole, each a question of its own."""
+    ways = [(path, stream) for path in PATHS for stream in (False, True)]
+    asking = (ask(client, path, model, f"{question} {path} {stream}", stream=stream) for path, stream in ways)
+    return dict(zip(ways, await asyncio.gather(*asking), strict=True))
+
+
+async def eventually(found: Callable[[], object], what: str) -> None:
+    """Wait until `found` says so."""
+    async with asyncio.timeout(20):
+        while not found():
+            await asyncio.sleep(0.005)
+    assert found(), what
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+async def test_a_fault_is_told_in_every_dialect_and_leaves_nothing(
+    client: httpx.AsyncClient,
+    parts: Parts,
+    serve: Serve,
+    started: Start,
+    recorded: Callable[[int], Awaitable[list[RequestRecord]]],
+    speech: Speech,
+    fault: Fault,
+) -> None:
+    provider = await started(speech=speech)
+    patience_s = PATIENCE_S if fault.waits else 20
+    await serve({speech.name: provider.address}, first_token_s=patience_s, token_s=patience_s)
+    model = f"{speech.name}/{fault.name}"
+    told = await ask_in_every_way(client, model, "What?")
+    for (_, stream), heard in told.items():
+        is_told(heard, fault, is_late=stream and fault.is_begun)
+    assert len(provider.calls) == len(told), "each was asked once"
+    await eventually(lambda: not len(parts.inflight), "nothing goes on")
+    await eventually(lambda: not any(call.is_open for call in provider.calls), "nor at the provider")
+    failed = [call.connection for call in provider.calls]
+    if fault.line == "close":
+        await eventually(lambda: all(one.closed_at for one in failed), "who said nonsense is not listened to again")
+
+    again = await ask_in_every_way(client, model, "What?")
+    assert len(provider.calls) == len(told) + len(again), "nothing was kept"
+    assert {way: heard.status for way, heard in again.items()} == {way: heard.status for way, heard in told.items()}
+    assert (await parts.cache.holding_here())["memory"].entries == 0
+    before = len(provider.opened)
+    for path in PATHS:
+        right = await ask(client, path, f"{speech.name}/good", f"And now? {path}", stream=True)
+        assert (right.text, right.error, right.is_complete, right.complaints) == (TEXT, "", True, ())
+    assert len(provider.opened) - before <= (0 if fault.line == "kept" else 1)
+
+    records = await recorded(len(told) + len(again) + len(PATHS))
+    assert len(records) == len(told) + len(again) + len(PATHS), "one for each"
+    for record in records[: -len(PATHS)]:
+        assert (record.outcome, record.status, record.tier) == (fault.kind, fault.status, "miss")
+        assert record.provider == speech.name
+
+
+def is_told(heard: Heard, fault: Fault, *, is_late: bool) -> None:
+    """The caller knows that it failed, and why; before anything was said also by the status."""
+    assert heard.complaints == ()
+    assert not heard.is_complete
+    assert re.search(fault.said, heard.error), heard.error
+    if is_late:
+        assert heard.status == 200
+        assert heard.text == GOOD[0] or (fault.name == "endless" and 0 < len(heard.text) <= MOST_BYTES)
+    else:
+        assert (heard.status, heard.text) == (fault.status, "")
+        assert heard.headers.get("Retry-After") == fault.retry
