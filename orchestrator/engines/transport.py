@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from functools import partial
 
 import aiohttp
 import httpx
+from aiohttp.client_proto import ResponseHandler
 from httpx_aiohttp import AiohttpTransport
 
 # Bytes. Left to itself the kernel takes in megabytes of an answer whose caller has stopped reading.
@@ -44,7 +47,23 @@ class BoundedTransport(AiohttpTransport):
             ssl=self.ssl_context,
             socket_factory=_bounded_socket,
         )
+        # There is no public way to it.
+        connector._factory = partial(_OneAnswerEach, asyncio.get_running_loop())  # type: ignore[assignment]  # it is one
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+class _OneAnswerEach(ResponseHandler):
+    """A connection that is not used again once it said something unasked: the next question would be told that."""
+
+    def is_connected(self) -> bool:
+        """Whether it may be used; asked by the pool."""
+        return super().is_connected() and not self.should_close
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """Whoever reads the body is told, too: a chunk without a length would have them wait for ever."""
+        super().set_exception(exc, *cause)
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(aiohttp.ClientPayloadError("It is no HTTP."))
 
 
 def _bounded_socket(address: tuple[int, int, int, str, object]) -> socket.socket:

@@ -11,12 +11,13 @@ from django.conf import settings
 
 from orchestrator import wiring
 from orchestrator.core.clock import Clock
+from orchestrator.core.presets import PRESETS
 from orchestrator.engines.catalogue import Catalogue
-from orchestrator.engines.providers import PRESETS
 from orchestrator.parts import Parts
 from tests.provider import Provider
-from tests.speeches import KEY
+from tests.speeches import KEY, SPEECHES, Speech
 
+Start = Callable[..., Awaitable[Provider]]
 Serve = Callable[..., Awaitable[None]]
 
 
@@ -40,7 +41,7 @@ async def serve(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
 
 
 @pytest.fixture
-async def started() -> AsyncIterator[Callable[..., Awaitable[Provider]]]:
+async def started() -> AsyncIterator[Start]:
     """A function: a scripted provider, which is stopped at the end."""
     async with AsyncExitStack() as stack:
 
@@ -50,3 +51,10 @@ async def started() -> AsyncIterator[Callable[..., Awaitable[Provider]]]:
             return provider
 
         yield start
+
+
+@pytest.fixture(params=SPEECHES, ids=lambda speech: speech.name)
+def speech(request: pytest.FixtureRequest) -> Speech:
+    """What the provider speaks."""
+    found: Speech = request.param
+    return found

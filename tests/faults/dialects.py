@@ -53,6 +53,21 @@ async def ask(
     return heard(path, response)
 
 
+async def ask_in_every_way(client: httpx.AsyncClient, model: str, question: str) -> dict[tuple[str, bool], Heard]:
+    """At once, in every dialect, streamed and whole, each a question of its own."""
+    ways = [(path, stream) for path in PATHS for stream in (False, True)]
+    asking = (ask(client, path, model, f"{question} {path} {stream}", stream=stream) for path, stream in ways)
+    return dict(zip(ways, await asyncio.gather(*asking), strict=True))
+
+
+async def eventually(found: Callable[[], object], what: str) -> None:
+    """Wait until `found` says so."""
+    async with asyncio.timeout(20):
+        while not found():
+            await asyncio.sleep(0.005)
+    assert found(), what
+
+
 def heard(path: str, response: httpx.Response) -> Heard:
     """What a response says."""
     kind, data = response.headers["content-type"], response.content

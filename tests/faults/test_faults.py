@@ -1,4 +1,4 @@
-"""Every fault of a provider, of every kind, in every dialect: what the caller is told, and what the provider's log says.
+"""Every fault of a provider, of every kind, in every dialect: what the caller is told, and what the provider noted.
 
 An error is said in the dialect's own form, and says enough; after the first byte it ends the stream, which is never
 called whole. Nothing of it is kept, nothing goes on, and the next question has nothing to do with it.
@@ -6,7 +6,6 @@ called whole. Nothing of it is kept, nothing goes on, and the next question has 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,15 +15,13 @@ import pytest
 
 from orchestrator.models import RequestRecord
 from orchestrator.parts import Parts
-from tests.faults.conftest import Serve
-from tests.faults.dialects import PATHS, Heard, ask
-from tests.provider import Provider
-from tests.speeches import GOOD, SPEECHES, Speech
+from tests.faults.conftest import Serve, Start
+from tests.faults.dialects import PATHS, Heard, ask, ask_in_every_way, eventually
+from tests.speeches import GOOD, Speech
 
 TEXT = "".join(GOOD)
 PATIENCE_S = 0.3
 MOST_BYTES = 1024**2  # of an answer, in these parts
-Start = Callable[..., Awaitable[Provider]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,26 +53,28 @@ ANSWER = r"did not answer within 0.3 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"
 BEGIN = r"did not begin to answer within 0.3 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"
 MORE = r"sent nothing more within 0.3 s \(ORCHESTRATOR_TOKEN_TIMEOUT_S\)"
 LIMITED = {"status": 429, "kind": "rate_limited", "line": "kept"}
+TROUBLE = {"kind": "engine_unavailable", "line": "kept"}
 FAULTS = (
-    Fault(name="500", said="HTTP 500: no, 500", retry="7", line="kept"),
-    Fault(name="502", said="HTTP 502: no, 502", retry="7", line="kept"),
-    Fault(name="503", said="HTTP 503: no, 503", retry="7", line="kept"),
-    Fault(name="529", said="HTTP 529: no, 529", retry="7", line="kept"),
+    Fault(name="500", said="HTTP 500: no, 500", retry="7", **TROUBLE),
+    Fault(name="502", said="HTTP 502: no, 502", retry="7", **TROUBLE),
+    Fault(name="503", said="HTTP 503: no, 503", retry="7", **TROUBLE),
+    Fault(name="529", said="HTTP 529: no, 529", retry="7", **TROUBLE),
     Fault(name="429", said="HTTP 429: no, 429", retry="7", **LIMITED),
     Fault(name="busy_date", said="HTTP 429", retry="3600", **LIMITED),
     Fault(name="busy_past", said="HTTP 429", retry="1", **LIMITED),
     Fault(name="busy_for_ever", said="HTTP 429", retry="3600", **LIMITED),
-    Fault(name="busy_nonsense", said="HTTP 503", line="kept"),
-    Fault(name="busy_untold", said="HTTP 503", line="kept"),
-    Fault(name="401", said="refused our key .HTTP 401.; ask your operator to check [A-Z_]+_KEY", line="kept"),
+    Fault(name="busy_nonsense", said="HTTP 503", **TROUBLE),
+    Fault(name="busy_untold", said="HTTP 503", **TROUBLE),
+    Fault(name="401", said="refused our key .*ask your operator to check [A-Z_]+_KEY", kind="key_refused", line="kept"),
     Fault(name="402", said="wants to be paid first .*ask your operator", line="kept"),
     Fault(name="403", said="refused this to us .HTTP 403.: no, 403", line="kept"),
     Fault(name="404", said="does not have .*/404.*: no, 404", status=404, kind="model_not_found", line="kept"),
+    Fault(name="too_long", said="prompt is too long", status=400, kind="context_too_long", line="kept"),
     Fault(name="400", said="refused the request: no, 400", status=400, kind="bad_request", line="kept"),
-    Fault(name="tells", said="HTTP 500: .*What is .*…", line="kept"),
-    Fault(name="mute", said=r"HTTP 503\.", retry="7", waits=True),
-    Fault(name="long_refusal", said="HTTP 500: no, and no"),
-    Fault(name="bomb_refusal", said=r"HTTP 500\.$"),
+    Fault(name="tells", said="HTTP 500: .*What is .*…", **TROUBLE),
+    Fault(name="mute", said=r"HTTP 503\.", retry="7", kind="engine_unavailable", waits=True),
+    Fault(name="long_refusal", said="HTTP 500: no, and no", kind="engine_unavailable"),
+    Fault(name="bomb_refusal", said=r"HTTP 500\.$", kind="engine_unavailable"),
     silence("silent", ANSWER),
     silence("late", ANSWER),
     silence("half_head", ANSWER),
@@ -83,7 +82,6 @@ FAULTS = (
     silence("comments", BEGIN),
     silence("stall", MORE, is_begun=True),
     silence("trickle", MORE, is_begun=True),
-    silence("bad_chunk", MORE, is_begun=True),  # which aiohttp does not tell
     Fault(name="closes", said="broke off", line="gone"),
     Fault(name="resets", said="broke off", line="gone"),
     silence("interim", ANSWER),
@@ -106,6 +104,7 @@ FAULTS = (
     Fault(name="short_body", said="broke off", is_begun=True, line="gone"),
     Fault(name="cut_until_closed", said="broke off", is_begun=True, line="gone"),
     Fault(name="reset", said="broke off", is_begun=True, line="gone"),
+    Fault(name="bad_chunk", said="broke off", is_begun=True),
     Fault(name="garbage", said="not JSON", is_begun=True),
     Fault(name="binary", said="not JSON|broke off", is_begun=True),
     Fault(name="error_inside", said="broke off: overloaded", is_begun=True),
@@ -113,28 +112,6 @@ FAULTS = (
     Fault(name="long_line", said="A line without end"),
     Fault(name="endless_line", said="A line without end", is_begun=True),
 )
-
-
-@pytest.fixture(params=SPEECHES, ids=lambda speech: speech.name)
-def speech(request: pytest.FixtureRequest) -> Speech:
-    """What the provider speaks."""
-    found: Speech = request.param
-    return found
-
-
-async def ask_in_every_way(client: httpx.AsyncClient, model: str, question: str) -> dict[tuple[str, bool], Heard]:
-    """At once, in every dialect, streamed and whole, each a question of its own."""
-    ways = [(path, stream) for path in PATHS for stream in (False, True)]
-    asking = (ask(client, path, model, f"{question} {path} {stream}", stream=stream) for path, stream in ways)
-    return dict(zip(ways, await asyncio.gather(*asking), strict=True))
-
-
-async def eventually(found: Callable[[], object], what: str) -> None:
-    """Wait until `found` says so."""
-    async with asyncio.timeout(20):
-        while not found():
-            await asyncio.sleep(0.005)
-    assert found(), what
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -175,6 +175,12 @@ BEHAVIOURS["busy_untold"] = refused(503, {})
 
 
 @behaviour
+async def too_long(provider: Provider, line: Line, call: Call) -> None:
+    """The question does not fit into the model."""
+    await line.json(provider.speech.refusal(400, "prompt is too long: 9000 tokens > 8192 maximum"), 400)
+
+
+@behaviour
 async def mute(provider: Provider, line: Line, call: Call) -> None:
     """A refusal whose body does not come."""
     await line.head(503, {"Retry-After": "7"})
