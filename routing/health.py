@@ -196,8 +196,12 @@ class Health:
         yield from self._calls.items()
 
     def _forget_one(self) -> None:
-        """The oldest of which nothing is known; callers make up names."""
-        for key, place in self._places.items():
-            if place.breaker.is_quiet and not place.load.waiting:
+        """The oldest of which nothing is known, else the oldest, if it is not being asked; callers make up names."""
+        *older, _ = self._places.items()
+        idle = [(key, place) for key, place in older if not place.load.waiting]
+        for key, place in idle:
+            if place.breaker.is_quiet:
                 del self._places[key]
                 return
+        if idle:
+            del self._places[idle[0][0]]

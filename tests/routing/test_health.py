@@ -100,3 +100,12 @@ def test_names_that_callers_make_up_are_forgotten_and_what_is_broken_is_not(heal
         health.place(plan("a", remote=f"m{number}").candidate)
     assert len(health._places) == MOST_PLACES
     assert health.open()
+
+
+def test_places_that_all_fail_do_not_keep_a_new_one_out(health: Health) -> None:
+    for number in range(MOST_PLACES + 5):
+        fail(health.place(plan("openai", remote=f"m{number}").candidate), times=1)
+    assert len(health._places) == MOST_PLACES
+    newest = health.place(plan("openai", remote=f"m{MOST_PLACES + 4}").candidate)
+    assert not newest.breaker.is_quiet, "it is known"
+    assert health.place(plan("openai", remote="m0").candidate).breaker.is_quiet, "the oldest was forgotten"
