@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
+from tests.provider.cuts import cut
 from tests.provider.line import Line
 from tests.provider.log import Call
 from tests.provider.openai import TALK, refuse
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tests.provider.server import Provider
 
 Behaviour = Callable[["Provider", Line, Call], Awaitable[None]]
-BEHAVIOURS: dict[str, Behaviour] = {}
+BEHAVIOURS: dict[str, Behaviour] = {"cut": cut}
 LONG_LINE = 50 * 1024**2
 ENDLESS = 10**12
 PIECE = b"x" * 16_384

@@ -1,0 +1,68 @@
+"""A stream that breaks off after any byte, on a real connection: an error, or all of it; no part is ever kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+
+from orchestrator.parts import Parts
+from tests.faults.conftest import Serve, Start, entry
+from tests.provider.cuts import THINKING, TOOL, WAYS, name, whole
+from tests.speeches import GOOD, Speech
+
+AT_ONCE = 24
+QUESTION = [{"role": "user", "content": "What?"}]
+Said = tuple[str, str, list[tuple[str, Any]], str]  # thoughts, text, calls, and how it ended: nothing where it did not
+ALL = (THINKING, "".join(GOOD), [TOOL], "stop")
+
+
+async def heard(client: httpx.AsyncClient, model: str, *, is_kept: bool = False) -> tuple[int, Said, str]:
+    """The status, what was said, and the error."""
+    headers = {"Cache-Control": "only-if-cached"} if is_kept else {}
+    response = await client.post("/api/chat", json={"model": model, "messages": QUESTION}, headers=headers, timeout=60)
+    lines = [json.loads(line) for line in response.content.splitlines()]
+    parts = [line["message"] for line in lines if "message" in line]
+    calls = [call["function"] for part in parts for call in part.get("tool_calls", ())]
+    said = (
+        "".join(part.get("thinking", "") for part in parts),
+        "".join(part["content"] for part in parts),
+        [(call["name"], call["arguments"]) for call in calls],
+        "".join(line.get("done_reason", "") for line in lines),
+    )
+    return response.status_code, said, "".join(line.get("error", "") for line in lines)
+
+
+async def test_an_answer_that_breaks_off_after_any_byte_is_an_error_or_all_of_it(
+    client: httpx.AsyncClient, parts: Parts, serve: Serve, started: Start, speech: Speech
+) -> None:
+    provider = await started(speech=speech)
+    await serve(entry(speech, provider.address))
+    body = whole(speech)
+    # Each length in the way that tells least, and in one of the others.
+    cuts = [(*WAYS[0], length) for length in range(len(body) + 1)]
+    cuts += [(*WAYS[1 + length % (len(WAYS) - 1)], length) for length in range(len(body) + 1)]
+    cuts += [(*way, len(body)) for way in WAYS]
+    complete: set[str] = set()
+    at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def judge(sent: str, ended: str, length: int) -> None:
+        model = f"{speech.name}/{name(sent, ended, length)}"
+        async with at_once:
+            status, said, error = await heard(client, model)
+        if said[-1]:
+            assert (status, said, error) == (200, ALL, ""), model
+            complete.add(model)
+        else:
+            assert error, model
+            assert status in {200, 502}
+
+    await asyncio.gather(*(judge(*one) for one in dict.fromkeys(cuts)))
+    assert len(provider.calls) == len(dict.fromkeys(cuts)), "each was asked once"
+    assert f"{speech.name}/{name(*WAYS[0], len(body))}" in complete
+    assert (await parts.cache.holding_here())["memory"].entries == len(complete), "nothing else was kept"
+    for model in complete:
+        assert await heard(client, model, is_kept=True) == (200, ALL, ""), model
+    assert not len(parts.inflight)
