@@ -143,6 +143,14 @@ async def answers_twice(provider: Provider, line: Line, call: Call) -> None:
 
 
 @behaviour
+async def other(provider: Provider, line: Line, call: Call) -> None:
+    """A good answer that says something else."""
+    await line.head()
+    await line.chunk(b"".join(provider.speech.answer(OTHER)))
+    await line.end()
+
+
+@behaviour
 async def length(provider: Provider, line: Line, call: Call) -> None:
     await line.head()
     await line.chunk(b"".join(provider.speech.answer(GOOD[:1], reason="length")))
@@ -205,6 +213,13 @@ async def silent(provider: Provider, line: Line, call: Call) -> None:
 async def late(provider: Provider, line: Line, call: Call) -> None:
     """Headers come, when nobody waits for them any more."""
     await asyncio.sleep(provider.late_s)
+    await good(provider, line, call)
+
+
+@behaviour
+async def held(provider: Provider, line: Line, call: Call) -> None:
+    """A good answer, once the gate opens."""
+    await provider.wait()
     await good(provider, line, call)
 
 

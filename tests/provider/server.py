@@ -24,11 +24,13 @@ class Provider:
         provider = await Provider().start()
 
     speech  the API it speaks.    late_s  how late it is where it is late.    elsewhere  where it redirects to.
+    instead  how it behaves whatever the model's name says; empty: as that says.
     """
 
     speech: Speech = field(default_factory=OpenAISpeech)
     late_s: float = 30.0
     elsewhere: str = "http://169.254.169.254/latest/meta-data/"
+    instead: str = ""
     address: str = ""
     calls: list[Call] = field(default_factory=list)  # every question; not who only lists models
     opened: list[Opened] = field(default_factory=list)  # every connection
@@ -116,7 +118,7 @@ class Provider:
             if "input" in body:
                 await vectors(self, line, call)
             else:
-                await behaviour_of(model)(self, line, call)
+                await behaviour_of(self.instead or model)(self, line, call)
             call.is_whole = True
         finally:
             call.ended_at = time.monotonic()
