@@ -12,7 +12,7 @@ from types import TracebackType
 from tests.drills.base import Run
 from tests.drills.caller import Caller, Heard
 from tests.drills.provider import ScriptedProvider
-from tests.drills.question import PATHS, Question
+from tests.drills.question import MODEL, PATHS, Question
 
 KNOWN = 24  # questions that are asked again and again
 NAMESPACES = ("one", "two", "three", "four")
@@ -52,7 +52,13 @@ def namespace(question: Question) -> str:
 
 
 async def ask(
-    base_url: str, question: Question, path: str = PATHS[0], *, stream: bool = False, **headers: str
+    base_url: str,
+    question: Question,
+    path: str = PATHS[0],
+    *,
+    stream: bool = False,
+    model: str = f"openai/{MODEL}",
+    **headers: str,
 ) -> Asked:
     """Ask one question. Whatever goes wrong is what was heard."""
     at = time.monotonic()
@@ -61,7 +67,7 @@ async def ask(
         async with asyncio.timeout(GIVES_UP_S):
             caller = await Caller.connect(base_url)
             try:
-                body = question.body(path, stream=stream)
+                body = question.body(path, stream=stream, model=model)
                 caller.send(path, body, X_Orchestrator_Cache_Namespace=namespace(question), **headers)
                 heard = await caller.listen()
             finally:

@@ -50,13 +50,15 @@ class ScriptedProvider:
         Product(OPENAI_API_KEY="sk-drill", OPENAI_BASE_URL=provider.address)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        """It listens on `port`, or on a free one."""
         self.address = ""
+        self._port = port
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> ScriptedProvider:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.drills.provider"],
+            [sys.executable, "-m", "tests.drills.provider", str(self._port)],
             cwd=PROJECT,
             stdin=subprocess.PIPE,  # its end is the process's end, whatever becomes of this one
             stdout=subprocess.PIPE,
@@ -81,6 +83,12 @@ class ScriptedProvider:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
 
     @property
     def port(self) -> int:
@@ -125,7 +133,7 @@ class _Provider:
         app.router.add_post("/drill/gates/{gate}", self.open_gate)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.5, access_log=None)
         await runner.setup()
-        listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=4096)
         # Or the kernel takes in megabytes, and what was handed over says little about what the product took.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         await web.SockSite(runner, listener, backlog=4096).start()

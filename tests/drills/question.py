@@ -51,9 +51,9 @@ class Question:
         """The one right answer."""
         return "".join(self.piece(number) for number in range(self.pieces))
 
-    def body(self, path: str, *, stream: bool) -> dict[str, Any]:
+    def body(self, path: str, *, stream: bool, model: str = f"openai/{MODEL}") -> dict[str, Any]:
         """The request that asks it at `path`, one of PATHS."""
-        asked: dict[str, Any] = {"model": f"openai/{MODEL}", "stream": stream}
+        asked: dict[str, Any] = {"model": model, "stream": stream}
         if path == "/api/generate":
             return asked | {"prompt": self.text()}
         return asked | {"messages": [{"role": "user", "content": self.text()}]}

@@ -6,7 +6,15 @@ from importlib import import_module
 
 from tests.drills.base import Drill
 
-NAMES = ("stampede", "cancel", "streams", "redis", "restart", "fuzz")  # each is a module here with a `DRILL`
+NAMES = (
+    "stampede",
+    "cancel",
+    "failover",
+    "streams",
+    "redis",
+    "restart",
+    "fuzz",
+)  # each is a module here with a `DRILL`
 
 
 def drill(name: str) -> Drill:
