@@ -85,9 +85,7 @@ async def restore(
 @router.get("/registry/versions/{number}", summary="One version")
 async def version(request: HttpRequest, number: Number) -> HttpResponseBase:
     """What a change did, and the registry as it was afterwards."""
-    row = await _asked(RegistryVersion.objects.filter(number=number).first)
-    if row is None:
-        raise NotThere(f"There is no version {number}; the newest {changes.MOST_VERSIONS} are kept.")
+    row = await _asked(changes.version, number)
     return json_response({**_version(row), "document": shown(row.document, is_now=False)})
 
 

@@ -70,6 +70,11 @@ def put_model(name: str, part: ModelPart, by: By, *, expected: int | None = None
     return _change(lambda before: _with("models", name, part, before), by, expected)
 
 
+def try_part(kind: Kind, name: str, part: ProviderPart | ModelPart) -> None:
+    """Whether a provider or a model could be so. Raises WrongDocument."""
+    _with(kind, name, part, read_tables())
+
+
 def delete_provider(name: str, by: By, *, expected: int | None = None) -> Change:
     """Take a provider away. Raises NotThere, WrongDocument while a model is deployed there, Conflict."""
     if name in in_environment():
@@ -89,11 +94,23 @@ def restore(number: int, by: By, *, expected: int | None = None) -> Change:
 
     Raises NotThere, WrongDocument, Conflict.
     """
+    kept = version(number).document
+    reason = by.reason or f"version {number} again"
+    return _change(lambda before: _as_it_was(kept, before), By(by.name, reason), expected)
+
+
+def try_restore(number: int) -> Change:
+    """What `restore` would do. Raises what it raises."""
+    before = read_tables()
+    return Change(newest_version(), tuple(differences(before, _as_it_was(version(number).document, before))))
+
+
+def version(number: int) -> RegistryVersion:
+    """A version that is kept. Raises NotThere."""
     kept = RegistryVersion.objects.filter(number=number).first()
     if kept is None:
         raise NotThere(f"There is no version {number}; the newest {MOST_VERSIONS} are kept.")
-    reason = by.reason or f"version {number} again"
-    return _change(lambda before: _as_it_was(kept.document, before), By(by.name, reason), expected)
+    return kept
 
 
 def ensure_environment() -> Change:
@@ -116,11 +133,11 @@ def _change(make: Callable[[Stored], Stored], by: By, expected: int | None) -> C
         if not lines:
             return Change(newest_version())
         write_tables(before, after, is_from_environment=by.name == ENVIRONMENT)
-        version = RegistryVersion.objects.create(
+        row = RegistryVersion.objects.create(
             by=by.name[:150], reason=by.reason[:200], summary="\n".join(lines)[:MOST_SAID], document=after
         )
-        RegistryVersion.objects.filter(number__lte=version.number - MOST_VERSIONS).delete()
-        return Change(version.number, tuple(lines))
+        RegistryVersion.objects.filter(number__lte=row.number - MOST_VERSIONS).delete()
+        return Change(row.number, tuple(lines))
 
 
 def _expect(expected: int | None) -> None:

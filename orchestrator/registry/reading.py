@@ -94,7 +94,7 @@ def _look(version: int) -> Reading:
     names = {row.pk: row.name for row in rows if row.pk}
     entries, off = [], []
     for row in rows:
-        found = _provider(row)
+        found = provider_of(row)
         if isinstance(found, Off):
             off.append(found)
         else:
@@ -113,7 +113,8 @@ def _unwritten(name: str) -> Provider:
     return Provider(name=name, kind=name, is_paid=BY_NAME[name].is_paid, is_from_environment=True)
 
 
-def _provider(row: Provider) -> ProviderEntry | Off:
+def provider_of(row: Provider) -> ProviderEntry | Off:
+    """The provider that a row is, or why it is none at the moment."""
     if not row.is_enabled:
         return Off(row.name, "it is switched off")
     place = place_of(row.name, row.kind, row.address)

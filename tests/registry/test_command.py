@@ -119,7 +119,7 @@ def test_a_wrong_file_says_where_and_changes_nothing(run: Run, tmp_path: Path, t
 
 def test_what_cannot_be_done_says_so(run: Run, file: Path, tmp_path: Path) -> None:
     assert run("apply", tmp_path / "nowhere.json")[0] == 2
-    assert run("diff", 7)[::2] == (2, "There is no version 7; `manage.py registry history` lists them.")
+    assert run("diff", 7)[::2] == (2, "There is no version 7; the newest 500 are kept.")
     assert run("restore", 7)[0] == 2
     file.write_text(json.dumps(EVERYTHING | {"version": 7}))
     assert run("apply", file)[::2] == (3, "The registry is at version 0 by now, not 7; read it again, and change that.")

@@ -143,10 +143,7 @@ def _document(file: str) -> Document:
 
 
 def _stored(number: int) -> Stored:
-    row = RegistryVersion.objects.filter(number=number).first()
-    if row is None:
-        raise NotThere(f"There is no version {number}; `manage.py registry history` lists them.")
-    document: Stored = row.document
+    document: Stored = changes.version(number).document
     return document
 
 

@@ -1,0 +1,314 @@
+"""Providers, models and their history in the Django admin. Every save is a checked change, and a version."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.forms import Textarea
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from orchestrator.core.errors import Conflict, NotThere
+from orchestrator.registry import changes
+from orchestrator.registry.changes import By, Change
+from orchestrator.registry.document import WrongDocument
+from orchestrator.registry.forms import DeploymentFormSet, ModelForm, ProviderForm
+from orchestrator.registry.models import Deployment, Provider, RegisteredModel, RegistryVersion
+from orchestrator.registry.reading import Off, provider_of
+from orchestrator.registry.seal import hint
+from orchestrator.registry.settled import PAGE, in_environment, key_of, place_of
+from orchestrator.registry.stored import shown
+
+if TYPE_CHECKING:
+    AnyBase = admin.ModelAdmin[Any]
+    VersionBase = admin.ModelAdmin[RegistryVersion]
+    Inline = admin.TabularInline[Deployment, RegisteredModel]
+else:
+    AnyBase = VersionBase = admin.ModelAdmin
+    Inline = admin.TabularInline
+
+
+class _Versioned(AnyBase):
+    """Saves and deletes by way of `changes`, so that each is one version under the user's name."""
+
+    actions = None  # many at once would be many versions
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Not yet: what belongs to it is not here."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """All of it."""
+        form.made = self.put(form, By(request.user.get_username()))
+        form.instance.pk = type(form.instance).objects.get(name=form.instance.name).pk
+
+    def put(self, form: Any, by: By) -> Change:
+        """Make the change that a form asks for."""
+        raise NotImplementedError
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        """For Django's own log of who did what."""
+        return f"Version {form.made.version} of the registry." if form.made.lines else "Nothing was changed."
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The form; what changed between its check and its saving sends back to it."""
+        try:
+            response: HttpResponse = super().changeform_view(request, *args, **kwargs)
+        except (WrongDocument, Conflict, NotThere) as error:
+            messages.error(request, str(error))
+            return redirect(request.get_full_path())
+        return response
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
+        """A name is what everything else knows it by."""
+        return ("name", *self.readonly_fields) if obj else tuple(self.readonly_fields)
+
+
+@admin.register(Provider)
+class ProviderAdmin(_Versioned):
+    """Where models run."""
+
+    form = ProviderForm
+    list_display = ("name", "kind", "where", "key_kept", "charges", "state")
+    readonly_fields = ("key_kept", "state")
+    search_fields = ("name",)
+    fieldsets = (
+        (None, {"fields": ("name", "kind", "address", "is_enabled", "state", "seen")}),
+        ("Key", {"fields": ("key_kept", "key", "without_key")}),
+        ("What it offers", {"fields": ("is_paid", "lists_models", "extra_body")}),
+        (
+            "How long it may take, how much it is asked",
+            {
+                "fields": (
+                    ("connect_timeout_s", "first_token_timeout_s"),
+                    ("token_timeout_s", "answer_timeout_s"),
+                    ("slow_after_s", "most_calls"),
+                )
+            },
+        ),
+    )
+    formfield_overrides = {models.JSONField: {"widget": Textarea(attrs={"rows": 4, "class": "vLargeTextField lines"})}}  # noqa: RUF012  # read only
+
+    def put(self, form: Any, by: By) -> Change:
+        """The provider."""
+        return changes.put_provider(form.instance.name, form.part, by)
+
+    def delete_model(self, request: HttpRequest, obj: Provider) -> None:
+        """Take it out."""
+        changes.delete_provider(obj.name, By(request.user.get_username()))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Provider | None = None) -> bool:
+        """What the environment sets up would be back at once; it is switched off instead."""
+        if obj is not None and obj.name in in_environment():
+            return False
+        return super().has_delete_permission(request, obj)
+
+    @admin.display(description="address")
+    def where(self, row: Provider) -> str:
+        """Where it is asked, and who says so."""
+        place = place_of(row.name, row.kind, row.address)
+        source = "" if row.address else f" ({place.source})" if place.source != PAGE else " (the usual one)"
+        return f"{place.address}{source}" if place.address else "–"
+
+    @admin.display(description="key")
+    def key_kept(self, row: Provider) -> str:
+        """Whether there is one, where it is from, and how it ends."""
+        if not row.pk:
+            return "none yet"
+        key = key_of(row.name, row.kind, row.sealed_key, place_of(row.name, row.kind, row.address))
+        end = f", ends in {hint(key.value)}" if hint(key.value) else ""
+        if row.sealed_key:
+            return f"set here{end}" if key.value else f"set here, but of no use: {key.why}"
+        if key.value:
+            return f"from {key.source}{end}"
+        return f"none: {key.why}" if key.why else "none"
+
+    @admin.display(description="charges", ordering="is_paid")
+    def charges(self, row: Provider) -> str:
+        """In words: Django's cross would look like a fault."""
+        return "yes" if row.is_paid else "no"
+
+    @admin.display(description="state")
+    def state(self, row: Provider) -> str:
+        """On, or why it is off."""
+        if not row.pk:
+            return "–"
+        found = provider_of(row)
+        return f"off: {found.why}" if isinstance(found, Off) else "on"
+
+
+class DeploymentInline(Inline):
+    """Where a model runs."""
+
+    model = Deployment
+    formset = DeploymentFormSet
+    extra = 0
+    verbose_name = "deployment"
+    fields = ("provider", "remote_name", "rank", "weight", "input_price", "output_price", "is_enabled")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        """Providers by name; no pencil beside each, which would leave the form."""
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if field is not None:
+            field.empty_label = "this machine"
+        return field
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        """Without the icons of related objects."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        for icon in ("can_add_related", "can_change_related", "can_delete_related", "can_view_related"):
+            if field is not None and hasattr(field.widget, icon):
+                setattr(field.widget, icon, False)
+        return field
+
+
+@admin.register(RegisteredModel)
+class RegisteredModelAdmin(_Versioned):
+    """Models under names of ours."""
+
+    form = ModelForm
+    inlines = (DeploymentInline,)
+    list_display = ("name", "also", "places", "instead", "state")
+    search_fields = ("name", "aliases")
+    fieldsets = (
+        (None, {"fields": ("name", "aliases", "tags", "is_enabled", "seen")}),
+        ("Who answers", {"fields": ("balance", "hedge_after_s", "fallbacks")}),
+        ("What it can", {"fields": ("context_length", "capabilities")}),
+    )
+
+    def put(self, form: Any, by: By) -> Change:
+        """The model with its deployments."""
+        return changes.put_model(form.instance.name, form.part, by)
+
+    def delete_model(self, request: HttpRequest, obj: RegisteredModel) -> None:
+        """Take it out."""
+        changes.delete_model(obj.name, By(request.user.get_username()))
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """With where they run."""
+        return super().get_queryset(request).prefetch_related("deployments__provider")
+
+    @admin.display(description="other names")
+    def also(self, row: RegisteredModel) -> str:
+        """Its aliases."""
+        return ", ".join(row.aliases) or "–"
+
+    @admin.display(description="runs at")
+    def places(self, row: RegisteredModel) -> str:
+        """Its deployments in the order of their ranks."""
+        places = [f"{one}{'' if one.is_enabled else ' (off)'}" for one in row.deployments.all()]
+        return ", ".join(places) or "where its name says"
+
+    @admin.display(description="else")
+    def instead(self, row: RegisteredModel) -> str:
+        """Its fallbacks."""
+        return ", ".join(row.fallbacks) or "–"
+
+    @admin.display(description="state", ordering="is_enabled")
+    def state(self, row: RegisteredModel) -> str:
+        """In words."""
+        return "on" if row.is_enabled else "off"
+
+
+@admin.register(RegistryVersion)
+class RegistryVersionAdmin(VersionBase):
+    """Every change, to be read and to be taken back."""
+
+    list_display = ("number", "at", "by", "reason", "what")
+    list_display_links = ("number",)
+    search_fields = ("summary", "by", "reason")
+    show_full_result_count = False
+    fields = ("number", "at", "by", "reason", "what_changed", "as_it_was")
+    readonly_fields = fields
+    change_form_template = "admin/registry_version.html"
+    actions = None
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """Without the documents, which the list does not show."""
+        return super().get_queryset(request).defer("document")
+
+    @admin.display(description="what changed")
+    def what(self, row: RegistryVersion) -> str:
+        """The first line of it."""
+        first, *more = row.summary.splitlines() or ["–"]
+        return f"{first}, and {len(more)} more" if more else first
+
+    @admin.display(description="what changed")
+    def what_changed(self, row: RegistryVersion) -> SafeString:
+        """All of it."""
+        return format_html('<ul class="changes">{}</ul>', _items(row.summary.splitlines()))
+
+    @admin.display(description="the registry then")
+    def as_it_was(self, row: RegistryVersion) -> SafeString:
+        """The whole document; of keys only that there were some."""
+        document = json.dumps(shown(row.document, is_now=False), indent=2, ensure_ascii=False)
+        return format_html('<details class="document"><summary>Show it</summary><pre>{}</pre></details>', document)
+
+    def get_urls(self) -> list[Any]:
+        """One page more: going back."""
+        going_back = self.admin_site.admin_view(self.restore_view)
+        return [
+            path("<path:object_id>/restore/", going_back, name="registry_registryversion_restore"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """One version."""
+        more = {"title": f"Version {unquote(object_id)}", "may_restore": self._may_restore(request)}
+        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
+
+    def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Say what going back would change; then do it."""
+        if not self._may_restore(request):
+            raise PermissionDenied
+        number = int(object_id) if object_id.isascii() and object_id.isdigit() else 0
+        try:
+            changes.version(number)
+            if request.method == "POST":
+                change = changes.restore(number, By(request.user.get_username()))
+                said = f"The registry is as it was in version {number} again." if change.lines else "It was so already."
+                messages.success(request, f"{said} This is version {change.version}.")
+                return redirect(reverse("admin:registry_registryversion_changelist"))
+            lines, faults = changes.try_restore(number).lines, []
+        except NotThere as error:
+            raise Http404(str(error)) from None
+        except WrongDocument as error:
+            lines, faults = (), [str(fault) for fault in error.faults]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Restore version {number}",
+            "number": number,
+            "lines": lines,
+            "faults": faults,
+            "opts": self.opts,
+        }
+        return TemplateResponse(request, "admin/restore_version.html", context)
+
+    def _may_restore(self, request: HttpRequest) -> bool:
+        return request.user.has_perms(("registry.change_provider", "registry.change_registeredmodel"))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """They come about by changes."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: RegistryVersion | None = None) -> bool:
+        """What was, was."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: RegistryVersion | None = None) -> bool:
+        """Old ones go when there are too many."""
+        return False
+
+
+def _items(lines: list[str]) -> SafeString:
+    return format_html_join("", "<li>{}</li>", ((line,) for line in lines))

@@ -1,0 +1,258 @@
+"""Providers and models on the pages of the admin: checked as everywhere, and each save is a version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from orchestrator.registry import changes
+from orchestrator.registry.document import read_document
+from orchestrator.registry.models import Provider, RegisteredModel, RegistryVersion
+from orchestrator.registry.reading import read
+from tests.registry.conftest import CANARY, EVERYTHING, OPS
+
+pytestmark = pytest.mark.django_db
+PROVIDERS, MODELS, VERSIONS = (f"/admin/registry/{one}/" for one in ("provider", "registeredmodel", "registryversion"))
+
+
+@pytest.fixture
+def staff(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("olga"))
+    return client
+
+
+def form_of(client: Client, path: str) -> dict[str, Any]:
+    """What a form would send back as it is."""
+    context = client.get(path).context
+    forms = [
+        context["adminform"].form,
+        *(one for part in context["inline_admin_formsets"] for one in part.formset.forms),
+    ]
+    forms += [part.formset.management_form for part in context["inline_admin_formsets"]]
+    values: dict[str, Any] = {}
+    for form in forms:
+        for field in form:
+            value = field.value()
+            if value not in (None, False):
+                values[field.html_name] = "on" if value is True else value
+    return values
+
+
+def change(name: str, model: type[Provider] | type[RegisteredModel] = Provider) -> str:
+    row = model.objects.get(name=name)
+    return f"{PROVIDERS if model is Provider else MODELS}{row.pk}/change/"
+
+
+def errors(page: Any) -> str:
+    assert page.status_code == 200
+    context = page.context
+    found = [context["adminform"].form.errors.as_text()]
+    for part in context["inline_admin_formsets"]:
+        found += [error.as_text() for error in part.formset.errors] + [str(part.formset.non_form_errors())]
+    return unescape("\n".join(found))
+
+
+NEW = {"name": "vllm", "kind": "compatible", "address": "http://vllm:8000/v1", "is_enabled": "on", "extra_body": "{}"}
+NO_DEPLOYMENTS = {"deployments-TOTAL_FORMS": "0", "deployments-INITIAL_FORMS": "0"}
+
+
+def test_a_provider_is_added_changed_and_taken_out(staff: Client) -> None:
+    assert staff.post(f"{PROVIDERS}add/", NEW | {"key": CANARY}).status_code == 302
+    (one,) = read().providers
+    assert (one.name, one.key, one.is_paid) == ("vllm", CANARY, False)
+    version = RegistryVersion.objects.get()
+    assert (version.by, version.summary.splitlines()[0]) == ("olga", "provider vllm: added")
+    values = form_of(staff, change("vllm"))
+    assert staff.post(change("vllm"), values).status_code == 302
+    assert RegistryVersion.objects.count() == 1, "nothing changed, so there is no version"
+    assert staff.post(change("vllm"), values | {"most_calls": "4"}).status_code == 302
+    assert (read().providers[0].most_calls, read().providers[0].key) == (4, CANARY)
+    values = form_of(staff, change("vllm"))
+    staff.post(change("vllm"), values | {"without_key": "on"})
+    assert read().providers[0].key == ""
+    staff.post(change("vllm").replace("change", "delete"), {"post": "yes"})
+    assert read().providers == ()
+    assert RegistryVersion.objects.first().summary == "provider vllm: removed"  # type: ignore[union-attr]
+
+
+def test_a_key_is_on_no_page(staff: Client) -> None:
+    changes.apply(read_document(EVERYTHING), OPS)
+    pages = [PROVIDERS, change("openai"), MODELS, change("smart", RegisteredModel), VERSIONS]
+    pages += [f"{VERSIONS}{RegistryVersion.objects.get().pk}/change/"]
+    text = "".join(staff.get(page).content.decode() for page in pages)
+    assert CANARY not in text
+    assert Provider.objects.get(name="openai").sealed_key.split()[-1][:30] not in text
+    assert "set here, ends in …WXYZ" in text
+    wrong = NEW | {"key": f"{CANARY} with a space"}
+    page = staff.post(f"{PROVIDERS}add/", wrong)
+    assert "without spaces" in errors(page)
+    assert CANARY not in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"name": "Bad"}, "lower-case letters"),
+        ({"name": "local"}, "means something else here"),
+        ({"name": "openai"}, "* kind\n  * a provider called openai is of the kind openai"),
+        ({"kind": "nothing"}, "Select a valid choice"),
+        ({"address": "vllm"}, "* address\n  * an address begins with http://"),
+        ({"address": "http://me:pw@host"}, "* address\n  * an address begins with http://"),
+        ({"extra_body": '{"model": "x"}'}, "* extra_body\n  * what questions are made of cannot be set here: model"),
+        ({"extra_body": "[]"}, "* extra_body"),
+        ({"extra_body": "{"}, "Enter a valid JSON"),
+        ({"token_timeout_s": "20", "answer_timeout_s": "10"}, "* token_timeout_s\n  * 20 s are more than"),
+        ({"token_timeout_s": "0.001"}, "greater than or equal to 0.05"),
+        ({"most_calls": "0"}, "* most_calls"),
+    ],
+)
+def test_what_is_wrong_with_a_provider_stands_beside_its_field(
+    staff: Client, given: dict[str, str], words: str
+) -> None:
+    assert words in errors(staff.post(f"{PROVIDERS}add/", NEW | given))
+    assert not Provider.objects.exists()
+
+
+def test_an_address_elsewhere_needs_the_key_again(staff: Client) -> None:
+    changes.apply(read_document(EVERYTHING), OPS)
+    values = form_of(staff, change("openai")) | {"address": "https://evil.example.com/v1"}
+    assert "* key\n  * it was given for https://api.openai.com:443" in errors(staff.post(change("openai"), values))
+    assert staff.post(change("openai"), values | {"key": "another"}).status_code == 302
+
+
+def test_a_provider_that_is_needed_or_of_the_environment_is_not_taken_out(
+    staff: Client, environment: Callable[..., None]
+) -> None:
+    changes.apply(read_document(EVERYTHING), OPS)
+    page = staff.get(change("openai").replace("change", "delete"))
+    assert b"protected" in page.content
+    environment(keys={"groq": "gsk"})
+    changes.ensure_environment()
+    assert staff.post(change("groq").replace("change", "delete"), {"post": "yes"}).status_code == 403
+    assert b"from GROQ_API_KEY" in staff.get(change("groq")).content
+
+
+def test_a_model_is_added_and_changed_with_its_deployments(staff: Client) -> None:
+    changes.apply(read_document(EVERYTHING), OPS)
+    values = form_of(staff, change("smart", RegisteredModel))
+    assert (values["aliases"], values["fallbacks"]) == ("best\ngpt-4o", "small\nanthropic/claude-sonnet-4-5")
+    values |= {"aliases": "best\n\n gpt-4o ", "fallbacks": "small\nanthropic/claude-sonnet-4-5", "tags": "chat"}
+    count = RegistryVersion.objects.count()
+    assert staff.post(change("smart", RegisteredModel), values).status_code == 302
+    assert RegistryVersion.objects.count() == count, "one a line, it is the same"
+    values |= {"aliases": "best\nbetter", "deployments-1-weight": "7", "capabilities": ["tools"]}
+    assert staff.post(change("smart", RegisteredModel), values).status_code == 302
+    version = RegistryVersion.objects.first()
+    assert version is not None
+    assert (version.by, version.summary.splitlines()) == (
+        "olga",
+        [
+            'model smart: aliases: ["best", "gpt-4o"] → ["best", "better"]',
+            'model smart: capabilities: ["completion", "tools", "vision"] → ["tools"]',
+            "model smart: deployment azure-eu/gpt4o-prod: weight: 3 → 7",
+        ],
+    )
+    values = form_of(staff, change("smart", RegisteredModel))
+    values |= {"aliases": "best", "tags": "chat", "fallbacks": "", "hedge_after_s": "", "deployments-0-DELETE": "on"}
+    assert staff.post(change("smart", RegisteredModel), values).status_code == 302
+    smart = next(one for one in read().models if one.name == "smart")
+    assert [one.provider for one in smart.deployments] == ["azure-eu"]
+
+
+def test_a_model_that_is_new(staff: Client) -> None:
+    values = {"name": "tiny", "balance": "latency", "is_enabled": "on", "deployments-INITIAL_FORMS": "0"}
+    values |= {"deployments-TOTAL_FORMS": "2", "deployments-0-remote_name": "smollm2:135m", "deployments-0-rank": "1"}
+    values |= {"deployments-0-weight": "1", "deployments-0-is_enabled": "on", "deployments-0-input_price": "0.15"}
+    values |= {"deployments-1-remote_name": "other", "deployments-1-rank": "0", "deployments-1-weight": "1"}
+    assert staff.post(f"{MODELS}add/", values).status_code == 302
+    (tiny,) = read().models
+    assert [(one.provider, one.remote_name) for one in tiny.deployments] == [("local", "smollm2:135m")]
+    assert staff.post(change("tiny", RegisteredModel).replace("change", "delete"), {"post": "yes"}).status_code == 302
+    assert read().models == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"name": "auto"}, "* name\n  * 'auto' leaves the choice to us"),
+        ({"name": "two words"}, "* name\n  * a name is of letters"),
+        ({"aliases": "fine\nopenai/x"}, "* aliases\n  * openai/x: that is a model of the provider openai"),
+        ({"fallbacks": "tiny"}, "* fallbacks\n  * tiny: a model cannot take its own place"),
+        ({"hedge_after_s": "1"}, "* hedge_after_s\n  * there is no second deployment"),
+        ({"context_length": "0"}, "* context_length"),
+        ({"deployments-0-remote_name": "../etc"}, "* remote_name\n  * no local model can be called so"),
+        ({"deployments-0-remote_name": "", "deployments-0-rank": "3"}, "This field is required"),
+        ({"deployments-0-input_price": "-1"}, "* input_price\n  * Ensure this value"),
+        ({"deployments-0-weight": "0"}, "* weight"),
+    ],
+)
+def test_what_is_wrong_with_a_model_is_beside_its_field(staff: Client, given: dict[str, str], words: str) -> None:
+    values = {"name": "tiny", "balance": "latency", "is_enabled": "on", "deployments-INITIAL_FORMS": "0"}
+    values |= {"deployments-TOTAL_FORMS": "1", "deployments-0-remote_name": "x", "deployments-0-rank": "0"}
+    values |= {"deployments-0-weight": "1", "deployments-0-is_enabled": "on"}
+    assert words in errors(staff.post(f"{MODELS}add/", values | given))
+    assert not RegisteredModel.objects.exists()
+
+
+def test_what_somebody_else_changed_meanwhile_is_not_written_over(staff: Client) -> None:
+    staff.post(f"{PROVIDERS}add/", NEW)
+    staff.post(f"{MODELS}add/", {"name": "m", "balance": "cost"} | NO_DEPLOYMENTS)
+    for path, kind in ((change("vllm"), "providers"), (change("m", RegisteredModel), "models")):
+        values = form_of(staff, path)
+        changes.apply(
+            read_document(
+                {
+                    "providers": {"vllm": {"kind": "compatible", "address": f"http://{kind}"}},
+                    "models": {"m": {"tags": [kind]}},
+                }
+            ),
+            OPS,
+        )
+        assert "changed by somebody else" in errors(staff.post(path, values | {"is_enabled": "on"}))
+
+
+def test_a_version_is_shown_and_comes_back(staff: Client) -> None:
+    first = changes.apply(read_document(EVERYTHING), OPS).version
+    second = changes.apply(read_document({}), OPS).version
+    assert "model openai/gpt-4o-mini: removed, and" not in staff.get(VERSIONS).content.decode()
+    page = staff.get(f"{VERSIONS}{first}/change/").content.decode()
+    assert "provider openai: key given" in page
+    assert "Restore this version" in page
+    asked = staff.get(f"{VERSIONS}{first}/restore/").content.decode()
+    assert "provider openai: added" in asked
+    assert RegistryVersion.objects.count() == 2
+    said = staff.post(f"{VERSIONS}{first}/restore/", follow=True).content.decode()
+    assert f"as it was in version {first} again. This is version {second + 1}" in said
+    assert read().providers[1].key == CANARY
+    assert "there is nothing to change" in staff.get(f"{VERSIONS}{first}/restore/").content.decode()
+    for wrong in ("1000000", "x", "1/2"):
+        assert staff.get(f"{VERSIONS}{wrong}/restore/").status_code in {302, 404}
+    assert staff.post(f"{VERSIONS}{first}/delete/", {"post": "yes"}).status_code == 403
+    assert staff.get(f"{VERSIONS}add/").status_code == 403
+
+
+def test_who_may_only_look_does_not_restore() -> None:
+    first = changes.apply(read_document({"models": {"m": {}}}), OPS).version
+    changes.apply(read_document({}), OPS)
+    user = User.objects.create_user("reader", is_staff=True)
+    from django.contrib.auth.models import Permission
+
+    user.user_permissions.add(Permission.objects.get(codename="view_registryversion"))
+    client = Client()
+    client.force_login(user)
+    assert "Restore this version" not in client.get(f"{VERSIONS}{first}/change/").content.decode()
+    assert client.post(f"{VERSIONS}{first}/restore/").status_code == 403
+    assert read().models == ()
+
+
+def test_health_is_not_edited_here(staff: Client) -> None:
+    page = staff.get("/admin/").content.decode()
+    assert "providercheck" not in page
+    assert "openbreaker" not in page
+    assert "Models and providers" in page
