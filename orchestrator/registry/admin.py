@@ -21,7 +21,7 @@ from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.registry import changes
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.document import WrongDocument
-from orchestrator.registry.forms import DeploymentFormSet, ModelForm, ProviderForm
+from orchestrator.registry.forms import DeploymentFormSet, ModelForm, PriceField, ProviderForm
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel, RegistryVersion
 from orchestrator.registry.reading import Off, provider_of
 from orchestrator.registry.seal import hint
@@ -67,6 +67,11 @@ class _Versioned(AnyBase):
             return redirect(request.get_full_path())
         return response
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, under the name of what is in it."""
+        title = str(self.opts.verbose_name_plural).capitalize()
+        return super().changelist_view(request, {"title": title} | (extra_context or {}))
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[Any, ...]:
         """A name is what everything else knows it by."""
         return ("name", *self.readonly_fields) if obj else tuple(self.readonly_fields)
@@ -88,9 +93,12 @@ class ProviderAdmin(_Versioned):
             "How long it may take, how much it is asked",
             {
                 "fields": (
-                    ("connect_timeout_s", "first_token_timeout_s"),
-                    ("token_timeout_s", "answer_timeout_s"),
-                    ("slow_after_s", "most_calls"),
+                    "connect_timeout_s",
+                    "first_token_timeout_s",
+                    "token_timeout_s",
+                    "answer_timeout_s",
+                    "slow_after_s",
+                    "most_calls",
                 )
             },
         ),
@@ -162,7 +170,9 @@ class DeploymentInline(Inline):
         return field
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        """Without the icons of related objects."""
+        """Without the icons of related objects, and without noughts at the end of a price."""
+        if db_field.name.endswith("_price"):
+            kwargs["form_class"] = PriceField
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         for icon in ("can_add_related", "can_change_related", "can_delete_related", "can_view_related"):
             if field is not None and hasattr(field.widget, icon):
@@ -231,6 +241,10 @@ class RegistryVersionAdmin(VersionBase):
     change_form_template = "admin/registry_version.html"
     actions = None
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, newest first."""
+        return super().changelist_view(request, {"title": "Versions of the registry"} | (extra_context or {}))
+
     def get_queryset(self, request: HttpRequest) -> Any:
         """Without the documents, which the list does not show."""
         return super().get_queryset(request).defer("document")
@@ -264,7 +278,7 @@ class RegistryVersionAdmin(VersionBase):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         """One version."""
-        more = {"title": f"Version {unquote(object_id)}", "may_restore": self._may_restore(request)}
+        more = {"title": f"Version {unquote(object_id)}", "subtitle": None, "may_restore": self._may_restore(request)}
         return super().change_view(request, object_id, form_url, more | (extra_context or {}))
 
     def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -20,6 +21,7 @@ from orchestrator.registry.document import (
     ProviderPart,
     WrongDocument,
     faults_of,
+    plain,
 )
 from orchestrator.registry.entries import LOCAL
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel
@@ -33,6 +35,19 @@ else:
     ProviderBase = ModelBase = forms.ModelForm
     FormSetBase = BaseInlineFormSet
 
+PROVIDER_LABELS = {
+    "connect_timeout_s": "Connecting, s",
+    "first_token_timeout_s": "First token, s",
+    "token_timeout_s": "Between tokens, s",
+    "answer_timeout_s": "Whole answer, s",
+    "slow_after_s": "Slow after, s",
+    "most_calls": "Calls at once",
+    "is_paid": "Charges",
+    "lists_models": "Lists its models",
+    "extra_body": "Sent along",
+    "is_enabled": "Switched on",
+}
+MODEL_LABELS = {"hedge_after_s": "Hedge after, s", "is_enabled": "Switched on"}
 CHANGED = "It was changed by somebody else meanwhile; load this page again, and change that."
 PREFIX = "deployments"
 
@@ -55,6 +70,14 @@ class Lines(forms.CharField):
         return bool(list(initial or []) != self.clean(data))
 
 
+class PriceField(forms.DecimalField):
+    """A price without noughts at its end."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """As it is written in documents."""
+        return plain(value) if isinstance(value, Decimal) else value
+
+
 def _seen(kind: changes.Kind, name: str) -> str:
     """Another word for each state of a part of the registry."""
     state = json.dumps(read_tables()[kind].get(name), sort_keys=True)
@@ -72,6 +95,8 @@ class ProviderForm(ProviderBase):
         required=False,
         strip=True,
         max_length=LONGEST_KEY,
+        label="New key",
+        help_text="Empty: it stays as it is. It is sealed, and not shown again.",
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
     )
     without_key = forms.BooleanField(required=False, label="Take the key away")
@@ -82,6 +107,8 @@ class ProviderForm(ProviderBase):
     class Meta:
         model = Provider
         fields = ("name", *PROVIDER)
+        labels = PROVIDER_LABELS  # read only
+        widgets = {"address": forms.TextInput(attrs={"class": "vLargeTextField"})}  # noqa: RUF012
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -135,6 +162,7 @@ class ModelForm(ModelBase):
     class Meta:
         model = RegisteredModel
         fields = ("name", *MODEL)
+        labels = MODEL_LABELS  # read only
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
