@@ -124,6 +124,8 @@ class RequestRecord(models.Model):
     class Meta:
         ordering = ("-id",)
         verbose_name = "request"
+        # What engines were called for, without the many that came from cache: what pages of providers add up.
+        indexes = (models.Index(fields=("at",), condition=models.Q(tier__in=("miss", "bypass")), name="called_at"),)
 
     def __str__(self) -> str:
         return self.request_id

@@ -14,21 +14,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from django.db.models import (
-    BigIntegerField,
-    Case,
-    Count,
-    Expression,
-    ExpressionWrapper,
-    F,
-    Func,
-    Q,
-    QuerySet,
-    Sum,
-    Value,
-    When,
-)
+from django.db.models import Count, F, Q, QuerySet, Sum, Value
 
+from orchestrator.ledger.grouping import Epoch, digits, whole
 from orchestrator.models import RequestRecord
 
 Tier = RequestRecord.Tier
@@ -42,7 +30,6 @@ FAILED = ~Q(outcome__in=ENDED_WELL) & ~REFUSED
 BUCKET_LENGTHS_S = (1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86400, 7 * 86400)
 MOST_BUCKETS = 100
 MOST_MODELS = 50
-LONGEST_US = 10**11  # longer ones count as this, 28 hours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +137,7 @@ def figures(since: datetime, until: datetime, tenant_id: int | None = None) -> F
     by_model: defaultdict[str, _Tally] = defaultdict(_Tally)
     fresh: defaultdict[str, Counter[int]] = defaultdict(Counter)
     everything = _Tally()
-    for row in _tallied(rows, "tier", "model", took=_digits("total_us", 3)):
+    for row in _tallied(rows, "tier", "model", took=digits("total_us", 3)):
         for tally in (everything, by_tier[row["tier"]], by_model[row["model"]]):
             tally.add(row)
         if row["tier"] in BY_A_MODEL:
@@ -158,10 +145,10 @@ def figures(since: datetime, until: datetime, tenant_id: int | None = None) -> F
     by_model.pop("", None)  # nobody answered
     busiest = sorted(by_model.items(), key=lambda item: (-item[1].requests, item[0]))[:MOST_MODELS]
     bucket_s = bucket_length(since, until)
-    step = _whole(_Epoch(F("at")) / Value(bucket_s))
+    step = whole(Epoch(F("at")) / Value(bucket_s))
     first: defaultdict[int, Counter[int]] = defaultdict(Counter)
     by_models = rows.filter(tier__in=BY_A_MODEL, first_us__isnull=False)
-    for row in _grouped(by_models, step=step, took=_digits("first_us", 3)):
+    for row in _grouped(by_models, step=step, took=digits("first_us", 3)):
         first[row["step"]][row["took"]] += row["n"]
     return Figures(
         since=since,
@@ -220,13 +207,6 @@ def latency(durations: Mapping[int, int]) -> Latency:
     return Latency(**found)
 
 
-def leading_digits(number: int, digits: int) -> int:
-    """`number` with all but its first `digits` digits set to zero; the same as the database groups by."""
-    number = min(number, LONGEST_US)
-    unit = int(10 ** max(0, len(str(number)) - digits))
-    return number // unit * unit
-
-
 @dataclass(slots=True)
 class _Tally:
     requests: int = 0
@@ -243,35 +223,6 @@ class _Tally:
         self.prompt_tokens += row["prompt"]
         self.completion_tokens += row["completion"]
         self.durations[row["took"]] += row["n"]
-
-
-class _Epoch(Func):
-    """A time as whole seconds since 1970."""
-
-    output_field = BigIntegerField()
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        return self.as_sql(compiler, connection, template="unixepoch(%(expressions)s)", **context)
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        # FLOOR, because a cast alone would round up.
-        return self.as_sql(
-            compiler, connection, template="CAST(FLOOR(EXTRACT(EPOCH FROM %(expressions)s)) AS bigint)", **context
-        )
-
-
-def _digits(column: str, digits: int) -> Expression:
-    """`leading_digits` of a column, in SQL: whole-number division, which both databases do alike."""
-    steps = []
-    unit = 1
-    while 10**digits * unit <= LONGEST_US:
-        steps.append(When(**{f"{column}__lt": 10**digits * unit}, then=_whole(F(column) / Value(unit)) * unit))
-        unit *= 10
-    return Case(*steps, default=Value(LONGEST_US), output_field=BigIntegerField())
-
-
-def _whole(quotient: Any) -> Any:
-    return ExpressionWrapper(quotient, output_field=BigIntegerField())
 
 
 def _grouped(rows: QuerySet[RequestRecord], *columns: str, **keys: Any) -> Iterable[dict[str, Any]]:
@@ -301,7 +252,7 @@ def _buckets(
 ) -> tuple[Bucket, ...]:
     tallies: defaultdict[int, _Tally] = defaultdict(_Tally)
     by_tier: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for row in _tallied(rows, "tier", step=step, took=_digits("total_us", 2)):
+    for row in _tallied(rows, "tier", step=step, took=digits("total_us", 2)):
         tallies[row["step"]].add(row)
         by_tier[row["step"]][row["tier"]] += row["n"]
     begin, end = int(since.timestamp()) // bucket_s, math.ceil(until.timestamp() / bucket_s)

@@ -155,6 +155,8 @@ ROW: dict[str, Any] = {
     "error": "",
     "prompt_tokens": 41,
     "completion_tokens": 18,
+    "cached_tokens": 0,
+    "is_estimated": False,
     "first_us": 200,
     "total_us": 300,
     "cached_tokens": 0,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
+from orchestrator.ledger.grouping import leading_digits
 from orchestrator.ledger.stats import (
     BY_A_MODEL,
     ENDED_WELL,
@@ -17,7 +18,6 @@ from orchestrator.ledger.stats import (
     figures,
     has_failed,
     latency,
-    leading_digits,
 )
 from orchestrator.models import RequestRecord, Tenant
 from tests.dashboard.site import record, traffic
