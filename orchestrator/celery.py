@@ -40,6 +40,8 @@ SCHEDULE = {
     "expire the cache": every(5 * MINUTE_S, "orchestrator.tasks.expire_cache"),
     "prune the records": every(HOUR_S, "orchestrator.tasks.prune_records"),
 }
+if settings.PROVIDER_CHECK_S:
+    SCHEDULE["check the providers"] = every(settings.PROVIDER_CHECK_S, "orchestrator.tasks.check_providers")
 
 
 def broker(redis: str, place: Path) -> dict[str, Any]:

@@ -127,6 +127,11 @@ TOKEN_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_TOKEN_TIMEOUT_S", 30, "How long a provider may pause within an answer.", least=0.01
 )
 ANSWER_TIMEOUT_S = env.seconds("ORCHESTRATOR_ANSWER_TIMEOUT_S", 600, "How long a whole answer may take.", least=0.01)
+PROVIDER_CHECK_S = env.seconds(
+    "ORCHESTRATOR_PROVIDER_CHECK_S",
+    30,
+    "How often each provider is asked for its list of models, free of charge, to see how it is; 0: never.",
+)
 
 # Every model
 

@@ -44,6 +44,7 @@ LONGEST_NAME = 255  # characters, the provider's among them: records hold no mor
 LISTING_FRESH_S = 300.0
 LISTING_DEADLINE_S = 3.0
 LISTING_RETRY_S = 30.0
+CHECK_S = 5.0
 MOST_LISTING_BYTES = 16 * 1024**2
 MOST_BATCHES_AFTER_END = 8
 DRAIN_S = 0.1
@@ -76,6 +77,16 @@ class Account(Protocol):
     @property
     def address_from(self) -> str:
         """And with its address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What came of a look at a provider."""
+
+    is_ok: bool
+    took_s: float
+    words: str  # how it is, to be said after its name
+    listed: int | None = None  # models
 
 
 class CloudEngine:
@@ -264,6 +275,33 @@ class CloudEngine:
             self._list_again_at = self._clock.monotonic() + fresh_s
             self._was_listed = True
             self._listing_now = None
+
+    async def check(self) -> Check:
+        """Ask for the list of models: that costs nothing, and needs address and key to be right.
+
+        Whatever the provider does comes back in words, within `CHECK_S`. What is known of its models stays as it is.
+        """
+        began = self._clock.monotonic()
+        listed = None
+        try:
+            with self._errors():
+                async with (
+                    timeout(CHECK_S),
+                    aclosing(await self._connection.send("GET", self._wire.listing)) as response,
+                ):
+                    await self._raise_for_status(response, "a list of models at this address")
+                    data = b"".join([part async for part in bounded(response, MOST_LISTING_BYTES)])
+            listed = len(self._wire.offers(data))
+            words = f"lists {listed:,} {'model' if listed == 1 else 'models'}"
+        except EngineTimeout:
+            words = f"did not answer within {CHECK_S:g} s"
+        except (EngineError, ModelNotFound, BadRequest) as error:
+            said = str(error).removeprefix(f"{self.name} ").replace("ask your operator to ", "")  # it is they who look
+            words = " ".join(said.split()).rstrip(".")
+        except ODD:
+            words = "sent something that is no list of models"
+        took_s = self._clock.monotonic() - began
+        return Check(is_ok=listed is not None, took_s=took_s, words=words, listed=listed)
 
     async def find(self, name: str) -> Model | None:
         """The model `provider/name` means; a name the provider does not list is asked for all the same.

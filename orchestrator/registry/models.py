@@ -153,8 +153,10 @@ class ProviderCheck(models.Model):
     provider = models.CharField(max_length=39)
     at = models.DateTimeField(db_index=True)
     is_ok = models.BooleanField()
+    since = models.DateTimeField(help_text="When it was first seen to be so; it was in every look since.")
     took_us = models.PositiveBigIntegerField()
     words = models.CharField(max_length=300)
+    listed = models.PositiveIntegerField(null=True, help_text="How many models it lists.")
 
     class Meta:
         ordering = ("-id",)

@@ -11,7 +11,8 @@ from typing import Any
 from tests.provider.behaviours import behaviour_of
 from tests.provider.line import Line, Request
 from tests.provider.log import Call, Opened
-from tests.provider.openai import LISTING, vectors
+from tests.provider.listing import tell
+from tests.provider.openai import vectors
 from tests.speeches import OpenAISpeech, Speech
 
 GONE = (ConnectionResetError, asyncio.CancelledError)
@@ -25,12 +26,15 @@ class Provider:
 
     speech  the API it speaks.    late_s  how late it is where it is late.    elsewhere  where it redirects to.
     instead  how it behaves whatever the model's name says; empty: as that says.
+    listing  how it behaves when it is asked for its models (`tests.provider.listing`).
     """
 
     speech: Speech = field(default_factory=OpenAISpeech)
     late_s: float = 30.0
     elsewhere: str = "http://169.254.169.254/latest/meta-data/"
     instead: str = ""
+    listing: str = "good"
+    waiting: int = 0  # at the gate, all that ever did
     address: str = ""
     calls: list[Call] = field(default_factory=list)  # every question; not who only lists models
     opened: list[Opened] = field(default_factory=list)  # every connection
@@ -106,7 +110,7 @@ class Provider:
 
     async def _answer(self, line: Line, request: Request) -> None:
         if request.method == "GET":
-            await line.json(LISTING if self.speech.name == "openai" else self.speech.listing())
+            await tell(self, line, request)
             return
         body = json.loads(request.body)
         model = self.speech.model(request.path, body)
@@ -126,5 +130,6 @@ class Provider:
 
     async def wait(self) -> None:
         """Wait at the gate."""
+        self.waiting += 1
         async with asyncio.timeout(60):
             await self.gate.wait()

@@ -142,7 +142,7 @@ def test_a_key_is_in_no_repr() -> None:
 def check(provider: str, *looks: bool, minutes_ago: float = 0) -> None:
     for is_ok in looks:
         at = timezone.now() - timedelta(minutes=minutes_ago)
-        ProviderCheck.objects.create(provider=provider, at=at, is_ok=is_ok, took_us=1, words="x")
+        ProviderCheck.objects.create(provider=provider, at=at, since=at, is_ok=is_ok, took_us=1, words="x")
 
 
 def test_who_failed_twice_in_a_row_is_down() -> None:
