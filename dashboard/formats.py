@@ -96,6 +96,11 @@ def exact(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def sentence(words: str) -> str:
+    """Words with a capital letter and an end; nothing stays nothing."""
+    return f"{words[:1].upper()}{words[1:]}{'' if not words or words[-1] in '.?!' else '.'}"
+
+
 def listing(words: list[str]) -> str:
     """Redis; Redis and Tasks; Redis, Tasks and Ledger."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

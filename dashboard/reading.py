@@ -6,17 +6,22 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
 
 from django.db import close_old_connections
 from django.utils import timezone
 
 from dashboard.periods import Period
+from dashboard.providers import Providers, read_providers
 from orchestrator.core.threads import WorkerThread
 from orchestrator.ledger.stats import Figures, figures
 from orchestrator.models import RequestRecord
 
+T = TypeVar("T")
+
 DEADLINE_S = 5.0
 FRESH_S = 0.9
+PROVIDERS_FRESH_S = 2.0
 # Figures over many records take long; they are then read less often, to take this share of a core at most.
 MOST_SHARE = 0.2
 ROWS = 30
@@ -54,11 +59,15 @@ class Reader:
     def __init__(self, now: Callable[[], datetime] = timezone.now) -> None:
         self._now = now
         self._thread = WorkerThread("dashboard", most_waiting=100)
-        self._kept: dict[str, tuple[float, Snapshot]] = {}
+        self._kept: dict[tuple[str, str], tuple[float, Any]] = {}
 
     async def snapshot(self, period: Period) -> Snapshot:
         """The figures of `period`. Raises TimeoutError, Busy or a database's error."""
         return await self._thread.run(DEADLINE_S, self._snapshot, period)
+
+    async def providers(self, period: Period) -> Providers:
+        """How the providers are, with what they did in `period`. Raises as `snapshot` does."""
+        return await self._thread.run(DEADLINE_S, self._providers, period)
 
     async def rows(self, most: int = ROWS) -> list[RequestRecord]:
         """The newest requests. Raises as `snapshot` does."""
@@ -72,8 +81,8 @@ class Reader:
         """What came after a record. Raises as `snapshot` does."""
         return await self._thread.run(DEADLINE_S, news, after_id, most)
 
-    async def run(self, function: Callable[[], str]) -> str:
-        """Render in the same thread, which keeps it off the event loop."""
+    async def run(self, function: Callable[[], T]) -> T:
+        """Do something else in the same thread, which keeps it off the event loop."""
         return await self._thread.run(DEADLINE_S, function)
 
     def forget(self) -> None:
@@ -81,13 +90,20 @@ class Reader:
         self._kept.clear()
 
     def _snapshot(self, period: Period) -> Snapshot:
-        fresh_until, kept = self._kept.get(period.slug, (0.0, None))
+        return self._fresh(("figures", period.slug), FRESH_S, lambda: read_snapshot(period, self._now()))
+
+    def _providers(self, period: Period) -> Providers:
+        return self._fresh(("providers", period.slug), PROVIDERS_FRESH_S, lambda: read_providers(period, self._now()))
+
+    def _fresh(self, name: tuple[str, str], fresh_s: float, read: Callable[[], T]) -> T:
+        """What was read a moment ago, or is read now."""
+        fresh_until, kept = self._kept.get(name, (0.0, None))
         began = time.monotonic()
         if kept is not None and began < fresh_until:
-            return kept
-        found = read_snapshot(period, self._now())
+            return cast(T, kept)
+        found = read()
         ended = time.monotonic()
-        self._kept[period.slug] = (ended + max(FRESH_S, (ended - began) / MOST_SHARE), found)
+        self._kept[name] = (ended + max(fresh_s, (ended - began) / MOST_SHARE), found)
         return found
 
 

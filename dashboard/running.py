@@ -17,9 +17,12 @@ from django.utils import timezone
 
 from cache.entries import Holding, Scope
 from cache.tiered import Purged
+from dashboard.periods import DEFAULT
+from dashboard.providers_verdict import providers_part
+from dashboard.reading import reader
+from dashboard.strip import Part, strip
 from orchestrator.core.types import Model
 from orchestrator.engines.llamacpp import LoadedModel
-from orchestrator.parts import Health
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -28,29 +31,6 @@ T = TypeVar("T")
 LOOK_S = 2.0  # longest wait for what a page shows
 COUNT_S = 10.0  # longest wait for a count over the tiers
 PURGE_S = 90.0  # longest wait for a purge of every tier
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the product as the health strip shows it."""
-
-    name: str
-    state: str  # ok, slow, down, off
-    words: str
-    page: str = ""  # the name of the page that says more
-
-
-# What parts call themselves, and what people call them.
-NAMES = {
-    "web": "Web",
-    "models": "Model host",
-    "redis": "Redis",
-    "ledger": "Ledger",
-    "sqlite": "Cache file",
-    "tasks": "Tasks",
-}
-PAGES = {"redis": "dashboard:cache", "sqlite": "dashboard:cache"}
-NO_REDIS = Part("Redis", "off", "not set up")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +52,15 @@ class Look:
 
 
 async def look() -> Look:
-    """Ask health and models, all at once."""
-    health, loaded, installed = await asyncio.gather(
+    """Ask health, models and providers, all at once."""
+    health, providers, loaded, installed = await asyncio.gather(
         _known("health", lambda: parts().health()),
+        _known("providers", lambda: reader.providers(DEFAULT)),
         _known("loaded models", lambda: parts().local.ps()),
         _known("installed models", lambda: parts().local.models()),
     )
-    return Look(None if health is None else strip(health), loaded, installed, _paces_of(loaded, timezone.now()))
-
-
-def strip(health: Sequence[Health]) -> list[Part]:
-    """Health in the order of the strip; a Redis that is not set up is off, not missing."""
-    order = list(NAMES)
-    known = sorted(health, key=lambda part: order.index(part.name) if part.name in order else len(order))
-    shown = [
-        Part(NAMES.get(part.name, part.name.capitalize()), part.state, part.words, PAGES.get(part.name, ""))
-        for part in known
-    ]
-    if all(part.name != "redis" for part in health):
-        shown.insert(min(2, len(shown)), NO_REDIS)
-    return shown
+    shown = None if health is None else [*strip(health), providers_part(providers)]
+    return Look(shown, loaded, installed, _paces_of(loaded, timezone.now()))
 
 
 async def holding(scope: Scope) -> Mapping[str, Holding | None] | None:

@@ -1,10 +1,11 @@
 """The pages under /dashboard/."""
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, re_path
 
 from dashboard.sign_in import SignIn, redeem, sign_out
 from dashboard.views.cache import cache, purge
 from dashboard.views.overview import overview, series_csv
+from dashboard.views.providers import again, provider, providers, switched, test
 
 app_name = "dashboard"
 urlpatterns: list[URLPattern] = [
@@ -12,6 +13,11 @@ urlpatterns: list[URLPattern] = [
     path("series.csv", series_csv, name="series-csv"),
     path("cache/", cache, name="cache"),
     path("cache/purge/", purge, name="purge"),
+    path("providers/", providers, name="providers"),
+    path("providers/<slug:name>/", provider, name="provider"),
+    path("providers/<slug:name>/test/", test, name="provider-test"),
+    path("providers/<slug:name>/again/", again, name="provider-again"),
+    re_path(r"^providers/(?P<name>[-a-z0-9]+)/switch/(?P<to>on|off)/$", switched, name="provider-switch"),
     path("sign-in/", SignIn.as_view(), name="sign-in"),
     path("sign-in/<str:token>/", redeem, name="sign-in-link"),
     path("sign-out/", sign_out, name="sign-out"),

@@ -8,7 +8,8 @@ from django.urls import reverse
 
 from dashboard import formats
 from dashboard.reading import Snapshot
-from dashboard.running import Look, Part
+from dashboard.running import Look
+from dashboard.strip import Part
 from orchestrator.ledger.stats import ModelFigures
 
 ENOUGH_REQUESTS = 20  # below this, a share says little
@@ -164,6 +165,8 @@ def _fails_often(snapshot: Snapshot) -> bool:
 
 
 def _are(parts: list[Part], what: str) -> str:
+    if len(parts) == 1 and parts[0].sentence:
+        return parts[0].sentence
     names = [part.name for part in parts]
     shown = [names[0], *(name if name == "Redis" else name.lower() for name in names[1:])]
     return f"{formats.listing(shown)} {'is' if len(parts) == 1 else 'are'} {what}"

@@ -181,6 +181,7 @@ class RequestRecordAdmin(RecordAdmin):
         "tier",
         recent("outcome", "outcome", ending),
         recent("model", "model"),
+        recent("provider", "provider"),
         ("tenant", admin.RelatedOnlyFieldListFilter),
         recent("dialect", "dialect"),
         yes_or_no("is_paid", "whether it cost money", "Yes, a provider charges", "No"),

@@ -8,10 +8,11 @@ from typing import Any
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from dashboard import formats, tiers
+from orchestrator.ledger.provider_stats import ProviderFigures
 from orchestrator.ledger.stats import has_failed
 from orchestrator.ledger.wording import ending, tokens_read
 from orchestrator.models import RequestRecord
@@ -85,6 +86,12 @@ def ago(moment: datetime) -> SafeString:
 
 
 @register.simple_tag
+def since(moment: datetime) -> SafeString:
+    """When something began: the time of day, or the day where that is longer ago."""
+    return clock(moment) if (timezone.now() - moment).total_seconds() < 86400 else ago(moment)
+
+
+@register.simple_tag
 def until(moment: datetime) -> SafeString:
     """How long until then, with the exact time on hover."""
     left = (moment - timezone.now()).total_seconds()
@@ -102,6 +109,38 @@ def clock(moment: datetime, style: str = "minute") -> SafeString:
     return format_html(
         '<time datetime="{0}" title="{0}" data-clock="{1}">{2}</time>', formats.exact(moment), style, shown
     )
+
+
+@register.filter
+def kinds(failures: Mapping[str, int]) -> SafeString:
+    """How calls failed, the most frequent first: 9 timeout, 2 rate limited; each in one line."""
+    most_first = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
+    words = [f"{formats.count(n)} {ending(outcome).removeprefix('engine ')}" for outcome, n in most_first]
+    return format_html_join(", ", '<span class="kind">{}</span>', ((one,) for one in words))
+
+
+@register.filter
+def spent(figures: ProviderFigures) -> SafeString:
+    """What calls cost, in dollars to the cent; and how many nobody knows the price of."""
+    known = figures.calls - figures.failed - figures.unpriced
+    if figures.unpriced and known <= 0:
+        return format_html('<span class="quiet">{}</span>', formats.UNKNOWN)
+    shown = format_html("{}", dollars(figures).removeprefix("$"))
+    if not figures.cost_microusd and not figures.unpriced:
+        return format_html('<span class="zero">{}</span>', "0")
+    if not figures.unpriced:
+        return shown
+    return format_html('{}<span class="note">+ {} unknown</span>', shown, formats.count(figures.unpriced))
+
+
+@register.filter
+def dollars(figures: ProviderFigures) -> str:
+    """The known part of what calls cost, to the cent; what is less than a cent is not nothing."""
+    amount = figures.cost_microusd / 1e6
+    return "<$0.01" if 0 < amount < 0.01 else f"${amount:,.2f}"
+
+
+register.filter("ending", ending)
 
 
 @register.inclusion_tag("dashboard/_depth.html")

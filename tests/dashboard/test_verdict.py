@@ -6,7 +6,8 @@ import pytest
 
 from dashboard.periods import PERIODS
 from dashboard.reading import read_snapshot
-from dashboard.running import NO_REDIS, Look, Part, strip
+from dashboard.running import Look
+from dashboard.strip import NO_REDIS, Part, strip
 from dashboard.verdict import cache_verdict, overview_verdict
 from orchestrator.core.types import Model
 from orchestrator.parts import Health
