@@ -258,12 +258,8 @@ class CloudEngine:
         fresh_s = LISTING_RETRY_S
         try:
             with self._errors():
-                async with (
-                    timeout(LISTING_DEADLINE_S),
-                    aclosing(await self._connection.send("GET", self._wire.listing)) as response,
-                ):
-                    await self._raise_for_status(response, "the list of models")
-                    data = b"".join([part async for part in bounded(response, MOST_LISTING_BYTES)])
+                async with timeout(LISTING_DEADLINE_S):
+                    data = await self._get(self._wire.listing, "the list of models")
             offers = self._wire.offers(data)
             self._listing = {self._key(offer.name): (offer, self._model(offer)) for offer in offers}
             fresh_s = LISTING_FRESH_S
@@ -285,12 +281,11 @@ class CloudEngine:
         listed = None
         try:
             with self._errors():
-                async with (
-                    timeout(CHECK_S),
-                    aclosing(await self._connection.send("GET", self._wire.listing)) as response,
-                ):
-                    await self._raise_for_status(response, "a list of models at this address")
-                    data = b"".join([part async for part in bounded(response, MOST_LISTING_BYTES)])
+                async with timeout(CHECK_S):
+                    if self._wire.probe:
+                        with suppress(ModelNotFound):  # another server of its kind may not have it
+                            await self._get(self._wire.probe, "a word on our key")
+                    data = await self._get(self._wire.listing, "a list of models at this address")
             listed = len(self._wire.offers(data))
             words = f"lists {listed:,} {'model' if listed == 1 else 'models'}"
         except EngineTimeout:
@@ -302,6 +297,12 @@ class CloudEngine:
             words = "sent something that is no list of models"
         took_s = self._clock.monotonic() - began
         return Check(is_ok=listed is not None, took_s=took_s, words=words, listed=listed)
+
+    async def _get(self, path: str, wanted: str) -> bytes:
+        """What it has there. Raises as `_raise_for_status` does, and what httpx raises."""
+        async with aclosing(await self._connection.send("GET", path)) as response:
+            await self._raise_for_status(response, wanted)
+            return b"".join([part async for part in bounded(response, MOST_LISTING_BYTES)])
 
     async def find(self, name: str) -> Model | None:
         """The model `provider/name` means; a name the provider does not list is asked for all the same.

@@ -65,6 +65,14 @@ async def test_a_look_says_in_words_how_a_provider_is(server, monkeypatch, caplo
     assert KEY not in caplog.text + row.words
 
 
+async def test_a_key_is_looked_at_where_anybody_is_shown_the_list(server):
+    openrouter = ProviderEntry(name="openrouter", kind="openrouter", address=server.address, key=KEY, key_from="HERE")
+    assert (await look([openrouter]))["openrouter"].is_ok
+    server.listing = "open"
+    assert (await look([openrouter]))["openrouter"].words == "refused our key (HTTP 401); check HERE"
+    assert (await look([entry(server.address)]))["groq"].is_ok
+
+
 async def test_an_address_where_nobody_listens_is_said_to_be_one():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

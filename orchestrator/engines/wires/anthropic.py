@@ -77,6 +77,7 @@ class Anthropic:
     takes |= {f"{option} unless thinking" for option in UNLESS_THINKING}
     takes_for_vectors: frozenset[str] = frozenset()
     listing = "v1/models?limit=1000"
+    probe = ""
     tells = True
 
     def headers(self, key: str) -> dict[str, str]:

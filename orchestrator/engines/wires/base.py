@@ -117,6 +117,7 @@ class Wire(Protocol):
     takes: frozenset[str]  # what of a request reaches the provider: options, and `format`, `think`, `raw` …
     takes_for_vectors: frozenset[str]
     listing: str  # path of the list of models
+    probe: str  # path that needs our key, where anybody is shown the list; else empty
     tells: bool  # the list says what a model can do, so it is worth waiting for
 
     def headers(self, key: str) -> dict[str, str]:

@@ -81,6 +81,7 @@ class Gemini:
     )
     takes_for_vectors = frozenset({"truncate"})
     listing = "v1beta/models?pageSize=1000"
+    probe = ""
     tells = True
 
     def headers(self, key: str) -> dict[str, str]:

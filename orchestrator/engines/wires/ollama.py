@@ -60,6 +60,7 @@ class Ollama:
     takes |= {"truncate", "shift", "keep_alive"}
     takes_for_vectors = OPTIONS | {"truncate", "keep_alive"}
     listing = "api/tags"
+    probe = ""
     tells = True
 
     def headers(self, key: str) -> dict[str, str]:

@@ -69,6 +69,7 @@ class OpenAI:
     takes = frozenset({*OPTIONS, "format", "effort", "logprobs", "top_logprobs", "truncate", "shift"})
     takes_for_vectors = frozenset({"truncate"})
     listing = "models"
+    probe = ""
     tells = False
 
     def headers(self, key: str) -> dict[str, str]:

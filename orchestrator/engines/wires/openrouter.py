@@ -26,6 +26,7 @@ class OpenRouter(OpenAI):
 
     takes = OpenAI.takes | {"think"}
     tells = True
+    probe = "key"
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question."""
