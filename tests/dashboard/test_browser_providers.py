@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.utils.timezone import now
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from dashboard import reading
 from orchestrator.engines.cloud import Check
@@ -138,6 +139,24 @@ async def test_an_answer_that_does_not_come_is_said(visit, groq, monkeypatch):
     await expect(page.locator("#connection")).to_have_text("Live")
     await expect(page.locator("#stale")).to_be_hidden()
     page.complaints.clear()  # the browser notes what was aborted
+
+
+async def test_a_button_says_what_it_is_doing(visit, groq, monkeypatch):
+    monkeypatch.setitem(settings.PROVIDER_ADDRESSES, "groq", "http://127.0.0.1:9/v1")
+    page, may_go = await visit(LIST), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await may_go.wait()
+        await route.continue_()
+
+    await page.route("**/test/", hold)
+    button = page.locator("#test-groq")
+    await expect(button).to_have_text("Test Groq", use_inner_text=True)
+    await button.click()
+    await expect(button).to_have_text("Testing…", use_inner_text=True)
+    may_go.set()
+    await expect(page.locator("#said")).to_contain_text("Groq does not answer as it should")
+    await expect(button).to_have_text("Test Groq", use_inner_text=True)
 
 
 async def test_switching_off_can_be_undone(visit, groq):
