@@ -96,8 +96,10 @@ class Failover:
         plan = attempt.plan
         try:
             if plan is not plans[0]:
-                first = replace(first, origin=Origin(model=plan.name, unsupported=plan.unsupported))
-            yield first
+                origin = Origin(model=plan.name, unsupported=plan.unsupported)
+                first = [replace(first[0], origin=origin), *first[1:]]
+            for chunk in first:
+                yield chunk
             async for chunk in attempt.chunks:
                 attempt.is_complete = attempt.is_complete or chunk.done is not None
                 yield chunk
@@ -132,17 +134,24 @@ class _Attempt:
         """Seconds since it began."""
         return self._clock.monotonic() - self._began
 
-    async def first_piece(self, *, is_last: bool) -> Chunk:
-        """Wait for it. Where there is another, a place that was out is not waited for as long as others."""
+    async def first_piece(self, *, is_last: bool) -> list[Chunk]:
+        """Wait for it, and return it after what came before: what the question was counted as, as a rule.
+
+        Where there is another place, one that was out is not waited for as long as others.
+        """
         patience_s = None if is_last or self._turn is not Turn.PROBE else PROBE_S
+        first: list[Chunk] = []
         try:
             async with asyncio.timeout(patience_s):
-                first = await anext(self.chunks, None)
+                async for chunk in self.chunks:
+                    first.append(chunk)
+                    if _says_something(chunk):
+                        break
         except TimeoutError:
             raise EngineTimeout(f"{self._place.provider} has not recovered: silent for {PROBE_S:g} s.") from None
-        if first is None:
+        if not first or not _says_something(first[-1]):
             raise EngineError(f"{self._place.provider} ended its answer before it began.")
-        self.is_complete = first.done is not None
+        self.is_complete = first[-1].done is not None
         self._first_s = self.took_s
         self._place.load.took(self._first_s)
         if self._turn is Turn.PROBE and not self._is_slow:
@@ -198,7 +207,7 @@ class _Question:
         self._errors: list[tuple[Plan, OrchestratorError]] = []
         self._passed_over: list[tuple[Plan, OrchestratorError]] = []  # why they are not asked now
 
-    async def first_piece(self) -> tuple[_Attempt, Chunk]:
+    async def first_piece(self) -> tuple[_Attempt, list[Chunk]]:
         """The attempt that speaks first, and what it says. Raises when none does."""
         while True:
             attempt = self._begin() or await self._begin_again()
@@ -212,7 +221,7 @@ class _Question:
                 self._listener.answers(found[0].plan, [*self._passed_over, *self._errors])
                 return found
 
-    async def _await(self, attempt: _Attempt) -> tuple[_Attempt, Chunk] | None:
+    async def _await(self, attempt: _Attempt) -> tuple[_Attempt, list[Chunk]] | None:
         try:
             return attempt, await attempt.first_piece(is_last=not self._left)
         except OrchestratorError as error:
@@ -223,7 +232,7 @@ class _Question:
             await attempt.chunks.aclose()
             raise
 
-    async def _race(self, first: _Attempt, hedge_after_s: float) -> tuple[_Attempt, Chunk] | None:
+    async def _race(self, first: _Attempt, hedge_after_s: float) -> tuple[_Attempt, list[Chunk]] | None:
         """Ask a second place when the first has said nothing for so long. Who speaks first answers; None: neither."""
         racing = {asyncio.create_task(first.first_piece(is_last=False)): first}
         try:
@@ -330,13 +339,18 @@ class _Question:
         return type(error)(f"Nobody answered. {words}"[:MOST_WORDS], retry_after_s=min(waits, default=None))
 
 
-async def _give_up(task: asyncio.Task[Chunk], attempt: _Attempt) -> None:
+async def _give_up(task: asyncio.Task[list[Chunk]], attempt: _Attempt) -> None:
     task.cancel()
     await asyncio.wait({task})
     attempt.ended()
     await attempt.chunks.aclose()
     if not task.cancelled():
         task.exception()  # heard, so that nobody is told of it
+
+
+def _says_something(chunk: Chunk) -> bool:
+    """Whether a piece is one of the answer itself."""
+    return bool(chunk.text or chunk.thinking or chunk.tool_calls or chunk.vectors or chunk.logprobs or chunk.done)
 
 
 def _is_no_longer(plan: Plan, than: Plan) -> bool:

@@ -159,8 +159,6 @@ ROW: dict[str, Any] = {
     "is_estimated": False,
     "first_us": 200,
     "total_us": 300,
-    "cached_tokens": 0,
-    "is_estimated": False,
     "is_paid": False,
     "tags": "",
     "unsupported": "",

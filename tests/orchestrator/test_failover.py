@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -27,7 +27,7 @@ from orchestrator.core.errors import (
     OrchestratorError,
     RateLimited,
 )
-from orchestrator.core.types import Caller
+from orchestrator.core.types import Caller, Chunk, Usage
 from orchestrator.models import Attempt, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.pipeline import Answer, answer
@@ -416,3 +416,15 @@ async def test_what_only_the_next_place_leaves_out_is_told(
     _, begun = await ask("again", options={"seed": 1})
     assert (begun.entry.model, begun.entry.unsupported) == ("groq/big", ("seed",))
     assert groq.asked[-1].options == {}
+
+
+async def test_what_a_question_was_counted_as_is_no_answer_yet(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def chat(*_: object) -> AsyncIterator[Chunk]:
+        yield Chunk(usage=Usage(prompt_tokens=1000))
+        raise EngineError("broke off")
+
+    monkeypatch.setattr(cloud, "chat", chat)
+    said, begun = await ask()
+    assert (said, begun.entry.model, begun.entry.usage.prompt_tokens) == ("four too", "groq/big", 7)

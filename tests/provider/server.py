@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.provider.behaviours import behaviour_of
 from tests.provider.line import Line, Request
-from tests.provider.log import Call, Opened
 from tests.provider.listing import tell
+from tests.provider.log import Call, Opened
 from tests.provider.openai import vectors
 from tests.speeches import OpenAISpeech, Speech
 
