@@ -41,6 +41,7 @@ SENT = frozenset(
         "prompt",
         "random_seed",
         "raw",
+        "reasoning",
         "reasoning_effort",
         "requests",
         "response_format",
@@ -64,6 +65,7 @@ SENT = frozenset(
         "top_logprobs",
         "top_p",
         "truncate",
+        "usage",
     }
 )
 
