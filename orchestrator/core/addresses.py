@@ -34,10 +34,15 @@ def check_address(value: str, schemes: Collection[str] = ("http", "https")) -> s
 
 
 def origin_of(address: str) -> str:
-    """The scheme, host and port of an address that `check_address` took, in one form: `https://api.openai.com:443`."""
-    parts = urlsplit(address)
-    scheme, host = parts.scheme.lower(), (parts.hostname or "").lower()
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{parts.port or _PORTS.get(scheme, 0)}"
+    """The scheme, host and port of an address in one form: `https://api.openai.com:443`; empty when it is none."""
+    try:
+        parts = urlsplit(address)
+        scheme, host, port = parts.scheme.lower(), (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        return ""
+    if not scheme or not host:
+        return ""
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port or _PORTS.get(scheme, 0)}"
 
 
 def is_key(value: str) -> bool:

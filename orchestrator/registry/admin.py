@@ -67,6 +67,14 @@ class _Versioned(AnyBase):
             return redirect(request.get_full_path())
         return response
 
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The question; what came to need it meanwhile sends back to it."""
+        try:
+            return super().delete_view(request, *args, **kwargs)
+        except (WrongDocument, Conflict, NotThere) as error:
+            messages.error(request, str(error))
+            return redirect(request.get_full_path())
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, under the name of what is in it."""
         title = str(self.opts.verbose_name_plural).capitalize()

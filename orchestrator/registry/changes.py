@@ -115,7 +115,7 @@ def version(number: int) -> RegistryVersion:
 
 def ensure_environment() -> Change:
     """Make a row of each provider that the environment sets up and that has none."""
-    return _change(_with_environment, By(ENVIRONMENT), None)
+    return _change(_with_environment, By(ENVIRONMENT), None, is_from_environment=True)
 
 
 def check(document: Document) -> None:
@@ -123,7 +123,9 @@ def check(document: Document) -> None:
     _whole(document, _with_environment(EMPTY))
 
 
-def _change(make: Callable[[Stored], Stored], by: By, expected: int | None) -> Change:
+def _change(
+    make: Callable[[Stored], Stored], by: By, expected: int | None, *, is_from_environment: bool = False
+) -> Change:
     """Write what `make` makes of what there is. One at a time: the transaction waits for its turn to write."""
     with transaction.atomic():
         _expect(expected)
@@ -132,7 +134,7 @@ def _change(make: Callable[[Stored], Stored], by: By, expected: int | None) -> C
         lines = differences(before, after)
         if not lines:
             return Change(newest_version())
-        write_tables(before, after, is_from_environment=by.name == ENVIRONMENT)
+        write_tables(before, after, is_from_environment=is_from_environment)
         row = RegistryVersion.objects.create(
             by=by.name[:150], reason=by.reason[:200], summary="\n".join(lines)[:MOST_SAID], document=after
         )

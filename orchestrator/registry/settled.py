@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from django.conf import settings
 
-from orchestrator.core.addresses import origin_of
+from orchestrator.core.addresses import check_address, origin_of
 from orchestrator.core.presets import BY_NAME, KINDS, is_at
 from orchestrator.registry.seal import CannotOpen, Sealer
 
@@ -75,6 +75,10 @@ def why_off(name: str, kind: str, place: Place, key: Key, *, has_sealed_key: boo
     if not place.address:
         variable = KINDS[kind].address_variable if name == kind else ""
         return f"it has no address; give it one{f', or set {variable}' if variable else ''}"
+    try:
+        check_address(place.address)  # the database may hold what no form would have taken
+    except ValueError:
+        return "its address is none; write it anew"
     if is_at(place.address, settings.ADDRESS.host, settings.ADDRESS.port):
         return f"its address is this server's own; change it ({place.source})"
     if has_sealed_key and not key.value:

@@ -87,7 +87,7 @@ def settled(document: Document, before: Stored) -> tuple[Stored, list[Fault]]:
         origin = origin_of(place_of(name, part.kind, part.address).address)
         sealed = old
         if isinstance(part.key, SecretStr):
-            if not origin.partition("://")[0]:
+            if not origin:
                 faults.append(Fault(("providers", name, "key"), "give an address too: a key is for one place only"))
             sealed = _sealed(part.key.get_secret_value(), old, name, origin)
         elif part.key is None and "key" in part.model_fields_set:

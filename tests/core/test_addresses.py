@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from orchestrator.core.addresses import is_own, leads_to
+from orchestrator.core.addresses import is_own, leads_to, origin_of
 
 ALL = ["0.0.0.0", "::"]  # noqa: S104  # nothing is bound
 
@@ -43,3 +43,20 @@ def test_every_address_of_this_machine_leads_to_who_listens_on_all(bound: str) -
 @pytest.mark.parametrize("bound", ["127.0.0.1", *ALL, "example.org"])
 def test_other_machines_do_not_lead_here(host: str, bound: str) -> None:
     assert not leads_to(host, bound)
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("https://API.example.com/v1", "https://api.example.com:443"),
+        ("HTTP://host", "http://host:80"),
+        ("http://host:8080/a/b", "http://host:8080"),
+        ("http://[::1]:8080", "http://[::1]:8080"),
+        ("http://host:99999", ""),
+        ("http://[::1", ""),
+        ("host", ""),
+        ("", ""),
+    ],
+)
+def test_an_origin_is_the_same_however_it_is_written(address: str, origin: str) -> None:
+    assert origin_of(address) == origin

@@ -103,8 +103,11 @@ def test_what_is_off_says_why(name: str, part: dict[str, Any], words: str) -> No
 
 
 def test_a_kind_that_is_gone_and_our_own_address_are_off() -> None:
+    sealed = sealer().seal(CANARY, "torn", origin_of("http://torn:99"))
     Provider.objects.create(name="old", kind="gone", address="http://old.example.com")
     Provider.objects.create(name="self", kind="ollama", address=f"http://127.0.0.1:{settings.ADDRESS.port}")
+    Provider.objects.create(name="torn", kind="compatible", address="http://torn:99999", sealed_key=sealed)
+    assert "its address is none" in why("torn")
     assert "its kind 'gone' is not known" in why("old")
     assert "its address is this server's own" in why("self")
     assert read().providers == ()
