@@ -65,5 +65,7 @@ def _deployments(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> I
 def _said(value: Any) -> str:
     if value is None or value == "" or value == [] or value == {}:
         return "–"
+    if isinstance(value, float):
+        return f"{value:g}"
     said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return said if len(said) <= LONGEST else f"{said[:LONGEST]}…"
