@@ -166,7 +166,7 @@ class Catalogue:
 
     async def _deployed(self, entry: ModelEntry) -> tuple[Model | None, list[Candidate]]:
         """The model that `entry` is, and the places where it can be had; None without any."""
-        if not entry.deployments:
+        if not entry.is_deployed:
             model = await self._at_engines(entry.name)
             if model is None:
                 return None, []

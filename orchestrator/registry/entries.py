@@ -53,12 +53,17 @@ class ModelEntry:
     name: str
     aliases: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    deployments: tuple[DeploymentEntry, ...] = ()  # none: the model that is called so anyway
+    deployments: tuple[DeploymentEntry, ...] = ()  # those that are on
+    is_deployed: bool = False  # it has deployments, on or off; else it is the model that is called so anyway
     balance: Balance = "latency"
     fallbacks: tuple[str, ...] = ()  # names of other models, asked in this order when no deployment answers
     hedge_after_s: float | None = None  # ask a second place when the first has said nothing for so long
     context_length: int | None = None  # None: as the provider tells
     capabilities: frozenset[str] = frozenset()  # empty: as the provider tells
+
+    def __post_init__(self) -> None:
+        if self.deployments and not self.is_deployed:
+            object.__setattr__(self, "is_deployed", True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,6 +156,7 @@ def _model(row: RegisteredModel, names: dict[int, str]) -> ModelEntry:
         aliases=tuple(row.aliases),
         tags=tuple(row.tags),
         deployments=tuple(_deployment(one, names) for one in row.deployments.all() if one.is_enabled),
+        is_deployed=bool(row.deployments.all()),
         balance=row.balance,  # type: ignore[arg-type]  # one of the words that are allowed
         fallbacks=tuple(row.fallbacks),
         hedge_after_s=row.hedge_after_s,
