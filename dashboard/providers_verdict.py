@@ -49,7 +49,7 @@ def providers_verdict(found: Providers | None) -> ProvidersVerdict:
     if slow:
         return _about(slow, on, "slow", traffic)
     if len(unknown) == len(on):
-        return ProvidersVerdict("How the providers are is not known yet", _not_looked(), "unknown")
+        return ProvidersVerdict("How the providers are is not known yet", _not_looked(found), "unknown")
     if unknown:
         names = formats.listing([row.title for row in unknown[:MOST_NAMED]])
         known = len(on) - len(unknown)
@@ -127,10 +127,12 @@ def _number(count: int) -> str:
     return NUMBERS[count] if count < len(NUMBERS) else formats.count(count)
 
 
-def _not_looked() -> str:
+def _not_looked(found: Providers) -> str:
     if not settings.PROVIDER_CHECK_S:
         return "Looks are switched off (ORCHESTRATOR_PROVIDER_CHECK_S is 0), and nothing was asked. Test one."
-    return "The first look comes within half a minute."
+    since = "lately" if found.is_stale else "yet"
+    every = formats.span(settings.PROVIDER_CHECK_S)
+    return f"Nobody has looked {since}, and nothing was asked. The worker for tasks looks every {every}."
 
 
 def _traffic(found: Providers) -> str:

@@ -203,7 +203,7 @@ def test_of_one_nothing_is_known(keys, monkeypatch):
     keys("groq")
     assert said() == (
         "How the providers are is not known yet.",
-        "The first look comes within half a minute.",
+        "Nobody has looked yet, and nothing was asked. The worker for tasks looks every 30\u202fs.",
         "unknown",
     )
     assert part()[:2] == ("unknown", "not looked at yet")
@@ -231,6 +231,7 @@ def test_a_look_of_long_ago_says_nothing_of_now(keys):
     found = read_providers(DEFAULT, now())
     assert found.is_stale
     assert found.rows[0].state == "unknown"
+    assert providers_verdict(found).why.startswith("Nobody has looked lately")
 
 
 # What is shown
