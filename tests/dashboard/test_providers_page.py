@@ -279,6 +279,15 @@ async def test_one_that_is_off_says_what_to_set_and_one_switched_off_how_to_have
     assert "set DEEPSEEK_API_KEY" in text(await staff.get(f"{LIST}deepseek/"))
 
 
+async def test_one_is_added_and_edited_in_the_admin(staff, onlooker, keys):
+    await Provider.objects.acreate(name="groq", kind="groq")
+    for path, link in ((LIST, "Add a provider"), (f"{LIST}groq/", "Edit")):
+        address = re.search(rf'href="(/admin/[^"]+)">{link}<', (await staff.get(path)).content.decode())
+        assert address
+        assert (await staff.get(address[1])).status_code == 200
+        assert link not in text(await onlooker.get(path))
+
+
 async def test_the_page_of_one_tells_where_everything_is_set_and_what_runs_there(staff, keys):
     keys("groq")
     await sync_to_async(remember)({"groq": FINE})
