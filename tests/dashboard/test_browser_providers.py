@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from typing import Any
 
+import httpx
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -20,7 +23,7 @@ from orchestrator.engines.cloud import Check
 from orchestrator.provider_checks import remember
 from orchestrator.registry.models import OpenBreaker, Provider
 from tests.dashboard.site import opened
-from tests.product import PROJECT, Product
+from tests.product import PROJECT, Product, until
 from tests.provider import Provider as Server
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -100,6 +103,26 @@ async def test_a_provider_goes_down_and_comes_back_before_the_operators_eyes(bro
     await expect(page.locator("#looks-region")).to_contain_text("refused our key (HTTP 401); check OPENAI_API_KEY")
     assert "openai is down: it refused our key" in watched.logs()
     assert page.complaints == []  # type: ignore[attr-defined]  # see `opened`
+
+
+async def test_a_breaker_that_a_worker_opened_is_shown_and_closed(browser, watched):
+    page = await opened(browser, watched.base_url, None)
+    await page.goto(sign_in_link(watched))
+    question = {"model": "openai/500", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
+    async with httpx.AsyncClient(base_url=watched.base_url) as client:
+        for turn in range(8):
+            fresh = question | {"options": {"seed": turn}}
+            assert (await client.post("/api/chat", json=fresh)).status_code >= 500
+    await page.goto(f"{watched.base_url}{LIST}")
+    row = page.locator("#provider-openai")
+    await expect(row).to_contain_text("open in 1 worker", timeout=20_000)
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("Healthy. OpenAI is resting since")
+    await page.get_by_role("button", name="Try again now").click()
+    await expect(page.locator("#said")).to_contain_text("OpenAI is asked again at once, by every worker.")
+    await expect(row.locator(".c-breaker")).to_have_text("closed")
+    with closing(sqlite3.connect(watched.data / "ledger.sqlite3")) as ledger:
+        said = "SELECT COUNT(*) FROM registry_openbreaker"
+        until(lambda: ledger.execute(said).fetchone() == (0,), "the worker to say so itself")
 
 
 async def test_the_page_follows_what_happens_and_the_focus_stays(visit, groq, monkeypatch):
