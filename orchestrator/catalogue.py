@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from orchestrator.core.errors import ModelNotFound
+from orchestrator.core.tasks import end
 from orchestrator.core.types import Candidate, Model, Price, Route
 from orchestrator.engines.base import Engine, ProviderEngine
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
@@ -33,7 +34,7 @@ class Catalogue:
         self._make = make
         self._made: dict[str, tuple[ProviderEntry, ProviderEngine]] = {}
         self._registered: dict[str, ModelEntry] = {}  # by name and alias, in lower case
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[asyncio.Task[None], ProviderEngine] = {}
         self.registry = Registry()
         self.watch: Watch | None = None
 
@@ -106,12 +107,10 @@ class Catalogue:
 
     async def aclose(self) -> None:
         """Close every engine's connections."""
-        for engine in self._engines():
+        retiring = dict(self._retiring)
+        await end(retiring)
+        for engine in (*self._engines(), *retiring.values()):
             await engine.aclose()
-        if self._retiring:
-            for task in self._retiring:
-                task.cancel()
-            await asyncio.wait(self._retiring)
 
     def _engines(self) -> list[Engine]:
         return [*(engine for _, engine in self._made.values()), *self._always.values()]
@@ -121,8 +120,8 @@ class Catalogue:
 
     def _retire(self, engine: ProviderEngine) -> None:
         task = asyncio.create_task(engine.retire())
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._retiring[task] = engine
+        task.add_done_callback(lambda task: self._retiring.pop(task, None))
 
     def _entry(self, name: str) -> ModelEntry | None:
         lower = name.lower()

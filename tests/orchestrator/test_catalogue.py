@@ -1,0 +1,136 @@
+"""What the registry names, providers list and this machine holds are one set of models."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from orchestrator.catalogue import Catalogue
+from orchestrator.core.errors import ModelNotFound
+from orchestrator.core.types import Price
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
+from tests.fakes import FakeEngine
+
+
+class MadeEngine(FakeEngine):
+    """A provider's engine, as the registry has it made."""
+
+    def __init__(self, entry: ProviderEntry) -> None:
+        super().__init__(entry.name, f"{entry.name}/big", is_paid=entry.is_paid)
+        self.entry = entry
+        self.is_closed = False
+
+    def look(self) -> None:
+        pass
+
+    def known(self) -> list[object]:
+        return [self.model]
+
+    async def retire(self) -> None:
+        await asyncio.Event().wait()  # a call that never ends
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+
+
+OPENAI = ProviderEntry(name="openai", kind="openai", address="https://one.example", key="k")
+GROQ = ProviderEntry(name="groq", kind="groq", address="https://two.example", key="k")
+
+
+@pytest.fixture
+def made() -> list[MadeEngine]:
+    return []
+
+
+@pytest.fixture
+def catalogue(made: list[MadeEngine]) -> Catalogue:
+    def make(entry: ProviderEntry) -> MadeEngine:
+        made.append(MadeEngine(entry))
+        return made[-1]
+
+    return Catalogue([FakeEngine()], make)  # type: ignore[arg-type]  # a fake
+
+
+def at(provider: str, name: str = "big", **fields: object) -> DeploymentEntry:
+    return DeploymentEntry(provider=provider, remote_name=name, **fields)  # type: ignore[arg-type]  # fields of it
+
+
+def model(name: str, *deployments: DeploymentEntry, **fields: object) -> ModelEntry:
+    return ModelEntry(name=name, deployments=deployments, **fields)  # type: ignore[arg-type]  # fields of it
+
+
+async def names(catalogue: Catalogue) -> list[str]:
+    return [model.name for model in await catalogue.models()]
+
+
+async def test_engines_are_kept_while_nothing_of_them_changes(catalogue: Catalogue, made: list[MadeEngine]) -> None:
+    catalogue.apply(Registry(providers=(OPENAI, GROQ)))
+    catalogue.apply(Registry(providers=(replace(OPENAI, reset_at=5.0, most_calls=3), GROQ), models=(model("m"),)))
+    assert len(made) == 2
+    catalogue.apply(Registry(providers=(replace(OPENAI, key="another"),)))
+    assert [one.entry.key for one in made] == ["k", "k", "another"]
+    await catalogue.aclose()
+    assert [one.is_closed for one in made] == [True, True, True]
+
+
+async def test_registered_models_are_listed_before_those_of_engines(catalogue: Catalogue) -> None:
+    catalogue.apply(Registry(providers=(OPENAI, replace(GROQ, lists_models=False)), models=(model("m", at("groq")),)))
+    assert await names(catalogue) == ["m", "openai/big", "tiny:latest"]
+
+
+async def test_a_model_that_can_be_had_nowhere_is_not_listed_and_says_why(catalogue: Catalogue) -> None:
+    catalogue.apply(Registry(models=(model("m", at("groq")), ModelEntry(name="off", is_deployed=True))))
+    assert await names(catalogue) == ["tiny:latest"]
+    with pytest.raises(ModelNotFound, match=r"no place to ask it is set up \(groq/big\)"):
+        await catalogue.route("m")
+    with pytest.raises(ModelNotFound, match="is registered"):
+        await catalogue.route("off")
+
+
+async def test_another_place_is_the_same_model_and_another_model_is_not(catalogue: Catalogue) -> None:
+    async def digest(*deployments: DeploymentEntry) -> str:
+        catalogue.apply(Registry(providers=(OPENAI, GROQ), models=(model("m", *deployments),)))
+        found = await catalogue.find("m")
+        assert found is not None
+        return found.digest
+
+    alone = await digest(at("openai"))
+    assert await digest(at("openai"), at("groq")) == alone
+    assert await digest(at("local", "tiny")) != alone
+
+
+async def test_what_the_registry_knows_better_holds(catalogue: Catalogue) -> None:
+    priced = at("openai", input_price=Decimal("1.5"), output_price=Decimal(6))
+    entry = model("m", priced, context_length=4096, capabilities=frozenset({"completion"}))
+    catalogue.apply(Registry(providers=(OPENAI,), models=(entry,)))
+    route = await catalogue.route("m")
+    assert route is not None
+    (candidate,) = route.candidates
+    assert candidate.model.price == Price(input=Decimal("1.5"), output=Decimal(6))
+    assert (candidate.model.context_length, candidate.model.capabilities) == (4096, {"completion"})
+    assert (route.model.name, route.model.is_paid) == ("m", True)
+
+
+async def test_fallbacks_come_after_every_deployment_and_are_not_followed_further(catalogue: Catalogue) -> None:
+    first = model("first", at("openai"), at("groq", rank=2), fallbacks=("second", "tiny", "nowhere"))
+    second = model("second", at("groq"), fallbacks=("first",))
+    catalogue.apply(Registry(providers=(OPENAI, GROQ), models=(first, second)))
+    route = await catalogue.route("first")
+    assert route is not None
+    places = [(one.model.name, one.stands_for.name, one.rank) for one in route.candidates]
+    assert places == [
+        *(("openai/big", "first", 0), ("groq/big", "first", 2)),
+        *(("groq/big", "second", 3), ("tiny:latest", "tiny:latest", 4)),
+    ]
+
+
+async def test_an_entry_without_deployments_describes_the_model_that_is_called_so(catalogue: Catalogue) -> None:
+    catalogue.apply(Registry(providers=(OPENAI,)))
+    plain = await catalogue.find("openai/big")
+    entry = ModelEntry(name="openai/big", aliases=("gpt",), fallbacks=("tiny",))
+    catalogue.apply(Registry(providers=(OPENAI,), models=(entry,)))
+    assert await catalogue.find("gpt") == plain
+    assert await names(catalogue) == ["openai/big", "tiny:latest"]
