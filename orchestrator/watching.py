@@ -14,7 +14,7 @@ from orchestrator.core.tasks import end
 from orchestrator.core.threads import WorkerThread
 from orchestrator.registry.breakers import tell
 from orchestrator.registry.entries import Registry
-from orchestrator.registry.reading import down_providers, newest_version, read
+from orchestrator.registry.reading import down_providers, newest_version, read, resets
 from routing.health import Health, Open
 
 log = logging.getLogger(__name__)
@@ -79,12 +79,13 @@ class RegistryWatch:
         while True:
             await self.catch_up()
             try:
-                version, self._places.down = await self._thread.run(READ_DEADLINE_S, _news)
+                version, said, self._places.down = await self._thread.run(READ_DEADLINE_S, _news)
             except (TimeoutError, DatabaseError, OrchestratorError):
                 pass  # whoever reads says so
             else:
                 if version != self._catalogue.registry.version:
                     self._seen = -1
+                self._reset(said)
             await self._tell()
             await asyncio.sleep(LOOK_EVERY_S)
 
@@ -125,12 +126,14 @@ class RegistryWatch:
         self._places.slow_after_s = {
             one.name: one.slow_after_s or (one.first_token_timeout_s or self._first_token_s) / 2 for one in providers
         }
-        resets = {one.name: one.reset_at for one in providers if one.reset_at}
-        for name, at in resets.items():
+
+    def _reset(self, said: dict[str, float]) -> None:
+        """Ask the providers again of which an operator has said since the last look that they are well."""
+        for name, at in said.items():
             if self._resets is not None and at > self._resets.get(name, 0.0):
                 self._places.reset(name)
-        self._resets = resets
+        self._resets = said
 
 
-def _news() -> tuple[int, frozenset[str]]:
-    return newest_version(), frozenset(down_providers())
+def _news() -> tuple[int, dict[str, float], frozenset[str]]:
+    return newest_version(), resets(), down_providers()

@@ -71,6 +71,12 @@ def newest_version() -> int:
     return RegistryVersion.objects.order_by("-number").values_list("number", flat=True).first() or 0
 
 
+def resets() -> dict[str, float]:
+    """When an operator last said of a provider that it is well, in seconds since the epoch."""
+    said = Provider.objects.filter(reset_at__isnull=False).values_list("name", "reset_at")
+    return {name: at.timestamp() for name, at in said if at}
+
+
 def down_providers() -> frozenset[str]:
     """Those whose last two checks failed, both of them recently and since an operator last said that it is well."""
     reset_at = Provider.objects.filter(name=OuterRef("provider")).values("reset_at")[:1]
