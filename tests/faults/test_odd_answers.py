@@ -61,6 +61,7 @@ async def is_right(client: httpx.AsyncClient, provider: Provider, model: str) ->
 
 CANNOT_BE_SEEN = {
     ("openai", "doubled"),
+    ("openrouter", "doubled"),
     ("gemini", "doubled"),
     ("gemini", "reordered"),
     ("ollama", "doubled"),
@@ -84,7 +85,9 @@ async def test_counts_that_cannot_be_are_not_recorded(
     for heard in told.values():
         assert (heard.status, heard.text, heard.is_complete, heard.complaints) == (200, TEXT, True, ())
     for record in await recorded(len(told)):
-        assert (record.prompt_tokens, record.completion_tokens) == (0, len(GOOD)), "as many as there were pieces"
+        assert 0 < record.prompt_tokens < 10, "by the length of the question"
+        assert record.completion_tokens == len(GOOD), "as many as there were pieces"
+        assert record.is_estimated
 
 
 async def test_an_answer_that_was_cut_short_is_told_as_such_in_every_dialect(

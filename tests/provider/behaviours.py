@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import TYPE_CHECKING
 from wsgiref.handlers import format_date_time
 
@@ -57,6 +58,16 @@ def _half(provider: Provider) -> bytes:
     frames = _good(provider)
     place = next(place for place, frame in enumerate(frames) if GOOD[0].encode() in frame)
     return b"".join(frames[: place + 1])
+
+
+def _torn(provider: Provider) -> bytes:
+    """An event that is no JSON."""
+    return next(frame for frame in _good(provider) if b"{" in frame).replace(b"{", b"{{", 1)
+
+
+@cache
+def _packed() -> bytes:
+    return gzip.compress(bytes(100 * 1024**2), 1)
 
 
 # Good answers, however odd the packets.
@@ -296,7 +307,7 @@ async def empty(provider: Provider, line: Line, call: Call) -> None:
 @behaviour
 async def no_json(provider: Provider, line: Line, call: Call) -> None:
     await line.head()
-    await line.chunk(_good(provider)[0].replace(b"{", b"{{", 1))
+    await line.chunk(_torn(provider))
     await line.end()
 
 
@@ -310,12 +321,12 @@ async def error_first(provider: Provider, line: Line, call: Call) -> None:
 @behaviour
 async def bomb(provider: Provider, line: Line, call: Call) -> None:
     """A little that is a lot once it is unpacked."""
-    await line.whole(gzip.compress(bytes(100 * 1024**2), 1), headers={"Content-Encoding": "gzip"})
+    await line.whole(_packed(), headers={"Content-Encoding": "gzip"})
 
 
 @behaviour
 async def bomb_refusal(provider: Provider, line: Line, call: Call) -> None:
-    await line.whole(gzip.compress(bytes(100 * 1024**2), 1), 500, {"Content-Encoding": "gzip"})
+    await line.whole(_packed(), 500, {"Content-Encoding": "gzip"})
 
 
 @behaviour
@@ -442,8 +453,7 @@ async def slow(provider: Provider, line: Line, call: Call) -> None:
 async def garbage(provider: Provider, line: Line, call: Call) -> None:
     """No JSON after some text."""
     await line.head()
-    half = _half(provider)
-    await line.chunk(half + _good(provider)[0].replace(b"{", b"{{", 1))
+    await line.chunk(_half(provider) + _torn(provider))
     await line.end()
 
 
@@ -451,7 +461,7 @@ async def garbage(provider: Provider, line: Line, call: Call) -> None:
 async def binary(provider: Provider, line: Line, call: Call) -> None:
     """Bytes that are no text, after some."""
     await line.head()
-    await line.chunk(_half(provider) + bytes(range(128, 256)) + b"\n\n")
+    await line.chunk(_half(provider) + _torn(provider).replace(b"{{", bytes(range(128, 256)), 1))
     await line.end()
 
 

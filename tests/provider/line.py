@@ -14,6 +14,7 @@ from typing import Any, cast
 from tests.provider.log import Call, Opened
 
 SEND_BUFFER = 64 * 1024  # or the kernel takes in megabytes, and what was sent says little about what was read
+TLS = b"\x16\x03"  # what its first message begins with
 NO_BODY: Mapping[str, str] = {}
 
 
@@ -58,6 +59,8 @@ class Line(asyncio.Protocol):
         self.opened.received += len(data)
         self._data += data
         self._has_news.set()
+        if self._data.startswith(TLS):  # which is spoken here by nobody
+            self._transport.abort()
 
     def eof_received(self) -> bool:
         self._gone()
@@ -142,6 +145,8 @@ class Line(asyncio.Protocol):
     def reset(self) -> None:
         """Close it at once: RST."""
         self._is_over = True
+        if self._transport.is_closing():
+            return
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
