@@ -54,9 +54,11 @@ async def ask(
 
 
 async def ask_in_every_way(client: httpx.AsyncClient, model: str, question: str) -> dict[tuple[str, bool], Heard]:
-    """At once, in every dialect, streamed and whole, each a question of its own."""
+    """At once, in every dialect, streamed and whole; each asks a model of its own, of which nothing is known yet."""
     ways = [(path, stream) for path in PATHS for stream in (False, True)]
-    asking = (ask(client, path, model, f"{question} {path} {stream}", stream=stream) for path, stream in ways)
+    asking = (
+        ask(client, path, f"{model}~{number}", question, stream=stream) for number, (path, stream) in enumerate(ways)
+    )
     return dict(zip(ways, await asyncio.gather(*asking), strict=True))
 
 

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from orchestrator.models import RequestRecord
 from orchestrator.parts import Parts
-from tests.faults.conftest import Serve, Start
+from tests.faults.conftest import Serve, Start, entry
 from tests.faults.dialects import ask_in_every_way
 from tests.speeches import Speech
 
@@ -87,7 +87,7 @@ async def test_a_provider_that_cannot_be_reached_is_told_in_every_dialect(
     speech: Speech,
     way: str,
 ) -> None:
-    await serve({speech.name: addresses[way]})
+    await serve(entry(speech, addresses[way]))
     told = await ask_in_every_way(client, f"{speech.name}/good", "What?")
     for heard in told.values():
         assert (heard.status, heard.text, heard.is_complete, heard.complaints) == (502, "", False, ())
@@ -103,7 +103,7 @@ async def test_nobody_is_sent_elsewhere(
     """A question and a key belong to one address: what lies behind another, such as a cloud's metadata, is safe."""
     elsewhere = await started(speech=speech)
     provider = await started(speech=speech, elsewhere=f"{elsewhere.address}/latest/meta-data/")
-    await serve({speech.name: provider.address})
+    await serve(entry(speech, provider.address))
     told = await ask_in_every_way(client, f"{speech.name}/moved_{status}", "What?")
     assert {heard.status for heard in told.values()} == {502}
     assert len(provider.calls) == len(told)

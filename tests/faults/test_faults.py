@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.models import RequestRecord
 from orchestrator.parts import Parts
-from tests.faults.conftest import Serve, Start
+from tests.faults.conftest import Serve, Start, entry
 from tests.faults.dialects import PATHS, Heard, ask, ask_in_every_way, eventually
 from tests.speeches import GOOD, Speech
 
@@ -32,6 +32,7 @@ class Fault:
     retry      the Retry-After that is passed on.
     is_begun   some text comes first: when streamed, the caller has it.
     waits      only a deadline ends it.
+    calls      how many each question makes, the first time and when it is asked again.
     line       what becomes of the connection: we `close` it, it is `kept`, or `gone` by itself.
     """
 
@@ -43,6 +44,7 @@ class Fault:
     is_begun: bool = False
     waits: bool = False
     line: str = "close"
+    calls: tuple[int, int] = (1, 1)
 
 
 def silence(name: str, said: str, *, is_begun: bool = False) -> Fault:
@@ -52,16 +54,16 @@ def silence(name: str, said: str, *, is_begun: bool = False) -> Fault:
 ANSWER = r"did not answer within 0.3 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"
 BEGIN = r"did not begin to answer within 0.3 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"
 MORE = r"sent nothing more within 0.3 s \(ORCHESTRATOR_TOKEN_TIMEOUT_S\)"
-LIMITED = {"status": 429, "kind": "rate_limited", "line": "kept"}
-TROUBLE = {"kind": "engine_unavailable", "line": "kept"}
+LIMITED = {"status": 429, "kind": "rate_limited", "line": "kept", "calls": (1, 0)}  # and then it is left alone
+LATER = {"kind": "engine_unavailable", "line": "kept"}
+TROUBLE = LATER | {"calls": (3, 2)}  # up to three, as long as there is something left to repeat with
 FAULTS = (
-    Fault(name="500", said="HTTP 500: no, 500", retry="7", **TROUBLE),
-    Fault(name="502", said="HTTP 502: no, 502", retry="7", **TROUBLE),
-    Fault(name="503", said="HTTP 503: no, 503", retry="7", **TROUBLE),
-    Fault(name="529", said="HTTP 529: no, 529", retry="7", **TROUBLE),
+    Fault(name="500", said="HTTP 500: no, 500", retry="7", **LATER),
+    Fault(name="502", said="HTTP 502: no, 502", retry="7", **LATER),
+    Fault(name="503", said="HTTP 503: no, 503", retry="7", **LATER),
+    Fault(name="529", said="HTTP 529: no, 529", retry="7", **LATER),
     Fault(name="429", said="HTTP 429: no, 429", retry="7", **LIMITED),
     Fault(name="busy_date", said="HTTP 429", retry="3600", **LIMITED),
-    Fault(name="busy_past", said="HTTP 429", retry="1", **LIMITED),
     Fault(name="busy_for_ever", said="HTTP 429", retry="3600", **LIMITED),
     Fault(name="busy_nonsense", said="HTTP 503", **TROUBLE),
     Fault(name="busy_untold", said="HTTP 503", **TROUBLE),
@@ -73,8 +75,8 @@ FAULTS = (
     Fault(name="400", said="refused the request: no, 400", status=400, kind="bad_request", line="kept"),
     Fault(name="tells", said="HTTP 500: .*What is .*…", **TROUBLE),
     Fault(name="mute", said=r"HTTP 503\.", retry="7", kind="engine_unavailable", waits=True),
-    Fault(name="long_refusal", said="HTTP 500: no, and no", kind="engine_unavailable"),
-    Fault(name="bomb_refusal", said=r"HTTP 500\.$", kind="engine_unavailable"),
+    Fault(name="long_refusal", said="HTTP 500: no, and no", kind="engine_unavailable", calls=(3, 2)),
+    Fault(name="bomb_refusal", said=r"HTTP 500\.$", kind="engine_unavailable", calls=(3, 2)),
     silence("silent", ANSWER),
     silence("late", ANSWER),
     silence("half_head", ANSWER),
@@ -128,12 +130,15 @@ async def test_a_fault_is_told_in_every_dialect_and_leaves_nothing(
         fault = replace(fault, kind="engine_error", calls=(1, 1))
     provider = await started(speech=speech)
     patience_s = PATIENCE_S if fault.waits else 20
-    await serve({speech.name: provider.address}, first_token_s=patience_s, token_s=patience_s)
+    await serve(
+        entry(speech, provider.address, first_token_timeout_s=patience_s, token_timeout_s=patience_s),
+    )
     model = f"{speech.name}/{fault.name}"
     told = await ask_in_every_way(client, model, "What?")
     for (_, stream), heard in told.items():
         is_told(heard, fault, is_late=stream and fault.is_begun)
-    assert len(provider.calls) == len(told), "each was asked once"
+    first, then = fault.calls
+    assert len(provider.calls) == first * len(told), "a fault in passing is asked again, and no other"
     await eventually(lambda: not len(parts.inflight), "nothing goes on")
     await eventually(lambda: not any(call.is_open for call in provider.calls), "nor at the provider")
     failed = [call.connection for call in provider.calls]
@@ -141,7 +146,7 @@ async def test_a_fault_is_told_in_every_dialect_and_leaves_nothing(
         await eventually(lambda: all(one.closed_at for one in failed), "who said nonsense is not listened to again")
 
     again = await ask_in_every_way(client, model, "What?")
-    assert len(provider.calls) == len(told) + len(again), "nothing was kept"
+    assert len(provider.calls) == (first + then) * len(told), "nothing was kept"
     assert {way: heard.status for way, heard in again.items()} == {way: heard.status for way, heard in told.items()}
     assert (await parts.cache.holding_here())["memory"].entries == 0
     before = len(provider.opened)

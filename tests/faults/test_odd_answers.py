@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.models import RequestRecord
 from orchestrator.parts import Parts
-from tests.faults.conftest import Serve, Start
+from tests.faults.conftest import Serve, Start, entry
 from tests.faults.dialects import PATHS, ask, ask_in_every_way, eventually
 from tests.provider import Provider
 from tests.speeches import GOOD, SPEECHES, Speech
@@ -24,7 +24,7 @@ async def test_an_answer_is_right_in_every_dialect_whatever_comes_before_and_aft
     client: httpx.AsyncClient, parts: Parts, serve: Serve, started: Start, speech: Speech, name: str
 ) -> None:
     provider = await started(speech=speech)
-    await serve({speech.name: provider.address})
+    await serve(entry(speech, provider.address))
     await is_right(client, provider, f"{speech.name}/{name}")
     assert not len(parts.inflight)
 
@@ -35,7 +35,7 @@ async def test_what_follows_the_end_of_an_answer_is_no_part_of_it(
     client: httpx.AsyncClient, parts: Parts, serve: Serve, started: Start, speech: Speech, name: str
 ) -> None:
     provider = await started(speech=speech)
-    await serve({speech.name: provider.address})
+    await serve(entry(speech, provider.address))
     await is_right(client, provider, f"{speech.name}/{name}")
     assert not len(parts.inflight)
     if name == "talks_on":
@@ -80,7 +80,7 @@ async def test_counts_that_cannot_be_are_not_recorded(
     name: str,
 ) -> None:
     provider = await started(speech=speech)
-    await serve({speech.name: provider.address})
+    await serve(entry(speech, provider.address))
     told = await ask_in_every_way(client, f"{speech.name}/{name}", "What?")
     for heard in told.values():
         assert (heard.status, heard.text, heard.is_complete, heard.complaints) == (200, TEXT, True, ())
@@ -98,7 +98,7 @@ async def test_an_answer_that_was_cut_short_is_told_as_such_in_every_dialect(
     speech: Speech,
 ) -> None:
     provider = await started(speech=speech)
-    await serve({speech.name: provider.address})
+    await serve(entry(speech, provider.address))
     told = await ask_in_every_way(client, f"{speech.name}/length", "What?")
     words = {"/api/chat": '"length"', "/v1/chat/completions": '"length"', "/v1/messages": '"max_tokens"'}
     for (path, _), heard in told.items():
@@ -113,7 +113,7 @@ async def test_chunks_twice_or_in_another_order_are_an_error_where_that_can_be_s
 ) -> None:
     """Where the API numbers nothing it cannot: then at least everybody is told the same."""
     provider = await started(speech=speech)
-    await serve({speech.name: provider.address})
+    await serve(entry(speech, provider.address))
     told = await ask_in_every_way(client, f"{speech.name}/{name}", "What?")
     assert not [heard for heard in told.values() if heard.complaints]
     assert len({(heard.text, heard.error, heard.is_complete) for heard in told.values()}) == 1

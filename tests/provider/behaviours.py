@@ -31,7 +31,8 @@ OTHER = ("another's ", "answer")  # nobody asked for it
 
 
 def behaviour_of(model: str) -> Behaviour:
-    """What is done for a model; one that is not known is answered well."""
+    """What is done for a model, whatever follows a `~` in its name; one that is not known is answered well."""
+    model = model.partition("~")[0]
     if model.isdigit():
         return refused(int(model), {"Retry-After": "7"})
     return BEHAVIOURS.get(model) or TALK.get(model) or good
