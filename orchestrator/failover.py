@@ -73,8 +73,8 @@ class Listener(Protocol):
         """It did not answer, or broke off."""
         ...
 
-    def answers(self, plan: Plan, instead_of: Sequence[tuple[Plan, OrchestratorError]]) -> None:
-        """It has given its first piece; others were asked or passed over before it, and why."""
+    def answers(self, plan: Plan, instead_of: Sequence[tuple[Plan, str]]) -> None:
+        """It has given its first piece. Others come before it in the route, and a word why they did not."""
         ...
 
 
@@ -218,7 +218,8 @@ class _Question:
             else:
                 found = await self._await(attempt)
             if found is not None:
-                self._listener.answers(found[0].plan, [*self._passed_over, *self._errors])
+                plan = found[0].plan
+                self._listener.answers(plan, self._before(plan))
                 return found
 
     async def _await(self, attempt: _Attempt) -> tuple[_Attempt, list[Chunk]] | None:
@@ -325,6 +326,13 @@ class _Question:
             raise error
         self._errors.append((attempt.plan, error))
         self._listener.gave_up(attempt.plan, error, attempt.took_s)
+
+    def _before(self, plan: Plan) -> list[tuple[Plan, str]]:
+        """Who did not answer, and why."""
+        told = [(one, error.kind) for one, error in (*self._passed_over, *self._errors)]
+        if plan.candidate.model.engine not in self._health.down:
+            told += [(one, "down") for one in self._left if one.candidate.model.engine in self._health.down]
+        return told
 
     def _failure(self) -> OrchestratorError:
         """What the caller is told when nobody answered."""

@@ -212,13 +212,13 @@ class _Call:
         """As in `failover.Listener`."""
         self.entry.tried(plan.candidate.model, error, took_s)
 
-    def answers(self, plan: Plan, instead_of: Sequence[tuple[Plan, OrchestratorError]]) -> None:
+    def answers(self, plan: Plan, instead_of: Sequence[tuple[Plan, str]]) -> None:
         """As in `failover.Listener`."""
         self.plan = plan
         _expect(self.entry, plan)
         if instead_of:
-            other, error = instead_of[0]
-            self.entry.route = f"{self.route.reason}; {error.kind}: {other.name}"[:MOST_ROUTE]
+            other, why = instead_of[0]
+            self.entry.route = f"{self.route.reason}; {why}: {other.name}"[:MOST_ROUTE]
 
 
 async def _join(call: _Call, parts: Parts, *, is_again: bool = False) -> tuple[Chunks, bool]:

@@ -327,7 +327,8 @@ async def test_weights_share_out_and_who_is_down_comes_last(
     both.places.down = frozenset({"groq"})
     before = groq.calls
     for number in range(20):
-        await ask(f"another {number}", model="wide")
+        _, begun = await ask(f"another {number}", model="wide")
+        assert begun.entry.route == "named; down: groq/big"
     assert groq.calls == before
 
 
