@@ -177,6 +177,6 @@ def test_errors_are_the_clients_own(langchain: LangChain) -> None:
         langchain.chat("nope").invoke(CAPITAL)
     assert refused.value.status_code == 404
     with pytest.raises(ollama.ResponseError, match="broke off"):
-        list(langchain.chat("openai/truncated").stream(CAPITAL))
+        list(langchain.chat("openai/truncated~langchain").stream(CAPITAL))
     with pytest.raises(ollama.ResponseError, match="does not support tools"):
         langchain.chat().bind_tools([weather]).invoke(CAPITAL)

@@ -258,14 +258,14 @@ def test_what_cannot_be_done_is_refused_in_words(client: openai.OpenAI) -> None:
 
 
 def test_a_completion_that_breaks_off_is_an_error(client: openai.OpenAI) -> None:
-    stream = client.completions.create(model="openai/truncated", prompt=CAPITAL, stream=True)
+    stream = client.completions.create(model="openai/truncated~completion", prompt=CAPITAL, stream=True)
     assert next(stream).choices[0].text == "Par"
     with pytest.raises(openai.APIError, match="broke off"):
         next(stream)
 
 
 def test_a_response_that_breaks_off_is_reported_as_failed(client: openai.OpenAI) -> None:
-    found = list(client.responses.create(model="openai/truncated", input=CAPITAL, stream=True))
+    found = list(client.responses.create(model="openai/truncated~response", input=CAPITAL, stream=True))
     last = found[-1]
     assert last.type == "response.failed"
     assert last.response.status == "failed"
@@ -273,7 +273,7 @@ def test_a_response_that_breaks_off_is_reported_as_failed(client: openai.OpenAI)
     assert "broke off" in last.response.error.message
     assert [event.delta for event in found if event.type == "response.output_text.delta"] == ["Par"]
     with (
-        client.responses.stream(model="openai/truncated", input=CAPITAL) as stream,
+        client.responses.stream(model="openai/truncated~events", input=CAPITAL) as stream,
         pytest.raises(RuntimeError, match="Didn't receive"),
     ):
         stream.get_final_response()

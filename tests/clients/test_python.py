@@ -180,9 +180,9 @@ def test_a_stream_that_breaks_off_is_an_error_to_every_client(
     client: ollama.Client, openai_client: openai.OpenAI
 ) -> None:
     with pytest.raises(ollama.ResponseError, match="broke off"):
-        list(client.chat("openai/truncated", CAPITAL, stream=True))
+        list(client.chat("openai/truncated~ollama", CAPITAL, stream=True))
     with pytest.raises(openai.APIError, match="broke off"):
-        list(openai_client.chat.completions.create(model="openai/truncated", messages=CAPITAL, stream=True))  # type: ignore[arg-type]
+        list(openai_client.chat.completions.create(model="openai/truncated~openai", messages=CAPITAL, stream=True))  # type: ignore[arg-type]
 
 
 def test_vectors_come_alike_from_both_clients(client: ollama.Client, openai_client: openai.OpenAI) -> None:
