@@ -212,6 +212,7 @@ class RequestRecordAdmin(RecordAdmin):
         "tokens_cached",
         "counted",
         "first_ms",
+        "engine_first_ms",
         "total_ms",
         "cost",
     )
@@ -293,6 +294,11 @@ class RequestRecordAdmin(RecordAdmin):
     def first_ms(self, record: RequestRecord) -> str:
         """Until the first piece."""
         return "" if record.first_us is None else milliseconds(record.first_us)
+
+    @admin.display(description="first, ms, since who answered was asked")
+    def engine_first_ms(self, record: RequestRecord) -> str:
+        """The same, without what others took before."""
+        return "-" if record.engine_first_us is None else milliseconds(record.engine_first_us)
 
     @admin.display(description="total, ms")
     def total_ms(self, record: RequestRecord) -> str:

@@ -73,8 +73,11 @@ class Listener(Protocol):
         """It did not answer, or broke off."""
         ...
 
-    def answers(self, plan: Plan, instead_of: Sequence[tuple[Plan, str]]) -> None:
-        """It has given its first piece. Others come before it in the route, and a word why they did not."""
+    def answers(self, plan: Plan, took_s: float, instead_of: Sequence[tuple[Plan, str]]) -> None:
+        """It has given its first piece, so long after it was asked.
+
+        instead_of  others that come before it in the route, and a word why they did not.
+        """
         ...
 
 
@@ -123,7 +126,7 @@ class _Attempt:
         self._place = place
         self._turn = turn
         self._began = self._clock.monotonic()
-        self._first_s = 0.0
+        self.first_s = 0.0
         self._is_over = False
         self._health.began(place)
         model = plan.candidate.model
@@ -152,8 +155,8 @@ class _Attempt:
         if not first or not _says_something(first[-1]):
             raise EngineError(f"{self._place.provider} ended its answer before it began.")
         self.is_complete = first[-1].done is not None
-        self._first_s = self.took_s
-        self._place.load.took(self._first_s)
+        self.first_s = self.took_s
+        self._place.load.took(self.first_s)
         if self._turn is Turn.PROBE and not self._is_slow:
             self._place.answered(self._turn)  # now: an answer may be long, and the others wait for this
             self._turn = Turn.CALL
@@ -161,7 +164,7 @@ class _Attempt:
 
     @property
     def _is_slow(self) -> bool:
-        return self._health.is_slow(self._place.provider, self._first_s)
+        return self._health.is_slow(self._place.provider, self.first_s)
 
     def failed(self, error: OrchestratorError) -> None:
         """It did not answer, or broke off."""
@@ -183,7 +186,7 @@ class _Attempt:
         if not self.is_complete:
             self._place.breaker.abandoned(self._turn)
         elif self._is_slow:
-            self._place.failed(self._turn, f"slow: {self._first_s:.1f} s to the first piece")
+            self._place.failed(self._turn, f"slow: {self.first_s:.1f} s to the first piece")
         else:
             self._place.answered(self._turn)
 
@@ -218,8 +221,8 @@ class _Question:
             else:
                 found = await self._await(attempt)
             if found is not None:
-                plan = found[0].plan
-                self._listener.answers(plan, self._before(plan))
+                attempt, _ = found
+                self._listener.answers(attempt.plan, attempt.first_s, self._before(attempt.plan))
                 return found
 
     async def _await(self, attempt: _Attempt) -> tuple[_Attempt, list[Chunk]] | None:

@@ -81,6 +81,7 @@ class Answered(Protocol):
     total_s: float
     laps: dict[str, float]  # seconds by part, up to the engine's turn
     provider: str  # who was asked last
+    engine_first_s: float | None  # until its first piece, since it was asked
 
     @property
     def attempts(self) -> Sequence[Attempt]:
@@ -130,7 +131,7 @@ class Metrics:
             counter("provider_calls_total", "Calls by the provider that was asked.", ["provider", "outcome"])
         )
         self._asked_seconds = times(
-            "provider_first_chunk_seconds", "Time from a request to its first piece, by provider.", ["provider"]
+            "provider_first_chunk_seconds", "Time to the first piece since the provider was asked.", ["provider"]
         )
         self._loop_lag = times("event_loop_lag_seconds", "How late a worker's event loop woke.", [], LAG_BOUNDS_S)
 
@@ -182,8 +183,8 @@ class Metrics:
         if one.provider and tier in CALLED and one.outcome in ENDED_WELL:  # else its attempt was counted
             provider = self.providers(one.provider)
             self._asked.add(1, provider, self._outcomes(one.outcome))
-            if one.first_s is not None:
-                self._asked_seconds.add(one.first_s, provider)
+            if one.engine_first_s is not None:
+                self._asked_seconds.add(one.engine_first_s, provider)
         if one.model and one.first_s is not None:  # it is there: a caller may make up any number of names
             model = self._models(one.model)
             self._of_model.add(1, model)

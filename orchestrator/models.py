@@ -117,6 +117,9 @@ class RequestRecord(models.Model):
     first_us = models.PositiveBigIntegerField(
         null=True, help_text="Until the first piece of the answer, in microseconds."
     )
+    engine_first_us = models.PositiveBigIntegerField(
+        null=True, help_text="The same, since whoever answered was asked; empty where nobody was."
+    )
     total_us = models.PositiveBigIntegerField(help_text="Until the last, in microseconds.")
     is_paid = models.BooleanField(help_text="It went to a provider that charges.")
     cost_microusd = models.BigIntegerField(null=True, help_text="Millionths of a US dollar; empty when unknown.")

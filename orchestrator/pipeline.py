@@ -212,9 +212,10 @@ class _Call:
         """As in `failover.Listener`."""
         self.entry.tried(plan.candidate.model, error, took_s)
 
-    def answers(self, plan: Plan, instead_of: Sequence[tuple[Plan, str]]) -> None:
+    def answers(self, plan: Plan, took_s: float, instead_of: Sequence[tuple[Plan, str]]) -> None:
         """As in `failover.Listener`."""
         self.plan = plan
+        self.entry.engine_first_s = took_s
         _expect(self.entry, plan)
         if instead_of:
             other, why = instead_of[0]

@@ -43,5 +43,6 @@ def answered(**fields: Any) -> SimpleNamespace:
         "cost_microusd": 0,
         "provider": "llamacpp",
         "attempts": (),
+        "engine_first_s": 0.1,
     }
     return SimpleNamespace(**plain | fields)

@@ -89,7 +89,7 @@ def _answers(called: QuerySet[RequestRecord]) -> Iterable[Mapping[str, Any]]:
     """All that did not fail, by provider and time to the first piece. What a caller was refused is none of them."""
     return (
         called.filter(ANSWERED)
-        .values("provider", took=digits("first_us", 3))
+        .values("provider", took=digits("engine_first_us", 3))
         .annotate(
             n=Count("pk"),
             prompt=Sum("prompt_tokens"),
@@ -121,8 +121,8 @@ def _steps(
     span_s = (until - since).total_seconds()
     step_s = next((length for length in BUCKET_LENGTHS_S if span_s / length <= MOST_STEPS), BUCKET_LENGTHS_S[-1])
     tallies: defaultdict[tuple[str, int], Counter[int]] = defaultdict(Counter)
-    rows = called.filter(ANSWERED, first_us__isnull=False)
-    keys = {"step": whole(Epoch(F("at")) / Value(step_s)), "took": digits("first_us", 2)}
+    rows = called.filter(ANSWERED, engine_first_us__isnull=False)
+    keys = {"step": whole(Epoch(F("at")) / Value(step_s)), "took": digits("engine_first_us", 2)}
     counted: Iterable[Mapping[str, Any]] = rows.values("provider", **keys).annotate(n=Count("pk")).order_by()
     for row in counted:
         tallies[row["provider"], row["step"]][row["took"]] += row["n"]

@@ -57,6 +57,7 @@ class Entry:
     usage: Usage = field(default_factory=Usage)
     price: Price | None = None  # of the model that is asked; None: not known
     first_s: float | None = None
+    engine_first_s: float | None = None  # the same, since whoever answered was asked
     total_s: float = 0.0
     is_paid: bool = False
     is_stored: bool = False  # the cache holds the answer by now
@@ -139,11 +140,16 @@ class Entry:
             "completion_tokens": self.usage.completion_tokens,
             "cached_tokens": self.usage.cached_tokens,
             "is_estimated": self.usage.is_estimated,
-            "first_us": None if self.first_s is None else round(self.first_s * 1e6),
+            "first_us": _microseconds(self.first_s),
+            "engine_first_us": _microseconds(self.engine_first_s),
             "total_us": round(self.total_s * 1e6),
             "is_paid": self.is_paid,
             "cost_microusd": self.cost_microusd,
         }
+
+
+def _microseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1e6)
 
 
 @dataclass(slots=True)

@@ -158,6 +158,7 @@ ROW: dict[str, Any] = {
     "cached_tokens": 0,
     "is_estimated": False,
     "first_us": 200,
+    "engine_first_us": None,
     "total_us": 300,
     "is_paid": False,
     "tags": "",
@@ -204,6 +205,7 @@ def traffic(now: datetime, span: timedelta = timedelta(hours=24), count: int = 4
             "prompt_tokens": chance.randint(8, 1900),
             "completion_tokens": chance.randint(2, 420),
             "first_us": int(total * 0.3) if from_model else total - 40,
+            "engine_first_us": int(total * 0.3) if from_model else None,
             "total_us": total,
             "is_paid": from_model and "/" in model,
             **chance.choice(keys),
@@ -215,6 +217,7 @@ def traffic(now: datetime, span: timedelta = timedelta(hours=24), count: int = 4
                 "error": "silent",
                 "total_us": 30_000_000,
                 "first_us": None,
+                "engine_first_us": None,
             }
         elif chance.random() < 0.004:
             row |= {"outcome": "model_not_found", "status": 404, "model": "", "tier": "", "total_us": 400}

@@ -19,7 +19,7 @@ SINCE = NOW - timedelta(hours=1)
 
 def call(**fields: Any) -> None:
     """One call of groq's, a minute ago."""
-    known = {"provider": "groq", "tier": "miss", "is_paid": True, "cost_microusd": 1500, "first_us": 412_345}
+    known = {"provider": "groq", "tier": "miss", "is_paid": True, "cost_microusd": 1500, "engine_first_us": 412_345}
     record(fields.pop("at", NOW - timedelta(minutes=1)), **known | fields)
 
 
@@ -32,7 +32,7 @@ def attempt(request_id: str, provider: str = "groq", outcome: str = "engine_time
 
 def test_calls_tokens_and_money_are_added_up_by_provider():
     call()
-    call(tier="bypass", first_us=900_000, cost_microusd=None)
+    call(tier="bypass", engine_first_us=900_000, cost_microusd=None)
     call(provider="mistral")
     call(tier="memory")  # no call
     call(at=SINCE - timedelta(seconds=1))
@@ -50,7 +50,7 @@ def test_calls_tokens_and_money_are_added_up_by_provider():
 def test_a_place_that_failed_counts_once_whoever_answered_in_the_end():
     call(request_id="a", provider="mistral")
     attempt("a")
-    call(request_id="b", outcome="engine_timeout", status=504, first_us=None)
+    call(request_id="b", outcome="engine_timeout", status=504, engine_first_us=None)
     attempt("b")
     call(request_id="c", outcome="engine_error", status=502)  # broke off: nobody else was asked
     call(request_id="d", outcome="bad_request", status=400)  # the caller's own
@@ -61,15 +61,15 @@ def test_a_place_that_failed_counts_once_whoever_answered_in_the_end():
 
 
 def test_the_first_piece_is_told_step_by_step_with_gaps():
-    call(at=NOW - timedelta(minutes=30), first_us=210_000)
-    call(at=NOW - timedelta(minutes=30), first_us=870_000)
+    call(at=NOW - timedelta(minutes=30), engine_first_us=210_000)
+    call(at=NOW - timedelta(minutes=30), engine_first_us=870_000)
     steps = provider_figures(SINCE, NOW)["groq"].first_p95_us
     assert len(steps) == 13  # five minutes each, the outer ones in part
     assert {index: us for index, us in enumerate(steps) if us is not None} == {6: 870_000}
 
 
 def test_a_call_without_a_first_piece_says_nothing_of_how_long_one_takes():
-    call(first_us=None, outcome="cancelled")
+    call(engine_first_us=None, outcome="cancelled")
     groq = provider_figures(SINCE, NOW)["groq"]
     assert (groq.calls, groq.first.p95_us, groq.answered_at) == (1, None, None)
 

@@ -80,7 +80,7 @@ def text(response: Any) -> str:
 
 def call(provider: str, **fields: Any) -> None:
     """One call, a minute ago."""
-    known = {"provider": provider, "tier": "miss", "is_paid": True, "cost_microusd": 20_000, "first_us": 412_000}
+    known = {"provider": provider, "tier": "miss", "is_paid": True, "cost_microusd": 20_000, "engine_first_us": 412_000}
     record(fields.pop("at", now() - timedelta(minutes=1)), **known | fields)
 
 
@@ -185,7 +185,7 @@ def test_first_tokens_come_late(keys, monkeypatch):
     keys("groq")
     remember({"groq": FINE})
     for _ in range(10):
-        call("groq", first_us=4_100_000)
+        call("groq", engine_first_us=4_100_000)
     assert said()[0] == "Healthy. Groq is slow."
     assert said()[1].startswith("The first token took 4.10\u202fs at p95.")
 

@@ -429,3 +429,20 @@ async def test_what_a_question_was_counted_as_is_no_answer_yet(
     monkeypatch.setattr(cloud, "chat", chat)
     said, begun = await ask()
     assert (said, begun.entry.model, begun.entry.usage.prompt_tokens) == ("four too", "groq/big", 7)
+
+
+async def test_who_answers_is_not_blamed_for_the_time_that_others_took(
+    both: Parts, ask: Ask, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def chat(*_: object) -> AsyncIterator[Chunk]:
+        await asyncio.sleep(0.2)
+        raise EngineTimeout("silent")
+        yield Chunk()
+
+    monkeypatch.setattr(cloud, "chat", chat)
+    _, begun = await ask()
+    (record,), _ = await written(both, 1, 1)
+    assert record.first_us >= 200_000 > record.engine_first_us
+    assert begun.entry.first_s is not None
+    assert begun.entry.engine_first_s is not None
+    assert begun.entry.first_s - begun.entry.engine_first_s >= 0.2
