@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -36,6 +36,7 @@ class Catalogue:
         self._registered: dict[str, ModelEntry] = {}  # by name and alias, in lower case
         self._retiring: dict[asyncio.Task[None], ProviderEngine] = {}
         self.registry = Registry()
+        self.off: Mapping[str, str] = {}  # providers that are not asked, and why
         self.watch: Watch | None = None
 
     def apply(self, registry: Registry) -> None:
@@ -135,6 +136,7 @@ class Catalogue:
 
     async def _registered_route(self, entry: ModelEntry) -> Route:
         model, candidates = await self._deployed(entry)
+        off = self._off(entry, candidates)
         last = max((one.rank for one in candidates), default=0)
         for name in entry.fallbacks:
             for one in await self._of_fallback(name):
@@ -144,16 +146,29 @@ class Catalogue:
             places = ", ".join(f"{one.provider}/{one.remote_name}" for one in entry.deployments) or entry.name
             raise ModelNotFound(
                 f"model '{entry.name}' is registered, but no place to ask it is set up ({places});"
-                " see the providers page of the dashboard"
+                f" {self.why_off(entry.deployments[0].provider) if entry.deployments else ''}"
+                "see the providers page of the dashboard"
             )
         model = model or candidates[0].stands_for
         return Route(
             model=model,
-            reason="named",
+            reason=f"named; off: {off}" if off else "named",
             candidates=tuple(sorted(candidates, key=lambda one: one.rank)),
             balance=entry.balance,
             hedge_after_s=entry.hedge_after_s,
         )
+
+    def _off(self, entry: ModelEntry, candidates: Sequence[Candidate]) -> str:
+        """The first place that would come before all others, were its provider on; empty without one."""
+        first = min((one.rank for one in candidates), default=0)
+        there = {*self._made, *self._always, LOCAL}
+        missing = (one for one in entry.deployments if one.rank <= first and one.provider not in there)
+        return next((f"{one.provider}/{one.remote_name}" for one in missing), "")
+
+    def why_off(self, provider: str) -> str:
+        """Why a provider of the registry is off, as the beginning of a sentence's second half; empty when it is not."""
+        why = self.off.get(provider.lower())
+        return f"{provider} is off: {why}; " if why else ""
 
     async def _of_fallback(self, name: str) -> list[Candidate]:
         """The places of another model; its own fallbacks are not followed, so there are no circles."""

@@ -340,6 +340,7 @@ class _Question:
     def _failure(self) -> OrchestratorError:
         """What the caller is told when nobody answered."""
         told = [*self._errors, *self._passed_over]
+        told += [(plan, Busy(f"not asked: {MOST_ATTEMPTS} places are asked at most")) for plan in self._left]
         errors = [error for _, error in told]
         error = next((one for one in errors if isinstance(one, EngineError)), errors[0])
         if len({plan.name for plan, _ in told}) < 2:

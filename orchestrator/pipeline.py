@@ -134,14 +134,14 @@ async def _chosen(request: ChatRequest, entry: Entry, parts: Parts) -> Model:
     """The model that is asked first, for what is done with one model; the record says it."""
     route = await choose(request, parts)
     model = route.candidates[0].model
-    entry.model, entry.provider, entry.route = model.name, model.engine, route.reason
+    entry.model, entry.provider, entry.route = model.name, model.engine, route.reason[:MOST_ROUTE]
     return model
 
 
 async def _planned(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[Route, list[Plan]]:
     """The places that may answer and what each would be asked; the record says who is expected to."""
     route = await choose(request, parts)
-    entry.route, entry.model, entry.provider = route.reason, route.model.name, route.model.engine
+    entry.route, entry.model, entry.provider = route.reason[:MOST_ROUTE], route.model.name, route.model.engine
     plans = plans_for(route, request, entry.caller, parts.unsupported)
     _expect(entry, plans[0])
     return route, plans

@@ -24,12 +24,12 @@ async def choose(request: ChatRequest, parts: Parts) -> Route:
         local = await parts.local.models()
         return choose_auto(local, parts.catalogue.known() if local else await parts.catalogue.models(), able)
     if route is None and is_embedding:
-        advice = how_to_reach(request.model) or ", try pulling it first"
+        advice = how_to_reach(request.model, parts) or ", try pulling it first"
         raise ModelNotFound(f'model "{request.model[:MOST_SHOWN]}" not found{advice}')
     if route is None:
         if not is_name(request.model):
             raise BadRequest("invalid model name")
-        raise ModelNotFound(f"model '{request.model}' not found{how_to_reach(request.model)}")
+        raise ModelNotFound(f"model '{request.model}' not found{how_to_reach(request.model, parts)}")
     return route
 
 
@@ -81,7 +81,10 @@ def plans_for(route: Route, request: ChatRequest, caller: Caller, policy: Policy
     return sorted(plans, key=lambda plan: (plan.candidate.rank, len(plan.unsupported)))
 
 
-def how_to_reach(name: str) -> str:
-    """What to set for a model of a provider that is off, to be said after what is not found; else nothing."""
+def how_to_reach(name: str, parts: Parts) -> str:
+    """What stands in the way of a provider's model, to be said after what is not found; else nothing."""
+    prefix, separator, _ = name.partition("/")
+    if separator and (why := parts.catalogue.off.get(prefix.lower())):
+        return f"; {prefix} is off: {why}"
     provider = of_model(name)
     return f"; set {provider.needs} to reach it" if provider else ""

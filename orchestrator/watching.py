@@ -14,7 +14,7 @@ from orchestrator.core.tasks import end
 from orchestrator.core.threads import WorkerThread
 from orchestrator.registry.breakers import tell
 from orchestrator.registry.entries import Registry
-from orchestrator.registry.reading import down_providers, newest_version, read, resets
+from orchestrator.registry.reading import down_providers, look, newest_version, resets
 from routing.health import Health, Open
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class RegistryWatch:
     async def _read(self) -> None:
         seen = self._policy()  # before it is read: a change meanwhile is read again
         try:
-            registry = await self._thread.run(READ_DEADLINE_S, read)
+            reading = await self._thread.run(READ_DEADLINE_S, look)
         except (TimeoutError, DatabaseError, OrchestratorError) as error:
             if not self._is_failing:
                 log.warning("the registry cannot be read, so what was read before holds: %s", error or "no answer")
@@ -114,7 +114,8 @@ class RegistryWatch:
         if self._is_failing:
             log.warning("the registry can be read again")
         self._is_failing = False
-        self.apply(registry)
+        self._catalogue.off = {one.name: one.why for one in reading.off}
+        self.apply(reading.registry)
         self._seen, self._was_read = seen, True
 
     def apply(self, registry: Registry) -> None:

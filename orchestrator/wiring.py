@@ -39,6 +39,8 @@ from orchestrator.vitals import Sampler
 from orchestrator.watching import RegistryWatch
 from routing.health import Health as Places
 
+LIMITS = ("first_token", "token", "answer")  # that a provider of the registry may have of its own
+
 _parts: Parts | None = None
 _sampler: Sampler | None = None
 
@@ -113,10 +115,15 @@ def engine_for(entry: ProviderEntry, clock: Clock) -> CloudEngine:
         first_token_s=entry.first_token_timeout_s or settings.FIRST_TOKEN_TIMEOUT_S,
         token_s=entry.token_timeout_s or settings.TOKEN_TIMEOUT_S,
         answer_s=entry.answer_timeout_s or settings.ANSWER_TIMEOUT_S,
+        **{f"{name}_from": f"{name}_timeout_s of {entry.name}" for name in LIMITS if _has_own(entry, name)},
     )
     wire = wire_at(KINDS[entry.kind].wire, entry.address)
     connection = connect(entry.address, entry.key, deadlines, wire)
     return CloudEngine(entry.name, connection, deadlines, clock, settings.MAX_ANSWER, wire, entry, entry.extra_body)
+
+
+def _has_own(entry: ProviderEntry, limit: str) -> bool:
+    return bool(getattr(entry, f"{limit}_timeout_s"))
 
 
 def connect(address: str, key: str, deadlines: Deadlines, wire: Wire) -> Connection:

@@ -71,6 +71,8 @@ def test_a_provider_and_a_model_come_change_and_go_in_every_worker(
     version = admin.get("/api/admin/v1/registry/versions").json()["versions"][0]["number"]
     put(admin, "providers/mine", kind="compatible", address=provider.address, is_enabled=False)
     comes_true(product, "assistant", 404)
+    asked = {"model": "mine/good", "messages": [{"role": "user", "content": "Hello"}]}
+    assert "mine is off: it is switched off" in httpx.post(f"{product.base_url}/api/chat", json=asked).text
     restored = admin.post(f"/api/admin/v1/registry/versions/{version}/restore")
     assert restored.status_code == 200, restored.text
     comes_true(product, "assistant", 200)

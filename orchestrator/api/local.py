@@ -111,7 +111,7 @@ async def show(request: HttpRequest, body: ShowBody) -> HttpResponseBase:
     if model is None:
         if not is_name(name):
             raise BadRequest("invalid model name")
-        raise ModelNotFound(f"model '{Name.parse(name)}' not found{how_to_reach(name)}")
+        raise ModelNotFound(f"model '{Name.parse(name)}' not found{how_to_reach(name, parts())}")
     shown = await parts().local.show(model, verbose=bool(body.verbose)) if model.engine == parts().local.name else None
     told = _local(shown) if shown else _remote(model)
     if request.headers.get("User-Agent", "").startswith("GitHubCopilotChat/"):

@@ -71,7 +71,7 @@ async def model(request: HttpRequest, name: str) -> HttpResponseBase:
     """Describe one model, under the name as it was asked for."""
     found = AUTO if is_auto(name) else await find(name, parts())
     if found is None:
-        raise ModelNotFound(f"model '{name[:MOST_SHOWN]}' not found{how_to_reach(name)}")
+        raise ModelNotFound(f"model '{name[:MOST_SHOWN]}' not found{how_to_reach(name, parts())}")
     return json_response(_model(name, found), content_type=JSON)
 
 

@@ -45,6 +45,7 @@ LISTING_FRESH_S = 300.0
 LISTING_DEADLINE_S = 3.0
 LISTING_RETRY_S = 30.0
 CHECK_S = 5.0
+NOBODY = "The provider"  # what a wire's errors begin with
 MOST_LISTING_BYTES = 16 * 1024**2
 MOST_BATCHES_AFTER_END = 8
 DRAIN_S = 0.1
@@ -61,6 +62,10 @@ class Deadlines:
     first_token_s: float
     token_s: float
     answer_s: float
+    # Where an operator changes them.
+    first_token_from: str = "ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S"  # noqa: S105  # tokens of text
+    token_from: str = "ORCHESTRATOR_TOKEN_TIMEOUT_S"  # noqa: S105
+    answer_from: str = "ORCHESTRATOR_ANSWER_TIMEOUT_S"
 
 
 class Account(Protocol):
@@ -146,7 +151,7 @@ class CloudEngine:
                 return await self._connection.send("POST", path, question)
         except TimeoutError:
             raise EngineTimeout(
-                f"{self.name} did not answer within {limit_s:g} s (ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S)."
+                f"{self.name} did not answer within {limit_s:g} s ({self._deadlines.first_token_from})."
             ) from None
 
     async def _embed(self, request: ChatRequest, model: Model) -> Chunk:
@@ -228,11 +233,11 @@ class CloudEngine:
         """
         most = self._deadlines
         if most.answer_s - spent_s < (most.token_s if is_underway else most.first_token_s - spent_s):
-            words = f"did not finish within {most.answer_s:g} s (ORCHESTRATOR_ANSWER_TIMEOUT_S)"
+            words = f"did not finish within {most.answer_s:g} s ({most.answer_from})"
             return most.answer_s - spent_s, words
         if is_underway:
-            return most.token_s, f"sent nothing more within {most.token_s:g} s (ORCHESTRATOR_TOKEN_TIMEOUT_S)"
-        words = f"did not begin to answer within {most.first_token_s:g} s (ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S)"
+            return most.token_s, f"sent nothing more within {most.token_s:g} s ({most.token_from})"
+        words = f"did not begin to answer within {most.first_token_s:g} s ({most.first_token_from})"
         return most.first_token_s - spent_s, words
 
     async def models(self) -> list[Model]:
@@ -349,6 +354,10 @@ class CloudEngine:
             context_length=offer.context_length,
         )
 
+    @property
+    def _advice(self) -> str:
+        return f"is {self._account.address_from} right?"
+
     @contextmanager
     def _under_way(self) -> Iterator[None]:
         """Keep the connections open meanwhile."""
@@ -367,7 +376,10 @@ class CloudEngine:
         try:
             yield
         except OrchestratorError as error:
-            error.args = (self._connection.shown(str(error)),)
+            words = self._connection.shown(str(error))
+            if words.startswith(NOBODY):  # a wire does not know whose words it reads
+                words = self.name + words.removeprefix(NOBODY)
+            error.args = (words,)
             raise
         except (httpx.ConnectError, httpx.ConnectTimeout):  # the transport says timeout for a refusal, too
             advice = f"is {self._account.address_from} right, and is it running?"
@@ -375,7 +387,7 @@ class CloudEngine:
         except (httpx.TimeoutException, TimeoutError):
             raise EngineTimeout(f"{self.name} did not answer in time.") from None
         except httpx.RemoteProtocolError:
-            raise EngineError(f"{self.name} sent what is no HTTP; is {self._account.address_from} right?") from None
+            raise EngineError(f"{self.name} sent what is no HTTP; {self._advice}") from None
         except httpx.HTTPError as error:
             raise EngineError(f"The connection to {self.name} broke off: {type(error).__name__}.") from None
 
@@ -383,6 +395,8 @@ class CloudEngine:
         if response.status_code == 200:
             if _is_packed(response):
                 raise EngineError(f"{self.name} packed its answer, which it was asked not to.")
+            if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+                raise EngineError(f"{self.name} sent a page in place of an answer; {self._advice}")
             return
         status = response.status_code
         said = self._wire.said(await self._refusal(response))
@@ -394,6 +408,8 @@ class CloudEngine:
             raise EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
         if status == 403:  # a region, a model that the account may not use, a rule: only the words tell
             raise EngineError(f"{self.name} refused this to us (HTTP 403){words}")
+        if status == 404 and not said.is_spoken:  # a model that is not there would be told in its own form
+            raise EngineError(f"{self.name} has no such address (HTTP 404); {self._advice}")
         if status == 404:
             raise ModelNotFound(f"{self.name} does not have {wanted}{words}")
         if status in {400, 413, 422}:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import httpx
 
 MOST_URLS = 256
 LONGEST_MESSAGE = 600  # characters
+SHORTEST_SECRET = 8  # characters; a shorter key is a stand-in, such as `none` or `EMPTY`, and may be any word
 
 
 class Connection:
@@ -53,7 +55,11 @@ class Connection:
 
         In this order: half a key is none that could be found.
         """
-        return (words.replace(self._key, "…") if self._key else words)[:LONGEST_MESSAGE]
+        if len(self._key) >= SHORTEST_SECRET:
+            words = words.replace(self._key, "…")
+        elif self._key:  # by itself only
+            words = re.sub(rf"(?<![\w-]){re.escape(self._key)}(?![\w-])", "…", words)
+        return words[:LONGEST_MESSAGE]
 
     async def aclose(self) -> None:
         """Close the connections."""

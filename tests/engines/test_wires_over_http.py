@@ -182,7 +182,7 @@ async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> N
         ("500", EngineUnavailable, "HTTP 500: no, 500"),
         ("503", EngineUnavailable, "HTTP 503: no, 503"),
         ("529", EngineUnavailable, "HTTP 529: no, 529"),
-        ("html", EngineError, "broke off before its end|not JSON"),
+        ("html", EngineError, "sent a page in place of an answer"),
         ("silent", EngineTimeout, r"did not answer within 0.5 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"),
         ("headers_only", EngineTimeout, r"did not begin to answer within 0.5 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"),
         ("stall", EngineTimeout, r"sent nothing more within 0.5 s \(ORCHESTRATOR_TOKEN_TIMEOUT_S\)"),

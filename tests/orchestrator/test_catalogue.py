@@ -134,3 +134,22 @@ async def test_an_entry_without_deployments_describes_the_model_that_is_called_s
     catalogue.apply(Registry(providers=(OPENAI,), models=(entry,)))
     assert await catalogue.find("gpt") == plain
     assert await names(catalogue) == ["openai/big", "tiny:latest"]
+
+
+async def test_a_place_that_is_off_is_told_in_the_route_and_where_nothing_is_left(catalogue: Catalogue) -> None:
+    catalogue.off = {"groq": "it is switched off"}
+    entry = model("m", at("groq"), at("openai", rank=1))
+    catalogue.apply(Registry(providers=(OPENAI,), models=(entry,)))
+    route = await catalogue.route("m")
+    assert route is not None
+    assert route.reason == "named; off: groq/big"
+    catalogue.apply(Registry(models=(model("m", at("groq")),)))
+    with pytest.raises(ModelNotFound, match="groq is off: it is switched off"):
+        await catalogue.route("m")
+
+
+async def test_a_later_place_that_is_off_is_nobodys_business(catalogue: Catalogue) -> None:
+    catalogue.apply(Registry(providers=(OPENAI,), models=(model("m", at("openai"), at("groq", rank=1)),)))
+    route = await catalogue.route("m")
+    assert route is not None
+    assert route.reason == "named"

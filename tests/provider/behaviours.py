@@ -300,6 +300,12 @@ async def html(provider: Provider, line: Line, call: Call) -> None:
 
 
 @behaviour
+async def no_address(provider: Provider, line: Line, call: Call) -> None:
+    """As a server says it that knows no such path."""
+    await line.whole(b"404 page not found", status=404, headers={"Content-Type": "text/plain"})
+
+
+@behaviour
 async def empty(provider: Provider, line: Line, call: Call) -> None:
     """A good response that says nothing."""
     await line.whole(b"")

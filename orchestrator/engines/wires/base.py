@@ -76,6 +76,7 @@ class Said:
     """What a provider says of its refusal."""
 
     words: str
+    is_spoken: bool = True  # in the form that the protocol has for it
     is_about_key: bool = False
     is_about_length: bool = False  # the question's: it needs a model with more room
     retry_after_s: float | None = None
@@ -293,7 +294,9 @@ def broken_off(words: str, *codes: object) -> OrchestratorError:
 def plain(body: bytes) -> Said:
     """The words of a body that is not what it should be."""
     words = body.decode(errors="replace")[:MOST_WORDS]
-    return Said(words=words, is_about_length=is_about_length(words))
+    if words.lstrip().startswith("<"):  # a page, of some server in between
+        words = ""
+    return Said(words=words, is_spoken=False, is_about_length=is_about_length(words))
 
 
 def with_call_ids(messages: Sequence[Message]) -> Iterator[Message]:
