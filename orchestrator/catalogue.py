@@ -14,6 +14,8 @@ from orchestrator.core.types import Candidate, Model, Price, Route
 from orchestrator.engines.base import Engine, ProviderEngine
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
 
+LISTED_S = 1.0  # how long the list of registered models holds while the registry stays the same
+
 
 class Watch(Protocol):
     """Knows whether the registry has changed since it was read."""
@@ -36,15 +38,21 @@ class Catalogue:
         self._registered: dict[str, ModelEntry] = {}  # by name and alias, in lower case
         self._retiring: dict[asyncio.Task[None], ProviderEngine] = {}
         self.registry = Registry()
+        self._listed: tuple[float, list[Model]] | None = None  # until when, and the models that can be had
         self.off: Mapping[str, str] = {}  # providers that are not asked, and why
         self.watch: Watch | None = None
 
-    def apply(self, registry: Registry) -> None:
-        """Go by `registry` from now on. Calls under way end as they began; who did not change keeps its connections."""
+    def apply(self, registry: Registry) -> set[str]:
+        """Go by `registry` from now on. Calls under way end as they began; who did not change keeps its connections.
+
+        Return the providers that were replaced or taken out.
+        """
+        changed = set()
         wanted = {entry.name: entry for entry in registry.providers}
         for name, (entry, engine) in list(self._made.items()):
             if name not in wanted or _engine_part(entry) != _engine_part(wanted[name]):
                 del self._made[name]
+                changed.add(name)
                 self._retire(engine)
         for name, entry in wanted.items():
             if name not in self._made and self._make is not None:
@@ -58,6 +66,8 @@ class Catalogue:
             for name in (model.name, *model.aliases):
                 self._registered[name.lower()] = model
         self.registry = registry
+        self._listed = None
+        return changed
 
     def engine_of(self, model: Model) -> Engine:
         """The engine that runs `model`. Raises ModelNotFound where its provider was taken out meanwhile."""
@@ -92,15 +102,21 @@ class Catalogue:
         """Every model: those registered, then those of every engine that are not among them."""
         if self.watch is not None:
             await self.watch.catch_up()
-        found: dict[str, Model] = {}
-        for entry in self.registry.models:
-            model = (await self._deployed(entry))[0]
-            if model is not None:
-                found[model.name.lower()] = model
+        found = {model.name.lower(): model for model in await self._registered_models()}
+        off = {entry.name.lower() for entry in self.registry.models if entry.is_off}
         for engine in self._shown():
             for model in await engine.models():
-                found.setdefault(model.name.lower(), model)
+                if model.name.lower() not in off:
+                    found.setdefault(model.name.lower(), model)
         return list(found.values())
+
+    async def _registered_models(self) -> list[Model]:
+        """Those that can be had. There may be thousands, and lists are asked for twice a second."""
+        now = asyncio.get_running_loop().time()
+        if self._listed is None or now > self._listed[0]:
+            deployed = [(await self._deployed(entry))[0] for entry in self.registry.models if not entry.is_off]
+            self._listed = now + LISTED_S, [model for model in deployed if model is not None]
+        return self._listed[1]
 
     def known(self) -> list[Model]:
         """What providers are known to list; nobody is asked, and nothing waited for."""
@@ -120,6 +136,7 @@ class Catalogue:
         return [*(engine for entry, engine in self._made.values() if entry.lists_models), *self._always.values()]
 
     def _retire(self, engine: ProviderEngine) -> None:
+        engine.is_retired = True  # at once, so that nothing more begins there
         task = asyncio.create_task(engine.retire())
         self._retiring[task] = engine
         task.add_done_callback(lambda task: self._retiring.pop(task, None))
@@ -135,6 +152,8 @@ class Catalogue:
         return None
 
     async def _registered_route(self, entry: ModelEntry) -> Route:
+        if entry.is_off:
+            raise ModelNotFound(f"model '{entry.name}' is switched off in the registry")
         model, candidates = await self._deployed(entry)
         off = self._off(entry, candidates)
         last = max((one.rank for one in candidates), default=0)
@@ -174,7 +193,7 @@ class Catalogue:
         """The places of another model; its own fallbacks are not followed, so there are no circles."""
         entry = self._entry(name)
         if entry is not None:
-            return (await self._deployed(entry))[1]
+            return [] if entry.is_off else (await self._deployed(entry))[1]
         model = await self._at_engines(name)
         return [Candidate(model=model, stands_for=model)] if model else []
 
@@ -223,6 +242,7 @@ def _told(model: Model, entry: ModelEntry, deployment: DeploymentEntry | None = 
     return replace(
         model,
         price=price,
+        is_paid=model.is_paid or bool(price and (price.input or price.output)),
         capabilities=entry.capabilities or model.capabilities,
         context_length=entry.context_length or model.context_length,
     )
@@ -246,10 +266,8 @@ def _as_one(entry: ModelEntry, places: Sequence[Model]) -> Model:
 
 
 def _digest(entry: ModelEntry, places: Sequence[Model]) -> str:
-    """What answers are kept under: another place of the same model changes nothing, another model does."""
-    here = {place.digest for place in places if not place.remote_name}
-    there = {one.remote_name for one in entry.deployments if one.provider != LOCAL}
-    identity = "\n".join(["registered", entry.name, *sorted(here | there)])
+    """What answers are kept under: the places with all that has a say in what they answer. A change begins anew."""
+    identity = "\n".join(["registered", entry.name, *sorted({place.digest for place in places})])
     return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
 
 

@@ -7,8 +7,9 @@ place's, to its end or to its error: what was said cannot be taken back.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -21,22 +22,27 @@ from orchestrator.core.errors import (
     CallLost,
     ContextTooLong,
     EngineError,
+    EngineRefused,
     EngineTimeout,
     EngineUnavailable,
     EngineUnreachable,
+    KeyRefused,
     LedgerUnavailable,
     ModelNotFound,
     NoneAvailable,
     OrchestratorError,
+    Outraced,
     RateLimited,
 )
-from orchestrator.core.types import Candidate, ChatRequest, Chunk, Model, Origin, Route
+from orchestrator.core.tasks import end
+from orchestrator.core.types import Candidate, ChatRequest, Chunk, Origin, Route, Usage
 from orchestrator.engines.base import Engine
 from routing.health import Health, Place
 from routing.retries import pause_s
 
 MOST_ATTEMPTS = 3
 PROBE_S = 5.0  # how long a place that was out is waited for, where there is another
+FAILED_S = 1.0  # what a failure counts as, at least, where the quicker place is chosen: to fail at once is not quick
 MOST_WORDS = 600  # characters of what several places said together
 
 # After these another place may do better.
@@ -44,7 +50,13 @@ ELSEWHERE = (EngineError, ModelNotFound, ContextTooLong, Busy, LedgerUnavailable
 # After these the same place may, shortly: no part of an answer was made, so nothing is paid twice.
 AGAIN = (EngineUnreachable, EngineUnavailable, RateLimited)
 # These say nothing of how the place is.
-NOT_ITS_FAULT = (BadRequest, Busy, LedgerUnavailable, CallLost, RateLimited)
+NOT_ITS_FAULT = (BadRequest, Busy, LedgerUnavailable, CallLost, RateLimited, EngineRefused)
+
+
+# With these nothing was made, so nothing is charged.
+FREE = (*AGAIN, KeyRefused, EngineRefused, ModelNotFound, ContextTooLong, Busy, LedgerUnavailable, NoneAvailable)
+
+_closing: set[asyncio.Task[None]] = set()  # calls that were given up, until their connections are closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +64,7 @@ class Plan:
     """What one place would be asked."""
 
     candidate: Candidate
+    engine: Engine  # as it was when this was planned
     request: ChatRequest  # as this one can answer it
     unsupported: tuple[str, ...] = ()  # what was left out for that
     keys: tuple[CacheKey, ...] = ()  # where its answer may be kept
@@ -69,8 +82,8 @@ class Listener(Protocol):
         """This place is about to be asked. Raises OrchestratorError when it must not be."""
         ...
 
-    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float) -> None:
-        """It did not answer, or broke off."""
+    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float, usage: Usage) -> None:
+        """It did not answer, or broke off. `usage` is as far as it told."""
         ...
 
     def answers(self, plan: Plan, took_s: float, instead_of: Sequence[tuple[Plan, str]]) -> None:
@@ -84,10 +97,9 @@ class Listener(Protocol):
 class Failover:
     """The way from a question to whoever answers it."""
 
-    def __init__(self, clock: Clock, health: Health, engine_of: Callable[[Model], Engine]) -> None:
+    def __init__(self, clock: Clock, health: Health) -> None:
         self.clock = clock
         self.health = health
-        self.engine_of = engine_of
 
     async def answer(self, plans: Sequence[Plan], route: Route, listener: Listener) -> AsyncGenerator[Chunk, None]:
         """Yield the answer of the first place that gives one.
@@ -99,7 +111,8 @@ class Failover:
         plan = attempt.plan
         try:
             if plan is not plans[0]:
-                origin = Origin(model=plan.name, unsupported=plan.unsupported)
+                model = plan.candidate.model
+                origin = Origin(model=model.name, provider=model.engine, unsupported=plan.unsupported)
                 first = [replace(first[0], origin=origin), *first[1:]]
             for chunk in first:
                 yield chunk
@@ -108,11 +121,17 @@ class Failover:
                 yield chunk
         except OrchestratorError as error:
             attempt.failed(error)
-            listener.gave_up(plan, error, attempt.took_s)
+            listener.gave_up(plan, error, attempt.took_s, Usage())
             raise
         finally:
             attempt.ended()
             await attempt.chunks.aclose()
+
+
+async def closed() -> None:
+    """Return when the connections of calls that were given up are closed."""
+    if _closing:
+        await asyncio.wait(_closing)
 
 
 class _Attempt:
@@ -120,17 +139,19 @@ class _Attempt:
 
     def __init__(self, failover: Failover, plan: Plan, place: Place, turn: Turn) -> None:
         self.plan = plan
+        self.place = place
         self.is_complete = False
+        self.usage = Usage()  # as far as it told before it said anything
+        self.first_s = 0.0
         self._health = failover.health
         self._clock = failover.clock
-        self._place = place
+        self._breaker = place.breaker
         self._turn = turn
+        self._is_told = False  # that it was too slow
         self._began = self._clock.monotonic()
-        self.first_s = 0.0
         self._is_over = False
+        self.chunks = plan.engine.chat(plan.request, plan.candidate.model)
         self._health.began(place)
-        model = plan.candidate.model
-        self.chunks = failover.engine_of(model).chat(plan.request, model)
 
     @property
     def took_s(self) -> float:
@@ -148,23 +169,20 @@ class _Attempt:
             async with asyncio.timeout(patience_s):
                 async for chunk in self.chunks:
                     first.append(chunk)
+                    self.usage = chunk.usage or self.usage
                     if _says_something(chunk):
                         break
         except TimeoutError:
-            raise EngineTimeout(f"{self._place.provider} has not recovered: silent for {PROBE_S:g} s.") from None
+            raise EngineTimeout(f"{self.place.provider} has not recovered: silent for {PROBE_S:g} s.") from None
         if not first or not _says_something(first[-1]):
-            raise EngineError(f"{self._place.provider} ended its answer before it began.")
+            raise EngineError(f"{self.place.provider} ended its answer before it began.")
         self.is_complete = first[-1].done is not None
         self.first_s = self.took_s
-        self._place.load.took(self.first_s)
-        if self._turn is Turn.PROBE and not self._is_slow:
-            self._place.answered(self._turn)  # now: an answer may be long, and the others wait for this
+        self.place.load.took(self.first_s)
+        if self._turn is Turn.PROBE:  # now: an answer may be long, and the others wait for this
+            self._tell()
             self._turn = Turn.CALL
         return first
-
-    @property
-    def _is_slow(self) -> bool:
-        return self._health.is_slow(self._place.provider, self.first_s)
 
     def failed(self, error: OrchestratorError) -> None:
         """It did not answer, or broke off."""
@@ -172,11 +190,18 @@ class _Attempt:
             return
         self._over()
         if isinstance(error, RateLimited):
-            self._place.rest(error.retry_after_s, str(error))
+            self.place.rest(error.retry_after_s, str(error), error.kind)
         if isinstance(error, NOT_ITS_FAULT):
-            self._place.breaker.abandoned(self._turn)
-        else:
-            self._place.failed(self._turn, str(error))
+            self._breaker.abandoned(self._turn)
+            return
+        self.place.load.missed(max(self.took_s, FAILED_S))
+        if not self._is_told:
+            self.place.failed(self._turn, str(error), error.kind, self._breaker)
+
+    def outraced(self) -> None:
+        """Another place spoke first."""
+        self.place.load.missed(self.took_s)
+        self.ended()
 
     def ended(self) -> None:
         """It is over, and did not fail: it said all, or nobody listens any more."""
@@ -184,15 +209,20 @@ class _Attempt:
             return
         self._over()
         if not self.is_complete:
-            self._place.breaker.abandoned(self._turn)
-        elif self._is_slow:
-            self._place.failed(self._turn, f"slow: {self.first_s:.1f} s to the first piece")
+            self._breaker.abandoned(self._turn)
+        elif not self._is_told:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._health.is_slow(self.place.provider, self.first_s):
+            self._is_told = True
+            self.place.failed(self._turn, f"slow: {self.first_s:.1f} s to the first piece", "slow", self._breaker)
         else:
-            self._place.answered(self._turn)
+            self.place.answered(self._turn, self._breaker)
 
     def _over(self) -> None:
         self._is_over = True
-        self._health.ended(self._place)
+        self._health.ended(self.place)
 
 
 class _Question:
@@ -229,7 +259,7 @@ class _Question:
         try:
             return attempt, await attempt.first_piece(is_last=not self._left)
         except OrchestratorError as error:
-            await self._failed(attempt, error)
+            self._failed(attempt, error)
             return None
         except BaseException:
             attempt.ended()
@@ -241,46 +271,48 @@ class _Question:
         racing = {asyncio.create_task(first.first_piece(is_last=False)): first}
         try:
             ready, _ = await asyncio.wait(racing, timeout=hedge_after_s)
-            if not ready and (second := self._begin(is_extra=True)) is not None:
+            if not ready and first.place.budget.take() and (second := self._begin()) is not None:
                 racing[asyncio.create_task(second.first_piece(is_last=not self._left))] = second
             while racing:
                 ready, _ = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
+                spoke = next((task for task in ready if task.exception() is None), None)
+                if spoke is not None:
+                    return racing.pop(spoke), spoke.result()
                 for task in ready:
                     error = task.exception()
-                    if error is None:
-                        return racing.pop(task), task.result()
                     if not isinstance(error, OrchestratorError):
+                        assert error is not None
                         raise error
-                    await self._failed(racing.pop(task), error)
+                    self._failed(racing.pop(task), error)
             return None
-        finally:
+        finally:  # nothing is awaited here: a caller who leaves at this moment must not leave a call behind
             for task, attempt in racing.items():
-                await _give_up(task, attempt)
+                if sys.exception() is None:
+                    attempt.outraced()
+                    self._listener.gave_up(attempt.plan, Outraced(), attempt.took_s, attempt.usage)
+                attempt.ended()
+                _close(task, attempt)
 
-    def _begin(self, *, is_extra: bool = False) -> _Attempt | None:
+    def _begin(self) -> _Attempt | None:
         """Ask the next place that may be asked; None when there is none, or it was asked often enough."""
         while self._left and self._attempts < MOST_ATTEMPTS:
             plan = self._left.popleft()
             place = self._health.place(plan.candidate)
+            breaker, turn = place.breaker, None
             try:
                 turn = self._turn(plan, place)
-                try:
-                    self._listener.asks(plan)
-                except BaseException:
-                    place.breaker.abandoned(turn)
-                    raise
+                self._listener.asks(plan)
+                attempt = _Attempt(self._failover, plan, place, turn)
             except OrchestratorError as error:
+                if turn is not None:
+                    breaker.abandoned(turn)
                 self._passed_over.append((plan, error))
                 continue
-            if is_extra and not place.budget.take():
-                place.breaker.abandoned(turn)
-                self._left.appendleft(plan)
-                return None
-            if not is_extra and id(plan) not in self._asked:
+            if id(plan) not in self._asked:
                 place.budget.called()
             self._asked.add(id(plan))
             self._attempts += 1
-            return _Attempt(self._failover, plan, place, turn)
+            return attempt
         return None
 
     async def _begin_again(self) -> _Attempt | None:
@@ -290,21 +322,28 @@ class _Question:
         plan, error = self._errors[-1]
         if not isinstance(error, AGAIN):
             return None
-        wait_s = pause_s(self._attempts, error.retry_after_s, self._health.rng)
-        if wait_s is None or not self._health.place(plan.candidate).budget.take():
+        place = self._health.place(plan.candidate)
+        wanted_s = place.waits_s if isinstance(error, RateLimited) else error.retry_after_s
+        wait_s = pause_s(self._attempts, wanted_s, self._health.rng)
+        if wait_s is None or not place.budget.take():
             return None
         await asyncio.sleep(wait_s)
         self._left.append(plan)
         return self._begin()
 
     def _turn(self, plan: Plan, place: Place) -> Turn:
-        """Leave to ask. Raises what a caller is told when there is none, and no other place."""
+        """Leave to ask. Raises what a caller is told when there is none, and no other place.
+
+        What a provider said of somebody's question is not said to others.
+        """
+        if getattr(plan.engine, "is_retired", False):
+            raise NoneAvailable(f"{plan.name} was changed meanwhile; ask again.", retry_after_s=1)
         if self._is_alone and not plan.candidate.model.is_remote:
             return Turn.CALL  # a local model: its own host knows better how it is
         if any(_is_no_longer(plan, than) for than, error in self._errors if isinstance(error, ContextTooLong)):
             raise ContextTooLong(f"{plan.name} has no room for it either.")
         if place.rests:
-            raise RateLimited(f"{plan.name} wants fewer requests for now: {place.why}", retry_after_s=place.waits_s)
+            raise RateLimited(f"{plan.name} wants fewer requests for now.", retry_after_s=place.waits_s)
         if self._health.is_full(place.provider):
             raise Busy(
                 f"{place.provider} is asked as many questions at once as it may be; try again shortly.", retry_after_s=1
@@ -312,29 +351,29 @@ class _Question:
         turn = place.breaker.turn()
         if turn is Turn.NONE:
             raise NoneAvailable(
-                f"{plan.name} is not asked at the moment, since it kept failing: {place.why}",
+                f"{plan.name} is not asked at the moment, since it kept failing ({place.kind}).",
                 retry_after_s=max(place.waits_s, 1.0),
             )
         return turn
 
-    async def _failed(self, attempt: _Attempt, error: OrchestratorError) -> None:
+    def _failed(self, attempt: _Attempt, error: OrchestratorError) -> None:
         """Take note, so that another may be asked. Raises `error` where no other would do better."""
         # A name that a provider does not know is no failure of its own, where nobody registered it.
         if self._is_alone and (isinstance(error, ModelNotFound) or not attempt.plan.candidate.model.is_remote):
             attempt.ended()
         else:
             attempt.failed(error)
-        await attempt.chunks.aclose()
+        _close(None, attempt)
         if not isinstance(error, ELSEWHERE):
             raise error
         self._errors.append((attempt.plan, error))
-        self._listener.gave_up(attempt.plan, error, attempt.took_s)
+        self._listener.gave_up(attempt.plan, error, attempt.took_s, attempt.usage)
 
     def _before(self, plan: Plan) -> list[tuple[Plan, str]]:
         """Who did not answer, and why."""
         told = [(one, error.kind) for one, error in (*self._passed_over, *self._errors)]
-        if plan.candidate.model.engine not in self._health.down:
-            told += [(one, "down") for one in self._left if one.candidate.model.engine in self._health.down]
+        if not self._health.is_down(plan.candidate):
+            told += [(one, "down") for one in self._left if self._health.is_down(one.candidate)]
         return told
 
     def _failure(self) -> OrchestratorError:
@@ -351,13 +390,19 @@ class _Question:
         return type(error)(f"Nobody answered. {words}"[:MOST_WORDS], retry_after_s=min(waits, default=None))
 
 
-async def _give_up(task: asyncio.Task[list[Chunk]], attempt: _Attempt) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-    attempt.ended()
+def _close(task: asyncio.Task[list[Chunk]] | None, attempt: _Attempt) -> None:
+    """Have the connection of a call that was given up closed, whatever becomes of whoever asked."""
+    closing = asyncio.create_task(_given_up(task, attempt))
+    _closing.add(closing)
+    closing.add_done_callback(_closing.discard)
+
+
+async def _given_up(task: asyncio.Task[list[Chunk]] | None, attempt: _Attempt) -> None:
+    if task is not None:
+        await end([task])
+        if not task.cancelled():
+            task.exception()  # heard, so that nobody is told of it
     await attempt.chunks.aclose()
-    if not task.cancelled():
-        task.exception()  # heard, so that nobody is told of it
 
 
 def _says_something(chunk: Chunk) -> bool:

@@ -25,7 +25,7 @@ from orchestrator.core.errors import (
     Unsupported,
 )
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Route, Usage
-from orchestrator.failover import Failover, Plan
+from orchestrator.failover import FREE, Failover, Plan
 from orchestrator.ledger.writer import Entry
 from orchestrator.parts import Parts
 from orchestrator.routes import choose, plans_for
@@ -66,7 +66,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         hit = await parts.cache.find(keys, request.control, request.cap)
         stopwatch.lap("cache")
         if hit:
-            return _from_cache(hit, entry, parts, stopwatch.laps)
+            return _from_cache(hit, entry, parts, stopwatch.laps, plans)
         if request.control.only_if_cached:
             raise OnlyIfCached
 
@@ -142,7 +142,7 @@ async def _planned(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[Ro
     """The places that may answer and what each would be asked; the record says who is expected to."""
     route = await choose(request, parts)
     entry.route, entry.model, entry.provider = route.reason[:MOST_ROUTE], route.model.name, route.model.engine
-    plans = plans_for(route, request, entry.caller, parts.unsupported)
+    plans = plans_for(route, request, entry.caller, parts)
     _expect(entry, plans[0])
     return route, plans
 
@@ -154,9 +154,10 @@ def _expect(entry: Entry, plan: Plan) -> None:
     entry.price = model.price
 
 
-def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float]) -> Answer:
+def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float], plans: Sequence[Plan]) -> Answer:
     entry.tier = hit.tier
     entry.model = hit.entry.reply.model
+    entry.provider = next((plan.candidate.model.engine for plan in plans if plan.name == entry.model), "")
     spent_ns = max(round((parts.clock.monotonic() - entry.started) * 1e9), 1)
     chunks = _each(*as_of_now(hit.entry.reply, spent_ns).chunks())
     return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=timing)
@@ -208,14 +209,18 @@ class _Call:
             self.parts.ledger.must_be_writable()
             self.entry.is_paid = True
 
-    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float) -> None:
+    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float, usage: Usage) -> None:
         """As in `failover.Listener`."""
         self.entry.tried(plan.candidate.model, error, took_s)
+        has_answered = self.entry.engine_first_s is not None and plan is self.plan  # then the record itself says it
+        if plan.candidate.model.is_paid and not has_answered and not isinstance(error, FREE):
+            self.entry.spent(plan.candidate.model, plan.request, usage)
 
     def answers(self, plan: Plan, took_s: float, instead_of: Sequence[tuple[Plan, str]]) -> None:
         """As in `failover.Listener`."""
         self.plan = plan
         self.entry.engine_first_s = took_s
+        self.entry.is_paid = plan.candidate.model.is_paid or self.entry.has_spent
         _expect(self.entry, plan)
         if instead_of:
             other, why = instead_of[0]
@@ -245,10 +250,12 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
     """
     entry, clock = call.entry, parts.clock
     builder = ReplyBuilder("", parts.most_answer_bytes)
-    failover = Failover(clock, parts.places, parts.catalogue.engine_of)
+    failover = Failover(clock, parts.places)
     with _failures_recorded(entry, parts):
         async with aclosing(failover.answer(call.plans, call.route, call)) as chunks:
             async for chunk in chunks:
+                if chunk.origin:
+                    chunk = replace(chunk, origin=replace(chunk.origin, route=entry.route))
                 entry.saw(chunk, clock.monotonic())
                 builder.add(chunk)
                 if chunk.done:
@@ -320,7 +327,7 @@ async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> A
                 async with aclosing(rest):
                     async for chunk in rest:
                         if chunk.origin:
-                            entry.model, entry.unsupported = chunk.origin.model, chunk.origin.unsupported
+                            entry.told(chunk.origin)
                         _saw(chunk, entry, parts)
                         if call.request.stream:
                             passed_on += 1
@@ -349,7 +356,7 @@ async def _begin_again(call: _Call, begun: Answer, parts: Parts, *, is_last: boo
     entry.first_s, entry.pieces = None, 0
     call = replace(call, since=parts.cache.generation())
     if hit := await parts.cache.find(call.keys, request.control, request.cap):
-        found = _from_cache(hit, entry, parts, begun.timing)
+        found = _from_cache(hit, entry, parts, begun.timing, call.plans)
         begun.hit = hit
         return found.chunks, False
     chunks, leads = await _join(call, parts, is_again=is_last)

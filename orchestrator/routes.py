@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cache.keys import keys_for
-from orchestrator.capabilities import Policy, settle
+from orchestrator.capabilities import settle
 from orchestrator.core.errors import BadRequest, CloudDisabled, ModelNotFound, Unsupported
 from orchestrator.core.presets import of_model
 from orchestrator.core.types import Caller, ChatRequest, Model, Route
@@ -59,7 +59,7 @@ async def find(name: str, parts: Parts, unavailable: str = "remote model is unav
     return route.candidates[0].model if route else None
 
 
-def plans_for(route: Route, request: ChatRequest, caller: Caller, policy: Policy) -> list[Plan]:
+def plans_for(route: Route, request: ChatRequest, caller: Caller, parts: Parts) -> list[Plan]:
     """What each place would be asked, in the order of the route; without those that cannot answer it at all.
 
     The first is who is expected to answer: of the lowest rank, the first that leaves out least.
@@ -68,13 +68,16 @@ def plans_for(route: Route, request: ChatRequest, caller: Caller, policy: Policy
     plans: list[Plan] = []
     refusal: Unsupported | None = None
     for candidate in route.candidates:
+        if request.inputs is not None and candidate.stands_for != route.candidates[0].stands_for:
+            continue  # vectors of another model mean nothing beside those of the first
         try:
-            settled, left_out = settle(request, candidate.model, policy)
+            engine = parts.catalogue.engine_of(candidate.model)
+            settled, left_out = settle(request, candidate.model, parts.unsupported)
         except Unsupported as error:
             refusal = refusal or error
             continue
         keys = keys_for(settled, caller, candidate.stands_for)
-        plans.append(Plan(candidate=candidate, request=settled, unsupported=left_out, keys=keys))
+        plans.append(Plan(candidate=candidate, engine=engine, request=settled, unsupported=left_out, keys=keys))
     if not plans:
         assert refusal is not None
         raise refusal

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from django.db import DatabaseError
+from django.db import DatabaseError, connections
 
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.errors import OrchestratorError
@@ -50,6 +50,8 @@ class RegistryWatch:
         self._worker = worker
         self._first_token_s = first_token_s
         self._was_read = False
+        self._awaited = -1
+        self._patient_until = 0.0
         self._told: list[Open] | None = None
         self._tell_at = 0.0
         self._seen = -1
@@ -65,15 +67,22 @@ class RegistryWatch:
 
     async def catch_up(self) -> None:
         """Return when what is known is as new as the last change on this machine, or that takes too long."""
-        if self._policy() == self._seen:
+        policy = self._policy()
+        if policy == self._seen:
             return
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
-        await asyncio.wait({self._reading}, timeout=LONGEST_WAIT_S if self._was_read else READ_DEADLINE_S)
+        now = asyncio.get_running_loop().time()
+        if policy != self._awaited:  # all requests together wait so long for a change, not each
+            self._awaited = policy
+            self._patient_until = now + (LONGEST_WAIT_S if self._was_read else READ_DEADLINE_S)
+        if now < self._patient_until:
+            await asyncio.wait({self._reading}, timeout=self._patient_until - now)
 
     async def aclose(self) -> None:
         """Look no more."""
         await end(task for task in (self._looking, self._reading) if task is not None)
+        self._thread.close(connections.close_all)
 
     async def _look_for_ever(self) -> None:
         while True:
@@ -121,7 +130,8 @@ class RegistryWatch:
     def apply(self, registry: Registry) -> None:
         """Go by `registry` from now on."""
         if registry != self._catalogue.registry:
-            self._catalogue.apply(registry)
+            for name in self._catalogue.apply(registry):
+                self._places.reset(name)  # what was known is of another address, or another key
         providers = registry.providers
         self._places.most_calls = {one.name: one.most_calls for one in providers if one.most_calls}
         self._places.slow_after_s = {
@@ -131,7 +141,7 @@ class RegistryWatch:
     def _reset(self, said: dict[str, float]) -> None:
         """Ask the providers again of which an operator has said since the last look that they are well."""
         for name, at in said.items():
-            if self._resets is not None and at > self._resets.get(name, 0.0):
+            if self._resets is not None and at != self._resets.get(name):
                 self._places.reset(name)
         self._resets = said
 

@@ -17,7 +17,7 @@ from cache.assembly import open_cache
 from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.sharing import open_sharing
-from orchestrator import __version__
+from orchestrator import __version__, failover
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
@@ -68,7 +68,7 @@ def build() -> Parts:
     watch = RegistryWatch(
         catalogue,
         places,
-        reads,
+        WorkerThread("registry"),
         generation.policy,
         worker=f"{gethostname()}:{settings.WEB_NUMBER or os.getpid()}",
         first_token_s=settings.FIRST_TOKEN_TIMEOUT_S,
@@ -155,6 +155,7 @@ async def close() -> None:
         last_first.callback(closing.identity.close)
         last_first.push_async_callback(closing.cache.aclose)
         last_first.push_async_callback(closing.catalogue.aclose)
+        last_first.push_async_callback(failover.closed)
         if closing.watch is not None:
             last_first.push_async_callback(closing.watch.aclose)
         last_first.push_async_callback(closing.inflight.aclose)

@@ -37,6 +37,11 @@ class Load:
             self._average_s = self._average_s * share + seconds * (1 - share)
         self._seen_at = self._clock.monotonic()
 
+    def missed(self, seconds: float) -> None:
+        """Nothing came of it in so long: it would have taken that at least."""
+        if seconds > self._faded():
+            self.took(seconds)
+
     @property
     def first_s(self) -> float:
         """What it lately took, in seconds; it fades, so that a place that was slow is tried again."""

@@ -62,8 +62,10 @@ class Place:
         self.breaker = _breaker(clock)
         self.load = Load(clock)
         self.budget = RetryBudget()
-        self.why = ""  # what went wrong last
+        self.why = ""  # what went wrong last, in its own words: for operators, since they may be about a question
+        self.kind = ""  # and in a word, for anybody
         self.opened_at = 0.0  # seconds since the epoch
+        self.answered_at = float("-inf")  # monotonic
         self._rests_until = 0.0
 
     @property
@@ -76,21 +78,29 @@ class Place:
         """Whether it asked for a pause that is not over."""
         return self._rests_until > self._clock.monotonic()
 
-    def rest(self, seconds: float | None, why: str) -> None:
+    def rest(self, seconds: float | None, why: str, kind: str = "") -> None:
         """It wants fewer questions, and said after how many seconds to come again, or did not."""
         pause_s = SHORTEST_REST_S if seconds is None else min(max(seconds, SHORTEST_REST_S), LONGEST_REST_S)
         self._rests_until = max(self._rests_until, self._clock.monotonic() + pause_s)
-        self.why = why
+        self.why, self.kind = why, kind
 
-    def answered(self, turn: Turn) -> None:
-        """It did what was asked of it."""
+    def answered(self, turn: Turn, breaker: Breaker | None = None) -> None:
+        """It did what was asked of it.
+
+        breaker  the one that gave the turn: when that was put aside meanwhile, the answer says nothing of now.
+        """
+        self.answered_at = self._clock.monotonic()
+        if breaker is not None and breaker is not self.breaker:
+            return
         open_s = self.breaker.succeeded(turn)
         if open_s is not None:
             log.warning("%s is asked again, after %.0f s", self.model, open_s)
 
-    def failed(self, turn: Turn, why: str) -> None:
-        """It did not, or too slowly."""
-        self.why = why
+    def failed(self, turn: Turn, why: str, kind: str = "", breaker: Breaker | None = None) -> None:
+        """It did not, or too slowly. `breaker` as for `answered`."""
+        if breaker is not None and breaker is not self.breaker:
+            return
+        self.why, self.kind = why, kind
         if self.breaker.failed(turn):
             self.opened_at = self._clock.now()
             log.warning("%s is not asked for a while: %s", self.model, why)
@@ -141,20 +151,27 @@ class Health:
     def in_order(self, plans: Sequence[P], balance: Balance) -> list[P]:
         """`plans` in the order they are asked: by rank, then those that leave out least, then as `balance` says.
 
-        Those of a provider that was found down come last.
+        Places of a provider that was found down come after the model's others, and before any other model.
         """
         if len(plans) < 2:
             return list(plans)
-        ranked: dict[tuple[bool, int, int], list[P]] = {}
+        ranked: dict[tuple[bool, bool, int, int], list[P]] = {}
         for plan in plans:
-            is_down = plan.candidate.model.engine in self.down
-            ranked.setdefault((is_down, plan.candidate.rank, len(plan.unsupported)), []).append(plan)
+            is_other = plan.candidate.stands_for != plans[0].candidate.stands_for
+            key = (is_other, self.is_down(plan.candidate), plan.candidate.rank, len(plan.unsupported))
+            ranked.setdefault(key, []).append(plan)
         in_order: list[P] = []
         for rank in sorted(ranked):
             equals = {id(plan.candidate): plan for plan in ranked[rank]}
             ordered = order([plan.candidate for plan in ranked[rank]], balance, self._load, self.rng)
             in_order += [equals[id(candidate)] for candidate in ordered]
         return in_order
+
+    def is_down(self, candidate: Candidate) -> bool:
+        """Whether its provider was found down and nothing speaks against it: an answer of late does."""
+        if candidate.model.engine not in self.down:
+            return False
+        return self._clock.monotonic() - self.place(candidate).answered_at > MEMORY_S
 
     def _load(self, candidate: Candidate) -> Load:
         return self.place(candidate).load

@@ -172,6 +172,18 @@ class KeyRefused(EngineError):
     kind = "key_refused"
 
 
+class EngineRefused(EngineError):
+    """The provider will not answer this question, or not us: a rule of its own, a region, a model of other accounts."""
+
+    kind = "engine_refused"
+
+
+class Outraced(EngineError):
+    """Another place that was asked the same spoke first."""
+
+    kind = "outraced"
+
+
 class RateLimited(EngineError):
     """The provider wants fewer requests."""
 

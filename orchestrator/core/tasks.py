@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 _AGAIN_S = 0.1
 
 
-async def end(tasks: Iterable[asyncio.Task[None]]) -> None:
+async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel `tasks`, and wait until they are over.
 
     A cancellation that meets a timeout may get lost on its way (Python 3.11), so it is said until it is heard.

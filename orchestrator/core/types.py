@@ -132,6 +132,8 @@ class Origin:
     """Who answers."""
 
     model: str  # full name: openai/gpt-…
+    provider: str = ""
+    route: str = ""  # why it is this one, for whoever shares the call
     unsupported: tuple[str, ...] = ()  # what was left out of the request, since this one cannot do it
 
 

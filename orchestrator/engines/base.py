@@ -34,6 +34,8 @@ class Engine(Protocol):
 class ProviderEngine(Engine, Protocol):
     """An engine that can be replaced while it is in use."""
 
+    is_retired: bool  # it was: what is under way may end, nothing more begins
+
     def look(self) -> None:
         """Begin to ask which models there are."""
         ...

@@ -22,6 +22,7 @@ from orchestrator.core.errors import (
     BadRequest,
     ContextTooLong,
     EngineError,
+    EngineRefused,
     EngineTimeout,
     EngineUnavailable,
     EngineUnreachable,
@@ -124,6 +125,7 @@ class CloudEngine:
         self._listing_now: Task[None] | None = None
         self._list_again_at = float("-inf")
         self._was_listed = False  # or it was tried
+        self.is_retired = False
         self._calls = 0  # under way
         self._idle = Event()
         self._idle.set()
@@ -407,7 +409,7 @@ class CloudEngine:
         if status == 402:  # until somebody pays: trying again is of no use
             raise EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
         if status == 403:  # a region, a model that the account may not use, a rule: only the words tell
-            raise EngineError(f"{self.name} refused this to us (HTTP 403){words}")
+            raise EngineRefused(f"{self.name} refused this to us (HTTP 403){words}")
         if status == 404 and not said.is_spoken:  # a model that is not there would be told in its own form
             raise EngineError(f"{self.name} has no such address (HTTP 404); {self._advice}")
         if status == 404:

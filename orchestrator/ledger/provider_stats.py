@@ -16,6 +16,7 @@ from typing import Any
 from django.db.models import BooleanField, Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum, Value
 from django.db.models.expressions import RawSQL
 
+from orchestrator.core.errors import Outraced
 from orchestrator.ledger.grouping import Epoch, digits, whole
 from orchestrator.ledger.stats import BUCKET_LENGTHS_S, FAILED, REFUSED, Latency, latency
 from orchestrator.models import Attempt, RequestRecord
@@ -103,7 +104,7 @@ def _answers(called: QuerySet[RequestRecord]) -> Iterable[Mapping[str, Any]]:
 
 
 def _failed_attempts(since: datetime, until: datetime) -> list[tuple[str, str, int]]:
-    attempts = Attempt.objects.order_by().filter(at__gte=since, at__lt=until)
+    attempts = Attempt.objects.order_by().filter(at__gte=since, at__lt=until).exclude(outcome=Outraced.kind)
     return list(attempts.values_list("provider", "outcome").annotate(n=Count("pk")).order_by())
 
 

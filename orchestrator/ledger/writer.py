@@ -19,7 +19,7 @@ from django.db import DataError, IntegrityError, connections
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Price, Usage
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Price, Usage
 from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats
 
@@ -65,12 +65,22 @@ class Entry:
     pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
     laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
     attempts: list[Attempted] = field(default_factory=list)  # places that were asked and did not answer
+    has_spent: bool = False  # some of them charge all the same
+    spent_microusd: int | None = 0  # so much, as far as can be told; None: nobody knows
 
     @property
     def cost_microusd(self) -> int | None:
         """What it cost, as the provider says or by its price; None where neither is known, which is never nothing."""
         if not self.is_paid:
             return 0
+        answer = self._answer_microusd
+        return None if answer is None or self.spent_microusd is None else answer + self.spent_microusd
+
+    @property
+    def _answer_microusd(self) -> int | None:
+        """What the answer itself cost."""
+        if self.engine_first_s is None and self.attempts:
+            return 0  # nobody answered: what was spent is known by attempt
         if self.usage.cost_microusd is not None:
             return self.usage.cost_microusd
         is_open = self.outcome == "engine_error" and not (self.usage.prompt_tokens or self.usage.completion_tokens)
@@ -89,6 +99,19 @@ class Entry:
                 took_us=round(took_s * 1e6),
             )
         )
+
+    def spent(self, model: Model, asked: ChatRequest, usage: Usage) -> None:
+        """`model` charges for what it was asked, though it did not answer; `usage` is as far as it told."""
+        self.has_spent = True
+        cost = usage.cost_microusd
+        if cost is None and model.price is not None:
+            cost = model.price.of(counted(usage, 0, asked))
+        self.spent_microusd = None if cost is None or self.spent_microusd is None else self.spent_microusd + cost
+
+    def told(self, origin: Origin) -> None:
+        """Another than who was expected answers."""
+        self.model, self.unsupported = origin.model, origin.unsupported
+        self.provider, self.route = origin.provider, origin.route or self.route
 
     def saw(self, chunk: Chunk, now: float) -> None:
         """Take note of a piece of the answer."""

@@ -54,6 +54,7 @@ class ModelEntry:
     aliases: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     deployments: tuple[DeploymentEntry, ...] = ()  # those that are on
+    is_off: bool = False  # nobody may ask for it under any of its names
     is_deployed: bool = False  # it has deployments, on or off; else it is the model that is called so anyway
     balance: Balance = "latency"
     fallbacks: tuple[str, ...] = ()  # names of other models, asked in this order when no deployment answers
@@ -68,7 +69,7 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registry:
-    """All that is enabled, as of a version."""
+    """All that is on, as of a version, and the names of models that are switched off."""
 
     version: int = 0
     providers: tuple[ProviderEntry, ...] = ()

@@ -105,7 +105,7 @@ def _look(version: int) -> Reading:
             off.append(found)
         else:
             entries.append(found)
-    models = RegisteredModel.objects.filter(is_enabled=True).prefetch_related("deployments")
+    models = RegisteredModel.objects.prefetch_related("deployments")
     registry = Registry(
         version=version,
         providers=tuple(sorted(entries, key=lambda entry: entry.name)),
@@ -163,6 +163,7 @@ def _model(row: RegisteredModel, names: dict[int, str]) -> ModelEntry:
         tags=tuple(row.tags),
         deployments=tuple(_deployment(one, names) for one in row.deployments.all() if one.is_enabled),
         is_deployed=bool(row.deployments.all()),
+        is_off=not row.is_enabled,
         balance=row.balance,  # type: ignore[arg-type]  # one of the words that are allowed
         fallbacks=tuple(row.fallbacks),
         hedge_after_s=row.hedge_after_s,

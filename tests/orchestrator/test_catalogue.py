@@ -21,7 +21,8 @@ class MadeEngine(FakeEngine):
     def __init__(self, entry: ProviderEntry) -> None:
         super().__init__(entry.name, f"{entry.name}/big", is_paid=entry.is_paid)
         self.entry = entry
-        self.is_closed = False
+        self.is_closed = self.is_retired = False
+        self.model = replace(self.model, digest=entry.address)
 
     def look(self) -> None:
         pass
@@ -90,7 +91,7 @@ async def test_a_model_that_can_be_had_nowhere_is_not_listed_and_says_why(catalo
         await catalogue.route("off")
 
 
-async def test_another_place_is_the_same_model_and_another_model_is_not(catalogue: Catalogue) -> None:
+async def test_answers_are_kept_for_a_model_as_it_is_deployed(catalogue: Catalogue) -> None:
     async def digest(*deployments: DeploymentEntry) -> str:
         catalogue.apply(Registry(providers=(OPENAI, GROQ), models=(model("m", *deployments),)))
         found = await catalogue.find("m")
@@ -98,8 +99,8 @@ async def test_another_place_is_the_same_model_and_another_model_is_not(catalogu
         return found.digest
 
     alone = await digest(at("openai"))
-    assert await digest(at("openai"), at("groq")) == alone
-    assert await digest(at("local", "tiny")) != alone
+    assert await digest(at("openai", rank=3, weight=5)) == alone
+    assert len({alone, await digest(at("openai"), at("groq")), await digest(at("local", "tiny"))}) == 3
 
 
 async def test_what_the_registry_knows_better_holds(catalogue: Catalogue) -> None:
@@ -153,3 +154,31 @@ async def test_a_later_place_that_is_off_is_nobodys_business(catalogue: Catalogu
     route = await catalogue.route("m")
     assert route is not None
     assert route.reason == "named"
+
+
+async def test_a_model_that_is_switched_off_is_not_the_one_that_is_called_so_anyway(catalogue: Catalogue) -> None:
+    entries = (ModelEntry(name="openai/big", is_off=True), ModelEntry(name="tiny:latest", is_off=True))
+    catalogue.apply(Registry(providers=(OPENAI,), models=entries))
+    assert await names(catalogue) == []
+    for name in ("openai/big", "tiny:latest"):
+        with pytest.raises(ModelNotFound, match="switched off"):
+            await catalogue.route(name)
+
+
+async def test_a_price_makes_a_place_charge(catalogue: Catalogue) -> None:
+    own = ProviderEntry(name="own", kind="compatible", address="http://own.example", is_paid=False)
+    priced = at("own", input_price=Decimal(3), output_price=Decimal(15))
+    catalogue.apply(Registry(providers=(own,), models=(model("m", priced), model("free", at("own")))))
+    paid, free = await catalogue.find("m"), await catalogue.find("free")
+    assert paid is not None
+    assert free is not None
+    assert (paid.is_paid, free.is_paid) == (True, False)
+
+
+async def test_who_changed_is_told(catalogue: Catalogue) -> None:
+    assert catalogue.apply(Registry(providers=(OPENAI, GROQ))) == set()
+    assert catalogue.apply(Registry(providers=(replace(OPENAI, key="another"), replace(GROQ, reset_at=1)))) == {
+        "openai"
+    }
+    assert catalogue.apply(Registry()) == {"openai", "groq"}
+    await catalogue.aclose()

@@ -19,9 +19,10 @@ class Planned:
     unsupported: tuple[str, ...] = ()
 
 
-def plan(engine: str, rank: int = 0, unsupported: tuple[str, ...] = (), remote: str = "m") -> Planned:
+def plan(engine: str, rank: int = 0, unsupported: tuple[str, ...] = (), remote: str = "m", of: str = "m") -> Planned:
     model = Model(name=f"{engine}/{remote}", digest="d", engine=engine, remote_name=remote)
-    return Planned(Candidate(model=model, stands_for=model, rank=rank), unsupported)
+    stands_for = Model(name=of, digest="d", engine="")
+    return Planned(Candidate(model=model, stands_for=stands_for, rank=rank), unsupported)
 
 
 @pytest.fixture
@@ -67,10 +68,19 @@ def test_a_place_rests_as_long_as_it_asks_for_within_reason(
 
 def test_the_order_is_rank_then_what_is_left_out_and_the_down_come_last(health: Health) -> None:
     health.down = frozenset({"down"})
-    plans = [plan("later", 1), plan("down"), plan("lacks", 0, ("seed",)), plan("best")]
+    plans = [plan("later", 1), plan("down"), plan("lacks", 0, ("seed",)), plan("best"), plan("other", 2, of="another")]
     assert [one.candidate.model.engine for one in health.in_order(plans, "latency")] == [
-        *("best", "lacks", "later", "down")
+        *("best", "lacks", "later", "down", "other")
     ]
+
+
+def test_an_answer_of_late_speaks_against_looks(health: Health, clock: SetClock) -> None:
+    health.down = frozenset({"down"})
+    place = health.place(plan("down").candidate)
+    place.answered(place.breaker.turn())
+    assert not health.is_down(plan("down").candidate)
+    clock.pass_(61)
+    assert health.is_down(plan("down").candidate)
 
 
 def test_a_provider_takes_so_many_calls_at_once(health: Health) -> None:
