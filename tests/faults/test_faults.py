@@ -69,7 +69,7 @@ FAULTS = (
     Fault(name="busy_untold", said="HTTP 503", **TROUBLE),
     Fault(name="401", said="refused our key .*ask your operator to check [A-Z_]+_KEY", kind="key_refused", line="kept"),
     Fault(name="402", said="wants to be paid first .*ask your operator", line="kept"),
-    Fault(name="403", said="refused this to us .HTTP 403.: no, 403", line="kept"),
+    Fault(name="403", said="refused this to us .HTTP 403.: no, 403", kind="engine_refused", line="kept"),
     Fault(name="404", said="does not have .*/404.*: no, 404", status=404, kind="model_not_found", line="kept"),
     Fault(name="too_long", said="prompt is too long", status=400, kind="context_too_long", line="kept"),
     Fault(name="400", said="refused the request: no, 400", status=400, kind="bad_request", line="kept"),

@@ -36,7 +36,9 @@ async def server() -> AsyncIterator[Server]:
 
 
 def entry(address: str, name: str = "groq") -> ProviderEntry:
-    return ProviderEntry(name=name, kind="groq", address=address, key=KEY, key_from="GROQ_API_KEY")
+    return ProviderEntry(
+        name=name, kind="groq", address=address, key=KEY, key_from="GROQ_API_KEY", address_from="GROQ_BASE_URL"
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def entry(address: str, name: str = "groq") -> ProviderEntry:
         ("404", False, "does not have a list of models at this address: no, 404: Bearer …"),
         ("429", False, "answered HTTP 429: no, 429: Bearer …"),
         ("500", False, "answered HTTP 500: no, 500: Bearer …"),
-        ("html", False, "sent something that is no list of models"),
+        ("html", False, "sent a page in place of an answer; is GROQ_BASE_URL right?"),
         ("silent", False, "did not answer within 0.3 s"),
     ],
 )
