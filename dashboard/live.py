@@ -168,7 +168,7 @@ class Live:
             yield
         except (TimeoutError, OrchestratorError, DatabaseError) as error:
             if not self._is_failing:
-                log.warning("the dashboard cannot read %s: %s", what, error or type(error).__name__)
+                log.warning("the dashboard cannot read %s: %s", what, str(error) or type(error).__name__)
             self._is_failing = True
         else:
             if self._is_failing:

@@ -95,7 +95,7 @@ async def _known(what: str, ask: Callable[[], Awaitable[T]], deadline_s: float =
     except Exception as error:  # noqa: BLE001  # whatever ails a part, the page says "unknown" and stands
         if what not in _unknown:
             _unknown.add(what)
-            log.warning("the dashboard cannot read %s: %s", what, error or type(error).__name__)
+            log.warning("the dashboard cannot read %s: %s", what, str(error) or type(error).__name__)
         return None
     if what in _unknown:
         _unknown.discard(what)

@@ -77,7 +77,7 @@ class Parts:
         try:
             await self.reads.run(PROBE_DEADLINE_S, ensure_default_tenant)
         except (TimeoutError, DatabaseError, Busy) as error:
-            log.warning("the ledger cannot be read: %s", error or "no answer in time")
+            log.warning("the ledger cannot be read: %s", str(error) or "no answer in time")
             return Health("ledger", "down", "cannot be read", is_vital=True)
         return Health("ledger", "ok", "readable and writable", is_vital=True)
 

@@ -200,7 +200,9 @@ class ReplayFront:
                 )
         except (OrchestratorError, OSError, TimeoutError) as error:
             if self._models is not None:
-                log.warning("Nothing is replayed while the models cannot be listed: %s", error or "no answer in time")
+                log.warning(
+                    "Nothing is replayed while the models cannot be listed: %s", str(error) or "no answer in time"
+                )
             self._models = None
             return
         self._models_at = now

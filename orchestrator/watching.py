@@ -115,7 +115,7 @@ class RegistryWatch:
             reading = await self._thread.run(READ_DEADLINE_S, look)
         except (TimeoutError, DatabaseError, OrchestratorError) as error:
             if not self._is_failing:
-                log.warning("the registry cannot be read, so what was read before holds: %s", error or "no answer")
+                log.warning("the registry cannot be read, so what was read before holds: %s", str(error) or "no answer")
             self._is_failing = True
             return
         finally:

@@ -66,5 +66,5 @@ async def read(answer: Awaitable[T]) -> T | None:
     try:
         return await answer
     except (TimeoutError, OrchestratorError, DatabaseError) as error:
-        log.warning("a page could not read the ledger: %s", error or type(error).__name__)
+        log.warning("a page could not read the ledger: %s", str(error) or type(error).__name__)
         return None

@@ -126,6 +126,7 @@ class CloudEngine:
         self._list_again_at = float("-inf")
         self._was_listed = False  # or it was tried
         self.is_retired = False
+        self._lists = True  # as far as is known: a change is said, once
         self._calls = 0  # under way
         self._idle = Event()
         self._idle.set()
@@ -270,14 +271,23 @@ class CloudEngine:
             offers = self._wire.offers(data)
             self._listing = {self._key(offer.name): (offer, self._model(offer)) for offer in offers}
             fresh_s = LISTING_FRESH_S
+            self._say_if_it_lists()
         except (EngineError, ModelNotFound, BadRequest) as error:
-            log.warning("%s did not list its models: %s", self.name, error)
+            self._say_if_it_lists(str(error))
         except ODD:
-            log.warning("%s did not list its models: it sent something else", self.name)
+            self._say_if_it_lists("it sent something else")
         finally:
             self._list_again_at = self._clock.monotonic() + fresh_s
             self._was_listed = True
             self._listing_now = None
+
+    def _say_if_it_lists(self, why: str = "") -> None:
+        """Log when that has changed; `why` it does not, or nothing."""
+        if why and self._lists:
+            log.warning("%s did not list its models: %s", self.name, why)
+        elif not why and not self._lists:
+            log.warning("%s lists its models again", self.name)
+        self._lists = not why
 
     async def check(self) -> Check:
         """Ask for the list of models: that costs nothing, and needs address and key to be right.

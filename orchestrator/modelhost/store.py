@@ -180,7 +180,7 @@ class Store:
             model = self._parse(path, name, status.st_mtime)
         except (ValueError, OSError, KeyError, TypeError, AttributeError, RecursionError) as error:
             model = None
-            log.warning("The model %s is left out: %s (%s)", name, error or type(error).__name__, path)
+            log.warning("The model %s is left out: %s (%s)", name, str(error) or type(error).__name__, path)
         with self._lock:
             self._known[path] = (version, model)
         return model
