@@ -1,17 +1,24 @@
 """What is done in the background: each task calls one function."""
 
-import asyncio
 import logging
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from celery import shared_task
+from celery.signals import worker_shutting_down
 from django.conf import settings
 
 from cache import maintenance
+from orchestrator.core.tasks import Stoppable
 from orchestrator.ledger import retention
 from orchestrator.registry import reading as registry
+from orchestrator.registry.entries import ProviderEntry
 
 log = logging.getLogger(__name__)
+
+looks = Stoppable()
+_looked_at: dict[str, ProviderEntry] = {}  # each as it was when this process last looked at it
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
@@ -31,8 +38,29 @@ def prune_records() -> None:
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
 def check_providers() -> None:
     """Look whether each provider answers."""
-    # Here, because it brings every engine along, which a worker has no use for where there are no providers.
-    if entries := registry.read().providers:
-        from orchestrator.provider_checks import look, remember
+    _look_at(registry.read().providers)
 
-        remember(asyncio.run(look(entries)))
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def check_changed_providers() -> None:
+    """Look at those that are new or were changed since they were looked at, so that nobody waits for their turn."""
+    _look_at([entry for entry in registry.read().providers if entry != _looked_at.get(entry.name)])
+
+
+def _look_at(entries: Iterable[ProviderEntry]) -> None:
+    entries = list(entries)
+    if not entries:
+        return
+    # Here, because it brings every engine along, which a worker has no use for where there are no providers.
+    from orchestrator.provider_checks import look, remember
+
+    _looked_at.update((entry.name, entry) for entry in entries)
+    seen = looks.run(look(entries))
+    if seen is not None:
+        remember(seen)
+
+
+@worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _look_no_more(**_: Any) -> None:
+    """A provider that hangs does not hold up the end; how it is will be seen at the next start."""
+    looks.stop()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.product import PROJECT, Product
+from tests.product import PROJECT, Product, until
 from tests.provider import Provider
 
 KEY = "sk-never-to-be-seen-4711"
@@ -98,3 +100,16 @@ def test_the_key_is_nowhere_in_the_data_directory(product: Product, admin: httpx
         if file.is_file():
             assert KEY.encode() not in file.read_bytes(), file
     assert KEY not in product.logs()
+
+
+def test_a_new_provider_is_looked_at_without_waiting_for_its_turn(provider: Provider) -> None:
+    with Product(ORCHESTRATOR_PROVIDER_CHECK_S=3600) as product:
+        headers = {"Authorization": f"Bearer {product.issue_key('operator', '--admin')}"}
+        with httpx.Client(base_url=product.base_url, headers=headers, timeout=30) as admin:
+            put(admin, "providers/mine", kind="compatible", address=provider.address, key=KEY)
+
+        def looks() -> list[tuple[str, bool]]:
+            with closing(sqlite3.connect(product.data / "ledger.sqlite3")) as ledger:
+                return ledger.execute("SELECT provider, is_ok FROM registry_providercheck").fetchall()
+
+        assert until(looks, "a look at it", 30) == [("mine", True)]

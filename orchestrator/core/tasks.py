@@ -3,10 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _AGAIN_S = 0.1
+
+
+class Stoppable:
+    """Runs coroutines in threads, each in a loop of its own, and ends them all when it is told to stop."""
+
+    def __init__(self) -> None:
+        self._is_over = False
+        self._stops: set[Callable[[], object]] = set()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What `work` returns; None when it was to stop before."""
+        return asyncio.run(self._run(work))
+
+    def stop(self) -> None:
+        """End what runs, and whatever is begun later. Waits for nothing, so a signal's handler may call it."""
+        self._is_over = True
+        for stop in tuple(self._stops):
+            with suppress(RuntimeError):  # it ended meanwhile, and its loop with it
+                stop()
+
+    async def _run(self, work: Coroutine[Any, Any, T]) -> T | None:
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+        def stop() -> None:
+            loop.call_soon_threadsafe(told.set)
+
+        self._stops.add(stop)
+        working, telling = asyncio.create_task(work), asyncio.create_task(told.wait())
+        try:
+            if self._is_over:
+                told.set()
+            await asyncio.wait({working, telling}, return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            self._stops.discard(stop)
+            await end([working, telling])
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -11,14 +11,19 @@ import signal
 import tempfile
 import threading
 import warnings
+from contextlib import closing
 
 import django
 from celery.beat import EmbeddedService, Scheduler
 from celery.platforms import SecurityWarning
+from django.conf import settings
+from kombu.exceptions import OperationalError
 
+from cache.generation import Generation
 from orchestrator.celery import app, folder
 
 THREADS = 2
+CHANGE_EVERY_S = 0.5
 
 
 def main() -> None:
@@ -34,6 +39,10 @@ def main() -> None:
     # with pysqlite3 in sqlite3's place it cannot be opened from Python 3.13 on.
     clock = EmbeddedService(app, thread=True, scheduler_cls=Scheduler)
     clock.start()
+    over = threading.Event()
+    watch = threading.Thread(target=_look_when_changed, args=(over,), name="changes", daemon=True)
+    if settings.PROVIDER_CHECK_S:
+        watch.start()
     worker = app.Worker(
         pool="threads",
         concurrency=THREADS,
@@ -48,8 +57,23 @@ def main() -> None:
     try:
         worker.start()
     finally:
+        over.set()
         clock.stop()
     raise SystemExit(worker.exitcode)
+
+
+def _look_when_changed(over: threading.Event) -> None:
+    """Have providers looked at as soon as an operator changes them on this machine, and not when they are due."""
+    with closing(Generation(settings.GENERATION_FILE)) as generation:
+        seen = generation.policy()
+        while not over.wait(CHANGE_EVERY_S):
+            if (now := generation.policy()) == seen:
+                continue
+            try:
+                app.send_task("orchestrator.tasks.check_changed_providers", expires=settings.PROVIDER_CHECK_S)
+            except (OperationalError, OSError):
+                continue  # there is no queue at the moment; tried again
+            seen = now
 
 
 def _end_without_clock(failure: threading.ExceptHookArgs) -> None:

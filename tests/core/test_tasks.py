@@ -1,8 +1,9 @@
 """What has to end ends, also when it does not hear of it at first."""
 
 import asyncio
+import threading
 
-from orchestrator.core.tasks import end
+from orchestrator.core.tasks import Stoppable, end
 
 
 async def test_a_cancellation_that_gets_lost_is_said_again() -> None:
@@ -29,3 +30,33 @@ async def test_a_cancellation_that_gets_lost_is_said_again() -> None:
     assert heard == 3
     assert all(task.done() for task in tasks)
     assert isinstance(tasks[2].exception(), ValueError)
+
+
+def test_what_runs_in_a_thread_is_ended_from_another_and_nothing_begins_after_it() -> None:
+    under_way, was_told = threading.Event(), threading.Event()
+
+    async def for_ever() -> str:
+        under_way.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            was_told.set()
+        return "never"
+
+    stoppable, came = Stoppable(), ["nothing yet"]
+    thread = threading.Thread(target=lambda: came.append(str(stoppable.run(for_ever()))))
+    thread.start()
+    assert under_way.wait(10)
+    stoppable.stop()
+    thread.join(10)
+    assert (was_told.is_set(), came[1:]) == (True, ["None"])
+    assert stoppable.run(for_ever()) is None
+
+
+def test_what_comes_to_its_end_by_itself_is_returned() -> None:
+    async def four() -> int:
+        return 4
+
+    stoppable = Stoppable()
+    assert stoppable.run(four()) == 4
+    stoppable.stop()

@@ -19,6 +19,7 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.presets import OPENAI
 from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder, ToolCall
+from orchestrator.engines import cloud
 from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after
 from orchestrator.engines.wires.openai import OpenAI, to_wire
 from orchestrator.wiring import connect
@@ -170,6 +171,22 @@ async def test_the_models_it_lists_are_found_under_our_names(engine: CloudEngine
     assert await engine.find("mistral/good") is None
     assert await engine.find("openai/" + "x" * 248)
     assert await engine.find("openai/" + "x" * 249) is None
+
+
+async def test_that_it_does_not_list_its_models_is_said_when_that_changes(
+    engine: CloudEngine, provider: Provider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(cloud, "LISTING_FRESH_S", 0.0)
+    monkeypatch.setattr(cloud, "LISTING_RETRY_S", 0.0)
+    for listing in ("500", "html", "500", "good", "good"):
+        provider.listing = listing
+        engine.look()
+        assert engine._listing_now
+        await engine._listing_now
+    assert [record.getMessage() for record in caplog.records] == [
+        "openai did not list its models: openai answered HTTP 500: no, 500: Bearer …",
+        "openai lists its models again",
+    ]
 
 
 async def test_closing_the_answer_closes_the_connection(engine: CloudEngine, provider: Provider) -> None:

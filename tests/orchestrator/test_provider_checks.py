@@ -6,12 +6,15 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
+from celery.signals import worker_shutting_down
 
 from orchestrator import provider_checks, tasks
+from orchestrator.core.tasks import Stoppable
 from orchestrator.engines import cloud
 from orchestrator.engines.cloud import Check
 from orchestrator.provider_checks import look, remember
@@ -156,6 +159,36 @@ def test_the_task_looks_at_what_is_on_and_writes_it_down(provider, monkeypatch):
     tasks.check_providers()
     row = ProviderCheck.objects.get()
     assert (row.provider, row.is_ok, row.listed) == ("groq", True, 2)
+
+
+def test_a_provider_is_looked_at_again_when_it_was_changed_and_else_waits_for_its_turn(provider, monkeypatch):
+    monkeypatch.setattr(tasks, "_looked_at", {})
+    one, other = entry(provider.address), entry(provider.address, "other")
+
+    def looked_at(*entries: ProviderEntry) -> list[str]:
+        monkeypatch.setattr(tasks.registry, "read", lambda: Registry(providers=entries))
+        ProviderCheck.objects.all().delete()
+        tasks.check_changed_providers()
+        return sorted(ProviderCheck.objects.values_list("provider", flat=True))
+
+    assert looked_at(one) == ["groq"]
+    assert looked_at(one, other) == ["other"]
+    assert looked_at(one, other) == []
+    assert looked_at(replace(one, address=f"{provider.address}/elsewhere"), other) == ["groq"]
+
+
+async def test_a_look_at_a_provider_that_hangs_is_given_up_when_the_worker_is_to_end(server, monkeypatch):
+    monkeypatch.setattr(tasks.registry, "read", lambda: Registry(providers=(entry(server.address),)))
+    monkeypatch.setattr(tasks, "looks", Stoppable())
+    monkeypatch.setattr(cloud, "CHECK_S", 60.0)
+    server.listing = "silent"
+    looking = asyncio.create_task(asyncio.to_thread(tasks.check_providers))
+    async with asyncio.timeout(30):
+        while not server.waiting:
+            await asyncio.sleep(0.01)
+        worker_shutting_down.send(None, sig="SIGTERM", how="Warm", exitcode=0)
+        await looking
+    assert not await ProviderCheck.objects.aexists()
 
 
 def test_without_providers_the_task_does_nothing(monkeypatch, django_assert_num_queries):

@@ -19,7 +19,7 @@ import pytest
 from cache.entries import Scope
 from orchestrator import replay, wiring
 from orchestrator.core.exchange import EXCHANGE
-from orchestrator.core.types import Chunk, Done, ToolCall, Usage
+from orchestrator.core.types import Chunk, Done, Model, ToolCall, Usage
 from orchestrator.identity import issue_key
 from orchestrator.models import ApiKey, RequestRecord
 from orchestrator.parts import Parts
@@ -278,6 +278,19 @@ async def test_a_purge_is_true_at_once(ask: Ask, parts: Parts, engine: FakeEngin
     assert not reply.is_replayed
     assert reply.headers["cache-status"].startswith("orchestrator; fwd=miss")
     assert engine.calls == 2
+
+
+async def test_why_nothing_is_replayed_is_said(
+    ask: Ask, parts: Parts, front: ReplayFront, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def none() -> list[Model]:
+        raise TimeoutError
+
+    await warmed(ask)
+    monkeypatch.setattr(parts.catalogue, "models", none)
+    await front._look(parts, 0.0)
+    said = "Nothing is replayed while the models cannot be listed: no answer in time"
+    assert said in [record.getMessage() for record in caplog.records]
 
 
 async def test_a_later_answer_takes_the_place_of_the_one_before_in_every_dialect(ask: Ask, engine: FakeEngine) -> None:
