@@ -25,19 +25,23 @@ from orchestrator.registry.models import OpenBreaker, Provider, ProviderCheck
 
 ENOUGH_CALLS = 10  # below this, a share says little
 MANY_FAILURES = 0.1
+FEW_CALLS = 3  # enough where most of them failed
+MOST = 0.5
 LATELY = timedelta(minutes=1)  # an answer this much older than a failed look does not speak against it
 NO_SPARK = Spark("", None)
+RESTING = "resting"
 STATES = ("down", "slow", "unknown", "ok", "off")  # the worst first
 
 
 @dataclass(frozen=True, slots=True)
 class Breakers:
-    """The breakers of a provider that are open."""
+    """What workers do not ask of a provider: its breakers are open, or it asked for a pause."""
 
     workers: int
     models: tuple[str, ...]
     since: datetime
     why: str  # as the last to open has it
+    until: datetime | None = None  # the end of the pause; None: there is a breaker that is open
 
     @property
     def sentence(self) -> str:
@@ -55,6 +59,7 @@ class Row:
     words: str  # the state in a word or two
     why: str = ""  # more, where it is not well
     since: datetime | None = None  # when that began, where it is known
+    until: datetime | None = None  # when it ends, where it is known
     entry: ProviderEntry | None = None  # None: it is off
     check: ProviderCheck | None = None
     is_stale: bool = False  # the last look was long ago
@@ -160,6 +165,7 @@ def _row(
         words=words,
         why=why,
         since=since,
+        until=breakers.until if breakers and words == RESTING else None,
         entry=entry,
         check=check,
         is_stale=is_stale,
@@ -180,12 +186,10 @@ def _state(
     if check is not None and has_failed and not has_answered:
         return "down", "down", check.words, check.since
     if breakers:
-        return "slow", "resting", _resting(breakers), breakers.since
-    rate = figures.error_rate or 0
-    if figures.calls >= ENOUGH_CALLS and rate >= MANY_FAILURES:
-        share = f"{formats.percent(rate)}{formats.NARROW}%"
+        return "slow", RESTING, _resting(breakers), None if breakers.until else breakers.since
+    if _is_failing(figures):
         looked = f", and when it is looked at it {check.words}" if check is not None and has_failed else ""
-        return "slow", "failing", f"{share} of {formats.count(figures.calls)} calls failed{looked}", None
+        return "slow", "failing", f"{_failed(figures)}{looked}", None
     if check is not None and has_failed:
         return "slow", "doubtful", f"it answers calls, and when it is looked at it {check.words}", check.since
     if check is None and figures.calls and figures.failed == figures.calls:
@@ -198,7 +202,23 @@ def _state(
     return "ok", "answering", "", None
 
 
+def _is_failing(figures: ProviderFigures) -> bool:
+    rate = figures.error_rate or 0
+    return rate >= (MANY_FAILURES if figures.calls >= ENOUGH_CALLS else MOST) and figures.calls >= FEW_CALLS
+
+
+def _failed(figures: ProviderFigures) -> str:
+    calls = formats.count(figures.calls)
+    if figures.failed == figures.calls:
+        return f"none of {calls} calls was answered"
+    if figures.calls < ENOUGH_CALLS:
+        return f"{figures.failed} of {calls} calls failed"
+    return f"{formats.percent(figures.error_rate or 0)}{formats.NARROW}% of {calls} calls failed"
+
+
 def _resting(breakers: Breakers) -> str:
+    if breakers.until:
+        return f"it asked for a pause: {breakers.why}"
     where = f"{breakers.workers} {'worker does' if breakers.workers == 1 else 'workers do'} not ask"
     what = breakers.models[0] if len(breakers.models) == 1 else f"{len(breakers.models)} of its models"
     return f"{where} {what}: {breakers.why}"
@@ -207,11 +227,15 @@ def _resting(breakers: Breakers) -> str:
 def _breakers(rows: Sequence[OpenBreaker]) -> Breakers | None:
     if not rows:
         return None
+    open_rows = [row for row in rows if row.until is None]
+    pauses = [row.until for row in rows if row.until]
+    rows = open_rows or rows
     return Breakers(
         workers=len({row.worker for row in rows}),
         models=tuple(sorted({row.model for row in rows})),
         since=rows[0].opened_at,
         why=rows[-1].why,
+        until=None if open_rows else max(pauses),
     )
 
 

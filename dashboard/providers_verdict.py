@@ -20,12 +20,13 @@ PAGE = "dashboard:providers"
 
 @dataclass(frozen=True, slots=True)
 class ProvidersVerdict:
-    """What is so, why, and where to look. `since` goes between the headline and its end."""
+    """What is so, why, and where to look. `since` or `until` goes between the headline and its end."""
 
     headline: str
     why: str
     state: str  # ok, slow, down, off, unknown
     since: datetime | None = None
+    until: datetime | None = None
     end: str = "."
     link: str = ""
     link_words: str = ""
@@ -93,7 +94,8 @@ def _about(rows: list[Row], on: list[Row], state: str, traffic: str) -> Provider
         reason, advice = _parted(row.why)
         end = f": it {reason}." if reason else "."
     why = " ".join(filter(None, [formats.sentence(advice), traffic]))
-    return ProvidersVerdict(f"{healthy}{row.title} is {row.words}", why, state, row.since, end, link, link_words)
+    headline = f"{healthy}{row.title} is {row.words}"
+    return ProvidersVerdict(headline, why, state, row.since, row.until, end, link, link_words)
 
 
 def _parted(why: str) -> tuple[str, str]:

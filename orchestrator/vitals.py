@@ -76,7 +76,7 @@ async def sample(parts: Parts) -> None:
     for tier, held in (await parts.cache.holding_here()).items():
         metrics.entries.labels(tier).set(held.entries)
         metrics.bytes.labels(tier).set(held.bytes)
-    open_by_provider = Counter(place.provider for place in parts.places.open())
+    open_by_provider = Counter(place.provider for place in parts.places.open() if place.until is None)
     for provider, calls in parts.places.calls():
         metrics.provider_calls.labels(metrics.providers(provider)).set(calls)
         metrics.provider_breakers.labels(metrics.providers(provider)).set(open_by_provider[provider])

@@ -25,6 +25,7 @@ FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 30.0
 LONGEST_REST_S = 60.0  # whatever Retry-After says
 SHORTEST_REST_S = 1.0
+SHORTEST_TOLD_S = 3.0  # a rest that is shorter is over before anybody has read of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Open:
     model: str
     opened_at: float  # seconds since the epoch
     why: str
+    until: float | None = None  # it asked for a pause until then; None: its breaker is open
 
 
 class Planned(Protocol):
@@ -66,7 +68,7 @@ class Place:
         self.kind = ""  # and in a word, for anybody
         self.opened_at = 0.0  # seconds since the epoch
         self.answered_at = float("-inf")  # monotonic
-        self._rests_until = 0.0
+        self._rests_until = self._rests_since = 0.0
 
     @property
     def waits_s(self) -> float:
@@ -81,8 +83,21 @@ class Place:
     def rest(self, seconds: float | None, why: str, kind: str = "") -> None:
         """It wants fewer questions, and said after how many seconds to come again, or did not."""
         pause_s = SHORTEST_REST_S if seconds is None else min(max(seconds, SHORTEST_REST_S), LONGEST_REST_S)
-        self._rests_until = max(self._rests_until, self._clock.monotonic() + pause_s)
+        now = self._clock.monotonic()
+        if not self.rests:
+            self._rests_since = now
+        self._rests_until = max(self._rests_until, now + pause_s)
         self.why, self.kind = why, kind
+
+    def shut(self) -> Open | None:
+        """That it is not asked at the moment, and why; None while it is."""
+        if self.breaker.is_open:
+            return Open(self.provider, self.model, self.opened_at, self.why)
+        if not self.rests or self._rests_until - self._rests_since < SHORTEST_TOLD_S:
+            return None
+        to_epoch = self._clock.now() - self._clock.monotonic()
+        since, until = round(self._rests_since + to_epoch), round(self._rests_until + to_epoch)  # the same at each look
+        return Open(self.provider, self.model, since, self.why, until)
 
     def answered(self, turn: Turn, breaker: Breaker | None = None) -> None:
         """It did what was asked of it.
@@ -202,11 +217,7 @@ class Health:
 
     def open(self) -> list[Open]:
         """The places that are not asked at the moment."""
-        return [
-            Open(place.provider, place.model, place.opened_at, place.why)
-            for place in self._places.values()
-            if place.breaker.is_open
-        ]
+        return [one for place in self._places.values() if (one := place.shut())]
 
     def calls(self) -> Iterator[tuple[str, int]]:
         """How many calls of each provider are under way."""

@@ -31,6 +31,10 @@ class Open(Protocol):
     def why(self) -> str:
         """What went wrong last."""
 
+    @property
+    def until(self) -> float | None:
+        """When a pause ends that it asked for, in seconds since the epoch; None when its breaker is open."""
+
 
 def tell(worker: str, places: Iterable[Open]) -> None:
     """Write that `worker` does not ask these `places`, and asks every other again."""
@@ -43,6 +47,7 @@ def tell(worker: str, places: Iterable[Open]) -> None:
             opened_at=datetime.fromtimestamp(place.opened_at, UTC),
             seen_at=now,
             why=place.why[:300],
+            until=None if place.until is None else datetime.fromtimestamp(place.until, UTC),
         )
         for place in places
     ]

@@ -29,7 +29,10 @@ def newest_checks(names: Collection[str]) -> dict[str, ProviderCheck]:
 
 
 def open_breakers(now: datetime) -> dict[str, list[OpenBreaker]]:
-    """Breakers that are open, by provider, the longest first; without those of workers that are gone."""
+    """What workers do not ask, by provider, the longest first.
+
+    Without pauses that are over, and without workers that are gone.
+    """
     found: dict[str, list[OpenBreaker]] = {}
     for breaker in _fresh(now):
         found.setdefault(breaker.provider, []).append(breaker)
@@ -37,4 +40,4 @@ def open_breakers(now: datetime) -> dict[str, list[OpenBreaker]]:
 
 
 def _fresh(now: datetime) -> Iterable[OpenBreaker]:
-    return OpenBreaker.objects.filter(seen_at__gte=now - FRESH).order_by("opened_at")
+    return OpenBreaker.objects.filter(seen_at__gte=now - FRESH).exclude(until__lte=now).order_by("opened_at")

@@ -175,6 +175,9 @@ class OpenBreaker(models.Model):
     opened_at = models.DateTimeField()
     seen_at = models.DateTimeField(help_text="When the worker last said so.")
     why = models.CharField(max_length=300)
+    until = models.DateTimeField(
+        null=True, help_text="When a pause ends that it asked for. Empty: its breaker is open."
+    )
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("provider", "model", "worker"), name="one_breaker_a_worker"),)

@@ -91,10 +91,9 @@ def failed(provider: str, count: int) -> None:
         )
 
 
-def breaker(provider: str, worker: str = "a:1") -> OpenBreaker:
-    return OpenBreaker.objects.create(
-        provider=provider, model=f"{provider}/x", worker=worker, opened_at=now(), seen_at=now(), why="it was late"
-    )
+def breaker(provider: str, worker: str = "a:1", **fields: Any) -> OpenBreaker:
+    known = {"model": f"{provider}/x", "opened_at": now(), "seen_at": now(), "why": "it was late"}
+    return OpenBreaker.objects.create(provider=provider, worker=worker, **known | fields)
 
 
 # What is said
@@ -166,6 +165,43 @@ def test_a_breaker_is_open(keys):
         "2 workers do not ask groq/x: it was late. None was asked anything in the last hour.",
         "slow",
     )
+
+
+def test_a_pause_that_it_asked_for_has_an_end(keys):
+    keys("groq")
+    remember({"groq": FINE})
+    failed("groq", 3)
+    end = now() + timedelta(seconds=30)
+    breaker("groq", until=end - timedelta(seconds=9), why="groq answered HTTP 429.")
+    breaker("groq", "a:2", until=end, why="groq answered HTTP 429.")
+    verdict = providers_verdict(read_providers(DEFAULT, now()))
+    assert (verdict.headline, verdict.since, verdict.until) == ("Healthy. Groq is resting", None, end)
+    assert verdict.why.startswith("It asked for a pause: groq answered HTTP 429.")
+    assert part() == ("slow", "Groq resting", "Groq is resting")
+    assert providers_verdict(read_providers(DEFAULT, end)).headline == "Healthy. Groq is failing"
+    breaker("groq", "a:3")
+    assert said()[1].startswith("1 worker does not ask groq/x: it was late.")
+
+
+@pytest.mark.parametrize(
+    ("answered", "not_answered", "why"),
+    [
+        (0, 2, None),
+        (0, 3, "None of 3 calls was answered."),
+        (0, 9, "None of 9 calls was answered."),
+        (2, 2, "2 of 4 calls failed."),
+        (3, 2, None),
+    ],
+)
+def test_of_few_calls_most_have_to_fail(keys, answered, not_answered, why):
+    keys("groq")
+    remember({"groq": FINE})
+    for _ in range(answered):
+        call("groq")
+    failed("groq", not_answered)
+    headline, said_why, _ = said()
+    assert headline == ("Healthy. Groq is failing." if why else "Healthy. Groq answers.")
+    assert said_why.startswith(why or "")
 
 
 def test_calls_fail_although_it_answers_when_looked_at(keys):
@@ -405,6 +441,17 @@ async def test_testing_with_javascript_brings_the_board_and_what_is_true_now(sta
     assert 'id="said" hx-swap-oob="true"' in page
     assert "OpenAI does not answer as it should: it could not be reached" in text(response)
     assert KEY not in page
+
+
+async def test_a_pause_is_shown_with_its_end(staff, keys):
+    keys("groq")
+    await sync_to_async(breaker)("groq", until=now() + timedelta(seconds=30), why="groq answered HTTP 429.")
+    words = text(await staff.get(LIST))
+    assert re.search(r"resting until \d\d:\d\d: it asked for a pause: groq answered HTTP 429", words)
+    assert re.search(r"closed, resting until \d\d:\d\d", words)
+    words = text(await staff.get(f"{LIST}groq/"))
+    assert re.search(r"Groq is resting until \d\d:\d\d\.", words)
+    assert "Each worker asks again by itself then" in words
 
 
 async def test_trying_again_closes_breakers_everywhere_and_is_remembered(staff, keys, console):

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.core.breaker import Turn
 from orchestrator.core.types import Candidate, Model
-from routing.health import FAILURES, LONGEST_REST_S, MOST_PLACES, Health, Place
+from routing.health import FAILURES, LONGEST_REST_S, MOST_PLACES, SHORTEST_TOLD_S, Health, Place
 from tests.fakes import SetClock
 
 
@@ -64,6 +64,21 @@ def test_a_place_rests_as_long_as_it_asks_for_within_reason(
     assert (place.rests, place.waits_s) == (True, rests_s)
     clock.pass_(rests_s)
     assert not place.rests
+
+
+def test_a_rest_is_told_of_with_its_end_unless_it_is_short(health: Health, clock: SetClock) -> None:
+    place, other = (health.place(plan(name).candidate) for name in ("a", "b"))
+    place.rest(30, "too many")
+    other.rest(SHORTEST_TOLD_S - 1, "too many")
+    began = round(clock.now())
+    clock.pass_(10)
+    for _ in range(2):
+        (told,) = health.open()
+        assert (told.provider, told.opened_at, told.why, told.until) == ("a", began, "too many", began + 30)
+    fail(place)
+    assert [one.until for one in health.open()] == [None], "an open breaker says more"
+    health.reset("a")
+    assert not health.open()
 
 
 def test_the_order_is_rank_then_what_is_left_out_and_the_down_come_last(health: Health) -> None:
