@@ -218,7 +218,7 @@ def _failed(figures: ProviderFigures) -> str:
 
 def _resting(breakers: Breakers) -> str:
     if breakers.until:
-        return f"it asked for a pause: {breakers.why}"
+        return f"it asked for a pause; {breakers.why}"
     where = f"{breakers.workers} {'worker does' if breakers.workers == 1 else 'workers do'} not ask"
     what = breakers.models[0] if len(breakers.models) == 1 else f"{len(breakers.models)} of its models"
     return f"{where} {what}: {breakers.why}"

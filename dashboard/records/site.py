@@ -18,7 +18,7 @@ class Records(admin.AdminSite):
 
     site_header = "Orchestrator"
     site_title = "Orchestrator"
-    index_title = "Records"
+    index_title = "Everything that is kept"
     site_url = "/dashboard/"
     enable_nav_sidebar = False
 

@@ -15,8 +15,8 @@
   const show = () => {
     for (const button of document.querySelectorAll("[data-keys-switch]")) {
       button.hidden = false;
-      button.textContent = areOn() ? "Keys on" : "Keys off";
-      button.title = "g, then o, c, p or r goes to a page";
+      button.textContent = areOn() ? "Shortcuts on" : "Shortcuts off";
+      button.title = "g, then o, c, p, m or r goes to a page";
     }
   };
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,10 +13,18 @@ from playwright.async_api import Page, expect
 
 from cache.entries import Scope
 from dashboard.live import live
+from orchestrator.core.errors import OrchestratorError
 from tests.dashboard.site import fill, opened, record, traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 LIVE = "Live"
+
+
+def kinds_of(error: type[OrchestratorError]) -> Iterator[type[OrchestratorError]]:
+    """An error, and all that are of its kind."""
+    yield error
+    for one in error.__subclasses__():
+        yield from kinds_of(one)
 
 
 @pytest.fixture
@@ -56,6 +64,18 @@ async def test_a_new_request_appears_without_a_reload_and_fades(visit):
     await expect(page.get_by_role("heading", level=1)).to_have_text("Healthy.")
     await expect(page.locator("#announcement")).to_have_text("Healthy.")
     await expect(row).not_to_have_class(re.compile("is-new"))
+
+
+async def test_nothing_is_cut_off_on_a_common_screen(visit):
+    for kind in sorted({one.kind for one in kinds_of(OrchestratorError)}):
+        await sync_to_async(record)(outcome=kind, status=502)
+    page = await visit("/dashboard/", viewport={"width": 1440, "height": 900})
+    await expect(page.locator("#rows tr").first).to_be_visible()
+    cut_off = "cells => cells.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
+    assert await page.locator("#rows .c-result").evaluate_all(cut_off) == []
+    assert await page.get_by_role("button", name="Shortcuts on").is_visible()
+    for part in await page.locator(".foot > div").all():
+        assert await part.evaluate("one => one.scrollWidth <= one.clientWidth"), await part.inner_text()
 
 
 async def test_times_stand_in_the_viewers_zone(visit):

@@ -220,11 +220,11 @@ async def test_keys_go_to_pages_not_in_fields_and_can_be_switched_off(visit):
     await page.keyboard.press("g")
     await page.keyboard.press("p")
     await expect(page.get_by_role("heading", level=1)).to_have_text("No providers yet.")
-    await page.get_by_role("button", name="Keys on").click()
+    await page.get_by_role("button", name="Shortcuts on").click()
     await page.locator("#main").focus()
     await page.keyboard.press("g")
     await page.keyboard.press("o")
-    await expect(page.get_by_role("button", name="Keys off")).to_be_visible()
+    await expect(page.get_by_role("button", name="Shortcuts off")).to_be_visible()
     await expect(page.get_by_role("heading", level=1)).to_have_text("No providers yet.")
 
 

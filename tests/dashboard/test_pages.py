@@ -257,6 +257,33 @@ async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch)
 # Records
 
 
+@pytest.mark.parametrize(
+    ("path", "marked"),
+    [
+        ("/admin/orchestrator/requestrecord/", ["Records"]),
+        ("/admin/registry/registeredmodel/", ["Models"]),
+        ("/admin/registry/registeredmodel/add/", ["Models"]),
+        ("/admin/registry/provider/", ["Providers"]),
+        ("/admin/orchestrator/apikey/", []),
+        ("/admin/", []),
+    ],
+)
+async def test_the_admin_marks_the_page_it_shows(staff, path, marked):
+    page = (await staff.get(path)).content.decode()
+    header = page[page.index('class="console-pages"') :].partition("</nav>")[0]
+    assert re.findall(r">(\w+)</a>", header) == ["Overview", "Cache", "Providers", "Models", "Records"]
+    assert re.findall(r'aria-current="true">(\w+)</a>', header) == marked
+
+
+async def test_models_are_a_page_for_those_who_may_see_them(staff, operator):
+    link = "/admin/registry/registeredmodel/"
+    assert link in (await staff.get("/dashboard/")).content.decode()
+    operator.is_superuser = False
+    operator.is_staff = True
+    await operator.asave()
+    assert link not in (await staff.get("/dashboard/")).content.decode()
+
+
 async def test_requests_can_be_read_filtered_and_found_but_not_changed(staff):
     await sync_to_async(traffic)(datetime.now(UTC), count=300)
     await sync_to_async(record)(request_id="findme", outcome="engine_error", status=502)

@@ -176,7 +176,7 @@ def test_a_pause_that_it_asked_for_has_an_end(keys):
     breaker("groq", "a:2", until=end, why="groq answered HTTP 429.")
     verdict = providers_verdict(read_providers(DEFAULT, now()))
     assert (verdict.headline, verdict.since, verdict.until) == ("Healthy. Groq is resting", None, end)
-    assert verdict.why.startswith("It asked for a pause: groq answered HTTP 429.")
+    assert verdict.why.startswith("It asked for a pause; groq answered HTTP 429.")
     assert part() == ("slow", "Groq resting", "Groq is resting")
     assert providers_verdict(read_providers(DEFAULT, end)).headline == "Healthy. Groq is failing"
     breaker("groq", "a:3")
@@ -447,8 +447,8 @@ async def test_a_pause_is_shown_with_its_end(staff, keys):
     keys("groq")
     await sync_to_async(breaker)("groq", until=now() + timedelta(seconds=30), why="groq answered HTTP 429.")
     words = text(await staff.get(LIST))
-    assert re.search(r"resting until \d\d:\d\d: it asked for a pause: groq answered HTTP 429", words)
-    assert re.search(r"closed, resting until \d\d:\d\d", words)
+    assert re.search(r"resting until \d\d:\d\d, it asked for a pause; groq answered HTTP 429", words)
+    assert re.search(r"HTTP 429\. closed", words), "its breaker is not open"
     words = text(await staff.get(f"{LIST}groq/"))
     assert re.search(r"Groq is resting until \d\d:\d\d\.", words)
     assert "Each worker asks again by itself then" in words
