@@ -15,7 +15,7 @@ from orchestrator.core.presets import KINDS
 from orchestrator.models import Attempt
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
 from orchestrator.registry.models import ProviderCheck
-from orchestrator.registry.settled import PAGE
+from orchestrator.registry.settled import ITS_ADDRESS, ITS_KEY
 
 MOST_LOOKS = 10
 MOST_FAILURES = 8
@@ -71,12 +71,12 @@ def settings_of(row: Row) -> list[Setting]:
 
 
 def _from(source: str) -> str:
-    return REGISTRY if source == PAGE else source
+    return REGISTRY if source in {ITS_ADDRESS, ITS_KEY} else source
 
 
 def _address_from(entry: ProviderEntry) -> str:
     kind = KINDS.get(entry.kind)
-    is_usual = kind is not None and entry.address == kind.address and entry.address_from == PAGE
+    is_usual = kind is not None and entry.address == kind.address and entry.address_from == ITS_ADDRESS
     return "its usual one" if is_usual else _from(entry.address_from)
 
 

@@ -74,7 +74,7 @@ async def test(request: HttpRequest, name: str) -> HttpResponseBase:
     took = formats.NARROW.join(formats.duration(check.took_s * 1e6))
     words = f"{title_of(name)} answers: it {check.words}. That took {took}."
     if not check.is_ok:
-        words = f"{title_of(name)} does not answer as it should: it {check.words}."
+        words = f"{title_of(name)} does not answer as it should. {formats.sentence(f'it {check.words}')}"
     return await _after(request, name, Said(words, is_warning=not check.is_ok))
 
 

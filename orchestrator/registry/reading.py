@@ -15,7 +15,7 @@ from django.utils import timezone
 from orchestrator.core.presets import BY_NAME
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
 from orchestrator.registry.models import Deployment, Provider, ProviderCheck, RegisteredModel, RegistryVersion
-from orchestrator.registry.settled import in_environment, key_of, place_of, why_off
+from orchestrator.registry.settled import ITS_ADDRESS, ITS_KEY, in_environment, key_of, place_of, why_off
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -134,8 +134,8 @@ def provider_of(row: Provider) -> ProviderEntry | Off:
         kind=row.kind,
         address=place.address,
         key=key.value,
-        address_from=place.source,
-        key_from=key.source,
+        address_from=place.source or ITS_ADDRESS,
+        key_from=key.source or ITS_KEY,
         connect_timeout_s=row.connect_timeout_s,
         first_token_timeout_s=row.first_token_timeout_s,
         token_timeout_s=row.token_timeout_s,

@@ -10,7 +10,8 @@ from orchestrator.core.addresses import check_address, origin_of
 from orchestrator.core.presets import BY_NAME, KINDS, is_at
 from orchestrator.registry.seal import CannotOpen, Sealer
 
-PAGE = "the provider's page"  # where an operator changes what the registry holds
+PAGE = ""  # an operator changes it where the provider stands: it needs no name
+ITS_ADDRESS, ITS_KEY = "its address", "its key"  # what advice calls them then, as it calls others by their variables
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,8 @@ def why_off(name: str, kind: str, place: Place, key: Key, *, has_sealed_key: boo
     except ValueError:
         return "its address is none; write it anew"
     if is_at(place.address, settings.ADDRESS.host, settings.ADDRESS.port):
-        return f"its address is this server's own; change it ({place.source})"
+        where = f" ({place.source})" if place.source else ""
+        return f"its address is this server's own; change it{where}"
     if has_sealed_key and not key.value:
         return key.why
     if not key.value and not place.is_explicit:

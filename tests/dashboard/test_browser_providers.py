@@ -86,7 +86,7 @@ async def test_a_provider_goes_down_and_comes_back_before_the_operators_eyes(bro
     provider.listing = "500"
     test = page.get_by_role("button", name="Test OpenAI")
     await test.click()
-    await expect(page.locator("#said")).to_contain_text("OpenAI does not answer as it should: it answered HTTP 500")
+    await expect(page.locator("#said")).to_contain_text("OpenAI does not answer as it should. It answered HTTP 500")
     await expect(headline).to_contain_text("OpenAI is down since")
     await expect(page.locator("#announcement")).to_contain_text("OpenAI is down since")
     await expect(page.locator("#provider-openai")).to_contain_text("answered HTTP 500")

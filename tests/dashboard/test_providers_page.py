@@ -439,7 +439,10 @@ async def test_testing_with_javascript_brings_the_board_and_what_is_true_now(sta
     assert response.status_code == 200
     assert page.lstrip().startswith('<form method="post" id="board"')
     assert 'id="said" hx-swap-oob="true"' in page
-    assert "OpenAI does not answer as it should: it could not be reached" in text(response)
+    assert (
+        "OpenAI does not answer as it should. It could not be reached: is OPENAI_BASE_URL right, and is it running? "
+        in text(response)
+    )
     assert KEY not in page
 
 

@@ -51,7 +51,7 @@ def test_a_value_of_the_registry_wins_then_the_environment_then_the_usual(enviro
     (one,) = read().providers
     assert (one.address, one.address_from, one.key, one.key_from) == (
         "http://vllm:8000/v1",
-        "the provider's page",
+        "its address",
         "",
         "OPENAI_API_KEY",
     )
@@ -66,7 +66,7 @@ def test_a_value_of_the_registry_wins_then_the_environment_then_the_usual(enviro
     )
     put("openai", kind="openai", key="sk-own")
     (one,) = read().providers
-    assert (one.key, one.key_from) == ("sk-own", "the provider's page")
+    assert (one.key, one.key_from) == ("sk-own", "its key")
     environment(keys={"gemini": "g"})
     assert [(one.name, one.address, one.is_paid) for one in read().providers] == [
         ("gemini", "https://generativelanguage.googleapis.com", True)
