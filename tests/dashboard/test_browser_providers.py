@@ -125,6 +125,23 @@ async def test_a_breaker_that_a_worker_opened_is_shown_and_closed(browser, watch
         until(lambda: ledger.execute(said).fetchone() == (0,), "the worker to say so itself")
 
 
+async def test_a_pause_that_a_provider_asked_for_is_shown_and_ended(browser, watched):
+    page = await opened(browser, watched.base_url, None)
+    await page.goto(sign_in_link(watched))
+    question = {"model": "openai/busy_for_ever", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
+    async with httpx.AsyncClient(base_url=watched.base_url) as client:
+        assert (await client.post("/api/chat", json=question)).status_code == 429
+    await page.goto(f"{watched.base_url}{LIST}")
+    headline = page.get_by_role("heading", level=1)
+    await expect(headline).to_have_text(re.compile(r"OpenAI is resting until \d\d:\d\d\."), timeout=20_000)
+    row = page.locator("#provider-openai")
+    await expect(row).to_contain_text("it asked for a pause; openai answered HTTP 429")
+    await expect(row.locator(".c-breaker")).to_have_text("closed")
+    await page.get_by_role("button", name="Try again now").click()
+    await expect(headline).to_have_text("Healthy. OpenAI answers.", timeout=20_000)
+    assert page.complaints == []  # type: ignore[attr-defined]  # see `opened`
+
+
 async def test_the_page_follows_what_happens_and_the_focus_stays(visit, groq, monkeypatch):
     monkeypatch.setattr("dashboard.views.providers.LIVE_EVERY_S", 1)
     await sync_to_async(remember)({"groq": FINE})
