@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.celery import SCHEDULE, broker
 from tests.product import Product, until
+from tests.provider import Provider
 
 EXPIRED = """
 INSERT INTO cache_cacheentry (hash, tenant_id, namespace, model, created_at, expires_at, size, body)
@@ -55,6 +56,18 @@ def test_the_worker_outlives_its_redis(data: Path) -> None:
                 break
         assert "Connection to broker lost" in worker.logs()
         assert worker.pids() == before
+
+
+def test_a_look_at_a_provider_that_hangs_does_not_hold_up_the_end(provider: Provider) -> None:
+    provider.listing, before = "silent", provider.waiting
+    openai = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": provider.address}
+    try:
+        with Product(only="worker", **openai, ORCHESTRATOR_PROVIDER_CHECK_S=1) as worker:
+            until(lambda: provider.waiting > before, "a look to be under way", 30)
+            assert worker.stop() == 0
+            assert "is killed" not in worker.logs()
+    finally:
+        provider.listing = "good"
 
 
 def test_a_dead_redis_holds_up_nobody_for_long() -> None:
