@@ -7,7 +7,7 @@ import json
 import logging
 from asyncio import Event, Task, create_task, timeout, wait
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -140,18 +140,22 @@ class CloudEngine:
         ask = self._wire.chat(request, self._offer(model.remote_name))
         question = _to_json({**self._extra_body, **ask.body})
         with self._under_way(), self._errors():
-            response = await self._begin(ask.path, question)
+            began = self._clock.monotonic()
+            async with self._in_time():
+                response = await self._connection.send("POST", ask.path, question)
             async with aclosing(response):
-                await self._raise_for_status(response, model.name)
-                async for chunk in self._chunks(response, model, counts.most_asked(request, len(question))):
+                left_s = self._deadlines.first_token_s - (self._clock.monotonic() - began)
+                await self._raise_for_status(response, model.name, left_s)
+                async for chunk in self._chunks(response, model, counts.most_asked(request, len(question)), began):
                     yield chunk
 
-    async def _begin(self, path: str, question: bytes) -> httpx.Response:
-        """Send a question; the head of what is answered."""
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncGenerator[None, None]:
+        """Allow what is awaited within it the time to a first token. Nothing may be yielded meanwhile."""
         limit_s = self._deadlines.first_token_s
         try:
             async with timeout(limit_s):
-                return await self._connection.send("POST", path, question)
+                yield
         except TimeoutError:
             raise EngineTimeout(
                 f"{self.name} did not answer within {limit_s:g} s ({self._deadlines.first_token_from})."
@@ -183,16 +187,17 @@ class CloudEngine:
         return vectors.to_chunk(found, wanted, tokens=tokens, took_ns=took_ns, cost_microusd=cost)
 
     async def _vectors(self, path: str, question: bytes, model: Model) -> bytes:
-        response = await self._begin(path, question)
-        async with aclosing(response):
+        """What is answered to one call: it comes whole, so its first token is all of it."""
+        async with self._in_time(), aclosing(await self._connection.send("POST", path, question)) as response:
             await self._raise_for_status(response, model.name)
             return b"".join([part async for part in bounded(response, 8 * self._most_answer_bytes)])
 
-    async def _chunks(self, response: httpx.Response, model: Model, most_asked: int) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(
+        self, response: httpx.Response, model: Model, most_asked: int, began: float
+    ) -> AsyncGenerator[Chunk, None]:
         answer = self._wire.answer()
         # JSON and framing stand around each token.
         batches = line_batches(response, 8 * self._most_answer_bytes)
-        began = self._clock.monotonic()
         first: float | None = None
         told = answer.usage
         size = pieces = 0
@@ -232,7 +237,8 @@ class CloudEngine:
     def _patience(self, spent_s: float, *, is_underway: bool) -> tuple[float, str]:
         """How long to wait for more of an answer, and what to say when nothing comes.
 
-        To its first word all waiting counts together: comments and pings must not hold a caller for ever.
+        To its first word all waiting since it was asked counts together, that for the head as well: comments and
+        pings must not hold a caller for ever.
         """
         most = self._deadlines
         if most.answer_s - spent_s < (most.token_s if is_underway else most.first_token_s - spent_s):
@@ -403,7 +409,7 @@ class CloudEngine:
         except httpx.HTTPError as error:
             raise EngineError(f"The connection to {self.name} broke off: {type(error).__name__}.") from None
 
-    async def _raise_for_status(self, response: httpx.Response, wanted: str) -> None:
+    async def _raise_for_status(self, response: httpx.Response, wanted: str, left_s: float = REFUSAL_S) -> None:
         if response.status_code == 200:
             if _is_packed(response):
                 raise EngineError(f"{self.name} packed its answer, which it was asked not to.")
@@ -411,7 +417,7 @@ class CloudEngine:
                 raise EngineError(f"{self.name} sent a page in place of an answer; {self._advice}")
             return
         status = response.status_code
-        said = self._wire.said(await self._refusal(response))
+        said = self._wire.said(await self._refusal(response, left_s))
         if status == 401 or said.is_about_key:
             advice = f"ask your operator to check {self._account.key_from}"
             raise KeyRefused(f"{self.name} refused our key (HTTP {status}); {advice}.")
@@ -431,13 +437,13 @@ class CloudEngine:
         kind = RateLimited if status == 429 else EngineUnavailable if status >= 500 else EngineError
         raise kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
 
-    async def _refusal(self, response: httpx.Response) -> bytes:
+    async def _refusal(self, response: httpx.Response, left_s: float) -> bytes:
         """The body of a refusal, or what came of it soon, cut where it is too long: the status alone says enough."""
         body = b""
         if _is_packed(response):
             return body
         with suppress(TimeoutError, httpx.HTTPError):
-            async with timeout(min(REFUSAL_S, self._deadlines.first_token_s)):
+            async with timeout(min(REFUSAL_S, left_s)):
                 async for part in response.aiter_bytes():
                     body += part
                     if len(body) >= MOST_REFUSAL_BYTES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,7 @@ from orchestrator.engines import cloud
 from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after
 from orchestrator.engines.wires.openai import OpenAI, to_wire
 from orchestrator.wiring import connect
+from tests.fakes import SetClock
 from tests.provider import Provider
 
 MOST_BYTES = 200_000
@@ -293,3 +295,26 @@ async def test_an_error_names_the_limit_that_was_hit(provider: Provider) -> None
         with pytest.raises(EngineTimeout, match=r"did not finish within 0.3 s \(ORCHESTRATOR_ANSWER_TIMEOUT_S\)"):
             await ask(engine, behaviour)
     await engine.aclose()
+
+
+async def test_to_its_first_word_the_wait_for_the_head_counts_as_well() -> None:
+    clock = SetClock()
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        clock.pass_(DEADLINES.answer_s / 2)  # which the head takes
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await over.wait()
+        writer.close()
+
+    patient = replace(DEADLINES, first_token_s=DEADLINES.answer_s / 2)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        wire = OpenAI()
+        connection = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", "", patient, wire)
+        engine = CloudEngine("openai", connection, patient, clock, MOST_BYTES, wire, OPENAI)
+        async with asyncio.timeout(DEADLINES.answer_s / 4):
+            with pytest.raises(EngineTimeout, match="did not begin to answer within 10 s"):
+                await ask(engine, "good")
+        over.set()
+        await engine.aclose()

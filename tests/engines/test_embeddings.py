@@ -162,7 +162,6 @@ async def test_a_count_of_tokens_that_cannot_be_is_none(cloud: CloudEngine) -> N
         ("429", RateLimited),
         ("404", ModelNotFound),
         ("400", BadRequest),
-        ("silent", EngineTimeout),
     ],
 )
 async def test_what_is_no_list_of_vectors_is_an_error(
@@ -172,3 +171,12 @@ async def test_what_is_no_list_of_vectors_is_an_error(
     assert model
     with pytest.raises(error):
         await embed(cloud, model, "a", "b")
+
+
+@pytest.mark.parametrize("behaviour", ["silent", "headers_only"])
+async def test_the_vectors_of_a_call_come_within_the_time_to_a_first_token(cloud: CloudEngine, behaviour: str) -> None:
+    model = await cloud.find(f"openai/embed-{behaviour}")
+    assert model
+    async with asyncio.timeout(10):
+        with pytest.raises(EngineTimeout, match=r"did not answer within 0.5 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"):
+            await embed(cloud, model, "a", "b")

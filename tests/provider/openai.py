@@ -92,7 +92,9 @@ async def vectors(provider: Provider, line: Line, call: Call) -> None:
     if behaviour.isdigit():
         await refuse(provider, line, int(behaviour), {})
         return
-    if behaviour == "silent":
+    if behaviour == "headers_only":
+        await line.head()
+    if behaviour in {"silent", "headers_only"}:
         await provider.wait()
     if behaviour == "html":
         await line.whole(b"<html>All is well</html>", headers={"Content-Type": "text/html"})
