@@ -45,6 +45,7 @@ LONGEST_NAME = 255  # characters, the provider's among them: records hold no mor
 LISTING_FRESH_S = 300.0
 LISTING_DEADLINE_S = 3.0
 LISTING_RETRY_S = 30.0
+GLANCE_S = 0.25  # what questions wait for the first list; where it stands is not known, and it may never be asked
 CHECK_S = 5.0
 NOBODY = "The provider"  # what a wire's errors begin with
 MOST_LISTING_BYTES = 16 * 1024**2
@@ -127,6 +128,7 @@ class CloudEngine:
         self._was_listed = False  # or it was tried
         self.is_retired = False
         self._lists = True  # as far as is known: a change is said, once
+        self._goes_by_guess_at: float | None = None  # when no question waits for the first list any more
         self._calls = 0  # under way
         self._idle = Event()
         self._idle.set()
@@ -252,7 +254,8 @@ class CloudEngine:
     async def models(self) -> list[Model]:
         """What the provider lists.
 
-        Only the first look is waited for; later ones are made beside, and until they come the older list holds.
+        Only the first look is waited for, by who wants to see the list; later ones are made beside, and until they
+        come the older list holds.
         """
         self.look()
         if self._listing_now and not self._was_listed:
@@ -267,6 +270,17 @@ class CloudEngine:
         """Begin to ask for the list, when it is time to."""
         if self._clock.monotonic() >= self._list_again_at and self._listing_now is None:
             self._listing_now = create_task(self._list())
+
+    async def _glance(self) -> None:
+        """Look, and wait a moment for the first list: once, however many questions come in it."""
+        self.look()
+        if self._listing_now is None or self._was_listed:
+            return
+        now = self._clock.monotonic()
+        if self._goes_by_guess_at is None:
+            self._goes_by_guess_at = now + GLANCE_S
+        if now < self._goes_by_guess_at:
+            await wait({self._listing_now}, timeout=self._goes_by_guess_at - now)
 
     async def _list(self) -> None:
         fresh_s = LISTING_RETRY_S
@@ -330,7 +344,8 @@ class CloudEngine:
     async def find(self, name: str) -> Model | None:
         """The model `provider/name` means; a name the provider does not list is asked for all the same.
 
-        Providers serve models they do not list (aliases, previews), so only they can say no.
+        Providers serve models they do not list (aliases, previews), so only they can say no. What the list tells is
+        worth a moment of waiting and no more: every question that may go there waits, also where others are asked first.
         """
         if len(name) > LONGEST_NAME:
             return None
@@ -338,7 +353,7 @@ class CloudEngine:
         if provider.lower() != self.name or not separator or not remote_name:
             return None
         if self._wire.tells:  # what the model can do, and which version of it answers
-            await self.models()
+            await self._glance()
         key = self._key(remote_name)
         return self._listing[key][1] if key in self._listing else self._model(self._offer(remote_name))
 

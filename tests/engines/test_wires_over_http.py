@@ -32,10 +32,13 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.presets import BY_NAME
 from orchestrator.core.types import ChatRequest, Message, Price, Reply, ReplyBuilder, ToolCall
+from orchestrator.engines import cloud
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.connection import MOST_URLS, Connection
 from orchestrator.engines.wires import WIRES
 from orchestrator.wiring import connect
+from tests.fakes import SetClock
+from tests.provider import Provider
 from tests.speeches import GOOD, KEY, SPEECHES, Speech, SpeechServer, sse
 
 DEADLINES = Deadlines(connect_s=2, first_token_s=0.5, token_s=0.5, answer_s=20)
@@ -57,11 +60,13 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[SpeechServer]:
     await server.stop()
 
 
-def engine_for(speech: Speech, address: str, key: str = KEY, **fields: Any) -> CloudEngine:
+def engine_for(
+    speech: Speech, address: str, key: str = KEY, clock: Clock | None = None, **fields: Any
+) -> CloudEngine:
     provider = BY_NAME[speech.name]
     wire = WIRES[provider.wire]()
     connection = connect(address, key, DEADLINES, wire)
-    return CloudEngine(provider.name, connection, DEADLINES, Clock(), 200_000, wire, provider, **fields)
+    return CloudEngine(provider.name, connection, DEADLINES, clock or Clock(), 200_000, wire, provider, **fields)
 
 
 @pytest.fixture
@@ -247,10 +252,33 @@ async def test_its_models_are_listed_with_what_they_can_do(engine: CloudEngine) 
     assert model.is_paid == (engine.name != "ollama")
 
 
-async def test_the_first_who_asks_for_a_model_waits_for_what_the_list_tells(engine: CloudEngine) -> None:
+async def test_the_first_who_asks_for_a_model_waits_for_what_the_list_tells(
+    engine: CloudEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cloud, "GLANCE_S", 20.0)  # the machine may be busy
     model = await engine.find(f"{engine.name}/good")
     assert model is not None
     assert model.context_length == (0 if engine.name == "openai" else 8192)  # whose list mostly tells nothing
+
+
+async def test_a_list_that_does_not_come_is_waited_for_once_and_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "LISTING_DEADLINE_S", 60.0)
+    speech = next(speech for speech in SPEECHES if speech.name == "ollama")
+    provider = await Provider(speech=speech, listing="silent").start()
+    clock = SetClock()
+    engine = engine_for(speech, provider.address, clock=clock)
+    async with asyncio.timeout(20):
+        guessed = await asyncio.gather(*(engine.find("ollama/good") for _ in range(3)))
+        clock.pass_(cloud.GLANCE_S)
+        monkeypatch.setattr(cloud, "GLANCE_S", 60.0)
+        guessed.append(await engine.find("ollama/good"))
+        assert {model and model.context_length for model in guessed} == {0}
+        provider.let_go()
+        (listed,) = await engine.models()
+        assert await engine.find("ollama/good") == listed
+    assert listed.context_length == 8192
+    await engine.aclose()
+    await provider.stop()
 
 
 async def test_vectors_come_in_order_however_many(engine: CloudEngine, server: SpeechServer) -> None:

@@ -13,6 +13,7 @@ from orchestrator import wiring
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.presets import BY_NAME
+from orchestrator.engines import cloud
 from orchestrator.parts import Parts
 from orchestrator.registry.entries import ModelEntry, ProviderEntry, Registry
 from routing.health import Health
@@ -43,6 +44,7 @@ def entry(speech: Speech, address: str, **fields: object) -> ProviderEntry:
 @pytest.fixture
 async def serve(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
     """A function: have the application ask these providers; what it knows of them from then on."""
+    monkeypatch.setattr(cloud, "GLANCE_S", cloud.LISTING_DEADLINE_S)  # the machine may be busy
     async with AsyncExitStack() as stack:
 
         async def begin(
