@@ -7,6 +7,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol, TypeVar
 
 from orchestrator.core.breaker import Breaker, Turn
@@ -18,6 +19,7 @@ from routing.retries import RetryBudget
 log = logging.getLogger(__name__)
 
 MOST_PLACES = 4096
+FEW = 8  # of them are looked at for one to forget
 FAILURES = 5.0  # more than were answered: a place that fails every other time stays in use where there is no better
 FORGIVEN = 1.0
 MEMORY_S = 60.0
@@ -224,12 +226,17 @@ class Health:
         yield from self._calls.items()
 
     def _forget_one(self) -> None:
-        """The oldest of which nothing is known, else the oldest, if it is not being asked; callers make up names."""
-        *older, _ = self._places.items()
-        idle = [(key, place) for key, place in older if not place.load.waiting]
-        for key, place in idle:
-            if place.breaker.is_quiet:
-                del self._places[key]
-                return
+        """Of a few of the oldest the first of which nothing is known, else the first; none that is being asked.
+
+        Callers make up names, so this takes no longer however many are known. Who is passed over counts as new.
+        """
+        idle = None
+        for key, place in list(islice(self._places.items(), FEW)):
+            if not place.load.waiting:
+                if place.breaker.is_quiet:
+                    del self._places[key]
+                    return
+                idle = idle or key
+            self._places.move_to_end(key)
         if idle:
-            del self._places[idle[0][0]]
+            del self._places[idle]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from orchestrator.core.breaker import Turn
+from orchestrator.core.breaker import Breaker, Turn
 from orchestrator.core.types import Candidate, Model
 from routing.health import FAILURES, LONGEST_REST_S, MOST_PLACES, SHORTEST_TOLD_S, Health, Place
 from tests.fakes import SetClock
@@ -134,3 +134,32 @@ def test_places_that_all_fail_do_not_keep_a_new_one_out(health: Health) -> None:
     newest = health.place(plan("openai", remote=f"m{MOST_PLACES + 4}").candidate)
     assert not newest.breaker.is_quiet, "it is known"
     assert health.place(plan("openai", remote="m0").candidate).breaker.is_quiet, "the oldest was forgotten"
+
+
+def test_a_new_name_takes_no_longer_however_many_places_fail(health: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(MOST_PLACES):
+        fail(health.place(plan("openai", remote=f"m{number}").candidate), times=1)
+    looks = 0
+    is_quiet = Breaker.is_quiet.fget
+    assert is_quiet
+
+    def look(breaker: Breaker) -> bool:
+        nonlocal looks
+        looks += 1
+        return is_quiet(breaker)
+
+    monkeypatch.setattr(Breaker, "is_quiet", property(look))
+    health.place(plan("openai", remote="made up").candidate)
+    assert 0 < looks < 100
+    assert len(health._places) == MOST_PLACES
+
+
+def test_what_is_being_asked_is_not_forgotten_however_old(health: Health) -> None:
+    asked = [health.place(plan("openai", remote=f"asked{number}").candidate) for number in range(100)]
+    for place in asked:
+        health.began(place)
+    for number in range(2 * MOST_PLACES):
+        health.place(plan("openai", remote=f"m{number}").candidate)
+    assert len(health._places) < MOST_PLACES + len(asked)
+    for number, place in enumerate(asked):
+        assert health.place(plan("openai", remote=f"asked{number}").candidate) is place
