@@ -10,13 +10,14 @@ import httpx
 
 from orchestrator.parts import Parts
 from tests.faults.conftest import Serve, Start, entry
-from tests.provider.cuts import THINKING, TOOL, WAYS, name, whole
-from tests.speeches import GOOD, Speech
+from tests.provider.cuts import TEXT, THINKING, TOOL, WAYS, name, whole
+from tests.speeches import Speech
 
 AT_ONCE = 24
+OTHERS = 4  # bytes from one cut in another way to the next
 QUESTION = [{"role": "user", "content": "What?"}]
 Said = tuple[str, str, list[tuple[str, Any]], str]  # thoughts, text, calls, and how it ended: nothing where it did not
-ALL = (THINKING, "".join(GOOD), [TOOL], "stop")
+ALL = (THINKING, TEXT, [TOOL], "stop")
 
 
 async def heard(client: httpx.AsyncClient, model: str, *, is_kept: bool = False) -> tuple[int, Said, str]:
@@ -41,10 +42,11 @@ async def test_an_answer_that_breaks_off_after_any_byte_is_an_error_or_all_of_it
     provider = await started(speech=speech)
     await serve(entry(speech, provider.address))
     body = whole(speech)
-    # Each length in the way that tells least, and in one of the others.
+    # Each length in the way that tells least: the connection's end is all there is. In the others the framing tells as
+    # well, wherever it is, so it is enough to have each of them all over the answer, and at its end.
     cuts = [(*WAYS[0], length) for length in range(len(body) + 1)]
-    cuts += [(*WAYS[1 + length % (len(WAYS) - 1)], length) for length in range(len(body) + 1)]
-    cuts += [(*way, len(body)) for way in WAYS]
+    cuts += [(*WAYS[1 + place % (len(WAYS) - 1)], length) for place, length in enumerate(range(0, len(body), OTHERS))]
+    cuts += [(*way, len(body) - short) for way in WAYS for short in range(3)]
     complete: set[str] = set()
     at_once = asyncio.Semaphore(AT_ONCE)
 
