@@ -158,7 +158,7 @@ def told_wrong(request: HttpRequest, errors: list[dict[str, Any]]) -> HttpRespon
     faults = faults_of([{**error, "loc": error["loc"][2:]} for error in errors])  # without `body` and its name
     if request.path.endswith("/registry/check"):
         return _checked(faults)
-    raise WrongDocument(faults)
+    raise WrongDocument.of(faults)
 
 
 def _checked(faults: Sequence[Fault], lines: Sequence[str] = ()) -> HttpResponse:

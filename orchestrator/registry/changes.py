@@ -157,7 +157,7 @@ def _whole(document: Document, before: Stored) -> Stored:
         document = document.model_copy(update={"providers": providers})
     after, faults = settled(document, before)
     if faults := [*faults_in(document), *faults]:
-        raise WrongDocument(faults)
+        raise WrongDocument.of(faults)
     return after
 
 

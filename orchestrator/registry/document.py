@@ -6,7 +6,7 @@ What is wrong with one field is told here; what does not fit together, in `rules
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
@@ -64,10 +64,15 @@ class Fault:
 class WrongDocument(BadRequest):
     """The registry cannot be so."""
 
-    def __init__(self, faults: list[Fault]) -> None:
-        self.faults = faults
+    faults: Sequence[Fault] = ()
+
+    @classmethod
+    def of(cls, faults: Sequence[Fault]) -> WrongDocument:
+        """The error that tells the first of them, and holds them all."""
         more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-        super().__init__(f"{faults[0]}{more}"[:1000])
+        error = cls(f"{faults[0]}{more}"[:1000])
+        error.faults = faults
+        return error
 
 
 def _say(words: str) -> PydanticCustomError:
@@ -249,7 +254,7 @@ def read_document(value: Any) -> Document:
     try:
         return Document.model_validate(value)
     except ValidationError as error:
-        raise WrongDocument(faults_of(error.errors(include_url=False, include_input=False))) from None
+        raise WrongDocument.of(faults_of(error.errors(include_url=False, include_input=False))) from None
 
 
 def read_text(text: str) -> Document:
@@ -257,9 +262,9 @@ def read_text(text: str) -> Document:
     try:
         value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise WrongDocument([Fault((), f"line {error.lineno}, column {error.colno}: {error.msg}")]) from None
+        raise WrongDocument.of([Fault((), f"line {error.lineno}, column {error.colno}: {error.msg}")]) from None
     except (ValueError, RecursionError) as error:
-        raise WrongDocument([Fault((), str(error))]) from None
+        raise WrongDocument.of([Fault((), str(error))]) from None
     return read_document(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -208,7 +209,7 @@ class DeploymentFormSet(FormSetBase):
         except ValidationError as error:
             return faults_of(error.errors(include_url=False), ("models", name))
         except WrongDocument as error:
-            return error.faults
+            return list(error.faults)
         return []
 
     def clean(self) -> None:
@@ -242,7 +243,7 @@ def _deployment(values: dict[str, Any]) -> dict[str, Any]:
     return {"provider": provider.name if provider else LOCAL} | {field: values[field] for field in DEPLOYMENT}
 
 
-def _tell(form: Any, faults: list[Fault], within: tuple[str, ...]) -> None:
+def _tell(form: Any, faults: Sequence[Fault], within: tuple[str, ...]) -> None:
     """Put each fault beside its field; what is elsewhere in the registry stands above all of them."""
     for fault in faults:
         is_here = fault.place[: len(within)] == within
