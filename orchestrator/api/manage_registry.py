@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from ninja import Header, Path, Query, Router
 
 from orchestrator.api.calls import show_admin_key
@@ -17,6 +17,7 @@ from orchestrator.registry import changes, reading
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.document import Document, Fault, ModelPart, ProviderPart, WrongDocument, faults_of
 from orchestrator.registry.models import RegistryVersion
+from orchestrator.registry.partly import Draft
 from orchestrator.registry.stored import Stored, read_tables, shown
 from orchestrator.wiring import parts
 
@@ -45,19 +46,22 @@ async def whole(request: HttpRequest) -> HttpResponseBase:
 async def replace(
     request: HttpRequest, document: Document, if_match: IfMatch = None, reason: Reason = ""
 ) -> HttpResponseBase:
-    """Make the registry be as the document says, all of it or nothing. Keys that are left out stay as they are."""
+    """Make the registry be as the document says, all of it or nothing: providers and models it leaves out are removed.
+
+    What the environment sets up stays, and so do keys that are left out.
+    """
     expected = _expected(if_match)
     return _changed(await _asked(changes.apply, document, _by(request, reason), expected=expected))
 
 
 @router.post("/registry/check", summary="What replacing them would do")
-async def check(request: HttpRequest, document: Document) -> HttpResponseBase:
-    """Tell all that is wrong with a document, or what it would change. Nothing is changed."""
+async def check(request: HttpRequest, document: Draft) -> HttpResponseBase:
+    """Tell all that is wrong with a document, or what it would change and what is hardly meant. Nothing is changed."""
     try:
         change = await _asked(changes.trial, document)
     except WrongDocument as error:
-        return _checked(error.faults)
-    return _checked([], change.lines)
+        return json_response({"faults": _told(error.faults), "warnings": [], "changes": []})
+    return json_response({"faults": [], "warnings": _told(change.warnings), "changes": change.lines})
 
 
 @router.get("/registry/versions", summary="The history")
@@ -117,7 +121,7 @@ async def put_provider(
 async def delete_provider(
     request: HttpRequest, name: str, if_match: IfMatch = None, reason: Reason = ""
 ) -> HttpResponseBase:
-    """Take a provider out of the registry. Refused while a model is deployed there."""
+    """Take a provider out of the registry. Refused while a model is deployed there (409)."""
     expected = _expected(if_match)
     return _changed(await _asked(changes.delete_provider, name, _by(request, reason), expected=expected))
 
@@ -148,22 +152,18 @@ async def put_model(
 async def delete_model(
     request: HttpRequest, name: str, if_match: IfMatch = None, reason: Reason = ""
 ) -> HttpResponseBase:
-    """Take a model out of the registry. Where it runs it stays."""
+    """Take a model out of the registry. Where it runs it stays. Refused while another falls back to it (409)."""
     expected = _expected(if_match)
     return _changed(await _asked(changes.delete_model, name, _by(request, reason), expected=expected))
 
 
-def told_wrong(request: HttpRequest, errors: list[dict[str, Any]]) -> HttpResponse:
-    """The answer to who asked what is wrong with a body that ninja could not read. Raises WrongDocument for others."""
-    faults = faults_of([{**error, "loc": error["loc"][2:]} for error in errors])  # without `body` and its name
-    if request.path.endswith("/registry/check"):
-        return _checked(faults)
-    raise WrongDocument.of(faults)
+def wrong_body(errors: list[dict[str, Any]]) -> WrongDocument:
+    """What is wrong with a body that ninja could not read."""
+    return WrongDocument.of(faults_of([{**error, "loc": error["loc"][2:]} for error in errors]))  # without its name
 
 
-def _checked(faults: Sequence[Fault], lines: Sequence[str] = ()) -> HttpResponse:
-    told = [{"path": fault.path, "words": fault.words} for fault in faults]
-    return json_response({"faults": told, "changes": lines})
+def _told(faults: Sequence[Fault]) -> list[dict[str, str]]:
+    return [{"path": fault.path, "words": fault.words} for fault in faults]
 
 
 async def _one(kind: str, name: str) -> HttpResponseBase:
@@ -206,7 +206,8 @@ def _answer(value: dict[str, Any], version: int) -> HttpResponseBase:
 
 
 def _changed(change: Change) -> HttpResponseBase:
-    return _answer({"version": change.version, "changes": change.lines}, change.version)
+    told = {"version": change.version, "changes": change.lines, "warnings": _told(change.warnings)}
+    return _answer(told, change.version)
 
 
 def _version(row: RegistryVersion) -> dict[str, Any]:

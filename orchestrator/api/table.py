@@ -37,7 +37,6 @@ from orchestrator.api.replies import JSON_UTF8, json_response
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
 from orchestrator.core.errors import BadRequest, OrchestratorError, Unauthorized
 from orchestrator.core.types import ChatRequest, Dialect
-from orchestrator.registry.document import WrongDocument
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -158,10 +157,7 @@ def show_error(request: HttpRequest, error: OrchestratorError) -> HttpResponse:
 def show_wrong_type(request: HttpRequest, error: ValidationError) -> HttpResponse:
     """A body of the wrong shape, in Go's words; one that nobody sends to Ollama, in ours."""
     if request.path.startswith("/api/admin/") and error.errors[0]["loc"][0] == "body":
-        try:
-            return manage_registry.told_wrong(request, error.errors)
-        except WrongDocument as wrong:
-            return show_error(request, wrong)
+        return show_error(request, manage_registry.wrong_body(error.errors))
     return show_error(request, BadRequest(go_words(error.errors, request.path)))
 
 

@@ -259,13 +259,17 @@ def read_document(value: Any) -> Document:
 
 def read_text(text: str) -> Document:
     """The document that a text is. Raises WrongDocument."""
+    return read_document(value_of(text))
+
+
+def value_of(text: str) -> Any:
+    """The JSON value that a text is. Raises WrongDocument."""
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise WrongDocument.of([Fault((), f"line {error.lineno}, column {error.colno}: {error.msg}")]) from None
     except (ValueError, RecursionError) as error:
         raise WrongDocument.of([Fault((), str(error))]) from None
-    return read_document(value)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Any
 
 from pydantic import SecretStr
@@ -36,13 +37,12 @@ def read_tables() -> Stored:
     return {"providers": providers, "models": models}
 
 
-def write_tables(before: Stored, after: Stored, *, is_from_environment: bool = False) -> None:
+def write_tables(before: Stored, after: Stored) -> None:
     """Make the tables hold `after`, where they held `before`; what is the same is not touched."""
     rows = {row.name: row for row in Provider.objects.all()}
     for name, value in after["providers"].items():
         if value != before["providers"].get(name):
-            row = rows.setdefault(name, Provider(name=name, is_from_environment=is_from_environment))
-            _set(row, value)
+            _set(rows.setdefault(name, Provider(pk=_number(name), name=name)), value)
     for name, value in after["models"].items():
         if value != before["models"].get(name):
             _write_model(name, value, rows)
@@ -53,14 +53,21 @@ def write_tables(before: Stored, after: Stored, *, is_from_environment: bool = F
             row.delete()
 
 
+def _number(name: str) -> int:
+    """The primary key of a new row, made of its name: what comes back has its old address and history in the admin."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=6).digest())  # 48 bits: no two of 5,000 are alike
+
+
 def _write_model(name: str, value: Mapping[str, Any], providers: Mapping[str, Provider]) -> None:
-    row = RegisteredModel.objects.filter(name=name).first() or RegisteredModel(name=name)
+    row = RegisteredModel.objects.filter(name=name).first() or RegisteredModel(pk=_number(name), name=name)
     _set(row, {field: value[field] for field in MODEL})
-    for old in row.deployments.all():
-        old.delete()
+    rows = list(row.deployments.order_by("id"))  # which is their order among equal ranks
     for one in value["deployments"]:
-        provider = None if one["provider"] == LOCAL else providers[one["provider"]]
-        _set(Deployment(model=row, provider=provider), {field: one[field] for field in DEPLOYMENT})
+        deployment = rows.pop(0) if rows else Deployment(model=row)
+        deployment.provider = None if one["provider"] == LOCAL else providers[one["provider"]]
+        _set(deployment, {field: one[field] for field in DEPLOYMENT})
+    for left in rows:
+        left.delete()
 
 
 def _set(row: Any, values: Mapping[str, Any]) -> None:
@@ -93,9 +100,8 @@ def settled(document: Document, before: Stored) -> tuple[Stored, list[Fault]]:
         elif part.key is None and "key" in part.model_fields_set:
             sealed = ""
         elif old and (was := origin_of_sealed(old)) != origin:
-            words = (
-                f"it was given for {was or 'another address'}, and the address is now {origin}; give it again, or null"
-            )
+            words = f"it was given for {was or 'another address'}, and the address is now {origin}"
+            words += "; give it again, or take it away"
             faults.append(Fault(("providers", name, "key"), words))
         providers[name] = part.model_dump(mode="json", include=set(PROVIDER)) | {"sealed_key": sealed}
     models = {name: part.model_dump(mode="json") for name, part in document.models.items()}

@@ -80,8 +80,16 @@ async def test_checking_tells_all_that_is_wrong_or_what_would_change(admin: http
     found = await ask(admin, "POST", "/registry/check", json=circles)
     assert found["faults"] == [{"path": "models.a.fallbacks", "words": "they lead in a circle: a → b → a"}]
     found = await ask(admin, "POST", "/registry/check", json={"models": {"a": {"tags": ["x"]}}})
-    assert found == {"faults": [], "changes": ["model a: added", 'model a: tags: ["x"]']}
-    assert (await ask(admin, "GET", "/registry"))["version"] == 0
+    assert found["changes"] == ["model a: added", 'model a: tags: ["x"]']
+    assert found["faults"] == []
+    nowhere = {"path": "models.a", "words": "it runs nowhere: it has no deployments, and no model is called so here"}
+    assert found["warnings"] == [nowhere]
+    assert (await ask(admin, "PUT", "/models/a", json={}))["warnings"] == [nowhere]
+    await ask(admin, "DELETE", "/models/a")
+    both = {"models": {"a": {"fallbacks": ["b"], "tags": 5}, "b": {"fallbacks": ["a"]}}}
+    found = await ask(admin, "POST", "/registry/check", json=both)
+    assert [one["path"] for one in found["faults"]] == ["models.a.tags", "models.a.fallbacks"]
+    assert (await ask(admin, "GET", "/registry"))["models"] == {}
 
 
 @pytest.mark.parametrize("body", [[], None, 5, {"providers": []}, {"providers": {"a": None}}, {"odd": 1}])
@@ -89,7 +97,8 @@ async def test_what_is_no_document_is_refused_in_words(admin: httpx.AsyncClient,
     error = (await ask(admin, "PUT", "/registry", 400, json=body))["error"]
     assert "pydantic" not in error
     assert "Go " not in error
-    assert (await ask(admin, "POST", "/registry/check", json=body))["faults"]
+    if body is not None:  # which is no body at all
+        assert (await ask(admin, "POST", "/registry/check", json=body))["faults"]
 
 
 async def test_a_fault_says_where_and_changes_nothing(admin: httpx.AsyncClient) -> None:
@@ -134,7 +143,8 @@ async def test_a_provider_alone(admin: httpx.AsyncClient) -> None:
     moved = one | {"address": "https://evil.example.com"}
     assert "give it again" in (await ask(admin, "PUT", "/providers/main", 400, json=moved))["error"]
     await ask(admin, "PUT", "/models/m", json={"deployments": [{"provider": "main", "remote_name": "x"}]})
-    assert "no provider 'main'" in (await ask(admin, "DELETE", "/providers/main", 400))["error"]
+    used = (await ask(admin, "DELETE", "/providers/main", 409))["error"]
+    assert used == "main is used by m; change that first."
     await ask(admin, "DELETE", "/models/m")
     await ask(admin, "DELETE", "/providers/main")
     await ask(admin, "DELETE", "/providers/main", 404)

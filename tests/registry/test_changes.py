@@ -12,7 +12,7 @@ from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.registry import changes
 from orchestrator.registry.changes import MOST_VERSIONS, By
 from orchestrator.registry.document import ModelPart, ProviderPart, WrongDocument, read_document
-from orchestrator.registry.models import Provider, RegisteredModel, RegistryVersion
+from orchestrator.registry.models import Deployment, Provider, RegisteredModel, RegistryVersion
 from orchestrator.registry.reading import look, newest_version, read
 from orchestrator.registry.stored import document_of, read_tables, shown
 from tests.registry.conftest import CANARY, EVERYTHING, OPS
@@ -163,8 +163,10 @@ def test_one_at_a_time() -> None:
     changes.delete_model("a/b:c", OPS)
     with pytest.raises(NotThere, match="no model 'a/b:c'"):
         changes.delete_model("a/b:c", OPS)
-    with pytest.raises(WrongDocument, match=r"models.smart.deployments\[0\].provider: there is no provider"):
+    with pytest.raises(Conflict, match=r"^openai is used by smart; change that first\.$"):
         changes.delete_provider("openai", OPS)
+    with pytest.raises(Conflict, match="small is used by smart"):
+        changes.delete_model("small", OPS)
     changes.delete_provider("gpu", OPS)
     with pytest.raises(NotThere):
         changes.restore(10**6, OPS)
@@ -178,18 +180,77 @@ def test_what_the_environment_sets_up_has_a_row_and_stays(environment: Callable[
     change = changes.ensure_environment()
     assert RegistryVersion.objects.get(number=change.version).by == "environment"
     assert changes.ensure_environment().version == change.version
-    assert dict(Provider.objects.values_list("name", "is_from_environment")) == {
-        "groq": True,
-        "ollama": True,
-        "openai": False,
-    }
     assert [one.name for one in read().providers] == ["groq", "ollama"], "what is switched off stays off"
     assert applied().lines
     assert set(read_tables()["providers"]) == {*EVERYTHING["providers"], "groq", "ollama"}
     with pytest.raises(Conflict, match="environment"):
         changes.delete_provider("groq", OPS)
-    environment()
-    assert "provider groq: removed" in applied().lines
+
+
+def test_what_the_products_environment_sets_up_stays_in_any_other(environment: Callable[..., None]) -> None:
+    environment(keys={"groq": "gsk-1"})
+    changes.put_provider("mine", ProviderPart.model_validate({"kind": "openai"}), OPS)
+    changes.put_provider("groq", ProviderPart.model_validate({"kind": "groq", "most_calls": 3}), OPS)
+    changes.ensure_environment()  # as the product does when it starts
+    environment()  # a shell of another
+    uses_it = {"models": {"m": {"deployments": [{"provider": "groq", "remote_name": "x"}]}}}
+    assert changes.trial(read_document(uses_it)).removed == ("provider mine",)
+    assert "provider mine: removed" in applied(uses_it).lines
+    assert read_tables()["providers"]["groq"]["most_calls"] == 3
+    changes.ensure_environment()  # the product starts without it
+    assert "provider groq: removed" in applied({}).lines
+
+
+def test_what_comes_back_is_the_same_row(environment: Callable[..., None]) -> None:
+    def rows() -> dict[str, int]:
+        some = [*Provider.objects.all(), *RegisteredModel.objects.all()]
+        return {f"{one._meta.model_name} {one.name}": one.pk for one in some}
+
+    first = applied().version
+    as_it_was = rows()
+    applied({})
+    assert rows() == {}
+    changes.restore(first, OPS)
+    assert rows() == as_it_was
+
+
+def test_deployments_stay_in_the_order_they_were_written_in() -> None:
+    places = [{"remote_name": "a"}, {"remote_name": "b"}, {"remote_name": "c"}]
+    applied({"models": {"m": {"deployments": places}}})
+    numbers = sorted(Deployment.objects.values_list("pk", flat=True))
+    for written in ([places[2], places[0], places[1]], [places[1], places[2]], places):
+        applied({"models": {"m": {"deployments": written}}})
+        assert [one["remote_name"] for one in read_tables()["models"]["m"]["deployments"]] == [
+            one["remote_name"] for one in written
+        ]
+        assert Deployment.objects.order_by("pk").values_list("pk", flat=True)[0] == numbers[0]
+
+
+def test_a_fallback_that_is_nothing_is_warned_of() -> None:
+    change = applied(
+        {
+            "models": {
+                "a": {"fallbacks": ["nothere", "openai/any", "b:latest", "c", "mine/x", "other/x", "all-minilm"]},
+                "b": {"aliases": ["d"], "deployments": [{"remote_name": "x"}]},
+                "c": {"is_enabled": False, "deployments": [{"remote_name": "x"}]},
+                "openai/gpt-4o": {},
+            },
+            "providers": {"mine": {"kind": "openai"}},
+        }
+    )
+    assert [str(one) for one in change.warnings] == [
+        "models.a: it runs nowhere: it has no deployments, and no model is called so here",
+        "models.a.fallbacks[0]: there is no model 'nothere', neither registered nor installed here",
+        "models.a.fallbacks[3]: 'c' is switched off",
+        "models.a.fallbacks[5]: there is no model 'other/x', neither registered nor installed here",
+    ]
+    here = {"deployments": [{"remote_name": "x"}]}
+    assert changes.put_model("e", ModelPart.model_validate(here), OPS).warnings == (), "of others it said so before"
+    (warning,) = changes.put_model("f", ModelPart.model_validate(here | {"fallbacks": ["g"]}), OPS).warnings
+    assert warning.path == "models.f.fallbacks[0]"
+    off = ModelPart.model_validate(here | {"is_enabled": False})
+    (warning,) = changes.put_model("b", off, OPS).warnings
+    assert str(warning) == "models.a.fallbacks[2]: 'b:latest' is switched off"
 
 
 def test_the_newest_versions_are_kept() -> None:

@@ -18,6 +18,7 @@ from django.core.management import CommandError, call_command
 
 from cache.generation import Generation
 from orchestrator.core.secrets import derive
+from orchestrator.registry import changes
 from orchestrator.registry.models import Provider, RegistryVersion
 from orchestrator.registry.reading import look, read
 from tests.product import PROJECT, Product, registry_kept
@@ -77,7 +78,15 @@ def test_history_is_listed_compared_and_taken_back(run: Run, file: Path, tmp_pat
     run("apply", file)
     empty = tmp_path / "empty.json"
     empty.write_text("{}")
-    run("apply", empty, "--reason", "a mistake")
+    code, said, error = run("apply", empty)
+    assert (code, said) == (2, "")
+    assert error.startswith("The file leaves out provider azure-eu, provider gpu, provider openai, model ")
+    assert error.endswith("`apply` removes them with --prune, and not without it.")
+    code, said, error = run("apply", empty, "--dry-run")
+    assert (code, "model smart: removed" in said, "--prune" in error) == (0, True, True)
+    assert "--prune" in run("check", empty)[2]
+    assert RegistryVersion.objects.count() == 1
+    run("apply", empty, "--prune", "--reason", "a mistake")
     first, second = RegistryVersion.objects.order_by("number").values_list("number", flat=True)
     code, said, _ = run("history")
     assert code == 0
@@ -140,7 +149,7 @@ def test_keys_go_over_to_another_master_secret(
     monkeypatch.setattr(settings, "PROVIDER_KEYS_KEY", master(tmp_path / "old"))
     run("apply", file)
     first = RegistryVersion.objects.get().number
-    run("apply", write(tmp_path, {}))
+    run("apply", write(tmp_path, {}), "--prune")
     run("restore", first)
     monkeypatch.setattr(settings, "PROVIDER_KEYS_KEY", master(tmp_path / "new"))
     assert {one.name for one in look().off} == {"azure-eu", "openai", "gpu"}
@@ -149,7 +158,7 @@ def test_keys_go_over_to_another_master_secret(
     code, said, _ = run("reseal", "--old-master", tmp_path / "old")
     assert (code, said) == (0, "6 sealed anew, those of older versions too.\n")
     assert read().providers[1].key == CANARY
-    run("apply", write(tmp_path, {}))
+    run("apply", write(tmp_path, {}), "--prune")
     run("restore", first)
     assert read().providers[1].key == CANARY, "older versions can come back"
     assert run("reseal", "--old-master", tmp_path / "old")[1] == "0 sealed anew, those of older versions too.\n"
@@ -168,6 +177,81 @@ def test_a_key_that_does_not_open_stays_and_is_told(
     assert error.startswith("azure-eu: its key is not in a form")
     assert read().providers[0].key == CANARY
     assert Provider.objects.get(name="azure-eu").sealed_key == "broken"
+
+
+def test_a_file_with_faults_of_every_sort_is_told_all_of_them(run: Run, tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        {
+            "providers": {
+                "a": {"kind": "compatible", "address": f"http://{settings.ADDRESS.host}:{settings.ADDRESS.port}"},
+                "openai": {"address": "nowhere", "most_calls": 0},
+                "Bad": {"kind": "openai"},
+                "none": None,
+            },
+            "models": {
+                "auto": {"tags": 5},
+                "m": {
+                    "fallbacks": ["n"],
+                    "deployments": [
+                        {"remote_name": "x", "weight": 0},
+                        {"provider": "nobody", "remote_name": "y", "colour": 1},
+                        {"provider": "Bad"},
+                        {"provider": "a"},
+                    ],
+                },
+                "n": {"fallbacks": ["m"], "context_length": "x"},
+            },
+            "odd": 1,
+        },
+    )
+    for command in ("check", "apply"):
+        code, _, error = run(command, path)
+        assert code == 1
+        assert [line.partition(": ")[0] for line in error.splitlines()] == [
+            "providers.openai.kind",
+            "providers.openai.address",
+            "providers.openai.most_calls",
+            "providers.Bad",
+            "providers.none",
+            "models.auto.tags",
+            "models.m.deployments[0].weight",
+            "models.m.deployments[1].colour",
+            "models.m.deployments[2].remote_name",
+            "models.m.deployments[3].remote_name",
+            "models.n.context_length",
+            "odd",
+            "providers.a.address",
+            "models.auto",
+            "models.m.deployments[1].provider",
+            "models.m.fallbacks",
+        ]
+
+
+def test_what_is_hardly_meant_is_warned_of(run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path, {"models": {"m": {"deployments": [{"remote_name": "x"}], "fallbacks": ["nothere"]}}})
+    warning = "Warning: models.m.fallbacks[0]: there is no model 'nothere', neither registered nor installed here\n"
+    assert run("check", path)[::2] == (0, warning)
+    assert run("apply", path)[2].startswith(warning)
+
+
+def test_what_this_shell_does_not_know_is_said(run: Run, tmp_path: Path, environment: Callable[..., None]) -> None:
+    environment(keys={"groq": CANARY})
+    changes.ensure_environment()
+    assert run("show")[2] == ""
+    environment()
+    path = write(tmp_path, {"models": {"m": {"deployments": [{"provider": "groq", "remote_name": "x"}]}}})
+    for asked in (("show",), ("check", path)):
+        code, _, error = run(*asked)
+        assert (code, error.startswith("The product's environment sets up groq, this shell's does not")) == (0, True)
+    assert run("apply", path)[0] == 0
+
+
+def test_without_a_command_they_are_listed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run()[0] == 2
+    error = capsys.readouterr().err
+    assert "make the registry be as it was in a version" in error
+    assert "replace the registry by what a file says" in error
 
 
 def write(folder: Path, value: Any) -> Path:
@@ -197,7 +281,7 @@ def test_a_running_product_is_told_at_once(product: Product, admin_key: str, tmp
     with registry_kept(product, admin_key):
         before = policy.policy()
         done = subprocess.run(
-            [sys.executable, "manage.py", "registry", "apply", str(path)],
+            [sys.executable, "manage.py", "registry", "apply", "--prune", str(path)],
             cwd=PROJECT,
             env=product.environment(),
             capture_output=True,

@@ -12,6 +12,7 @@ from orchestrator.management.commands.registry import Command
 from orchestrator.registry import changes
 from orchestrator.registry.document import CAPABILITIES, DeploymentPart, ModelPart, ProviderPart, read_text
 from orchestrator.registry.reading import read
+from orchestrator.registry.rules import SOURCES, TAKEN
 from orchestrator.registry.stored import read_tables, shown
 from tests.product import PROJECT
 from tests.registry.conftest import OPS
@@ -36,7 +37,7 @@ def test_every_field_is_described(part: type[ProviderPart | ModelPart | Deployme
     assert [name for name in part.model_fields if f"`{name}`" not in TEXT and name != "is_enabled"] == []
 
 
-@pytest.mark.parametrize("word", [*KINDS, *CAPABILITIES])
+@pytest.mark.parametrize("word", [*KINDS, *CAPABILITIES, *TAKEN, *SOURCES])
 def test_every_word_is_named(word: str) -> None:
     assert f"`{word}`" in TEXT
 

@@ -91,13 +91,6 @@ class ModelsTold(Shape):
     models: dict[str, ModelTold]
 
 
-class Changed(Shape):
-    """What a change did."""
-
-    version: Count = Field(description="The newest one, by this change or before.")
-    changes: list[str] = Field(description="What changed, a line for each field; empty when nothing did.")
-
-
 class FaultTold(Shape):
     """What is wrong, and where."""
 
@@ -105,10 +98,19 @@ class FaultTold(Shape):
     words: str
 
 
+class Changed(Shape):
+    """What a change did."""
+
+    version: Count = Field(description="The newest one, by this change or before.")
+    changes: list[str] = Field(description="What changed, a line for each field; empty when nothing did.")
+    warnings: list[FaultTold] = Field(description="What can be so, and is hardly meant.")
+
+
 class Checked(Shape):
     """What a document would do, or why it cannot be."""
 
     faults: list[FaultTold]
+    warnings: list[FaultTold] = Field(description="What can be so, and is hardly meant.")
     changes: list[str]
 
 

@@ -18,11 +18,12 @@ from orchestrator.core.secrets import derive, master_secret
 from orchestrator.registry import changes, reading
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.differences import differences
-from orchestrator.registry.document import Document, WrongDocument, read_text
+from orchestrator.registry.document import WrongDocument, value_of
 from orchestrator.registry.models import RegistryVersion
+from orchestrator.registry.partly import Draft, read_partly
 from orchestrator.registry.reseal import reseal
 from orchestrator.registry.seal import Sealer
-from orchestrator.registry.settled import sealer
+from orchestrator.registry.settled import in_environment, sealer
 from orchestrator.registry.stored import Stored, read_tables, shown
 
 WRONG, UNUSABLE, CHANGED = 1, 2, 3  # exit codes
@@ -36,11 +37,13 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One command of several."""
-        commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+        self._print_commands = parser.print_help
         commands.add_parser("show", help="print the registry; of keys their end")
         self._with_file(commands.add_parser("check", help="say what is wrong with a file; ask no network"))
-        apply = commands.add_parser("apply", help="make the registry be as a file says, all of it or nothing")
+        apply = commands.add_parser("apply", help="replace the registry by what a file says, all of it or nothing")
         self._with_file(apply)
+        apply.add_argument("--prune", action="store_true", help="remove providers and models that the file leaves out")
         apply.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
         apply.add_argument("--reason", default="", help="for the history")
         history = commands.add_parser("history", help="list the changes, newest first")
@@ -57,8 +60,11 @@ class Command(BaseCommand):
     def _with_file(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="JSON; `-` is standard input")
 
-    def handle(self, *args: Any, command: str, **options: Any) -> None:
+    def handle(self, *args: Any, command: str | None, **options: Any) -> None:
         """Do it. Exit codes: 1 the document is wrong, 2 it cannot be done, 3 it was changed meanwhile."""
+        if command is None:
+            self._print_commands(sys.stderr)
+            sys.exit(UNUSABLE)
         try:
             getattr(self, f"_{command}")(**options)
         except WrongDocument as error:
@@ -78,20 +84,26 @@ class Command(BaseCommand):
     def _show(self, **_: Any) -> None:
         version, stored = reading.of_one_version(lambda _: read_tables())
         self.stdout.write(json.dumps({"version": version, **shown(stored)}, indent=2, ensure_ascii=False))
+        self._say_what_is_not_known()
 
     def _check(self, file: str, **_: Any) -> None:
-        document = _document(file)
-        changes.check(document)
+        draft = _draft(file)
         try:
-            change = changes.trial(document)
+            change = changes.trial(draft)
         except DatabaseError:
+            changes.check(draft)
             self.stderr.write("It is right. There is no registry here to compare it with.")
             return
         self._tell(change, "It is right, and there is nothing to change.")
+        self._say_what_is_not_known()
 
-    def _apply(self, file: str, dry_run: bool, reason: str, **_: Any) -> None:
-        document = _document(file)
-        change = changes.trial(document) if dry_run else changes.apply(document, _by(reason))
+    def _apply(self, file: str, dry_run: bool, prune: bool, reason: str, **_: Any) -> None:
+        draft = _draft(file)
+        change = changes.trial(draft)
+        if change.removed and not (prune or dry_run):
+            raise CommandError(_would_remove(change), returncode=UNUSABLE)
+        if not dry_run:
+            change = changes.apply(draft, _by(reason), expected=change.version)
         self._tell(change, "There is nothing to change.", None if dry_run else "This is version {}.")
 
     def _history(self, most: int, **_: Any) -> None:
@@ -125,21 +137,36 @@ class Command(BaseCommand):
 
     def _tell(self, change: Change, nothing: str, done: str | None = None) -> None:
         self._lines(change.lines)
+        for warning in change.warnings:
+            self.stderr.write(f"Warning: {warning}")
         if not change.lines:
             self.stderr.write(nothing)
         elif done:
             self.stderr.write(done.format(change.version))
+        elif change.removed:
+            self.stderr.write(_would_remove(change))
+
+    def _say_what_is_not_known(self) -> None:
+        if unknown := sorted(changes.from_environment().difference(in_environment())):
+            self.stderr.write(
+                f"The product's environment sets up {', '.join(unknown)}, this shell's does not: "
+                "keys and addresses that are from there are not known here."
+            )
 
     def _lines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.stdout.write(line)
 
 
-def _document(file: str) -> Document:
+def _draft(file: str) -> Draft:
     try:
-        return read_text(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8"))
+        return read_partly(value_of(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} cannot be read: {error}", returncode=UNUSABLE) from None
+
+
+def _would_remove(change: Change) -> str:
+    return f"The file leaves out {', '.join(change.removed)}; `apply` removes them with --prune, and not without it."
 
 
 def _stored(number: int) -> Stored:
