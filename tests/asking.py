@@ -45,7 +45,7 @@ def _cases(draw: st.DrawFn, method: str, path: str, chatting: Sequence[str]) -> 
     mode = mode if can_be_bad else GenerationMode.POSITIVE
     case = draw(operation.as_strategy(generation_mode=mode))
     if path.startswith("/api/admin/"):
-        case.body = _switched_off(case.body)
+        case.body = switched_off(case.body)
     elif isinstance(case.body, dict) and draw(st.integers(0, 3)):
         case.body = {**case.body, "model": draw(st.sampled_from(models_for(path, chatting)))}
         fields = DOCUMENT["components"]["schemas"][_body_of(method, path)]["properties"]
@@ -56,13 +56,13 @@ def _cases(draw: st.DrawFn, method: str, path: str, chatting: Sequence[str]) -> 
     return case
 
 
-def _switched_off(body: Any) -> Any:
+def switched_off(body: Any) -> Any:
     """A body that sets up providers, with all of them off: what is made up could lead anywhere."""
     if not isinstance(body, dict):
         return body
     providers = body.get("providers")
     if isinstance(providers, dict):
-        return body | {"providers": {name: _switched_off(one) for name, one in providers.items()}}
+        return body | {"providers": {name: switched_off(one) for name, one in providers.items()}}
     return body | {"is_enabled": False} if "kind" in body else body
 
 

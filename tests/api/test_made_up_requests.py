@@ -17,7 +17,7 @@ def test_whatever_is_asked_is_answered_as_the_file_says(
     product: Product, admin_key: str, method: str, path: str
 ) -> None:
     headers = {"Authorization": f"Bearer {admin_key}"} if path.startswith("/api/admin/") else {}
-    has_choice = method == "POST" and not path.startswith(("/api/me", "/api/signout", "/api/experimental"))
+    has_choice = method in {"POST", "PUT"} and not path.startswith(("/api/me", "/api/signout", "/api/experimental"))
     wrong: list[str] = []
     with registry_kept(product, admin_key):
         ask_all(

@@ -14,12 +14,16 @@ import zstandard
 from orchestrator.api.body import MAY_BE_PACKED
 from orchestrator.api.description import EMBEDDER, EXAMPLES, FIRST_MODEL
 from orchestrator.api.options import READERS
+from tests.asking import switched_off
 from tests.drills.question import MODEL
 from tests.shapes import DOCUMENT
 
 CLOUD = f"openai/{MODEL}"
 MIB = 1024**2
 END = b"\r\n\r\n"
+MANAGED = [path for path, example in EXAMPLES.items() if "model" not in example]  # the registry's
+QUESTIONS = [path for path in EXAMPLES if path not in MANAGED]
+NAMED = "fuzz"  # a provider and a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +41,24 @@ class Sent:
     answers: int = 1
 
 
-def post(name: str, path: str, body: bytes, *headers: str) -> Sent:
-    """A body to an endpoint, as HTTP has it."""
-    lines = [f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}", *headers]
-    return Sent(f"{path}: {name}", "\r\n".join(lines).encode("latin-1") + END + body, path=path)
+def send(name: str, path: str, body: bytes, *headers: str) -> Sent:
+    """A body to an endpoint, as HTTP has it, by the method that the endpoint reads one with."""
+    method = method_of(path)
+    address = path.replace("{name}", NAMED)
+    lines = [f"{method} {address} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}"]
+    head = "\r\n".join([*lines, *headers]).encode("latin-1")
+    return Sent(f"{path}: {name}", head + END + body, method=method, path=path)
+
+
+def method_of(path: str) -> str:
+    """POST, or PUT where the registry is written."""
+    return next(method.upper() for method, operation in DOCUMENT["paths"][path].items() if "requestBody" in operation)
 
 
 def good(path: str) -> dict[str, Any]:
-    """A question that is answered without a local model that talks."""
+    """A question that is answered without a local model that talks, or a registry in which nobody is asked."""
+    if path in MANAGED:
+        return switched_off(EXAMPLES[path])
     asked = EXAMPLES[path] | ({"model": CLOUD} if EXAMPLES[path]["model"] == FIRST_MODEL else {})
     return {name: value for name, value in asked.items() if name != "options"}
 
@@ -170,25 +184,25 @@ NAMES = (
 
 def bodies() -> Iterator[Sent]:
     """What is no question, for every endpoint that reads one."""
-    for path in EXAMPLES:
+    for path in QUESTIONS:
         for name, body in BODIES.items():
-            yield post(name, path, body)
+            yield send(name, path, body)
 
 
 def fields() -> Iterator[Sent]:
     """Good questions but for one field, for every field there is."""
-    for path in EXAMPLES:
+    for path in QUESTIONS:
         for field, values in _values_of(path).items():
             for value in values:
-                yield post(f"{field} {value[:30]}", path, with_field(path, field, value))
+                yield send(f"{field} {value[:30]}", path, with_field(path, field, value))
     for path in ("/api/chat", "/api/generate"):
         for option in READERS:
             for value in (*NUMBERS, *VALUES):
-                yield post(f"{option} {value[:30]}", path, with_field(path, "options", f'{{"{option}": {value}}}'))
+                yield send(f"{option} {value[:30]}", path, with_field(path, "options", f'{{"{option}": {value}}}'))
 
 
 def _values_of(path: str) -> dict[str, tuple[str, ...]]:
-    media = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+    media = DOCUMENT["paths"][path][method_of(path).lower()]["requestBody"]["content"]["application/json"]
     shape = DOCUMENT["components"]["schemas"][media["schema"]["$ref"].rpartition("/")[2]]
     values: dict[str, tuple[str, ...]] = {}
     for field, schema in shape["properties"].items():
@@ -196,29 +210,45 @@ def _values_of(path: str) -> dict[str, tuple[str, ...]]:
         values[field] = (*VALUES, *(NUMBERS if kinds & {"integer", "number"} else ()))
     if "keep_alive" in values:
         values["keep_alive"] += DURATIONS
-    values["model"] += tuple(json.dumps(name) for name in NAMES)
+    for named in {"model", "fallbacks", "aliases"} & values.keys():
+        values[named] += tuple(json.dumps(name if named == "model" else [name]) for name in NAMES)
     return values
+
+
+def managing(key: str) -> Iterator[Sent]:
+    """What is no registry, and what hardly is one, from somebody who may write it."""
+    may = f"Authorization: Bearer {key}"
+    deep = "[" * 100_000 + "]" * 100_000
+    many = "{" + ",".join(f'"m{number}": {{}}' for number in range(100_000)) + "}"
+    for path in MANAGED:
+        for name, body in BODIES.items():
+            yield send(name, path, body, may)
+        for field, values in _values_of(path).items():
+            for value in values:
+                yield send(f"{field} {value[:30]}", path, with_field(path, field, value), may)
+            yield send(f"{field}, 100,000 deep", path, with_field(path, field, deep), may)
+            yield send(f"{field}, 100,000 wide", path, with_field(path, field, many), may)
 
 
 def large() -> Iterator[Sent]:
     """What takes room."""
     million = b",".join(b'"k%d":%d' % (number, number) for number in range(1_000_000))
     for path in ("/api/chat", "/v1/responses"):
-        yield post("a million names", path, b"{" + million + b"}")
-        yield post("a million more", path, with_field(path, "options", "{" + million.decode() + "}"))
-        yield post("a million objects", path, b'{"messages": [' + b"{}," * 999_999 + b"{}]}")
-        yield post("a million numbers", path, b'{"context": [' + b"1," * 999_999 + b"1]}")
-        yield post("30 MB of text", path, with_field(path, "model", '"' + "x" * 30 * MIB + '"'))
-        yield post("30 MB of escapes", path, b'{"model": "' + rb"\u0041" * (5 * MIB) + b'"}')
-        yield post("40 MB", path, b'{"model": "' + b"x" * 40 * MIB)
+        yield send("a million names", path, b"{" + million + b"}")
+        yield send("a million more", path, with_field(path, "options", "{" + million.decode() + "}"))
+        yield send("a million objects", path, b'{"messages": [' + b"{}," * 999_999 + b"{}]}")
+        yield send("a million numbers", path, b'{"context": [' + b"1," * 999_999 + b"1]}")
+        yield send("30 MB of text", path, with_field(path, "model", '"' + "x" * 30 * MIB + '"'))
+        yield send("30 MB of escapes", path, b'{"model": "' + rb"\u0041" * (5 * MIB) + b'"}')
+        yield send("40 MB", path, b'{"model": "' + b"x" * 40 * MIB)
 
 
 def deep() -> Iterator[Sent]:
     """What is too deep, within what is right."""
     deep = "[" * 100_000 + "]" * 100_000
-    for path in EXAMPLES:
+    for path in QUESTIONS:
         for field in ("messages", "tools", "options", "format", "input", "system"):
-            yield post(f"{field}, 100,000 deep", path, with_field(path, field, deep))
+            yield send(f"{field}, 100,000 deep", path, with_field(path, field, deep))
 
 
 @cache
@@ -234,17 +264,17 @@ def packed() -> Iterator[Sent]:
     whole = zstandard.compress(b'{"model": "nope"}')
     wide = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(window_log=27))
     for path in sorted(MAY_BE_PACKED):
-        yield post("a bomb of 1 GB", path, bomb(1024 * MIB), zstd)
-        yield post("a bomb that fits", path, bomb(20 * MIB), zstd)
-        yield post("a thousand small frames too many", path, whole * 2001, zstd)
-        yield post("packed twice", path, zstandard.compress(zstandard.compress(whole)), zstd)
-        yield post("torn", path, whole[:-3], zstd)
-        yield post("not packed", path, b'{"model": "nope"}', zstd)
-        yield post("nothing", path, b"", zstd)
-        yield post("a wide window", path, wide.compress(bytes(MIB)), zstd)
-        yield post("gzip", path, gzip.compress(b"{}"), "Content-Encoding: gzip")
-        yield post("two ways", path, whole, "Content-Encoding: zstd, zstd")
-        yield post("an odd way", path, whole, "Content-Encoding: \xff" + "z" * 1000)
+        yield send("a bomb of 1 GB", path, bomb(1024 * MIB), zstd)
+        yield send("a bomb that fits", path, bomb(20 * MIB), zstd)
+        yield send("a thousand small frames too many", path, whole * 2001, zstd)
+        yield send("packed twice", path, zstandard.compress(zstandard.compress(whole)), zstd)
+        yield send("torn", path, whole[:-3], zstd)
+        yield send("not packed", path, b'{"model": "nope"}', zstd)
+        yield send("nothing", path, b"", zstd)
+        yield send("a wide window", path, wide.compress(bytes(MIB)), zstd)
+        yield send("gzip", path, gzip.compress(b"{}"), "Content-Encoding: gzip")
+        yield send("two ways", path, whole, "Content-Encoding: zstd, zstd")
+        yield send("an odd way", path, whole, "Content-Encoding: \xff" + "z" * 1000)
 
 
 def paths() -> Iterator[Sent]:
@@ -419,13 +449,13 @@ def local() -> Iterator[Sent]:
                 option.encode(),
                 value.encode(),
             )
-            yield post(f"{option} {value}, here", "/api/generate", body, "Cache-Control: no-store")
+            yield send(f"{option} {value}, here", "/api/generate", body, "Cache-Control: no-store")
     for dimensions in ("-1", "0", "1e9", "4611686018427387904", "1"):
         for path in ("/api/embed", "/v1/embeddings"):
             body = b'{"model": "%b", "input": ["a", ""], "dimensions": %b}' % (EMBEDDER.encode(), dimensions.encode())
-            yield post(f"dimensions {dimensions}", path, body)
-    yield post("2,049 texts", "/api/embed", json.dumps({"model": EMBEDDER, "input": [""] * 2049}).encode())
-    yield post("a text of 1 MB", "/api/embed", json.dumps({"model": EMBEDDER, "input": "a " * (MIB // 2)}).encode())
-    yield post(
+            yield send(f"dimensions {dimensions}", path, body)
+    yield send("2,049 texts", "/api/embed", json.dumps({"model": EMBEDDER, "input": [""] * 2049}).encode())
+    yield send("a text of 1 MB", "/api/embed", json.dumps({"model": EMBEDDER, "input": "a " * (MIB // 2)}).encode())
+    yield send(
         "10,000 tokens of context", "/api/generate", with_field("/api/generate", "context", json.dumps([1] * 10_000))
     )

@@ -16,7 +16,7 @@ from tests.drills.corpus import Sent
 from tests.drills.load import GIVES_UP_S, Asked, ask, nobody_is_wrong
 from tests.drills.provider import ScriptedProvider
 from tests.drills.question import MODEL, PATHS, Question
-from tests.product import Product
+from tests.product import Product, registry_kept
 
 AT_ONCE = 4
 PROBE_EVERY_S = 0.1
@@ -39,7 +39,10 @@ async def run(run: Run) -> None:
             await throwing.throw(_some(run, corpus.local(), run.pick(12, 10**9)))
             await throwing.throw(corpus.deep())
             await throwing.throw(_some(run, corpus.large(), run.pick(6, 10**9)), at_once=1)
-            await asyncio.to_thread(_make_up, run, product)
+            key = product.issue_key("drill", "--admin")
+            with registry_kept(product, key):
+                await throwing.throw(_some(run, corpus.managing(key), run.pick(300, 10**9)))
+                await asyncio.to_thread(_make_up, run, product, key)
         finally:
             probing.cancel()
         throwing.asked += [await ask(product.base_url, Question(name="afterwards"), path) for path in PATHS]
@@ -54,9 +57,9 @@ def _some(run: Run, all_of_them: Iterable[Sent], most: int) -> list[Sent]:
     return found if len(found) <= most else run.random.sample(found, most)
 
 
-def _make_up(run: Run, product: Product) -> None:
+def _make_up(run: Run, product: Product, key: str) -> None:
     """Requests made up from docs/openapi.json."""
-    headers = {"Authorization": f"Bearer {product.issue_key('drill', '--admin')}"}
+    headers = {"Authorization": f"Bearer {key}"}
     for method, path in OPERATIONS:
         run.counts["made up"] += ask_all(
             method,
