@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -21,12 +22,13 @@ from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.registry import changes
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.document import WrongDocument
+from orchestrator.registry.doubts import doubts_in
 from orchestrator.registry.forms import DeploymentFormSet, ModelForm, PriceField, ProviderForm
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel, RegistryVersion
 from orchestrator.registry.reading import Off, provider_of
 from orchestrator.registry.seal import hint
 from orchestrator.registry.settled import PAGE, in_environment, key_of, place_of
-from orchestrator.registry.stored import shown
+from orchestrator.registry.stored import read_tables, shown
 
 if TYPE_CHECKING:
     AnyBase = admin.ModelAdmin[Any]
@@ -37,22 +39,33 @@ else:
     Inline = admin.TabularInline
 
 
+WHY: Any = ("This change", {"fields": ("reason",)})
+
+
 class _Versioned(AnyBase):
     """Saves and deletes by way of `changes`, so that each is one version under the user's name."""
 
     actions = None  # many at once would be many versions
+    kind: changes.Kind
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Not yet: what belongs to it is not here."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """All of it."""
-        form.made = self.put(form, By(request.user.get_username()))
-        form.instance.pk = type(form.instance).objects.get(name=form.instance.name).pk
+        form.made = self.put(form, By(request.user.get_username(), form.cleaned_data["reason"]))
+        saved = type(form.instance).objects.get(name=form.instance.name)
+        form.instance.pk = saved.pk
+        for words in [*self.doubts(saved), *(f"Hardly meant: {warning}." for warning in form.made.warnings)]:
+            messages.warning(request, words)
 
     def put(self, form: Any, by: By) -> Change:
         """Make the change that a form asks for."""
         raise NotImplementedError
+
+    def doubts(self, saved: Any) -> list[str]:
+        """What is to be said of a row that was saved, besides what its change warns of."""
+        return []
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         """For Django's own log of who did what."""
@@ -75,6 +88,12 @@ class _Versioned(AnyBase):
             messages.error(request, str(error))
             return redirect(request.get_full_path())
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """What would go; who needs it, by name."""
+        gone, counts, lacking, _ = super().get_deleted_objects(objs, request)
+        users = {user for one in objs for user in changes.users_of(self.kind, one.name)}
+        return gone, counts, lacking, [f"used by the model {user}" for user in sorted(users)]
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, under the name of what is in it."""
         title = str(self.opts.verbose_name_plural).capitalize()
@@ -89,7 +108,9 @@ class _Versioned(AnyBase):
 class ProviderAdmin(_Versioned):
     """Where models run."""
 
+    kind = "providers"
     form = ProviderForm
+    delete_confirmation_template = "admin/delete_registered.html"
     list_display = ("name", "kind", "where", "key_kept", "charges", "state")
     readonly_fields = ("key_kept", "state")
     search_fields = ("name",)
@@ -110,12 +131,20 @@ class ProviderAdmin(_Versioned):
                 )
             },
         ),
+        WHY,
     )
     formfield_overrides = {models.JSONField: {"widget": Textarea(attrs={"rows": 4, "class": "vLargeTextField lines"})}}  # noqa: RUF012  # read only
 
     def put(self, form: Any, by: By) -> Change:
         """The provider."""
         return changes.put_provider(form.instance.name, form.part, by)
+
+    def doubts(self, saved: Provider) -> list[str]:
+        """Why it is off, when nobody switched it off."""
+        found = provider_of(saved)
+        return (
+            [f"The provider {saved.name} is off: {found.why}."] if saved.is_enabled and isinstance(found, Off) else []
+        )
 
     def delete_model(self, request: HttpRequest, obj: Provider) -> None:
         """Take it out."""
@@ -181,6 +210,8 @@ class DeploymentInline(Inline):
         """Without the icons of related objects, and without noughts at the end of a price."""
         if db_field.name.endswith("_price"):
             kwargs["form_class"] = PriceField
+        elif db_field.name == "is_enabled":
+            kwargs["label"] = "Switched on"
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         for icon in ("can_add_related", "can_change_related", "can_delete_related", "can_view_related"):
             if field is not None and hasattr(field.widget, icon):
@@ -192,7 +223,9 @@ class DeploymentInline(Inline):
 class RegisteredModelAdmin(_Versioned):
     """Models under names of ours."""
 
+    kind = "models"
     form = ModelForm
+    delete_confirmation_template = "admin/delete_registered.html"
     inlines = (DeploymentInline,)
     list_display = ("name", "also", "places", "instead", "state")
     search_fields = ("name", "aliases")
@@ -200,6 +233,7 @@ class RegisteredModelAdmin(_Versioned):
         (None, {"fields": ("name", "aliases", "tags", "is_enabled", "seen")}),
         ("Who answers", {"fields": ("balance", "hedge_after_s", "fallbacks")}),
         ("What it can", {"fields": ("context_length", "capabilities")}),
+        WHY,
     )
 
     def put(self, form: Any, by: By) -> Change:
@@ -230,10 +264,20 @@ class RegisteredModelAdmin(_Versioned):
         """Its fallbacks."""
         return ", ".join(row.fallbacks) or "–"
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The list, each row with what is hardly meant of it."""
+        found = super().get_changelist_instance(request)
+        doubts = defaultdict(list)
+        for doubt in doubts_in(read_tables()):
+            doubts[doubt.place[1]].append(doubt.words)
+        for row in found.result_list:
+            row.doubts = doubts[row.name]
+        return found
+
     @admin.display(description="state", ordering="is_enabled")
-    def state(self, row: RegisteredModel) -> str:
+    def state(self, row: Any) -> str:
         """In words."""
-        return "on" if row.is_enabled else "off"
+        return "; ".join(["on" if row.is_enabled else "off", *getattr(row, "doubts", [])])
 
 
 @admin.register(RegistryVersion)

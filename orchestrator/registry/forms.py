@@ -85,6 +85,11 @@ def _seen(kind: changes.Kind, name: str) -> str:
     return hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
+def _reason() -> forms.CharField:
+    widget = forms.TextInput(attrs={"class": "vLargeTextField"})
+    return forms.CharField(required=False, max_length=200, widget=widget, help_text="For the history, if you like.")
+
+
 class ProviderForm(ProviderBase):
     """A provider. Its key is typed in and never shown."""
 
@@ -102,6 +107,7 @@ class ProviderForm(ProviderBase):
     )
     without_key = forms.BooleanField(required=False, label="Take the key away")
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
+    reason = _reason()
 
     part: ProviderPart | None = None  # what the form says, once it is right
 
@@ -157,6 +163,7 @@ class ModelForm(ModelBase):
         help_text="None: as its provider tells.",
     )
     seen = forms.CharField(required=False, widget=forms.HiddenInput)
+    reason = _reason()
 
     part: ModelPart | None = None  # what the form says, once it is right
 

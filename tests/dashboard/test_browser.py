@@ -261,6 +261,32 @@ async def test_the_records_keep_to_the_same_policy(visit, console, path):
     await expect(page.get_by_role("heading", level=1)).to_be_visible()
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_what_a_message_says_can_be_read(visit, theme):
+    page = await visit("/admin/registry/provider/add/", color_scheme=theme)
+    await page.get_by_label("Name").fill("vllm")
+    await page.get_by_label("Kind").select_option("compatible")
+    await page.get_by_role("button", name="Save", exact=True).click()
+    for kind in ("success", "warning"):
+        colours = await page.locator(f"ul.messagelist li.{kind}").evaluate(
+            """line => [line.querySelector("a") ?? line, line].map((one, n) =>
+                 getComputedStyle(one)[n ? "backgroundColor" : "color"].match(/\\d+/g).map(Number))"""
+        )
+        assert contrast(*colours) >= 4.5, (kind, colours)
+
+
+def contrast(one, other):
+    """Of two colours, as WCAG counts it."""
+
+    def light(colour):
+        parts = [part / 255 for part in colour[:3]]
+        parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    low, high = sorted((light(one), light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
 async def test_a_chart_shows_as_a_table_with_the_newest_numbers(visit):
     page = await visit("/dashboard/")
     details = page.locator("details").first

@@ -81,6 +81,57 @@ def test_a_provider_is_added_changed_and_taken_out(staff: Client) -> None:
     assert RegistryVersion.objects.first().summary == "provider vllm: removed"  # type: ignore[union-attr]
 
 
+def said(response: Any) -> list[str]:
+    """The warnings above the page."""
+    assert response.status_code == 200
+    return [str(one) for one in response.context["messages"] if one.level_tag == "warning"]
+
+
+def test_what_was_saved_and_does_nothing_is_warned_of(staff: Client) -> None:
+    nowhere = staff.post(f"{PROVIDERS}add/", NEW | {"address": ""}, follow=True)
+    assert said(nowhere) == ["The provider vllm is off: it has no address; give it one."]
+    off = {name: value for name, value in NEW.items() if name != "is_enabled"} | {"name": "other", "address": ""}
+    assert said(staff.post(f"{PROVIDERS}add/", off, follow=True)) == [], "as was asked"
+    assert said(staff.post(f"{PROVIDERS}add/", NEW | {"name": "third"}, follow=True)) == []
+    empty = {"name": "empty", "balance": "latency", "is_enabled": "on", "fallbacks": "nothere"} | NO_DEPLOYMENTS
+    listed = staff.post(f"{MODELS}add/", empty, follow=True)
+    nowhere, nothing = said(listed)
+    assert nowhere.startswith("Hardly meant: models.empty: it runs nowhere")
+    assert nothing.startswith("Hardly meant: models.empty.fallbacks[0]: there is no model 'nothere'")
+    row = unescape(listed.content.decode()).split('class="field-state">')[1]
+    assert row.startswith(
+        "on; it runs nowhere: it has no deployments, and no model is called so here; there is no model"
+    )
+
+
+def test_a_reason_can_be_given(staff: Client) -> None:
+    staff.post(f"{PROVIDERS}add/", NEW | {"reason": "more room"})
+    assert RegistryVersion.objects.get().reason == "more room"
+    staff.post(f"{MODELS}add/", {"name": "m", "balance": "cost", "reason": "for Ada"} | NO_DEPLOYMENTS)
+    assert RegistryVersion.objects.get(reason="for Ada").summary.startswith("model m: added")
+    assert "* reason" in errors(staff.post(f"{PROVIDERS}add/", NEW | {"name": "x", "reason": "y" * 201}))
+
+
+def test_a_page_keeps_its_address_and_history_when_it_comes_back(staff: Client) -> None:
+    staff.post(f"{PROVIDERS}add/", NEW)
+    address = change("vllm")
+    first = RegistryVersion.objects.get().number
+    changes.apply(read_document({}), OPS)
+    changes.restore(first, OPS)
+    assert change("vllm") == address
+    assert f"Version {first} of the registry." in staff.get(address.replace("change", "history")).content.decode()
+
+
+def test_words_are_those_of_the_forms(staff: Client) -> None:
+    changes.apply(read_document(EVERYTHING), OPS)
+    assert "Is enabled" not in staff.get(change("smart", RegisteredModel)).content.decode()
+    first = RegistryVersion.objects.get().number
+    assert (
+        '<div class="breadcrumbs"><a href="/admin/">Home</a>'
+        in staff.get(f"{VERSIONS}{first}/restore/").content.decode()
+    )
+
+
 def test_a_key_is_on_no_page(staff: Client) -> None:
     changes.apply(read_document(EVERYTHING), OPS)
     pages = [PROVIDERS, change("openai"), MODELS, change("smart", RegisteredModel), VERSIONS]
@@ -131,7 +182,16 @@ def test_a_provider_that_is_needed_or_of_the_environment_is_not_taken_out(
 ) -> None:
     changes.apply(read_document(EVERYTHING), OPS)
     page = staff.get(change("openai").replace("change", "delete"))
-    assert b"protected" in page.content
+    said = unescape(page.content.decode())
+    assert "openai cannot be deleted while it is used; change that first" in said
+    assert "used by the model smart" in said
+    assert "Deployment" not in said
+    assert (
+        "used by the model smart"
+        in staff.get(change("small", RegisteredModel).replace("change", "delete")).content.decode()
+    )
+    assert staff.post(change("small", RegisteredModel).replace("change", "delete"), {"post": "yes"}).status_code == 200
+    assert RegisteredModel.objects.filter(name="small").exists()
     environment(keys={"groq": "gsk"})
     changes.ensure_environment()
     assert staff.post(change("groq").replace("change", "delete"), {"post": "yes"}).status_code == 403
