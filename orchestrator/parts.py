@@ -51,6 +51,7 @@ class Parts:
     inflight: InFlight
     ledger: Ledger
     reads: WorkerThread  # the ORM, away from the event loop
+    managing: WorkerThread  # the same for calls of management, which may take seconds
     cache_ttl_s: float
     most_answer_bytes: int
     unsupported: Policy = "contract"  # what becomes of what a model cannot do

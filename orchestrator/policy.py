@@ -23,7 +23,10 @@ def watch(*watched: type[models.Model]) -> None:
 
 
 def _changed(using: str, **_: Any) -> None:
-    transaction.on_commit(_count_up, using=using)
+    """Once for a transaction, however many rows it changes."""
+    waiting = transaction.get_connection(using).run_on_commit  # what a savepoint took back is not in it
+    if not any(function is _count_up for _, function, *_ in waiting):
+        transaction.on_commit(_count_up, using=using)
 
 
 def _count_up() -> None:

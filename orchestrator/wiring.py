@@ -85,6 +85,7 @@ def build() -> Parts:
         inflight=InFlight(open_sharing(clock)),
         ledger=Ledger(clock, metrics.answered, partial(count_repeats, metrics)),
         reads=reads,
+        managing=WorkerThread("managing", most_waiting=64),
         cache_ttl_s=settings.CACHE_TTL_S,
         most_answer_bytes=settings.MAX_ANSWER,
         unsupported=settings.UNSUPPORTED,  # type: ignore[arg-type]  # one of the words that are allowed
@@ -152,6 +153,7 @@ async def close() -> None:
             _sampler = None
         last_first.push_async_callback(asyncio.to_thread, closing.ledger.close)
         last_first.callback(closing.reads.close, connections.close_all)
+        last_first.callback(closing.managing.close, connections.close_all)
         last_first.callback(closing.identity.close)
         last_first.push_async_callback(closing.cache.aclose)
         last_first.push_async_callback(closing.catalogue.aclose)

@@ -64,6 +64,7 @@ async def parts(
         inflight=InFlight(),
         ledger=Ledger(clock, metrics.answered, partial(wiring.count_repeats, metrics)),
         reads=WorkerThread("reads"),
+        managing=WorkerThread("managing"),
         cache_ttl_s=60.0,
         most_answer_bytes=1024**2,
         metrics=metrics,

@@ -178,9 +178,9 @@ def _snapshot() -> tuple[int, Stored]:
 
 
 async def _asked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `function` finds or does in the tables, in the thread that may ask them. Raises Busy."""
+    """What `function` finds or does in the tables, in a thread that nothing else waits for. Raises Busy."""
     try:
-        return await parts().reads.run(DEADLINE_S, function, *args, **kwargs)
+        return await parts().managing.run(DEADLINE_S, function, *args, **kwargs)
     except (TimeoutError, OperationalError) as error:
         raise Busy("The registry could not be reached in time; try again shortly.", retry_after_s=1) from error
 

@@ -15,7 +15,7 @@ from orchestrator.registry.document import Document, Fault, ModelPart, ProviderP
 from orchestrator.registry.doubts import doubts_in
 from orchestrator.registry.models import Provider, RegistryVersion
 from orchestrator.registry.partly import Draft, beside
-from orchestrator.registry.reading import newest_version
+from orchestrator.registry.reading import newest_version, of_one_version
 from orchestrator.registry.rules import faults_in
 from orchestrator.registry.seal import origin_of_sealed
 from orchestrator.registry.settled import in_environment, place_of
@@ -25,6 +25,7 @@ ENVIRONMENT = "environment"  # who changes it at the start
 MOST_VERSIONS = 500
 MOST_SAID = 20_000  # characters of what changed
 MOST_SHOWN = 255  # characters of a name that is none
+MOST_TRIES = 3  # without holding off others
 MOST_USERS = 5  # that are named
 Kind = Literal["providers", "models"]
 
@@ -60,9 +61,9 @@ def apply(document: Document, by: By, *, expected: int | None = None) -> Change:
 
 def trial(document: Document) -> Change:
     """What `apply` would do. Raises what it raises; of a draft WrongDocument with all that is wrong."""
-    before = read_tables()
-    _expect(document.version)
-    return _done(newest_version(), before, _whole(document, before, from_environment()))
+    version, before = of_one_version(lambda _: read_tables())
+    _expect(document.version, version)
+    return _done(version, before, _whole(document, before, from_environment()))
 
 
 def put_provider(name: str, part: ProviderPart, by: By, *, expected: int | None = None) -> Change:
@@ -157,20 +158,40 @@ def check(document: Document) -> None:
 
 
 def _change(make: Callable[[Stored], Stored], by: By, expected: int | None, *, about: tuple[str, ...] = ()) -> Change:
-    """Write what `make` makes of what there is. One at a time: the transaction waits for its turn to write."""
+    """Write what `make` makes of what there is.
+
+    To make it takes seconds where there are thousands of models, and nobody could write anything meanwhile: so it is
+    made first, and made again where another change came between. At last it has its turn all the same.
+    """
+    for _ in range(MOST_TRIES):
+        done = _try(make, by, expected, about)
+        if done is not None:
+            return done
     with transaction.atomic():
-        _expect(expected)
-        before = read_tables()
-        after = make(before)
-        change = _done(newest_version(), before, after, about)
-        if not change.lines:
-            return change
+        done = _try(make, by, expected, about)
+    if done is None:
+        raise Conflict("Others go on changing the registry; try again.")  # who writes alone is not interrupted
+    return done
+
+
+def _try(make: Callable[[Stored], Stored], by: By, expected: int | None, about: tuple[str, ...]) -> Change | None:
+    """The same, unless another change comes between: then None, and nothing is done."""
+    version, before = of_one_version(lambda _: read_tables())
+    _expect(expected, version)
+    after = make(before)
+    change = _done(version, before, after, about)
+    if not change.lines:
+        return change
+    row = RegistryVersion(
+        by=by.name[:150], reason=by.reason[:200], summary="\n".join(change.lines)[:MOST_SAID], document=after
+    )
+    with transaction.atomic():
+        if newest_version() != version:
+            return None
         write_tables(before, after)
-        row = RegistryVersion.objects.create(
-            by=by.name[:150], reason=by.reason[:200], summary="\n".join(change.lines)[:MOST_SAID], document=after
-        )
+        row.save()
         RegistryVersion.objects.filter(number__lte=row.number - MOST_VERSIONS).delete()
-        return replace(change, version=row.number)
+    return replace(change, version=row.number)
 
 
 def _done(version: int, before: Stored, after: Stored, about: tuple[str, ...] = ()) -> Change:
@@ -181,8 +202,7 @@ def _done(version: int, before: Stored, after: Stored, about: tuple[str, ...] = 
     return Change(version, tuple(differences(before, after)), tuple(warnings), tuple(removed))
 
 
-def _expect(expected: int | None) -> None:
-    newest = newest_version()
+def _expect(expected: int | None, newest: int) -> None:
     if expected is not None and expected != newest:
         raise Conflict(f"The registry is at version {newest} by now, not {expected}; read it again, and change that.")
 

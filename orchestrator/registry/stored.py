@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any
+from itertools import chain, repeat
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
@@ -15,11 +17,14 @@ from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 from orchestrator.registry.seal import hint, origin_of_sealed
 from orchestrator.registry.settled import key_of, place_of, sealer
 
+T = TypeVar("T")
 Stored = dict[str, dict[str, dict[str, Any]]]  # providers and models, by name
 PROVIDER = [name for name in ProviderPart.model_fields if name != "key"]
 MODEL = [name for name in ModelPart.model_fields if name != "deployments"]
 DEPLOYMENT = [name for name in DeploymentPart.model_fields if name != "provider"]
 EMPTY: Stored = {"providers": {}, "models": {}}
+MOST_NAMED = 500  # rows in one query
+_NOTHING = object()
 
 
 def read_tables() -> Stored:
@@ -38,42 +43,79 @@ def read_tables() -> Stored:
 
 
 def write_tables(before: Stored, after: Stored) -> None:
-    """Make the tables hold `after`, where they held `before`; what is the same is not touched."""
-    rows = {row.name: row for row in Provider.objects.all()}
-    for name, value in after["providers"].items():
-        if value != before["providers"].get(name):
-            _set(rows.setdefault(name, Provider(pk=_number(name), name=name)), value)
-    for name, value in after["models"].items():
-        if value != before["models"].get(name):
-            _write_model(name, value, rows)
-    for model in RegisteredModel.objects.exclude(name__in=after["models"]):
-        model.delete()
-    for name, row in rows.items():
-        if name not in after["providers"]:
-            row.delete()
+    """Make the tables hold `after`, where they held `before`; what is the same is not touched.
+
+    Others wait meanwhile, so what there may be thousands of is written many rows at once.
+    """
+    providers = _write_providers(before["providers"], after["providers"])
+    changed = {name: value for name, value in after["models"].items() if value != before["models"].get(name)}
+    if changed:
+        numbers = _write_models(changed)
+        _write_deployments([(numbers[name], value["deployments"]) for name, value in changed.items()], providers)
+    _delete(RegisteredModel, before["models"].keys() - after["models"].keys())
+    _delete(Provider, before["providers"].keys() - after["providers"].keys())
+
+
+def _write_providers(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, int]:
+    """Write them, and return the number of each. Of a row that is there only the fields that changed."""
+    numbers = dict(Provider.objects.values_list("name", "pk"))
+    new = [Provider(pk=_number(name), name=name, **value) for name, value in after.items() if name not in numbers]
+    Provider.objects.bulk_create(new)
+    for name in after.keys() & numbers.keys():
+        old = before.get(name, {})
+        if fields := {field: value for field, value in after[name].items() if value != old.get(field, _NOTHING)}:
+            Provider.objects.filter(pk=numbers[name]).update(**fields)
+    return numbers | {row.name: row.pk for row in new}
+
+
+def _write_models(changed: Mapping[str, Any]) -> dict[str, int]:
+    """Write models, and return the number of each."""
+    numbers = dict(RegisteredModel.objects.values_list("name", "pk"))
+    rows = [
+        RegisteredModel(pk=numbers.get(name) or _number(name), name=name, **{field: value[field] for field in MODEL})
+        for name, value in changed.items()
+    ]
+    RegisteredModel.objects.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=MODEL)
+    return {row.name: row.pk for row in rows}
+
+
+def _write_deployments(wanted: Sequence[tuple[int, list[dict[str, Any]]]], providers: Mapping[str, int]) -> None:
+    """Write the deployments of models, by the models' numbers. A number of theirs is their order among equal ranks."""
+    models = {model for model, _ in wanted}
+    there: defaultdict[int, list[int]] = defaultdict(list)
+    for model, number in Deployment.objects.order_by("id").values_list("model_id", "id"):
+        if model in models:
+            there[model].append(number)
+    rows = [
+        Deployment(
+            pk=number,
+            model_id=model,
+            provider_id=None if one["provider"] == LOCAL else providers[one["provider"]],
+            **{field: one[field] for field in DEPLOYMENT},
+        )
+        for model, deployments in wanted
+        for one, number in zip(deployments, chain(there[model], repeat(None)), strict=False)
+    ]
+    fields = ["provider", *DEPLOYMENT]
+    Deployment.objects.bulk_create(rows, update_conflicts=True, unique_fields=["id"], update_fields=fields)
+    left = [number for model, deployments in wanted for number in there[model][len(deployments) :]]
+    for some in _batched(left):
+        Deployment.objects.filter(pk__in=some).delete()
+
+
+def _delete(kind: type[Provider | RegisteredModel], names: Collection[str]) -> None:
+    for some in _batched(sorted(names)):
+        kind.objects.filter(name__in=some).delete()
+
+
+def _batched(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many at once as one query may name."""
+    return (values[at : at + MOST_NAMED] for at in range(0, len(values), MOST_NAMED))
 
 
 def _number(name: str) -> int:
     """The primary key of a new row, made of its name: what comes back has its old address and history in the admin."""
     return int.from_bytes(blake2b(name.encode(), digest_size=6).digest())  # 48 bits: no two of 5,000 are alike
-
-
-def _write_model(name: str, value: Mapping[str, Any], providers: Mapping[str, Provider]) -> None:
-    row = RegisteredModel.objects.filter(name=name).first() or RegisteredModel(pk=_number(name), name=name)
-    _set(row, {field: value[field] for field in MODEL})
-    rows = list(row.deployments.order_by("id"))  # which is their order among equal ranks
-    for one in value["deployments"]:
-        deployment = rows.pop(0) if rows else Deployment(model=row)
-        deployment.provider = None if one["provider"] == LOCAL else providers[one["provider"]]
-        _set(deployment, {field: one[field] for field in DEPLOYMENT})
-    for left in rows:
-        left.delete()
-
-
-def _set(row: Any, values: Mapping[str, Any]) -> None:
-    for field, value in values.items():
-        setattr(row, field, value)
-    row.save()
 
 
 def _json(part: Any, fields: list[str], row: Any) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from typing import Any
 
 import httpx
@@ -225,3 +227,15 @@ def test_what_is_told_has_the_fields_of_what_is_taken() -> None:
         (DeploymentPart, told.DeploymentTold),
     ):
         assert list(taken.model_fields) == list(shape.model_fields)
+
+
+async def test_nothing_else_waits_for_a_change(admin: httpx.AsyncClient, parts: Parts) -> None:
+    """Thousands of models take seconds to check, and meanwhile we are as ready as before."""
+    go_on = threading.Event()
+    busy = asyncio.create_task(parts.managing.run(30, go_on.wait))
+    asked = asyncio.create_task(admin.get(f"{ROOT}/registry"))
+    assert (await admin.get("/readyz")).status_code == 200
+    assert not asked.done()
+    go_on.set()
+    assert await busy
+    assert (await asked).status_code == 200

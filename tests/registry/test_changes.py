@@ -7,14 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.conf import settings
+from django.db import connection
+from pytest_django import DjangoAssertNumQueries
 
+from cache.generation import Generation
 from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.registry import changes
 from orchestrator.registry.changes import MOST_VERSIONS, By
 from orchestrator.registry.document import ModelPart, ProviderPart, WrongDocument, read_document
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel, RegistryVersion
 from orchestrator.registry.reading import look, newest_version, read
-from orchestrator.registry.stored import document_of, read_tables, shown
+from orchestrator.registry.stored import Stored, document_of, read_tables, shown
 from tests.registry.conftest import CANARY, EVERYTHING, OPS
 
 pytestmark = pytest.mark.django_db
@@ -272,3 +276,56 @@ def test_a_document_of_the_tables_is_the_document() -> None:
     document = read_document(document_of(read_tables()))
     given = read_document(EVERYTHING)
     assert document.models == dict(sorted(given.models.items()))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_thousands_are_written_in_few_queries(django_assert_max_num_queries: DjangoAssertNumQueries) -> None:
+    """Who writes keeps all others from writing, and each who is told of a change reads everything anew."""
+    generation = Generation(settings.GENERATION_FILE)
+    first, second = ({"remote_name": name} for name in ("a:1b", "b:1b"))
+    for number, deployments in enumerate(([first, second], [second]), start=1):
+        models = {f"m{one}": {"deployments": deployments} for one in range(1000)}
+        with django_assert_max_num_queries(200):
+            applied(EVERYTHING | {"models": models})
+        kept = Deployment.objects.order_by("model__name", "id").values_list("model__name", "remote_name")
+        assert list(kept) == [(name, one["remote_name"]) for name in sorted(models) for one in deployments]
+        assert generation.policy() == number
+    applied({})
+    assert (generation.policy(), Deployment.objects.count(), Provider.objects.count()) == (3, 0, 0)
+    generation.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_is_held_off_while_a_change_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another change that comes between is not lost, and one that always comes between is waited for at last."""
+    applied()
+    real, held, others = changes.differences, [], iter(range(changes.MOST_TRIES))
+
+    def differences(before: Stored, after: Stored) -> list[str]:
+        held.append(connection.in_atomic_block)
+        if not held[-1] and (number := next(others, None)) is not None:
+            with monkeypatch.context() as meanwhile:
+                meanwhile.setattr(changes, "differences", real)
+                changes.put_model(f"other-{number}", ModelPart.model_validate({}), OPS)
+        return real(before, after)
+
+    monkeypatch.setattr(changes, "differences", differences)
+    changes.put_model("mine", ModelPart.model_validate({}), OPS)
+    assert held == [False, False, False, True]
+    assert {"mine", "other-0", "other-1", "other-2"} <= read_tables()["models"].keys()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_not_changed_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys may be sealed anew between the reading and the writing, and operators may say that a provider is well."""
+    applied()
+    real = changes.write_tables
+
+    def write(before: Stored, after: Stored) -> None:
+        Provider.objects.filter(name="openai").update(sealed_key="anew", reset_at="2026-01-01T00:00:00Z")
+        real(before, after)
+
+    monkeypatch.setattr(changes, "write_tables", write)
+    changes.put_provider("openai", ProviderPart.model_validate({"kind": "openai", "most_calls": 3}), OPS)
+    row = Provider.objects.get(name="openai")
+    assert (row.most_calls, row.sealed_key, row.reset_at is None) == (3, "anew", False)
