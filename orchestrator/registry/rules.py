@@ -15,6 +15,7 @@ from orchestrator.registry.entries import LOCAL
 # Names that mean something else: this machine, the choice that is left to us, and engines of our own.
 TAKEN = {LOCAL, "auto", "llamacpp", "router"}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]*(/[A-Za-z0-9_.:@+-]+)*")
+MOST_SHOWN = 16  # models of a circle
 SOURCES = (":local", ":cloud", "-cloud")  # Ollama's words for where a model runs
 # What questions are made of, in any of the protocols; the rest of a body is an operator's to add to.
 SENT = frozenset(
@@ -170,25 +171,39 @@ def _twice(place: tuple[str | int, ...], values: list[object] | list[str] | list
 
 
 def _circles(document: Document) -> Iterator[Fault]:
-    """Fallbacks that lead back to where they began. Told at the model that they lead back to."""
+    """Fallbacks that lead back to where they began. Told once at each model that they lead back to.
+
+    Each fallback is looked at once, however many lead on from it.
+    """
     means = {folded(one): name for name, model in document.models.items() for one in (name, *model.aliases)}
     leads = {
         name: [means[folded(one)] for one in model.fallbacks if means.get(folded(one), name) != name]
         for name, model in document.models.items()
     }
     passed: set[str] = set()  # whatever they lead to was looked at
+    told: set[str] = set()
     for start in leads:
         path: list[str] = []
+        places: dict[str, int] = {}  # in the path
         waiting = [iter([start])]
         while waiting:
             name = next(waiting[-1], None)
             if name is None:
                 waiting.pop()
-                passed.update(path[-1:])
-                del path[-1:]
-            elif name in path:
-                circle = " → ".join([*path[path.index(name) :], name])
-                yield Fault(("models", name, "fallbacks"), f"they lead in a circle: {circle[:500]}")
+                if path:
+                    passed.add(path[-1])
+                    del places[path.pop()]
+            elif name in places:
+                if name not in told:
+                    told.add(name)
+                    yield Fault(("models", name, "fallbacks"), _circle(path, places[name]))
             elif name not in passed:
+                places[name] = len(path)
                 path.append(name)
                 waiting.append(iter(leads[name]))
+
+
+def _circle(path: list[str], begins: int) -> str:
+    shown = path[begins : begins + MOST_SHOWN]
+    between = [f"{len(path) - begins - MOST_SHOWN} more"] if len(path) - begins > MOST_SHOWN else []
+    return f"they lead in a circle: {' → '.join([*shown, *between, path[begins]])}"

@@ -232,6 +232,15 @@ def test_many_ways_through_fallbacks_are_no_circle_and_take_no_time() -> None:
     assert faults_in(read_document({"models": models})) == []
 
 
+def test_circles_are_told_once_where_they_begin_and_shortly() -> None:
+    """Each of a ring falls back to the next 32: there are many thousands of circles, of hundreds of models."""
+    ring = {f"m{one}": {"fallbacks": [f"m{(one + step) % 600}" for step in range(1, 33)]} for one in range(600)}
+    faults = faults_in(read_document({"models": ring}))
+    assert len(faults) == len({fault.place for fault in faults}) == 32
+    words = " → ".join([*(f"m{one}" for one in range(16)), "584 more", "m0"])
+    assert faults[0].words == f"they lead in a circle: {words}"
+
+
 def test_what_questions_are_made_of_is_reserved() -> None:
     """Whatever a wire sends at the top of a body cannot be written over."""
     call = ToolCall(id="call_1", name="look", arguments={"x": 1})
