@@ -231,7 +231,7 @@ def _with_environment(before: Stored) -> Stored:
 
 def _with(kind: Kind, name: str, part: ProviderPart | ModelPart, before: Stored) -> Stored:
     read_document({kind: {name: {"kind": "compatible"} if kind == "providers" else {}}})  # can it be called so?
-    document = read_document(document_of(before))
+    document = _others(kind, name, before)
     getattr(document, kind)[name] = part
     return _whole(document, before, ())
 
@@ -242,9 +242,13 @@ def _without(kind: Kind, name: str, before: Stored) -> Stored:
     if users := users_of(kind, name, before):
         more = f" and {len(users) - MOST_USERS} more" if len(users) > MOST_USERS else ""
         raise Conflict(f"{name} is used by {', '.join(users[:MOST_USERS])}{more}; change that first.")
-    document = read_document(document_of(before))
-    del getattr(document, kind)[name]
-    return _whole(document, before, ())
+    return _whole(_others(kind, name, before), before, ())
+
+
+def _others(kind: Kind, name: str, before: Stored) -> Document:
+    """All but one, which may be what is wrong."""
+    rest = {other: value for other, value in before[kind].items() if other != name}
+    return read_document(document_of({**before, kind: rest}))
 
 
 def _as_it_was(kept: Stored, before: Stored) -> Stored:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 from django.conf import settings
 
@@ -18,7 +19,7 @@ def doubts_in(stored: Stored) -> list[Fault]:
 
     What a provider has is not known here, so whatever is called as its models are passes.
     """
-    means = {folded(one): name for name, model in stored["models"].items() for one in (name, *model["aliases"])}
+    means = {folded(one): name for name, model in stored["models"].items() for one in (name, *_names(model["aliases"]))}
     providers = {*stored["providers"], *BY_NAME}
 
     @cache
@@ -30,7 +31,7 @@ def doubts_in(stored: Stored) -> list[Fault]:
         if not model["deployments"] and not may_be_there(name):
             words = "it runs nowhere: it has no deployments, and no model is called so here"
             found.append(Fault(("models", name), words))
-        for index, fallback in enumerate(model["fallbacks"]):
+        for index, fallback in enumerate(_names(model["fallbacks"])):
             place = ("models", name, "fallbacks", index)
             other = means.get(folded(fallback))
             if other is None and not may_be_there(fallback):
@@ -38,6 +39,11 @@ def doubts_in(stored: Stored) -> list[Fault]:
             elif other is not None and not stored["models"][other]["is_enabled"]:
                 found.append(Fault(place, f"{fallback!r} is switched off"))
     return found
+
+
+def _names(value: Any) -> list[str]:
+    """Those that a row holds, which somebody may have edited by hand."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _is_installed(name: str) -> bool:

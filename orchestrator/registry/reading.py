@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -15,6 +15,7 @@ from django.utils import timezone
 from orchestrator.core.presets import BY_NAME
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
 from orchestrator.registry.models import Deployment, Provider, ProviderCheck, RegisteredModel, RegistryVersion
+from orchestrator.registry.rows import rows_of, tell, wrong_in_model, wrong_in_provider
 from orchestrator.registry.settled import ITS_ADDRESS, ITS_KEY, in_environment, key_of, place_of, why_off
 
 log = logging.getLogger(__name__)
@@ -94,11 +95,11 @@ def down_providers() -> frozenset[str]:
 
 
 def _look(version: int) -> Reading:
-    rows = list(Provider.objects.all())
-    known = {row.name for row in rows}
+    rows, unread = rows_of(Provider.objects.all())
+    known = {row.name for row in rows} | unread.keys()
     rows += [_unwritten(name) for name in in_environment() if name not in known]
     names = {row.pk: row.name for row in rows if row.pk}
-    entries, off = [], []
+    entries, off = [], [Off(name, why) for name, why in unread.items()]
     for row in rows:
         found = provider_of(row)
         if isinstance(found, Off):
@@ -109,7 +110,7 @@ def _look(version: int) -> Reading:
     registry = Registry(
         version=version,
         providers=tuple(sorted(entries, key=lambda entry: entry.name)),
-        models=tuple(_model(row, names) for row in models),
+        models=tuple(_models(rows_of(models)[0], names)),
     )
     return Reading(registry, tuple(sorted(off, key=lambda one: one.name)))
 
@@ -123,6 +124,9 @@ def provider_of(row: Provider) -> ProviderEntry | Off:
     """The provider that a row is, or why it is none at the moment."""
     if not row.is_enabled:
         return Off(row.name, "it is switched off")
+    if why := wrong_in_provider(row):
+        tell(f"provider {row.name}", why)
+        return Off(str(row.name), why)
     place = place_of(row.name, row.kind, row.address)
     key = key_of(row.name, row.kind, row.sealed_key, place)
     if why := why_off(row.name, row.kind, place, key, has_sealed_key=bool(row.sealed_key)):
@@ -154,6 +158,14 @@ def _tell(row: Provider, why: str) -> None:
     if row.sealed_key not in _told:
         _told.add(row.sealed_key)
         log.error("provider %s is off: %s", row.name, why)
+
+
+def _models(rows: Iterable[RegisteredModel], names: dict[int, str]) -> Iterator[ModelEntry]:
+    for row in rows:
+        if why := wrong_in_model(row):
+            tell(f"model {row.name}", why)
+        else:
+            yield _model(row, names)
 
 
 def _model(row: RegisteredModel, names: dict[int, str]) -> ModelEntry:

@@ -14,6 +14,7 @@ from orchestrator.core.addresses import origin_of
 from orchestrator.registry.document import DeploymentPart, Document, Fault, ModelPart, ProviderPart
 from orchestrator.registry.entries import LOCAL
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel
+from orchestrator.registry.rows import rows_of
 from orchestrator.registry.seal import hint, origin_of_sealed
 from orchestrator.registry.settled import key_of, place_of, sealer
 
@@ -24,18 +25,20 @@ MODEL = [name for name in ModelPart.model_fields if name != "deployments"]
 DEPLOYMENT = [name for name in DeploymentPart.model_fields if name != "provider"]
 EMPTY: Stored = {"providers": {}, "models": {}}
 MOST_NAMED = 500  # rows in one query
-_NOTHING = object()
 
 
 def read_tables() -> Stored:
-    """What the tables hold."""
+    """What the tables hold, but for rows that cannot be read."""
     providers = {
-        row.name: _json(ProviderPart, PROVIDER, row) | {"sealed_key": row.sealed_key} for row in Provider.objects.all()
+        row.name: _json(ProviderPart, PROVIDER, row) | {"sealed_key": row.sealed_key}
+        for row in rows_of(Provider.objects.all())[0]
     }
+    names = dict(Provider.objects.values_list("pk", "name"))
     models = {}
-    for row in RegisteredModel.objects.prefetch_related("deployments__provider"):
+    for row in rows_of(RegisteredModel.objects.prefetch_related("deployments"))[0]:
         deployments = [
-            {"provider": one.provider.name if one.provider else LOCAL} | _json(DeploymentPart, DEPLOYMENT, one)
+            {"provider": LOCAL if one.provider_id is None else names[one.provider_id]}
+            | _json(DeploymentPart, DEPLOYMENT, one)
             for one in row.deployments.all()
         ]
         models[row.name] = _json(ModelPart, MODEL, row) | {"deployments": deployments}
@@ -62,8 +65,12 @@ def _write_providers(before: Mapping[str, Any], after: Mapping[str, Any]) -> dic
     new = [Provider(pk=_number(name), name=name, **value) for name, value in after.items() if name not in numbers]
     Provider.objects.bulk_create(new)
     for name in after.keys() & numbers.keys():
-        old = before.get(name, {})
-        if fields := {field: value for field, value in after[name].items() if value != old.get(field, _NOTHING)}:
+        old = before.get(name)
+        if old is None:  # its row could not be read
+            fields = after[name] | {"reset_at": None}
+        else:
+            fields = {field: value for field, value in after[name].items() if value != old[field]}
+        if fields:
             Provider.objects.filter(pk=numbers[name]).update(**fields)
     return numbers | {row.name: row.pk for row in new}
 
@@ -121,7 +128,7 @@ def _number(name: str) -> int:
 def _json(part: Any, fields: list[str], row: Any) -> dict[str, Any]:
     """The fields of a row as the document would have them; the rows are believed, so nothing is checked."""
     value = part.model_construct(**{field: getattr(row, field) for field in fields})
-    return dict(value.model_dump(mode="json", include=set(fields)))
+    return dict(value.model_dump(mode="json", include=set(fields), warnings=False))
 
 
 def settled(document: Document, before: Stored) -> tuple[Stored, list[Fault]]:

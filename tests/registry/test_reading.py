@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from orchestrator.core.addresses import origin_of
 from orchestrator.core.secrets import derive
 from orchestrator.registry import changes
-from orchestrator.registry.document import ProviderPart, read_document
+from orchestrator.registry.document import ModelPart, ProviderPart, read_document
 from orchestrator.registry.models import Provider, ProviderCheck
 from orchestrator.registry.reading import down_providers, look, newest_version, read
+from orchestrator.registry.rows import _told as rows_told
 from orchestrator.registry.settled import sealer
 from tests.registry.conftest import CANARY, EVERYTHING, OPS
 
@@ -164,3 +166,48 @@ def test_who_was_said_to_be_well_is_not_down() -> None:
     assert down_providers() == frozenset()
     check("down", False, False)
     assert down_providers() == {"down"}
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("registeredmodel", "aliases", "null"),
+        ("registeredmodel", "fallbacks", '{"a": 1}'),
+        ("registeredmodel", "tags", "[1]"),
+        ("registeredmodel", "balance", "none"),
+        ("registeredmodel", "hedge_after_s", "soon"),
+        ("deployment", "weight", "0"),
+        ("deployment", "rank", "first"),
+        ("deployment", "input_price", "much"),
+        ("provider", "extra_body", "[]"),
+        ("provider", "most_calls", "many"),
+        ("provider", "reset_at", "2026-99-99 00:00:00"),
+    ],
+)
+def test_a_row_that_was_edited_by_hand_harms_no_other(
+    table: str, column: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Loud once in the log, and mended as anything is."""
+    provider = {"kind": "compatible", "address": "http://127.0.0.1:9"}
+    model: dict[str, Any] = {"deployments": [{"provider": "broken", "remote_name": "a"}]}
+    value_of = {"providers": {"broken": provider, "well": provider}, "models": {"broken": model, "well": model}}
+    changes.apply(read_document(value_of), OPS)
+    which = {"deployment": "model_id = (select id from registry_registeredmodel where name = 'broken')"}
+    with connection.cursor() as cursor:
+        where = which.get(table, "name = 'broken'")
+        cursor.execute(f"update registry_{table} set {column} = %s where {where}", [value])  # noqa: S608
+    rows_told.clear()
+    with caplog.at_level(logging.ERROR):
+        found = [read() for _ in range(3)][-1]
+    kind = "provider" if table == "provider" else "model"
+    assert [one.name for one in getattr(found, f"{kind}s")] == ["well"]
+    assert len(found.providers) + len(found.models) == 3
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1, said
+    assert (kind == "provider") == why("broken").startswith("its ")
+    assert said[0].startswith(f"{kind} broken is left out: its ")
+    if kind == "provider":
+        put("broken", **provider)
+    else:
+        changes.put_model("broken", ModelPart.model_validate(model), OPS)
+    assert (len(read().providers), len(read().models), look().off) == (2, 2, ())
