@@ -11,9 +11,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 
 from orchestrator.registry import changes
-from orchestrator.registry.document import read_document
 from orchestrator.registry.models import Provider
-from orchestrator.registry.stored import document_of, read_tables
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -32,11 +30,9 @@ def ask_again(name: str, user: User) -> None:
 
 
 def switch(name: str, user: User, *, is_on: bool) -> None:
-    """Switch it on or off, as a version of the registry. Raises what `changes.put_provider` raises."""
-    document = read_document(document_of(read_tables()))
-    part = document.providers[name].model_copy(update={"is_enabled": is_on})
+    """Switch it on or off, as a version of the registry. Raises NotThere, Conflict."""
     words = f"switched {'on' if is_on else 'off'} on its page"
-    changes.put_provider(name, part, changes.By(user.get_username(), words))
+    changes.switch_provider(name, changes.By(user.get_username(), words), is_on=is_on)
     _remember(Provider.objects.get(name=name), user, words.capitalize())
 
 

@@ -24,7 +24,7 @@ from dashboard.providers import Providers, slow_after_us, title_of
 from dashboard.providers_verdict import providers_verdict
 from dashboard.reading import reader
 from dashboard.views.overview import read
-from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.errors import NotThere, OrchestratorError
 from orchestrator.provider_checks import look, remember
 from orchestrator.registry import reading
 
@@ -97,7 +97,7 @@ async def switched(request: HttpRequest, name: str, to: str) -> HttpResponseBase
     is_on = to == "on"
     try:
         await sync_to_async(switch)(name, user, is_on=is_on)
-    except KeyError:
+    except NotThere:
         raise Http404 from None
     except OrchestratorError as error:
         return await _after(request, name, Said(f"Nothing was changed: {error}", is_warning=True))

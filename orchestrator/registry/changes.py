@@ -71,6 +71,11 @@ def put_provider(name: str, part: ProviderPart, by: By, *, expected: int | None 
     return _change(lambda before: _with("providers", name, part, before), by, expected, about=("providers", name))
 
 
+def switch_provider(name: str, by: By, *, is_on: bool) -> Change:
+    """Switch one provider on or off, whatever else of it was changed meanwhile. Raises NotThere, Conflict."""
+    return _change(lambda before: _switched(name, before, is_on=is_on), by, None, about=("providers", name))
+
+
 def put_model(name: str, part: ModelPart, by: By, *, expected: int | None = None) -> Change:
     """Make one model be so, which may be new. Raises WrongDocument, Conflict."""
     return _change(lambda before: _with("models", name, part, before), by, expected, about=("models", name))
@@ -234,6 +239,12 @@ def _with(kind: Kind, name: str, part: ProviderPart | ModelPart, before: Stored)
     document = _others(kind, name, before)
     getattr(document, kind)[name] = part
     return _whole(document, before, ())
+
+
+def _switched(name: str, before: Stored, *, is_on: bool) -> Stored:
+    if name not in before["providers"]:
+        raise NotThere(f"There is no provider {name[:MOST_SHOWN]!r} in the registry.")
+    return {**before, "providers": before["providers"] | {name: before["providers"][name] | {"is_enabled": is_on}}}
 
 
 def _without(kind: Kind, name: str, before: Stored) -> Stored:

@@ -84,6 +84,6 @@ def _in_deployment(row: Deployment) -> str:
 def _wrong(row: Model, fields: Mapping[str, Kinds]) -> str:
     for field, kinds in fields.items():
         value: Any = getattr(row, field)
-        if not isinstance(value, kinds) or (kinds is list and not all(isinstance(one, str) for one in value)):
+        if not isinstance(value, kinds) or (isinstance(value, list) and {type(one) for one in value} - {str}):
             return f"its {field} cannot be so; write it anew"
     return ""

@@ -329,3 +329,27 @@ def test_what_is_not_changed_is_not_written(monkeypatch: pytest.MonkeyPatch) -> 
     changes.put_provider("openai", ProviderPart.model_validate({"kind": "openai", "most_calls": 3}), OPS)
     row = Provider.objects.get(name="openai")
     assert (row.most_calls, row.sealed_key, row.reset_at is None) == (3, "anew", False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_switch_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody raises a limit between the reading and the writing of it, and a model is wrong by somebody's hand."""
+    put = {"kind": "compatible", "address": "http://gpu.example.com"}
+    changes.apply(read_document({"providers": {"gpu": put}, "models": {"broken": {}}}), OPS)
+    RegisteredModel.objects.update(aliases={})
+    real, raised = changes.differences, {"providers": {"gpu": put | {"most_calls": 99}}}
+
+    def differences(before: Stored, after: Stored) -> list[str]:
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(changes, "differences", real)
+            if Provider.objects.get().most_calls is None:
+                changes.apply(read_document(raised | {"models": {"broken": {"tags": ["whole"]}}}), OPS)
+                RegisteredModel.objects.update(aliases={})
+        return real(before, after)
+
+    monkeypatch.setattr(changes, "differences", differences)
+    assert changes.switch_provider("gpu", OPS, is_on=False).lines == ("provider gpu: is_enabled: true → false",)
+    row = Provider.objects.get()
+    assert (row.most_calls, row.is_enabled) == (99, False)
+    with pytest.raises(NotThere, match="no provider 'cpu'"):
+        changes.switch_provider("cpu", OPS, is_on=False)
