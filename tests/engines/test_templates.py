@@ -197,7 +197,9 @@ async def test_tokens_for_the_middle_are_put_around_both_texts(engine: LlamaCpp,
     assert (await engine.preview(MIDDLE, filler)).text == "<repo_name>def f(<reponame>return 1<file_sep>"
     plain = await engine.preview(replace(MIDDLE, suffix=""), filler)
     assert "def f(<|im_end|>" in plain.text
-    assert (await reply_to(engine, filler, replace(MIDDLE, options={"num_predict": 3, "temperature": 0}))).done.reason == "length"
+    assert (
+        await reply_to(engine, filler, replace(MIDDLE, options={"num_predict": 3, "temperature": 0}))
+    ).done.reason == "length"
 
 
 async def test_of_long_texts_stays_what_is_near_the_middle(engine: LlamaCpp, filler: Model):

@@ -60,9 +60,7 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[SpeechServer]:
     await server.stop()
 
 
-def engine_for(
-    speech: Speech, address: str, key: str = KEY, clock: Clock | None = None, **fields: Any
-) -> CloudEngine:
+def engine_for(speech: Speech, address: str, key: str = KEY, clock: Clock | None = None, **fields: Any) -> CloudEngine:
     provider = BY_NAME[speech.name]
     wire = WIRES[provider.wire]()
     connection = connect(address, key, DEADLINES, wire)
