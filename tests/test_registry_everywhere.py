@@ -85,7 +85,7 @@ def test_what_a_command_changes_holds_as_well(product: Product, provider: Provid
     providers = {"other": {"kind": "compatible", "address": provider.address, "key": KEY}}
     models = {"by-file": {"deployments": [{"provider": "other", "remote_name": "good"}]}}
     file.write_text(json.dumps({"providers": providers, "models": models}))
-    command = [sys.executable, "manage.py", "registry", "apply", str(file)]
+    command = [sys.executable, "manage.py", "registry", "apply", "--prune", str(file)]
     done = subprocess.run(
         command, cwd=PROJECT, env=product.environment(), capture_output=True, text=True, timeout=60, check=True
     )

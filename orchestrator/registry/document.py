@@ -235,8 +235,7 @@ class ModelPart(Part):
 
     @model_validator(mode="after")
     def _order(self) -> ModelPart:
-        """Whatever order they were written in, they are kept in that in which they are asked."""
-        self.__dict__["deployments"] = sorted(self.deployments, key=lambda one: one.rank)
+        """Whatever order they were written in."""
         self.__dict__["capabilities"] = sorted(self.capabilities)
         return self
 

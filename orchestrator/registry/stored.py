@@ -154,6 +154,8 @@ def settled(document: Document, before: Stored) -> tuple[Stored, list[Fault]]:
             faults.append(Fault(("providers", name, "key"), words))
         providers[name] = part.model_dump(mode="json", include=set(PROVIDER)) | {"sealed_key": sealed}
     models = {name: part.model_dump(mode="json") for name, part in document.models.items()}
+    for model in models.values():
+        model["deployments"].sort(key=lambda one: one["rank"])  # as they are asked; faults count them as written
     return {"providers": dict(sorted(providers.items())), "models": dict(sorted(models.items()))}, faults
 
 

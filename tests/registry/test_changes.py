@@ -230,6 +230,15 @@ def test_deployments_stay_in_the_order_they_were_written_in() -> None:
         assert Deployment.objects.order_by("pk").values_list("pk", flat=True)[0] == numbers[0]
 
 
+def test_deployments_are_kept_as_they_are_asked_and_faulted_as_they_are_written() -> None:
+    written: list[dict[str, Any]] = [{"remote_name": "b", "rank": 1}, {"remote_name": "a"}]
+    applied({"models": {"m": {"deployments": written}}})
+    assert [one["remote_name"] for one in read_tables()["models"]["m"]["deployments"]] == ["a", "b"]
+    written[0]["provider"] = "nobody"
+    with pytest.raises(WrongDocument, match=r"^models.m.deployments\[0\].provider: there is no provider"):
+        applied({"models": {"m": {"deployments": written}}})
+
+
 def test_a_fallback_that_is_nothing_is_warned_of() -> None:
     change = applied(
         {

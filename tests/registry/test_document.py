@@ -117,7 +117,11 @@ def test_a_document_is_the_same_when_it_comes_out_of_the_database(value: dict[st
     version = changes.apply(given_, OPS).version
     back = read_document(json.loads(json.dumps(document_of(read_tables()))))
     without_keys = {name: part.model_copy(update={"key": None}) for name, part in given_.providers.items()}
-    assert back == Document(version=None, providers=without_keys, models=given_.models)
+    models = {
+        name: part.model_copy(update={"deployments": sorted(part.deployments, key=lambda one: one.rank)})
+        for name, part in given_.models.items()
+    }
+    assert back == Document(version=None, providers=without_keys, models=models)
     on = {one.name: one.key for one in read().providers}
     assert on == {name: keys.get(name, "") for name in on}
     changes.apply(read_document({}), OPS)
