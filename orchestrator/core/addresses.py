@@ -9,6 +9,9 @@ from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}
+_NO_PATH = re.compile(
+    r"[\s\x00-\x1f\x7f]|%(?:[01][0-9a-f]|7f)", re.IGNORECASE
+)  # spaces and controls, written out or not
 _KEY = re.compile(r"[!-~]+")
 
 
@@ -21,6 +24,8 @@ def check_address(value: str, schemes: Collection[str] = ("http", "https")) -> s
 
     scheme, separator, rest = value.partition("://")
     if not separator or not rest or scheme.lower() not in schemes:
+        raise ValueError
+    if _NO_PATH.search(value):
         raise ValueError
     parts = urlsplit(value)
     if not parts.hostname or parts.port == 0 or parts.query or parts.fragment or "@" in parts.netloc:

@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import (
@@ -83,7 +85,9 @@ def _address(value: str) -> str:
     try:
         return check_address(value) if value else value
     except ValueError:
-        raise _say("an address begins with http:// or https://, and is of a host, a port and a path at most") from None
+        raise _say(
+            "an address begins with http:// or https://, and is of a host, a port and a path at most, without spaces"
+        ) from None
 
 
 def _kind(value: str) -> str:
@@ -111,8 +115,11 @@ def _capability(value: str) -> str:
 
 
 def _extra(value: dict[str, Any]) -> dict[str, Any]:
-    if _depth(value) > DEEPEST_EXTRA:
+    levels = _levels(value)
+    if len(levels) > DEEPEST_EXTRA:
         raise _say(f"it is nested deeper than {DEEPEST_EXTRA}")
+    if any(_is_too_large(one) for level in levels for one in level):
+        raise _say("a number may have 64 bits at most; write it as text")
     try:
         size = len(json.dumps(value, allow_nan=False).encode())
     except (ValueError, TypeError):
@@ -122,16 +129,23 @@ def _extra(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _depth(value: Any) -> int:
-    deepest, level = 0, [value]
-    while level:
-        deepest += 1
-        level = [
-            inner
-            for one in level
-            for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
-        ]
-    return deepest
+def _levels(value: Any) -> list[list[Any]]:
+    """Everything that a value holds, by how deep it is."""
+    levels = [[value]]
+    while level := [
+        inner
+        for one in levels[-1]
+        for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+    ]:
+        levels.append(level)
+    return levels
+
+
+def _is_too_large(value: Any) -> bool:
+    """Whether it is a number that not everybody reads alike: beyond 64 bits a body has it as a float by now."""
+    if isinstance(value, float):
+        return isfinite(value) and not -(2**63) < value < 2**64
+    return isinstance(value, int) and not -(2**63) <= value < 2**64
 
 
 def plain(price: Decimal) -> str:
@@ -291,7 +305,9 @@ def faults_of(errors: list[Mapping[str, Any]] | list[Any], within: tuple[str | i
     for error in errors:
         place = (*within, *(part for part in error["loc"] if part not in _INNER))
         words = str(error["msg"])
-        if error["type"] == "registry" and words.startswith("key: "):
+        if (key := _key_in(error["loc"])) is not None:  # it was tried as each thing that a key can be
+            place, words = (*within, *key), "a key is text, or null"
+        elif error["type"] == "registry" and words.startswith("key: "):
             place, words = (*place, "key"), words.removeprefix("key: ")
         elif error["type"] == "extra_forbidden":
             words = "there is no such field"
@@ -299,11 +315,17 @@ def faults_of(errors: list[Mapping[str, Any]] | list[Any], within: tuple[str | i
             words = "an object is wanted"
         elif error["type"] == "string_pattern_mismatch":
             words = "a provider's name is of up to 39 lower-case letters, digits and hyphens"
-        elif "key" in place[2:3] and place[:1] == ("providers",):
-            place, words = place[:3], "a key is text, or null"
         words = words.removeprefix("Input ")
         found.setdefault(place, Fault(place, words[:1].lower() + words[1:]))
     return list(found.values())
 
 
-_INNER = frozenset({"[key]", "KeyShown", "function-plain"})
+def _key_in(place: tuple[str | int, ...]) -> tuple[str | int, ...] | None:
+    """The place of the key that an error is within, if it is."""
+    for at, (part, inner) in enumerate(pairwise(place), start=1):
+        if part == "key" and (inner == "KeyShown" or str(inner).startswith("lax-or-strict[")):
+            return place[:at]
+    return None
+
+
+_INNER = frozenset({"[key]", "function-plain"})

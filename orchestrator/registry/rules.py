@@ -147,6 +147,9 @@ def _model(name: str, model: ModelPart, document: Document) -> Iterator[Fault]:
         at = (*place, "deployments", index)
         if one.provider != LOCAL and one.provider not in document.providers:
             yield Fault((*at, "provider"), f"there is no provider {one.provider!r} here; `local` is this machine")
+        if (one.input_price is None) != (one.output_price is None):
+            missing = "input_price" if one.input_price is None else "output_price"
+            yield Fault((*at, missing), "input_price and output_price are given together; 0 is for free")
         if one.provider == LOCAL and not is_name(one.remote_name):
             yield Fault((*at, "remote_name"), "no local model can be called so")
     yield from _twice((*place, "deployments"), [(one.provider, one.remote_name) for one in model.deployments])

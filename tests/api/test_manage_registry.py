@@ -213,6 +213,19 @@ async def test_a_wrong_key_is_not_said_again(admin: httpx.AsyncClient, key: Any)
     error = (await ask(admin, "PUT", "/providers/main", 400, json=body))["error"]
     assert "with space" not in error
     assert "xxx" not in error
+    alone = (await ask(admin, "PUT", "/providers/main", 400, json={"kind": "openai", "key": key}))["error"]
+    assert alone in {
+        "key: a key is text, or null",
+        "key: a key is of up to 4096 ASCII characters, without spaces",
+    }
+
+
+@pytest.mark.parametrize("number", ["9" * 25, "-9223372036854775809", "1e30"])
+async def test_a_number_that_a_body_cannot_have_is_refused(admin: httpx.AsyncClient, number: str) -> None:
+    """Read as a float it would be another one."""
+    body = f'{{"kind": "openai", "extra_body": {{"seed_of_ours": {number}}}}}'
+    error = (await ask(admin, "PUT", "/providers/main", 400, content=body))["error"]
+    assert error == "extra_body: a number may have 64 bits at most; write it as text"
 
 
 async def test_only_a_key_that_may_manage_manages(client: httpx.AsyncClient) -> None:

@@ -38,7 +38,14 @@ EVERYTHING: dict[str, Any] = {
             "tags": ["chat"],
             "deployments": [
                 {"provider": "openai", "remote_name": "gpt-4o", "input_price": "2.50", "output_price": 10},
-                {"provider": "azure-eu", "remote_name": "gpt4o-prod", "rank": 1, "weight": 3, "input_price": 2.75},
+                {
+                    "provider": "azure-eu",
+                    "remote_name": "gpt4o-prod",
+                    "rank": 1,
+                    "weight": 3,
+                    "input_price": 2.75,
+                    "output_price": "11",
+                },
             ],
             "balance": "cost",
             "fallbacks": ["small", "anthropic/claude-sonnet-4-5"],

@@ -229,6 +229,7 @@ def test_a_model_that_is_new(staff: Client) -> None:
     values = {"name": "tiny", "balance": "latency", "is_enabled": "on", "deployments-INITIAL_FORMS": "0"}
     values |= {"deployments-TOTAL_FORMS": "2", "deployments-0-remote_name": "smollm2:135m", "deployments-0-rank": "1"}
     values |= {"deployments-0-weight": "1", "deployments-0-is_enabled": "on", "deployments-0-input_price": "0.15"}
+    values |= {"deployments-0-output_price": "0"}
     values |= {"deployments-1-remote_name": "other", "deployments-1-rank": "0", "deployments-1-weight": "1"}
     assert staff.post(f"{MODELS}add/", values).status_code == 302
     (tiny,) = read().models

@@ -32,7 +32,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9.]{0,8}(/[a-z][a-z0-9.]{0,8})?(:[a-z0-9]{1,4
 )
 LOCAL_NAMES = st.from_regex(r"[a-z]{1,5}(:[a-z0-9]{1,4})?", fullmatch=True)
 SECONDS = st.none() | st.floats(0.05, 3600)
-PRICES = st.none() | st.decimals(0, 999_999, places=6).map(str) | st.integers(0, 1000)
+PRICES = st.decimals(0, 999_999, places=6).map(str) | st.integers(0, 1000)
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -75,11 +75,10 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         optional={
             "rank": st.integers(0, 1000),
             "weight": st.integers(1, 1000),
-            "input_price": PRICES,
-            "output_price": PRICES,
             "is_enabled": st.booleans(),
         },
     )
+    priced = st.builds(lambda one, i, o: one | {"input_price": i, "output_price": o}, deployment, PRICES, PRICES)
     names = draw(st.lists(NAMES, unique=True, max_size=4))
     spare = draw(st.lists(NAMES.filter(lambda one: one not in names), unique=True, max_size=3))
     models = {}
@@ -90,7 +89,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
                 optional={
                     "tags": st.lists(st.sampled_from(["a", "b c", "é"]), unique=True),
                     "deployments": st.lists(
-                        deployment, max_size=4, unique_by=lambda one: (one["provider"], one["remote_name"])
+                        deployment | priced, max_size=4, unique_by=lambda one: (one["provider"], one["remote_name"])
                     ),
                     "balance": st.sampled_from(["latency", "cost", "weight"]),
                     "fallbacks": st.lists(st.sampled_from(names[index + 1 :] or ["other"]), unique=True),
@@ -151,10 +150,16 @@ def wrong() -> Iterator[tuple[dict[str, Any], str]]:
         "http://h/#a",
         "http://h:0",
         "http://[::1",
+        "http://h/v1 x",
+        "http://h/v1\t",
+        "http://h/v1/%0d%0aX: y",
+        "http://h/%7F",
     ):
         yield provider(address=address), "providers.p.address: an address begins with http:// or https://"
     yield provider(address=here), "providers.p.address: that is this server itself"
     yield provider(key=""), "providers.p.key: a key is of up to 4096 ASCII characters"
+    for key in (5, [], {}, {"set": 1}, {"set": True, "from": "x", "more": 1}):
+        yield provider(key=key), "providers.p.key: a key is text, or null"
     yield provider(key="k"), "providers.p.key: give an address too"
     yield provider(most_calls=0), "providers.p.most_calls: should be greater than or equal to 1"
     yield provider(most_calls="5"), "providers.p.most_calls: should be a valid integer"
@@ -165,6 +170,8 @@ def wrong() -> Iterator[tuple[dict[str, Any], str]]:
     yield provider(extra_body={"messages": []}), "providers.p.extra_body: what questions are made of cannot be set"
     yield provider(extra_body={"x": "y" * 9000}), "providers.p.extra_body: it may have 8192 bytes at most"
     yield provider(extra_body={"x": float("nan")}), "providers.p.extra_body: it holds something that JSON cannot"
+    for number in (2**64, -(2**63) - 1, float(2**64), -float(2**63), 10**400):
+        yield provider(extra_body={"x": [{"y": number}]}), "providers.p.extra_body: a number may have 64 bits at most"
     deep: Any = {}
     for _ in range(30):
         deep = {"x": deep}
@@ -200,6 +207,9 @@ def wrong() -> Iterator[tuple[dict[str, Any], str]]:
     yield model(deployments=[{}]), "models.m.deployments[0].remote_name: field required"
     for price in (-1, "x", True, "NaN", "1e9", 0.0000001, [], "Infinity"):
         yield model(deployments=[{"remote_name": "x", "input_price": price}]), "models.m.deployments[0].input_price: "
+    for one, missing in (("input_price", "output_price"), ("output_price", "input_price")):
+        words = f"models.m.deployments[0].{missing}: input_price and output_price are given together"
+        yield model(deployments=[{"remote_name": "x", one: 1}]), words
     yield model(deployments=[{"remote_name": "x", "weight": 0}]), "models.m.deployments[0].weight"
     yield model(deployments=[{"remote_name": "x", "rank": -1}]), "models.m.deployments[0].rank"
     yield model(hedge_after_s=1, deployments=[{"remote_name": "x"}]), "models.m.hedge_after_s: there is no second"
