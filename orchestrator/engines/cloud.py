@@ -345,7 +345,7 @@ class CloudEngine:
         """The model `provider/name` means; a name the provider does not list is asked for all the same.
 
         Providers serve models they do not list (aliases, previews), so only they can say no. What the list tells is
-        worth a moment of waiting and no more: every question that may go there waits, also where others are asked first.
+        worth a moment of waiting and no more: every question that may go there waits, though others are asked first.
         """
         if len(name) > LONGEST_NAME:
             return None

@@ -62,7 +62,11 @@ async def test_an_answer_that_breaks_off_after_any_byte_is_an_error_or_all_of_it
             assert status in {200, 502}
 
     await asyncio.gather(*(judge(*one) for one in dict.fromkeys(cuts)))
-    assert len(provider.calls) == len(dict.fromkeys(cuts)), "each was asked once"
+    asked = [call.model for call in provider.calls]
+    assert len(asked) == len(set(asked)), "nobody is asked twice"
+    # One that was to go over a connection that the provider was just closing was not asked, and is an error.
+    unasked = {f"{speech.name}/{name(*one)}" for one in dict.fromkeys(cuts)} - {f"{speech.name}/{one}" for one in asked}
+    assert not unasked & complete
     assert f"{speech.name}/{name(*WAYS[0], len(body))}" in complete
     assert (await parts.cache.holding_here())["memory"].entries == len(complete), "nothing else was kept"
     for model in complete:

@@ -90,7 +90,7 @@ FAULTS = (
     Fault(name="no_http", said="sent what is no HTTP; is [A-Z_]+_URL right"),
     Fault(name="great_headers", said="sent what is no HTTP"),
     Fault(name="many_headers", said="sent what is no HTTP"),
-    Fault(name="html", said="sent a page in place of an answer", line="close"),
+    Fault(name="html", said="sent a page in place of an answer", line="kept"),
     Fault(name="empty", said="broke off before its end", line="kept"),
     Fault(name="no_json", said="not JSON"),
     Fault(name="error_first", said="broke off: overloaded", kind="engine_unavailable", calls=(3, 2)),
