@@ -15,8 +15,10 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.views.decorators.csrf import csrf_protect
 
 from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.registry import changes
@@ -71,10 +73,18 @@ class _Versioned(AnyBase):
         """For Django's own log of who did what."""
         return f"Version {form.made.version} of the registry." if form.made.lines else "Nothing was changed."
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """The form; what changed between its check and its saving sends back to it."""
+    @method_decorator(csrf_protect)
+    def changeform_view(
+        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """The form; what changed between its check and its saving sends back to it.
+
+        Not in a transaction, as Django has it: among thousands of models the check takes seconds, and nobody could
+        write anything meanwhile.
+        """
+        view = self._changeform_view  # type: ignore[attr-defined]  # the stubs do not have it
         try:
-            response: HttpResponse = super().changeform_view(request, *args, **kwargs)
+            response: HttpResponse = view(request, object_id, form_url, extra_context)
         except (WrongDocument, Conflict, NotThere) as error:
             messages.error(request, str(error))
             return redirect(request.get_full_path())
@@ -137,7 +147,7 @@ class ProviderAdmin(_Versioned):
 
     def put(self, form: Any, by: By) -> Change:
         """The provider."""
-        return changes.put_provider(form.instance.name, form.part, by)
+        return changes.put_provider(form.instance.name, form.part, by, expected=form.version)
 
     def doubts(self, saved: Provider) -> list[str]:
         """Why it is off, when nobody switched it off."""
@@ -238,7 +248,7 @@ class RegisteredModelAdmin(_Versioned):
 
     def put(self, form: Any, by: By) -> Change:
         """The model with its deployments."""
-        return changes.put_model(form.instance.name, form.part, by)
+        return changes.put_model(form.instance.name, form.part, by, expected=form.version)
 
     def delete_model(self, request: HttpRequest, obj: RegisteredModel) -> None:
         """Take it out."""

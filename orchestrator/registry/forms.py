@@ -26,6 +26,7 @@ from orchestrator.registry.document import (
 )
 from orchestrator.registry.entries import LOCAL
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel
+from orchestrator.registry.reading import newest_version
 from orchestrator.registry.stored import DEPLOYMENT, MODEL, PROVIDER, read_tables
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class ProviderForm(ProviderBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.version = newest_version()  # that it is checked with: nothing may come between that and its saving
         if self.instance.pk:
             self.initial["seen"] = _seen("providers", self.instance.name)
 
@@ -174,6 +176,7 @@ class ModelForm(ModelBase):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.version = newest_version()  # that it is checked with: nothing may come between that and its saving
         if self.instance.pk:
             self.initial["seen"] = _seen("models", self.instance.name)
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 
 from orchestrator.registry import changes
-from orchestrator.registry.document import read_document
+from orchestrator.registry.document import ModelPart, read_document
 from orchestrator.registry.models import Provider, RegisteredModel, RegistryVersion
 from orchestrator.registry.reading import read
 from tests.registry.conftest import CANARY, EVERYTHING, OPS
@@ -317,3 +318,22 @@ def test_health_is_not_edited_here(staff: Client) -> None:
     assert "providercheck" not in page
     assert "openbreaker" not in page
     assert "Models and providers" in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_page_is_checked_and_saved_while_others_write(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among thousands of models that takes seconds. What another changes meanwhile stays as they changed it."""
+    changes.apply(read_document(EVERYTHING), OPS)
+    real, held = changes.put_model, []
+
+    def put(*args: Any, **kwargs: Any) -> changes.Change:
+        held.append(connection.in_atomic_block)
+        real("smart", ModelPart.model_validate({"tags": ["theirs"]}), OPS)
+        return real(*args, **kwargs)
+
+    values = form_of(staff, change("smart", RegisteredModel))
+    values |= {"aliases": "best\ngpt-4o", "fallbacks": "small\nanthropic/claude-sonnet-4-5", "tags": "mine"}
+    monkeypatch.setattr(changes, "put_model", put)
+    response = staff.post(change("smart", RegisteredModel), values, follow=True)
+    assert "read it again, and change that" in response.content.decode()
+    assert (held, RegisteredModel.objects.get(name="smart").tags) == ([False], ["theirs"])
