@@ -64,9 +64,9 @@ async def cut(provider: Provider, line: Line, call: Call) -> None:
         await line.chunk(beginning[:middle])
         await line.chunk(beginning[middle:])
     else:
-        await line.head(
-            headers={"Connection": "close"} if sent == "until_closed" else {"Content-Length": str(len(body))}
-        )
+        length_of_it = {"Content-Length": str(len(body))} if sent == "of_length" else {}
+        # Said in advance even where the length tells the end: or another question would come, and be lost with it.
+        await line.head(headers={"Connection": "close", **length_of_it})
         await line.raw(beginning)
     if ended == "fin":
         line.hang_up()
