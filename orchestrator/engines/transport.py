@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from functools import partial
+import ssl
+from functools import cache, partial
 
 import aiohttp
 import httpx
@@ -21,7 +22,7 @@ class BoundedTransport(AiohttpTransport):
     """aiohttp under httpx, with so many connections at most, and no cookies: they would join callers."""
 
     def __init__(self, most_connections: int) -> None:
-        super().__init__(limits=httpx.Limits(max_connections=most_connections))
+        super().__init__(verify=_trusted(), limits=httpx.Limits(max_connections=most_connections))
         self._most_connections = most_connections
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -50,6 +51,15 @@ class BoundedTransport(AiohttpTransport):
         # There is no public way to it.
         connector._factory = partial(_OneAnswerEach, asyncio.get_running_loop())  # type: ignore[assignment]  # it is one
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Whose certificates are believed; as the environment says, or as certifi has it.
+
+    Read once in a process: it takes some 20 ms of the event loop, and providers are set up while others are asked.
+    """
+    return httpx.create_ssl_context()
 
 
 class _OneAnswerEach(ResponseHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 import httpx
 import pytest
@@ -95,3 +96,10 @@ async def test_there_are_so_many_connections_and_no_more() -> None:
         go_on.set()
         assert [response.status_code for response in await asyncio.gather(*asking)] == [200] * 5
     assert most == 2
+
+
+def test_certificates_are_read_once_for_all_providers() -> None:
+    one, other = BoundedTransport(1), BoundedTransport(1)
+    assert one.ssl_context is other.ssl_context
+    assert one.ssl_context.verify_mode is ssl.CERT_REQUIRED
+    assert one.ssl_context.check_hostname
