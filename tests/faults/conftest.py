@@ -16,6 +16,7 @@ from orchestrator.core.presets import BY_NAME
 from orchestrator.engines import cloud
 from orchestrator.parts import Parts
 from orchestrator.registry.entries import ModelEntry, ProviderEntry, Registry
+from routing import retries
 from routing.health import Health
 from tests.provider import Provider
 from tests.speeches import KEY, SPEECHES, Speech
@@ -45,6 +46,7 @@ def entry(speech: Speech, address: str, **fields: object) -> ProviderEntry:
 async def serve(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
     """A function: have the application ask these providers; what it knows of them from then on."""
     monkeypatch.setattr(cloud, "GLANCE_S", cloud.LISTING_DEADLINE_S)  # the machine may be busy
+    monkeypatch.setattr(retries, "FIRST_PAUSE_S", 0.01)  # many are asked again here, and one by one
     async with AsyncExitStack() as stack:
 
         async def begin(

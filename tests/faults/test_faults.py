@@ -51,9 +51,9 @@ def silence(name: str, said: str, *, is_begun: bool = False) -> Fault:
     return Fault(name=name, said=said, status=504, kind="engine_timeout", is_begun=is_begun, waits=True)
 
 
-ANSWER = r"did not answer within 0.5 s \(first_token_timeout_s of \w+\)"
-BEGIN = r"did not begin to answer within 0.5 s \(first_token_timeout_s of \w+\)"
-MORE = r"sent nothing more within 0.5 s \(token_timeout_s of \w+\)"
+ANSWER = rf"did not answer within {PATIENCE_S} s \(first_token_timeout_s of \w+\)"
+BEGIN = rf"did not begin to answer within {PATIENCE_S} s \(first_token_timeout_s of \w+\)"
+MORE = rf"sent nothing more within {PATIENCE_S} s \(token_timeout_s of \w+\)"
 LIMITED = {"status": 429, "kind": "rate_limited", "line": "kept", "calls": (1, 0)}  # and then it is left alone
 LATER = {"kind": "engine_unavailable", "line": "kept"}
 TROUBLE = LATER | {"calls": (3, 2)}  # up to three, as long as there is something left to repeat with
@@ -129,10 +129,8 @@ async def test_a_fault_is_told_in_every_dialect_and_leaves_nothing(
     if speech.name == "ollama" and fault.name in {"error_first", "error_inside"}:  # it names no code there
         fault = replace(fault, kind="engine_error", calls=(1, 1))
     provider = await started(speech=speech)
-    patience_s = PATIENCE_S if fault.waits else 20
-    await serve(
-        entry(speech, provider.address, first_token_timeout_s=patience_s, token_timeout_s=patience_s),
-    )
+    limit = "token_timeout_s" if fault.is_begun else "first_token_timeout_s"
+    await serve(entry(speech, provider.address, **{limit: PATIENCE_S} if fault.waits else {}))
     model = f"{speech.name}/{fault.name}"
     told = await ask_in_every_way(client, model, "What?")
     for (_, stream), heard in told.items():
