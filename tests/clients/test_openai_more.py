@@ -228,8 +228,8 @@ async def test_thinking_is_told_and_taken_back(async_client: openai.AsyncOpenAI,
     ("fields", "error", "said"),
     [
         ({"model": "nope"}, openai.NotFoundError, "model 'nope' not found"),
-        ({"model": "openai/429"}, openai.RateLimitError, "no, 429"),
-        ({"model": "openai/503"}, openai.InternalServerError, "no, 503"),
+        ({"model": "openai/429~once"}, openai.RateLimitError, "no, 429|wants fewer requests for now"),
+        ({"model": "openai/503~once"}, openai.InternalServerError, "no, 503"),
         ({"model": MODEL, "temperature": "hot"}, openai.BadRequestError, "temperature of type float64"),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -72,7 +73,7 @@ class Stampede:
         ask([first], question)
         await self.call_of(name)
         ask(others, question)
-        await self.everybody_is_heard(others)
+        await self.everybody_listens(len(others) + 1)
         first.leave("reset")
         await eventually(lambda: first.port not in served_by(self.product), "the product to notice")
         self.provider.open_gate(name)
@@ -143,6 +144,16 @@ class Stampede:
             [*shares.values(), self.run.counts["fewest callers of a worker"] or self.callers]
         )
         return callers
+
+    async def everybody_listens(self, callers: int) -> None:
+        """So many hear a call: whose question is still being read would begin another when this one is given up."""
+
+        def listening() -> bool:
+            _, page = self.product.get("/metrics")
+            counts = re.search(rb"^orchestrator_listeners ([0-9.]+)", page, re.MULTILINE)
+            return counts is not None and float(counts[1]) >= callers
+
+        await eventually(listening, "every caller to hear the call")
 
     def shares(self, callers: list[Caller]) -> Counter[int]:
         """How many callers each worker has."""

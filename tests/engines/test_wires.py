@@ -566,7 +566,8 @@ def test_a_wrong_key_of_gemini_is_told_from_a_wrong_request() -> None:
     wrong = {"error": {"code": 400, "message": "API key not valid.", "details": [{"reason": "API_KEY_INVALID"}]}}
     assert Gemini().said(json.dumps([wrong]).encode()).is_about_key
     assert not Gemini().said(b'{"error": {"message": "no"}}').is_about_key
-    assert Gemini().said(b"<html>").words == "<html>"
+    assert Gemini().said(b"<html>").words == ""
+    assert Gemini().said(b"no such page").words == "no such page"
 
 
 # Ollama

@@ -40,7 +40,8 @@ def _call(arguments: str, **more: Any) -> bytes:
 
 
 _FIRST = sse(delta(content="Par"))
-_GOOD = _FIRST + sse(delta(content="is é🎈")) + ended()
+_COUNTED = sse({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 2, "total_tokens": 13}})
+_GOOD = _FIRST + sse(delta(content="is é🎈")) + ended().replace(DONE, _COUNTED + DONE)
 _TOKEN = {
     "token": "Par",
     "logprob": -0.5,
