@@ -6,10 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from django.db import DatabaseError, connections
+from django.db import connections
 
 from orchestrator.catalogue import Catalogue
-from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.tasks import end
 from orchestrator.core.threads import WorkerThread
 from orchestrator.registry.breakers import tell
@@ -56,7 +55,7 @@ class RegistryWatch:
         self._tell_at = 0.0
         self._seen = -1
         self._resets: dict[str, float] | None = None
-        self._is_failing = False
+        self._failing: set[str] = set()  # what cannot be read
         self._reading: asyncio.Task[None] | None = None
         self._looking: asyncio.Task[None] | None = None
         catalogue.watch = self
@@ -89,13 +88,13 @@ class RegistryWatch:
             await self.catch_up()
             try:
                 version, said, self._places.down = await self._thread.run(READ_DEADLINE_S, _news)
-            except (TimeoutError, DatabaseError, OrchestratorError):
-                pass  # whoever reads says so
-            else:
                 if version != self._catalogue.registry.version:
                     self._seen = -1
                 self._reset(said)
-            await self._tell()
+                await self._tell()
+                self._say("how providers are")
+            except Exception as error:  # noqa: BLE001  # whatever it is: who looks must go on looking
+                self._say("how providers are", error)
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _tell(self) -> None:
@@ -103,29 +102,31 @@ class RegistryWatch:
         now, places = asyncio.get_running_loop().time(), self._places.open()
         if places == self._told and (not places or now < self._tell_at):
             return
-        try:
-            await self._thread.run(READ_DEADLINE_S, tell, self._worker, places)
-        except (TimeoutError, DatabaseError, OrchestratorError):
-            return  # tried again at the next look
+        await self._thread.run(READ_DEADLINE_S, tell, self._worker, places)
         self._told, self._tell_at = places, now + TELL_EVERY_S
 
     async def _read(self) -> None:
         seen = self._policy()  # before it is read: a change meanwhile is read again
         try:
             reading = await self._thread.run(READ_DEADLINE_S, look)
-        except (TimeoutError, DatabaseError, OrchestratorError) as error:
-            if not self._is_failing:
-                log.warning("the registry cannot be read, so what was read before holds: %s", str(error) or "no answer")
-            self._is_failing = True
-            return
+            self._catalogue.off = {one.name: one.why for one in reading.off}
+            self.apply(reading.registry)
+            self._seen, self._was_read = seen, True
+            self._say("the registry")
+        except Exception as error:  # noqa: BLE001  # whatever it is, requests go by what was read before
+            self._say("the registry", error)
         finally:
             self._reading = None
-        if self._is_failing:
-            log.warning("the registry can be read again")
-        self._is_failing = False
-        self._catalogue.off = {one.name: one.why for one in reading.off}
-        self.apply(reading.registry)
-        self._seen, self._was_read = seen, True
+
+    def _say(self, what: str, error: Exception | None = None) -> None:
+        """Log that something cannot be read, and that it can again: each once."""
+        if error is not None and what not in self._failing:
+            self._failing.add(what)
+            words = str(error) or type(error).__name__
+            log.warning("%s cannot be read, so what was read before holds: %s", what, words)
+        elif error is None and what in self._failing:
+            self._failing.discard(what)
+            log.warning("%s can be read again", what)
 
     def apply(self, registry: Registry) -> None:
         """Go by `registry` from now on."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.registry.models import OpenBreaker
+
+GONE = timedelta(days=1)  # since a worker last said anything
 
 
 class Open(Protocol):
@@ -37,7 +40,7 @@ class Open(Protocol):
 
 
 def tell(worker: str, places: Iterable[Open]) -> None:
-    """Write that `worker` does not ask these `places`, and asks every other again."""
+    """Write that `worker` does not ask these `places`, and asks every other again. Workers that are gone go."""
     now = timezone.now()
     rows = [
         OpenBreaker(
@@ -52,5 +55,5 @@ def tell(worker: str, places: Iterable[Open]) -> None:
         for place in places
     ]
     with transaction.atomic():
-        OpenBreaker.objects.filter(worker=worker).delete()
+        OpenBreaker.objects.filter(Q(worker=worker) | Q(seen_at__lt=now - GONE)).delete()
         OpenBreaker.objects.bulk_create(rows)
