@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,13 +17,11 @@ from orchestrator.registry.models import Deployment, Provider, ProviderCheck, Re
 from orchestrator.registry.rows import rows_of, tell, wrong_in_model, wrong_in_provider
 from orchestrator.registry.settled import ITS_ADDRESS, ITS_KEY, in_environment, key_of, place_of, why_off
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 MOST_READINGS = 5  # while others go on changing it
 RECENT = timedelta(minutes=5)  # an older check says nothing of now
 CHECKS_READ = 1000
 FAILURES = 2  # in a row: one may be chance
-_told: set[str] = set()  # what is wrong was logged once
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +128,7 @@ def provider_of(row: Provider) -> ProviderEntry | Off:
     key = key_of(row.name, row.kind, row.sealed_key, place)
     if why := why_off(row.name, row.kind, place, key, has_sealed_key=bool(row.sealed_key)):
         if row.sealed_key and why == key.why:
-            _tell(row, why)
+            tell(f"provider {row.name}", why, "off")
         return Off(row.name, why)
     return ProviderEntry(
         name=row.name,
@@ -151,13 +148,6 @@ def provider_of(row: Provider) -> ProviderEntry | Off:
         extra_body=row.extra_body,
         reset_at=row.reset_at.timestamp() if row.reset_at else 0.0,
     )
-
-
-def _tell(row: Provider, why: str) -> None:
-    """Log once for each sealed key what is wrong with it: this is read twice a second."""
-    if row.sealed_key not in _told:
-        _told.add(row.sealed_key)
-        log.error("provider %s is off: %s", row.name, why)
 
 
 def _models(rows: Iterable[RegisteredModel], names: dict[int, str]) -> Iterator[ModelEntry]:

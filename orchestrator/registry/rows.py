@@ -70,11 +70,11 @@ def wrong_in_model(row: RegisteredModel) -> str:
     return _wrong(row, MODEL) or next((words for one in row.deployments.all() if (words := _in_deployment(one))), "")
 
 
-def tell(what: str, why: str) -> None:
+def tell(what: str, why: str, fate: str = "left out") -> None:
     """Log it once: rows are read twice a second."""
     if (what, why) not in _told:
         _told.add((what, why))
-        log.error("%s is left out: %s", what, why)
+        log.error("%s is %s: %s", what, fate, why)
 
 
 def _in_deployment(row: Deployment) -> str:

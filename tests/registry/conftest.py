@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 
 from orchestrator.core.presets import PRESETS
+from orchestrator.registry import rows
 from orchestrator.registry.changes import By
 
 CANARY = "sk-canary-0123456789-abcdefghijkl-WXYZ"
@@ -71,3 +72,9 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[...
     monkeypatch.setattr(settings, "GENERATION_FILE", tmp_path / "generation")
     set_up()
     return set_up
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_said() -> None:
+    """What is logged once is logged once in each test."""
+    rows._told.clear()
