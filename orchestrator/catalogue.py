@@ -93,11 +93,6 @@ class Catalogue:
             return None
         return Route(model=model, reason="named", candidates=(Candidate(model=model, stands_for=model),))
 
-    async def find(self, name: str) -> Model | None:
-        """The model a caller's `name` means; None when there is none."""
-        route = await self.route(name)
-        return route.model if route else None
-
     async def models(self) -> list[Model]:
         """Every model: those registered, then those of every engine that are not among them."""
         if self.watch is not None:

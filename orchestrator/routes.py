@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cache.keys import keys_for
 from orchestrator.capabilities import settle
-from orchestrator.core.errors import BadRequest, CloudDisabled, ModelNotFound, Unsupported
+from orchestrator.core.errors import BadRequest, CloudDisabled, ModelNotFound, OrchestratorError, Unsupported
 from orchestrator.core.presets import of_model
 from orchestrator.core.types import Caller, ChatRequest, Model, Route
 from orchestrator.failover import Plan
@@ -63,17 +63,17 @@ def plans_for(route: Route, request: ChatRequest, caller: Caller, parts: Parts) 
     """What each place would be asked, in the order of the route; without those that cannot answer it at all.
 
     The first is who is expected to answer: of the lowest rank, the first that leaves out least.
-    Raises Unsupported when none can.
+    Raises Unsupported, or ModelNotFound, when none can.
     """
     plans: list[Plan] = []
-    refusal: Unsupported | None = None
+    refusal: OrchestratorError | None = None
     for candidate in route.candidates:
         if request.inputs is not None and candidate.stands_for != route.candidates[0].stands_for:
             continue  # vectors of another model mean nothing beside those of the first
         try:
             engine = parts.catalogue.engine_of(candidate.model)
             settled, left_out = settle(request, candidate.model, parts.unsupported)
-        except Unsupported as error:
+        except (Unsupported, ModelNotFound) as error:  # its provider may have been taken out just now
             refusal = refusal or error
             continue
         keys = keys_for(settled, caller, candidate.stands_for)

@@ -10,9 +10,12 @@ import pytest
 
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.errors import ModelNotFound
-from orchestrator.core.types import Price
+from orchestrator.core.types import Caller, Model, Price
+from orchestrator.parts import Parts
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
+from orchestrator.routes import choose, plans_for
 from tests.fakes import FakeEngine
+from tests.orchestrator.test_pipeline import question
 
 
 class MadeEngine(FakeEngine):
@@ -67,6 +70,11 @@ async def names(catalogue: Catalogue) -> list[str]:
     return [model.name for model in await catalogue.models()]
 
 
+async def found_as(catalogue: Catalogue, name: str) -> Model | None:
+    route = await catalogue.route(name)
+    return route.model if route else None
+
+
 async def test_engines_are_kept_while_nothing_of_them_changes(catalogue: Catalogue, made: list[MadeEngine]) -> None:
     catalogue.apply(Registry(providers=(OPENAI, GROQ)))
     catalogue.apply(Registry(providers=(replace(OPENAI, reset_at=5.0, most_calls=3), GROQ), models=(model("m"),)))
@@ -94,7 +102,7 @@ async def test_a_model_that_can_be_had_nowhere_is_not_listed_and_says_why(catalo
 async def test_answers_are_kept_for_a_model_as_it_is_deployed(catalogue: Catalogue) -> None:
     async def digest(*deployments: DeploymentEntry) -> str:
         catalogue.apply(Registry(providers=(OPENAI, GROQ), models=(model("m", *deployments),)))
-        found = await catalogue.find("m")
+        found = await found_as(catalogue, "m")
         assert found is not None
         return found.digest
 
@@ -130,10 +138,10 @@ async def test_fallbacks_come_after_every_deployment_and_are_not_followed_furthe
 
 async def test_an_entry_without_deployments_describes_the_model_that_is_called_so(catalogue: Catalogue) -> None:
     catalogue.apply(Registry(providers=(OPENAI,)))
-    plain = await catalogue.find("openai/big")
+    plain = await found_as(catalogue, "openai/big")
     entry = ModelEntry(name="openai/big", aliases=("gpt",), fallbacks=("tiny",))
     catalogue.apply(Registry(providers=(OPENAI,), models=(entry,)))
-    assert await catalogue.find("gpt") == plain
+    assert await found_as(catalogue, "gpt") == plain
     assert await names(catalogue) == ["openai/big", "tiny:latest"]
 
 
@@ -169,7 +177,7 @@ async def test_a_price_makes_a_place_charge(catalogue: Catalogue) -> None:
     own = ProviderEntry(name="own", kind="compatible", address="http://own.example", is_paid=False)
     priced = at("own", input_price=Decimal(3), output_price=Decimal(15))
     catalogue.apply(Registry(providers=(own,), models=(model("m", priced), model("free", at("own")))))
-    paid, free = await catalogue.find("m"), await catalogue.find("free")
+    paid, free = await found_as(catalogue, "m"), await found_as(catalogue, "free")
     assert paid is not None
     assert free is not None
     assert (paid.is_paid, free.is_paid) == (True, False)
@@ -182,3 +190,11 @@ async def test_who_changed_is_told(catalogue: Catalogue) -> None:
     }
     assert catalogue.apply(Registry()) == {"openai", "groq"}
     await catalogue.aclose()
+
+
+async def test_a_provider_that_goes_while_a_question_comes_leaves_the_other_places(parts: Parts) -> None:
+    parts.catalogue.apply(Registry(models=(ModelEntry(name="openai/big", fallbacks=("tiny",)),)))
+    route = await choose(question(model="openai/big"), parts)
+    del parts.catalogue._always["openai"]
+    plans = plans_for(route, question(model="openai/big"), Caller(tenant_id=1, tenant="acme"), parts)
+    assert [plan.name for plan in plans] == ["tiny:latest"]
