@@ -1,13 +1,13 @@
 """The Celery application: housekeeping in the background.
 
-Its queue is in Redis; without one, in files of the data directory. Nothing that must not be lost
-is queued here: a task only says that it is time to look.
+Its queue is in Redis; without one, in the memory of the worker, which is the only one that puts
+anything into it. Nothing that must not be lost is queued here: a task only says that it is time to
+look.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -44,21 +44,10 @@ if settings.PROVIDER_CHECK_S:
     SCHEDULE["check the providers"] = every(settings.PROVIDER_CHECK_S, "orchestrator.tasks.check_providers")
 
 
-def broker(redis: str, place: Path) -> dict[str, Any]:
-    """The settings of Celery's queue: in the Redis at the address `redis`, or in `place` when that is empty."""
+def broker(redis: str) -> dict[str, Any]:
+    """The settings of Celery's queue: in the Redis at the address `redis`, or in memory when that is empty."""
     if not redis:
-        queue, control = place / "queue", place / "control"
-        for path in (queue, control):
-            path.mkdir(mode=0o700, exist_ok=True)
-        return {
-            "broker_url": "filesystem://localhost",
-            "broker_transport_options": {
-                "data_folder_in": str(queue),
-                "data_folder_out": str(queue),
-                "control_folder": str(control),
-                "store_processed": False,
-            },
-        }
+        return {"broker_url": "memory://"}
     parts = urlsplit(redis)
     asked = sentinels(redis)
     return {
@@ -94,16 +83,9 @@ def _sentinel_urls(asked: Sentinels) -> str:
     return ";".join(f"sentinel://{account}{host}/{asked.db}" for host in hosts)
 
 
-def folder() -> Path:
-    """Where the queue's files are kept when there is no Redis."""
-    path = Path(settings.RUN_DIR) / "celery"
-    path.mkdir(mode=0o700, exist_ok=True)
-    return path
-
-
 app = Celery("orchestrator", set_as_current=True)
 app.conf.update(
-    broker(settings.REDIS_LOCATION, folder()),
+    broker(settings.REDIS_LOCATION),
     include=["orchestrator.tasks"],
     accept_content=["json"],
     task_serializer="json",

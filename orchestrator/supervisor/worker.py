@@ -8,7 +8,6 @@ import faulthandler
 import logging
 import os
 import signal
-import tempfile
 import threading
 import warnings
 from contextlib import closing
@@ -20,7 +19,7 @@ from django.conf import settings
 from kombu.exceptions import OperationalError
 
 from cache.generation import Generation
-from orchestrator.celery import app, folder
+from orchestrator.celery import app
 
 THREADS = 2
 CHANGE_EVERY_S = 0.5
@@ -34,7 +33,6 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=SecurityWarning)  # nor need it tell root what `serve` told
     django.setup()
     logging.getLogger("celery").setLevel(logging.WARNING)  # it tells each time something is due
-    tempfile.tempdir = str(folder())  # Kombu's file queue moves messages through it: none leaves the data directory
     # In memory: the schedule has nothing that must be remembered. Celery's file is a pickle, and
     # with pysqlite3 in sqlite3's place it cannot be opened from Python 3.13 on.
     clock = EmbeddedService(app, thread=True, scheduler_cls=Scheduler)
