@@ -46,8 +46,8 @@ async def test_after_a_failover_everything_goes_on_at_the_new_primary(
     client = open_redis(watched.url, PATIENT_S)
     closing.push_async_callback(client.aclose)
     queue = kombu.Connection(
-        celery.broker(watched.url, tmp_path)["broker_url"],
-        transport_options=celery.broker(watched.url, tmp_path)["broker_transport_options"],
+        celery.broker(watched.url)["broker_url"],
+        transport_options=celery.broker(watched.url)["broker_transport_options"],
     )
     closing.callback(queue.release)
 
@@ -102,7 +102,7 @@ def test_an_address_by_way_of_sentinels_that_says_too_little_is_refused(wrong: s
         sentinels(f"redis+sentinel://{wrong}")
 
 
-def test_the_queue_is_told_every_sentinel(tmp_path: Path):
-    told = celery.broker("redis+sentinel://user:p%40ss@one,two:1/Service/3", tmp_path)
+def test_the_queue_is_told_every_sentinel():
+    told = celery.broker("redis+sentinel://user:p%40ss@one,two:1/Service/3")
     assert told["broker_url"] == "sentinel://user:p%40ss@one:26379/3;sentinel://user:p%40ss@two:1/3"
     assert told["broker_transport_options"]["master_name"] == "Service"
