@@ -55,6 +55,7 @@ NOT_IN_KEY = frozenset(
         "dialect",
         "endpoint",
         "request_id",
+        "address",
     }
 )
 

@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from dashboard.access import may_see
-from orchestrator.identity import redeem_link
+from orchestrator.identity.links import redeem_link
 
 
 class SignIn(LoginView):

@@ -371,7 +371,7 @@ class ApiKeyAdmin(KeyAdmin):
     """Keys, to be looked up and revoked. They are issued by `manage.py issue_key`, which shows each once."""
 
     list_display = ("name", "tenant", "prefix", "may_manage", "created_at", "expires_at", "state")
-    list_filter = ("tenant", yes_or_no("is_admin", "what it may do", "Ask models and manage", "Ask models"))
+    list_filter = ("tenant", "role")
     list_select_related = ("tenant",)
     search_fields = ("name", "prefix")
     fields = ("name", "tenant", "prefix", "may_manage", "created_at", "expires_at", "revoked_at")
@@ -381,7 +381,7 @@ class ApiKeyAdmin(KeyAdmin):
     @admin.display(description="may manage")
     def may_manage(self, key: ApiKey) -> str:
         """In words: Django's cross would look like a fault."""
-        return "yes" if key.is_admin else "no"
+        return key.role or "no"
 
     @admin.display(description="state")
     def state(self, key: ApiKey) -> str:

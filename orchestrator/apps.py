@@ -11,7 +11,7 @@ class Orchestrator(AppConfig):
     def ready(self) -> None:
         """Called once, when all models are there."""
         from orchestrator import checks, policy  # noqa: F401  # importing registers the checks
-        from orchestrator.models import ApiKey, Tenant
+        from orchestrator.models import ApiKey, Grant, Limit, Membership, Team, Tenant
         from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 
-        policy.watch(ApiKey, Tenant, Provider, RegisteredModel, Deployment)
+        policy.watch(ApiKey, Grant, Limit, Membership, Team, Tenant, Provider, RegisteredModel, Deployment)

@@ -62,6 +62,8 @@ SHOWN = b", ".join(
     [
         b"Age",
         b"Cache-Status",
+        b"RateLimit",
+        b"RateLimit-Policy",
         b"Retry-After",
         b"Server-Timing",
         b"X-Request-Id",

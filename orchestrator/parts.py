@@ -12,14 +12,18 @@ from django.db import DatabaseError
 from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.tiered import TieredCache
+from orchestrator.admission.gate import Gate
 from orchestrator.capabilities import Policy
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy
 from orchestrator.core.threads import WorkerThread
 from orchestrator.engines.llamacpp import LlamaCpp
-from orchestrator.identity import Identity, ensure_default_tenant
+from orchestrator.identity.callers import Identity
+from orchestrator.identity.keys import ensure_default_tenant
 from orchestrator.ledger.writer import Ledger
+from orchestrator.lifelines import Lifelines
+from orchestrator.limits.limiter import Limiter
 from orchestrator.metrics import Metrics
 from orchestrator.watching import RegistryWatch
 from routing.health import Health as Places
@@ -58,6 +62,9 @@ class Parts:
     metrics: Metrics = field(default_factory=Metrics)
     watch: RegistryWatch | None = None  # keeps the catalogue up with what operators change
     places: Places = field(default_factory=lambda: Places(Clock()))  # how each model of each provider does
+    limiter: Limiter = field(default_factory=Limiter)
+    gate: Gate = field(default_factory=Gate)
+    lifelines: Lifelines = field(default_factory=Lifelines)
 
     async def health(self) -> list[Health]:
         """Ask each part how it is; none is waited for longer than two seconds."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from cache.entries import CacheKey, Hit
@@ -24,9 +25,12 @@ from orchestrator.core.errors import (
     OrchestratorError,
     Unsupported,
 )
+from orchestrator.core.limits import NO_LIMIT, Standing
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Route, Usage
 from orchestrator.failover import FREE, Failover, Plan
+from orchestrator.ledger.estimate import expected
 from orchestrator.ledger.writer import Entry
+from orchestrator.limits.limiter import Hold
 from orchestrator.parts import Parts
 from orchestrator.routes import choose, plans_for
 from routing.router import is_auto
@@ -47,6 +51,7 @@ class Answer:
     chunks: Chunks
     hit: Hit | None = None  # what was found in the cache
     timing: dict[str, float] = field(default_factory=dict)  # seconds by part, in order
+    standing: Standing = NO_LIMIT  # with the caller's limits
 
 
 async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
@@ -59,6 +64,9 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     with _failures_recorded(entry, parts):
         route, plans = await _planned(request, entry, parts)
         stopwatch.lap("route")
+        entry.charged = route.model.name
+        standing = await parts.limiter.charge(caller, route.model.name, request.address)
+        stopwatch.lap("limits")
 
         request, keys = plans[0].request, plans[0].keys
         entry.cache_key = keys[0].hash
@@ -66,14 +74,22 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         hit = await parts.cache.find(keys, request.control, request.cap)
         stopwatch.lap("cache")
         if hit:
-            return _from_cache(hit, entry, parts, stopwatch.laps, plans)
+            found = _from_cache(hit, entry, parts, stopwatch.laps, plans)
+            found.standing = standing
+            return found
         if request.control.only_if_cached:
             raise OnlyIfCached
 
-        call = _Call(route, plans, since, entry, parts)
-        chunks, leads = await _join(call, parts)
-        begun = Answer(entry, chunks, timing=stopwatch.laps)
-        begun.chunks = _heard(chunks, entry, parts) if leads else _shared(chunks, call, begun, parts)
+        hold = await parts.limiter.hold(caller, route.model.name, request.address, partial(expected, request))
+        try:
+            call = _Call(route, plans, since, entry, parts)
+            chunks, leads = await _join(call, parts)
+        except BaseException:
+            hold.release()
+            raise
+        begun = Answer(entry, chunks, timing=stopwatch.laps, standing=standing)
+        heard = _heard(chunks, entry, parts) if leads else _shared(chunks, call, begun, parts)
+        begun.chunks = _Held(parts.lifelines.tied(heard, caller), hold, entry)
         return begun
 
 
@@ -252,7 +268,10 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
     builder = ReplyBuilder("", parts.most_answer_bytes)
     failover = Failover(clock, parts.places)
     with _failures_recorded(entry, parts):
-        async with aclosing(failover.answer(call.plans, call.route, call)) as chunks:
+        async with (
+            parts.gate.place(entry.caller),
+            aclosing(failover.answer(call.plans, call.route, call)) as chunks,
+        ):
             async for chunk in chunks:
                 if chunk.origin:
                     chunk = replace(chunk, origin=replace(chunk.origin, route=entry.route))
@@ -309,6 +328,38 @@ async def _heard(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[C
     except (asyncio.CancelledError, GeneratorExit):
         entry.ended("cancelled", parts.clock.monotonic())
         raise
+
+
+class _Held:
+    """An answer that counts against limits until it is over, and what its model read and wrote after that.
+
+    Who shares a call, or is answered from cache after all, had no model work for it. No generator: one that is closed
+    before it began would give nothing back.
+    """
+
+    def __init__(self, chunks: Chunks, hold: Hold, entry: Entry) -> None:
+        self._chunks, self._hold, self._entry = chunks, hold, entry
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        try:
+            return await anext(self._chunks)
+        except BaseException:  # the end, too
+            self._over()
+            raise
+
+    async def aclose(self) -> None:
+        try:
+            await self._chunks.aclose()
+        finally:
+            self._over()
+
+    def _over(self) -> None:
+        if self._entry.tier in {"miss", "bypass"}:
+            self._hold.settle(self._entry.usage.prompt_tokens + self._entry.usage.completion_tokens)
+        self._hold.release()
 
 
 async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> AsyncGenerator[Chunk, None]:

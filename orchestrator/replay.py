@@ -2,7 +2,8 @@
 
 What goes the whole way and is found in memory is kept here as bytes, under everything in the request
 that steers an answer. The same request again is answered from here, with no Django and no JSON
-between: its caller is still checked, its record still written; its age, id and durations are its own.
+between: its caller is still checked and its limits charged, its record still written; its age, id and
+durations are its own.
 
     What ends it                              is noticed
     a purge, a change of keys or policy       at once: two counters that all processes share
@@ -12,7 +13,6 @@ between: its caller is still checked, its record still written; its age, id and 
     the need of room                          as S3-FIFO chooses
 
 Whoever is not certain to be served from here goes the whole way, and is told there what is wrong.
-Limits belong where the caller is checked, `Identity.remembered`: it lets nobody through who would not be.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from orchestrator.api.table import RECORDED
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.exchange import EXCHANGE, Exchange
 from orchestrator.core.ids import hex_id
+from orchestrator.core.types import Caller
 from orchestrator.ledger.rows import Line, Repeat
 from orchestrator.parts import Parts
 
@@ -49,7 +50,9 @@ LOOK_S = 0.02  # how long a request waits to learn which models there are, befor
 
 _ANSWER = 6000  # bytes a kept answer takes besides its question and its text; a test measures
 _NONE: dict[str, Any] = {}
-_OWN_HEADERS = frozenset({b"age", b"x-request-id", b"server-timing", b"content-length"})
+_OWN_HEADERS = frozenset(
+    {b"age", b"x-request-id", b"server-timing", b"content-length", b"ratelimit", b"ratelimit-policy"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Replayable:
     created_at: float  # seconds since the epoch
     life_s: float
     line: Line
+    model: str  # whose limits it counts against
 
 
 class Asked(NamedTuple):
@@ -74,6 +78,7 @@ class Asked(NamedTuple):
     authorization: str
     x_api_key: str
     request_id: str
+    address: str  # where it comes from
     steering: dict[bytes, bytes]  # the other headers that have a say in the answer
 
     def key(self, tenant_id: int, key_id: int | None) -> Key:
@@ -125,7 +130,7 @@ class ReplayFront:
         if caller is not None and models is not None:
             key = asked.key(caller.tenant_id, caller.key_id)
             known = self._kept.get(key)
-            if known is not None and self._replay(known, key, asked, began, parts, exchange):
+            if known is not None and self._replay(known, key, asked, caller, began, parts, exchange):
                 return
         slot = scope[SLOT] = Slot()
         head: list[bytes] = []
@@ -136,7 +141,7 @@ class ReplayFront:
             self._keep(slot.offer, asked, b"".join(head))
 
     def _replay(
-        self, known: Replayable, key: Key, asked: Asked, began: float, parts: Parts, exchange: Exchange
+        self, known: Replayable, key: Key, asked: Asked, caller: Caller, began: float, parts: Parts, exchange: Exchange
     ) -> bool:
         """Whether it was answered."""
         now = parts.clock.now()
@@ -144,6 +149,9 @@ class ReplayFront:
         is_over = abs(age_s) >= known.life_s  # as `cache.entries.Entry.is_fresh` has it
         if is_over or parts.cache.has_newer(known.hash, known.created_at):
             self._kept.drop(key)
+            return False
+        standing = parts.limiter.charge_at_once(caller, known.model, asked.address)
+        if standing is None:
             return False
         took_s = parts.clock.monotonic() - began
         request_id = asked.request_id if REQUEST_ID.fullmatch(asked.request_id) else hex_id(32)
@@ -153,6 +161,8 @@ class ReplayFront:
             request_id.encode(),
             took_s * 1e3,
         )
+        if standing.policy:
+            head += b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (standing.policy.encode(), standing.now.encode())
         body = known.template.fill(int(now * 1e9), max(int(took_s * 1e9), 1))
         if not exchange.reply(head, body, is_streamed=known.is_streamed):
             return False
@@ -175,6 +185,7 @@ class ReplayFront:
             created_at=kept.created_at,
             life_s=life_s,
             line=Line(entry.row()),
+            model=entry.charged,
         )
         key = asked.key(entry.caller.tenant_id, entry.caller.key_id)
         self._kept.put(key, replayable, _ANSWER + asked.size + offer.template.size + len(head))
@@ -227,6 +238,7 @@ def _read(scope: Any, exchange: Exchange) -> Asked | None:
         steering.pop(b"authorization", b"").decode("latin-1"),
         steering.pop(b"x-api-key", b"").decode("latin-1"),
         steering.pop(b"x-request-id", b"").decode("latin-1"),
+        (scope.get("client") or ("",))[0],
         steering,
     )
 

@@ -28,7 +28,7 @@ from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.base import Wire
-from orchestrator.identity import Identity
+from orchestrator.identity.callers import Identity
 from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import Metrics, open_metrics
@@ -158,6 +158,8 @@ async def close() -> None:
         last_first.push_async_callback(closing.cache.aclose)
         last_first.push_async_callback(closing.catalogue.aclose)
         last_first.push_async_callback(failover.closed)
+        last_first.push_async_callback(closing.limiter.aclose)
+        last_first.push_async_callback(closing.lifelines.aclose)
         if closing.watch is not None:
             last_first.push_async_callback(closing.watch.aclose)
         last_first.push_async_callback(closing.inflight.aclose)

@@ -22,7 +22,7 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller
-from orchestrator.identity import Identity
+from orchestrator.identity.callers import Identity
 from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import Metrics
 from orchestrator.models import RequestRecord, Tenant

@@ -42,7 +42,7 @@ async def show_key(request: HttpRequest) -> Caller:
 async def show_admin_key(request: HttpRequest) -> Caller:
     """Who calls, and may manage. Raises Unauthorized, Forbidden."""
     caller = await show_key(request)
-    if not caller.is_admin:
+    if caller.role is None:
         raise Forbidden("This needs a key that may manage: `manage.py issue_key NAME --admin`.")
     return caller
 
@@ -77,6 +77,7 @@ def controls(request: HttpRequest) -> dict[str, Any]:
         "tags": tags,
         "request_id": request_id(request),
         "endpoint": request.path,
+        "address": request.META.get("REMOTE_ADDR", ""),
     }
 
 

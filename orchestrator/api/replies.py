@@ -180,6 +180,9 @@ def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBas
     response["X-Request-Id"] = entry.request.request_id
     response["X-Orchestrator-Model"] = header_safe(entry.model)
     response["X-Orchestrator-Route"] = entry.route
+    if answer.standing.policy:
+        response["RateLimit-Policy"] = answer.standing.policy
+        response["RateLimit"] = answer.standing.now
     if entry.unsupported and parts().unsupported != "drop":
         response["X-Orchestrator-Unsupported"] = ", ".join(entry.unsupported)
     laps = dict(answer.timing)

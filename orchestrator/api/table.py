@@ -35,7 +35,7 @@ from orchestrator.api.description import Page, description
 from orchestrator.api.openai import error_value
 from orchestrator.api.replies import JSON_UTF8, json_response
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
-from orchestrator.core.errors import BadRequest, OrchestratorError, Unauthorized
+from orchestrator.core.errors import BadRequest, OrchestratorError, TooMany, Unauthorized
 from orchestrator.core.types import ChatRequest, Dialect
 from orchestrator.wiring import parts
 
@@ -146,6 +146,9 @@ def show_error(request: HttpRequest, error: OrchestratorError) -> HttpResponse:
     else:
         response = json_response({"error": str(error)}, status=error.status)
     response["X-Request-Id"] = request_id(request)
+    if isinstance(error, TooMany) and error.standing.policy:
+        response["RateLimit-Policy"] = error.standing.policy
+        response["RateLimit"] = error.standing.now
     if error.retry_after_s is not None:
         response["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, Unauthorized):

@@ -6,6 +6,8 @@ says what happened and, where there is something to do, what to do next.
 
 from __future__ import annotations
 
+from orchestrator.core.limits import NO_LIMIT, Standing
+
 
 class OrchestratorError(Exception):
     """Something a caller is told about, in the caller's own dialect."""
@@ -50,6 +52,17 @@ class Forbidden(OrchestratorError):
 
     status = 403
     kind = "forbidden"
+
+
+class TooMany(OrchestratorError):
+    """More than a limit allows; it says when to come again."""
+
+    status = 429
+    kind = "limited"
+
+    def __init__(self, message: str = "", *, retry_after_s: float | None = None, standing: Standing = NO_LIMIT) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.standing = standing
 
 
 class CloudDisabled(Forbidden):

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
+from fnmatch import fnmatchcase
 from typing import Any, Literal, Protocol
 
+from orchestrator.core import permissions
 from orchestrator.core.errors import EngineError
+from orchestrator.core.limits import Limit, Network
+from orchestrator.core.permissions import NOBODY, Permission, Reach, reach_of
 
 Role = Literal["system", "user", "assistant", "tool"]
 Dialect = Literal["ollama", "openai", "anthropic"]
@@ -83,6 +87,7 @@ class ChatRequest:
     dialect: Dialect = "ollama"
     endpoint: str = ""  # the path, for the record and for engines that can be asked in the same way
     request_id: str = ""
+    address: str = ""  # where it came from, as far as that is known
 
     @property
     def cap(self) -> int | None:
@@ -257,8 +262,28 @@ class Caller:
     tenant: str
     key_id: int | None = None
     key_name: str = ""
-    is_admin: bool = False
+    team_id: int | None = None
     expires_at: float | None = None  # of the key, seconds since the epoch
+    priority: int = 5  # of the tenant, 1 to 10
+    role: permissions.Role | None = None  # of the key: what it may manage
+    reaches_all: bool = False  # its role holds for every tenant
+    model_patterns: tuple[str, ...] = ()  # which models it may ask; none: any
+    dialects: frozenset[str] = frozenset()  # none: any
+    families: frozenset[str] = frozenset()  # of endpoints; none: any
+    networks: tuple[Network, ...] = ()  # where it may come from; none: anywhere
+    tags: tuple[str, ...] = ()  # of the key, for every record
+    limits: tuple[Limit, ...] = ()  # every one that may be about it
+    reads_from: tuple[tuple[int, str], ...] = ()  # other tenants, number and name, whose answers it may be given
+
+    def reach(self, permission: Permission) -> Reach:
+        """For whom the key has `permission`."""
+        if self.role is None:
+            return NOBODY
+        return reach_of({None if self.reaches_all else self.tenant_id: self.role}, permission)
+
+    def may_ask(self, model: str) -> bool:
+        """Whether the key is for `model`, by its full name."""
+        return not self.model_patterns or any(fnmatchcase(model, pattern) for pattern in self.model_patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

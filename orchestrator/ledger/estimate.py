@@ -14,6 +14,7 @@ import orjson
 from orchestrator.core.types import JSON, ChatRequest, Usage
 
 BYTES_A_TOKEN = 4
+AN_ANSWER = 256  # tokens, where the caller sets no cap
 A_PICTURE = 1_024  # tokens, about: providers count squares of it
 
 
@@ -28,6 +29,11 @@ def counted(usage: Usage, pieces: int, asked: ChatRequest | None) -> Usage:
     if asked and not usage.prompt_tokens:
         usage = replace(usage, prompt_tokens=about(asked), is_estimated=True)
     return usage
+
+
+def expected(request: ChatRequest) -> int:
+    """The tokens that a call may come to: those of the question, and as many of an answer as it may have."""
+    return about(request) + (request.cap or AN_ANSWER)
 
 
 def about(request: ChatRequest) -> int:

@@ -48,6 +48,7 @@ class Entry:
     model: str = ""
     provider: str = ""  # where it runs: a provider, or an engine here
     route: str = ""
+    charged: str = ""  # the model whose limits it counts against
     tier: str = ""
     cache_key: str = ""
     unsupported: tuple[str, ...] = ()  # what was left out, since the model cannot do it

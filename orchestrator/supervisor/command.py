@@ -14,9 +14,9 @@ from dataclasses import replace
 from django.conf import settings
 from django.db import connections
 
-from orchestrator import identity
 from orchestrator.core.files import raise_limit
 from orchestrator.env import BadSetting
+from orchestrator.identity.links import make_link
 from orchestrator.supervisor import figures, redis
 from orchestrator.supervisor.child import Program
 from orchestrator.supervisor.listening import listen, local_address
@@ -149,7 +149,7 @@ def _welcome(listener: socket.socket | None) -> tuple[str, ...]:
         return ()
     address = local_address(listener)
     # Written out, because reverse() would load every page and the whole API into the supervisor.
-    link = f"http://{address}/dashboard/sign-in/{identity.make_link()}/"
+    link = f"http://{address}/dashboard/sign-in/{make_link()}/"
     connections.close_all()
     return (f"Serving on http://{address}", f"Dashboard; the link signs you in once, within the hour: {link}")
 

@@ -13,8 +13,8 @@ from django.db import DatabaseError, connections
 from django.db.migrations.executor import MigrationExecutor
 
 from cache.database import CacheFile, migrate
-from orchestrator import identity
 from orchestrator.env import BadSetting
+from orchestrator.identity.keys import ensure_default_tenant
 from orchestrator.registry import changes
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def _migrate_ledger() -> None:
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):  # asking is 20 times as fast as migrating
             log.info("bringing the ledger up to date")
             call_command("migrate", interactive=False, verbosity=0)
-        identity.ensure_default_tenant()
+        ensure_default_tenant()
         changes.ensure_environment()
     except DatabaseError as error:
         raise CommandError(

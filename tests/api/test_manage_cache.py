@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.identity import issue_key
+from orchestrator.core.permissions import Role
+from orchestrator.identity.keys import issue_key
 from orchestrator.parts import Parts
 
 CACHE = "/api/admin/v1/cache"
@@ -15,7 +16,7 @@ CACHE = "/api/admin/v1/cache"
 
 @pytest.fixture
 async def admin(parts: Parts) -> dict[str, str]:
-    key = await parts.reads.run(5, lambda: issue_key("ops", "default", is_admin=True))
+    key = await parts.reads.run(5, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
     return {"Authorization": f"Bearer {key}"}
 
 

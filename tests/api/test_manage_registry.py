@@ -12,8 +12,9 @@ import pytest
 from django.conf import settings
 
 from orchestrator.api.answers import registry as told
+from orchestrator.core.permissions import Role
 from orchestrator.core.presets import PRESETS
-from orchestrator.identity import issue_key
+from orchestrator.identity.keys import issue_key
 from orchestrator.parts import Parts
 from orchestrator.registry.document import DeploymentPart, ModelPart, ProviderPart
 from orchestrator.registry.models import RegistryVersion
@@ -35,7 +36,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def admin(client: httpx.AsyncClient, parts: Parts) -> httpx.AsyncClient:
     """A client with a key called `ops` that may manage."""
-    key = await parts.reads.run(5, lambda: issue_key("ops", "default", is_admin=True))
+    key = await parts.reads.run(5, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
     client.headers["Authorization"] = f"Bearer {key}"
     return client
 

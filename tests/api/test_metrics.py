@@ -16,7 +16,7 @@ from orchestrator import vitals
 from orchestrator.core.errors import EngineError
 from orchestrator.core.types import Candidate, Model
 from orchestrator.engines.llamacpp import LoadedModel
-from orchestrator.identity import issue_key
+from orchestrator.identity.keys import issue_key
 from orchestrator.parts import Parts
 from orchestrator.processes import Child, Running
 from orchestrator.vitals import Sampler

@@ -19,7 +19,8 @@ from orchestrator.api import answers, description
 from orchestrator.api.absent import ABSENT
 from orchestrator.api.table import api
 from orchestrator.asgi import application
-from orchestrator.identity import issue_key
+from orchestrator.core.permissions import Role
+from orchestrator.identity.keys import issue_key
 from orchestrator.parts import Health, Parts
 from tests.dashboard.site import chromium, served
 from tests.product import Product, registry_kept
@@ -194,7 +195,7 @@ WITH_BODY = [(method, path) for method, path, operation in OPERATIONS if "reques
 
 @pytest.mark.parametrize(("method", "path"), WITH_BODY)
 async def test_failures_have_the_shape_it_says(client: httpx.AsyncClient, parts: Parts, method: str, path: str) -> None:
-    key = await parts.reads.run(5, lambda: issue_key("ops", "default", is_admin=True))
+    key = await parts.reads.run(5, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
     headers = {"Authorization": f"Bearer {key}"}
     response = await client.request(method, path.format(name="new"), content=b"{", headers=headers)
     assert response.status_code == 400

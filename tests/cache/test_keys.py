@@ -42,6 +42,7 @@ SAME_QUESTION = {
     "dialect": "openai",
     "endpoint": "/v1/chat/completions",
     "request_id": "abc",
+    "address": "10.0.0.1",
 }
 
 

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from dashboard.middleware import POLICY
-from orchestrator.identity import make_link
+from orchestrator.identity.links import make_link
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 PAGES = [

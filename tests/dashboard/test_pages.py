@@ -20,7 +20,7 @@ from cache.tiered import Purged
 from dashboard import running
 from dashboard.periods import DEFAULT
 from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
-from orchestrator.identity import find_key, issue_key
+from orchestrator.identity.keys import find_key, issue_key
 from orchestrator.models import ApiKey
 from tests.dashboard.site import answer, fill, keep, record, traffic
 
@@ -371,7 +371,7 @@ def test_dates_of_records_sort_as_they_read(client, operator):
     assert re.search(r"20\d\d-\d\d-\d\d \d\d:\d\d", words)
     assert "a.m." not in words
     assert "p.m." not in words
-    assert "By what it may do" in words
+    assert "By role" in words
 
 
 def test_the_list_of_requests_takes_a_bounded_number_of_queries(client, operator, django_assert_max_num_queries):

@@ -30,7 +30,7 @@ from orchestrator.core.errors import (
     RateLimited,
 )
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Price, Usage
-from orchestrator.identity import default_caller
+from orchestrator.identity.keys import default_caller
 from orchestrator.models import Attempt, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.pipeline import Answer, answer

@@ -19,7 +19,9 @@ from django.utils import timezone
 from cache.generation import Generation
 from orchestrator.core.errors import BadRequest, KeysUnavailable, Unauthorized
 from orchestrator.core.types import Caller
-from orchestrator.identity import Identity, issue_key, make_link, redeem_link
+from orchestrator.identity.callers import Identity
+from orchestrator.identity.keys import issue_key
+from orchestrator.identity.links import make_link, redeem_link
 from orchestrator.models import ApiKey, SignInLink, Tenant
 from tests.fakes import SetClock
 
@@ -70,7 +72,7 @@ def key() -> str:
 async def test_a_key_stands_for_its_tenant_in_either_header(identity: Make, key: str) -> None:
     for headers in ((f"Bearer {key}", ""), ("", key), (f"bearer {key}", key)):
         caller = await identity(True).caller(*headers)
-        assert (caller.tenant, caller.key_name, caller.is_admin) == ("acme", "web-app", False)
+        assert (caller.tenant, caller.key_name, caller.role) == ("acme", "web-app", None)
 
 
 async def test_without_keys_required_anybody_is_the_default_tenant(identity: Make) -> None:
@@ -119,7 +121,7 @@ async def test_a_key_revoked_where_no_counter_reaches_stops_within_a_second(
 async def test_a_look_up_from_before_a_change_answers_nobody_who_asks_after_it(
     identity: Make, generation: Generation, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator import identity as module
+    from orchestrator.identity import callers as module
 
     find, found, may_return = module.find_key, threading.Event(), threading.Event()
 
@@ -226,7 +228,7 @@ async def test_many_callers_at_once_are_one_look_up(identity: Make, clock: SetCl
 async def test_when_keys_cannot_be_read_that_is_said_and_the_default_tenant_goes_on(
     identity: Make, clock: SetClock, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator import identity as module
+    from orchestrator.identity import callers as module
 
     def locked(_: str) -> None:
         raise OperationalError("database is locked")
@@ -277,7 +279,7 @@ async def test_a_key_ends_at_its_moment_not_with_the_remembered_second(
 async def test_no_more_than_so_many_headers_are_remembered_and_no_long_ones(
     identity: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.identity.MOST_REMEMBERED", 3)
+    monkeypatch.setattr("orchestrator.identity.callers.MOST_REMEMBERED", 3)
     one = identity(False)
     for number in range(5):
         await one.caller(f"Bearer {number}", "")

@@ -20,7 +20,7 @@ from cache.entries import Scope
 from orchestrator import replay, wiring
 from orchestrator.core.exchange import EXCHANGE
 from orchestrator.core.types import Chunk, Done, Model, ToolCall, Usage
-from orchestrator.identity import issue_key
+from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.replay import ReplayFront

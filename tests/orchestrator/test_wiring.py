@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import wiring
 from orchestrator.core.types import Caller, ChatRequest, Chunk
-from orchestrator.identity import default_caller
+from orchestrator.identity.keys import default_caller
 from orchestrator.models import RequestRecord, Tenant
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer

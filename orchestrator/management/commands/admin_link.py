@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.urls import reverse
 
-from orchestrator.identity import make_link
+from orchestrator.identity.links import make_link
 from orchestrator.supervisor.status import served_at
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from orchestrator.identity import DEFAULT_TENANT, issue_key
+from orchestrator.core.permissions import Role
+from orchestrator.identity.keys import DEFAULT_TENANT, issue_key
 
 
 def _days(text: str) -> int:
@@ -26,13 +27,20 @@ class Command(BaseCommand):
         """Who the key is for, and what it may do."""
         parser.add_argument("name", help="what the key is for, as people will read it")
         parser.add_argument("--tenant", default=DEFAULT_TENANT, help="whose key it is (default: %(default)s)")
-        parser.add_argument("--admin", action="store_true", help="may use /api/admin/v1/")
+        parser.add_argument("--role", type=Role, choices=list(Role), help="what it may manage under /api/admin/v1/")
+        parser.add_argument("--admin", action="store_true", help="the same as --role admin --all-tenants")
+        parser.add_argument("--all-tenants", action="store_true", help="its role holds for every tenant")
         parser.add_argument("--days", type=_days, help="expires after so many days")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make it."""
         expires_at = timezone.now() + timedelta(days=options["days"]) if options["days"] else None
-        self.stdout.write(
-            issue_key(options["name"], options["tenant"], is_admin=options["admin"], expires_at=expires_at)
+        key = issue_key(
+            options["name"],
+            options["tenant"],
+            role=Role.ADMIN if options["admin"] else options["role"],
+            reaches_all=options["admin"] or options["all_tenants"],
+            expires_at=expires_at,
         )
+        self.stdout.write(key)
         self.stderr.write("Keep it: it cannot be shown again.")

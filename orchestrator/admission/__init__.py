@@ -1,0 +1,1 @@
+"""When more is asked than can be answered: whose turn it is, and who is sent away."""

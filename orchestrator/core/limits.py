@@ -1,0 +1,49 @@
+"""A limit: how much of something, for whom, in what time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Literal
+
+Kind = Literal["requests", "tokens", "concurrent", "cache_bytes", "queue", "stream_s"]
+Each = Literal["key", "team", "tenant", "model", "address", "all"]
+KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrent", "cache_bytes", "queue", "stream_s")
+EACH: tuple[Each, ...] = ("key", "team", "tenant", "model", "address", "all")
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a caller stands with its limits, as the headers `RateLimit-Policy` and `RateLimit` have it."""
+
+    policy: str = ""
+    now: str = ""
+
+
+NO_LIMIT = Standing()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Up to `amount` of `kind` for each of `each`: in `per_s` seconds where it is a rate, at a time otherwise.
+
+    Who it is about was settled where the caller was made of a key; which models and addresses, is said here.
+    """
+
+    id: int
+    name: str
+    kind: Kind
+    each: Each
+    amount: int
+    per_s: int = 0  # of requests and tokens
+    burst: int = 0  # so many at once; 0: as many as the amount
+    model: str = ""  # a pattern; empty: any
+    network: Network | None = None  # None: anywhere
+
+    def is_about(self, model: str, address: str) -> bool:
+        """Whether it counts a question to `model` that comes from `address`; either may be unknown, hence empty."""
+        if self.model and not (model and fnmatchcase(model, self.model)):
+            return False
+        return self.network is None or (bool(address) and ip_address(address) in self.network)

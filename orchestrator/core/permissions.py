@@ -1,0 +1,79 @@
+"""What people and keys may do, and the roles that hold it. One table for pages, sockets, the admin and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Permission(StrEnum):
+    """One thing that somebody may do."""
+
+    SEE_USAGE = "see usage"  # figures, requests, costs
+    SEE_ANSWERS = "see answers"  # what the cache keeps, word for word
+    PURGE_ANSWERS = "purge answers"
+    SEE_REGISTRY = "see the registry"  # providers and models
+    CHANGE_REGISTRY = "change the registry"
+    SEE_KEYS = "see keys"  # keys, teams and limits
+    CHANGE_KEYS = "change keys"
+    SEE_PEOPLE = "see people"  # tenants, people, grants
+    CHANGE_PEOPLE = "change people"
+    SEE_AUDIT = "see the audit"  # who changed what
+
+
+# What is the same for every tenant: only somebody whose role holds for all of them may.
+FOR_ALL_TENANTS = frozenset({Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY})
+
+
+class Role(StrEnum):
+    """A set of permissions with a name."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+
+
+_LOOKS = frozenset({Permission.SEE_USAGE, Permission.SEE_REGISTRY})
+ALLOWED: Mapping[Role, frozenset[Permission]] = {
+    Role.VIEWER: _LOOKS,
+    Role.OPERATOR: _LOOKS
+    | {
+        Permission.SEE_ANSWERS,
+        Permission.PURGE_ANSWERS,
+        Permission.CHANGE_REGISTRY,
+        Permission.SEE_KEYS,
+        Permission.CHANGE_KEYS,
+    },
+    Role.AUDITOR: _LOOKS | {Permission.SEE_ANSWERS, Permission.SEE_KEYS, Permission.SEE_PEOPLE, Permission.SEE_AUDIT},
+    Role.ADMIN: frozenset(Permission),
+}
+
+
+class Reach(NamedTuple):
+    """Whose things somebody may see or change: those of some tenants, by number, or of every one."""
+
+    tenants: frozenset[int] | None = frozenset()  # None: every one, also those to come
+
+    def __contains__(self, tenant_id: object) -> bool:
+        return self.tenants is None or tenant_id in self.tenants
+
+    @property
+    def is_nobody(self) -> bool:
+        """Whether there is nothing in it."""
+        return self.tenants is not None and not self.tenants
+
+
+EVERYBODY = Reach(None)
+NOBODY = Reach()
+
+
+def reach_of(roles: Mapping[int | None, Role], permission: Permission) -> Reach:
+    """For whom somebody with `roles`, by tenant (None: every one), has `permission`."""
+    holds = {tenant for tenant, role in roles.items() if permission in ALLOWED[role]}
+    if None in holds:
+        return EVERYBODY
+    if permission in FOR_ALL_TENANTS:
+        return NOBODY
+    return Reach(frozenset(tenant for tenant in holds if tenant is not None))

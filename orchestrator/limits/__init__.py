@@ -1,0 +1,1 @@
+"""How much a caller may ask: rates, tokens, calls at a time."""
