@@ -18,7 +18,7 @@ from orchestrator.core.errors import Unsupported
 from orchestrator.core.presets import BY_NAME
 from orchestrator.core.types import ChatRequest, Message, Model
 from orchestrator.engines.cloud import CloudEngine
-from orchestrator.engines.connection import Connection
+from orchestrator.outbound.connection import Connection
 from orchestrator.engines.llamacpp import describe
 from orchestrator.engines.wires import WIRES
 from orchestrator.modelhost import wire

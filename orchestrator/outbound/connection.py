@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import httpx
 
+from orchestrator import __version__
+
+USER_AGENT = f"ai-orchestrator/{__version__}"
 MOST_URLS = 256
 LONGEST_MESSAGE = 600  # characters
 SHORTEST_SECRET = 8  # characters; a shorter key is a stand-in, such as `none` or `EMPTY`, and may be any word
@@ -44,6 +47,7 @@ class Connection:
         if path not in self._urls:
             if len(self._urls) >= MOST_URLS:  # callers make up names of models
                 self._urls.clear()
+            # The address ends in a slash, so no path can lead to another server than the one the key is for.
             self._urls[path] = httpx.URL(f"{self.address}{path}")
         request = httpx.Request(
             method, self._urls[path], headers=self._headers, content=content, extensions=self._extensions
