@@ -32,7 +32,9 @@ from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.minilm import open_store
 from orchestrator.outbound.connection import USER_AGENT, Connection
+from orchestrator.outbound.places import Rules
 from orchestrator.parts import Parts
+from orchestrator.pictures import Pictures
 from orchestrator.registry.entries import ProviderEntry
 from orchestrator.vitals import Sampler
 from orchestrator.watching import RegistryWatch
@@ -91,6 +93,7 @@ def build() -> Parts:
         metrics=metrics,
         places=places,
         watch=watch,
+        pictures=Pictures(Rules(settings.FETCH_PORTS, settings.FETCH_HOSTS, settings.FETCH_NETWORKS)),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import orjson
+from django.conf import settings
 
 from orchestrator.api.options import read_options
 from orchestrator.api.schemas import Body, Ignored, ToolChoice, check_image
@@ -317,6 +318,8 @@ def _image(source: dict[str, Any], at: str) -> str:
                 raise BadRequest(f"{at}.source.data: {error}") from None
         case {"type": "base64", "data": str()}:
             raise BadRequest(f"{at}.source.media_type is one of {', '.join(PICTURES)}")
+        case {"type": "url", "url": str(url)} if settings.FETCH_IMAGES and url.startswith(("http://", "https://")):
+            return url  # it is fetched when the request is charged
         case {"type": "url" | "file"}:
             raise BadRequest(f"{at}.source: pictures are not fetched; send them as base64")
     raise BadRequest(f"{at}.source must be of type base64, with media_type and data")

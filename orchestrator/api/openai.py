@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
@@ -181,8 +182,10 @@ def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, tuple[str
 
 
 def read_image(url: str) -> str:
-    """The picture in a data URI, as base64. Raises BadRequest."""
+    """The picture in a data URI, as base64, or its address where those are fetched. Raises BadRequest."""
     if url.startswith(("http://", "https://")):
+        if settings.FETCH_IMAGES:
+            return url  # it is fetched when the request is charged
         raise BadRequest("image URLs are not currently supported, please use base64 encoded data instead")
     prefix = DATA_URI.match(url)
     if prefix is None:

@@ -16,6 +16,7 @@ from orchestrator.api.stamps import HOLES, Live, Stamps, Template
 from orchestrator.core.errors import EngineError, OrchestratorError
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Reply, ReplyBuilder
 from orchestrator.parts import Parts
+from orchestrator.pictures import named
 from orchestrator.pipeline import Answer, answer, as_of_now
 from orchestrator.wiring import parts
 
@@ -136,7 +137,7 @@ def _offer(request: HttpRequest, answer: Answer, form: Form, wire: Wire, *, is_s
     slot: Slot | None = getattr(request, "scope", {}).get(SLOT)
     if slot is None or answer.hit is None or answer.hit.tier != "memory":
         return
-    if answer.entry.request.template:  # it may write the date, which no copy looks at
+    if answer.entry.request.template or named(answer.entry.request):  # the date in it, or what is there, may change
         return
     reply = as_of_now(answer.hit.entry.reply, HOLES.total_ns)
     if is_streamed:
