@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
+from orchestrator.api.body import read_object
 from orchestrator.api.calls import controls
 from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
@@ -158,12 +158,9 @@ def _messages(wire: list[OpenAIMessage]) -> tuple[Message, ...]:
 def read_call(id: str, name: str, arguments: str) -> ToolCall:
     """The call; its arguments come as the text of an object. Raises BadRequest."""
     try:
-        value = orjson.loads(arguments or "{}")
+        return ToolCall(id=id, name=name, arguments=read_object(arguments or "{}"))
     except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise BadRequest("invalid tool call arguments: they must be the text of a JSON object")
-    return ToolCall(id=id, name=name, arguments=value)
+        raise BadRequest("invalid tool call arguments: they must be the text of a JSON object") from None
 
 
 def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import httpx
 
 from orchestrator import __version__
+from orchestrator.core.text import escaped
 
 USER_AGENT = f"ai-orchestrator/{__version__}"
 MOST_URLS = 256
@@ -55,15 +56,15 @@ class Connection:
         return await self._transport.handle_async_request(request)
 
     def shown(self, words: str) -> str:
-        """What a caller may see of a message: without our key, should the provider have repeated it, and not endless.
+        """What a caller may see of a message: without our key, should the provider have repeated it, nor controls.
 
-        In this order: half a key is none that could be found.
+        It is not endless, and cut last: half a key is none that could be found.
         """
         if len(self._key) >= SHORTEST_SECRET:
             words = words.replace(self._key, "…")
         elif self._key:  # by itself only
             words = re.sub(rf"(?<![\w-]){re.escape(self._key)}(?![\w-])", "…", words)
-        return words[:LONGEST_MESSAGE]
+        return escaped(words)[:LONGEST_MESSAGE]
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -194,7 +194,7 @@ async def _read(response: httpx.Response, place: Place, types: Collection[str], 
         named = kind[:40] if kind.isascii() and kind.isprintable() and kind else "without a type"
         raise FetchRefused(f"What is there is {named}; taken are {', '.join(sorted(types))}.")
     announced = response.headers.get("Content-Length", "")
-    if announced.isdigit() and int(announced[:20]) > most_bytes:
+    if announced.isascii() and announced.isdigit() and int(announced[:20]) > most_bytes:
         raise _too_long(most_bytes)
     packing = response.headers.get("Content-Encoding", "").strip().lower()
     if packing in {"", "identity"}:

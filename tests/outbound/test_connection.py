@@ -30,6 +30,10 @@ def test_a_key_at_the_edge_of_what_is_shown_is_not_cut_in_half() -> None:
     assert len(told) <= LONGEST_MESSAGE
 
 
+def test_no_words_of_a_provider_move_a_terminal_or_turn_a_line_around() -> None:
+    assert shown("sk-secret", "\x1b[2J\u202eno\n") == r"\x1b[2J\u202eno\n"
+
+
 def test_no_key_takes_nothing_out() -> None:
     assert shown("", "as it is") == "as it is"
 
