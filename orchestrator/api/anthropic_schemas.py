@@ -165,7 +165,7 @@ def _format(config: OutputConfig | None) -> dict[str, Any] | None:
         return None
     match config.format:
         case {"type": "json_schema", "schema": dict(schema)}:
-            return _writable(schema, "output_config.format.schema")
+            return schema
     raise BadRequest("output_config.format must be of type json_schema, with a schema")
 
 
@@ -184,16 +184,7 @@ def _tool(tool: dict[str, Any], where: str) -> dict[str, Any]:
     function: dict[str, Any] = {"name": name, "parameters": schema}
     if description is not None:
         function["description"] = description
-    return _writable({"type": "function", "function": function}, f"{where}.input_schema")
-
-
-def _writable(value: dict[str, Any], where: str) -> dict[str, Any]:
-    """`value` when it can be written again. Raises BadRequest."""
-    try:
-        orjson.dumps(value)
-    except TypeError:
-        raise BadRequest(f"{where} has objects or lists within each other more than about 250 times") from None
-    return value
+    return {"type": "function", "function": function}
 
 
 def _messages(system: str | list[dict[str, Any]] | None, turns: list[AnthropicMessage]) -> tuple[Message, ...]:
@@ -283,7 +274,7 @@ def _take(turn: _Turn, block: dict[str, Any], at: str) -> bool:
         case {"type": "image", "source": dict(source)}:
             turn.images.append(_image(source, at))
         case {"type": "tool_use", "id": str(id), "name": str(name), "input": dict(arguments)} if id and name:
-            turn.calls.append(ToolCall(id=id, name=name, arguments=_writable(arguments, f"{at}.input")))
+            turn.calls.append(ToolCall(id=id, name=name, arguments=arguments))
         case {"type": "tool_result", "tool_use_id": str(id)} if id:
             said = _result(block, at)
             text = said.text

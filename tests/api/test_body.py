@@ -95,7 +95,7 @@ def test_a_name_that_looks_like_another_inside_a_string_is_no_duplicate() -> Non
 
 def test_a_long_bad_body_is_not_read_to_its_end() -> None:
     with pytest.raises(BadRequest, match="invalid JSON"):
-        read_json(b"[" + b"1," * 200_000 + b"x]")
+        read_json(b"[" + b"1," * 100_000 + b"x]")
 
 
 def pack(text: bytes, *, says_its_size: bool = True, level: int = 3) -> bytes:
