@@ -90,6 +90,14 @@ def stops(path: str, given: list[str]) -> dict[str, Any]:
     return question(path, **{"stop_sequences" if path == "/v1/messages" else "stop": given})
 
 
+def optional(path: str, **options: float) -> dict[str, Any]:
+    """With those of the options that the dialect has."""
+    if path == "/api/chat":
+        return question(path, options=options)
+    options.pop("seed" if path == "/v1/messages" else "top_k", None)
+    return question(path, **options)
+
+
 def sized(path: str, size: int) -> bytes:
     """A question of so many bytes."""
     body = json.dumps(question(path)).encode()
@@ -143,6 +151,13 @@ BOUNDS: dict[str, Bound] = {
     "model": Bound(lambda path: question(path, model=f"openai/{'x' * bounds.LONGEST_MODEL}")),
     "model-path": Bound(lambda path: question(path, model="../../etc/passwd")),
     "model-twin": Bound(lambda path: question(path, model="openai/bi\uff47"), lambda path: question(path)),
+    "whole-numbers": Bound(
+        lambda path: optional(path, top_k=2**63, seed=2**63),
+        lambda path: optional(path, top_k=2**63 - 1, seed=2**63 - 1),
+    ),
+    "other-numbers": Bound(
+        lambda path: optional(path, temperature=1e39), lambda path: optional(path, temperature=3e38)
+    ),
     "messages": Bound(lambda path: said(path, bounds.MOST_MESSAGES + 1), lambda path: said(path, bounds.MOST_MESSAGES)),
     "tools": Bound(
         lambda path: question(path, tools=tools(path, bounds.MOST_TOOLS + 1)),

@@ -295,7 +295,7 @@ class CloudEngine:
             with self._errors():
                 async with timeout(LISTING_DEADLINE_S):
                     data = await self._get(self._wire.listing, "the list of models")
-            offers = self._wire.offers(data)
+            offers = [offer for offer in self._wire.offers(data) if _can_be_asked(offer.name)]
             self._listing = {self._key(offer.name): (offer, self._model(offer)) for offer in offers}
             fresh_s = LISTING_FRESH_S
             self._say_if_it_lists()
@@ -354,7 +354,7 @@ class CloudEngine:
         Providers serve models they do not list (aliases, previews), so only they can say no. What the list tells is
         worth a moment of waiting and no more: every question that may go there waits, though others are asked first.
         """
-        if len(name) > LONGEST_NAME:
+        if len(name) > LONGEST_NAME or not _can_be_asked(name):
             return None
         provider, separator, remote_name = name.partition("/")
         if provider.lower() != self.name or not separator or not remote_name:
@@ -482,6 +482,11 @@ class CloudEngine:
         if self._listing_now:
             self._listing_now.cancel()
         await self._connection.aclose()
+
+
+def _can_be_asked(name: str) -> bool:
+    """Whether a model may be called so: other letters could make it look like another, or move a terminal."""
+    return name.isascii() and name.isprintable()
 
 
 def _is_packed(response: Response) -> bool:

@@ -540,3 +540,16 @@ async def test_stop_strings_have_a_bound(client: httpx.AsyncClient, stops: list[
 )
 async def test_every_answer_has_an_id(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path, headers={"X-Request-Id": "mine"})).headers["X-Request-Id"] == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny\u212a", "\uff54iny", "ti\u0301ny", "t\u0456ny", "tiny\u202e", "openai/bi\uff47"]
+)
+async def test_a_name_that_looks_like_anothers_is_nobodys(
+    client: httpx.AsyncClient, engine: FakeEngine, cloud: FakeEngine, name: str
+) -> None:
+    said = await client.post("/api/chat", json=HELLO | {"model": name})
+    assert (said.status_code, said.json()) == (400, {"error": "invalid model name"})
+    assert (await client.post("/api/show", json={"model": name})).status_code in {400, 404}
+    assert (await client.get(f"/v1/models/{name}")).status_code == 404
+    assert engine.calls == cloud.calls == 0
