@@ -250,6 +250,36 @@ async def test_what_is_beyond_a_bound_is_refused_and_what_is_within_is_not(
         assert cloud.calls == 1
 
 
+NASTY = "\x1b[2J\u202e\n" + "x" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/api/chat", {"format": NASTY}),
+        ("/api/chat", {"keep_alive": NASTY}),
+        ("/api/chat", {"think": NASTY}),
+        ("/api/chat", {"model": NASTY}),
+        ("/api/chat", {"messages": [{"role": NASTY}]}),
+        ("/api/chat", {NASTY: 1, NASTY.upper(): 2, "MODEL": "x"}),
+        ("/v1/chat/completions", {"reasoning_effort": NASTY}),
+        ("/v1/chat/completions", {"model": NASTY}),
+        ("/v1/chat/completions", {"messages": [{"role": NASTY, "content": "x"}]}),
+        ("/v1/messages", {"model": NASTY}),
+        ("/v1/messages", {"thinking": {"type": NASTY}}),
+        ("/v1/messages", {"messages": [{"role": "user", "content": [{"type": NASTY}]}]}),
+        ("/v1/messages", {"tools": [{"type": NASTY}]}),
+    ],
+)
+async def test_what_a_refusal_repeats_is_short_and_moves_no_terminal(
+    client: httpx.AsyncClient, path: str, fields: dict[str, Any]
+) -> None:
+    response = await sent(client, path, question(path, **fields), None)
+    assert response.status_code in {400, 404}
+    assert words(path, response).isprintable()
+    assert len(response.content) < 1000
+
+
 def test_the_table_has_each_bound_once_and_says_its_number() -> None:
     found = rows()
     assert found.keys() == BOUNDS.keys()

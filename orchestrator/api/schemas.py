@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -65,7 +66,7 @@ class Body(BaseModel):
             if key not in cls._names:
                 continue
             if key in folded:
-                raise BadRequest(f'duplicate name "{name}" in a JSON object')
+                raise BadRequest(f"duplicate name {json.dumps(name[:100])} in a JSON object")
             folded[key] = field
         return folded
 
