@@ -192,3 +192,21 @@ async def test_a_name_of_endless_addresses_is_refused() -> None:
 
     with pytest.raises(FetchRefused):
         await fetched("http://many.example/", Rules(), many)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://user:password@public.example/", "no user or password"),
+        ("ftp://public.example/", "https:// or http://"),
+        ("https://public.example:22/", "allowed are 80, 443"),
+        ("https://public.example/a b", "%20"),
+        ("https://0x7f000001/", "four decimal numbers"),
+        ("https://[::1%25lo]/", "cannot be read"),
+        ("https://a..example/", "no name"),
+        ("https://public.example/" + "a" * 3000, "2048 characters"),
+    ],
+)
+def test_a_refusal_says_what_is_allowed(url: str, words: str) -> None:
+    with pytest.raises(FetchRefused, match=words):
+        read_place(url, Rules())
