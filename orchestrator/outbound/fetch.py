@@ -11,8 +11,10 @@ import asyncio
 import socket
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 
@@ -27,6 +29,8 @@ MOST_REDIRECTS = 5
 MOST_ADDRESSES = 32  # of one name
 MOST_TRIED = 3
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Of its own: a name server that does not answer holds a thread for as long as it likes, and others need theirs.
+_LOOKING_UP = ThreadPoolExecutor(8, "looking-up")
 _STEP = 64 * 1024  # bytes that are unpacked at once
 
 
@@ -55,7 +59,8 @@ class Fetched:
 
 async def resolved(host: str, port: int) -> list[str]:
     """The addresses a name stands for, as this machine looks names up. Raises OSError."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOKING_UP, look_up)
     return list(dict.fromkeys(str(place[0]) for *_, place in found))
 
 
