@@ -24,7 +24,8 @@ from django.utils.encoding import iri_to_uri
 
 from orchestrator.api.absent import is_absent
 from orchestrator.api.anthropic import error_response, is_anthropic
-from orchestrator.api.body import ENCODINGS, MOST_UNPACKED, UnknownEncoding, is_packed, read_json, unpacked
+from orchestrator.api.body import ENCODINGS, UnknownEncoding, is_packed, read_json, unpacked
+from orchestrator.api.bounds import MOST_UNPACKED
 from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.replies import PartsResponse, WholeStream
 from orchestrator.api.table import api, show_error, show_fault

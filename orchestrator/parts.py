@@ -25,6 +25,7 @@ from orchestrator.ledger.writer import Ledger
 from orchestrator.lifelines import Lifelines
 from orchestrator.limits.limiter import Limiter
 from orchestrator.metrics import Metrics
+from orchestrator.pictures import Pictures
 from orchestrator.watching import RegistryWatch
 from routing.health import Health as Places
 
@@ -65,6 +66,7 @@ class Parts:
     limiter: Limiter = field(default_factory=Limiter)
     gate: Gate = field(default_factory=Gate)
     lifelines: Lifelines = field(default_factory=Lifelines)
+    pictures: Pictures = field(default_factory=Pictures)
 
     async def health(self) -> list[Health]:
         """Ask each part how it is; none is waited for longer than two seconds."""

@@ -32,6 +32,7 @@ from orchestrator.ledger.estimate import expected
 from orchestrator.ledger.writer import Entry
 from orchestrator.limits.limiter import Hold
 from orchestrator.parts import Parts
+from orchestrator.pictures import named
 from orchestrator.routes import choose, plans_for
 from routing.router import is_auto
 
@@ -67,6 +68,9 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         entry.charged = route.model.name
         standing = await parts.limiter.charge(caller, route.model.name, request.address)
         stopwatch.lap("limits")
+        if named(request):  # not before it is charged
+            plans = plans_for(route, await parts.pictures.fetched(request), caller, parts)
+            stopwatch.lap("pictures")
 
         request, keys = plans[0].request, plans[0].keys
         entry.cache_key = keys[0].hash

@@ -39,7 +39,7 @@ async def find_route(name: str, parts: Parts, unavailable: str = "remote model i
     unavailable  what is said of a model of ollama.com.
     Raises CloudDisabled, or BadRequest for a name that says twice where its model runs.
     """
-    if is_auto(name):
+    if is_auto(name) or not name.isascii():  # no model has such a name, and one that is folded could become another's
         return None
     if route := await parts.catalogue.route(name):
         return route

@@ -185,6 +185,19 @@ MAX_ANSWER = env.size(
     least=1024,
     shown="8MB",
 )
+FETCH_IMAGES = env.flag(
+    "ORCHESTRATOR_FETCH_IMAGES",
+    "1: pictures that a request names by address (`image_url`, `source` of type `url`) are fetched, from the public"
+    " internet only. Ollama refuses them, as 0 does.",
+)
+FETCH_HOSTS = env.words(
+    "ORCHESTRATOR_FETCH_HOSTS", (), "Hosts that are fetched from, `*.example.org` for all below one. Unset: any."
+)
+FETCH_PORTS = env.ports("ORCHESTRATOR_FETCH_PORTS", (80, 443), "Ports that are fetched from.")
+FETCH_NETWORKS = env.networks(
+    "ORCHESTRATOR_FETCH_NETWORKS",
+    "Networks of yours that may be fetched from although they are not public, such as `10.1.2.0/24`.",
+)
 RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record is kept.", least=1, most=36500)
 
 # Secrets: one file, from which each use derives its own key
@@ -355,7 +368,13 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "class": "orchestrator.logs.Line",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL.upper()},
     "loggers": {

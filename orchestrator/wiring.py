@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from socket import gethostname
 
-import httpx
 from django.conf import settings
 from django.db import connections
 
@@ -17,14 +16,13 @@ from cache.assembly import open_cache
 from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.sharing import open_sharing
-from orchestrator import __version__, failover
+from orchestrator import failover
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
 from orchestrator.core.presets import KINDS
 from orchestrator.core.threads import WorkerThread
 from orchestrator.engines.cloud import CloudEngine, Deadlines
-from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.base import Wire
@@ -33,7 +31,10 @@ from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
 from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.minilm import open_store
+from orchestrator.outbound.connection import USER_AGENT, Connection
+from orchestrator.outbound.places import Rules
 from orchestrator.parts import Parts
+from orchestrator.pictures import Pictures
 from orchestrator.registry.entries import ProviderEntry
 from orchestrator.vitals import Sampler
 from orchestrator.watching import RegistryWatch
@@ -92,6 +93,7 @@ def build() -> Parts:
         metrics=metrics,
         places=places,
         watch=watch,
+        pictures=Pictures(Rules(settings.FETCH_PORTS, settings.FETCH_HOSTS, settings.FETCH_NETWORKS)),
     )
 
 
@@ -130,13 +132,13 @@ def _has_own(entry: ProviderEntry, limit: str) -> bool:
 def connect(address: str, key: str, deadlines: Deadlines, wire: Wire) -> Connection:
     """The way to one provider."""
     # Here, because it is a tenth of a worker's start, wasted where there is no provider.
-    from orchestrator.engines.transport import BoundedTransport
+    from orchestrator.outbound.transport import way_to
 
-    headers = {"User-Agent": f"ai-orchestrator/{__version__}", "Content-Type": "application/json"}
-    headers |= wire.headers(key)
+    headers = {"User-Agent": USER_AGENT, "Content-Type": "application/json"} | wire.headers(key)
     # The engine times its waits itself; these only end what it no longer waits for.
-    timeout = httpx.Timeout(deadlines.answer_s, connect=deadlines.connect_s)
-    return Connection(address, headers, timeout, BoundedTransport(most_callers()), key)
+    return way_to(
+        address, headers, key, connect_s=deadlines.connect_s, silence_s=deadlines.answer_s, most=most_callers()
+    )
 
 
 async def close() -> None:

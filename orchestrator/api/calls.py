@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from orchestrator.api.bounds import LONGEST_TAG, MOST_TAGS
 from orchestrator.core.errors import BadRequest, Forbidden
 from orchestrator.core.ids import hex_id
 from orchestrator.core.types import CacheControl, Caller
@@ -14,7 +15,7 @@ from orchestrator.wiring import parts
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 NAMESPACE = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
-MOST_TAGS = 16
+TAG = re.compile(rf"[!-~](?:[ -~]{{0,{LONGEST_TAG - 2}}}[!-~])?")
 # Every header that has a say in an answer. One that is not here cannot be read by an endpoint that
 # answers questions, and so cannot make two answers of what the replay front takes for one request.
 _READ = (
@@ -69,8 +70,10 @@ def controls(request: HttpRequest) -> dict[str, Any]:
     if namespace and not NAMESPACE.fullmatch(namespace):
         raise BadRequest("X-Orchestrator-Cache-Namespace takes up to 100 letters, digits and any of . _ : / -")
     tags = tuple(tag.strip() for tag in header(request, "X-Orchestrator-Tags").split(",") if tag.strip())
-    if len(tags) > MOST_TAGS or any(len(tag) > 64 for tag in tags):
-        raise BadRequest(f"X-Orchestrator-Tags takes up to {MOST_TAGS} words of 64 characters, parted by commas")
+    if len(tags) > MOST_TAGS or not all(map(TAG.fullmatch, tags)):
+        raise BadRequest(
+            f"X-Orchestrator-Tags takes up to {MOST_TAGS} words of {LONGEST_TAG} ASCII characters, parted by commas"
+        )
     return {
         "control": read_cache_control(header(request, "Cache-Control")),
         "namespace": namespace,

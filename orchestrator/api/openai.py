@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
+from orchestrator.api.body import read_object
 from orchestrator.api.calls import controls
 from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
@@ -157,12 +158,9 @@ def _messages(wire: list[OpenAIMessage]) -> tuple[Message, ...]:
 def read_call(id: str, name: str, arguments: str) -> ToolCall:
     """The call; its arguments come as the text of an object. Raises BadRequest."""
     try:
-        value = orjson.loads(arguments or "{}")
+        return ToolCall(id=id, name=name, arguments=read_object(arguments or "{}"))
     except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise BadRequest("invalid tool call arguments: they must be the text of a JSON object")
-    return ToolCall(id=id, name=name, arguments=value)
+        raise BadRequest("invalid tool call arguments: they must be the text of a JSON object") from None
 
 
 def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, tuple[str, ...]]:
@@ -181,8 +179,10 @@ def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, tuple[str
 
 
 def read_image(url: str) -> str:
-    """The picture in a data URI, as base64. Raises BadRequest."""
+    """The picture in a data URI, as base64, or its address where those are fetched. Raises BadRequest."""
     if url.startswith(("http://", "https://")):
+        if settings.FETCH_IMAGES:
+            return url  # it is fetched when the request is charged
         raise BadRequest("image URLs are not currently supported, please use base64 encoded data instead")
     prefix = DATA_URI.match(url)
     if prefix is None:

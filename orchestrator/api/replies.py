@@ -11,11 +11,13 @@ from typing import Any, Protocol
 import orjson
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
+from orchestrator.api.bounds import check_question
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.stamps import HOLES, Live, Stamps, Template
 from orchestrator.core.errors import EngineError, OrchestratorError
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Reply, ReplyBuilder
 from orchestrator.parts import Parts
+from orchestrator.pictures import named
 from orchestrator.pipeline import Answer, answer, as_of_now
 from orchestrator.wiring import parts
 
@@ -69,6 +71,7 @@ def json_response(value: Any, *, status: int = 200, content_type: str = JSON_UTF
 
 async def begin(request: HttpRequest, asked: ChatRequest, how: Begin = answer) -> Answer:
     """Ask for whoever sent `request`. Waits for the first chunk: a failure up to then is still a plain HTTP error."""
+    check_question(asked)
     caller: Caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
     begun = await how(asked, caller, parts())
     first = await anext(begun.chunks, None)
@@ -136,7 +139,7 @@ def _offer(request: HttpRequest, answer: Answer, form: Form, wire: Wire, *, is_s
     slot: Slot | None = getattr(request, "scope", {}).get(SLOT)
     if slot is None or answer.hit is None or answer.hit.tier != "memory":
         return
-    if answer.entry.request.template:  # it may write the date, which no copy looks at
+    if answer.entry.request.template or named(answer.entry.request):  # the date in it, or what is there, may change
         return
     reply = as_of_now(answer.hit.entry.reply, HOLES.total_ns)
     if is_streamed:

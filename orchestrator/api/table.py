@@ -36,6 +36,7 @@ from orchestrator.api.openai import error_value
 from orchestrator.api.replies import JSON_UTF8, json_response
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
 from orchestrator.core.errors import BadRequest, OrchestratorError, TooMany, Unauthorized
+from orchestrator.core.text import escaped
 from orchestrator.core.types import ChatRequest, Dialect
 from orchestrator.wiring import parts
 
@@ -136,7 +137,8 @@ def dialect_of(path: str) -> Dialect:
 
 @api.exception_handler(OrchestratorError)
 def show_error(request: HttpRequest, error: OrchestratorError) -> HttpResponse:
-    """Say it in the caller's dialect."""
+    """Say it in the caller's dialect. What it repeats of the request moves no terminal."""
+    error.args = (escaped(str(error)),)
     _record(request, error)
     dialect = dialect_of(request.path)
     if dialect == "anthropic":

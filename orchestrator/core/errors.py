@@ -34,6 +34,18 @@ class Unsupported(BadRequest):
     kind = "unsupported"
 
 
+class FetchRefused(BadRequest):
+    """The address may not be fetched, or not what is there; send the content itself."""
+
+    kind = "fetch_refused"
+
+
+class FetchFailed(BadRequest):
+    """What is at the address could not be had; send the content itself."""
+
+    kind = "fetch_failed"
+
+
 class ContextTooLong(BadRequest):
     """The question is too long for this model; one with more room may take it."""
 

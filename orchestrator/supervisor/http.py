@@ -16,6 +16,7 @@ from orchestrator.supervisor.connections import BoundedConnection
 
 MOST_HEAD = 64 * 1024  # bytes; one that comes in a single read may be longer, up to that read
 HEAD_WITHIN_S = 30.0
+MOST_HEADERS = 100
 
 
 class WholeExchange:
@@ -68,6 +69,7 @@ class BoundedHead(BoundedConnection):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._head = 0  # bytes of a head that is not complete
+        self._has_too_many = False  # headers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -91,10 +93,20 @@ class BoundedHead(BoundedConnection):
     def on_headers_complete(self) -> None:
         self._disarm()
         self._head = 0
+        if len(self.headers) > MOST_HEADERS:
+            self._has_too_many = True
+            raise ValueError("too many headers")  # the way to have the parser stop: `send_400_response` is called
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:  # it is no websocket
             self.scope["extensions"] = {EXCHANGE: WholeExchange(self.cycle)}  # type: ignore[dict-item]  # no mere options
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or has a head of too many lines."""
+        if self._has_too_many:
+            self._refuse(b"431 Request Header Fields Too Large")
+        else:
+            super().send_400_response(msg)
 
     def _arm(self) -> None:
         if self._deadline is None:
