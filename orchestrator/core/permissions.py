@@ -68,6 +68,10 @@ class Reach(NamedTuple):
     def __contains__(self, tenant_id: object) -> bool:
         return self.tenants is None or tenant_id in self.tenants
 
+    def covers(self, other: Reach) -> bool:
+        """Whether everybody in `other` is in it too."""
+        return self.tenants is None or (other.tenants is not None and other.tenants <= self.tenants)
+
     @property
     def is_nobody(self) -> bool:
         """Whether there is nothing in it."""
