@@ -86,7 +86,7 @@ def insert_repeats(repeats: Sequence[Repeat]) -> None:
 
 def write_used(keys: Collection[int], at: datetime) -> None:
     """Write that keys were used. Nobody is told that who may do what has changed, for it has not."""
-    rows = QuerySet(ApiKey, using=ALIAS)  # not the model's own, which would tell
+    rows: QuerySet[ApiKey] = QuerySet(ApiKey, using=ALIAS)  # not the model's own, which would tell
     rows.filter(pk__in=keys).exclude(last_used_at__gte=at).update(last_used_at=at)
 
 
