@@ -141,7 +141,7 @@ def keys(
     if team is not None:
         found = found.filter(team__name=team)
     if state is not None:
-        found = found.filter(_is(state, timezone.now()))
+        found = found.filter(is_state(state, timezone.now()))
     if after is not None:
         found = found.filter(pk__lt=find(by, after).pk)
     return found.order_by("-pk")
@@ -154,7 +154,8 @@ def state_of(key: ApiKey, now: datetime) -> State:
     return "expired" if key.expires_at and key.expires_at <= now else "working"
 
 
-def _is(state: State, now: datetime) -> Q:
+def is_state(state: State, now: datetime) -> Q:
+    """The same, for the database."""
     if state == "revoked":
         return Q(revoked_at__isnull=False)
     is_over = Q(expires_at__lte=now)
