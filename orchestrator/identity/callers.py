@@ -85,6 +85,8 @@ class Identity:
             raise Unauthorized
         answer = await self._look_up(key_digest(credential) if is_ours else "", credential if is_ours else "")
         caller = answer.caller
+        if caller is None and not is_ours:  # their tenant is suspended
+            raise Unauthorized
         if caller is None or self._is_expired(caller):
             raise Unauthorized("This API key is unknown, expired or revoked; ask your operator for a new one.")
         if len(authorization) + len(x_api_key) <= LONGEST_REMEMBERED:
