@@ -216,6 +216,7 @@ SECRET_KEY = derive(_master, "django").hex()
 API_KEY_PEPPER = derive(_master, "api keys")
 CACHE_MAC_KEY = derive(_master, "cache values")
 PROVIDER_KEYS_KEY = derive(_master, "provider keys")
+AUDIT_KEY = derive(_master, "audit")
 
 # What the supervisor tells its children.
 FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD", "ORCHESTRATOR_WEB_NUMBER"})

@@ -21,7 +21,7 @@ from cache.models import CacheEntry, Purge
 from cache.tiered import TieredCache
 from orchestrator.core.clock import Clock
 from orchestrator.core.types import CacheControl
-from orchestrator.models import Tenant
+from orchestrator.models import AuditEvent, Tenant
 from tests.cache.conftest import CHARLIE, MakeEntry, reply
 from tests.servers import RedisServer
 
@@ -134,6 +134,8 @@ def test_the_purge_action_drops_the_chosen_ones_and_writes_that_down(operator: C
     assert not is_found(chosen)
     assert is_found(other)
     assert chosen.key.hash in operator.get("/admin/cache/purge/").content.decode()
+    event = AuditEvent.objects.get()
+    assert (event.actor, event.action, event.details["keys"]) == ("user:operator", "cache.purged", [chosen.key.hash])
 
 
 def test_a_purge_that_redis_did_not_hear_of_says_so_and_holds(

@@ -184,6 +184,15 @@ def test_a_change_of_keys_is_made_though_the_counter_is_stuck(
     assert "notice within a second" in caplog.text
 
 
+async def test_while_the_default_tenant_is_suspended_a_key_is_needed(identity: Make, key: str) -> None:
+    doorman = identity(False)
+    await doorman.caller("", "")
+    await Tenant.objects.filter(name="default").aupdate(suspended_at=timezone.now())
+    with pytest.raises(Unauthorized, match="valid API key is needed"):
+        await doorman.caller("", "")
+    assert (await doorman.caller("", key)).tenant == "acme"
+
+
 async def test_an_expired_key_is_refused(identity: Make) -> None:
     late = await sync_to_async(issue_key)("old", "acme", expires_at=timezone.now() - timedelta(seconds=1))
     with pytest.raises(Unauthorized, match="expired"):
