@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from dashboard.access import may_see, still_may_see
+from dashboard.access import reach_of_session, reach_of_socket
 from dashboard.live import Live, Mailbox, live
 from dashboard.periods import Period, period
 
@@ -19,16 +19,18 @@ SIGNED_OUT, FAILED = 4403, 1011
 
 
 class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no types
-    """Sends what changes to one page, to staff only. It takes no messages."""
+    """Sends what changes to one page, to those whose role may see it. It takes no messages."""
 
+    name = "live"  # in the policy of sockets
     live: Live = live
     check_every_s = CHECK_EVERY_S
 
     async def connect(self) -> None:
-        """Accept staff with a session; refuse others before the handshake ends, which is a 403."""
+        """Accept who may see the page; refuse others before the handshake ends, which is a 403."""
         self._task: asyncio.Task[None] | None = None
         user, session = self.scope.get("user"), self.scope.get("session")
-        if user is None or session is None or not may_see(user):
+        self.reach = await reach_of_socket(self.name, user)
+        if session is None or self.reach.is_nobody:
             await self.close()
             return
         await self.accept()
@@ -53,7 +55,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
                 now = asyncio.get_running_loop().time()
                 if now - checked >= self.check_every_s:
                     checked = now
-                    if not await still_may_see(session_key):
+                    if await reach_of_session(self.name, session_key) != self.reach:
                         await self.close(code=SIGNED_OUT)
                         return
         await self.close(code=FAILED)  # the page comes back, and starts a new poller

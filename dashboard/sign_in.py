@@ -9,10 +9,9 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from dashboard.access import may_see
+from dashboard.access import roles
 from orchestrator.identity.links import redeem_link
 
 
@@ -25,19 +24,18 @@ class SignIn(LoginView):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Send those on who are in already and may be; nobody else, or they would go in circles."""
-        if may_see(request.user):
+        if roles(request):
             return redirect(self.get_success_url())
         return super().dispatch(request, *args, **kwargs)
 
 
-@never_cache
 @require_GET  # a HEAD, as link checkers send, must not spend it
 def redeem(request: HttpRequest, token: str) -> HttpResponse:
     """Sign in whoever holds an unspent link."""
     user = redeem_link(token)
     if user is None:
         return render(request, "dashboard/sign_in.html", {"form": AuthenticationForm(), "is_spent": True}, status=410)
-    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    login(request, user, backend="dashboard.backend.RolesBackend")
     return redirect("dashboard:overview")
 
 

@@ -261,6 +261,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "dashboard.middleware.content_security_policy",
+    "dashboard.access.Door",
 ]
 ROOT_URLCONF = "orchestrator.urls"
 ASGI_APPLICATION = "orchestrator.asgi.application"
@@ -274,6 +275,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "dashboard.access.may",
             ]
         },
     }
@@ -342,6 +344,7 @@ STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # files come from where they are installed; there is no collecting step
 LOGIN_URL = "dashboard:sign-in"
+AUTHENTICATION_BACKENDS = ["dashboard.backend.RolesBackend"]
 SESSION_COOKIE_NAME = "orchestrator_session"
 CSRF_COOKIE_NAME = "orchestrator_csrf"
 SESSION_COOKIE_SAMESITE = "Lax"
