@@ -64,6 +64,12 @@ METRICS_TOKEN = env.secret(
 PUBLIC_HOSTS = env.words(
     "ORCHESTRATOR_HOSTS", (), "Host names the dashboard may be reached by when not on this machine."
 )
+REQUIRE_TWO_FACTOR = env.choice(
+    "ORCHESTRATOR_REQUIRE_TWO_FACTOR",
+    "none",
+    "Who must sign in with a code of an authenticator besides: `none`, `admins` or `everybody`.",
+    of=("none", "admins", "everybody"),
+)
 TRUSTED_PROXY = env.flag("ORCHESTRATOR_BEHIND_TLS", "1: a proxy in front ends TLS and sets `X-Forwarded-Proto`.")
 
 # Local models
@@ -203,6 +209,7 @@ SECRET_KEY = derive(_master, "django").hex()
 API_KEY_PEPPER = derive(_master, "api keys")
 CACHE_MAC_KEY = derive(_master, "cache values")
 PROVIDER_KEYS_KEY = derive(_master, "provider keys")
+SECOND_FACTOR_KEY = derive(_master, "second factors")
 
 # What the supervisor tells its children.
 FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD", "ORCHESTRATOR_WEB_NUMBER"})
@@ -214,6 +221,7 @@ RUN_DIR = DATA_DIR / "run"
 MODELS_SOCKET = RUN_DIR / "models.sock"
 REDIS_SOCKET = RUN_DIR / "redis.sock"
 GENERATION_FILE = RUN_DIR / "generation"
+PEOPLE_FILE = RUN_DIR / "people"  # counts what may end a session
 METRICS_DIR = RUN_DIR / "metrics"
 WEB_NUMBER = os.environ.get("ORCHESTRATOR_WEB_NUMBER", "")  # which web worker this is; no two have one at a time
 
@@ -345,6 +353,19 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # files come from where they are installed; there is no collecting step
 LOGIN_URL = "dashboard:sign-in"
 AUTHENTICATION_BACKENDS = ["dashboard.backend.RolesBackend"]
+PASSWORD_HASHERS = [  # the first makes new ones; a password kept by another is hashed anew when it is used
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in (
+        ("MinimumLengthValidator", {"min_length": 12}),
+        ("UserAttributeSimilarityValidator", {}),
+        ("CommonPasswordValidator", {}),
+        ("NumericPasswordValidator", {}),
+    )
+]
 SESSION_COOKIE_NAME = "orchestrator_session"
 CSRF_COOKIE_NAME = "orchestrator_csrf"
 SESSION_COOKIE_SAMESITE = "Lax"

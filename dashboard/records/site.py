@@ -28,6 +28,10 @@ class Records(admin.AdminSite):
         """Whoever has a role for every tenant; which rows, the role says. The pages' door has asked already."""
         return roles_of(request.user).get(None) is not None
 
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Where one's account is."""
+        return redirect("dashboard:account")
+
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Send everybody to the dashboard's sign-in page, and on from there to where they wanted to go."""

@@ -271,7 +271,7 @@ async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch)
 async def test_the_admin_marks_the_page_it_shows(staff, path, marked):
     page = (await staff.get(path)).content.decode()
     header = page[page.index('class="console-pages"') :].partition("</nav>")[0]
-    assert re.findall(r">(\w+)</a>", header) == ["Overview", "Cache", "Providers", "Models", "Records"]
+    assert re.findall(r">(\w+)</a>", header) == ["Overview", "Cache", "Providers", "Models", "Records", "People"]
     assert re.findall(r'aria-current="true">(\w+)</a>', header) == marked
 
 
