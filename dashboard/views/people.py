@@ -156,7 +156,9 @@ def _list(request: HttpRequest, more: Context | None = None, status: int = 200) 
 
 def _one(request: HttpRequest, user: User, more: Context | None = None, status: int = 200) -> HttpResponse:
     user = staffing.people(reach(request)).filter(pk=user.pk).first() or user
+    first = next(iter(getattr(user, "roles_here", ())), None)
     context = _choices(request) | {
+        "typed": {"role": first.role, "of": str(first.tenant_id or EVERY)} if first else {},
         "person": user,
         "is_oneself": user.pk == request.user.pk,
         "is_within": staffing.is_within(user, reach(request)),

