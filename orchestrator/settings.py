@@ -210,6 +210,7 @@ API_KEY_PEPPER = derive(_master, "api keys")
 CACHE_MAC_KEY = derive(_master, "cache values")
 PROVIDER_KEYS_KEY = derive(_master, "provider keys")
 SECOND_FACTOR_KEY = derive(_master, "second factors")
+AUDIT_KEY = derive(_master, "audit")
 
 # What the supervisor tells its children.
 FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD", "ORCHESTRATOR_WEB_NUMBER"})

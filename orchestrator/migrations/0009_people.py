@@ -28,7 +28,7 @@ def admins_are_superusers(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orchestrator', '0008_access'),
+        ('orchestrator', '0009_keys'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

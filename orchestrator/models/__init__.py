@@ -1,6 +1,6 @@
 """Who may ask, how much, and what was asked."""
 
-from orchestrator.models.audit import AuditEvent
+from orchestrator.models.audit import AuditEvent, AuditHead
 from orchestrator.models.keys import ApiKey, SignInLink
 from orchestrator.models.limits import Limit
 from orchestrator.models.people import Membership
@@ -13,6 +13,7 @@ __all__ = [
     "ApiKey",
     "Attempt",
     "AuditEvent",
+    "AuditHead",
     "Grant",
     "Limit",
     "Membership",
