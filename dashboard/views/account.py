@@ -15,9 +15,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.access import WITH_CODE, page_now, roles
 from dashboard.sign_in import address_of
+from orchestrator.audit import note
 from orchestrator.identity import attempts, second_factor
 from orchestrator.identity.people import must_have_second_factor
-from orchestrator.identity.staffing import Actor, end_sessions, note
+from orchestrator.identity.staffing import end_sessions
 from orchestrator.models import SecondFactor
 
 QR_SCALE = 5
@@ -39,7 +40,7 @@ def account(request: HttpRequest) -> HttpResponse:
     form.save()
     _was_right(request, user)
     update_session_auth_hash(request, user)  # this session goes on, the others of the account end
-    note(Actor.of(user), "person.password_set", user.get_username())
+    note(_named(user), "person.password_set", user.get_username())
     messages.success(request, "Your new password is in use. Other browsers are signed out.")
     return redirect("dashboard:account")
 
@@ -78,14 +79,14 @@ def _confirm(request: HttpRequest, user: User) -> HttpResponse:
     _was_right(request, user)
     request.session[WITH_CODE] = True
     end_sessions(user, but=request.session.session_key)  # they were signed in without
-    note(Actor.of(user), "person.two_factor_on", user.get_username())
+    note(_named(user), "person.two_factor_on", user.get_username())
     return _two_factor(request, user, {"codes": codes})
 
 
 def _renew(request: HttpRequest, user: User) -> HttpResponse:
     if refusal := _unproven(request, user):
         return refusal
-    note(Actor.of(user), "person.recovery_codes_renewed", user.get_username())
+    note(_named(user), "person.recovery_codes_renewed", user.get_username())
     return _two_factor(request, user, {"codes": second_factor.renew_recovery_codes(user)})
 
 
@@ -96,7 +97,7 @@ def _off(request: HttpRequest, user: User) -> HttpResponse:
         return _two_factor(request, user, status=403)
     second_factor.switch_off(user)
     request.session.pop(WITH_CODE, None)
-    note(Actor.of(user), "person.two_factor_off", user.get_username())
+    note(_named(user), "person.two_factor_off", user.get_username())
     messages.success(request, "Two-factor is off. Your password or a link alone signs you in.")
     return redirect("dashboard:account")
 
@@ -132,6 +133,10 @@ def _wait_s(request: HttpRequest, user: User) -> int:
 
 def _was_right(request: HttpRequest, user: User) -> None:
     attempts.forgive({"code": str(user.pk), "address": address_of(request)})
+
+
+def _named(user: User) -> str:
+    return f"user:{user.get_username()}"
 
 
 def _account(request: HttpRequest, user: User, more: Context | None = None, status: int = 200) -> HttpResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.models import User
@@ -15,8 +15,8 @@ from dashboard.access import page_now, reach
 from dashboard.formats import listing
 from orchestrator.core.errors import BadRequest, NotThere, OrchestratorError
 from orchestrator.core.permissions import ALLOWED, EVERYBODY, Permission, Role
-from orchestrator.identity import staffing
-from orchestrator.identity.staffing import Actor
+from orchestrator.identity import acting, staffing
+from orchestrator.identity.acting import Actor
 from orchestrator.models import Tenant
 
 EVERY = "every"  # tenant, in a form
@@ -104,7 +104,7 @@ def remove(request: HttpRequest, number: int) -> HttpResponse:
 
 
 def _actor(request: HttpRequest) -> Actor:
-    return Actor.of(cast(User, request.user), reach(request))
+    return acting.of_user(request.user)
 
 
 def _found(request: HttpRequest, number: int) -> User:

@@ -5,10 +5,8 @@ Two rules hold whoever acts: nobody changes what they may do themselves, and the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.contrib.auth import get_user_model
@@ -19,34 +17,18 @@ from django.db import transaction
 from django.db.models import Prefetch, Q, QuerySet
 from django.utils import timezone
 
+from orchestrator.audit import note
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
-from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach, Role
+from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role
 from orchestrator.identity import second_factor
+from orchestrator.identity.acting import Actor
 from orchestrator.identity.links import INVITATION_LIFETIME, link_for
 from orchestrator.models import Membership, SignInLink, Tenant
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-log = logging.getLogger(__name__)
 LONGEST_NAME = 150
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who acts, and for whose people they may."""
-
-    name: str  # user:mira, command:root
-    reach: Reach
-    user_id: int | None = None
-
-    @classmethod
-    def of(cls, user: User, reach: Reach = NOBODY) -> Actor:
-        """Somebody who is signed in."""
-        return cls(f"user:{user.get_username()}", reach, user.pk)
-
-
-COMMAND = Actor("command", EVERYBODY)
 
 
 def people(reach: Reach) -> QuerySet[User]:
@@ -90,7 +72,7 @@ def invite(actor: Actor, name: str, role: Role, tenant_id: int | None) -> tuple[
     with transaction.atomic():
         # Names that differ in capitals alone are one to whoever reads them.
         user = get_user_model().objects.filter(username__iexact=name).first()
-        if user is not None and (user.is_active or actor.reach != EVERYBODY):
+        if user is not None and (user.is_active or _reach(actor) != EVERYBODY):
             raise Conflict(f"{name} is there already. Choose another name, or give {name} a role.")
         if user is None:
             user = get_user_model().objects.create_user(name)
@@ -100,7 +82,7 @@ def invite(actor: Actor, name: str, role: Role, tenant_id: int | None) -> tuple[
             user.save(update_fields=["is_active", "password"])
         Membership.objects.create(user=user, tenant=tenant, role=role)
         token = link_for(user, INVITATION_LIFETIME, is_invitation=True)
-        note(actor, "person.invited", name, tenant_id, {"role": role})
+        note(actor.name, "person.invited", name, tenant_id, {"role": role})
     return user, token
 
 
@@ -109,7 +91,7 @@ def fresh_link(actor: Actor, user: User) -> str:
     _touches_account(actor, user)
     with transaction.atomic():
         token = link_for(user, INVITATION_LIFETIME, is_invitation=not user.has_usable_password())
-        note(actor, "person.link_made", user.get_username())
+        note(actor.name, "person.link_made", user.get_username())
     return token
 
 
@@ -124,7 +106,7 @@ def give_role(actor: Actor, user: User, role: Role, tenant_id: int | None) -> No
         before = Membership.objects.filter(user=user, tenant=tenant).first()
         was = before.role if before else None
         Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"role": role})
-        note(actor, "person.role_given", user.get_username(), tenant_id, {"role": role, "was": was})
+        note(actor.name, "person.role_given", user.get_username(), tenant_id, {"role": role, "was": was})
 
 
 def take_role(actor: Actor, user: User, tenant_id: int | None) -> None:
@@ -137,7 +119,7 @@ def take_role(actor: Actor, user: User, tenant_id: int | None) -> None:
             user.save(update_fields=["is_superuser"])
         for row in Membership.objects.filter(user=user, tenant=tenant_id):
             row.delete()
-            note(actor, "person.role_taken", user.get_username(), tenant_id, {"was": row.role})
+            note(actor.name, "person.role_taken", user.get_username(), tenant_id, {"was": row.role})
 
 
 def remove(actor: Actor, user: User) -> None:
@@ -153,7 +135,7 @@ def remove(actor: Actor, user: User) -> None:
         user.set_unusable_password()
         user.save()
         end_sessions(user)
-        note(actor, "person.removed", user.get_username())
+        note(actor.name, "person.removed", user.get_username())
 
 
 def forget_second_factor(actor: Actor, user: User) -> None:
@@ -162,7 +144,7 @@ def forget_second_factor(actor: Actor, user: User) -> None:
     _touches_account(actor, user)
     with transaction.atomic():
         second_factor.switch_off(user)
-        note(actor, "person.two_factor_off", user.get_username())
+        note(actor.name, "person.two_factor_off", user.get_username())
 
 
 def end_sessions(user: User, but: str | None = None) -> int:
@@ -173,14 +155,6 @@ def end_sessions(user: User, but: str | None = None) -> int:
             session.delete()
             ended += 1
     return ended
-
-
-def note(
-    actor: Actor, action: str, subject: str, tenant: int | None = None, details: dict[str, object] | None = None
-) -> None:
-    """Write down who did what."""
-    more = ", ".join(f"{name} {value}" for name, value in (details or {}).items() if value is not None)
-    log.info("%s: %s %s%s", actor.name, action, subject, f" ({more})" if more else "")
 
 
 @contextmanager
@@ -201,7 +175,7 @@ def _admins() -> int:
 
 def _tenant(actor: Actor, tenant_id: int | None) -> Tenant | None:
     """Raises Forbidden where the actor has no say, NotThere."""
-    if not _holds(actor.reach, tenant_id):
+    if not _holds(_reach(actor), tenant_id):
         raise Forbidden("That is for an admin of every tenant to do.")
     if tenant_id is None:
         return None
@@ -211,15 +185,20 @@ def _tenant(actor: Actor, tenant_id: int | None) -> Tenant | None:
     return tenant
 
 
+def _reach(actor: Actor) -> Reach:
+    """Whose people they may change. Raises Forbidden where that is nobody."""
+    return actor.must(Permission.CHANGE_PEOPLE)
+
+
 def _holds(reach: Reach, tenant_id: int | None) -> bool:
     return reach == EVERYBODY if tenant_id is None else reach.__contains__(tenant_id)
 
 
 def _is_not_oneself(actor: Actor, user: User) -> None:
-    if actor.user_id == user.pk:
+    if actor.name == f"user:{user.get_username()}":
         raise Forbidden("Nobody changes their own role. Ask another admin.")
 
 
 def _touches_account(actor: Actor, user: User) -> None:
-    if not is_within(user, actor.reach):
+    if not is_within(user, _reach(actor)):
         raise Forbidden(f"{user.get_username()} has a role elsewhere; that is for an admin of every tenant to do.")

@@ -16,6 +16,7 @@ from playwright.async_api import Page, expect
 
 from orchestrator.core.permissions import Role
 from orchestrator.identity import staffing
+from orchestrator.identity.acting import at_terminal
 from orchestrator.identity.attempts import FREE
 from orchestrator.identity.second_factor import STEP_S
 from orchestrator.models import SignInAttempts
@@ -123,7 +124,7 @@ async def test_an_open_page_of_somebody_who_goes_is_not_live_any_more(
     page = await opened(browser, address, anna)
     await page.goto(f"{address}/dashboard/")
     await expect(page.locator("#connection")).to_have_text("Live")
-    await sync_to_async(staffing.remove)(staffing.COMMAND, anna)
+    await sync_to_async(staffing.remove)(at_terminal(), anna)
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 

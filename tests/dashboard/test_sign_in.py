@@ -17,6 +17,7 @@ from django_otp.oath import hotp
 
 from orchestrator.core.permissions import Role
 from orchestrator.identity import second_factor, staffing
+from orchestrator.identity.acting import at_terminal
 from orchestrator.identity.attempts import FREE
 from orchestrator.identity.links import make_link
 from orchestrator.identity.second_factor import STEP_S
@@ -88,7 +89,7 @@ def test_passwords_are_kept_by_argon2_and_old_ones_are_hashed_anew(client: Clien
 
 def test_an_account_that_is_not_there_is_refused_in_the_same_words(mira: User) -> None:
     there, nowhere = (sign_in(Client(), name, "guess") for name in ("mira", "nobody"))
-    assert (there.status_code, words(there)) == (nowhere.status_code, words(nowhere))
+    assert (there.status_code, words(there)) == (nowhere.status_code, words(nowhere).replace("nobody", "mira"))
     User.objects.update(is_active=False)
     assert words(sign_in(Client())) == words(there)
 
@@ -316,11 +317,11 @@ def test_signing_out_elsewhere_leaves_this_session_and_other_people(client: Clie
 
 
 async def removed(user: User) -> None:
-    await sync_to_async(staffing.remove)(staffing.COMMAND, user)
+    await sync_to_async(staffing.remove)(at_terminal(), user)
 
 
 async def demoted(user: User) -> None:
-    await sync_to_async(staffing.take_role)(staffing.COMMAND, user, None)
+    await sync_to_async(staffing.take_role)(at_terminal(), user, None)
 
 
 async def made_viewer_of_one_tenant(user: User) -> None:
@@ -374,11 +375,11 @@ def test_a_page_is_refused_from_the_moment_on(client: Client, mira: User) -> Non
     somebody("last", Role.ADMIN)
     client.force_login(mira)
     assert client.get("/dashboard/people/").status_code == 200
-    staffing.give_role(staffing.COMMAND, mira, Role.VIEWER, None)
+    staffing.give_role(at_terminal(), mira, Role.VIEWER, None)
     response = client.get("/dashboard/people/")
     assert response.status_code == 403
     assert "It needs the role <b>auditor</b> or <b>admin</b>." in words(response)
-    staffing.remove(staffing.COMMAND, mira)
+    staffing.remove(at_terminal(), mira)
     assert client.get("/dashboard/")["Location"].startswith(DOOR)
 
 

@@ -12,14 +12,16 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from orchestrator import audit
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, OrchestratorError
-from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role
-from orchestrator.identity import second_factor, staffing
+from orchestrator.core.permissions import Permission, Reach, Role
+from orchestrator.identity import acting, second_factor, staffing
+from orchestrator.identity.acting import Actor
 from orchestrator.identity.links import redeem_link
 from orchestrator.identity.people import reach, roles_of
-from orchestrator.identity.staffing import Actor
-from orchestrator.models import Membership, SignInLink, Tenant
+from orchestrator.models import AuditEvent, Membership, SignInLink, Tenant
 
+COMMAND = acting.at_terminal()
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
 
@@ -49,12 +51,12 @@ def anew(user: User) -> User:
 @pytest.fixture
 def root() -> Actor:
     """An admin of every tenant."""
-    return Actor.of(somebody("root", Role.ADMIN), EVERYBODY)
+    return acting.of_user(somebody("root", Role.ADMIN))
 
 
 def of_acme(acme: Tenant) -> Actor:
     """An admin of one tenant."""
-    return Actor.of(somebody("anna", Role.ADMIN, acme), Reach(frozenset({acme.pk})))
+    return acting.of_user(somebody("anna", Role.ADMIN, acme))
 
 
 def test_roles_are_rows_and_a_superuser_is_an_admin(acme: Tenant) -> None:
@@ -88,7 +90,7 @@ def test_a_name_is_one_that_can_be_read(root: Actor, name: str) -> None:
 @pytest.mark.parametrize("name", ["mira", "Mira"])
 def test_inviting_somebody_who_is_there_gives_nobody_their_account(acme: Tenant, name: str) -> None:
     somebody("mira", Role.ADMIN)
-    for actor in (of_acme(acme), staffing.COMMAND):
+    for actor in (of_acme(acme), COMMAND):
         with pytest.raises(Conflict):
             staffing.invite(actor, name, Role.VIEWER, acme.pk)
     assert SignInLink.objects.count() == 0
@@ -110,21 +112,21 @@ def test_an_admin_of_one_tenant_has_a_say_there_and_nowhere_else(acme: Tenant, g
     for touch in (staffing.fresh_link, staffing.forget_second_factor, staffing.remove):
         with pytest.raises(Forbidden):  # a link would be a way into globex
             touch(actor, bob)
-    staffing.take_role(staffing.COMMAND, bob, globex.pk)
+    staffing.take_role(COMMAND, bob, globex.pk)
     assert staffing.fresh_link(actor, bob)
-    assert [user.username for user in staffing.people(actor.reach)] == ["anna", "bob"]
+    assert [user.username for user in staffing.people(actor.reach(Permission.SEE_PEOPLE))] == ["anna", "bob"]
 
 
 def test_an_admin_of_one_tenant_does_not_bring_back_who_was_removed(acme: Tenant) -> None:
     bob = somebody("bob", Role.VIEWER, acme)
-    staffing.remove(staffing.COMMAND, bob)
+    staffing.remove(COMMAND, bob)
     with pytest.raises(Conflict):
         staffing.invite(of_acme(acme), "bob", Role.VIEWER, acme.pk)
 
 
 def test_nobody_changes_what_they_may_themselves(root: Actor) -> None:
     somebody("other", Role.ADMIN)
-    me = User.objects.get(pk=root.user_id)
+    me = User.objects.get(username="root")
     for act in (
         lambda: staffing.give_role(root, me, Role.VIEWER, None),
         lambda: staffing.take_role(root, me, None),
@@ -139,9 +141,9 @@ def test_the_last_admin_of_every_tenant_stays_one(acme: Tenant) -> None:
     last = somebody("last", Role.ADMIN)
     somebody("anna", Role.ADMIN, acme)
     for act in (
-        lambda: staffing.give_role(staffing.COMMAND, last, Role.OPERATOR, None),
-        lambda: staffing.take_role(staffing.COMMAND, last, None),
-        lambda: staffing.remove(staffing.COMMAND, anew(last)),
+        lambda: staffing.give_role(COMMAND, last, Role.OPERATOR, None),
+        lambda: staffing.take_role(COMMAND, last, None),
+        lambda: staffing.remove(COMMAND, anew(last)),
     ):
         with pytest.raises(Conflict, match="last admin"):
             act()
@@ -155,7 +157,7 @@ def test_two_admins_who_demote_each_other_at_once_leave_one() -> None:
     def demote(pair: tuple[User, User]) -> str:
         me, other = pair
         try:
-            staffing.give_role(Actor.of(me, EVERYBODY), other, Role.VIEWER, None)
+            staffing.give_role(acting.of_user(me), other, Role.VIEWER, None)
         except OrchestratorError:
             return "refused"
         finally:
@@ -170,7 +172,7 @@ def test_two_admins_who_demote_each_other_at_once_leave_one() -> None:
 def test_a_superuser_who_is_demoted_is_none_any_more() -> None:
     somebody("other", Role.ADMIN)
     boss = User.objects.create_superuser("boss")
-    staffing.give_role(staffing.COMMAND, boss, Role.VIEWER, None)
+    staffing.give_role(COMMAND, boss, Role.VIEWER, None)
     assert roles_of(anew(boss)) == {None: Role.VIEWER}
 
 
@@ -208,6 +210,26 @@ def test_staff_and_superusers_of_before_get_their_roles() -> None:
         (True, False),
         (False, False),
     ]
+
+
+def test_each_act_is_in_the_audit(root: Actor, acme: Tenant) -> None:
+    user, _ = staffing.invite(root, "mira", Role.VIEWER, acme.pk)
+    staffing.give_role(root, user, Role.OPERATOR, acme.pk)
+    staffing.take_role(root, user, acme.pk)
+    staffing.fresh_link(root, user)
+    staffing.forget_second_factor(root, user)
+    staffing.remove(root, user)
+    events = [(one.actor, one.action, one.subject, one.tenant_id) for one in AuditEvent.objects.order_by("pk")]
+    assert events == [
+        ("user:root", "person.invited", "mira", acme.pk),
+        ("user:root", "person.role_given", "mira", acme.pk),
+        ("user:root", "person.role_taken", "mira", acme.pk),
+        ("user:root", "person.link_made", "mira", None),
+        ("user:root", "person.two_factor_off", "mira", None),
+        ("user:root", "person.removed", "mira", None),
+    ]
+    assert AuditEvent.objects.order_by("pk")[1].details == {"role": "operator", "was": "viewer"}
+    assert audit.verify() is None
 
 
 def run(*words: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,7 @@ from django.urls import reverse
 
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.identity import staffing
-from orchestrator.identity.staffing import Actor
+from orchestrator.identity import acting, staffing
 from orchestrator.models import Tenant
 from orchestrator.supervisor.status import served_at
 
@@ -57,7 +55,7 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
 
     def _do(self, options: dict[str, Any]) -> None:
-        actor = Actor(f"command:{getpass.getuser()}", EVERYBODY)
+        actor = acting.at_terminal()
         act, name = options["act"], options.get("name", "")
         tenant_id = _tenant_id(options.get("tenant"))
         if act == "list":
