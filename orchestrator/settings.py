@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from orchestrator import env
+from orchestrator.core.headers import HSTS_S
 from orchestrator.core.presets import PRESETS
 from orchestrator.core.redis_address import sentinels
 from orchestrator.core.secrets import derive, master_secret
@@ -65,6 +66,15 @@ PUBLIC_HOSTS = env.words(
     "ORCHESTRATOR_HOSTS", (), "Host names the dashboard may be reached by when not on this machine."
 )
 TRUSTED_PROXY = env.flag("ORCHESTRATOR_BEHIND_TLS", "1: a proxy in front ends TLS and sets `X-Forwarded-Proto`.")
+SESSION_IDLE_S = env.seconds(
+    "ORCHESTRATOR_SESSION_IDLE_S",
+    8 * 3600,
+    "How long somebody stays signed in to the pages who does nothing there; pages that renew themselves do not count.",
+    least=60,
+)
+SESSION_MOST_S = env.seconds(
+    "ORCHESTRATOR_SESSION_MOST_S", 7 * 86400, "How long anybody stays signed in to the pages.", least=60
+)
 
 # Local models
 
@@ -189,6 +199,7 @@ RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record
 
 # Secrets: one file, from which each use derives its own key
 
+os.umask(os.umask(0o077) | 0o077)  # whatever is written from here on is for this user alone
 try:
     for folder in (DATA_DIR, DATA_DIR / "keys", DATA_DIR / "run"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -251,16 +262,17 @@ INSTALLED_APPS = [
     "dashboard",
 ]
 MIDDLEWARE = [
+    "dashboard.middleware.guards",  # around all others, so that their refusals are guarded, too
     "django.middleware.security.SecurityMiddleware",
     "dashboard.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "dashboard.middleware.sessions_end",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "dashboard.middleware.content_security_policy",
 ]
 ROOT_URLCONF = "orchestrator.urls"
 ASGI_APPLICATION = "orchestrator.asgi.application"
@@ -341,13 +353,23 @@ TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # files come from where they are installed; there is no collecting step
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # they are for these pages alone
 LOGIN_URL = "dashboard:sign-in"
-SESSION_COOKIE_NAME = "orchestrator_session"
-CSRF_COOKIE_NAME = "orchestrator_csrf"
-SESSION_COOKIE_SAMESITE = "Lax"
+# "__Host-": browsers take it over TLS only, for this host alone, and let no other host set it.
+_COOKIE = "__Host-orchestrator_" if TRUSTED_PROXY else "orchestrator_"
+SESSION_COOKIE_NAME = f"{_COOKIE}session"
+CSRF_COOKIE_NAME = f"{_COOKIE}csrf"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"  # "Strict" would lose who comes by a link
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TRUSTED_PROXY
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = int(SESSION_IDLE_S)
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no third cookie, and none with words in it
 if TRUSTED_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = HSTS_S
+# Whether its other hosts and the browsers' lists may hold it to TLS is for a domain's owner to say, not for one host.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
