@@ -8,7 +8,7 @@ from orchestrator import env
 from orchestrator.core.headers import HSTS_S
 from orchestrator.core.presets import PRESETS
 from orchestrator.core.redis_address import sentinels
-from orchestrator.core.secrets import derive, master_secret
+from orchestrator.core.secrets import NoSecret, master_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -209,11 +209,17 @@ except OSError as error:
     raise env.BadSetting(
         f"ORCHESTRATOR_DATA_DIR={DATA_DIR} cannot be used: {error.strerror}. Name a folder that can be written."
     ) from None
-_master = master_secret(DATA_DIR / "keys" / "master")
-SECRET_KEY = derive(_master, "django").hex()
-API_KEY_PEPPER = derive(_master, "api keys")
-CACHE_MAC_KEY = derive(_master, "cache values")
-PROVIDER_KEYS_KEY = derive(_master, "provider keys")
+MASTER_FILE = DATA_DIR / "keys" / "master"
+try:
+    _masters = master_secret(MASTER_FILE, may_be_made=not (DATA_DIR / "ledger.sqlite3").exists())
+except (NoSecret, OSError) as error:
+    raise env.BadSetting(str(error)) from None
+# Each: the key that seals, and those of before a rotation, which only open.
+_secret_key, *_old_secret_keys = _masters.keys("django")
+SECRET_KEY, SECRET_KEY_FALLBACKS = _secret_key.hex(), [key.hex() for key in _old_secret_keys]
+API_KEY_PEPPER, *OLD_API_KEY_PEPPERS = _masters.keys("api keys")
+CACHE_MAC_KEY, *OLD_CACHE_MAC_KEYS = _masters.keys("cache values")
+PROVIDER_KEYS_KEY, *OLD_PROVIDER_KEYS_KEYS = _masters.keys("provider keys")
 
 # What the supervisor tells its children.
 FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD", "ORCHESTRATOR_WEB_NUMBER"})
