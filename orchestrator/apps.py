@@ -10,7 +10,8 @@ class Orchestrator(AppConfig):
 
     def ready(self) -> None:
         """Called once, when all models are there."""
-        from orchestrator import checks, policy  # noqa: F401  # importing registers the checks
+        from orchestrator import policy
+        from orchestrator.checks import exposure, files, machine, people, places  # noqa: F401  # importing registers them
         from orchestrator.models import ApiKey, Grant, Limit, Membership, Team, Tenant
         from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 

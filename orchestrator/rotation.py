@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from django.db.models import Q, QuerySet
@@ -70,8 +69,3 @@ def retire(path: Path) -> int:
     masters = secrets.read(path)
     secrets.write(path, replace(masters, former=()))
     return len(masters.former)
-
-
-def oldest_days(masters: Masters) -> int:
-    """How long ago the first of the former secrets was replaced; 0 when there is none."""
-    return max(((datetime.now(UTC) - one.replaced_at).days for one in masters.former), default=0)

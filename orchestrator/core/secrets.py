@@ -12,7 +12,7 @@ import hmac
 import os
 import secrets
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 
@@ -39,6 +39,11 @@ class Masters:
     current: bytes = field(repr=False)
     former: tuple[Former, ...] = ()
     is_unfinished: bool = False
+
+    @property
+    def oldest(self) -> timedelta:
+        """How long ago the first of the former ones was replaced; nothing when there is none."""
+        return max((datetime.now(UTC) - one.replaced_at for one in self.former), default=timedelta(0))
 
     def keys(self, use: str) -> tuple[bytes, ...]:
         """The keys for one use: the one that seals, then those that only open."""
