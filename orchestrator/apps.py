@@ -13,7 +13,8 @@ class Orchestrator(AppConfig):
         from django.contrib.auth.models import User
         from django.contrib.sessions.models import Session
 
-        from orchestrator import checks, policy  # noqa: F401  # importing registers the checks
+        from orchestrator import policy
+        from orchestrator.checks import exposure, files, machine, people, places  # noqa: F401  # importing registers them
         from orchestrator.models import ApiKey, Grant, Limit, Membership, Team, Tenant
         from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 

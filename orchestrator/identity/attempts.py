@@ -13,10 +13,11 @@ from ipaddress import ip_address, ip_network
 from django.db import transaction
 from django.utils import timezone
 
-from orchestrator.identity.keys import key_digest
+from orchestrator.identity.digests import key_digest
 from orchestrator.models import SignInAttempts
 
 FREE: Mapping[str, int] = {"account": 5, "code": 5, "address": 30}  # so many before the first pause
+FIRST_PAUSE = timedelta(seconds=1)  # each after it is twice as long
 MOST_PAUSE = timedelta(minutes=15)
 FORGOTTEN_AFTER = timedelta(hours=1)  # without another
 MOST_ROWS = 20_000
@@ -68,7 +69,8 @@ def _row(kind: str, name: str, now: datetime) -> tuple[SignInAttempts, int]:
 def _pause(over: int) -> timedelta:
     if over < 0:
         return timedelta()
-    return min(timedelta(seconds=2 ** min(over, 20)), MOST_PAUSE)
+    pause: timedelta = FIRST_PAUSE * 2 ** min(over, 20)
+    return min(pause, MOST_PAUSE)
 
 
 def _drop_old(now: datetime) -> None:

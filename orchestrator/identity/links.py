@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from orchestrator.core.permissions import Role
-from orchestrator.identity.keys import key_digest
+from orchestrator.identity.digests import key_digest, key_digests
 from orchestrator.models import Membership, SignInLink
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def link_for(user: User, lifetime: timedelta, *, is_invitation: bool = False) ->
 
 def redeem_link(token: str) -> SignInLink | None:
     """Return the link, with whom it signs in, and spend it; None when it is unknown, late or spent."""
-    link = SignInLink.objects.select_related("user").filter(digest=key_digest(token)).first()
+    link = SignInLink.objects.select_related("user").filter(digest__in=key_digests(token)).first()
     if link is None or link.expires_at <= timezone.now() or not link.user.is_active:
         return None
     spent, _ = SignInLink.objects.filter(pk=link.pk).delete()

@@ -11,6 +11,7 @@ import re
 import secrets
 import time
 from base64 import b32encode, urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -22,7 +23,8 @@ from django.db.models import F
 from django.utils import timezone
 from django_otp.oath import hotp
 
-from orchestrator.identity.keys import key_digest
+from orchestrator.core.secrets import id_of
+from orchestrator.identity.digests import key_digest, key_digests
 from orchestrator.models import RecoveryCode, SecondFactor
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ def is_on(user: User) -> bool:
 
 def begin(user: User) -> None:
     """Make a secret that is not in use before `confirm`; one that is in use stays so until then."""
-    sealed = _seal(os.urandom(_SECRET), user.pk)
+    sealed = _seal(os.urandom(_SECRET), user.pk, settings.SECOND_FACTOR_KEY)
     SecondFactor.objects.update_or_create(user=user, defaults={"sealed_next": sealed})
 
 
@@ -71,7 +73,7 @@ def check(user: User, code: str) -> bool:
     """Whether `code` is one of the authenticator's or of the paper's that was not used before; now it is."""
     tidy = re.sub(r"[\s-]", "", code.lower())
     if not _CODE.fullmatch(tidy):
-        spent, _ = RecoveryCode.objects.filter(user=user, digest=_digest(user, tidy)).delete()
+        spent, _ = RecoveryCode.objects.filter(user=user, digest__in=key_digests(_named(user, tidy))).delete()
         return bool(spent)
     row = SecondFactor.objects.filter(user=user).exclude(sealed="").first()
     secret = _open(row.sealed, user.pk) if row else None
@@ -118,21 +120,50 @@ def _step_of(secret: bytes, code: str) -> int | None:
     return next((step for step in steps if hotp(secret, step) == int(tidy)), None)
 
 
+def reseal(keys: Sequence[bytes]) -> tuple[int, tuple[str, ...]]:
+    """Seal every secret with the first of `keys`. Return how many there were, and in words which none of them opens."""
+    done, unopened = 0, []
+    with transaction.atomic():
+        for row in SecondFactor.objects.select_related("user"):
+            for column in ("sealed", "sealed_next"):
+                text = getattr(row, column)
+                if not text or text.startswith(f"{id_of(keys[0])} "):
+                    continue
+                secret = _open(text, row.user.pk, keys)
+                if secret is None:
+                    unopened.append(f"{row.user.get_username()}: no secret there is opens it; switch it off for them")
+                    continue
+                setattr(row, column, _seal(secret, row.user.pk, keys[0]))
+                done += 1
+            row.save()
+    return done, tuple(unopened)
+
+
+def _named(user: User, code: str) -> str:
+    return f"recovery code {user.pk} {code}"
+
+
 def _digest(user: User, code: str) -> str:
-    return key_digest(f"recovery code {user.pk} {code}")
+    return key_digest(_named(user, code))
 
 
-def _seal(secret: bytes, user_id: int) -> str:
+def _seal(secret: bytes, user_id: int, key: bytes) -> str:
     nonce = os.urandom(_NONCE)
-    box = nonce + AESGCM(settings.SECOND_FACTOR_KEY).encrypt(nonce, secret, _bound(user_id))
-    return urlsafe_b64encode(box).decode()
+    box = nonce + AESGCM(key).encrypt(nonce, secret, _bound(user_id))
+    return f"{id_of(key)} {urlsafe_b64encode(box).decode()}"
 
 
-def _open(sealed: str, user_id: int) -> bytes | None:
+def _open(sealed: str, user_id: int, keys: Sequence[bytes] = ()) -> bytes | None:
+    """None when it was sealed with a secret that is not here any more, or for somebody else."""
+    name, _, text = sealed.partition(" ")
+    keys = keys or (settings.SECOND_FACTOR_KEY, *settings.OLD_SECOND_FACTOR_KEYS)
+    key = next((one for one in keys if id_of(one) == name), None)
+    if key is None:
+        return None
     try:
-        box = urlsafe_b64decode(sealed)
-        return AESGCM(settings.SECOND_FACTOR_KEY).decrypt(box[:_NONCE], box[_NONCE:], _bound(user_id))
-    except (InvalidTag, ValueError):  # sealed with another master secret, or somebody else's
+        box = urlsafe_b64decode(text)
+        return AESGCM(key).decrypt(box[:_NONCE], box[_NONCE:], _bound(user_id))
+    except (InvalidTag, ValueError):
         return None
 
 

@@ -9,17 +9,22 @@ from typing import Any, NamedTuple
 import pytest
 import websockets
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from websockets.asyncio.client import connect
 
 from dashboard import policy
 from dashboard.policy import MODELS, PAGES, SOCKETS, Open, is_for_all, rule_of
 from dashboard.routing import websocket_urlpatterns
+from orchestrator.audit import note
 from orchestrator.core.permissions import ALLOWED, FOR_ALL_TENANTS, Permission, Role
 from orchestrator.identity.links import make_link
+from orchestrator.models import ApiKey, Grant, Limit, Team, Tenant
 from orchestrator.parts import Parts
 from tests.dashboard.conftest import address, console, local  # noqa: F401  # fixtures
 from tests.dashboard.site import session_of, somebody
@@ -173,13 +178,37 @@ def test_what_each_may_in_words(console: Parts, cast) -> None:  # noqa: F811
             assert opens == (role in roles), (path, role)
 
 
-def test_people_of_one_tenant_do_not_enter_the_admin(console: Parts, cast) -> None:  # noqa: F811
+def test_people_of_one_tenant_see_no_list_of_every_tenants_rows(console: Parts, cast) -> None:  # noqa: F811
     client = Client()
     client.force_login(cast["admin-of-acme"])
-    response = client.get("/admin/")
-    assert response.status_code == 403
-    assert b"for every tenant" in response.content
     assert client.get("/dashboard/").status_code == 200
+    for path in ("registry/provider", "cache/cacheentry", "orchestrator/requestrecord"):
+        response = client.get(f"/admin/{path}/")
+        assert response.status_code == 403, path
+        assert b"for every tenant" in response.content
+        assert f"/admin/{path}/" not in client.get("/admin/").content.decode()
+
+
+def test_a_list_that_is_narrowed_shows_nothing_of_another_tenant(console: Parts, cast) -> None:  # noqa: F811
+    other, third = Tenant.objects.create(name="globex-secret"), Tenant.objects.create(name="third-secret")
+    key = ApiKey.objects.create(tenant=other, name="key-secret", prefix="secretsecr", digest="x")
+    Team.objects.create(tenant=other, name="team-secret")
+    Limit.objects.create(name="limit-secret", kind="requests", each="key", amount=1, per_s=1, key=key, tenant=other)
+    Grant.objects.create(owner=other, reader=third)
+    note("user:secret", "key.issued", "key-secret", other.pk)
+    mine, every = Client(), Client()
+    mine.force_login(cast["admin-of-acme"])
+    every.force_login(cast["admin-of-all"])
+    narrowed = [model for model, rows in MODELS.items() if rows.is_narrowed]
+    for model in narrowed:
+        path = f"/admin/{model.replace('.', '/')}/"
+        assert b"secret" in every.get(path).content, model
+        response = mine.get(path)
+        assert response.status_code == 200, model
+        assert b"secret" not in response.content, model
+        pk = apps.get_model(model)._default_manager.order_by("-pk").values_list("pk", flat=True)[0]
+        assert b"secret" not in mine.get(f"{path}{pk}/change/", follow=True).content, model
+    assert len(narrowed) == 6
 
 
 def test_a_page_without_a_row_is_refused_to_everybody(console: Parts, cast, monkeypatch) -> None:  # noqa: F811
@@ -200,11 +229,11 @@ def test_a_page_that_is_shown_knows_whose_things_it_may_show(console: Parts, cas
     assert client.get("/dashboard/").wsgi_request.reach.tenants is None
 
 
-def test_roles_are_read_once_for_a_page(console: Parts, cast, django_assert_num_queries) -> None:  # noqa: F811
+def test_roles_are_read_once_for_a_page(console: Parts, cast) -> None:  # noqa: F811
     client = Client()
     client.force_login(cast["viewer-of-all"])
-    with django_assert_num_queries(3) as asked:  # the session, the person, the roles
-        client.get("/dashboard/cache/purge/")
+    with CaptureQueriesContext(connection) as asked:
+        client.get("/dashboard/people/")  # refused, in a page that has a menu
     assert sum("orchestrator_membership" in query["sql"] for query in asked.captured_queries) == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -43,8 +44,9 @@ async def no_complaints(*pages: Page) -> None:
 
 @pytest.mark.parametrize("has_script", [True, False])
 async def test_somebody_is_invited_signs_in_with_a_code_and_loses_a_page(
-    address: str, browser: Any, operator: User, has_script: bool
+    address: str, browser: Any, operator: User, has_script: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("orchestrator.identity.attempts.FIRST_PAUSE", timedelta(minutes=10))
     admin = await opened(browser, address, operator, java_script_enabled=has_script)
     await admin.goto(f"{address}/dashboard/people/")
     await admin.get_by_label("Name").fill("anna")

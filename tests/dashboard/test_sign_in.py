@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -31,6 +32,12 @@ pytestmark = [
 ]
 DOOR, CODE, TWO_FACTOR = "/dashboard/sign-in/", "/dashboard/sign-in/code/", "/dashboard/account/two-factor/"
 SECRET = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def _long_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first pause outlasts a slow machine."""
+    monkeypatch.setattr("orchestrator.identity.attempts.FIRST_PAUSE", timedelta(minutes=10))
 
 
 @pytest.fixture
@@ -100,7 +107,7 @@ def test_guessing_is_paused_and_so_is_the_right_password(mira: User) -> None:
             assert sign_in(Client(), name, "guess").status_code == 200
         response = sign_in(Client(), name)
         assert response.status_code == 429
-        assert 1 <= int(response["Retry-After"]) <= 2
+        assert 0 < int(response["Retry-After"]) <= 601
         assert "Not looked at." in words(response)
     assert Client().get(f"{DOOR}{make_link('mira')}/").status_code == 302  # a link is not held up
 

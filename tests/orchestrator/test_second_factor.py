@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django_otp.oath import hotp
@@ -145,3 +146,19 @@ def test_a_secret_that_was_moved_to_another_person_opens_nothing(mira: User, sec
 def test_what_an_authenticator_is_told_names_product_and_person(mira: User, secret: bytes) -> None:
     told = second_factor.uri(mira, secret)
     assert told == f"otpauth://totp/Orchestrator%3Amira?secret={second_factor.shown(secret)}&issuer=Orchestrator"
+
+
+def test_a_new_master_secret_seals_it_anew_and_the_old_one_opens_nothing_then(
+    mira: User, secret: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = settings.SECOND_FACTOR_KEY, b"n" * 32
+    monkeypatch.setattr(settings, "SECOND_FACTOR_KEY", new)
+    monkeypatch.setattr(settings, "OLD_SECOND_FACTOR_KEYS", [old])
+    assert second_factor.check(mira, code(secret))
+    assert second_factor.reseal((new, old)) == (1, ())
+    assert second_factor.reseal((new, old)) == (0, ())
+    monkeypatch.setattr(settings, "OLD_SECOND_FACTOR_KEYS", [])
+    assert second_factor.check(mira, code(secret, 1))
+    done, unopened = second_factor.reseal((b"x" * 32,))
+    assert done == 0
+    assert unopened == ("mira: no secret there is opens it; switch it off for them",)
