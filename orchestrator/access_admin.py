@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from orchestrator.admin_lists import BoundedPaginator, When
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.permissions import Permission
+from orchestrator.core.permissions import DIALECTS, FAMILIES, Permission
 from orchestrator.identity import issuing, limiting, tenancy
 from orchestrator.identity.acting import Actor, of_user
 from orchestrator.identity.asked import (
@@ -115,8 +115,12 @@ class Acts(AnyBase):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """The form, which knows who fills it in."""
-        form = super().get_form(request, obj, change=change, **kwargs)
-        return type(form.__name__, (form,), {"by": self.by(request)})
+        form: Any = super().get_form(request, obj, change=change, **kwargs)
+        for field in form.base_fields.values():
+            for way in ("add", "change", "delete", "view"):  # what is chosen from has a page of its own
+                setattr(field.widget, f"can_{way}_related", False)
+        form.by = self.by(request)  # the class was made for this request
+        return form
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
         """Do it."""
@@ -431,6 +435,13 @@ class Lines(forms.JSONField):
 
 
 LISTS = ("model_patterns", "dialects", "families", "networks", "tags")
+HELP = {
+    "model_patterns": "Models it may ask, one a line: openai/*, smollm2:135m.",
+    "dialects": f"One a line: {', '.join(DIALECTS)}.",
+    "families": f"Of endpoints, one a line: {', '.join(FAMILIES)}.",
+    "networks": "Where it may come from, one a line: 10.0.0.0/8, 192.0.2.7, 2001:db8::/32.",
+    "tags": "Words that every record of its requests has, one a line.",
+}
 
 
 class KeyForm(ActForm):
@@ -440,6 +451,7 @@ class KeyForm(ActForm):
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
         field_classes = dict.fromkeys(LISTS, Lines)
+        help_texts = HELP  # read only
 
     def act(self) -> ApiKey:
         """Change what was changed."""
@@ -503,13 +515,10 @@ class ApiKeyAdmin(Acts):
     list_select_related = ("tenant", "team__tenant")
     search_fields = ("name", "prefix", "owner__username")
     search_help_text = "Name, prefix, or the user name of the owner"
-    fields = (
-        ("name", "prefix"),
-        ("tenant", "team", "owner"),
-        ("role", "reaches_all"),
-        *LISTS,
-        ("created_at", "expires_at", "revoked_at"),
-        ("last_used_at", "replaces"),
+    fieldsets = (
+        (None, {"fields": ("name", "prefix", "tenant", "team", "owner", "role", "reaches_all")}),
+        ("What it is for; empty means any", {"fields": LISTS}),
+        ("Its life", {"fields": ("created_at", "expires_at", "revoked_at", "last_used_at", "replaces")}),
     )
     readonly_fields = ("prefix", "tenant", "owner", "created_at", "revoked_at", "last_used_at", "replaces")
     actions = ("revoke",)
@@ -610,8 +619,9 @@ class AuditEventAdmin(Acts):
 
     @admin.display(description="details")
     def what(self, event: AuditEvent) -> str:
-        """As JSON, field by field."""
-        return json.dumps(event.details, indent=2, ensure_ascii=False, sort_keys=True)
+        """As JSON, a line for each field."""
+        lines = [f"{field}: {json.dumps(value, ensure_ascii=False)}" for field, value in event.details.items()]
+        return "\n".join(lines) or "-"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Events are noted, not entered."""

@@ -23,6 +23,8 @@ from orchestrator.models import AuditEvent, AuditHead
 
 COLUMNS = ("id", "actor", "action", "subject", "tenant_id", "details", "request_id")  # what a digest covers, and `at`
 LONGEST = {"actor": 160, "action": 64, "subject": 255, "request_id": 64}
+BATCH = 500  # events that are read at once
+LAST = 2**63 - 1  # the highest number a row can have
 LONGEST_DETAILS = 20_000  # characters of JSON
 _CREDENTIAL = re.compile(r"(orch_[a-z0-9]{10}_)[A-Za-z0-9_-]+")
 
@@ -81,12 +83,13 @@ def verify() -> Broken | None:
     head = AuditHead.objects.first()
     is_sealed = head is not None and hmac.compare_digest(head.seal, _seal(head))
     before, number = "", 0
-    for pk in _numbers(head.event_id if head and is_sealed else None):
+    for pk, event in _events(head.event_id if head and is_sealed else LAST):
+        if pk <= number:
+            return Broken(pk, "it was not added by this product")
         number += 1
         if pk != number:
             return Broken(number, f"it is gone; the next one there is number {pk}")
-        event = _read(pk)
-        if event is None or not hmac.compare_digest(event.digest, _digest(event, before)):
+        if event is None or not event.at or not hmac.compare_digest(event.digest, _digest(event, before)):
             return Broken(number, "it was changed, or put where another was")
         before = event.digest
     if head is None:
@@ -101,18 +104,24 @@ def verify() -> Broken | None:
     return None
 
 
-def _numbers(most: int | None) -> Iterator[int]:
-    rows = AuditEvent.objects.order_by("pk").values_list("pk", flat=True)
-    yield from (rows if most is None else rows.filter(pk__lte=most)).iterator()
+def _events(most: int) -> Iterator[tuple[int, AuditEvent | None]]:
+    """Each with its number, up to `most`; None in place of one that cannot be read any more."""
+    after = -LAST
+    while rows := list(AuditEvent.objects.filter(pk__gt=after, pk__lte=most).order_by("pk").values_list("pk")[:BATCH]):
+        numbers = [pk for (pk,) in rows]
+        try:
+            events = AuditEvent.objects.in_bulk(numbers)
+        except (ValueError, TypeError):  # of one of them; which, is seen one by one
+            events = {pk: event for pk in numbers if (event := _read(pk))}
+        yield from ((pk, events.get(pk)) for pk in numbers)
+        after = numbers[-1]
 
 
 def _read(pk: int) -> AuditEvent | None:
-    """None when the row cannot be read any more: what is no time is read as none."""
     try:
-        event = AuditEvent.objects.get(pk=pk)
+        return AuditEvent.objects.get(pk=pk)
     except (ValueError, TypeError, AuditEvent.DoesNotExist):
         return None
-    return event if event.at else None
 
 
 def _digest(event: AuditEvent, before: str) -> str:
