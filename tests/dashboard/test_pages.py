@@ -376,7 +376,7 @@ def test_dates_of_records_sort_as_they_read(client, operator):
 def test_the_list_of_requests_takes_a_bounded_number_of_queries(client, operator, django_assert_max_num_queries):
     traffic(datetime.now(UTC), count=200)
     client.force_login(operator)
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         assert client.get("/admin/orchestrator/requestrecord/").status_code == 200
 
 
