@@ -68,6 +68,17 @@ class ActForm(AnyForm):
         return values
 
 
+class Reached(admin.RelatedFieldListFilter):
+    """A filter by tenant whose choices are those that one may see: a name is something, too."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
+        """The tenants."""
+        reach = model_admin.by(request).reach(model_admin.sees)
+        within = {} if reach.tenants is None else {"pk__in": reach.tenants}
+        ordering = self.field_admin_ordering(field, request, model_admin)
+        return field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=within)
+
+
 class Acts(AnyBase):
     """A page of rows that somebody may see, whose forms are acts."""
 
@@ -252,7 +263,7 @@ class TeamAdmin(Acts):
 
     form = TeamForm
     list_display = ("name", "tenant", "key_count", "created_at")
-    list_filter = ("tenant",)
+    list_filter = (("tenant", Reached),)
     list_select_related = ("tenant",)
     search_fields = ("name", "tenant__name")
 
@@ -304,7 +315,7 @@ class GrantAdmin(Acts):
     sees, changes, tenants = Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE, ("owner", "reader")
     form = GrantForm
     list_display = ("__str__", "owner", "reader", "created_at")
-    list_filter = ("owner", "reader")
+    list_filter = (("owner", Reached), ("reader", Reached))
     list_select_related = ("owner", "reader")
     search_fields = ("owner__name", "reader__name")
 
@@ -369,7 +380,7 @@ class LimitAdmin(Acts):
 
     form = LimitForm
     list_display = ("name", "kind", "how_much", "each", "about", "is_on")
-    list_filter = ("kind", "each", "is_off", "tenant")
+    list_filter = ("kind", "each", "is_off", ("tenant", Reached))
     list_select_related = ("tenant", "team__tenant", "key")
     search_fields = ("name", "tenant__name", "team__name", "key__prefix", "model")
     raw_id_fields = ("key",)
@@ -500,7 +511,7 @@ class ApiKeyAdmin(Acts):
         "last_used_at",
         "state",
     )
-    list_filter = (State, "tenant", "role", OfTeam)
+    list_filter = (State, ("tenant", Reached), "role", OfTeam)
     list_select_related = ("tenant", "team__tenant")
     search_fields = ("name", "prefix", "owner__username")
     search_help_text = "Name, prefix, or the user name of the owner"
@@ -588,7 +599,7 @@ class AuditEventAdmin(Acts):
 
     sees = changes = Permission.SEE_AUDIT
     list_display = ("number", "at", "actor", "action", "subject", "tenant", "request_id")
-    list_filter = (When, KindOfAct, "tenant")
+    list_filter = (When, KindOfAct, ("tenant", Reached))
     list_select_related = ("tenant",)
     list_per_page = 50
     search_fields = ("actor", "subject", "request_id")

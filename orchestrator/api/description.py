@@ -21,15 +21,13 @@ from orchestrator.api.body import MAY_BE_PACKED
 from orchestrator.api.replies import EVENTS, NDJSON
 from orchestrator.core import errors
 from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.headers import PAGE_POLICY
 
 Shape = type[BaseModel]
 JSON = "application/json"
 REF = "#/components/schemas/{model}"
-# It needs nothing from elsewhere and nothing inline, so it may have neither.
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
+# It needs nothing from elsewhere, nothing inline and no forms, so it may have none of them.
+DOCS_POLICY = PAGE_POLICY.replace("form-action 'self'", "form-action 'none'")
 
 
 class Page(Swagger):
@@ -42,7 +40,7 @@ class Page(Swagger):
     def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
         """The page, with a policy that holds it to that."""
         response = super().render_page(request, api, **kwargs)
-        response["Content-Security-Policy"] = PAGE_POLICY
+        response["Content-Security-Policy"] = DOCS_POLICY
         return response
 
 

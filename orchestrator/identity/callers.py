@@ -13,7 +13,8 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, Busy, KeysUnavailable, Unauthorized
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller
-from orchestrator.identity.keys import KEY, default_caller, find_key, key_digest
+from orchestrator.identity.digests import key_digest
+from orchestrator.identity.keys import KEY, default_caller, find_key
 
 REMEMBERED_S = 1.0  # how long a key may still work that was revoked where this process cannot see it
 MOST_REMEMBERED = 10_000

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import secrets
 from ipaddress import ip_network
 from typing import Any, cast
 
-from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.core.limits import Each, Kind, Limit
 from orchestrator.core.permissions import Role
 from orchestrator.core.types import Caller
+from orchestrator.identity.digests import is_digest_of, key_digest, renew_digest
 from orchestrator.models import ApiKey, Tenant
 from orchestrator.models import Limit as LimitRow
 
 DEFAULT_TENANT = "default"
 KEY = re.compile(r"orch_(?P<prefix>[a-z0-9]{10})_[A-Za-z0-9_-]{43}")
-
-
-def key_digest(credential: str) -> str:
-    """The keyed hash a key is kept as, 64 hex digits."""
-    return hmac.new(settings.API_KEY_PEPPER, credential.encode(), hashlib.sha256).hexdigest()
 
 
 def find_key(credential: str) -> Caller | None:
@@ -34,12 +27,13 @@ def find_key(credential: str) -> Caller | None:
     if match is None:
         return None
     key = ApiKey.objects.select_related("tenant").filter(prefix=match["prefix"]).first()
-    if not hmac.compare_digest(key.digest if key else "", key_digest(credential)):
+    if not is_digest_of(credential, key.digest if key else ""):
         return None
     if key is None or key.revoked_at or (key.expires_at and key.expires_at <= timezone.now()):
         return None
     if key.tenant.suspended_at:
         return None
+    renew_digest(key, credential)
     return Caller(
         tenant_id=key.tenant.pk,
         tenant=key.tenant.name,

@@ -6,6 +6,7 @@ from orchestrator.models.limits import Limit
 from orchestrator.models.people import Membership
 from orchestrator.models.policy import PolicyQuerySet, policy_updated
 from orchestrator.models.records import Attempt, RequestRecord
+from orchestrator.models.sign_in import RecoveryCode, SecondFactor, SignInAttempts
 from orchestrator.models.tenants import Grant, Team, Tenant
 
 __all__ = [
@@ -17,7 +18,10 @@ __all__ = [
     "Limit",
     "Membership",
     "PolicyQuerySet",
+    "RecoveryCode",
     "RequestRecord",
+    "SecondFactor",
+    "SignInAttempts",
     "SignInLink",
     "Team",
     "Tenant",

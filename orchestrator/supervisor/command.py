@@ -24,7 +24,7 @@ from orchestrator.supervisor.listening import listen, local_address
 from orchestrator.supervisor.lock import role_lock
 from orchestrator.supervisor.prepare import prepare
 from orchestrator.supervisor.ready import until_ready
-from orchestrator.supervisor.status import StatusFile
+from orchestrator.supervisor.status import StatusFile, site
 from orchestrator.supervisor.supervise import Supervision
 
 # Large bodies and answers are memory of their own, given back at once. Left to itself glibc learns from the first of
@@ -156,7 +156,7 @@ def _welcome(listener: socket.socket | None) -> tuple[str, ...]:
         return ()
     address = local_address(listener)
     # Written out, because reverse() would load every page and the whole API into the supervisor.
-    link = f"http://{address}/dashboard/sign-in/{make_link()}/"
+    link = f"{site(str(address))}/dashboard/sign-in/{make_link()}/"
     connections.close_all()
     return (f"Serving on http://{address}", f"Dashboard; the link signs you in once, within the hour: {link}")
 
