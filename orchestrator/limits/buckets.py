@@ -140,13 +140,14 @@ class Bucket:
         rate, meter = self.rate, self._alone or self.meter
         level = meter.level - max(0.0, now - meter.at) * rate.a_second
         left = rate.burst - max(0.0, level)
-        wait_s = (level if left >= 1 else 1 - left) / rate.a_second
-        if self._shared.is_alone:
-            left /= self._workers
+        leased = 0
         for lease in (self.lease, self._next):
             if lease is not None and now < lease.until:
-                left += lease.left
-        return f"{name};r={max(0, int(left + 1e-6))};t={max(0, math.ceil(wait_s))}"
+                leased += lease.left
+        wait_s = (level - leased if left + leased >= 1 else 1 - left) / rate.a_second
+        if self._shared.is_alone:
+            left /= self._workers
+        return f"{name};r={max(0, int(left + leased + 1e-6))};t={max(0, math.ceil(wait_s))}"
 
     def wanted(self, now: float) -> int:
         """How many to lease: what will be used in a moment, at the pace since the last time that was asked."""

@@ -7,7 +7,7 @@ import itertools
 import logging
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.ids import hex_id
@@ -53,6 +53,14 @@ class Charge:
     receipt: Receipt
     life: str
     is_alone: bool = False
+
+
+class _Sent(NamedTuple):
+    """What Redis was told of a bucket."""
+
+    life: str
+    floor: float
+    owed: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +113,12 @@ class Counting:
     async def take(self, asks: Sequence[Ask], places: Sequence[Places] = (), member: str = "") -> Taken | None:
         """Charge what is needed, and take a place in each, all or nothing; None when Redis does not say."""
         now = self._clock.monotonic()
-        owed = [ask.bucket.owed for ask in asks]
+        sent = [_Sent(ask.bucket.life, ask.bucket.floor(now), ask.bucket.owed) for ask in asks]
         arguments: list[str | int] = [hex_id(16), len(asks), member, int(HELD_S * 1e6)]
-        for ask in asks:
+        for ask, said in zip(asks, sent, strict=True):
             bucket, rate = ask.bucket, ask.bucket.rate
             arguments += (rate.amount, rate.per_s * 1_000_000, rate.burst, ask.need, ask.extra)
-            arguments += (repr(bucket.floor(now)), bucket.life, repr(bucket.owed))
+            arguments += (repr(said.floor), said.life, repr(said.owed))
             bucket.owed = 0.0
             bucket.is_asking = bucket.is_asking or ask.extra > 0
         arguments += [one.limit.amount for one in places]
@@ -119,20 +127,23 @@ class Counting:
         try:
             answer = await self.shared.ask(TAKES, keys, arguments)
         finally:
-            for ask, amount in zip(asks, owed, strict=True):
+            for ask, said in zip(asks, sent, strict=True):
                 if ask.extra:
                     ask.bucket.is_asking = False
                 if answer is None:
-                    ask.bucket.owed += amount
-        return None if answer is None else self._taken(answer, asks, places)
+                    ask.bucket.owed += said.owed
+        return None if answer is None else self._taken(answer, asks, sent, places)
 
-    def _taken(self, answer: list[Any], asks: Sequence[Ask], places: Sequence[Places]) -> Taken:
+    def _taken(self, answer: list[Any], asks: Sequence[Ask], sent: Sequence[_Sent], places: Sequence[Places]) -> Taken:
         now = self._clock.monotonic()
         life, redis_s, refused = answer[0].decode(), float(answer[1]) / 1e6, int(answer[2])
         if self.shared.lives(life):
             self.begin(self._restore())
         charges = []
-        for place, ask in enumerate(asks):
+        for place, (ask, said) in enumerate(zip(asks, sent, strict=True)):
+            if said.life != life and ask.bucket.life == said.life:
+                # Redis forgot after it had charged what this process had not heard of when it named its floor.
+                ask.bucket.owed += max(0.0, ask.bucket.meter.level - said.floor)
             level, given, extra = (float(word) for word in answer[3 + 3 * place : 6 + 3 * place])
             ask.bucket.told(life, level, given, now)
             charges.append(Charge(ask.bucket, ask.need, Receipt(level, redis_s, given), life))
