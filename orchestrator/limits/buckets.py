@@ -17,6 +17,7 @@ from orchestrator.limits.meter import Meter, Rate, Receipt
 LEASE_S = 1.0  # how long it may be used
 AHEAD_S = 0.1  # of use that is leased at a time
 LEAST_GROWTH = 8  # a lease may grow to so many at once, and otherwise to four times the last
+SHOWN_S = 0.05  # how old what is shown may be, but for the lease
 REFUSED_S = 0.1  # how long a refusal is remembered: somebody else may have given back meanwhile
 
 
@@ -46,6 +47,10 @@ class Bucket:
         "_next",
         "_renew",
         "_shared",
+        "_shown_as",
+        "_shown_left",
+        "_shown_reset_s",
+        "_shown_until",
         "_size",
         "_used",
         "_workers",
@@ -83,6 +88,8 @@ class Bucket:
         self._used = 0  # since the last lease was asked for
         self._asked_at = now
         self._size = 0
+        self._shown_as = f'"{limit.name}";r='
+        self._shown_left, self._shown_reset_s, self._shown_until = 0, 0.0, -math.inf
 
     def take(self, now: float) -> bool:
         """Charge one from what is held here; False when Redis has to be asked, or one too many was asked for."""
@@ -94,7 +101,7 @@ class Bucket:
                 return self._shared.is_alone and not self.take_alone(1, now)
         lease.left -= 1
         self._used += 1
-        if not self.is_asking and self._next is None and 2 * lease.left <= lease.size and not self._shared.is_alone:
+        if 2 * lease.left <= lease.size and self._next is None and not (self.is_asking or self._shared.is_alone):
             self._renew(self)
         return True
 
@@ -104,6 +111,7 @@ class Bucket:
         if self.lease is not None:
             self.lease.left += 1
         elif self._alone is not None:
+            self._shown_until = -math.inf
             self._alone.level = max(0.0, self._alone.level - self._workers)
             self.owed = max(0.0, self.owed - 1)
 
@@ -127,27 +135,40 @@ class Bucket:
         self.owed += units
         if self._alone is None:
             self._alone = replace(self.meter)
+        self._shown_left = max(0, int(self._shown_left - units))
+        self._shown_reset_s += units * self._workers / self.rate.a_second
         return self._alone.charge(self.rate, units * self._workers, now)
 
     def given_back_alone(self, units: float, receipt: Receipt, now: float) -> None:
         """As `Meter.give_back`, of what was charged alone."""
         if self._alone is not None:  # else Redis was told, and what was too much drains
+            self._shown_until = -math.inf
             back = self._alone.give_back(self.rate, units * self._workers, receipt, now)
             self.owed = max(0.0, self.owed - back / self._workers)
 
-    def standing(self, name: str, now: float) -> str:
+    def standing(self, now: float) -> str:
         """An item of `RateLimit`: how many are left, and in how many seconds all are again, or one where none is."""
+        lease = self.lease
+        leased = 0 if lease is None else lease.left
+        left = self._shown_left + leased
+        if now >= self._shown_until or not left:
+            self._look(now)
+            left = self._shown_left + leased
+        wait_s = self._shown_reset_s - leased / self.rate.a_second
+        return f"{self._shown_as}{left};t={math.ceil(wait_s) if wait_s > 0 else 0}"
+
+    def _look(self, now: float) -> None:
+        """Find out what is shown for a moment, in which nothing but the lease gets less."""
         rate, meter = self.rate, self._alone or self.meter
         level = meter.level - max(0.0, now - meter.at) * rate.a_second
         left = rate.burst - max(0.0, level)
-        leased = 0
-        for lease in (self.lease, self._next):
-            if lease is not None and now < lease.until:
-                leased += lease.left
-        wait_s = (level - leased if left + leased >= 1 else 1 - left) / rate.a_second
-        if self._shared.is_alone:
-            left /= self._workers
-        return f"{name};r={max(0, int(left + leased + 1e-6))};t={max(0, math.ceil(wait_s))}"
+        following = self._next.left if self._next is not None else 0
+        share = self._workers if self._shared.is_alone else 1
+        is_some = left >= share or following or (self.lease is not None and self.lease.left)
+        self._shown_reset_s = (level - following if is_some else share - left) / rate.a_second
+        left /= share
+        self._shown_left = max(0, int(left + following + 1e-6))
+        self._shown_until = now + SHOWN_S
 
     def wanted(self, now: float) -> int:
         """How many to lease: what will be used in a moment, at the pace since the last time that was asked."""
@@ -158,11 +179,12 @@ class Bucket:
 
     def told(self, life: str, level: float, given: float, now: float) -> None:
         """Redis says what is used of the whole."""
-        self.life, self._alone = life, None
+        self.life, self._alone, self._shown_until = life, None, -math.inf
         self.meter = Meter(level, now, given)
 
     def leased(self, size: int, receipt: Receipt, now: float) -> None:
         """There is a lease to be used next."""
+        self._shown_until = -math.inf
         lease = Lease(size, size, now + LEASE_S, receipt, self.life)
         if self.lease is None:
             self.lease = lease
@@ -181,7 +203,7 @@ class Bucket:
     def give_up(self) -> list[Lease]:
         """All leases: nothing more is charged to them."""
         over = [*self.over, *(lease for lease in (self.lease, self._next) if lease is not None and lease.left)]
-        self.lease, self._next, self.over = None, None, []
+        self.lease, self._next, self.over, self._shown_until = None, None, [], -math.inf
         return over
 
     def floor(self, now: float) -> float:
@@ -202,5 +224,5 @@ class Bucket:
         while self.lease is not None and (not self.lease.left or now >= self.lease.until):
             if self.lease.left:
                 self.over.append(self.lease)
-            self.lease, self._next = self._next, None
+            self.lease, self._next, self._shown_until = self._next, None, -math.inf
         return self.lease

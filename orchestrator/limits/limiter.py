@@ -49,13 +49,13 @@ class Scope:
     places: tuple[Places, ...]
     none: tuple[Limit, ...]  # that let nothing through
     policy: str
-    shown: tuple[tuple[str, Bucket], ...]
+    shown: tuple[Bucket, ...]
 
     def standing(self, now: float) -> Standing:
         """As the headers have it."""
         if not self.policy:
             return NO_LIMIT
-        return Standing(self.policy, ", ".join([bucket.standing(name, now) for name, bucket in self.shown]))
+        return Standing(self.policy, ", ".join([bucket.standing(now) for bucket in self.shown]))
 
 
 class Limiter:
@@ -92,7 +92,7 @@ class Limiter:
             return NO_LIMIT
         scope = self._scopes.get((id(caller), model, address)) or self._scope(caller, model, address)
         if scope.none and any(limit.kind == "requests" for limit in scope.none):
-            return None
+            return None  # to be refused in words
         now = self._clock.monotonic()
         for place, bucket in enumerate(scope.requests):
             if not bucket.take(now):
@@ -194,7 +194,7 @@ class Limiter:
             places=places,
             none=tuple(limit for limit in limits if not limit.amount),
             policy=", ".join(policy(bucket.limit) for bucket in shown),
-            shown=tuple((f'"{bucket.limit.name}"', bucket) for bucket in shown),
+            shown=shown,
         )
         if len(self._scopes) >= MOST_SCOPES or self._forgettings != self._counting.forgettings:
             self._forgettings = self._counting.forgettings
