@@ -47,6 +47,7 @@ BOUNDS_S = (
 LAG_BOUNDS_S = BOUNDS_S[4:]  # timers are no finer
 MOST_DIALECTS, MOST_TIERS, MOST_OUTCOMES, MOST_PARTS, MOST_MODELS = 4, 12, 40, 12, 50
 MOST_PROVIDERS = 50
+MOST_LIMITS = 50
 ENDED_WELL = frozenset({"done", "cut", "cancelled"})
 MOST_PAGES = 8  # asked for at once
 PAGE_DEADLINE_S = 5.0
@@ -148,6 +149,9 @@ class Metrics:
             "provider_breakers_open", "Models of a provider that a worker does not ask for now.", ["provider"]
         )
         self.listeners = gauge("listeners", "Callers who hear a call under way.")
+        self.limited = counter("limited_total", "Requests that a limit refused.", ["limit", "kind"])
+        self.leases = counter("limit_leases_total", "Allowance that was taken from Redis in advance.")
+        self.limits_alone = gauge("limits_alone", "Workers that count limits without Redis, though there is one.")
         self.written = counter("ledger_written_total", "Records written.")
         self.dropped = counter("ledger_dropped_total", "Records lost: too many waited, or the database refused one.")
         self.pending = gauge("ledger_pending", "Records that wait to be written.")
@@ -161,6 +165,7 @@ class Metrics:
         self._dialects, self._tiers = _Words(MOST_DIALECTS), _Words(MOST_TIERS)
         self._outcomes, self._parts = _Words(MOST_OUTCOMES), _Words(MOST_PARTS)
         self.providers = _Words(MOST_PROVIDERS)
+        self.limits = _Words(MOST_LIMITS)
         self._models = _Words(MOST_MODELS, _models_in(folder) if folder else ())
 
     def answered(self, one: Answered) -> None:

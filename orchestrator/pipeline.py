@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -63,7 +63,8 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     entry = parts.ledger.begin(request, caller)
     stopwatch = _Stopwatch(parts.clock, entry.laps)
     with _failures_recorded(entry, parts):
-        route, plans = await _planned(request, entry, parts)
+        async with _charged_anyhow(request, entry, parts):
+            route, plans = await _planned(request, entry, parts)
         stopwatch.lap("route")
         entry.charged = route.model.name
         standing = await parts.limiter.charge(caller, route.model.name, request.address)
@@ -151,11 +152,23 @@ async def _unasked(text: str, entry: Entry, parts: Parts) -> AsyncGenerator[Chun
 
 
 async def _chosen(request: ChatRequest, entry: Entry, parts: Parts) -> Model:
-    """The model that is asked first, for what is done with one model; the record says it."""
-    route = await choose(request, parts)
+    """The model that is asked first, for what is done with one model; the record says it. It counts as a request."""
+    async with _charged_anyhow(request, entry, parts):
+        route = await choose(request, parts)
     model = route.candidates[0].model
     entry.model, entry.provider, entry.route = model.name, model.engine, route.reason[:MOST_ROUTE]
+    await parts.limiter.charge(entry.caller, route.model.name, request.address)
     return model
+
+
+@asynccontextmanager
+async def _charged_anyhow(request: ChatRequest, entry: Entry, parts: Parts) -> AsyncIterator[None]:
+    """What fails before its model is settled counts as well: else it would be free to ask for what there is not."""
+    try:
+        yield
+    except OrchestratorError:
+        await parts.limiter.charge(entry.caller, "", request.address)
+        raise
 
 
 async def _planned(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[Route, list[Plan]]:

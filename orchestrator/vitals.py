@@ -82,6 +82,13 @@ async def sample(parts: Parts) -> None:
         metrics.provider_breakers.labels(metrics.providers(provider)).set(open_by_provider[provider])
     metrics.calls.set(len(parts.inflight))
     metrics.listeners.set(parts.inflight.listeners)
+    refused: Counter[tuple[str, str]] = Counter()
+    for (name, kind), count in parts.limiter.refused.items():
+        refused[metrics.limits(name), kind] += count
+    for (name, kind), count in refused.items():
+        metrics.up_to(metrics.limited, count, name, kind)
+    metrics.up_to(metrics.leases, parts.limiter.leases)
+    metrics.limits_alone.set(parts.limiter.is_alone)
     metrics.up_to(metrics.written, ledger.written)
     metrics.up_to(metrics.dropped, ledger.dropped)
     metrics.pending.set(ledger.pending)

@@ -21,6 +21,7 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
 from orchestrator.core.presets import KINDS
+from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
 from orchestrator.core.threads import WorkerThread
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.llamacpp import LlamaCpp
@@ -29,6 +30,7 @@ from orchestrator.engines.wires.base import Wire
 from orchestrator.identity.callers import Identity
 from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
+from orchestrator.limits.limiter import Limiter
 from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.minilm import open_store
 from orchestrator.outbound.connection import USER_AGENT, Connection
@@ -95,7 +97,16 @@ def build() -> Parts:
         places=places,
         watch=watch,
         pictures=Pictures(Rules(settings.FETCH_PORTS, settings.FETCH_HOSTS, settings.FETCH_NETWORKS)),
+        limiter=_limiter(clock),
     )
+
+
+def _limiter(clock: Clock) -> Limiter:
+    """Counts in Redis where there is one; else each web worker of this machine counts its share."""
+    line = None
+    if settings.REDIS_LOCATION:  # a connection of its own, and one more for when the last is still being closed
+        line = Line(open_redis(timeout_s=SOCKET_S, most_connections=2), settings.REDIS_TIMEOUT_S)
+    return Limiter(line, clock, settings.WEB_WORKERS)
 
 
 def count_repeats(metrics: Metrics, repeats: Sequence[Repeat]) -> None:

@@ -30,6 +30,7 @@ from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
 from tests.product import Product
 from tests.provider import Provider
+from tests.servers import RedisServer
 
 
 @pytest.fixture
@@ -110,6 +111,22 @@ def recorded(parts: Parts) -> Callable[..., object]:
         return records
 
     return read
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis that tests leave running."""
+    server = RedisServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis for one test to hurt."""
+    server = RedisServer(takes_debug=True).start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["requests", "tokens", "concurrent", "cache_bytes", "queue", "stream_s"]
 Each = Literal["key", "team", "tenant", "model", "address", "all"]
@@ -14,8 +14,7 @@ EACH: tuple[Each, ...] = ("key", "team", "tenant", "model", "address", "all")
 Network = IPv4Network | IPv6Network
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a caller stands with its limits, as the headers `RateLimit-Policy` and `RateLimit` have it."""
 
     policy: str = ""

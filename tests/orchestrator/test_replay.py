@@ -21,7 +21,7 @@ from orchestrator import replay, wiring
 from orchestrator.core.exchange import EXCHANGE
 from orchestrator.core.types import Chunk, Done, Model, ToolCall, Usage
 from orchestrator.identity.keys import issue_key
-from orchestrator.models import ApiKey, RequestRecord
+from orchestrator.models import ApiKey, Limit, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.replay import ReplayFront
 from tests.fakes import FakeEngine
@@ -567,3 +567,43 @@ async def test_what_an_answer_is_said_to_take_is_about_what_it_takes(ask: Ask, f
         assert offers == [200] * 100
         said = front._kept.bytes - before
         assert 0.5 * said < taken() < 1.5 * said
+
+
+async def limited(**fields: Any) -> None:
+    await Limit.objects.acreate(**{"kind": "requests", "each": "all", "per_s": 31 * 86400, **fields})
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_replay_counts_as_a_request_and_says_how_its_caller_stands(ask: Ask, path: str) -> None:
+    await limited(name="few", amount=6)
+    asked = {"model": "tiny", "max_tokens": 9, "stream": False}
+    asked |= {"input": "hi"} if path == "/v1/responses" else HELLO if "chat" in path else {"prompt": "hi"}
+    if path == "/v1/messages":
+        asked["messages"] = HELLO["messages"]
+    replies = [await ask(asked, path) for _ in range(7)]
+    assert [reply.is_replayed for reply in replies] == [False, False, True, True, True, True, False]
+    stands = [(reply.status, reply.headers["ratelimit"].split(";")[1]) for reply in replies]
+    assert stands == [*((200, f"r={left}") for left in range(5, -1, -1)), (429, "r=0")]
+    assert {reply.headers["ratelimit-policy"] for reply in replies} == {f'"few";q=6;w={31 * 86400}'}
+    assert int(replies[-1].headers["retry-after"]) > 400_000
+
+
+async def test_a_replay_that_cannot_be_charged_goes_the_whole_way(
+    ask: Ask, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await limited(name="many", amount=1000)
+    for _ in range(2):
+        await ask(HELLO)
+    assert (await ask(HELLO)).is_replayed
+    monkeypatch.setattr(type(parts.limiter), "charge_at_once", lambda *_: None)
+    reply = await ask(HELLO)
+    assert (reply.status, reply.is_replayed) == (200, False)
+    assert reply.headers["ratelimit"].startswith('"many";r=996;')
+
+
+async def test_a_limit_that_is_made_is_about_replays_at_once(ask: Ask) -> None:
+    for _ in range(3):
+        reply = await ask(HELLO)
+    assert reply.is_replayed
+    await limited(name="none", amount=0)
+    assert (await ask(HELLO)).status == 429
