@@ -18,6 +18,7 @@ from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.sharing import open_sharing
 from orchestrator import __version__, failover
+from orchestrator.admission.gate import Gate
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
@@ -92,6 +93,7 @@ def build() -> Parts:
         metrics=metrics,
         places=places,
         watch=watch,
+        gate=Gate(clock, settings.QUEUE, settings.QUEUE_TIMEOUT_S),
     )
 
 
