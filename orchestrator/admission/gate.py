@@ -18,7 +18,7 @@ from orchestrator.core.turns import FairQueue, Turn
 MOST_WAITING = 1024
 WAITS_S = 10.0
 BEAT_S = 0.02  # how often it looks whether the loop is late, and lets calls begin
-LOOK_S = 0.2
+LOOK_S, FIRST_LOOK_S = 0.2, 0.06  # how often the pace is settled; the other while nothing is held back
 MOST_AT_ONCE_S = 0.1  # a loop that is very late lets in what is due in so long: all of it would make it later still
 STANDING_S = 1.0  # a queue that lasts is made no longer than is served in so long
 LEAST_WAITING = 16
@@ -184,7 +184,7 @@ class Gate:
     def _beat(self) -> None:
         now = self._clock.monotonic()
         self._late.append(max(now - self._due, 0.0))
-        if now - self._looked_at >= LOOK_S:
+        if now - self._looked_at >= (FIRST_LOOK_S if self._pace.is_open else LOOK_S):
             self._look(now)
         self._let_in(now - self._due + BEAT_S)
         if self._pace.is_open and not self._queue and now - self._called_at > IDLE_S:
