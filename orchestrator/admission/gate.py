@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -17,7 +18,7 @@ from orchestrator.core.turns import FairQueue, Turn
 
 MOST_WAITING = 1024
 WAITS_S = 10.0
-BEAT_S = 0.02  # how often it looks whether the loop is late, and lets calls begin
+BEAT_S = 0.005  # how often it looks how long a turn of the loop is, and lets calls begin
 LOOK_S, FIRST_LOOK_S = 0.2, 0.06  # how often the pace is settled; the other while nothing is held back
 MOST_AT_ONCE_S = 0.1  # a loop that is very late lets in what is due in so long: all of it would make it later still
 STANDING_S = 1.0  # a queue that lasts is made no longer than is served in so long
@@ -67,7 +68,8 @@ class Gate:
         self._beating: asyncio.TimerHandle | None = None
         self._due = self._looked_at = self._called_at = 0.0  # on the clock
         self._standing_since: float | None = None
-        self._late: list[float] = []
+        self._worked_s = 0.0  # of processor time by this thread, at the last beat
+        self._turns: list[float] = []  # the processor time of the loop's turns beyond a beat
         self._begun = 0
 
     @property
@@ -174,7 +176,8 @@ class Gate:
 
     def _start(self, now: float) -> None:
         self._looked_at, self._begun = now, 0
-        self._late.clear()
+        self._worked_s = time.thread_time()
+        self._turns.clear()
         self._wait_for_beat(now)
 
     def _wait_for_beat(self, now: float) -> None:
@@ -182,8 +185,9 @@ class Gate:
         self._beating = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
 
     def _beat(self) -> None:
-        now = self._clock.monotonic()
-        self._late.append(max(now - self._due, 0.0))
+        now, worked_s = self._clock.monotonic(), time.thread_time()
+        self._turns.append(max(worked_s - self._worked_s - BEAT_S, 0.0))
+        self._worked_s = worked_s
         if now - self._looked_at >= (FIRST_LOOK_S if self._pace.is_open else LOOK_S):
             self._look(now)
         self._let_in(now - self._due + BEAT_S)
@@ -196,9 +200,9 @@ class Gate:
         """Settle the pace, and how many may wait for it."""
         was_open = self._pace.is_open
         begun_per_s = self._begun / (now - self._looked_at)
-        self._pace.look(sum(self._late) / len(self._late), begun_per_s, is_awaited=bool(self._queue))
+        self._pace.look(sum(self._turns) / len(self._turns), begun_per_s, is_awaited=bool(self._queue))
         self._looked_at, self._begun = now, 0
-        self._late.clear()
+        self._turns.clear()
         if was_open != self._pace.is_open:
             log.info("More is asked than can be done: calls wait" if was_open else "Calls wait no longer")
         if not self._queue:
