@@ -28,6 +28,7 @@ TICK_S = 0.005
 NUMBER = "#######"  # stands for the question's number, in as many digits
 MOST_CONNECTIONS = 1000
 CONNECTS_AT_ONCE = 50
+WAITED = b"The wait took longer"
 ENDS_WITHIN_S = 30.0  # for what was asked last
 
 
@@ -77,6 +78,7 @@ class Heard:
     status: int
     retry_after: str = ""
     is_right: bool = False
+    has_waited: bool = False  # as long as one may, before it was refused
     parts_ms: dict[str, float] = field(default_factory=dict)  # of the time it took, as the product says
 
 
@@ -216,6 +218,7 @@ class _Flood:
                 status,
                 headers.get(b"retry-after", b"").decode(),
                 status == 200 and asking.load.is_right(number, body),
+                status != 200 and WAITED in body,
                 {part: float(ms) for part, ms in parts},
             )
         )
