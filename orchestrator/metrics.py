@@ -152,6 +152,10 @@ class Metrics:
         self.limited = counter("limited_total", "Requests that a limit refused.", ["limit", "kind"])
         self.leases = counter("limit_leases_total", "Allowance that was taken from Redis in advance.")
         self.limits_alone = gauge("limits_alone", "Workers that count limits without Redis, though there is one.")
+        self.waiting = gauge("calls_waiting", "Calls that wait to begin: more is asked than can be done.")
+        self.paced = gauge("workers_paced", "Workers that let calls begin only as fast as they can begin them.")
+        self.pace = gauge("calls_paced_per_second", "How many calls a second those workers let begin.")
+        self.refused = counter("calls_refused_total", "Requests sent away since too many wait, by why.", ["why"])
         self.written = counter("ledger_written_total", "Records written.")
         self.dropped = counter("ledger_dropped_total", "Records lost: too many waited, or the database refused one.")
         self.pending = gauge("ledger_pending", "Records that wait to be written.")
@@ -201,6 +205,10 @@ class Metrics:
                 self._unpriced.add(1, model)
             elif cost:
                 self._cost.add(cost / 1e6, model)
+
+    def sent_away(self, dialect: str, outcome: str) -> None:
+        """A request was refused before anything was done for it; there is no record of it."""
+        self._requests.add(1, self._dialects(dialect), self._tiers("none"), self._outcomes(outcome))
 
     def settled(self, seconds: float) -> None:
         """The last piece of an answer was held for `seconds`, for its record and for the cache."""

@@ -79,6 +79,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         hit = await parts.cache.find(keys, request.control, request.cap)
         stopwatch.lap("cache")
         if hit:
+            parts.gate.forgo()
             found = _from_cache(hit, entry, parts, stopwatch.laps, plans)
             found.standing = standing
             return found
@@ -273,6 +274,7 @@ async def _join(call: _Call, parts: Parts, *, is_again: bool = False) -> tuple[C
         entry.tier = "miss" if control.read else "bypass"
     else:
         entry.tier, entry.is_paid = "collapsed", False
+        parts.gate.forgo()
     return chunks, leads
 
 
@@ -285,10 +287,10 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
     builder = ReplyBuilder("", parts.most_answer_bytes)
     failover = Failover(clock, parts.places)
     with _failures_recorded(entry, parts):
-        async with (
-            parts.gate.place(entry.caller),
-            aclosing(failover.answer(call.plans, call.route, call)) as chunks,
-        ):
+        waited_s = await parts.gate.enter(entry.caller.turn(entry.charged, entry.request.address))
+        if waited_s:
+            entry.laps["queue"] = waited_s
+        async with aclosing(failover.answer(call.plans, call.route, call)) as chunks:
             async for chunk in chunks:
                 if chunk.origin:
                     chunk = replace(chunk, origin=replace(chunk.origin, route=entry.route))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cache.keys import keys_for
 from orchestrator.capabilities import settle
 from orchestrator.core.errors import BadRequest, CloudDisabled, ModelNotFound, OrchestratorError, Unsupported
@@ -77,6 +79,8 @@ def plans_for(route: Route, request: ChatRequest, caller: Caller, parts: Parts) 
             refusal = refusal or error
             continue
         keys = keys_for(settled, caller, candidate.stands_for)
+        if candidate.model.engine == parts.local.name:  # where it waits for its turn
+            settled = replace(settled, turn=caller.turn(candidate.model.name, request.address))
         plans.append(Plan(candidate=candidate, engine=engine, request=settled, unsupported=left_out, keys=keys))
     if not plans:
         assert refusal is not None

@@ -191,6 +191,17 @@ MAX_BODY = env.size(
 BODY_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_BODY_TIMEOUT_S", 30, "How long a request body may take to arrive.", least=0.1
 )
+QUEUE = env.integer(
+    "ORCHESTRATOR_QUEUE",
+    1024,
+    "Calls that may wait in each web process while more is asked of it than it can do; one more is answered 503, or"
+    " 429 where its tenant has its share.",
+    least=1,
+    most=100_000,
+)
+QUEUE_TIMEOUT_S = env.seconds(
+    "ORCHESTRATOR_QUEUE_TIMEOUT_S", 10, "How long one may wait there before it is answered 503.", least=0.1
+)
 SEND_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_SEND_TIMEOUT_S", 60, "How long a caller may take nothing of its answer.", least=0.1
 )

@@ -17,6 +17,7 @@ from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.sharing import open_sharing
 from orchestrator import failover
+from orchestrator.admission.gate import Gate
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
@@ -98,6 +99,7 @@ def build() -> Parts:
         watch=watch,
         pictures=Pictures(Rules(settings.FETCH_PORTS, settings.FETCH_HOSTS, settings.FETCH_NETWORKS)),
         limiter=_limiter(clock),
+        gate=Gate(clock, settings.QUEUE, settings.QUEUE_TIMEOUT_S),
     )
 
 

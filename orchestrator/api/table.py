@@ -36,7 +36,7 @@ from orchestrator.api.body import read_json
 from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.description import Page, description
 from orchestrator.api.openai import error_value
-from orchestrator.api.replies import JSON_UTF8, json_response
+from orchestrator.api.replies import JSON_UTF8, to_json
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
 from orchestrator.core.errors import BadRequest, OrchestratorError, TooMany, Unauthorized
 from orchestrator.core.text import escaped
@@ -146,22 +146,30 @@ def show_error(request: HttpRequest, error: OrchestratorError) -> HttpResponse:
     """Say it in the caller's dialect. What it repeats of the request moves no terminal."""
     error.args = (escaped(str(error)),)
     _record(request, error)
-    dialect = dialect_of(request.path)
+    body, headers = told(request.path, error, request_id(request))
+    return HttpResponse(body, status=error.status, headers=headers)
+
+
+def told(path: str, error: OrchestratorError, known: str) -> tuple[bytes, dict[str, str]]:
+    """The error as whoever asks for `path` reads it, and the headers it comes with.
+
+    known  the request's id.
+    """
+    dialect = dialect_of(path)
+    headers = {"Content-Type": JSON_UTF8 if dialect == "ollama" else "application/json", "X-Request-Id": known}
     if dialect == "anthropic":
-        response = anthropic.error_response(request, error.status, str(error))
-    elif dialect == "openai":
-        response = json_response(error_value(error), status=error.status, content_type="application/json")
+        headers["Request-Id"] = anthropic.error_id(known)
+        value = anthropic.error_value(error.status, str(error), headers["Request-Id"])
     else:
-        response = json_response({"error": str(error)}, status=error.status)
-    response["X-Request-Id"] = request_id(request)
+        value = error_value(error) if dialect == "openai" else {"error": str(error)}
     if isinstance(error, TooMany) and error.standing.policy:
-        response["RateLimit-Policy"] = error.standing.policy
-        response["RateLimit"] = error.standing.now
+        headers["RateLimit-Policy"] = error.standing.policy
+        headers["RateLimit"] = error.standing.now
     if error.retry_after_s is not None:
-        response["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, Unauthorized):
-        response["WWW-Authenticate"] = 'Bearer realm="orchestrator"'
-    return response
+        headers["WWW-Authenticate"] = 'Bearer realm="orchestrator"'
+    return to_json(value), headers
 
 
 @api.exception_handler(ValidationError)

@@ -12,6 +12,7 @@ from orchestrator.core import permissions
 from orchestrator.core.errors import EngineError
 from orchestrator.core.limits import Limit, Network
 from orchestrator.core.permissions import NOBODY, Permission, Reach, reach_of
+from orchestrator.core.turns import Turn
 
 Role = Literal["system", "user", "assistant", "tool"]
 Dialect = Literal["ollama", "openai", "anthropic"]
@@ -88,6 +89,7 @@ class ChatRequest:
     endpoint: str = ""  # the path, for the record and for engines that can be asked in the same way
     request_id: str = ""
     address: str = ""  # where it came from, as far as that is known
+    turn: Turn | None = None  # whose turn it is to be, where the model is waited for
 
     @property
     def cap(self) -> int | None:
@@ -285,6 +287,32 @@ class Caller:
     def may_ask(self, model: str) -> bool:
         """Whether the key is for `model`, by its full name."""
         return not self.model_patterns or any(fnmatchcase(model, pattern) for pattern in self.model_patterns)
+
+    def turn(self, model: str, address: str) -> Turn:
+        """Whose turn it is where a question to `model` from `address` has to wait; either may be unknown, hence empty.
+
+        Its bounds are the limits of kind `queue` that are about it.
+        """
+        if not self.limits:
+            return Turn(tenant=self.tenant_id, weight=self.priority)
+        bounds = []
+        for limit in self.limits:
+            if limit.kind == "queue" and limit.is_about(model, address):
+                match limit.each:
+                    case "key":
+                        who = f"key {self.key_id} of {self.tenant_id}"
+                    case "team":
+                        who = f"team {self.team_id} of {self.tenant_id}"
+                    case "tenant":
+                        who = f"tenant {self.tenant_id}"
+                    case "model":
+                        who = model
+                    case "address":
+                        who = address
+                    case "all":
+                        who = ""
+                bounds.append((f"{limit.name} {who}", limit.amount))
+        return Turn(tenant=self.tenant_id, weight=self.priority, bounds=tuple(bounds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

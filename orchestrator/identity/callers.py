@@ -61,6 +61,11 @@ class Identity:
             return None
         return known.caller
 
+    def lately(self, authorization: str, x_api_key: str) -> Caller | None:
+        """Who showed these headers when they were last looked at: enough to send somebody away, not to let them in."""
+        known = self._shown.get((authorization, x_api_key))
+        return known.caller if known else None
+
     def _is_fresh(self, known: _Known) -> bool:
         return known.policy == self._policy() and known.until > self._clock.monotonic()
 

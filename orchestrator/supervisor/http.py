@@ -7,6 +7,7 @@ one idle or hostile client hold a connection and memory.
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from orchestrator.core.exchange import EXCHANGE
 from orchestrator.supervisor.connections import BoundedConnection
 
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 MOST_HEAD = 64 * 1024  # bytes; one that comes in a single read may be longer, up to that read
 HEAD_WITHIN_S = 30.0
 MOST_HEADERS = 100
@@ -31,7 +33,7 @@ class WholeExchange:
         """The request's body; None while some of it is missing."""
         return None if self._cycle.more_body else bytes(self._cycle.body)
 
-    def reply(self, head: bytes, body: bytes, *, is_streamed: bool) -> bool:
+    def reply(self, head: bytes, body: bytes, *, is_streamed: bool, status: int = 200) -> bool:
         """Write it all, as `RequestResponseCycle.send` would in two messages."""
         cycle = self._cycle
         if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
@@ -49,7 +51,7 @@ class WholeExchange:
             return False
         started = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])  # the date
         cycle.response_started = cycle.response_complete = True
-        cycle.transport.write(b"HTTP/1.1 200 OK\r\n" + started + content)
+        cycle.transport.write(STATUS_LINES[status] + started + content)
         cycle.message_event.set()
         if not cycle.keep_alive:
             cycle.transport.close()

@@ -11,6 +11,7 @@ NAMES = (
     "cancel",
     "failover",
     "streams",
+    "overload",
     "redis",
     "restart",
     "fuzz",

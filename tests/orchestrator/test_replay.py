@@ -54,12 +54,12 @@ class FakeExchange:
     def body(self) -> bytes | None:
         return self._body
 
-    def reply(self, head: bytes, body: bytes, *, is_streamed: bool) -> bool:
+    def reply(self, head: bytes, body: bytes, *, is_streamed: bool, status: int = 200) -> bool:
         if not self.takes:
             return False
         lines = [line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[:-1]]
         reply = self._reply
-        reply.status, reply.body, reply.is_replayed, reply.is_streamed = 200, body, True, is_streamed
+        reply.status, reply.body, reply.is_replayed, reply.is_streamed = status, body, True, is_streamed
         assert len({name for name, _ in lines}) == len(lines), "no header twice"
         reply.headers = dict(lines)  # type: ignore[arg-type]  # pairs
         return True
@@ -607,3 +607,71 @@ async def test_a_limit_that_is_made_is_about_replays_at_once(ask: Ask) -> None:
     assert reply.is_replayed
     await limited(name="none", amount=0)
     assert (await ask(HELLO)).status == 429
+
+
+@pytest.fixture
+async def busy(parts: Parts) -> AsyncIterator[Callable[[], None]]:
+    """Lets no call begin and one wait, which does; what it gives lets them all begin again."""
+    gate = parts.gate
+    gate.pace.look = lambda *_, **__: None  # type: ignore[method-assign]  # it is told, not found
+    gate.pace.per_s, gate._most, gate._seats.most = 1e-9, 1, 1
+    for _ in range(2):  # the first makes the tenant, which is a change of policy
+        caller = await parts.identity.caller("", "")
+    first = asyncio.create_task(gate.enter(caller.turn("", "")))
+    while not gate.waiting:
+        await asyncio.sleep(0)
+
+    def calm() -> None:
+        gate.pace.per_s = float("inf")
+
+    yield calm
+    calm()
+    await first
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_question_that_would_be_sent_away_is_so_here_in_the_same_words(
+    ask: Ask, parts: Parts, busy: Callable[[], None], engine: FakeEngine, path: str
+) -> None:
+    body = {"model": "tiny", "prompt": "hello", "input": "hello", "messages": HELLO["messages"], "max_tokens": 9}
+    body.pop("prompt" if path == "/v1/responses" else "unset", None)
+    early = await ask(body, path, x_request_id="mine")
+    late = await ask(body, path, x_request_id="mine", is_whole=False)
+    assert (early.is_replayed, late.is_replayed) == (True, False)
+    assert early.status == late.status == 503
+    assert early.json() == late.json()
+    assert early.headers == {name: value for name, value in late.headers.items() if name != "content-length"}
+    assert int(early.headers["retry-after"]) >= 1
+    assert engine.calls == 0
+    assert parts.gate.refused["full"] == 2
+
+
+async def test_hits_are_served_while_all_else_is_sent_away(ask: Ask, parts: Parts, recorded: Any) -> None:
+    await warmed(ask)
+    parts.gate.pace.per_s, parts.gate._seats.most = 1e-9, 0
+    assert (await ask(HELLO)).is_replayed
+    refused = await ask(HELLO | {"stream": True})
+    assert (refused.status, refused.is_replayed) == (503, True)
+    parts.metrics.hand_over()
+    page, _ = await parts.metrics.page("")
+    assert b'orchestrator_requests_total{dialect="ollama",outcome="busy",tier="none"} 1.0' in page
+    assert len(await recorded(3)) == 3, "a flood does not fill the ledger"
+
+
+async def test_a_page_of_another_origin_is_told_in_a_way_it_may_read(ask: Ask, parts: Parts) -> None:
+    parts.gate.pace.per_s, parts.gate._seats.most = 1e-9, 0
+    refused = await ask(HELLO, origin="http://localhost:3000")
+    assert (refused.status, refused.is_replayed) == (503, False)
+    assert refused.headers["access-control-allow-origin"] == "http://localhost:3000"
+
+
+async def test_who_waited_is_told_how_long(ask: Ask, parts: Parts, busy: Callable[[], None], recorded: Any) -> None:
+    parts.gate._seats.most = 2
+    asking = asyncio.create_task(ask(HELLO))
+    while parts.gate.waiting < 2:
+        await asyncio.sleep(0)
+    busy()
+    reply = await asking
+    assert reply.status == 200
+    assert "queue;dur=" in reply.headers["server-timing"]
+    assert "queue" not in (await ask(HELLO | {"stream": True})).headers["server-timing"]
