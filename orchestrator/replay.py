@@ -7,6 +7,7 @@ durations are its own.
 
     What ends it                              is noticed
     a purge, a change of keys or policy       at once: two counters that all processes share
+    the latter on another machine             within a second, when the key is read again
     the end of the key, or of the answer      at its moment
     a later answer to the same question       at once, where this process made or met it
     a model that comes, goes or changes       within two seconds
@@ -67,6 +68,7 @@ class Replayable:
     life_s: float
     line: Line
     model: str  # whose limits it counts against
+    caller: Caller  # as it was then: another object when anything about it has changed, wherever that was done
 
 
 class Asked(NamedTuple):
@@ -126,7 +128,7 @@ class ReplayFront:
         if purges != self._purges or policy != self._policy:
             self._purges, self._policy = purges, policy
             self._kept.clear()
-        caller = parts.identity.remembered(asked.authorization, asked.x_api_key)
+        caller = parts.identity.remembered(asked.authorization, asked.x_api_key, asked.address)
         if caller is not None and models is not None:
             key = asked.key(caller.tenant_id, caller.key_id)
             known = self._kept.get(key)
@@ -147,7 +149,7 @@ class ReplayFront:
         now = parts.clock.now()
         age_s = now - known.created_at
         is_over = abs(age_s) >= known.life_s  # as `cache.entries.Entry.is_fresh` has it
-        if is_over or parts.cache.has_newer(known.hash, known.created_at):
+        if is_over or known.caller is not caller or parts.cache.has_newer(known.hash, known.created_at):
             self._kept.drop(key)
             return False
         standing = parts.limiter.charge_at_once(caller, known.model, asked.address)
@@ -186,6 +188,7 @@ class ReplayFront:
             life_s=life_s,
             line=Line(entry.row()),
             model=entry.charged,
+            caller=entry.caller,
         )
         key = asked.key(entry.caller.tenant_id, entry.caller.key_id)
         self._kept.put(key, replayable, _ANSWER + asked.size + offer.template.size + len(head))

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from orchestrator.core.errors import BadRequest, Forbidden
+from orchestrator.core.errors import BadRequest
 from orchestrator.core.ids import hex_id
 from orchestrator.core.types import CacheControl, Caller
 from orchestrator.wiring import parts
@@ -31,20 +31,17 @@ _ANYTHING = CacheControl()
 
 
 async def show_key(request: HttpRequest) -> Caller:
-    """Who calls, by `Authorization: Bearer` or `x-api-key`; asked once for each request. Raises Unauthorized."""
+    """Who calls, by `Authorization: Bearer` or `x-api-key`, and nothing else; asked once for each request.
+
+    Raises what `Identity.caller` raises.
+    """
     known: Caller | None = getattr(request, "caller", None)
     if known is None:
-        known = await parts().identity.caller(header(request, "Authorization"), header(request, "X-Api-Key"))
+        known = await parts().identity.caller(
+            header(request, "Authorization"), header(request, "X-Api-Key"), request.META.get("REMOTE_ADDR", "")
+        )
         request.caller = known  # type: ignore[attr-defined]
     return known
-
-
-async def show_admin_key(request: HttpRequest) -> Caller:
-    """Who calls, and may manage. Raises Unauthorized, Forbidden."""
-    caller = await show_key(request)
-    if caller.role is None:
-        raise Forbidden("This needs a key that may manage: `manage.py issue_key NAME --admin`.")
-    return caller
 
 
 def header(request: HttpRequest, name: str) -> str:

@@ -24,7 +24,7 @@ NEVER_LEFT_OUT = {"model_info", "tensors"}  # of what is shown, when there is no
 FOREVER = timedelta(days=292 * 365)  # what Ollama shows for a model that is never unloaded
 
 
-@router.api_operation(["GET", "HEAD"], "/version", auth=None, summary="Which Ollama this behaves like")
+@router.api_operation(["GET", "HEAD"], "/version", summary="Which Ollama this behaves like")
 async def version(request: HttpRequest) -> HttpResponseBase:
     """Ollama's version, for clients that ask before they begin."""
     return json_response({"version": OLLAMA_VERSION})

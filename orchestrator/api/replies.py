@@ -69,7 +69,7 @@ def json_response(value: Any, *, status: int = 200, content_type: str = JSON_UTF
 
 async def begin(request: HttpRequest, asked: ChatRequest, how: Begin = answer) -> Answer:
     """Ask for whoever sent `request`. Waits for the first chunk: a failure up to then is still a plain HTTP error."""
-    caller: Caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
+    caller: Caller = request.auth  # type: ignore[attr-defined]  # the lean handler sets it
     begun = await how(asked, caller, parts())
     first = await anext(begun.chunks, None)
     begun.chunks = _resumed(first, begun.chunks)

@@ -282,8 +282,12 @@ class Caller:
         return reach_of({None if self.reaches_all else self.tenant_id: self.role}, permission)
 
     def may_ask(self, model: str) -> bool:
-        """Whether the key is for `model`, by its full name."""
-        return not self.model_patterns or any(fnmatchcase(model, pattern) for pattern in self.model_patterns)
+        """Whether the key is for `model`, by its full name: with or without `:latest`, in letters of either size."""
+        if not self.model_patterns:
+            return True
+        full = model.lower()
+        names = {full, full.removesuffix(":latest")}
+        return any(fnmatchcase(name, pattern.lower()) for pattern in self.model_patterns for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
