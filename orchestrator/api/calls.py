@@ -44,6 +44,12 @@ async def show_key(request: HttpRequest) -> Caller:
     return known
 
 
+def caller_of(request: HttpRequest) -> Caller:
+    """Who was let in."""
+    caller: Caller = request.auth  # type: ignore[attr-defined]  # the lean handler sets it
+    return caller
+
+
 def header(request: HttpRequest, name: str) -> str:
     """A header named above, empty without it. Straight from `META`: `request.headers` copies them all first."""
     value: str = request.META.get(_META[name], "")

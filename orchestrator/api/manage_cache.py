@@ -7,10 +7,10 @@ from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field
 
 from cache.entries import Holding, Scope
+from orchestrator.api.calls import caller_of
 from orchestrator.api.replies import json_response
 from orchestrator.core.errors import BadRequest, Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY, Permission
-from orchestrator.core.types import Caller
 from orchestrator.models import Tenant
 from orchestrator.wiring import parts
 
@@ -65,7 +65,7 @@ async def purge(request: HttpRequest, query: Query[ScopeQuery]) -> HttpResponseB
 
 async def _tenant(request: HttpRequest, name: str | None, permission: Permission) -> int:
     """Whose answers are meant, by number. Raises Forbidden, whether there is such a tenant or not; NotThere."""
-    caller: Caller = request.auth  # type: ignore[attr-defined]  # the lean handler sets it
+    caller = caller_of(request)
     if name is None or name == caller.tenant:
         return caller.tenant_id
     if caller.reach(permission) != EVERYBODY:

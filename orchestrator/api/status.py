@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.utils import timezone
 from ninja import Router
 
+from orchestrator.api.calls import caller_of
 from orchestrator.api.replies import json_response
 from orchestrator.ledger.stats import WITHOUT_A_CALL, Figures, Latency, figures
 from orchestrator.wiring import parts
@@ -46,7 +47,7 @@ async def readyz(request: HttpRequest) -> HttpResponseBase:
 async def stats(request: HttpRequest, period: Period = "1h") -> HttpResponseBase:
     """Requests, hit rate by tier, times and tokens over the last while, for the caller's tenant."""
     until = timezone.now()
-    tenant_id = request.auth.tenant_id  # type: ignore[attr-defined]  # the lean handler sets it
+    tenant_id = caller_of(request).tenant_id
     sums = await parts().reads.run(STATS_DEADLINE_S, figures, until - PERIODS[period], until, tenant_id)
     return json_response(_figures(sums))
 
