@@ -90,7 +90,8 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
             raise
         begun = Answer(entry, chunks, timing=stopwatch.laps, standing=standing)
         heard = _heard(chunks, entry, parts) if leads else _shared(chunks, call, begun, parts)
-        begun.chunks = _Held(parts.lifelines.tied(heard, caller), hold, entry)
+        cut = partial(_cut, entry, parts)
+        begun.chunks = parts.lifelines.tied(_Held(heard, hold, entry), caller, request, route.model.name, cut)
         return begun
 
 
@@ -222,7 +223,7 @@ class _Call:
 
     @property
     def shared(self) -> str:
-        """What is equal for all who may hear it: the hash of the question, and of who may answer where a key narrows that."""
+        """Equal for all who may hear it: the question's hash, with who may answer where a key narrows that."""
         if not self.route.is_narrowed:
             return self.keys[-1].hash
         said = "\n".join((self.keys[-1].hash, *(plan.candidate.stands_for.name for plan in self.plans)))
@@ -337,6 +338,11 @@ async def _heard(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[C
     except (asyncio.CancelledError, GeneratorExit):
         entry.ended("cancelled", parts.clock.monotonic())
         raise
+
+
+def _cut(entry: Entry, parts: Parts, error: OrchestratorError) -> None:
+    """The answer is ended before its end: whoever keeps the record of it, that is what it says."""
+    entry.failed(error, parts.clock.monotonic())
 
 
 class _Held:

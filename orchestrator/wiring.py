@@ -31,6 +31,7 @@ from orchestrator.engines.wires.base import Wire
 from orchestrator.identity.callers import Identity
 from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
+from orchestrator.lifelines import Lifelines
 from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.minilm import open_store
 from orchestrator.parts import Parts
@@ -74,11 +75,13 @@ def build() -> Parts:
         first_token_s=settings.FIRST_TOKEN_TIMEOUT_S,
     )
     watch.start()
+    identity = Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS)
     metrics = open_metrics(settings.METRICS_DIR, settings.WEB_NUMBER)
     return Parts(
         clock=clock,
         generation=generation,
-        identity=Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS),
+        identity=identity,
+        lifelines=Lifelines(clock, generation.policy, identity.now_of),
         catalogue=catalogue,
         local=local,
         cache=cache,

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.ids import hex_id
+from orchestrator.core.scopes import plain_address
 from orchestrator.core.types import CacheControl, Caller
 from orchestrator.wiring import parts
 
@@ -80,7 +81,7 @@ def controls(request: HttpRequest) -> dict[str, Any]:
         "tags": tags,
         "request_id": request_id(request),
         "endpoint": request.path,
-        "address": request.META.get("REMOTE_ADDR", ""),
+        "address": plain_address(request.META.get("REMOTE_ADDR", "")),
     }
 
 

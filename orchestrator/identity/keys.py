@@ -51,8 +51,8 @@ def now_of(key_ids: Collection[int | None]) -> dict[int | None, Caller]:
     """As `Identity.now_of`, by one query."""
     keys = ApiKey.objects.select_related("tenant").filter(pk__in=[number for number in key_ids if number is not None])
     found: dict[int | None, Caller] = {key.pk: _scoped(key) for key in keys if _holds(key)}
-    if None in key_ids and (nobody := default_caller()):
-        found[None] = nobody
+    if None in key_ids and not (tenant := ensure_default_tenant()).suspended_at:
+        found[None] = Caller(tenant_id=tenant.pk, tenant=tenant.name)
     return found
 
 

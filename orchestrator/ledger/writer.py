@@ -33,7 +33,7 @@ MOST_REPEATS_A_COMMIT = 20_000
 COMMIT_DEADLINE_S = 8.0
 RETRY_S = 1.0
 # How a call ends whose question was read, so that a provider charges for it whatever came of it.
-WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout"})
+WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout", "key_ended", "stream_limit"})
 REFUSALS = (IntegrityError, DataError, OverflowError, TypeError, ValueError)  # of these rows, now and always
 
 
