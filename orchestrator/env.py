@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 
@@ -214,6 +215,18 @@ def words(name: str, default: tuple[str, ...], help: str) -> tuple[str, ...]:
         return tuple(word.strip() for word in value.split(",") if word.strip())
 
     return _read(name, default, help, parse, "words parted by commas are allowed", shown=",".join(default))
+
+
+def networks(
+    name: str, default: tuple[IPv4Network | IPv6Network, ...], help: str, *, shown: str
+) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks, parted by commas."""
+
+    def parse(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(word.strip()) for word in value.split(",") if word.strip())
+
+    allowed = "addresses and networks (10.0.0.0/8) parted by commas are allowed"
+    return _read(name, default, help, parse, allowed, shown=shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from orchestrator import env
+from orchestrator.core.limits import PRIVATE_NETWORKS
 from orchestrator.core.presets import PRESETS
 from orchestrator.core.redis_address import sentinels
 from orchestrator.core.secrets import derive, master_secret
@@ -65,6 +66,13 @@ PUBLIC_HOSTS = env.words(
     "ORCHESTRATOR_HOSTS", (), "Host names the dashboard may be reached by when not on this machine."
 )
 TRUSTED_PROXY = env.flag("ORCHESTRATOR_BEHIND_TLS", "1: a proxy in front ends TLS and sets `X-Forwarded-Proto`.")
+TRUSTED_PROXIES = env.networks(
+    "ORCHESTRATOR_TRUSTED_PROXIES",
+    PRIVATE_NETWORKS if TRUSTED_PROXY else (),
+    "Addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed,"
+    " and nobody else's.",
+    shown="loopback and private networks with `ORCHESTRATOR_BEHIND_TLS`, else none",
+)
 
 # Local models
 
@@ -346,8 +354,6 @@ SESSION_COOKIE_NAME = "orchestrator_session"
 CSRF_COOKIE_NAME = "orchestrator_csrf"
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TRUSTED_PROXY
-if TRUSTED_PROXY:
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
