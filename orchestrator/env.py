@@ -230,13 +230,16 @@ def ports(name: str, default: tuple[int, ...], help: str) -> frozenset[int]:
     return _read(name, frozenset(default), help, parse, "ports parted by commas are allowed", shown=shown)
 
 
-def networks(name: str, help: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Networks parted by commas, each as an address and the length of its prefix."""
+def networks(
+    name: str, default: tuple[IPv4Network | IPv6Network, ...], help: str, *, shown: str = ""
+) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks, parted by commas."""
 
     def parse(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
         return tuple(ip_network(word.strip()) for word in value.split(",") if word.strip())
 
-    return _read(name, (), help, parse, "networks such as 10.1.2.0/24, parted by commas, are allowed", shown="")
+    allowed = "addresses and networks (10.0.0.0/8) parted by commas are allowed"
+    return _read(name, default, help, parse, allowed, shown=shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Parts:
     cache: TieredCache
     inflight: InFlight
     ledger: Ledger
+    lifelines: Lifelines
     reads: WorkerThread  # the ORM, away from the event loop
     managing: WorkerThread  # the same for calls of management, which may take seconds
     cache_ttl_s: float
@@ -65,7 +66,6 @@ class Parts:
     places: Places = field(default_factory=lambda: Places(Clock()))  # how each model of each provider does
     limiter: Limiter = field(default_factory=Limiter)
     gate: Gate = field(default_factory=Gate)
-    lifelines: Lifelines = field(default_factory=Lifelines)
     pictures: Pictures = field(default_factory=Pictures)
 
     async def health(self) -> list[Health]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, 
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 from cache.entries import CacheKey, Hit
@@ -95,7 +96,8 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
             raise
         begun = Answer(entry, chunks, timing=stopwatch.laps, standing=standing)
         heard = _heard(chunks, entry, parts) if leads else _shared(chunks, call, begun, parts)
-        begun.chunks = _Held(parts.lifelines.tied(heard, caller), hold, entry)
+        cut = partial(_cut, entry, parts)
+        begun.chunks = parts.lifelines.tied(_Held(heard, hold, entry), caller, request, route.model.name, cut)
         return begun
 
 
@@ -155,7 +157,7 @@ async def _unasked(text: str, entry: Entry, parts: Parts) -> AsyncGenerator[Chun
 async def _chosen(request: ChatRequest, entry: Entry, parts: Parts) -> Model:
     """The model that is asked first, for what is done with one model; the record says it. It counts as a request."""
     async with _charged_anyhow(request, entry, parts):
-        route = await choose(request, parts)
+        route = await choose(request, entry.caller, parts)
     model = route.candidates[0].model
     entry.model, entry.provider, entry.route = model.name, model.engine, route.reason[:MOST_ROUTE]
     await parts.limiter.charge(entry.caller, route.model.name, request.address)
@@ -174,7 +176,7 @@ async def _charged_anyhow(request: ChatRequest, entry: Entry, parts: Parts) -> A
 
 async def _planned(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[Route, list[Plan]]:
     """The places that may answer and what each would be asked; the record says who is expected to."""
-    route = await choose(request, parts)
+    route = await choose(request, entry.caller, parts)
     entry.route, entry.model, entry.provider = route.reason[:MOST_ROUTE], route.model.name, route.model.engine
     plans = plans_for(route, request, entry.caller, parts)
     _expect(entry, plans[0])
@@ -237,6 +239,14 @@ class _Call:
     def keys(self) -> tuple[CacheKey, ...]:
         return self.plans[0].keys
 
+    @property
+    def shared(self) -> str:
+        """Equal for all who may hear it: the question's hash, with who may answer where a key narrows that."""
+        if not self.route.is_narrowed:
+            return self.keys[-1].hash
+        said = "\n".join((self.keys[-1].hash, *(plan.candidate.stands_for.name for plan in self.plans)))
+        return blake2b(said.encode("utf-8", "replace"), digest_size=32).hexdigest()
+
     def asks(self, plan: Plan) -> None:
         """As in `failover.Listener`: what costs money is asked only while it can be written down."""
         if plan.candidate.model.is_paid:
@@ -267,8 +277,8 @@ async def _join(call: _Call, parts: Parts, *, is_again: bool = False) -> tuple[C
     # A purge parts those who asked before it from those who ask after it.
     shared, question = ("alone", id(call)), None
     if control.read:
-        shared = (call.keys[-1].hash, call.since)
-        question = Question(call.keys[-1].hash, lambda: parts.cache.generation() == call.since, is_again)
+        shared = (call.shared, call.since)
+        question = Question(call.shared, lambda: parts.cache.generation() == call.since, is_again)
     chunks, leads = await parts.inflight.join(shared, lambda: _call(call, parts), question)
     if leads:
         entry.tier = "miss" if control.read else "bypass"
@@ -347,6 +357,11 @@ async def _heard(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[C
     except (asyncio.CancelledError, GeneratorExit):
         entry.ended("cancelled", parts.clock.monotonic())
         raise
+
+
+def _cut(entry: Entry, parts: Parts, error: OrchestratorError) -> None:
+    """The answer is ended before its end: whoever keeps the record of it, that is what it says."""
+    entry.failed(error, parts.clock.monotonic())
 
 
 class _Held:

@@ -10,6 +10,7 @@ sent away here: by then it has cost a twentieth of what it would have, had the g
 
     What ends it                              is noticed
     a purge, a change of keys or policy       at once: two counters that all processes share
+    the latter on another machine             within a second, when the key is read again
     the end of the key, or of the answer      at its moment
     a later answer to the same question       at once, where this process made or met it
     a model that comes, goes or changes       within two seconds
@@ -30,8 +31,9 @@ from cache.bounded import Bounded
 from orchestrator.admission.gate import Arrival
 from orchestrator.api.calls import REQUEST_ID, STEERING
 from orchestrator.api.offers import SLOT, Offer, Slot
+from orchestrator.api.policy import dialect_of
 from orchestrator.api.stamps import Template
-from orchestrator.api.table import RECORDED, dialect_of, told
+from orchestrator.api.table import RECORDED, told
 from orchestrator.core.errors import Busy, OrchestratorError, TooMany
 from orchestrator.core.exchange import EXCHANGE, Exchange
 from orchestrator.core.ids import hex_id
@@ -71,6 +73,7 @@ class Replayable:
     life_s: float
     line: Line
     model: str  # whose limits it counts against
+    caller: Caller  # as it was then: another object when anything about it has changed, wherever that was done
 
 
 class Asked(NamedTuple):
@@ -130,7 +133,7 @@ class ReplayFront:
         if purges != self._purges or policy != self._policy:
             self._purges, self._policy = purges, policy
             self._kept.clear()
-        caller = parts.identity.remembered(asked.authorization, asked.x_api_key)
+        caller = parts.identity.remembered(asked.authorization, asked.x_api_key, asked.address)
         # Every second it is asked again who a caller is, and a flood would pass meanwhile.
         comer = caller or parts.identity.lately(asked.authorization, asked.x_api_key)
         arrival: Arrival | None = None
@@ -160,7 +163,7 @@ class ReplayFront:
         now = parts.clock.now()
         age_s = now - known.created_at
         is_over = abs(age_s) >= known.life_s  # as `cache.entries.Entry.is_fresh` has it
-        if is_over or parts.cache.has_newer(known.hash, known.created_at):
+        if is_over or known.caller is not caller or parts.cache.has_newer(known.hash, known.created_at):
             self._kept.drop(key)
             return False
         standing = parts.limiter.charge_at_once(caller, known.model, asked.address)
@@ -218,6 +221,7 @@ class ReplayFront:
             life_s=life_s,
             line=Line(entry.row()),
             model=entry.charged,
+            caller=entry.caller,
         )
         key = asked.key(entry.caller.tenant_id, entry.caller.key_id)
         self._kept.put(key, replayable, _ANSWER + asked.size + offer.template.size + len(head))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator import env
 from orchestrator.core.headers import HSTS_S
+from orchestrator.core.limits import PRIVATE_NETWORKS
 from orchestrator.core.presets import PRESETS
 from orchestrator.core.redis_address import sentinels
 from orchestrator.core.secrets import NoSecret, master_secret
@@ -80,6 +81,13 @@ SESSION_IDLE_S = env.seconds(
 )
 SESSION_MOST_S = env.seconds(
     "ORCHESTRATOR_SESSION_MOST_S", 7 * 86400, "How long anybody stays signed in to the pages.", least=60
+)
+TRUSTED_PROXIES = env.networks(
+    "ORCHESTRATOR_TRUSTED_PROXIES",
+    PRIVATE_NETWORKS if TRUSTED_PROXY else (),
+    "Addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed,"
+    " and nobody else's.",
+    shown="loopback and private networks with `ORCHESTRATOR_BEHIND_TLS`, else none",
 )
 
 # Local models
@@ -223,6 +231,7 @@ FETCH_HOSTS = env.words(
 FETCH_PORTS = env.ports("ORCHESTRATOR_FETCH_PORTS", (80, 443), "Ports that are fetched from.")
 FETCH_NETWORKS = env.networks(
     "ORCHESTRATOR_FETCH_NETWORKS",
+    (),
     "Networks of yours that may be fetched from although they are not public, such as `10.1.2.0/24`.",
 )
 RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record is kept.", least=1, most=36500)
@@ -420,7 +429,6 @@ SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = int(SESSION_IDLE_S)
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no third cookie, and none with words in it
 if TRUSTED_PROXY:
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = HSTS_S
 # Whether its other hosts and the browsers' lists may hold it to TLS is for a domain's owner to say, not for one host.

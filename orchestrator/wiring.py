@@ -31,6 +31,7 @@ from orchestrator.engines.wires.base import Wire
 from orchestrator.identity.callers import Identity
 from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
+from orchestrator.lifelines import Lifelines
 from orchestrator.limits.limiter import Limiter
 from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.minilm import open_store
@@ -80,10 +81,12 @@ def build() -> Parts:
     watch.start()
     metrics = open_metrics(settings.METRICS_DIR, settings.WEB_NUMBER)
     ledger = Ledger(clock, metrics.answered, partial(count_repeats, metrics))
+    identity = Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS, used=ledger.used)
     return Parts(
         clock=clock,
         generation=generation,
-        identity=Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS, used=ledger.used),
+        identity=identity,
+        lifelines=Lifelines(clock, generation.policy, identity.now_of),
         catalogue=catalogue,
         local=local,
         cache=cache,

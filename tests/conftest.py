@@ -24,6 +24,7 @@ from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller
 from orchestrator.identity.callers import Identity
 from orchestrator.ledger.writer import Ledger
+from orchestrator.lifelines import Lifelines
 from orchestrator.metrics import Metrics
 from orchestrator.models import RequestRecord, Tenant
 from orchestrator.parts import Parts
@@ -56,10 +57,12 @@ async def parts(
     memory = MemoryTier(clock, 10 * 1024**2)
     metrics = Metrics()
     ledger = Ledger(clock, metrics.answered, partial(wiring.count_repeats, metrics))
+    identity = Identity(clock, generation.policy, require_keys=False, used=ledger.used)
     parts = Parts(
         clock=clock,
         generation=generation,
-        identity=Identity(clock, generation.policy, require_keys=False, used=ledger.used),
+        identity=identity,
+        lifelines=Lifelines(clock, generation.policy, identity.now_of),
         catalogue=Catalogue([cloud, engine]),
         local=engine,  # type: ignore[arg-type]  # a fake
         cache=TieredCache([memory], clock, generation, PurgeLog(None)),

@@ -8,8 +8,9 @@ from typing import Any
 from django.http import HttpRequest
 
 from orchestrator.api.bounds import LONGEST_TAG, MOST_TAGS
-from orchestrator.core.errors import BadRequest, Forbidden
+from orchestrator.core.errors import BadRequest
 from orchestrator.core.ids import hex_id
+from orchestrator.core.scopes import plain_address
 from orchestrator.core.types import CacheControl, Caller
 from orchestrator.wiring import parts
 
@@ -32,19 +33,22 @@ _ANYTHING = CacheControl()
 
 
 async def show_key(request: HttpRequest) -> Caller:
-    """Who calls, by `Authorization: Bearer` or `x-api-key`; asked once for each request. Raises Unauthorized."""
+    """Who calls, by `Authorization: Bearer` or `x-api-key`, and nothing else; asked once for each request.
+
+    Raises what `Identity.caller` raises.
+    """
     known: Caller | None = getattr(request, "caller", None)
     if known is None:
-        known = await parts().identity.caller(header(request, "Authorization"), header(request, "X-Api-Key"))
+        known = await parts().identity.caller(
+            header(request, "Authorization"), header(request, "X-Api-Key"), request.META.get("REMOTE_ADDR", "")
+        )
         request.caller = known  # type: ignore[attr-defined]
     return known
 
 
-async def show_admin_key(request: HttpRequest) -> Caller:
-    """Who calls, and may manage. Raises Unauthorized, Forbidden."""
-    caller = await show_key(request)
-    if caller.role is None:
-        raise Forbidden("This needs a key that may manage: `manage.py issue_key NAME --admin`.")
+def caller_of(request: HttpRequest) -> Caller:
+    """Who was let in."""
+    caller: Caller = request.auth  # type: ignore[attr-defined]  # the lean handler sets it
     return caller
 
 
@@ -80,7 +84,7 @@ def controls(request: HttpRequest) -> dict[str, Any]:
         "tags": tags,
         "request_id": request_id(request),
         "endpoint": request.path,
-        "address": request.META.get("REMOTE_ADDR", ""),
+        "address": plain_address(request.META.get("REMOTE_ADDR", "")),
     }
 
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
 from orchestrator.api.body import read_object
-from orchestrator.api.calls import controls
+from orchestrator.api.calls import caller_of, controls
 from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.replies import EVENTS, Wire, begin, json_response, respond, to_json
@@ -19,9 +19,9 @@ from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.modelhost.names import Name
-from orchestrator.routes import MOST_SHOWN, find, how_to_reach
+from orchestrator.routes import MOST_SHOWN, find, how_to_reach, may_ask
 from orchestrator.wiring import parts
-from routing.router import AUTO, is_auto
+from routing.router import AUTO
 
 router = Router(tags=["OpenAI"])
 JSON = "application/json"
@@ -61,16 +61,17 @@ async def chat_completions(request: HttpRequest, body: CompletionBody) -> HttpRe
 
 @router.get("/models", summary="The models that can be asked")
 async def models(request: HttpRequest) -> HttpResponseBase:
-    """List every model, local and cloud."""
-    found = await parts().catalogue.models()
-    data = [_model(model.name, model) for model in ([AUTO, *found] if found else [])]
+    """List every model that may be asked, local and cloud."""
+    caller = caller_of(request)
+    found = may_ask(await parts().catalogue.models(), caller)
+    data = [_model(model.name, model) for model in (may_ask([AUTO], caller) + found if found else [])]
     return json_response({"object": "list", "data": data}, content_type=JSON)
 
 
 @router.get("/models/{path:name}", summary="One model")
 async def model(request: HttpRequest, name: str) -> HttpResponseBase:
     """Describe one model, under the name as it was asked for."""
-    found = AUTO if is_auto(name) else await find(name, parts())
+    found = await find(name, caller_of(request), parts())
     if found is None:
         raise ModelNotFound(f"model '{name[:MOST_SHOWN]}' not found{how_to_reach(name, parts())}")
     return json_response(_model(name, found), content_type=JSON)

@@ -12,6 +12,7 @@ import orjson
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from orchestrator.api.bounds import check_question
+from orchestrator.api.calls import caller_of
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.stamps import HOLES, Live, Stamps, Template
 from orchestrator.core.errors import EngineError, OrchestratorError
@@ -72,8 +73,7 @@ def json_response(value: Any, *, status: int = 200, content_type: str = JSON_UTF
 async def begin(request: HttpRequest, asked: ChatRequest, how: Begin = answer) -> Answer:
     """Ask for whoever sent `request`. Waits for the first chunk: a failure up to then is still a plain HTTP error."""
     check_question(asked)
-    caller: Caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
-    begun = await how(asked, caller, parts())
+    begun = await how(asked, caller_of(request), parts())
     first = await anext(begun.chunks, None)
     begun.chunks = _resumed(first, begun.chunks)
     return begun

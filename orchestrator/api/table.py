@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
-from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
+from ninja.errors import HttpError, ValidationError, ValidationErrorContext
 from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
@@ -33,14 +33,15 @@ from orchestrator.api import (
     status,
 )
 from orchestrator.api.body import read_json
-from orchestrator.api.calls import request_id, show_key
+from orchestrator.api.calls import request_id
 from orchestrator.api.description import Page, description
 from orchestrator.api.openai import error_value
+from orchestrator.api.policy import dialect_of
 from orchestrator.api.replies import JSON_UTF8, to_json
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
 from orchestrator.core.errors import BadRequest, OrchestratorError, TooMany, Unauthorized
 from orchestrator.core.text import escaped
-from orchestrator.core.types import ChatRequest, Dialect
+from orchestrator.core.types import ChatRequest
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,6 @@ api = API(
     title="AI orchestrator",
     version=__version__,
     description="Ollama's API in front of every model, with OpenAI's and Anthropic's beside it.",
-    auth=[show_key],
     parser=AnyJSON(),
     renderer=JSON(),
     docs=Page(),
@@ -132,13 +132,6 @@ api.add_router("/api/admin/v1/keys", manage_keys.router)
 api.add_router("/api/admin/v1/limits", manage_limits.router)
 api.add_router("/api/admin/v1", manage_tenants.router)
 api.add_router("", absent.router)
-
-
-def dialect_of(path: str) -> Dialect:
-    """What whoever asks for `path` speaks."""
-    if anthropic.is_anthropic(path):
-        return "anthropic"
-    return "openai" if path.startswith("/v1/") else "ollama"
 
 
 @api.exception_handler(OrchestratorError)
@@ -178,12 +171,6 @@ def show_wrong_type(request: HttpRequest, error: ValidationError) -> HttpRespons
     if request.path.startswith("/api/admin/") and error.errors[0]["loc"][0] == "body":
         return show_error(request, manage_registry.wrong_body(error.errors))
     return show_error(request, BadRequest(go_words(error.errors, request.path)))
-
-
-@api.exception_handler(AuthenticationError)
-def show_no_key(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    """No caller could be made of the headers."""
-    return show_error(request, Unauthorized())
 
 
 @api.exception_handler(HttpError)

@@ -77,6 +77,24 @@ class TooMany(OrchestratorError):
         self.standing = standing
 
 
+class KeyEnded(Unauthorized):
+    """This API key was revoked or its tenant suspended, and what it was being told ends with it."""
+
+    kind = "key_ended"
+
+
+class ScopeEnded(Forbidden):
+    """This API key is no longer for what it was being told."""
+
+    kind = "key_ended"
+
+
+class StreamTooLong(TooMany):
+    """The answer takes longer than a limit allows."""
+
+    kind = "stream_limit"
+
+
 class CloudDisabled(Forbidden):
     """What would need ollama.com, in the words of an Ollama whose cloud is switched off."""
 

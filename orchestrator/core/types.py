@@ -285,8 +285,12 @@ class Caller:
         return reach_of({None if self.reaches_all else self.tenant_id: self.role}, permission)
 
     def may_ask(self, model: str) -> bool:
-        """Whether the key is for `model`, by its full name."""
-        return not self.model_patterns or any(fnmatchcase(model, pattern) for pattern in self.model_patterns)
+        """Whether the key is for `model`, by its full name: with or without `:latest`, in letters of either size."""
+        if not self.model_patterns:
+            return True
+        full = model.lower()
+        names = {full, full.removesuffix(":latest")}
+        return any(fnmatchcase(name, pattern.lower()) for pattern in self.model_patterns for name in names)
 
     def turn(self, model: str, address: str) -> Turn:
         """Whose turn it is where a question to `model` from `address` has to wait; either may be unknown, hence empty.
@@ -379,3 +383,4 @@ class Route:
     candidates: tuple[Candidate, ...]  # one at least; the first is of the lowest rank
     balance: Balance = "latency"
     hedge_after_s: float | None = None
+    is_narrowed: bool = False  # places were left out that the caller's key is not for

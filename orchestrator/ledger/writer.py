@@ -35,7 +35,7 @@ COMMIT_DEADLINE_S = 8.0
 RETRY_S = 1.0
 USED_EVERY_S = 60.0  # how exactly it is known when a key was used last
 # How a call ends whose question was read, so that a provider charges for it whatever came of it.
-WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout"})
+WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout", "key_ended", "stream_limit"})
 REFUSALS = (IntegrityError, DataError, OverflowError, TypeError, ValueError)  # of these rows, now and always
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from orchestrator.core.exchange import EXCHANGE
+from orchestrator.core.scopes import plain_address
 from orchestrator.supervisor.connections import BoundedConnection
 
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -75,6 +76,8 @@ class BoundedHead(BoundedConnection):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        if self.client is not None:  # an IPv4 address on a socket for both is one
+            self.client = (plain_address(self.client[0]) or self.client[0], self.client[1])
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
