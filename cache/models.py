@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from orchestrator.models.scoped import ScopedQuerySet
+
 
 class CacheEntry(models.Model):
     """A kept answer, in the database file that may be deleted at any time."""
@@ -14,6 +16,9 @@ class CacheEntry(models.Model):
     expires_at = models.DateTimeField(db_index=True)
     size = models.PositiveIntegerField(help_text="Bytes of the answer as it is kept.")
     body = models.BinaryField(help_text="Checksum and answer.")
+
+    rows = models.Manager["CacheEntry"]()
+    objects = ScopedQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at",)

@@ -42,6 +42,12 @@ class Purged:
         """Whether every tier was swept, and every other machine has done the same."""
         return not self.failed
 
+    def add(self, other: Purged) -> None:
+        """`other` was purged, too."""
+        self.failed.update(other.failed)
+        for tier, count in other.counts.items():
+            self.counts[tier] = self.counts.get(tier, 0) + count
+
 
 class TieredCache:
     """Answers kept near and far. It may save a request, never lose one.

@@ -48,7 +48,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await asyncio.wait([self._task])
 
     async def _send_news(self, watched: Period, session_key: str) -> None:
-        async with self.live.watch(watched) as mailbox:
+        async with self.live.watch(watched, self.reach) as mailbox:
             checked = asyncio.get_running_loop().time()
             while self.live.is_polling:
                 await self._send_next(mailbox)

@@ -11,6 +11,7 @@ from ninja import Router
 
 from orchestrator.api.calls import show_key
 from orchestrator.api.replies import json_response
+from orchestrator.core.permissions import Reach
 from orchestrator.ledger.stats import WITHOUT_A_CALL, Figures, Latency, figures
 from orchestrator.wiring import parts
 
@@ -47,8 +48,8 @@ async def readyz(request: HttpRequest) -> HttpResponseBase:
 async def stats(request: HttpRequest, period: Period = "1h") -> HttpResponseBase:
     """Requests, hit rate by tier, times and tokens over the last while, for the caller's tenant."""
     until = timezone.now()
-    tenant_id = request.auth.tenant_id  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
-    sums = await parts().reads.run(STATS_DEADLINE_S, figures, until - PERIODS[period], until, tenant_id)
+    own = Reach(frozenset({request.auth.tenant_id}))  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
+    sums = await parts().reads.run(STATS_DEADLINE_S, figures, until - PERIODS[period], until, own)
     return json_response(_figures(sums))
 
 

@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.core.limits import Each, Kind, Limit
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Caller
 from orchestrator.models import ApiKey, Tenant
 from orchestrator.models import Limit as LimitRow
@@ -34,7 +34,7 @@ def find_key(credential: str) -> Caller | None:
     match = KEY.fullmatch(credential)
     if match is None:
         return None
-    key = ApiKey.objects.select_related("tenant").filter(prefix=match["prefix"]).first()
+    key = ApiKey.objects.of(EVERYBODY).select_related("tenant").filter(prefix=match["prefix"]).first()
     if not hmac.compare_digest(key.digest if key else "", key_digest(credential)):
         return None
     if key is None or key.revoked_at or (key.expires_at and key.expires_at <= timezone.now()):

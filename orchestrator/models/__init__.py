@@ -6,6 +6,7 @@ from orchestrator.models.limits import Limit
 from orchestrator.models.people import Membership
 from orchestrator.models.policy import PolicyQuerySet, policy_updated
 from orchestrator.models.records import Attempt, RequestRecord
+from orchestrator.models.scoped import Unscoped
 from orchestrator.models.tenants import Grant, Team, Tenant
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "SignInLink",
     "Team",
     "Tenant",
+    "Unscoped",
     "policy_updated",
 ]
