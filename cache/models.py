@@ -24,7 +24,7 @@ class CacheEntry(models.Model):
         ordering = ("-created_at",)
         verbose_name = "kept answer"
         indexes = (  # with the size, so that counting a scope does not read its answers
-            models.Index(fields=("tenant_id", "size"), name="cache_by_tenant"),
+            models.Index(fields=("tenant_id", "created_at", "size"), name="cache_by_tenant"),
             models.Index(fields=("namespace", "size"), name="cache_by_namespace"),
             models.Index(fields=("model", "size"), name="cache_by_model"),
             models.Index(fields=("created_at",), name="cache_by_age"),
@@ -32,6 +32,17 @@ class CacheEntry(models.Model):
 
     def __str__(self) -> str:
         return self.hash
+
+
+class TenantHolding(models.Model):
+    """How much a tenant keeps in the file: triggers count it as answers come and go, so that it is always exact."""
+
+    tenant_id = models.BigIntegerField(primary_key=True)
+    entries = models.BigIntegerField()
+    bytes = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"tenant {self.tenant_id}: {self.bytes} bytes"
 
 
 class Purge(models.Model):

@@ -204,6 +204,7 @@ class RequestRecordAdmin(RecordAdmin):
         "left_out",
         "tier",
         "cache_key",
+        "granted_by",
         "is_streamed",
         "status",
         "ended",

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cache.bounded import Bounded
+from cache.entries import CacheKey
 from orchestrator.api.calls import REQUEST_ID, STEERING
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.stamps import Template
@@ -62,7 +63,7 @@ class Replayable:
     template: Template
     head: bytes  # headers that are the same each time, as lines
     is_streamed: bool
-    hash: str  # the question's, in the cache
+    kept_under: CacheKey  # in the cache
     created_at: float  # seconds since the epoch
     life_s: float
     line: Line
@@ -147,7 +148,7 @@ class ReplayFront:
         now = parts.clock.now()
         age_s = now - known.created_at
         is_over = abs(age_s) >= known.life_s  # as `cache.entries.Entry.is_fresh` has it
-        if is_over or parts.cache.has_newer(known.hash, known.created_at):
+        if is_over or parts.cache.has_newer(known.kept_under, known.created_at):
             self._kept.drop(key)
             return False
         standing = parts.limiter.charge_at_once(caller, known.model, asked.address)
@@ -181,7 +182,7 @@ class ReplayFront:
             template=offer.template,
             head=head,
             is_streamed=entry.request.stream,
-            hash=kept.key.hash,
+            kept_under=kept.key,
             created_at=kept.created_at,
             life_s=life_s,
             line=Line(entry.row()),

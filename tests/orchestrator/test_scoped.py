@@ -83,7 +83,12 @@ def test_our_code_goes_no_other_way() -> None:
         rf"_default_manager|_base_manager|\.rows\.|\b(?:{names})\.rows\b|get_(?:object|list)_or_404"
         rf"|QuerySet\((?:{names})|(?:FROM|UPDATE|INTO|JOIN)\s+[\"'`]?(?:{tables})"
     )
-    allowed = {"cache/tiers/sqlite.py", "cache/migrations/0004_isolation.py"}  # SQL that is looked at below
+    allowed = {
+        "cache/tiers/sqlite.py",  # what it says is looked at below
+        "cache/migrations/0004_isolation.py",  # counts what each tenant keeps
+        "cache/maintenance.py",  # what is expired is expired, whosever it is
+        "orchestrator/supervisor/prepare.py",  # whether there is such a table
+    }
     found = []
     for package in ("orchestrator", "cache", "dashboard", "routing"):
         for path in sorted((settings.BASE_DIR / package).rglob("*.py")):
