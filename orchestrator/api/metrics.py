@@ -10,21 +10,29 @@ from ninja import Router
 
 from orchestrator import vitals
 from orchestrator.api.calls import header, show_key
-from orchestrator.core.errors import Unauthorized
+from orchestrator.core.errors import Forbidden, Unauthorized
+from orchestrator.core.permissions import EVERYBODY, Permission
 from orchestrator.wiring import parts
 
 router = Router(tags=["Status"])
 
 
 async def show_token(request: HttpRequest) -> bool:
-    """Let in who shows the token or an API key; anyone, where neither is asked for. Raises Unauthorized."""
+    """Let in who shows the token, or a key that may see every tenant's usage; anyone, where neither is asked for.
+
+    The figures are of all tenants together, so a tenant's own key does not open them. Raises Unauthorized or Forbidden.
+    """
     scheme, _, shown = header(request, "Authorization").partition(" ")
     token: str = settings.METRICS_TOKEN
     if token and scheme.lower() == "bearer" and hmac.compare_digest(shown.strip().encode(), token.encode()):
         return True
     caller = await show_key(request)
-    if token and caller.key_id is None:
-        raise Unauthorized("This needs ORCHESTRATOR_METRICS_TOKEN or an API key, as `Authorization: Bearer …`.")
+    if caller.key_id is None:
+        if token:
+            raise Unauthorized("This needs ORCHESTRATOR_METRICS_TOKEN or an API key, as `Authorization: Bearer …`.")
+        return True
+    if caller.reach(Permission.SEE_USAGE) != EVERYBODY:
+        raise Forbidden("These figures are of all tenants: use a key whose role is for every tenant, or the token.")
     return True
 
 

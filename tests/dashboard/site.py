@@ -173,6 +173,7 @@ ROW: dict[str, Any] = {
     "is_paid": False,
     "tags": "",
     "unsupported": "",
+    "granted_by_id": None,
     "cost_microusd": 0,
 }
 

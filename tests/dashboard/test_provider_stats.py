@@ -10,7 +10,7 @@ from django.db import connection
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger.provider_stats import called_between, provider_figures
-from orchestrator.models import Attempt
+from orchestrator.models import Attempt, Tenant
 from tests.dashboard.site import record
 
 pytestmark = pytest.mark.django_db
@@ -26,8 +26,9 @@ def call(**fields: Any) -> None:
 
 def attempt(request_id: str, provider: str = "groq", outcome: str = "engine_timeout") -> None:
     """A place that did not answer."""
+    acme = Tenant.objects.get_or_create(name="acme")[0]
     Attempt.objects.create(
-        request_id=request_id, at=NOW - timedelta(minutes=1), provider=provider, outcome=outcome, took_us=1
+        tenant=acme, request_id=request_id, at=NOW - timedelta(minutes=1), provider=provider, outcome=outcome, took_us=1
     )
 
 
