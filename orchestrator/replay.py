@@ -10,7 +10,7 @@ durations are its own.
     the end of the key, or of the answer      at its moment
     a later answer to the same question       at once, where this process made or met it
     a model that comes, goes or changes       within two seconds
-    the need of room                          as S3-FIFO chooses
+    the need of room                          as S3-FIFO chooses, among those of the tenant that keeps most
 
 Whoever is not certain to be served from here goes the whole way, and is told there what is wrong.
 """
@@ -21,10 +21,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from cache.bounded import Bounded
 from cache.entries import CacheKey
+from cache.replacement import Fair
 from orchestrator.api.calls import REQUEST_ID, STEERING
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.stamps import Template
@@ -84,7 +86,7 @@ class Asked(NamedTuple):
 
     def key(self, tenant_id: int, key_id: int | None) -> Key:
         """What makes it the same request: the tenant decides on the answer, the key is recorded."""
-        return (self.path, self.query, tenant_id, key_id, self.body, *self.steering.items())
+        return (tenant_id, self.path, self.query, key_id, self.body, *self.steering.items())
 
     @property
     def size(self) -> int:
@@ -103,7 +105,7 @@ class ReplayFront:
         self._app = app
         self._parts = parts
         self._most_bytes = most_bytes
-        self._kept: Bounded[Key, Replayable] = Bounded(most_bytes)
+        self._kept: Bounded[Key, Replayable] = Bounded(most_bytes, lambda: Fair(itemgetter(0)))
         self._purges = self._policy = -1
         self._models: int | None = None  # a hash over all of them; None while they are not known
         self._models_at = self._looked_at = -MODELS_S  # monotonic seconds: what is known is from then; last look
