@@ -121,13 +121,12 @@ def read_snapshot(period: Period, reach: Reach, now: datetime) -> Snapshot:
     """Read the figures of `period` up to `now`."""
     close_old_connections()
     found = figures(now - period.length, now, reach)
-    records = RequestRecord.objects.of(reach)
     return Snapshot(
         period=period,
         at=now,
         figures=found,
-        last_minute=records.filter(at__gte=now - MINUTE).count(),
-        is_new=not found.requests and not records.exists(),
+        last_minute=RequestRecord.objects.of(reach, by_tenant=False).filter(at__gte=now - MINUTE).count(),
+        is_new=not found.requests and not RequestRecord.objects.of(reach).exists(),
     )
 
 

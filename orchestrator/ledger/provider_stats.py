@@ -84,7 +84,7 @@ def called_between(since: datetime, until: datetime, reach: Reach) -> QuerySet[R
     """Requests that an engine was called for, as the index of those has them."""
     # Written out: SQLite takes a partial index whose condition stands in the query word for word, not bound to it.
     is_called: Any = RawSQL("tier IN ('miss', 'bypass')", (), output_field=BooleanField())
-    called = RequestRecord.objects.of(reach).order_by().filter(is_called, at__gte=since, at__lt=until)
+    called = RequestRecord.objects.of(reach, by_tenant=False).order_by().filter(is_called, at__gte=since, at__lt=until)
     return called.exclude(provider="")
 
 
@@ -106,13 +106,18 @@ def _answers(called: QuerySet[RequestRecord]) -> Iterable[Mapping[str, Any]]:
 
 
 def _failed_attempts(since: datetime, until: datetime, reach: Reach) -> list[tuple[str, str, int]]:
-    attempts = Attempt.objects.of(reach).order_by().filter(at__gte=since, at__lt=until).exclude(outcome=Outraced.kind)
+    attempts = (
+        Attempt.objects.of(reach, by_tenant=False)
+        .order_by()
+        .filter(at__gte=since, at__lt=until)
+        .exclude(outcome=Outraced.kind)
+    )
     return list(attempts.values_list("provider", "outcome").annotate(n=Count("pk")).order_by())
 
 
 def _failed_alone(called: QuerySet[RequestRecord], reach: Reach) -> list[tuple[str, str, int]]:
     """Requests that failed and have no attempt that says so: those after their first piece."""
-    said = Attempt.objects.of(reach).filter(
+    said = Attempt.objects.of(reach, by_tenant=False).filter(
         request_id=OuterRef("request_id"), tenant_id=OuterRef("tenant_id"), provider=OuterRef("provider")
     )
     failed = called.filter(FAILED).exclude(Exists(said))

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any, NoReturn, TypeVar
 
 from django.db import models
-from django.db.models import sql
+from django.db.models import Expression, ExpressionWrapper, F, Value, sql
+from django.db.models.lookups import In
 
 from orchestrator.core.permissions import Reach
 from orchestrator.models.policy import PolicyQuerySet
@@ -48,10 +49,16 @@ class ScopedQuerySet(models.QuerySet[M]):
     ) -> None:
         super().__init__(model, query or ScopedQuery(model), using, hints)
 
-    def of(self, reach: Reach) -> ScopedQuerySet[M]:
-        """Those of the tenants in `reach`. What belongs to no tenant is everybody's alone."""
+    def of(self, reach: Reach, *, by_tenant: bool = True) -> ScopedQuerySet[M]:
+        """Those of the tenants in `reach`. What belongs to no tenant is everybody's alone.
+
+        by_tenant  they are looked up by their tenants; False where another index finds them sooner, such as that on
+                   time: a database without statistics would take the tenant's, and read all it ever asked.
+        """
         if reach.tenants is None:
             rows = self.all()
+        elif not by_tenant:
+            rows = self.filter(In(_unindexed("tenant_id"), sorted(reach.tenants)))
         elif len(reach.tenants) == 1:  # so that an index gives them in order
             rows = self.filter(tenant_id=next(iter(reach.tenants)))
         else:
@@ -88,6 +95,11 @@ class ScopedQuerySet(models.QuerySet[M]):
     def _must_be_scoped(self) -> None:
         if not getattr(self.query, "is_scoped", False):
             raise Unscoped(self.model)
+
+
+def _unindexed(column: str) -> Expression:
+    """The value of a column, as an expression that no index is on."""
+    return ExpressionWrapper(F(column) + Value(0), output_field=models.BigIntegerField())
 
 
 class ScopedPolicyQuerySet(ScopedQuerySet[M], PolicyQuerySet[M]):  # type: ignore[override]  # its `as_manager`

@@ -163,3 +163,16 @@ def test_django_itself_goes_on(tenants: tuple[Tenant, Tenant]) -> None:
         again.full_clean()
     team.delete()
     assert not acme.teams.exists()
+
+
+@pytest.mark.parametrize("tenants", [{1}, {1, 2}], ids=str)
+def test_what_is_of_a_time_is_found_by_time_and_what_is_newest_by_tenant(db: None, tenants: set[int]) -> None:
+    """Without statistics SQLite would take the index on tenants for both, and read all that a tenant ever asked."""
+    reach, since = Reach(frozenset(tenants)), datetime(2026, 1, 1, tzinfo=UTC)
+    lately = RequestRecord.objects.of(reach, by_tenant=False).filter(at__gte=since).order_by()
+    assert "requestrecord_at_" in lately.explain()
+    assert list(lately) == []
+    if len(tenants) == 1:
+        newest = RequestRecord.objects.of(reach).filter(id__gt=7).order_by("-id").explain()
+        assert "(tenant_id=? AND rowid>?)" in newest
+        assert "TEMP B-TREE" not in newest
