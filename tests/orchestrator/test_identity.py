@@ -32,6 +32,7 @@ REVOKE = """
 import sys, django
 django.setup()
 from django.db import connections
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import ApiKey
 connections["default"].settings_dict["NAME"] = sys.argv[1]
 key = ApiKey.objects.of(EVERYBODY).get()
