@@ -15,6 +15,7 @@ from cache.entries import CacheKey, Scope
 from cache.models import CacheEntry, Purge
 from cache.tiered import OTHER_MACHINES
 from orchestrator.audit import note
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Reply
 from orchestrator.models import Tenant
 
@@ -71,7 +72,7 @@ class CacheEntryAdmin(_ReadOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CacheEntry]:
         """Without the answers, which the list does not show."""
-        return super().get_queryset(request).defer("body")
+        return CacheEntry.objects.of(EVERYBODY).order_by(*self.ordering).defer("body")
 
     @admin.display(description="hash", ordering="hash")
     def short_hash(self, entry: CacheEntry) -> str:

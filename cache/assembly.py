@@ -50,10 +50,7 @@ async def purge_everywhere(*scopes: Scope) -> Purged:
     try:
         total = Purged()
         for scope in scopes:
-            purged = await cache.purge(scope)
-            total.failed.update(purged.failed)
-            for tier, count in purged.counts.items():
-                total.counts[tier] = total.counts.get(tier, 0) + count
+            total.add(await cache.purge(scope))
         return total
     finally:
         await cache.aclose()

@@ -34,7 +34,7 @@ from orchestrator.ledger.writer import Entry
 from orchestrator.limits.limiter import Hold
 from orchestrator.parts import Parts
 from orchestrator.pictures import named
-from orchestrator.routes import choose, plans_for
+from orchestrator.routes import choose, granted_keys, plans_for
 from routing.router import is_auto
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         request, keys = plans[0].request, plans[0].keys
         entry.cache_key = keys[0].hash
         since = parts.cache.generation()
-        hit = await parts.cache.find(keys, request.control, request.cap)
+        hit = await _find(plans[0], entry, parts)
         stopwatch.lap("cache")
         if hit:
             parts.gate.forgo()
@@ -188,6 +188,18 @@ def _expect(entry: Entry, plan: Plan) -> None:
     model = plan.candidate.model
     entry.model, entry.provider, entry.unsupported = model.name, model.engine, plan.unsupported
     entry.price = model.price
+
+
+async def _find(plan: Plan, entry: Entry, parts: Parts) -> Hit | None:
+    """What is kept: the caller's own, else what a tenant keeps that lets it read; that stays the owner's."""
+    request = plan.request
+    hit = await parts.cache.find(plan.keys, request.control, request.cap)
+    if hit is None and request.control.read:
+        for owner, keys in granted_keys(plan, entry.caller):
+            if hit := await parts.cache.find(keys, request.control, request.cap):
+                entry.granted_by = owner
+                break
+    return hit
 
 
 def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float], plans: Sequence[Plan]) -> Answer:
@@ -335,7 +347,8 @@ async def _keep(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
     if key is None:
         return
     now = parts.clock.now()
-    call.entry.is_stored = await parts.cache.put(Kept(key, reply, now, now + parts.cache_ttl_s), since=call.since)
+    kept = Kept(key, reply, now, now + parts.cache_ttl_s, call.entry.caller.cache_bytes)
+    call.entry.is_stored = await parts.cache.put(kept, since=call.since)
 
 
 async def _through(work: Coroutine[Any, Any, None]) -> None:
@@ -437,10 +450,10 @@ async def _begin_again(call: _Call, begun: Answer, parts: Parts, *, is_last: boo
 
     Return the chunks, and whether they are another's again, so that this request records them.
     """
-    request, entry = call.request, call.entry
+    entry = call.entry
     entry.first_s, entry.pieces = None, 0
     call = replace(call, since=parts.cache.generation())
-    if hit := await parts.cache.find(call.keys, request.control, request.cap):
+    if hit := await _find(call.plans[0], entry, parts):
         found = _from_cache(hit, entry, parts, begun.timing, call.plans)
         begun.hit = hit
         return found.chunks, False

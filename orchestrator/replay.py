@@ -14,7 +14,7 @@ sent away here: by then it has cost a twentieth of what it would have, had the g
     the end of the key, or of the answer      at its moment
     a later answer to the same question       at once, where this process made or met it
     a model that comes, goes or changes       within two seconds
-    the need of room                          as S3-FIFO chooses
+    the need of room                          as S3-FIFO chooses, among those of the tenant that keeps most
 
 Whoever is not certain to be served from here goes the whole way, and is told there what is wrong.
 """
@@ -25,9 +25,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from cache.bounded import Bounded
+from cache.entries import CacheKey
+from cache.replacement import Fair
 from orchestrator.admission.gate import Arrival
 from orchestrator.api.calls import REQUEST_ID, STEERING
 from orchestrator.api.offers import SLOT, Offer, Slot
@@ -68,7 +71,7 @@ class Replayable:
     template: Template
     head: bytes  # headers that are the same each time, as lines
     is_streamed: bool
-    hash: str  # the question's, in the cache
+    kept_under: CacheKey  # in the cache
     created_at: float  # seconds since the epoch
     life_s: float
     line: Line
@@ -90,7 +93,7 @@ class Asked(NamedTuple):
 
     def key(self, tenant_id: int, key_id: int | None) -> Key:
         """What makes it the same request: the tenant decides on the answer, the key is recorded."""
-        return (self.path, self.query, tenant_id, key_id, self.body, *self.steering.items())
+        return (tenant_id, self.path, self.query, key_id, self.body, *self.steering.items())
 
     @property
     def size(self) -> int:
@@ -109,7 +112,7 @@ class ReplayFront:
         self._app = app
         self._parts = parts
         self._most_bytes = most_bytes
-        self._kept: Bounded[Key, Replayable] = Bounded(most_bytes)
+        self._kept: Bounded[Key, Replayable] = Bounded(most_bytes, lambda: Fair(itemgetter(0)))
         self._purges = self._policy = -1
         self._models: int | None = None  # a hash over all of them; None while they are not known
         self._models_at = self._looked_at = -MODELS_S  # monotonic seconds: what is known is from then; last look
@@ -163,7 +166,7 @@ class ReplayFront:
         now = parts.clock.now()
         age_s = now - known.created_at
         is_over = abs(age_s) >= known.life_s  # as `cache.entries.Entry.is_fresh` has it
-        if is_over or known.caller is not caller or parts.cache.has_newer(known.hash, known.created_at):
+        if is_over or known.caller is not caller or parts.cache.has_newer(known.kept_under, known.created_at):
             self._kept.drop(key)
             return False
         standing = parts.limiter.charge_at_once(caller, known.model, asked.address)
@@ -216,7 +219,7 @@ class ReplayFront:
             template=offer.template,
             head=head,
             is_streamed=entry.request.stream,
-            hash=kept.key.hash,
+            kept_under=kept.key,
             created_at=kept.created_at,
             life_s=life_s,
             line=Line(entry.row()),

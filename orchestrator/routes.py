@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from cache.entries import CacheKey
 from cache.keys import keys_for
 from orchestrator.capabilities import settle
 from orchestrator.core.errors import BadRequest, CloudDisabled, ModelNotFound, OrchestratorError, Unsupported
@@ -17,6 +18,7 @@ from orchestrator.modelhost.names import is_name, read_source
 from orchestrator.parts import Parts
 from routing.router import AUTO, choose_auto, in_turn, is_auto
 
+MOST_OWNERS = 8  # whose answers one caller is given by grant: each is one more look in every tier
 MOST_SHOWN = 255  # characters of a name that is none: what was asked is not said again at length
 
 
@@ -149,6 +151,16 @@ def plans_for(route: Route, request: ChatRequest, caller: Caller, parts: Parts) 
         assert refusal is not None
         raise refusal
     return sorted(plans, key=lambda plan: (plan.candidate.rank, len(plan.unsupported)))
+
+
+def granted_keys(plan: Plan, caller: Caller) -> Iterator[tuple[int, tuple[CacheKey, ...]]]:
+    """Where others keep the answer to what `plan` asks, for each tenant whose answers the caller may be given.
+
+    The keys are the owner's own, so nothing of an answer found there is the reader's: it goes when the owner's goes,
+    and is out of reach when the grant is.
+    """
+    for owner, name in caller.reads_from[:MOST_OWNERS]:
+        yield owner, keys_for(plan.request, replace(caller, tenant_id=owner, tenant=name), plan.candidate.stands_for)
 
 
 def how_to_reach(name: str, parts: Parts) -> str:

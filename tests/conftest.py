@@ -20,6 +20,7 @@ from cache.tiers.memory import MemoryTier
 from orchestrator import wiring
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller
 from orchestrator.identity.callers import Identity
@@ -109,7 +110,7 @@ def recorded(parts: Parts) -> Callable[..., object]:
             while parts.ledger.written < count:
                 await asyncio.sleep(0.01)
         records: list[RequestRecord] = await parts.reads.run(
-            5, lambda: list(RequestRecord.objects.select_related("tenant").order_by("id"))
+            5, lambda: list(RequestRecord.objects.of(EVERYBODY).select_related("tenant").order_by("id"))
         )
         return records
 

@@ -139,6 +139,8 @@ def _offer(request: HttpRequest, answer: Answer, form: Form, wire: Wire, *, is_s
     slot: Slot | None = getattr(request, "scope", {}).get(SLOT)
     if slot is None or answer.hit is None or answer.hit.tier != "memory":
         return
+    if answer.entry.granted_by is not None:  # a grant is looked at anew for each request
+        return
     if answer.entry.request.template or named(answer.entry.request):  # the date in it, or what is there, may change
         return
     reply = as_of_now(answer.hit.entry.reply, HOLES.total_ns)
@@ -177,7 +179,9 @@ def _streamed(answer: Answer, form: Form, wire: Wire) -> HttpResponseBase:
 
 def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBase:
     entry = answer.entry
-    response["Cache-Status"] = cache_status(entry.tier, is_stored=entry.is_stored)
+    response["Cache-Status"] = cache_status(
+        entry.tier, is_stored=entry.is_stored, is_granted=entry.granted_by is not None
+    )
     if answer.hit is not None:
         response["Age"] = str(int(answer.hit.age_s))
     response["X-Request-Id"] = entry.request.request_id
@@ -204,11 +208,13 @@ def header_safe(text: str) -> str:
     return "".join(char for char in text if " " <= char <= "~")
 
 
-def cache_status(tier: str, *, is_stored: bool = False) -> str:
+def cache_status(tier: str, *, is_stored: bool = False, is_granted: bool = False) -> str:
     """How the cache served the request, as RFC 9211 writes it."""
     match tier:
         case "memory" | "redis" | "sqlite" | "semantic":
-            return f"orchestrator; hit; detail={tier}"
+            return (
+                f'orchestrator; hit; detail="{tier}, by grant"' if is_granted else f"orchestrator; hit; detail={tier}"
+            )
         case "collapsed":
             return "orchestrator; fwd=miss; collapsed"
         case "bypass" | "":

@@ -11,6 +11,7 @@ from ninja import Router
 
 from orchestrator.api.calls import caller_of
 from orchestrator.api.replies import json_response
+from orchestrator.core.permissions import Reach
 from orchestrator.ledger.stats import WITHOUT_A_CALL, Figures, Latency, figures
 from orchestrator.wiring import parts
 
@@ -47,8 +48,8 @@ async def readyz(request: HttpRequest) -> HttpResponseBase:
 async def stats(request: HttpRequest, period: Period = "1h") -> HttpResponseBase:
     """Requests, hit rate by tier, times and tokens over the last while, for the caller's tenant."""
     until = timezone.now()
-    tenant_id = caller_of(request).tenant_id
-    sums = await parts().reads.run(STATS_DEADLINE_S, figures, until - PERIODS[period], until, tenant_id)
+    own = Reach(frozenset({caller_of(request).tenant_id}))
+    sums = await parts().reads.run(STATS_DEADLINE_S, figures, until - PERIODS[period], until, own)
     return json_response(_figures(sums))
 
 

@@ -284,6 +284,12 @@ class Caller:
             return NOBODY
         return reach_of({None if self.reaches_all else self.tenant_id: self.role}, permission)
 
+    @property
+    def cache_bytes(self) -> int | None:
+        """How much its tenant may keep in the cache; None: as much as there is room for."""
+        amounts = [limit.amount for limit in self.limits if limit.kind == "cache_bytes"]
+        return min(amounts, default=None)
+
     def may_ask(self, model: str) -> bool:
         """Whether the key is for `model`, by its full name: with or without `:latest`, in letters of either size."""
         if not self.model_patterns:

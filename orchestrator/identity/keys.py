@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.core.limits import Each, Kind, Limit
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Caller
 from orchestrator.identity.digests import is_digest_of, key_digest, renew_digest
 from orchestrator.models import ApiKey, Tenant
@@ -32,7 +32,7 @@ def find_key(credential: str) -> Caller | None:
     match = KEY.fullmatch(credential)
     if match is None:
         return None
-    key = ApiKey.objects.select_related("tenant").filter(prefix=match["prefix"]).first()
+    key = ApiKey.objects.of(EVERYBODY).select_related("tenant").filter(prefix=match["prefix"]).first()
     is_right = is_digest_of(credential, key.digest if key else NO_DIGEST)
     if key is None or not is_right or not _holds(key):
         return None
@@ -43,7 +43,11 @@ def find_key(credential: str) -> Caller | None:
 
 def now_of(key_ids: Collection[int | None]) -> dict[int | None, Caller]:
     """As `Identity.now_of`, by one query."""
-    keys = ApiKey.objects.select_related("tenant").filter(pk__in=[number for number in key_ids if number is not None])
+    keys = (
+        ApiKey.objects.of(EVERYBODY)
+        .select_related("tenant")
+        .filter(pk__in=[number for number in key_ids if number is not None])
+    )
     found: dict[int | None, Caller] = {key.pk: _scoped(key) for key in keys if _holds(key)}
     if None in key_ids and not (tenant := ensure_default_tenant()).suspended_at:
         found[None] = Caller(tenant_id=tenant.pk, tenant=tenant.name)

@@ -68,6 +68,7 @@ class Entry:
     pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
     laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
     attempts: list[Attempted] = field(default_factory=list)  # places that were asked and did not answer
+    granted_by: int | None = None  # the tenant whose answer it is, where it is another's
     has_spent: bool = False  # some of them charge all the same
     spent_microusd: int | None = 0  # so much, as far as can be told; None: nobody knows
 
@@ -94,6 +95,7 @@ class Entry:
         self.attempts.append(
             Attempted(
                 request_id=self.request.request_id,
+                tenant_id=self.caller.tenant_id,
                 at=datetime.now(UTC),
                 provider=model.engine,
                 model=model.name,
@@ -171,6 +173,7 @@ class Entry:
             "total_us": round(self.total_s * 1e6),
             "is_paid": self.is_paid,
             "cost_microusd": self.cost_microusd,
+            "granted_by_id": self.granted_by,
         }
 
 

@@ -16,6 +16,7 @@ NAMES = (
     "restart",
     "fuzz",
     "quota",
+    "isolation",
 )  # each is a module here with a `DRILL`
 
 

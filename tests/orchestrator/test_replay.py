@@ -19,6 +19,7 @@ import pytest
 from cache.entries import Scope
 from orchestrator import replay, wiring
 from orchestrator.core.exchange import EXCHANGE
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Chunk, Done, Model, ToolCall, Usage
 from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, Limit, RequestRecord
@@ -404,7 +405,7 @@ async def test_a_key_that_is_revoked_is_refused_and_each_tenant_has_its_own(ask:
     assert (await ask(HELLO, x_api_key=keys["acme"])).status == 200
 
     def revoke() -> None:
-        key = ApiKey.objects.get(name="acme")
+        key = ApiKey.objects.of(EVERYBODY).get(name="acme")
         key.revoked_at = key.created_at
         key.save()
 
@@ -419,7 +420,7 @@ async def test_records_of_two_keys_of_a_tenant_name_the_right_key(ask: Ask, reco
     for key in keys * 3:
         await ask(HELLO, authorization=f"Bearer {key}")
     records = await recorded(6)
-    names = {key.pk: key.name for key in await asyncio.to_thread(lambda: list(ApiKey.objects.all()))}
+    names = {key.pk: key.name for key in await asyncio.to_thread(lambda: list(ApiKey.objects.of(EVERYBODY)))}
     assert sorted(names[record.key_id] for record in records) == ["one"] * 3 + ["two"] * 3
 
 
