@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.core import secrets
@@ -61,7 +61,7 @@ def hanging_on(masters: Masters) -> list[ApiKey]:
     if not masters.former:
         return []
     lives = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-    return [key for key in QuerySet(ApiKey).filter(lives).order_by("prefix") if not is_of_now(key.digest)]
+    return [key for key in ApiKey.objects.filter(lives).order_by("prefix") if not is_of_now(key.digest)]
 
 
 def retire(path: Path) -> int:

@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from orchestrator.checks import DOCTOR
 from orchestrator.checks.finding import Found, unsafe, unwise
+from orchestrator.checks.ledger import has_ledger
 
 UNUSED_DAYS = 90
 GOOD_HASHERS = {"argon2", "scrypt", "pbkdf2_sha256", "bcrypt_sha256"}
@@ -27,7 +28,7 @@ def _of_the_ledger(check: Callable[[], Found]) -> Callable[..., Found]:
     """Where there is no ledger, or none that can be read, there is nothing to say here."""
 
     def checked(**_: Any) -> Found:
-        if not settings.DATABASES["default"]["NAME"].exists():
+        if not has_ledger():
             return []
         try:
             return list(check())
@@ -87,9 +88,8 @@ def passwords_are_kept_well() -> Found:
 @_of_the_ledger
 def administrators_have_a_second_factor() -> Found:
     """A password can be guessed, found elsewhere, or asked for by a page that looks like this one."""
-    try:
-        factors = apps.get_model("orchestrator", "SecondFactor")
-    except LookupError:
+    factors = apps.all_models["orchestrator"].get("secondfactor")
+    if factors is None:
         return
     users = get_user_model().objects.filter(is_active=True, is_superuser=True)
     with_factor = set(factors._default_manager.exclude(sealed="").values_list("user_id", flat=True))
