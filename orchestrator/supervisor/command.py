@@ -14,7 +14,7 @@ from dataclasses import replace
 from django.conf import settings
 from django.db import connections
 
-from orchestrator.core.files import raise_limit
+from orchestrator.core.files import leave_no_core, raise_limit
 from orchestrator.env import BadSetting, secret_names
 from orchestrator.identity.links import make_link
 from orchestrator.supervisor import figures, redis
@@ -39,6 +39,7 @@ def serve(only: str | None, say: Callable[[str], None]) -> None:
     """
     began = time.monotonic()
     raise_limit()  # of open files, also for the processes to come
+    leave_no_core()
     roles = {only} if only else set(ROLES)
     redis_server = _redis_server(only) if "redis" in roles else None
     if redis_server is None:

@@ -492,13 +492,14 @@ def commands(aviary: Aviary, product: Product) -> None:
         aviary.saw("output", " ".join(command), done.stdout + done.stderr)
 
 
-def processes(aviary: Aviary, product: Product) -> int:
+def processes(run: Run, aviary: Aviary, product: Product) -> int:
     """What other users of the machine may see of each process, and what is in its environment. Return how many."""
     roles = {process["pid"]: process["role"] for process in product.status()["processes"]} | {product.pid: "serve"}
     found = [psutil.Process(product.pid), *psutil.Process(product.pid).children(recursive=True)]
     for process in found:
         role = next((roles[one.pid] for one in (process, *process.parents()) if one.pid in roles), "serve")
         role = role if process.pid in roles else f"a child of {role}"
+        run.expect(process.rlimit(psutil.RLIMIT_CORE) == (0, 0), f"{role} may leave its memory in a file")
         aviary.saw("command line", role, Path(f"/proc/{process.pid}/cmdline").read_bytes())
         aviary.saw(f"environ of {role}", role, Path(f"/proc/{process.pid}/environ").read_bytes())
     return len(found)
@@ -602,7 +603,7 @@ async def _everything(run: Run, aviary: Aviary, product: Product, address: str) 
         await programs(visitor, aviary, own)
         run.say("looking at every page")
         await people(visitor, client, aviary, own)
-        run.counts["processes"] = await asyncio.to_thread(processes, aviary, product)
+        run.counts["processes"] = await asyncio.to_thread(processes, run, aviary, product)
         await asyncio.to_thread(commands, aviary, product)
         # What a crash tells: one that shows stacks, in the middle of a stream.
         (worker,) = product.pids("web")
