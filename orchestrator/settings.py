@@ -66,6 +66,12 @@ METRICS_TOKEN = env.secret(
 PUBLIC_HOSTS = env.words(
     "ORCHESTRATOR_HOSTS", (), "Host names the dashboard may be reached by when not on this machine."
 )
+REQUIRE_TWO_FACTOR = env.choice(
+    "ORCHESTRATOR_REQUIRE_TWO_FACTOR",
+    "none",
+    "Who must sign in with a code of an authenticator besides: `none`, `admins` or `everybody`.",
+    of=("none", "admins", "everybody"),
+)
 TRUSTED_PROXY = env.flag("ORCHESTRATOR_BEHIND_TLS", "1: a proxy in front ends TLS and sets `X-Forwarded-Proto`.")
 SESSION_IDLE_S = env.seconds(
     "ORCHESTRATOR_SESSION_IDLE_S",
@@ -221,13 +227,15 @@ SECRET_KEY, SECRET_KEY_FALLBACKS = _secret_key.hex(), [key.hex() for key in _old
 API_KEY_PEPPER, *OLD_API_KEY_PEPPERS = _masters.keys("api keys")
 CACHE_MAC_KEY, *OLD_CACHE_MAC_KEYS = _masters.keys("cache values")
 PROVIDER_KEYS_KEY, *OLD_PROVIDER_KEYS_KEYS = _masters.keys("provider keys")
+SECOND_FACTOR_KEY, *OLD_SECOND_FACTOR_KEYS = _masters.keys("second factors")
+AUDIT_KEY, *OLD_AUDIT_KEYS = _masters.keys("audit")
 hide(
     *PROVIDER_KEYS.values(),
     METRICS_TOKEN,
     password_of(REDIS_URL),
     SECRET_KEY,
     _masters.current.hex(),
-    *(key.hex() for key in (API_KEY_PEPPER, CACHE_MAC_KEY, PROVIDER_KEYS_KEY)),
+    *(key.hex() for key in (API_KEY_PEPPER, CACHE_MAC_KEY, PROVIDER_KEYS_KEY, SECOND_FACTOR_KEY, AUDIT_KEY)),
 )
 
 # What the supervisor tells its children.
@@ -240,6 +248,7 @@ RUN_DIR = DATA_DIR / "run"
 MODELS_SOCKET = RUN_DIR / "models.sock"
 REDIS_SOCKET = RUN_DIR / "redis.sock"
 GENERATION_FILE = RUN_DIR / "generation"
+PEOPLE_FILE = RUN_DIR / "people"  # counts what may end a session
 METRICS_DIR = RUN_DIR / "metrics"
 WEB_NUMBER = os.environ.get("ORCHESTRATOR_WEB_NUMBER", "")  # which web worker this is; no two have one at a time
 
@@ -288,6 +297,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "dashboard.access.Door",
 ]
 ROOT_URLCONF = "orchestrator.urls"
 ASGI_APPLICATION = "orchestrator.asgi.application"
@@ -301,6 +311,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "dashboard.access.may",
             ]
         },
     }
@@ -370,6 +381,20 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # files come from where they are installed; there is no collecting step
 WHITENOISE_ALLOW_ALL_ORIGINS = False  # they are for these pages alone
 LOGIN_URL = "dashboard:sign-in"
+AUTHENTICATION_BACKENDS = ["dashboard.backend.RolesBackend"]
+PASSWORD_HASHERS = [  # the first makes new ones; a password kept by another is hashed anew when it is used
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in (
+        ("MinimumLengthValidator", {"min_length": 12}),
+        ("UserAttributeSimilarityValidator", {}),
+        ("CommonPasswordValidator", {}),
+        ("NumericPasswordValidator", {}),
+    )
+]
 # "__Host-": browsers take it over TLS only, for this host alone, and let no other host set it.
 _COOKIE = "__Host-orchestrator_" if TRUSTED_PROXY else "orchestrator_"
 SESSION_COOKIE_NAME = f"{_COOKIE}session"

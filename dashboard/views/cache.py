@@ -23,7 +23,7 @@ from cache.entries import Holding, Scope
 from cache.models import CacheEntry
 from cache.tiered import OTHER_MACHINES, Purged
 from dashboard import formats, kept, purging
-from dashboard.access import for_staff, page
+from dashboard.access import page
 from dashboard.periods import PERIODS, period
 from dashboard.purging import KINDS, Purge
 from dashboard.reading import Snapshot, reader
@@ -39,7 +39,6 @@ RECORD = "record"  # what a purge calls its own log, beside the tiers
 
 
 @require_safe
-@for_staff
 async def cache(request: HttpRequest) -> HttpResponseBase:
     """How far requests travel, what each tier holds, and the answers kept."""
     chosen = period(request.GET.get("period"))
@@ -62,7 +61,6 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@for_staff
 async def purge(request: HttpRequest) -> HttpResponseBase:
     """GET shows what would be forgotten; POST forgets it, if that is still what was shown.
 

@@ -22,7 +22,7 @@ from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
 from orchestrator.core.redaction import redacted
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Price, Usage
 from orchestrator.ledger.estimate import counted
-from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats
+from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats, write_used
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ MOST_A_COMMIT = 2_000
 MOST_REPEATS_A_COMMIT = 20_000
 COMMIT_DEADLINE_S = 8.0
 RETRY_S = 1.0
+USED_EVERY_S = 60.0  # how exactly it is known when a key was used last
 # How a call ends whose question was read, so that a provider charges for it whatever came of it.
 WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout"})
 REFUSALS = (IntegrityError, DataError, OverflowError, TypeError, ValueError)  # of these rows, now and always
@@ -155,7 +156,7 @@ class Entry:
             "route": self.route,
             "tier": self.tier,
             "cache_key": self.cache_key,
-            "tags": ",".join(self.request.tags),
+            "tags": ",".join(dict.fromkeys((*self.caller.tags, *self.request.tags))),
             "unsupported": ",".join(self.unsupported),
             "streamed": self.request.stream,
             "status": self.status,
@@ -203,6 +204,8 @@ class Ledger:
         self._pending: deque[_Pending] = deque()
         self._repeats: deque[Repeat] = deque()
         self._attempts: deque[Attempted] = deque(maxlen=MOST_PENDING)
+        self._used: deque[int] = deque(maxlen=MOST_PENDING)  # keys, by number
+        self._used_at: dict[int, float] = {}  # when that was written last, monotonic seconds
         self._is_urgent = False  # somebody waits for what is pending
         self._wake = threading.Condition()
         self._is_closing = False
@@ -250,6 +253,10 @@ class Ledger:
             self.dropped += 1
         else:
             self._repeats.append(repeat)
+
+    def used(self, key_id: int) -> None:
+        """A key was shown and holds. Written with the next batch, and not again for a minute."""
+        self._used.append(key_id)
 
     async def commit(self, entry: Entry) -> None:
         """Return when the record is on disk.
@@ -326,6 +333,8 @@ class Ledger:
                 self._write_repeats()
             if self._attempts and self._failure is None:
                 self._write_attempts()
+            if self._used and self._failure is None:
+                self._write_used()
             if is_last and (not (self._pending or self._repeats) or self._failure is not None):
                 with self._wake:
                     self._is_closed = True
@@ -370,6 +379,22 @@ class Ledger:
             insert_attempts(batch)
         except Exception as error:  # noqa: BLE001  # whatever it is: the thread must live
             log.error("%d attempts could not be written and are lost: %s", len(batch), error)
+            connections[ALIAS].close()
+
+    def _write_used(self) -> None:
+        """When keys were used. Nobody waits for it: what cannot be written now is written when they are used again."""
+        now = self._clock.monotonic()
+        shown = {self._used.popleft() for _ in range(len(self._used))}
+        due = [key for key in shown if now - self._used_at.get(key, -USED_EVERY_S) >= USED_EVERY_S]
+        if not due:
+            return
+        if len(self._used_at) > MOST_PENDING:
+            self._used_at.clear()
+        self._used_at.update(dict.fromkeys(due, now))
+        try:
+            write_used(due, datetime.fromtimestamp(self._clock.now(), UTC))
+        except Exception as error:  # noqa: BLE001  # whatever it is: the thread must live
+            log.warning("It could not be written that %d keys are used: %s", len(due), error)
             connections[ALIAS].close()
 
     def _lost(self, count: int, why: object) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import include, path
 
@@ -20,8 +20,9 @@ from cache.generation import Generation
 from cache.models import CacheEntry, Purge
 from cache.tiered import TieredCache
 from orchestrator.core.clock import Clock
+from orchestrator.core.permissions import Role
 from orchestrator.core.types import CacheControl
-from orchestrator.models import Tenant
+from orchestrator.models import Membership, Tenant
 from tests.cache.conftest import CHARLIE, MakeEntry, reply
 from tests.servers import RedisServer
 
@@ -157,8 +158,8 @@ def test_a_purge_that_redis_did_not_hear_of_says_so_and_holds(
 
 def test_who_may_only_look_may_not_purge(make_entry: MakeEntry):
     keep(make_entry())
-    auditor = User.objects.create_user("auditor", is_staff=True)
-    auditor.user_permissions.add(Permission.objects.get(codename="view_cacheentry"))
+    auditor = User.objects.create_user("auditor")
+    Membership.objects.create(user=auditor, role=Role.AUDITOR)
     client = Client()
     client.force_login(auditor)
     assert 'value="purge"' not in client.get("/admin/cache/cacheentry/").content.decode()

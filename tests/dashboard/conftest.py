@@ -18,8 +18,9 @@ from cache.tiers.memory import MemoryTier
 from cache.tiers.sqlite import SQLiteTier
 from dashboard.reading import reader
 from orchestrator import wiring
+from orchestrator.core.permissions import Role
 from orchestrator.parts import Parts
-from tests.dashboard.site import FakeLocal, chromium, served
+from tests.dashboard.site import FakeLocal, chromium, served, somebody
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 def operator(transactional_db: None) -> User:
     """Somebody who may see everything."""
-    return User.objects.create_superuser("mira", password="correct horse")
+    return somebody("mira", Role.ADMIN, password="correct horse")
 
 
 @pytest.fixture

@@ -19,10 +19,11 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from cache.entries import CacheKey, Entry
 from cache.models import CacheEntry
+from orchestrator.core.permissions import Role
 from orchestrator.core.types import Done, Model, Reply, Usage
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.ledger.writer import insert
-from orchestrator.models import ApiKey, Tenant
+from orchestrator.models import ApiKey, Membership, Tenant
 from orchestrator.parts import Parts
 
 START_S = 10.0
@@ -70,6 +71,15 @@ async def chromium(*args: str) -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+def somebody(name: str, role: Role | None = None, tenant: str | None = None, **fields: Any) -> User:
+    """A person, with a role in a tenant or in every one."""
+    user = User.objects.create_user(name, **fields)
+    if role is not None:
+        of = None if tenant is None else Tenant.objects.get_or_create(name=tenant)[0]
+        Membership.objects.create(user=user, tenant=of, role=role)
+    return user
 
 
 def session_of(user: User) -> str:

@@ -21,7 +21,7 @@ from dashboard import running
 from dashboard.periods import DEFAULT
 from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
 from orchestrator.identity.keys import find_key, issue_key
-from orchestrator.models import ApiKey
+from orchestrator.models import ApiKey, Tenant
 from tests.dashboard.site import answer, fill, keep, record, traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -271,16 +271,15 @@ async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch)
 async def test_the_admin_marks_the_page_it_shows(staff, path, marked):
     page = (await staff.get(path)).content.decode()
     header = page[page.index('class="console-pages"') :].partition("</nav>")[0]
-    assert re.findall(r">(\w+)</a>", header) == ["Overview", "Cache", "Providers", "Models", "Records"]
+    assert re.findall(r">(\w+)</a>", header) == ["Overview", "Cache", "Providers", "Models", "Records", "People"]
     assert re.findall(r'aria-current="true">(\w+)</a>', header) == marked
 
 
 async def test_models_are_a_page_for_those_who_may_see_them(staff, operator):
     link = "/admin/registry/registeredmodel/"
     assert link in (await staff.get("/dashboard/")).content.decode()
-    operator.is_superuser = False
-    operator.is_staff = True
-    await operator.asave()
+    tenant = await Tenant.objects.acreate(name="acme")
+    await operator.memberships.aupdate(tenant=tenant)
     assert link not in (await staff.get("/dashboard/")).content.decode()
 
 

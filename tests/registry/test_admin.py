@@ -11,6 +11,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
+from orchestrator.core.permissions import Role
+from orchestrator.models import Membership
 from orchestrator.registry import changes
 from orchestrator.registry.document import ModelPart, read_document
 from orchestrator.registry.models import Provider, RegisteredModel, RegistryVersion
@@ -302,10 +304,8 @@ def test_a_version_is_shown_and_comes_back(staff: Client) -> None:
 def test_who_may_only_look_does_not_restore() -> None:
     first = changes.apply(read_document({"models": {"m": {}}}), OPS).version
     changes.apply(read_document({}), OPS)
-    user = User.objects.create_user("reader", is_staff=True)
-    from django.contrib.auth.models import Permission
-
-    user.user_permissions.add(Permission.objects.get(codename="view_registryversion"))
+    user = User.objects.create_user("reader")
+    Membership.objects.create(user=user, role=Role.VIEWER)
     client = Client()
     client.force_login(user)
     assert "Restore this version" not in client.get(f"{VERSIONS}{first}/change/").content.decode()

@@ -1,0 +1,112 @@
+"""Who may see which page. What stands in no row here is refused.
+
+A page is named as in the tables of addresses. Pages under `admin:` are about all tenants at once, so what they need
+must be held for every tenant; elsewhere a page shows as much as its viewer reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import NamedTuple
+
+from orchestrator.core.permissions import Permission
+
+
+class Open(Enum):
+    """What a page needs that needs no permission."""
+
+    ANYBODY = auto()
+    SIGNED_IN = auto()  # about one's own account
+
+
+Rule = Permission | Open
+
+PAGES: Mapping[str, Rule] = {
+    "dashboard:overview": Permission.SEE_USAGE,
+    "dashboard:series-csv": Permission.SEE_USAGE,
+    "dashboard:cache": Permission.SEE_USAGE,
+    "dashboard:purge": Permission.PURGE_ANSWERS,
+    "dashboard:providers": Permission.SEE_REGISTRY,
+    "dashboard:provider": Permission.SEE_REGISTRY,
+    "dashboard:provider-test": Permission.CHANGE_REGISTRY,
+    "dashboard:provider-again": Permission.CHANGE_REGISTRY,
+    "dashboard:provider-switch": Permission.CHANGE_REGISTRY,
+    "dashboard:people": Permission.SEE_PEOPLE,
+    "dashboard:person": Permission.SEE_PEOPLE,
+    "dashboard:person-invite": Permission.CHANGE_PEOPLE,
+    "dashboard:person-role": Permission.CHANGE_PEOPLE,
+    "dashboard:person-link": Permission.CHANGE_PEOPLE,
+    "dashboard:person-two-factor-off": Permission.CHANGE_PEOPLE,
+    "dashboard:person-remove": Permission.CHANGE_PEOPLE,
+    "dashboard:account": Open.SIGNED_IN,
+    "dashboard:two-factor": Open.SIGNED_IN,
+    "dashboard:sign-out-elsewhere": Open.SIGNED_IN,
+    "dashboard:sign-in": Open.ANYBODY,
+    "dashboard:sign-in-code": Open.ANYBODY,
+    "dashboard:sign-in-link": Open.ANYBODY,
+    "dashboard:sign-out": Open.ANYBODY,
+    "admin:login": Open.ANYBODY,  # sends to the sign-in page
+    "admin:logout": Open.ANYBODY,
+    "admin:index": Permission.SEE_USAGE,
+    "admin:app_list": Permission.SEE_USAGE,
+    "admin:jsi18n": Permission.SEE_USAGE,
+    "admin:autocomplete": Permission.SEE_USAGE,  # asks for the model's own permission besides
+    "admin:view_on_site": Permission.SEE_USAGE,
+    "admin:password_change": Open.SIGNED_IN,
+    "admin:password_change_done": Open.SIGNED_IN,
+    "admin:": Permission.SEE_USAGE,  # the rest of the addresses there: none of them is a page
+}
+
+SOCKETS: Mapping[str, Permission] = {"live": Permission.SEE_USAGE}
+
+
+class Rows(NamedTuple):
+    """What the rows of a model need in the Django admin. None: nobody may."""
+
+    see: Permission
+    change: Permission | None = None
+
+
+MODELS: Mapping[str, Rows] = {
+    "orchestrator.requestrecord": Rows(Permission.SEE_USAGE),
+    "orchestrator.apikey": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS),
+    "orchestrator.team": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS),
+    "orchestrator.limit": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS),
+    "orchestrator.tenant": Rows(Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE),
+    "orchestrator.grant": Rows(Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE),
+    "orchestrator.auditevent": Rows(Permission.SEE_AUDIT),
+    "cache.cacheentry": Rows(Permission.SEE_ANSWERS, Permission.PURGE_ANSWERS),
+    "cache.purge": Rows(Permission.SEE_ANSWERS),
+    "registry.provider": Rows(Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY),
+    "registry.registeredmodel": Rows(Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY),
+    "registry.deployment": Rows(Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY),
+    "registry.registryversion": Rows(Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY),
+}
+_ADMIN = "admin:"
+_ACTIONS_THAT_SEE = frozenset({"changelist", "change", "history"})
+
+
+def rule_of(page: str) -> Rule | None:
+    """What the page of that name needs; None: it stands in no row, and nobody may see it."""
+    if page in PAGES:
+        return PAGES[page]
+    if page.startswith(_ADMIN):  # admin:app_model_action, as Django names them
+        app, _, rest = page.removeprefix(_ADMIN).partition("_")
+        model, _, action = rest.partition("_")
+        rows = MODELS.get(f"{app}.{model}")
+        return rows and (rows.see if action in _ACTIONS_THAT_SEE else rows.change)
+    return None
+
+
+def is_for_all(page: str) -> bool:
+    """Whether what it needs must be held for every tenant."""
+    return page.startswith(_ADMIN)
+
+
+def needed_for(permission: str) -> Permission | None:
+    """What stands behind one of Django's own permissions, as `registry.change_provider`; None: nobody has it."""
+    app, _, codename = permission.partition(".")
+    action, _, model = codename.partition("_")
+    rows = MODELS.get(f"{app}.{model}")
+    return rows and (rows.see if action == "view" else rows.change)
