@@ -2,6 +2,7 @@
 
     What hangs on it            goes over
     providers' keys             at once, those of older versions too
+    second factors, the audit   at once
     API keys' digests           each when its key is next used: nobody else has it
     sessions, signed links      are known by the old one until it is retired, or they end
     kept answers, purges told   the same; what is kept anew is sealed with the new one
@@ -19,8 +20,10 @@ from pathlib import Path
 from django.db.models import Q
 from django.utils import timezone
 
+from orchestrator import audit
 from orchestrator.core import secrets
 from orchestrator.core.secrets import Masters
+from orchestrator.identity import second_factor
 from orchestrator.identity.digests import is_of_now
 from orchestrator.models import ApiKey
 from orchestrator.registry.reseal import reseal
@@ -41,8 +44,22 @@ def _providers_keys(masters: Masters) -> Done:
     return Done(done.keys, tuple(f"{name}: {why}" for name, why in done.unopened.items()))
 
 
+def _second_factors(masters: Masters) -> Done:
+    resealed, unopened = second_factor.reseal(masters.keys("second factors"))
+    return Done(resealed, tuple(f"{name}: its secret was sealed with another master secret" for name in unopened))
+
+
+def _audit(masters: Masters) -> Done:
+    resealed, broken = audit.reseal(masters.keys("audit"))
+    return Done(resealed, (f"event {broken.number}: {broken.words}",) if broken else ())
+
+
 # What is sealed in the database, and can be opened and sealed anew without anybody's help. Each is all or nothing.
-SEALED: dict[str, Callable[[Masters], Done]] = {"providers' keys": _providers_keys}
+SEALED: dict[str, Callable[[Masters], Done]] = {
+    "providers' keys": _providers_keys,
+    "second factors": _second_factors,
+    "audit": _audit,
+}
 
 
 def rotate(path: Path) -> dict[str, Done]:

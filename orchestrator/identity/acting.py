@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.core.errors import Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role, reach_of
 from orchestrator.core.types import Caller
-from orchestrator.models import ApiKey, Membership, Tenant
+from orchestrator.models import Membership, Tenant
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -54,9 +54,8 @@ class Actor:
 
 def of_caller(caller: Caller, request_id: str = "") -> Actor:
     """A key that manages."""
-    prefix = ApiKey.objects.values_list("prefix", flat=True).get(pk=caller.key_id or 0)
     roles = {None if caller.reaches_all else caller.tenant_id: caller.role} if caller.role else {}
-    return Actor(name=f"key:{prefix}", roles=roles, caller=caller, request_id=request_id)
+    return Actor(name=f"key:{caller.key_prefix}", roles=roles, caller=caller, request_id=request_id)
 
 
 def of_user(user: AbstractBaseUser | AnonymousUser, request_id: str = "") -> Actor:

@@ -39,6 +39,7 @@ def find_key(credential: str) -> Caller | None:
         tenant=key.tenant.name,
         key_id=key.pk,
         key_name=key.name,
+        key_prefix=key.prefix,
         team_id=key.team_id,
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
         priority=key.tenant.priority,

@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from base64 import b32encode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
@@ -121,20 +121,22 @@ def _step_of(secret: bytes, code: str) -> int | None:
     return next((step for step in steps if hotp(secret, step) == int(tidy)), None)
 
 
-def reseal(key: bytes, former: Iterable[bytes]) -> tuple[int, list[str]]:
-    """Seal every secret with `key` that it or a former one opens. Return how many were, and whose could not be."""
-    keys = (key, *former)
+def reseal(keys: Sequence[bytes]) -> tuple[int, list[str]]:
+    """Seal with the first of `keys` every secret that another opens. Return how many, and whose none opens."""
     count, unopened = 0, []
     with transaction.atomic():
         for row in SecondFactor.objects.select_related("user"):
-            opened = {name: _open(getattr(row, name), row.user_id, keys) for name in ("sealed", "sealed_next")}
-            for name, secret in opened.items():
-                if secret is not None:
-                    setattr(row, name, _seal(secret, row.user_id, key))
-                    count += 1
-                elif getattr(row, name):
+            for name in ("sealed", "sealed_next"):
+                text = getattr(row, name)
+                if not text or _open(text, row.user_id, keys[:1]) is not None:
+                    continue
+                secret = _open(text, row.user_id, keys)
+                if secret is None:
                     unopened.append(row.user.get_username())
-            row.save(update_fields=list(opened))
+                    continue
+                setattr(row, name, _seal(secret, row.user_id, keys[0]))
+                row.save(update_fields=[name])
+                count += 1
     return count, unopened
 
 
@@ -149,7 +151,7 @@ def _seal(secret: bytes, user_id: int, key: bytes | None = None) -> str:
     return urlsafe_b64encode(box).decode()
 
 
-def _open(sealed: str, user_id: int, keys: Iterable[bytes] = ()) -> bytes | None:
+def _open(sealed: str, user_id: int, keys: Sequence[bytes] = ()) -> bytes | None:
     for key in keys or (settings.SECOND_FACTOR_KEY, *settings.OLD_SECOND_FACTOR_KEYS):
         try:
             box = urlsafe_b64decode(sealed)

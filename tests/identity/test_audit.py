@@ -76,6 +76,9 @@ def test_events_that_changed_places_are_named(db: None, pair: tuple[int, int]) -
         (lambda: sql("UPDATE orchestrator_auditevent SET at = 'never' WHERE id = 3"), 3),
         (AuditHead.objects.all().delete, EVENTS),
         (lambda: AuditHead.objects.update(event_id=3), EVENTS),
+        (lambda: sql("UPDATE orchestrator_auditevent SET at = x'00ff' WHERE id = 3"), 3),
+        (lambda: sql("UPDATE orchestrator_auditevent SET details = x'7b7d' WHERE id = 3"), 3),
+        (lambda: sql("UPDATE orchestrator_auditevent SET id = -5 WHERE id = 3"), -5),
         (lambda: sql("INSERT INTO orchestrator_auditevent SELECT 7, at, actor, action, subject, details, request_id,"
                      " digest, tenant_id FROM orchestrator_auditevent WHERE id = 6"), 7),
     ],
@@ -84,6 +87,14 @@ def test_whatever_else_is_spoilt_is_named(spoil: Callable[[], object], number: i
     write()
     spoil()
     assert broken() == number
+
+
+def test_a_chain_of_more_than_is_read_at_once_is_whole_and_broken_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "BATCH", 4)
+    write(9)
+    assert verify() is None
+    AuditEvent.objects.filter(pk=5).delete()
+    assert broken() == 5
 
 
 def test_what_is_cut_off_is_missed_after_more_was_added() -> None:

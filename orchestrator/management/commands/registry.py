@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from argparse import ArgumentParser
@@ -15,6 +14,7 @@ from django.db import DatabaseError
 
 from orchestrator.core import secrets
 from orchestrator.core.errors import Conflict, NotThere
+from orchestrator.identity.acting import at_terminal
 from orchestrator.registry import changes, reading
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.differences import differences
@@ -175,7 +175,6 @@ def _stored(number: int) -> Stored:
 
 
 def _by(reason: str) -> By:
-    try:
-        return By(f"{getpass.getuser()} at a terminal", reason)
-    except (KeyError, OSError):  # a container's user may have no name
-        return By("a terminal", reason)
+    actor = at_terminal().name
+    name = actor.removeprefix("command:")
+    return By("a terminal" if name == actor else f"{name} at a terminal", reason, actor)
