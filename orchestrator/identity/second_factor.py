@@ -95,7 +95,9 @@ def renew_recovery_codes(user: User) -> list[str]:
     codes = ["".join(secrets.choice(_LETTERS) for _ in range(10)) for _ in range(RECOVERY_CODES)]
     with transaction.atomic():
         RecoveryCode.objects.filter(user=user).delete()
-        RecoveryCode.objects.bulk_create(RecoveryCode(user=user, digest=_digest(user, code)) for code in codes)
+        RecoveryCode.objects.bulk_create(
+            RecoveryCode(user=user, digest=key_digest(_named(user, code))) for code in codes
+        )
     return [f"{code[:5]}-{code[5:]}" for code in codes]
 
 

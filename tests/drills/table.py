@@ -17,6 +17,7 @@ NAMES = (
     "fuzz",
     "quota",
     "isolation",
+    "secrets",
 )  # each is a module here with a `DRILL`
 
 
