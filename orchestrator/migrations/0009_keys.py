@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orchestrator', '0009_people'),
+        ('orchestrator', '0008_access'),
     ]
 
     operations = [
