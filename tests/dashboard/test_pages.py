@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError
 from django.template.loader import render_to_string
@@ -21,7 +22,7 @@ from dashboard import running
 from dashboard.periods import DEFAULT
 from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
 from orchestrator.identity.keys import find_key, issue_key
-from orchestrator.models import ApiKey, AuditEvent
+from orchestrator.models import ApiKey
 from tests.dashboard.site import answer, fill, keep, record, traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -212,7 +213,7 @@ async def test_a_purge_takes_what_it_names_and_nothing_else(staff, console, form
     assert "They are gone from every process." in words
     entry = await LogEntry.objects.aget()
     assert "wrong since this morning" in entry.change_message
-    event = await AuditEvent.objects.aget()
+    event = await apps.get_model("orchestrator", "AuditEvent").objects.aget()
     assert (event.action, event.details["reason"]) == ("cache.purged", "wrong since this morning")
 
 
