@@ -124,7 +124,7 @@ def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged) -> N
     log.info("%s purged %s (%s): %s", request.user, words, counts, asked.reason or "no reason given")
     told = {"counts": done.counts, "unreached": list(done.failed), "reason": asked.reason}
     try:
-        note(f"user:{request.user.get_username()}", "cache.purged", f"answers {words}", None, told)
+        note(f"user:{request.user.get_username()}", "cache.purged", words, None, told)
         LogEntry.objects.create(
             user_id=cast(int, request.user.pk),
             content_type=ContentType.objects.get_for_model(CacheEntry),

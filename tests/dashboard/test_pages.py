@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError
 from django.template.loader import render_to_string
@@ -213,6 +214,8 @@ async def test_a_purge_takes_what_it_names_and_nothing_else(staff, console, form
     assert "They are gone from every process." in words
     entry = await LogEntry.objects.aget()
     assert "wrong since this morning" in entry.change_message
+    event = await apps.get_model("orchestrator", "AuditEvent").objects.aget()
+    assert (event.action, event.details["reason"]) == ("cache.purged", "wrong since this morning")
 
 
 @pytest.mark.parametrize(

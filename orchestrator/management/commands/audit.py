@@ -13,6 +13,7 @@ from orchestrator.models import AuditEvent
 
 COLUMNS = ("number", "at", "actor", "action", "subject", "tenant", "details")
 BROKEN = 1  # exit code
+NOTHING: tuple[object, ...] = (None, "", False, [], {})
 
 
 class Command(Rows):
@@ -43,6 +44,7 @@ class Command(Rows):
 
 
 def _words(value: Any) -> str:
+    """Of details what they say; all there is of them is in the JSON."""
     if isinstance(value, dict):
-        return ", ".join(f"{field}: {words(one)}" for field, one in value.items()) or "-"
+        return ", ".join(f"{field}: {words(one)}" for field, one in value.items() if one not in NOTHING) or "-"
     return words(value)
