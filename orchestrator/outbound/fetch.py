@@ -91,6 +91,8 @@ async def fetch(
         raise FetchFailed(f"{shown(place.host)} did not answer in full within {patience.total_s:g} s.") from None
     except httpx.TimeoutException:
         raise FetchFailed(f"{shown(place.host)} did not answer in time.") from None
+    except httpx.ConnectError:  # TLS, too
+        raise FetchFailed(f"{shown(place.host)} could not be reached, or is not who it should be.") from None
     except (httpx.HTTPError, OSError) as error:
         raise FetchFailed(f"The connection to {shown(place.host)} broke off: {type(error).__name__}.") from None
     raise FetchFailed(f"The address was redirected more than {MOST_REDIRECTS} times; give the one it ends at.")
