@@ -141,6 +141,12 @@ class Echo:
             return web.Response(text=words, content_type="text/event-stream")
         if request.path.endswith("/embeddings"):
             return web.json_response({"data": [{"index": 0, "embedding": [0.5, 0.25]}], "usage": {"prompt_tokens": 3}})
+        try:
+            return await self._stream(request, model, words)
+        except ConnectionResetError:  # the product has heard enough
+            return web.Response()
+
+    async def _stream(self, request: web.Request, model: str, words: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         call = {"name": "look", "arguments": json.dumps({"for": self._aviary["answer's tool arguments"]})}
