@@ -55,6 +55,7 @@ def sessions_end(get_response: Handler | AsyncHandler) -> Handler | AsyncHandler
 
         async def ask_async(request: HttpRequest) -> HttpResponseBase:
             response = await get_response(request)
+            assert isinstance(response, HttpResponseBase)
             if await request.session.aget(SESSION_KEY) is not None:
                 _note(request.session, is_here=not _is_poll(request))  # it is in memory by now
             return response

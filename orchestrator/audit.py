@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, NamedTuple
 
@@ -66,22 +66,47 @@ def note(
         if head is None:  # the first one; where events are there already, it does not fit them, and that shows
             newest = AuditEvent.objects.order_by("-id").first()
             head = AuditHead(event_id=newest.pk if newest else 0, digest="")
+        key = _key_of(head, _keys())
         event.pk = head.event_id + 1
-        event.digest = _digest(event, head.digest)
+        event.digest = _digest(event, head.digest, key)
         event.save(force_insert=True)
         head.event_id, head.digest = event.pk, event.digest
-        head.seal = _seal(head)
+        head.seal = _seal(head, key)
         head.save()
     return event
 
 
-def verify() -> Broken | None:
+def reseal(keys: Sequence[bytes]) -> tuple[int, Broken | None]:
+    """Chain all events anew with the first of `keys`, when they are as they were written. Return how many.
+
+    A chain that is broken stays as it is, for whoever looks into it; where it breaks is returned.
+    """
+    with transaction.atomic():
+        head = AuditHead.objects.first()
+        if head is None or _key_of(head, keys) == keys[0]:
+            return 0, None
+        if broken := verify(keys):
+            return 0, broken
+        before = ""
+        for pk, event in _events(head.event_id):
+            assert event is not None  # or it would not have held
+            before = _digest(event, before, keys[0])
+            AuditEvent.objects.filter(pk=pk).update(digest=before)
+        head.digest = before
+        head.seal = _seal(head, keys[0])
+        head.save()
+        return head.event_id, None
+
+
+def verify(keys: Sequence[bytes] = ()) -> Broken | None:
     """The first event that was changed, dropped or put elsewhere; None when all are as they were written.
 
+    All are chained with one key: the one of now, or until they are chained anew the one of before a rotation.
     Nobody is held off meanwhile: events are only added, and never without the row that names the newest.
     """
     head = AuditHead.objects.first()
-    is_sealed = head is not None and hmac.compare_digest(head.seal, _seal(head))
+    key = _key_of(head, keys or _keys())
+    is_sealed = head is not None and hmac.compare_digest(head.seal, _seal(head, key))
     before, number = "", 0
     for pk, event in _events(head.event_id if head and is_sealed else LAST):
         if pk <= number:
@@ -89,7 +114,7 @@ def verify() -> Broken | None:
         number += 1
         if pk != number:
             return Broken(number, f"it is gone; the next one there is number {pk}")
-        if event is None or not event.at or not hmac.compare_digest(event.digest, _digest(event, before)):
+        if event is None or not event.at or not hmac.compare_digest(event.digest, _digest(event, before, key)):
             return Broken(number, "it was changed, or put where another was")
         before = event.digest
     if head is None:
@@ -124,18 +149,28 @@ def _read(pk: int) -> AuditEvent | None:
         return None
 
 
-def _digest(event: AuditEvent, before: str) -> str:
+def _keys() -> Sequence[bytes]:
+    return (settings.AUDIT_KEY, *settings.OLD_AUDIT_KEYS)
+
+
+def _key_of(head: AuditHead | None, keys: Sequence[bytes]) -> bytes:
+    """What the chain was made with that `head` ends; the first of `keys` where none fits, or nothing is there."""
+    fitting = (key for key in keys if head and hmac.compare_digest(head.seal, _seal(head, key)))
+    return next(fitting, keys[0])
+
+
+def _digest(event: AuditEvent, before: str, key: bytes) -> str:
     row = {column: getattr(event, column) for column in COLUMNS}
     row["at"] = event.at.astimezone(UTC).isoformat(timespec="microseconds")
-    return _hash(json.dumps([before, row], sort_keys=True, separators=(",", ":")))
+    return _hash(json.dumps([before, row], sort_keys=True, separators=(",", ":")), key)
 
 
-def _seal(head: AuditHead) -> str:
-    return _hash(json.dumps(["head", head.event_id, head.digest], separators=(",", ":")))
+def _seal(head: AuditHead, key: bytes) -> str:
+    return _hash(json.dumps(["head", head.event_id, head.digest], separators=(",", ":")), key)
 
 
-def _hash(text: str) -> str:
-    return hmac.new(settings.AUDIT_KEY, text.encode(), hashlib.sha256).hexdigest()
+def _hash(text: str, key: bytes) -> str:
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def _safe(text: str, column: str) -> str:

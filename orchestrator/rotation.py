@@ -2,7 +2,7 @@
 
     What hangs on it            goes over
     providers' keys             at once, those of older versions too
-    second factors              at once; recovery codes are known by the old one until it is retired
+    second factors, the audit   at once
     API keys' digests           each when its key is next used: nobody else has it
     sessions, signed links      are known by the old one until it is retired, or they end
     kept answers, purges told   the same; what is kept anew is sealed with the new one
@@ -17,9 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
+from orchestrator import audit
 from orchestrator.core import secrets
 from orchestrator.core.secrets import Masters
 from orchestrator.identity import second_factor
@@ -44,13 +45,20 @@ def _providers_keys(masters: Masters) -> Done:
 
 
 def _second_factors(masters: Masters) -> Done:
-    return Done(*second_factor.reseal(masters.keys("second factors")))
+    resealed, unopened = second_factor.reseal(masters.keys("second factors"))
+    return Done(resealed, tuple(f"{name}: its secret was sealed with another master secret" for name in unopened))
+
+
+def _audit(masters: Masters) -> Done:
+    resealed, broken = audit.reseal(masters.keys("audit"))
+    return Done(resealed, (f"event {broken.number}: {broken.words}",) if broken else ())
 
 
 # What is sealed in the database, and can be opened and sealed anew without anybody's help. Each is all or nothing.
 SEALED: dict[str, Callable[[Masters], Done]] = {
     "providers' keys": _providers_keys,
     "second factors": _second_factors,
+    "audit": _audit,
 }
 
 
@@ -70,7 +78,7 @@ def hanging_on(masters: Masters) -> list[ApiKey]:
     if not masters.former:
         return []
     lives = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-    return [key for key in QuerySet(ApiKey).filter(lives).order_by("prefix") if not is_of_now(key.digest)]
+    return [key for key in ApiKey.objects.filter(lives).order_by("prefix") if not is_of_now(key.digest)]
 
 
 def retire(path: Path) -> int:

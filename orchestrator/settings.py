@@ -7,7 +7,8 @@ from pathlib import Path
 from orchestrator import env
 from orchestrator.core.headers import HSTS_S
 from orchestrator.core.presets import PRESETS
-from orchestrator.core.redis_address import sentinels
+from orchestrator.core.redaction import hide
+from orchestrator.core.redis_address import password_of, sentinels
 from orchestrator.core.secrets import NoSecret, master_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -227,7 +228,15 @@ API_KEY_PEPPER, *OLD_API_KEY_PEPPERS = _masters.keys("api keys")
 CACHE_MAC_KEY, *OLD_CACHE_MAC_KEYS = _masters.keys("cache values")
 PROVIDER_KEYS_KEY, *OLD_PROVIDER_KEYS_KEYS = _masters.keys("provider keys")
 SECOND_FACTOR_KEY, *OLD_SECOND_FACTOR_KEYS = _masters.keys("second factors")
-AUDIT_KEY = _masters.keys("audit")[0]
+AUDIT_KEY, *OLD_AUDIT_KEYS = _masters.keys("audit")
+hide(
+    *PROVIDER_KEYS.values(),
+    METRICS_TOKEN,
+    password_of(REDIS_URL),
+    SECRET_KEY,
+    _masters.current.hex(),
+    *(key.hex() for key in (API_KEY_PEPPER, CACHE_MAC_KEY, PROVIDER_KEYS_KEY, SECOND_FACTOR_KEY, AUDIT_KEY)),
+)
 
 # What the supervisor tells its children.
 FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD", "ORCHESTRATOR_WEB_NUMBER"})
@@ -408,7 +417,13 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "orchestrator.core.redaction.Lines",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL.upper()},
     "loggers": {

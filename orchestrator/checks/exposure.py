@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from django.conf import settings
@@ -72,11 +73,12 @@ def what_is_said_cannot_be_overheard(**_: Any) -> Found:
 @checks.register(START)
 def proxies_are_named(**_: Any) -> Found:
     """What a caller says of itself in X-Forwarded-For and -Proto would be believed."""
-    if settings.TRUSTED_PROXY and not settings.IS_LOOPBACK and not getattr(settings, "TRUSTED_PROXIES", ()):
+    named = os.environ.get("ORCHESTRATOR_TRUSTED_PROXIES", "").strip()
+    if settings.TRUSTED_PROXY and not settings.IS_LOOPBACK and not named:
         yield unsafe(
             19,
-            "X-Forwarded-Proto and -For are believed whoever says them, so that a caller who comes by plain HTTP can"
-            " pass for one who came by TLS, and from elsewhere.",
+            "X-Forwarded-Proto and -For are believed whoever near enough says them, so that a caller who comes by plain"
+            " HTTP can pass for one who came by TLS, and from elsewhere.",
             "Name the proxies that may say it: ORCHESTRATOR_TRUSTED_PROXIES=10.0.0.5; or listen on 127.0.0.1.",
         )
 

@@ -45,7 +45,7 @@ def user_is_ordinary(**_: Any) -> Found:
 @checks.register(START)
 def files_are_enough(**_: Any) -> Found:
     """Each caller takes two; what is more waits."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard != resource.RLIM_INFINITY and hard < FEWEST_FILES:
         yield unwise(
             14,

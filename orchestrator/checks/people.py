@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.hashers import identify_hasher
@@ -17,6 +16,7 @@ from django.utils import timezone
 
 from orchestrator.checks import DOCTOR
 from orchestrator.checks.finding import Found, unsafe, unwise
+from orchestrator.checks.ledger import has_ledger
 from orchestrator.core.permissions import Role
 
 UNUSED_DAYS = 90
@@ -28,7 +28,7 @@ def _of_the_ledger(check: Callable[[], Found]) -> Callable[..., Found]:
     """Where there is no ledger, or none that can be read, there is nothing to say here."""
 
     def checked(**_: Any) -> Found:
-        if not settings.DATABASES["default"]["NAME"].exists():
+        if not has_ledger():
             return []
         try:
             return list(check())
@@ -88,14 +88,12 @@ def passwords_are_kept_well() -> Found:
 @_of_the_ledger
 def administrators_have_a_second_factor() -> Found:
     """A password can be guessed, found elsewhere, or asked for by a page that looks like this one."""
-    try:
-        factors = apps.get_model("orchestrator", "SecondFactor")
-    except LookupError:
-        return
-    of_all = Q(memberships__tenant=None, memberships__role=Role.ADMIN) | Q(is_superuser=True)
-    users = get_user_model().objects.filter(of_all, is_active=True).distinct().order_by("username")
-    with_factor = set(factors._default_manager.exclude(sealed="").values_list("user_id", flat=True))
-    bare = [user.get_username() for user in users if user.has_usable_password() and user.pk not in with_factor]
+    from orchestrator.models import Membership, SecondFactor
+
+    admins = Membership.objects.filter(role=Role.ADMIN).values("user_id")
+    guarded = SecondFactor.objects.exclude(sealed="").values("user_id")
+    users = get_user_model().objects.filter(Q(is_superuser=True) | Q(pk__in=admins), is_active=True)
+    bare = [user.get_username() for user in users.exclude(pk__in=guarded) if user.has_usable_password()]
     if bare:
         yield unsafe(
             28,

@@ -14,6 +14,7 @@ from django.db import DatabaseError
 
 from orchestrator.checks import DOCTOR, START
 from orchestrator.checks.finding import Found, unsafe, unwise
+from orchestrator.checks.ledger import has_ledger
 from orchestrator.core.addresses import origin_of
 from orchestrator.core.presets import PRESETS, is_at
 from orchestrator.core.redis_address import sentinels
@@ -79,7 +80,7 @@ def registered_providers_are_guarded(**_: Any) -> Found:
     from orchestrator.registry.seal import origin_of_sealed
     from orchestrator.registry.settled import sealer
 
-    if not settings.DATABASES["default"]["NAME"].exists():
+    if not has_ledger():
         return
     try:
         rows = list(Provider.objects.order_by("name"))

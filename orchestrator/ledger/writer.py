@@ -19,6 +19,7 @@ from django.db import DataError, IntegrityError, connections
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
+from orchestrator.core.redaction import redacted
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Price, Usage
 from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats, write_used
@@ -97,7 +98,7 @@ class Entry:
                 provider=model.engine,
                 model=model.name,
                 outcome=error.kind,
-                error=str(error)[:300],
+                error=redacted(str(error))[:300],
                 took_us=round(took_s * 1e6),
             )
         )
@@ -137,7 +138,7 @@ class Entry:
         """The answer ended in `error`."""
         known = error if isinstance(error, OrchestratorError) else OrchestratorError("internal error")
         known.is_recorded = True
-        self.status, self.error = known.status, str(known)[:500]
+        self.status, self.error = known.status, redacted(str(known))[:500]
         self.ended(known.kind, now)
 
     def row(self) -> dict[str, Any]:
@@ -149,7 +150,7 @@ class Entry:
             "key_id": self.caller.key_id,
             "dialect": self.request.dialect,
             "endpoint": self.request.endpoint,
-            "asked_model": self.request.model[:255],
+            "asked_model": redacted(self.request.model)[:255],
             "model": self.model,
             "provider": self.provider,
             "route": self.route,

@@ -14,6 +14,7 @@ NAMES = (
     "redis",
     "restart",
     "fuzz",
+    "secrets",
 )  # each is a module here with a `DRILL`
 
 

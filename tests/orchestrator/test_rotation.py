@@ -32,13 +32,23 @@ MADE = """
     from cache.entries import CacheKey, Entry
     from cache.feed import Message, encode as told
     from orchestrator.core.types import Done, Reply, Usage
+    from orchestrator import audit
+    from orchestrator.identity import second_factor
     from orchestrator.identity.keys import issue_key
     from orchestrator.identity.links import make_link
+    from django_otp.oath import hotp
+    import time
     from orchestrator.registry.models import Provider
     from orchestrator.registry.settled import sealer
     call_command("migrate", verbosity=0)
     client = Client()
-    client.force_login(User.objects.create_superuser("mira"))
+    mira = User.objects.create_superuser("mira")
+    client.force_login(mira)
+    second_factor.begin(mira)
+    code = hotp(second_factor.offered(mira), int(time.time()) // second_factor.STEP_S)
+    recovery = second_factor.confirm(mira, f"{code:06}")
+    for number in range(3):
+        audit.note("command:mira", "key.issued", f"key {number}")
     origin = "http://vllm:80"
     sealed = sealer().seal("sk-1", "vllm", origin)
     Provider.objects.create(name="vllm", kind="compatible", address=origin, sealed_key=sealed)
@@ -46,6 +56,7 @@ MADE = """
     entry = Entry(cache_key, Reply(model="m", text="Four.", done=Done(reason="stop", usage=Usage())), 1.0, 9e9)
     purge = told(Message("id", "here", 1.0, (1, "", "", ""), False))
     print(json.dumps({
+        "recovery": recovery,
         "key": issue_key("web", "acme"),
         "idle": issue_key("idle", "acme"),
         "link": make_link(),
@@ -59,7 +70,6 @@ OPENED = """
     from cache.codec import BadEntry, decode
     from cache.entries import CacheKey
     from cache.feed import BadMessage, decode as heard
-    from orchestrator.identity.people import roles_of
     from django.contrib.auth import get_user
     from django.contrib.sessions.backends.db import SessionStore
     from django.http import HttpRequest
@@ -69,7 +79,13 @@ OPENED = """
     from orchestrator.identity.digests import key_digests
     from orchestrator.registry.models import Provider
     from orchestrator.registry.settled import sealer
+    from django.contrib.auth.models import User
+    from orchestrator import audit
+    from orchestrator.identity import second_factor
+    from orchestrator.models import AuditEvent, SecondFactor
     made = json.loads(sys.argv[1])
+    mira = User.objects.get(username="mira")
+    audit.note("command:mira", "key.revoked", "one more, under whatever secret there is by now")
     def works(call):
         try:
             return bool(call())
@@ -85,13 +101,17 @@ OPENED = """
         "link": SignInLink.objects.filter(digest__in=key_digests(made["link"])).exists(),
         "answer": works(lambda: decode(CacheKey("a" * 64, 1, "", "m"), bytes.fromhex(made["answer"]))),
         "purge": works(lambda: heard(purge)),
-        "session": bool(roles_of(get_user(request))),
+        "audit": audit.verify() is None and AuditEvent.objects.count() >= 4,
+        "second factor": second_factor._open(SecondFactor.objects.get().sealed, mira.pk) is not None,
+        "recovery code": second_factor.check(mira, made["recovery"].pop()),
+        "session": get_user(request).is_active and get_user(request).pk == mira.pk,
         "provider": sealer().opens(row.sealed_key, "vllm", row.address) == "sk-1",
     }
     request.session.save()  # as a page does: one that was signed with a secret of before goes over, and has a new key
     print(json.dumps([found, made | {"session": request.session.session_key}]))
 """
-ALL = dict.fromkeys(("key", "idle", "link", "answer", "purge", "session", "provider"), True)
+KINDS = ("key", "idle", "link", "answer", "purge", "session", "provider", "audit", "second factor", "recovery code")
+ALL = dict.fromkeys(KINDS, True)
 # What is called between the steps, and there ends the process as a power cut does.
 POINTS = {
     "before anything": "rotation.secrets.renewed",
@@ -163,7 +183,8 @@ def test_everything_opens_after_a_rotation_and_a_used_key_needs_the_old_secret_n
     before = secrets.read(file)
     done = command(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("providers' keys: 1 sealed anew.")
+    for line in ("providers' keys: 1 sealed anew.", "second factors: 1 sealed anew.", "audit: 3 sealed anew."):
+        assert line in done.stdout
     now = secrets.read(file)
     assert now.current != before.current
     assert [one.secret for one in now.former] == [before.current]
@@ -179,7 +200,7 @@ def test_everything_opens_after_a_rotation_and_a_used_key_needs_the_old_secret_n
     assert command(tmp_path, "--retire", "--force").returncode == 0
     assert not secrets.read(file).former
     # The provider's key went over at once, the used key's digest and the session when they were used.
-    went_over = {"key": True, "provider": True, "session": True}
+    went_over = dict.fromkeys(("key", "provider", "session", "audit", "second factor"), True)
     assert opened(tmp_path, made)[0] == dict.fromkeys(ALL, False) | went_over
 
 

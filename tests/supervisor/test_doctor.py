@@ -42,7 +42,8 @@ def ledger(statement: str) -> Callable[[Path], object]:
 
     def change(data: Path) -> None:
         with closing(sqlite3.connect(data / "ledger.sqlite3")) as connection, connection:
-            assert connection.execute(statement).rowcount
+            for one in statement.split(";"):
+                assert connection.execute(one).rowcount
 
     return change
 
@@ -131,7 +132,9 @@ CASES = {
     "a Redis for everybody": Case({"W013"}, before=_with_open_socket),
     "a huge cache": Case({"I027"}, {"ORCHESTRATOR_CACHE_DISK": "999999GB"}),
     "a ledger that is none": Case({"E007"}, before=lambda data: (data / "ledger.sqlite3").write_bytes(b"no" * 9999)),
-    "an older ledger": Case({"I010"}, before=ledger("DELETE FROM django_migrations WHERE name LIKE '0008_access%'")),
+    "an older ledger": Case(
+        {"I010"}, before=ledger("DELETE FROM django_migrations WHERE app = 'cache' AND name LIKE '0003%'")
+    ),
     "a newer ledger": Case(
         {"W010"},
         before=ledger(
@@ -170,6 +173,15 @@ CASES = {
         {"I029"}, {"ORCHESTRATOR_REQUIRE_KEYS": "1"}, ledger(f"{KEY} revoked_at = '{LONG_AGO}'")
     ),
     "a weak hash": Case({"W026"}, before=ledger("UPDATE auth_user SET password = 'md5$salt$hash'")),
+    "an administrator with a password alone": Case({"W028"}, before=ledger("UPDATE auth_user SET is_superuser = 1")),
+    "one with a second factor": Case(
+        set(),
+        before=ledger(
+            "UPDATE auth_user SET is_superuser = 1;"
+            "INSERT INTO orchestrator_secondfactor (user_id, sealed, sealed_next, last_step, since)"
+            " SELECT id, 'x', '', 0, '2030-01-01' FROM auth_user"
+        ),
+    ),
     "a hash of no known kind": Case({"W026"}, before=ledger("UPDATE auth_user SET password = 'correct horse'")),
 }
 
