@@ -13,7 +13,7 @@ run: $(INSTALLED)
 	@exec .venv/bin/python manage.py serve
 
 test: lint $(TOOLS)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 lint: $(DEV_INSTALLED)
 	.venv/bin/ruff check .

@@ -13,7 +13,7 @@ import uvloop
 from bench.lines import compare, spread
 from bench.load import Question, closed_loop
 from bench.plan import Plan
-from bench.serving import NO_REPLAY, Answers, Floor, Served, cpu_s, floor, upstream, warm
+from bench.serving import NO_REPLAY, OPEN, Answers, Floor, Served, cpu_s, floor, upstream, warm
 from bench.wrk import CONNECTIONS, wrk
 
 PATHS = ("/api/chat", "/v1/chat/completions")
@@ -44,6 +44,7 @@ def run(plan: Plan) -> None:
                 if provider.calls() != calls:
                     raise RuntimeError(f"{provider.calls() - calls} answers of {name} did not come from memory")
         _by_tier(product, bare, plan)
+    _limited(plan)
     _apart("nothing replayed", plan, plan.workers, **NO_REPLAY)
     if plan.workers == 1:
         _apart("two workers, which compete with wrk for the cores", plan, 2)
@@ -170,6 +171,35 @@ def _apart(name: str, plan: Plan, workers: int, **settings: Any) -> None:
         with floor(answers) as bare:
             same = bare.question("apart", like=question)
             _by_wrk(f"{PATHS[0]}, whole, {name}", question, 1, product, same, bare, plan)
+
+
+def _limited(plan: Plan) -> None:
+    """With a key required and four limits on, beside the same product with neither."""
+    with (
+        upstream() as provider,
+        Served(provider.address, workers=plan.workers, **OPEN) as free,
+        Served(provider.address, workers=plan.workers) as limited,
+    ):
+        limited.limit()
+        free.key = ""
+        rounds: dict[str, list[dict[str, float]]] = {"floor": [], "product": []}
+        for product in (free, limited):
+            uvloop.run(_warm_workers(product.question(PATHS[0])))
+        for _ in range(plan.rounds):
+            for who, product in (("floor", free), ("product", limited)):
+                asked = product.question(PATHS[0])
+                rounds[who].append(_round(asked, 1, product.processes("web"), plan.seconds))
+        compare(
+            "hits",
+            f"memory: {PATHS[0]}, whole, one question, a key required and four limits on",
+            limited,
+            rounds,
+            "answers_per_s",
+            seconds=plan.seconds,
+            connections=CONNECTIONS,
+            load="wrk, one thread, on the same cores; its percentiles are corrected for coordinated omission",
+            floor_is="the same product without keys and limits",
+        )
 
 
 def _again_and_again(question: Question) -> tuple[bytes, list[bytes]]:

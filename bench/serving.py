@@ -30,6 +30,15 @@ from tests.product import PROJECT, STOPS_WITHIN_S, Product, until
 READY_S = 60.0
 ANSWERS_S = 10.0
 BACKLOG = 4096
+LIMITS = """
+from orchestrator.models import Limit
+many = 10**9
+Limit.objects.create(name="per-key", kind="requests", each="key", amount=many, per_s=60)
+Limit.objects.create(name="per-tenant", kind="requests", each="tenant", amount=many, per_s=3600)
+Limit.objects.create(name="monthly", kind="tokens", each="tenant", amount=many, per_s=31 * 86400)
+Limit.objects.create(name="at-a-time", kind="concurrent", each="key", amount=many)
+"""
+OPEN: dict[str, Any] = {"ORCHESTRATOR_REQUIRE_KEYS": 0}  # as it is on one's own machine
 NO_REPLAY: dict[str, Any] = {"ORCHESTRATOR_REPLAY_MEMORY": 0}  # a repeated question goes the whole way
 
 
@@ -114,15 +123,15 @@ class Served(Product):
     """The product as people run it, keys required, in front of a provider."""
 
     def __init__(self, provider: str, *, workers: int, **settings: Any) -> None:
-        super().__init__(
-            ORCHESTRATOR_ENV="production",
-            ORCHESTRATOR_WEB_WORKERS=workers,
-            ORCHESTRATOR_REQUIRE_KEYS=1,
-            ORCHESTRATOR_LOG_LEVEL="warning",
-            OPENAI_BASE_URL=f"{provider}/v1",
-            OPENAI_API_KEY="sk-bench",
-            **settings,
-        )
+        usual = {
+            "ORCHESTRATOR_ENV": "production",
+            "ORCHESTRATOR_WEB_WORKERS": workers,
+            "ORCHESTRATOR_REQUIRE_KEYS": 1,
+            "ORCHESTRATOR_LOG_LEVEL": "warning",
+            "OPENAI_BASE_URL": f"{provider}/v1",
+            "OPENAI_API_KEY": "sk-bench",
+        }
+        super().__init__(**usual | settings)
         self.workers = workers
         self.key = ""
 
@@ -155,6 +164,10 @@ class Served(Product):
     def processes(self, role: str) -> list[psutil.Process]:
         """Those of a role: web, models, worker, redis."""
         return [psutil.Process(pid) for pid in self.pids(role)]
+
+    def limit(self) -> None:
+        """Limit its key as an operator may, so widely that nothing is refused."""
+        self.manage("shell", "-v", "0", "-c", LIMITS)
 
     def question(self, path: str, model: str = "at-once", *, is_streamed: bool = False) -> Question:
         """A question put to it, for a model of the provider."""

@@ -14,10 +14,13 @@ from cache.codec import BadEntry, decode
 from cache.entries import CacheKey, Scope
 from cache.models import CacheEntry, Purge
 from cache.tiered import OTHER_MACHINES
+from orchestrator.audit import note
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Reply
 from orchestrator.models import Tenant
 
 _MOST_PURGED = 1000
+_MOST_NOTED = 100  # of them are named in the audit
 
 
 class TenantFilter(admin.SimpleListFilter):
@@ -69,7 +72,7 @@ class CacheEntryAdmin(_ReadOnly):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CacheEntry]:
         """Without the answers, which the list does not show."""
-        return super().get_queryset(request).defer("body")
+        return CacheEntry.objects.of(EVERYBODY).order_by(*self.ordering).defer("body")
 
     @admin.display(description="hash", ordering="hash")
     def short_hash(self, entry: CacheEntry) -> str:
@@ -116,6 +119,8 @@ class CacheEntryAdmin(_ReadOnly):
             self.message_user(request, told, messages.ERROR)
             return
         purged = async_to_sync(purge_everywhere)(*(Scope(hash=name) for name in hashes))
+        noted = {"keys": hashes[:_MOST_NOTED], "counts": purged.counts, "unreached": list(purged.failed)}
+        note(f"user:{request.user.get_username()}", "cache.purged", f"{len(hashes)} answers", None, noted)
         for tier, why in purged.failed.items():
             told = f"{tier} was not swept ({why}); what is left there is not served."
             if tier == OTHER_MACHINES:

@@ -10,7 +10,6 @@ from cache.entries import Scope
 from cache.feed import TIMEOUT_S, Feed
 from cache.generation import Generation
 from cache.purges import PurgeLog
-from cache.redis_async import open_redis
 from cache.tiered import Purged, TieredCache
 from cache.tiers.base import Tier
 from cache.tiers.memory import MemoryTier
@@ -18,6 +17,7 @@ from cache.tiers.off import OffTier
 from cache.tiers.redis import RedisTier
 from cache.tiers.sqlite import SQLiteTier
 from orchestrator.core.clock import Clock
+from orchestrator.core.redis_async import open_redis
 
 
 def open_cache(clock: Clock, generation: Generation) -> TieredCache:
@@ -50,10 +50,7 @@ async def purge_everywhere(*scopes: Scope) -> Purged:
     try:
         total = Purged()
         for scope in scopes:
-            purged = await cache.purge(scope)
-            total.failed.update(purged.failed)
-            for tier, count in purged.counts.items():
-                total.counts[tier] = total.counts.get(tier, 0) + count
+            total.add(await cache.purge(scope))
         return total
     finally:
         await cache.aclose()

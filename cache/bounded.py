@@ -1,6 +1,6 @@
 """A mapping that takes no more memory than it may."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 from cache.replacement import Replacement, S3Fifo
@@ -16,16 +16,16 @@ class Bounded(Generic[K, V]):
     The size that is given with a value holds what its key takes, and its places in the tables.
     """
 
-    def __init__(self, limit: int, replacement: type[Replacement[K]] = S3Fifo[K]) -> None:
+    def __init__(self, limit: int, replacement: Callable[[], Replacement[K]] = S3Fifo[K]) -> None:
         """`limit` is in bytes."""
         self._limit = limit
-        self._replacement_type = replacement
+        self._new_replacement = replacement
         self.clear()
 
     def clear(self) -> None:
         """Drop everything, and what is remembered of what was dropped."""
         self._kept: dict[K, tuple[V, int]] = {}
-        self._replacement = self._replacement_type()
+        self._replacement = self._new_replacement()
         self.bytes = 0
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.core.types import Reply
 
@@ -26,6 +26,7 @@ class Entry:
     reply: Reply
     created_at: float  # seconds since the epoch
     expires_at: float
+    allowance: int | None = field(default=None, compare=False)  # bytes its tenant may keep in all; None: no bound
 
     def serves(self, cap: int | None) -> bool:
         """Whether a caller who allows `cap` tokens gets from here what the model would have said.

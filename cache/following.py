@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from cache.inflight import Call, Listener
-from cache.redis_async import in_time
 from cache.wire import (
     Alive,
     BadMessage,
@@ -26,6 +25,7 @@ from cache.wire import (
     to_failure,
 )
 from orchestrator.core.errors import CallLost, OrchestratorError
+from orchestrator.core.redis_async import in_time
 from orchestrator.core.types import Chunk
 
 PATIENCE = 3  # ticks without a sign of life

@@ -56,6 +56,7 @@ NOT_IN_KEY = frozenset(
         "endpoint",
         "request_id",
         "address",
+        "turn",
     }
 )
 

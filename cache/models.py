@@ -2,6 +2,8 @@
 
 from django.db import models
 
+from orchestrator.models.scoped import ScopedQuerySet
+
 
 class CacheEntry(models.Model):
     """A kept answer, in the database file that may be deleted at any time."""
@@ -15,11 +17,14 @@ class CacheEntry(models.Model):
     size = models.PositiveIntegerField(help_text="Bytes of the answer as it is kept.")
     body = models.BinaryField(help_text="Checksum and answer.")
 
+    rows = models.Manager["CacheEntry"]()
+    objects = ScopedQuerySet.as_manager()
+
     class Meta:
         ordering = ("-created_at",)
         verbose_name = "kept answer"
         indexes = (  # with the size, so that counting a scope does not read its answers
-            models.Index(fields=("tenant_id", "size"), name="cache_by_tenant"),
+            models.Index(fields=("tenant_id", "created_at", "size"), name="cache_by_tenant"),
             models.Index(fields=("namespace", "size"), name="cache_by_namespace"),
             models.Index(fields=("model", "size"), name="cache_by_model"),
             models.Index(fields=("created_at",), name="cache_by_age"),
@@ -27,6 +32,17 @@ class CacheEntry(models.Model):
 
     def __str__(self) -> str:
         return self.hash
+
+
+class TenantHolding(models.Model):
+    """How much a tenant keeps in the file: triggers count it as answers come and go, so that it is always exact."""
+
+    tenant_id = models.BigIntegerField(primary_key=True)
+    entries = models.BigIntegerField()
+    bytes = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"tenant {self.tenant_id}: {self.bytes} bytes"
 
 
 class Purge(models.Model):

@@ -1,7 +1,7 @@
 """Which value goes when there is no room for another."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -102,3 +102,51 @@ class S3Fifo(Generic[K]):
         self._ghosts[hash(key)] = None
         while len(self._ghosts) > len(self._main) + len(self._small):
             self._ghosts.popitem(last=False)
+
+
+class Fair(Generic[K]):
+    """Whoever holds most loses first, by S3-FIFO among its own: nobody's flood drives out what is another's.
+
+    Choosing takes a look at each of those who hold anything.
+    """
+
+    def __init__(self, owner_of: Callable[[K], Hashable]) -> None:
+        self._owner_of = owner_of
+        self._queues: dict[Hashable, S3Fifo[K]] = {}
+        self._sizes: dict[K, int] = {}
+        self._bytes: dict[Hashable, int] = {}
+
+    def added(self, key: K, size: int) -> None:
+        """`key` was stored, with `size` bytes."""
+        owner = self._owner_of(key)
+        queue = self._queues.get(owner)
+        if queue is None:
+            queue = self._queues[owner] = S3Fifo()
+        queue.added(key, size)
+        self._sizes[key] = size
+        self._bytes[owner] = self._bytes.get(owner, 0) + size
+
+    def used(self, key: K) -> None:
+        """`key` was found."""
+        self._queues[self._owner_of(key)].used(key)
+
+    def removed(self, key: K) -> None:
+        """`key` was dropped for a reason of its own: expired, purged, replaced."""
+        owner = self._owner_of(key)
+        self._queues[owner].removed(key)
+        self._left(owner, key)
+
+    def victim(self) -> K:
+        """Take one key out of the running, and return it. Raises KeyError when there is none."""
+        if not self._bytes:
+            raise KeyError
+        owner = max(self._bytes, key=self._bytes.__getitem__)
+        key = self._queues[owner].victim()
+        self._left(owner, key)
+        return key
+
+    def _left(self, owner: Hashable, key: K) -> None:
+        self._bytes[owner] -= self._sizes.pop(key)
+        if not self._bytes[owner]:
+            # With its traces of the evicted, or those of tenants long gone would add up.
+            del self._bytes[owner], self._queues[owner]

@@ -28,11 +28,11 @@ from redis.exceptions import RedisError
 
 from cache.following import PATIENCE, Follow, Relay
 from cache.inflight import Call, Question
-from cache.redis_async import SOCKET_S, Line, open_redis
 from cache.wire import BadMessage, Left, Listen, Message, No, seal, secret_name, unseal
 from orchestrator.core.breaker import Breaker, Turn
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy, CallLost
+from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
 from orchestrator.core.tasks import end
 
 TICK_S = 1.0

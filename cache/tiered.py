@@ -42,6 +42,12 @@ class Purged:
         """Whether every tier was swept, and every other machine has done the same."""
         return not self.failed
 
+    def add(self, other: Purged) -> None:
+        """`other` was purged, too."""
+        self.failed.update(other.failed)
+        for tier, count in other.counts.items():
+            self.counts[tier] = self.counts.get(tier, 0) + count
+
 
 class TieredCache:
     """Answers kept near and far. It may save a request, never lose one.
@@ -110,9 +116,9 @@ class TieredCache:
             guard.found(is_hit=False)
         return None
 
-    def has_newer(self, hash: str, created_at: float) -> bool:
-        """Whether this process knows a later answer to the question under `hash`, as after a `no-cache`."""
-        return self._memory is not None and self._memory.has_newer(hash, created_at)
+    def has_newer(self, key: CacheKey, created_at: float) -> bool:
+        """Whether this process knows a later answer to the question under `key`, as after a `no-cache`."""
+        return self._memory is not None and self._memory.has_newer(key, created_at)
 
     async def put(self, entry: Entry, since: int) -> bool:
         """Keep `entry`, whose question was asked under the generation `since`. Return whether any tier has it now.

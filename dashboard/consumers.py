@@ -62,7 +62,7 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
         await self.close(code=SIGNED_OUT if is_signed_out else FAILED)  # after a failure the page comes back
 
     async def _send_news(self, watched: Period) -> None:
-        async with self.live.watch(watched) as mailbox:
+        async with self.live.watch(watched, self.reach) as mailbox:
             while self.live.is_polling:
                 await self._send_next(mailbox)
 

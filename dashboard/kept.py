@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 
 from cache.models import CacheEntry
+from orchestrator.core.permissions import Reach
 from orchestrator.models import Tenant
 
 PAGE = 25
@@ -34,13 +35,13 @@ class Named:
     entries: int
 
 
-def kept_page(key: str, model: str | None, namespace: str | None, after: str) -> KeptPage:
+def kept_page(reach: Reach, key: str, model: str | None, namespace: str | None, after: str) -> KeptPage:
     """A page of answers; `after` is what the page before gave as `next_after`.
 
     Ordered by what is indexed, expiry and hash, and paged by it too, so the hundredth page costs what
     the first does. The stored bodies are not read.
     """
-    matching = CacheEntry.objects.order_by("-expires_at", "-hash").defer("body")
+    matching = CacheEntry.objects.of(reach).order_by("-expires_at", "-hash").defer("body")
     if key:
         matching = matching.filter(hash__gte=key, hash__lt=key + "g")  # a range, which the index serves
     if model is not None:
@@ -56,14 +57,14 @@ def kept_page(key: str, model: str | None, namespace: str | None, after: str) ->
     return KeptPage(entries, following, _after(matching, following).values("pk")[:PAGE].count(), count)
 
 
-def by_model() -> list[Named]:
+def by_model(reach: Reach) -> list[Named]:
     """Answers by model, most first; counted in the index."""
-    return _by("model")
+    return _by("model", reach)
 
 
-def by_namespace() -> list[Named]:
+def by_namespace(reach: Reach) -> list[Named]:
     """Answers by namespace, most first; counted in the index."""
-    return _by("namespace")
+    return _by("namespace", reach)
 
 
 def tenant_names(ids: set[int]) -> dict[int, str]:
@@ -80,6 +81,7 @@ def _after(entries: QuerySet[CacheEntry], after: str) -> QuerySet[CacheEntry]:
     return entries.filter(Q(expires_at__lt=moment) | Q(expires_at=moment, hash__lt=last))
 
 
-def _by(column: str) -> list[Named]:
-    rows: Any = CacheEntry.objects.order_by().values_list(column).annotate(n=Count("pk")).order_by("-n", column)
+def _by(column: str, reach: Reach) -> list[Named]:
+    kept = CacheEntry.objects.of(reach).order_by()
+    rows: Any = kept.values_list(column).annotate(n=Count("pk")).order_by("-n", column)
     return [Named(name, n) for name, n in rows[:MOST_NAMED]]

@@ -1,8 +1,9 @@
-"""One look at the ledger for everybody who watches.
+"""One look at the ledger for everybody who watches and may see the same.
 
 A process has one poller, and only while somebody watches. It reads new records twice a second and
-the figures once a second, renders once, and puts the result into every watcher's mailbox. A mailbox
-holds the newest of everything and no more, so a slow watcher misses steps in between, not the end.
+the figures once a second for each reach among the watchers, renders once for each, and puts the result
+into the mailboxes of those who have that reach. A mailbox holds the newest of everything and no more,
+so a slow watcher misses steps in between, not the end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from django.db import DatabaseError
 from django.template.loader import render_to_string
@@ -21,7 +24,8 @@ from dashboard.board import render_parts
 from dashboard.periods import Period
 from dashboard.reading import News, Reader, Snapshot, reader
 from dashboard.running import Look, look
-from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.errors import Busy, OrchestratorError
+from orchestrator.core.permissions import EVERYBODY, Reach
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +34,25 @@ FIGURES_EVERY_S = 1.0
 ROWS_A_SECOND = 5.0
 MOST_ROWS = 10  # in one push, after a pause
 BACK_OFF_S = 5.0
+MOST_REACHES = 50  # that are watched for at once; each is two reads or three a second
 
 Parts = Mapping[str, str]
+
+
+class Watched(NamedTuple):
+    """What somebody watches, and whose of it they may see."""
+
+    period: Period
+    reach: Reach
+
+
+@dataclass(slots=True)
+class _Tail:
+    """How far the newest requests were sent to those of a reach, and how many more may be for now."""
+
+    seen: int
+    allowance: float = MOST_ROWS
+    at: float = field(default_factory=time.monotonic)
 
 
 class Mailbox:
@@ -81,7 +102,7 @@ class Live:
     def __init__(self, reader: Reader, look: Callable[[], Awaitable[Look]]) -> None:
         self._reader = reader
         self._look = look
-        self._watchers: dict[Mailbox, Period] = {}
+        self._watchers: dict[Mailbox, Watched] = {}
         self._task: asyncio.Task[None] | None = None
         self._is_failing = False
 
@@ -91,10 +112,16 @@ class Live:
         return self._task is not None and not self._task.done()
 
     @contextlib.asynccontextmanager
-    async def watch(self, period: Period) -> AsyncIterator[Mailbox]:
-        """Have a mailbox filled. The first watcher starts the poller, the last one ends it."""
+    async def watch(self, period: Period, reach: Reach) -> AsyncIterator[Mailbox]:
+        """Have a mailbox filled with what is in `reach`. The first watcher starts the poller, the last one ends it.
+
+        Raises Busy when too many watch who may all see something else.
+        """
+        reaches = {watched.reach for watched in self._watchers.values()}
+        if reach not in reaches and len(reaches) >= MOST_REACHES:
+            raise Busy("Too many watch for too many tenants.")
         mailbox = Mailbox()
-        self._watchers[mailbox] = period
+        self._watchers[mailbox] = Watched(period, reach)
         if not self.is_polling:
             self._task = asyncio.create_task(self._poll(), name="dashboard poller")
             self._task.add_done_callback(self._ended)
@@ -119,46 +146,55 @@ class Live:
             group.create_task(self._figures())
 
     async def _rows(self) -> None:
-        seen: int | None = None
-        allowance, before = float(MOST_ROWS), time.monotonic()
+        tails: dict[Reach, _Tail] = {}
         while True:
+            reaches = {watched.reach for watched in self._watchers.values()}
+            tails = {reach: tail for reach, tail in tails.items() if reach in reaches}
             with self._told("the newest requests"):
-                if seen is None:
-                    seen = await self._reader.newest_id()
-                now = time.monotonic()
-                allowance, before = min(MOST_ROWS, allowance + ROWS_A_SECOND * (now - before)), now
-                if allowance >= 1:
-                    news = await self._reader.news(seen, int(allowance))
-                    seen = news.newest_id
-                    allowance -= len(news.rows)
-                    if news.rows:
-                        await self._send_rows(news)
+                for reach in reaches:
+                    tail = tails.get(reach)
+                    if tail is None:
+                        tail = tails[reach] = _Tail(await self._reader.newest_id())
+                    await self._send_newest(reach, tail)
             await asyncio.sleep(BACK_OFF_S if self._is_failing else ROWS_EVERY_S)
 
-    async def _send_rows(self, news: News) -> None:
+    async def _send_newest(self, reach: Reach, tail: _Tail) -> None:
+        now = time.monotonic()
+        tail.allowance, tail.at = min(MOST_ROWS, tail.allowance + ROWS_A_SECOND * (now - tail.at)), now
+        if tail.allowance < 1:
+            return
+        news = await self._reader.news(reach, tail.seen, int(tail.allowance))
+        tail.seen = news.newest_id
+        tail.allowance -= len(news.rows)
+        if news.rows:
+            await self._send_rows(reach, news)
+
+    async def _send_rows(self, reach: Reach, news: News) -> None:
         rows = [render_to_string("dashboard/_request_row.html", {"record": row}) for row in reversed(news.rows)]
         note = {"tail-note": render_to_string("dashboard/_tail-note.html", {"news": news, "live": True})}
-        for mailbox in self._watchers:
-            mailbox.put_rows(rows)
-            mailbox.put_parts(note)
+        for mailbox, watched in self._watchers.items():
+            if watched.reach == reach:
+                mailbox.put_rows(rows)
+                mailbox.put_parts(note)
 
     async def _figures(self) -> None:
         while True:
             began = time.monotonic()
-            periods = set(self._watchers.values())
+            wanted = set(self._watchers.values())
             seen = await self._look()
-            for period in periods:
+            for watched in wanted:
                 snapshot = None
                 with self._told("the figures"):
-                    snapshot = await self._reader.snapshot(period)
-                await self._send_parts(period, snapshot, seen)
+                    snapshot = await self._reader.snapshot(watched.period, watched.reach)
+                shown = seen if watched.reach == EVERYBODY else seen.for_one_tenant()
+                await self._send_parts(watched, snapshot, shown)
             pause = BACK_OFF_S if self._is_failing else FIGURES_EVERY_S - (time.monotonic() - began)
             await asyncio.sleep(max(0.1, pause))
 
-    async def _send_parts(self, period: Period, snapshot: Snapshot | None, seen: Look) -> None:
+    async def _send_parts(self, of: Watched, snapshot: Snapshot | None, seen: Look) -> None:
         parts = await asyncio.to_thread(render_parts, snapshot, seen)
         for mailbox, watched in self._watchers.items():
-            if watched == period:
+            if watched == of:
                 mailbox.put_parts(parts)
 
     @contextlib.contextmanager

@@ -11,6 +11,7 @@ from django.db import close_old_connections
 
 from dashboard import formats
 from dashboard.providers import Providers, Row
+from orchestrator.core.permissions import Reach
 from orchestrator.core.presets import KINDS
 from orchestrator.models import Attempt
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
@@ -122,10 +123,10 @@ def newest_looks(name: str) -> list[ProviderCheck]:
     return list(ProviderCheck.objects.filter(provider=name).order_by("-id")[:MOST_LOOKS])
 
 
-def newest_failures(name: str, found: Providers) -> list[Attempt]:
+def newest_failures(name: str, found: Providers, reach: Reach) -> list[Attempt]:
     """The last calls it did not answer within the period, the newest first."""
     close_old_connections()
-    failures = Attempt.objects.filter(at__gte=found.at - found.period.length, provider=name)
+    failures = Attempt.objects.of(reach).filter(at__gte=found.at - found.period.length, provider=name)
     return list(failures.order_by("-at")[:MOST_FAILURES])
 
 

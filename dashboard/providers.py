@@ -16,6 +16,7 @@ from django.db import close_old_connections
 from dashboard import formats
 from dashboard.charts import Spark, spark
 from dashboard.periods import Period
+from orchestrator.core.permissions import Reach
 from orchestrator.core.presets import KINDS
 from orchestrator.ledger.provider_stats import ProviderFigures, provider_figures
 from orchestrator.registry import reading
@@ -101,14 +102,14 @@ class Providers:
         return next((row for row in self.rows if row.name == name), None)
 
 
-def read_providers(period: Period, now: datetime) -> Providers:
+def read_providers(period: Period, reach: Reach, now: datetime) -> Providers:
     """Read it all. A bounded number of queries, however many providers and requests there are."""
     close_old_connections()
     found = reading.look()
     entries = found.registry.providers
     checks = newest_checks([entry.name for entry in entries])
     breakers = open_breakers(now)
-    figures = provider_figures(now - period.length, now)
+    figures = provider_figures(now - period.length, now, reach)
     written = {row.name: row for row in Provider.objects.only("name", "is_enabled")}
     rows = [_row(entry, checks.get(entry.name), breakers.get(entry.name, []), figures, now) for entry in entries]
     rows += [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from django.http import QueryDict
 
 from cache.entries import Holding, Scope
+from orchestrator.core.permissions import Reach
 
 KINDS = {
     "key": "One answer, by key",
@@ -86,6 +87,13 @@ def what_stops(purge: Purge, count: int) -> dict[str, str]:
     if purge.shown is None or count > purge.shown * GROWTH:
         faults["shown"] = "More answers are meant now than were shown. Look at the count again."
     return faults
+
+
+def within(scope: Scope, reach: Reach) -> Sequence[Scope]:
+    """What of `scope` is in `reach`: whoever may purge for one tenant purges nothing of another's."""
+    if reach.tenants is None:
+        return (scope,)
+    return [replace(scope, tenant_id=tenant_id) for tenant_id in sorted(reach.tenants)]
 
 
 def total(held: Mapping[str, Holding | None]) -> int:

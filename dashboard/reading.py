@@ -1,8 +1,12 @@
-"""Reads of the ledger for pages: one thread, kept for a moment, so that many viewers cost as much as one."""
+"""Reads of the ledger for pages: one thread, kept for a moment, so that many viewers cost as much as one.
+
+What is read is read for somebody: whose things it may hold comes with every question.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -13,6 +17,7 @@ from django.utils import timezone
 
 from dashboard.periods import Period
 from dashboard.providers import Providers, read_providers
+from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.core.threads import WorkerThread
 from orchestrator.ledger.stats import Figures, figures
 from orchestrator.models import RequestRecord
@@ -25,6 +30,7 @@ PROVIDERS_FRESH_S = 2.0
 # Figures over many records take long; they are then read less often, to take this share of a core at most.
 MOST_SHARE = 0.2
 ROWS = 30
+MOST_KEPT = 256  # of figures: periods by whose they are
 MINUTE = timedelta(minutes=1)
 
 
@@ -59,27 +65,27 @@ class Reader:
     def __init__(self, now: Callable[[], datetime] = timezone.now) -> None:
         self._now = now
         self._thread = WorkerThread("dashboard", most_waiting=100)
-        self._kept: dict[tuple[str, str], tuple[float, Any]] = {}
+        self._kept: OrderedDict[tuple[str, str, Reach], tuple[float, Any]] = OrderedDict()
 
-    async def snapshot(self, period: Period) -> Snapshot:
+    async def snapshot(self, period: Period, reach: Reach) -> Snapshot:
         """The figures of `period`. Raises TimeoutError, Busy or a database's error."""
-        return await self._thread.run(DEADLINE_S, self._snapshot, period)
+        return await self._thread.run(DEADLINE_S, self._snapshot, period, reach)
 
-    async def providers(self, period: Period) -> Providers:
+    async def providers(self, period: Period, reach: Reach) -> Providers:
         """How the providers are, with what they did in `period`. Raises as `snapshot` does."""
-        return await self._thread.run(DEADLINE_S, self._providers, period)
+        return await self._thread.run(DEADLINE_S, self._providers, period, reach)
 
-    async def rows(self, most: int = ROWS) -> list[RequestRecord]:
+    async def rows(self, reach: Reach, most: int = ROWS) -> list[RequestRecord]:
         """The newest requests. Raises as `snapshot` does."""
-        return await self._thread.run(DEADLINE_S, newest_rows, most)
+        return await self._thread.run(DEADLINE_S, newest_rows, reach, most)
 
     async def newest_id(self) -> int:
         """The last record there is, 0 when there is none. Raises as `snapshot` does."""
         return await self._thread.run(DEADLINE_S, newest_id)
 
-    async def news(self, after_id: int, most: int) -> News:
+    async def news(self, reach: Reach, after_id: int, most: int) -> News:
         """What came after a record. Raises as `snapshot` does."""
-        return await self._thread.run(DEADLINE_S, news, after_id, most)
+        return await self._thread.run(DEADLINE_S, news, reach, after_id, most)
 
     async def run(self, function: Callable[[], T]) -> T:
         """Do something else in the same thread, which keeps it off the event loop."""
@@ -89,13 +95,14 @@ class Reader:
         """Read everything anew from now on."""
         self._kept.clear()
 
-    def _snapshot(self, period: Period) -> Snapshot:
-        return self._fresh(("figures", period.slug), FRESH_S, lambda: read_snapshot(period, self._now()))
+    def _snapshot(self, period: Period, reach: Reach) -> Snapshot:
+        return self._fresh(("figures", period.slug, reach), FRESH_S, lambda: read_snapshot(period, reach, self._now()))
 
-    def _providers(self, period: Period) -> Providers:
-        return self._fresh(("providers", period.slug), PROVIDERS_FRESH_S, lambda: read_providers(period, self._now()))
+    def _providers(self, period: Period, reach: Reach) -> Providers:
+        name = ("providers", period.slug, reach)
+        return self._fresh(name, PROVIDERS_FRESH_S, lambda: read_providers(period, reach, self._now()))
 
-    def _fresh(self, name: tuple[str, str], fresh_s: float, read: Callable[[], T]) -> T:
+    def _fresh(self, name: tuple[str, str, Reach], fresh_s: float, read: Callable[[], T]) -> T:
         """What was read a moment ago, or is read now."""
         fresh_until, kept = self._kept.get(name, (0.0, None))
         began = time.monotonic()
@@ -104,44 +111,52 @@ class Reader:
         found = read()
         ended = time.monotonic()
         self._kept[name] = (ended + max(fresh_s, (ended - began) / MOST_SHARE), found)
+        self._kept.move_to_end(name)
+        if len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
         return found
 
 
-def read_snapshot(period: Period, now: datetime) -> Snapshot:
+def read_snapshot(period: Period, reach: Reach, now: datetime) -> Snapshot:
     """Read the figures of `period` up to `now`."""
     close_old_connections()
-    found = figures(now - period.length, now)
+    found = figures(now - period.length, now, reach)
     return Snapshot(
         period=period,
         at=now,
         figures=found,
-        last_minute=RequestRecord.objects.filter(at__gte=now - MINUTE).count(),
-        is_new=not found.requests and not RequestRecord.objects.exists(),
+        last_minute=RequestRecord.objects.of(reach, by_tenant=False).filter(at__gte=now - MINUTE).count(),
+        is_new=not found.requests and not RequestRecord.objects.of(reach).exists(),
     )
 
 
-def newest_rows(most: int) -> list[RequestRecord]:
+def newest_rows(reach: Reach, most: int) -> list[RequestRecord]:
     """The newest records, newest first."""
     close_old_connections()
-    return list(RequestRecord.objects.select_related("tenant", "key").order_by("-id")[:most])
+    return list(RequestRecord.objects.of(reach).select_related("tenant", "key").order_by("-id")[:most])
 
 
 def newest_id() -> int:
-    """The last record's id, 0 when there is none."""
+    """The last record's id, 0 when there is none. Whoever's it is: nobody is shown it."""
     close_old_connections()
-    return RequestRecord.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    return RequestRecord.objects.of(EVERYBODY).order_by("-id").values_list("id", flat=True).first() or 0
 
 
-def news(after_id: int, most: int) -> News:
+def news(reach: Reach, after_id: int, most: int) -> News:
     """At most `most` records that came after `after_id`.
 
-    The total counts ids, which are given in turn: no record is read to be counted. A process that
-    commits late may slip a record in below an id already seen; it is missing here, not in the ledger.
+    For who sees everybody's, the total counts ids, which are given in turn: no record is read to be counted. A process
+    that commits late may slip a record in below an id already seen; it is missing here, not in the ledger.
     """
     close_old_connections()
-    rows = list(RequestRecord.objects.select_related("tenant", "key").filter(id__gt=after_id).order_by("-id")[:most])
-    newest = rows[0].pk if rows else after_id
-    return News(rows, newest - after_id, newest)
+    after = RequestRecord.objects.of(reach).filter(id__gt=after_id)
+    rows = list(after.select_related("tenant", "key").order_by("-id")[:most])
+    if not rows:
+        return News(rows, 0, after_id)
+    newest = rows[0].pk
+    if reach == EVERYBODY:
+        return News(rows, newest - after_id, newest)
+    return News(rows, len(rows) if len(rows) < most else after.filter(id__lte=newest).count(), newest)
 
 
 reader = Reader()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -18,9 +18,11 @@ from django.utils import timezone
 from cache.entries import Holding, Scope
 from cache.tiered import Purged
 from dashboard.periods import DEFAULT
+from dashboard.providers_verdict import PAGE as PROVIDERS
 from dashboard.providers_verdict import providers_part
 from dashboard.reading import reader
 from dashboard.strip import Part, strip
+from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.core.types import Model
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.wiring import parts
@@ -30,6 +32,7 @@ T = TypeVar("T")
 
 LOOK_S = 2.0  # longest wait for what a page shows
 COUNT_S = 10.0  # longest wait for a count over the tiers
+NOTHING = Holding(0, 0)
 PURGE_S = 90.0  # longest wait for a purge of every tier
 
 
@@ -50,12 +53,26 @@ class Look:
     installed: Sequence[Model] | None
     paces: Mapping[str, Pace] = field(default_factory=dict)
 
+    def for_one_tenant(self) -> Look:
+        """Without what the use that others make of it shows in: how busy, how fast, until when loaded, and why."""
+        health = None if self.health is None else [replace(part, words=part.state, sentence="") for part in self.health]
+        loaded = None if self.loaded is None else [_unused(one) for one in self.loaded]
+        if health is not None:
+            health = [part for part in health if part.page != PROVIDERS]
+        return Look(health, loaded, self.installed)
 
-async def look() -> Look:
+
+async def look(reach: Reach = EVERYBODY) -> Look:
+    """What the parts say, as somebody may see it who sees the things of those in `reach`."""
+    seen = await _look()
+    return seen if reach == EVERYBODY else seen.for_one_tenant()
+
+
+async def _look() -> Look:
     """Ask health, models and providers, all at once."""
     health, providers, loaded, installed = await asyncio.gather(
         _known("health", lambda: parts().health()),
-        _known("providers", lambda: reader.providers(DEFAULT)),
+        _known("providers", lambda: reader.providers(DEFAULT, EVERYBODY)),
         _known("loaded models", lambda: parts().local.ps()),
         _known("installed models", lambda: parts().local.models()),
     )
@@ -63,14 +80,32 @@ async def look() -> Look:
     return Look(shown, loaded, installed, _paces_of(loaded, timezone.now()))
 
 
-async def holding(scope: Scope) -> Mapping[str, Holding | None] | None:
-    """What each tier holds of `scope`, None for one that cannot say; None when there is no answer at all."""
-    return await _known("holding", lambda: parts().cache.holding(scope), COUNT_S)
+async def holding(*scopes: Scope) -> Mapping[str, Holding | None] | None:
+    """What each tier holds of `scopes`, None for one that cannot say; None when there is no answer at all."""
+    return await _known("holding", lambda: _holding(scopes), COUNT_S)
 
 
-async def purge(scope: Scope) -> Purged:
-    """Forget the answers in `scope` in every tier. Raises TimeoutError when that is not over in time."""
-    return await asyncio.wait_for(parts().cache.purge(scope), PURGE_S)
+async def _holding(scopes: Sequence[Scope]) -> Mapping[str, Holding | None]:
+    sums: dict[str, Holding | None] = {}
+    for scope in scopes:
+        for tier, one in (await parts().cache.holding(scope)).items():
+            before = sums.get(tier, NOTHING)
+            is_known = one is not None and before is not None
+            sums[tier] = Holding(before.entries + one.entries, before.bytes + one.bytes) if is_known else None  # type: ignore[union-attr]
+    return sums
+
+
+async def purge(*scopes: Scope) -> Purged:
+    """Forget the answers in `scopes` in every tier. Raises TimeoutError when that is not over in time."""
+    async with asyncio.timeout(PURGE_S):
+        total = Purged()
+        for scope in scopes:
+            total.add(await parts().cache.purge(scope))
+        return total
+
+
+def _unused(model: LoadedModel) -> LoadedModel:
+    return replace(model, busy=0, waiting=0, tokens_per_s=0.0, expires_at=None)
 
 
 _paces: dict[str, Pace] = {}

@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 
 from orchestrator import access_admin  # noqa: F401  # registers what is there
 from orchestrator.admin_lists import MOST_COUNTED, BoundedPaginator, When
+from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read
 from orchestrator.models import Attempt, RequestRecord
@@ -110,7 +111,7 @@ def recent(column: str, title_: str, words: Callable[[str], str] = str) -> type[
         parameter_name = column
 
         def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-            newest = RequestRecord.objects.order_by("-id").values_list(column, flat=True)[:CHOICES_FROM]
+            newest = RequestRecord.objects.of(EVERYBODY).order_by("-id").values_list(column, flat=True)[:CHOICES_FROM]
             values = {str(value) for value in (*newest, self.value()) if value}
             return [(value, words(value)) for value in sorted(values)[:MOST_CHOICES]]
 
@@ -167,6 +168,7 @@ class RequestRecordAdmin(RecordAdmin):
         "left_out",
         "tier",
         "cache_key",
+        "granted_by",
         "is_streamed",
         "status",
         "ended",
@@ -229,7 +231,8 @@ class RequestRecordAdmin(RecordAdmin):
     @admin.display(description="asked before")
     def tried(self, record: RequestRecord) -> str:
         """Who was asked and did not answer, in turn."""
-        attempts = Attempt.objects.filter(request_id=record.request_id).order_by("id")[:MOST_TRIED]
+        attempts = Attempt.objects.of(Reach(frozenset({record.tenant_id}))).filter(request_id=record.request_id)
+        attempts = attempts.order_by("id")[:MOST_TRIED]
         lines = [f"{one.model}: {ending(one.outcome)} after {milliseconds(one.took_us)} ms" for one in attempts]
         return "\n".join(lines) or "-"
 
@@ -301,7 +304,11 @@ class RequestRecordAdmin(RecordAdmin):
     def _totals(self, matching: QuerySet[RequestRecord]) -> dict[str, Any]:
         newest = matching.order_by("-id").values("pk")[:MOST_COUNTED]
         columns = ("prompt_tokens", "completion_tokens")
-        sums = RequestRecord.objects.filter(pk__in=newest).aggregate(**{column: Sum(column) for column in columns})
+        sums = (
+            RequestRecord.objects.of(EVERYBODY)
+            .filter(pk__in=newest)
+            .aggregate(**{column: Sum(column) for column in columns})
+        )
         return {column: sums[column] or 0 for column in columns} | {"most": MOST_COUNTED}
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -1,4 +1,7 @@
-"""The ASGI table: the API by the lean handler, live pages by Channels, other pages by Django; replays come first."""
+"""The ASGI table: the API by the lean handler, live pages by Channels, other pages by Django; replays come first.
+
+Ahead of all of them is told who calls, where proxies are trusted to say so.
+"""
 
 import asyncio
 import logging
@@ -20,6 +23,7 @@ from django.conf import settings  # noqa: E402
 from dashboard.routing import websocket_urlpatterns  # noqa: E402
 from dashboard.sockets import guarded_socket  # noqa: E402
 from orchestrator import wiring  # noqa: E402
+from orchestrator.forwarded import Forwarded  # noqa: E402
 from orchestrator.lean import LeanHandler  # noqa: E402
 from orchestrator.origins import Origins  # noqa: E402
 from orchestrator.replay import ReplayFront  # noqa: E402
@@ -72,4 +76,6 @@ async def lifespan(receive: Any, send: Any) -> None:
 
 
 origins = Origins(table, origins=settings.ORIGINS, is_loopback=settings.IS_LOOPBACK, hosts=settings.PUBLIC_HOSTS)
-application = ReplayFront(origins, wiring.parts, settings.REPLAY_MEMORY)  # type: ignore[arg-type]  # messages are dicts
+application: Any = ReplayFront(origins, wiring.parts, settings.REPLAY_MEMORY)  # type: ignore[arg-type]  # messages are dicts
+if settings.TRUSTED_PROXIES:
+    application = Forwarded(application, settings.TRUSTED_PROXIES)

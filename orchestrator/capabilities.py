@@ -39,7 +39,7 @@ ASKING = {
 }
 ASKING_BY_PARTS = frozenset({"messages", "options", "ignored"})  # images and thinking; options one by one
 NOT_ASKING = frozenset(
-    {"model", "inputs", "namespace", "stream", "control", "tags", "dialect", "endpoint", "request_id"}
+    {"model", "inputs", "namespace", "stream", "control", "tags", "dialect", "endpoint", "request_id", "address"}
 )
 
 # What is refused under the contract, in this order, and how Ollama puts it.

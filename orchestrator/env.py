@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 
@@ -214,6 +215,31 @@ def words(name: str, default: tuple[str, ...], help: str) -> tuple[str, ...]:
         return tuple(word.strip() for word in value.split(",") if word.strip())
 
     return _read(name, default, help, parse, "words parted by commas are allowed", shown=",".join(default))
+
+
+def ports(name: str, default: tuple[int, ...], help: str) -> frozenset[int]:
+    """Ports parted by commas."""
+
+    def parse(value: str) -> frozenset[int]:
+        found = frozenset(int(word) for word in value.split(",") if word.strip())
+        if not found or not all(0 < port < 65536 for port in found):
+            raise ValueError
+        return found
+
+    shown = ",".join(map(str, default))
+    return _read(name, frozenset(default), help, parse, "ports parted by commas are allowed", shown=shown)
+
+
+def networks(
+    name: str, default: tuple[IPv4Network | IPv6Network, ...], help: str, *, shown: str = ""
+) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Addresses and networks, parted by commas."""
+
+    def parse(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        return tuple(ip_network(word.strip()) for word in value.split(",") if word.strip())
+
+    allowed = "addresses and networks (10.0.0.0/8) parted by commas are allowed"
+    return _read(name, default, help, parse, allowed, shown=shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from orchestrator.core.errors import (
     OrchestratorError,
     Outraced,
     RateLimited,
+    TooMany,
 )
 from orchestrator.core.tasks import end
 from orchestrator.core.types import Candidate, ChatRequest, Chunk, Origin, Route, Usage
@@ -46,15 +47,18 @@ FAILED_S = 1.0  # what a failure counts as, at least, where the quicker place is
 MOST_WORDS = 600  # characters of what several places said together
 
 # After these another place may do better.
-ELSEWHERE = (EngineError, ModelNotFound, ContextTooLong, Busy, LedgerUnavailable)
+ELSEWHERE = (EngineError, ModelNotFound, ContextTooLong, Busy, TooMany, LedgerUnavailable)
 # After these the same place may, shortly: no part of an answer was made, so nothing is paid twice.
 AGAIN = (EngineUnreachable, EngineUnavailable, RateLimited)
 # These say nothing of how the place is.
-NOT_ITS_FAULT = (BadRequest, Busy, LedgerUnavailable, CallLost, RateLimited, EngineRefused)
+NOT_ITS_FAULT = (BadRequest, Busy, TooMany, LedgerUnavailable, CallLost, RateLimited, EngineRefused)
 
 
 # With these nothing was made, so nothing is charged.
-FREE = (*AGAIN, KeyRefused, EngineRefused, ModelNotFound, ContextTooLong, Busy, LedgerUnavailable, NoneAvailable)
+FREE = (
+    *(*AGAIN, KeyRefused, EngineRefused, ModelNotFound, ContextTooLong),
+    *(Busy, TooMany, LedgerUnavailable, NoneAvailable),
+)
 
 _closing: set[asyncio.Task[None]] = set()  # calls that were given up, until their connections are closed
 

@@ -24,13 +24,16 @@ from django.utils.encoding import iri_to_uri
 
 from orchestrator.api.absent import is_absent
 from orchestrator.api.anthropic import error_response, is_anthropic
-from orchestrator.api.body import ENCODINGS, MOST_UNPACKED, UnknownEncoding, is_packed, read_json, unpacked
-from orchestrator.api.calls import request_id, show_key
+from orchestrator.api.body import ENCODINGS, UnknownEncoding, is_packed, read_json, unpacked
+from orchestrator.api.bounds import MOST_UNPACKED
+from orchestrator.api.calls import request_id
+from orchestrator.api.policy import admit, need_of, offered, path_of
 from orchestrator.api.replies import PartsResponse, WholeStream
 from orchestrator.api.table import api, show_error, show_fault
 from orchestrator.core.errors import Busy, OrchestratorError, RequestTimeout, RequestTooLarge
 from orchestrator.core.headers import DATA, HSTS, PAGE, as_bytes, missing
 from orchestrator.core.threads import WorkerThread
+from orchestrator.core.types import Caller
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +44,16 @@ Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
 OFF_LOOP_BYTES = 256 * 1024  # a larger body is read in a thread
-DESCRIPTION = {"openapi-json", "openapi-view"}  # pages of ninja's, which ask for no method
 BODIES_HELD = 8  # bodies of the largest size that may be in memory at once
 _routes = URLResolver(RegexPattern(r"^/"), list(api.urls[0]))
+_offered = offered(api)
 
 
 class LeanRequest(ASGIRequest):
     """A request whose body was read already."""
 
     json: Any = None  # the body's value, where that was worth a thread
+    auth: Caller | None = None  # who asks, where a caller is asked for
     held_bytes = 0  # what its body takes of the handler's bound
 
 
@@ -91,11 +95,11 @@ class LeanHandler:
         match = _route(request.path_info)
         if match is None:
             return _not_found(request)
-        if match.url_name in DESCRIPTION and request.method not in {"GET", "HEAD"}:
-            return _not_allowed(request, "GET, HEAD")
+        method, path = request.method or "", path_of(match.route)
+        if need_of(method, path) is None and method not in _offered.get(path, ()):
+            return _not_allowed(request, ", ".join(_offered.get(path, ())))
         try:
-            if request.method not in {"GET", "HEAD"}:
-                await show_key(request)  # a stranger's body is not worth reading
+            request.auth = await admit(request, method, path)  # a stranger's body is not worth reading
             request._body = await self._read(request, receive)
             if len(request._body) > OFF_LOOP_BYTES:
                 request.json = await asyncio.to_thread(read_json, request._body)

@@ -47,6 +47,7 @@ BOUNDS_S = (
 LAG_BOUNDS_S = BOUNDS_S[4:]  # timers are no finer
 MOST_DIALECTS, MOST_TIERS, MOST_OUTCOMES, MOST_PARTS, MOST_MODELS = 4, 12, 40, 12, 50
 MOST_PROVIDERS = 50
+MOST_LIMITS = 50
 ENDED_WELL = frozenset({"done", "cut", "cancelled"})
 MOST_PAGES = 8  # asked for at once
 PAGE_DEADLINE_S = 5.0
@@ -148,6 +149,13 @@ class Metrics:
             "provider_breakers_open", "Models of a provider that a worker does not ask for now.", ["provider"]
         )
         self.listeners = gauge("listeners", "Callers who hear a call under way.")
+        self.limited = counter("limited_total", "Requests that a limit refused.", ["limit", "kind"])
+        self.leases = counter("limit_leases_total", "Allowance that was taken from Redis in advance.")
+        self.limits_alone = gauge("limits_alone", "Workers that count limits without Redis, though there is one.")
+        self.waiting = gauge("calls_waiting", "Calls that wait to begin: more is asked than can be done.")
+        self.paced = gauge("workers_paced", "Workers that let calls begin only as fast as they can begin them.")
+        self.pace = gauge("calls_paced_per_second", "How many calls a second those workers let begin.")
+        self.refused = counter("calls_refused_total", "Requests sent away since too many wait, by why.", ["why"])
         self.written = counter("ledger_written_total", "Records written.")
         self.dropped = counter("ledger_dropped_total", "Records lost: too many waited, or the database refused one.")
         self.pending = gauge("ledger_pending", "Records that wait to be written.")
@@ -161,6 +169,7 @@ class Metrics:
         self._dialects, self._tiers = _Words(MOST_DIALECTS), _Words(MOST_TIERS)
         self._outcomes, self._parts = _Words(MOST_OUTCOMES), _Words(MOST_PARTS)
         self.providers = _Words(MOST_PROVIDERS)
+        self.limits = _Words(MOST_LIMITS)
         self._models = _Words(MOST_MODELS, _models_in(folder) if folder else ())
 
     def answered(self, one: Answered) -> None:
@@ -196,6 +205,10 @@ class Metrics:
                 self._unpriced.add(1, model)
             elif cost:
                 self._cost.add(cost / 1e6, model)
+
+    def sent_away(self, dialect: str, outcome: str) -> None:
+        """A request was refused before anything was done for it; there is no record of it."""
+        self._requests.add(1, self._dialects(dialect), self._tiers("none"), self._outcomes(outcome))
 
     def settled(self, seconds: float) -> None:
         """The last piece of an answer was held for `seconds`, for its record and for the cache."""

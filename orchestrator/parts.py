@@ -25,6 +25,7 @@ from orchestrator.ledger.writer import Ledger
 from orchestrator.lifelines import Lifelines
 from orchestrator.limits.limiter import Limiter
 from orchestrator.metrics import Metrics
+from orchestrator.pictures import Pictures
 from orchestrator.watching import RegistryWatch
 from routing.health import Health as Places
 
@@ -54,6 +55,7 @@ class Parts:
     cache: TieredCache
     inflight: InFlight
     ledger: Ledger
+    lifelines: Lifelines
     reads: WorkerThread  # the ORM, away from the event loop
     managing: WorkerThread  # the same for calls of management, which may take seconds
     cache_ttl_s: float
@@ -64,7 +66,7 @@ class Parts:
     places: Places = field(default_factory=lambda: Places(Clock()))  # how each model of each provider does
     limiter: Limiter = field(default_factory=Limiter)
     gate: Gate = field(default_factory=Gate)
-    lifelines: Lifelines = field(default_factory=Lifelines)
+    pictures: Pictures = field(default_factory=Pictures)
 
     async def health(self) -> list[Health]:
         """Ask each part how it is; none is waited for longer than two seconds."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 from cache.entries import CacheKey, Hit
@@ -32,7 +33,8 @@ from orchestrator.ledger.estimate import expected
 from orchestrator.ledger.writer import Entry
 from orchestrator.limits.limiter import Hold
 from orchestrator.parts import Parts
-from orchestrator.routes import choose, plans_for
+from orchestrator.pictures import named
+from orchestrator.routes import choose, granted_keys, plans_for
 from routing.router import is_auto
 
 log = logging.getLogger(__name__)
@@ -62,18 +64,23 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     entry = parts.ledger.begin(request, caller)
     stopwatch = _Stopwatch(parts.clock, entry.laps)
     with _failures_recorded(entry, parts):
-        route, plans = await _planned(request, entry, parts)
+        async with _charged_anyhow(request, entry, parts):
+            route, plans = await _planned(request, entry, parts)
         stopwatch.lap("route")
         entry.charged = route.model.name
         standing = await parts.limiter.charge(caller, route.model.name, request.address)
         stopwatch.lap("limits")
+        if named(request):  # not before it is charged
+            plans = plans_for(route, await parts.pictures.fetched(request), caller, parts)
+            stopwatch.lap("pictures")
 
         request, keys = plans[0].request, plans[0].keys
         entry.cache_key = keys[0].hash
         since = parts.cache.generation()
-        hit = await parts.cache.find(keys, request.control, request.cap)
+        hit = await _find(plans[0], entry, parts)
         stopwatch.lap("cache")
         if hit:
+            parts.gate.forgo()
             found = _from_cache(hit, entry, parts, stopwatch.laps, plans)
             found.standing = standing
             return found
@@ -89,7 +96,8 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
             raise
         begun = Answer(entry, chunks, timing=stopwatch.laps, standing=standing)
         heard = _heard(chunks, entry, parts) if leads else _shared(chunks, call, begun, parts)
-        begun.chunks = _Held(parts.lifelines.tied(heard, caller), hold, entry)
+        cut = partial(_cut, entry, parts)
+        begun.chunks = parts.lifelines.tied(_Held(heard, hold, entry), caller, request, route.model.name, cut)
         return begun
 
 
@@ -147,16 +155,28 @@ async def _unasked(text: str, entry: Entry, parts: Parts) -> AsyncGenerator[Chun
 
 
 async def _chosen(request: ChatRequest, entry: Entry, parts: Parts) -> Model:
-    """The model that is asked first, for what is done with one model; the record says it."""
-    route = await choose(request, parts)
+    """The model that is asked first, for what is done with one model; the record says it. It counts as a request."""
+    async with _charged_anyhow(request, entry, parts):
+        route = await choose(request, entry.caller, parts)
     model = route.candidates[0].model
     entry.model, entry.provider, entry.route = model.name, model.engine, route.reason[:MOST_ROUTE]
+    await parts.limiter.charge(entry.caller, route.model.name, request.address)
     return model
+
+
+@asynccontextmanager
+async def _charged_anyhow(request: ChatRequest, entry: Entry, parts: Parts) -> AsyncIterator[None]:
+    """What fails before its model is settled counts as well: else it would be free to ask for what there is not."""
+    try:
+        yield
+    except OrchestratorError:
+        await parts.limiter.charge(entry.caller, "", request.address)
+        raise
 
 
 async def _planned(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[Route, list[Plan]]:
     """The places that may answer and what each would be asked; the record says who is expected to."""
-    route = await choose(request, parts)
+    route = await choose(request, entry.caller, parts)
     entry.route, entry.model, entry.provider = route.reason[:MOST_ROUTE], route.model.name, route.model.engine
     plans = plans_for(route, request, entry.caller, parts)
     _expect(entry, plans[0])
@@ -168,6 +188,18 @@ def _expect(entry: Entry, plan: Plan) -> None:
     model = plan.candidate.model
     entry.model, entry.provider, entry.unsupported = model.name, model.engine, plan.unsupported
     entry.price = model.price
+
+
+async def _find(plan: Plan, entry: Entry, parts: Parts) -> Hit | None:
+    """What is kept: the caller's own, else what a tenant keeps that lets it read; that stays the owner's."""
+    request = plan.request
+    hit = await parts.cache.find(plan.keys, request.control, request.cap)
+    if hit is None and request.control.read:
+        for owner, keys in granted_keys(plan, entry.caller):
+            if hit := await parts.cache.find(keys, request.control, request.cap):
+                entry.granted_by = owner
+                break
+    return hit
 
 
 def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float], plans: Sequence[Plan]) -> Answer:
@@ -219,6 +251,14 @@ class _Call:
     def keys(self) -> tuple[CacheKey, ...]:
         return self.plans[0].keys
 
+    @property
+    def shared(self) -> str:
+        """Equal for all who may hear it: the question's hash, with who may answer where a key narrows that."""
+        if not self.route.is_narrowed:
+            return self.keys[-1].hash
+        said = "\n".join((self.keys[-1].hash, *(plan.candidate.stands_for.name for plan in self.plans)))
+        return blake2b(said.encode("utf-8", "replace"), digest_size=32).hexdigest()
+
     def asks(self, plan: Plan) -> None:
         """As in `failover.Listener`: what costs money is asked only while it can be written down."""
         if plan.candidate.model.is_paid:
@@ -249,13 +289,14 @@ async def _join(call: _Call, parts: Parts, *, is_again: bool = False) -> tuple[C
     # A purge parts those who asked before it from those who ask after it.
     shared, question = ("alone", id(call)), None
     if control.read:
-        shared = (call.keys[-1].hash, call.since)
-        question = Question(call.keys[-1].hash, lambda: parts.cache.generation() == call.since, is_again)
+        shared = (call.shared, call.since)
+        question = Question(call.shared, lambda: parts.cache.generation() == call.since, is_again)
     chunks, leads = await parts.inflight.join(shared, lambda: _call(call, parts), question)
     if leads:
         entry.tier = "miss" if control.read else "bypass"
     else:
         entry.tier, entry.is_paid = "collapsed", False
+        parts.gate.forgo()
     return chunks, leads
 
 
@@ -268,10 +309,10 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
     builder = ReplyBuilder("", parts.most_answer_bytes)
     failover = Failover(clock, parts.places)
     with _failures_recorded(entry, parts):
-        async with (
-            parts.gate.place(entry.caller),
-            aclosing(failover.answer(call.plans, call.route, call)) as chunks,
-        ):
+        waited_s = await parts.gate.enter(entry.caller.turn(entry.charged, entry.request.address))
+        if waited_s:
+            entry.laps["queue"] = waited_s
+        async with aclosing(failover.answer(call.plans, call.route, call)) as chunks:
             async for chunk in chunks:
                 if chunk.origin:
                     chunk = replace(chunk, origin=replace(chunk.origin, route=entry.route))
@@ -306,7 +347,8 @@ async def _keep(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
     if key is None:
         return
     now = parts.clock.now()
-    call.entry.is_stored = await parts.cache.put(Kept(key, reply, now, now + parts.cache_ttl_s), since=call.since)
+    kept = Kept(key, reply, now, now + parts.cache_ttl_s, call.entry.caller.cache_bytes)
+    call.entry.is_stored = await parts.cache.put(kept, since=call.since)
 
 
 async def _through(work: Coroutine[Any, Any, None]) -> None:
@@ -328,6 +370,11 @@ async def _heard(chunks: Chunks, entry: Entry, parts: Parts) -> AsyncGenerator[C
     except (asyncio.CancelledError, GeneratorExit):
         entry.ended("cancelled", parts.clock.monotonic())
         raise
+
+
+def _cut(entry: Entry, parts: Parts, error: OrchestratorError) -> None:
+    """The answer is ended before its end: whoever keeps the record of it, that is what it says."""
+    entry.failed(error, parts.clock.monotonic())
 
 
 class _Held:
@@ -403,10 +450,10 @@ async def _begin_again(call: _Call, begun: Answer, parts: Parts, *, is_last: boo
 
     Return the chunks, and whether they are another's again, so that this request records them.
     """
-    request, entry = call.request, call.entry
+    entry = call.entry
     entry.first_s, entry.pieces = None, 0
     call = replace(call, since=parts.cache.generation())
-    if hit := await parts.cache.find(call.keys, request.control, request.cap):
+    if hit := await _find(call.plans[0], entry, parts):
         found = _from_cache(hit, entry, parts, begun.timing, call.plans)
         begun.hit = hit
         return found.chunks, False

@@ -5,12 +5,16 @@ that steers an answer. The same request again is answered from here, with no Dja
 between: its caller is still checked and its limits charged, its record still written; its age, id and
 durations are its own.
 
+While more is asked than can be done, what cannot be answered so and would not be let through the gate is
+sent away here: by then it has cost a twentieth of what it would have, had the gate itself done so.
+
     What ends it                              is noticed
     a purge, a change of keys or policy       at once: two counters that all processes share
+    the latter on another machine             within a second, when the key is read again
     the end of the key, or of the answer      at its moment
     a later answer to the same question       at once, where this process made or met it
     a model that comes, goes or changes       within two seconds
-    the need of room                          as S3-FIFO chooses
+    the need of room                          as S3-FIFO chooses, among those of the tenant that keeps most
 
 Whoever is not certain to be served from here goes the whole way, and is told there what is wrong.
 """
@@ -21,14 +25,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from cache.bounded import Bounded
+from cache.entries import CacheKey
+from cache.replacement import Fair
+from orchestrator.admission.gate import Arrival
 from orchestrator.api.calls import REQUEST_ID, STEERING
 from orchestrator.api.offers import SLOT, Offer, Slot
+from orchestrator.api.policy import dialect_of
 from orchestrator.api.stamps import Template
-from orchestrator.api.table import RECORDED
-from orchestrator.core.errors import OrchestratorError
+from orchestrator.api.table import RECORDED, told
+from orchestrator.core.errors import Busy, OrchestratorError, TooMany
 from orchestrator.core.exchange import EXCHANGE, Exchange
 from orchestrator.core.ids import hex_id
 from orchestrator.core.types import Caller
@@ -62,11 +71,12 @@ class Replayable:
     template: Template
     head: bytes  # headers that are the same each time, as lines
     is_streamed: bool
-    hash: str  # the question's, in the cache
+    kept_under: CacheKey  # in the cache
     created_at: float  # seconds since the epoch
     life_s: float
     line: Line
     model: str  # whose limits it counts against
+    caller: Caller  # as it was then: another object when anything about it has changed, wherever that was done
 
 
 class Asked(NamedTuple):
@@ -83,7 +93,7 @@ class Asked(NamedTuple):
 
     def key(self, tenant_id: int, key_id: int | None) -> Key:
         """What makes it the same request: the tenant decides on the answer, the key is recorded."""
-        return (self.path, self.query, tenant_id, key_id, self.body, *self.steering.items())
+        return (tenant_id, self.path, self.query, key_id, self.body, *self.steering.items())
 
     @property
     def size(self) -> int:
@@ -102,7 +112,7 @@ class ReplayFront:
         self._app = app
         self._parts = parts
         self._most_bytes = most_bytes
-        self._kept: Bounded[Key, Replayable] = Bounded(most_bytes)
+        self._kept: Bounded[Key, Replayable] = Bounded(most_bytes, lambda: Fair(itemgetter(0)))
         self._purges = self._policy = -1
         self._models: int | None = None  # a hash over all of them; None while they are not known
         self._models_at = self._looked_at = -MODELS_S  # monotonic seconds: what is known is from then; last look
@@ -126,15 +136,24 @@ class ReplayFront:
         if purges != self._purges or policy != self._policy:
             self._purges, self._policy = purges, policy
             self._kept.clear()
-        caller = parts.identity.remembered(asked.authorization, asked.x_api_key)
-        if caller is not None and models is not None:
-            key = asked.key(caller.tenant_id, caller.key_id)
+        caller = parts.identity.remembered(asked.authorization, asked.x_api_key, asked.address)
+        # Every second it is asked again who a caller is, and a flood would pass meanwhile.
+        comer = caller or parts.identity.lately(asked.authorization, asked.x_api_key)
+        arrival: Arrival | None = None
+        if comer is not None:
+            key = asked.key(comer.tenant_id, comer.key_id)
             known = self._kept.get(key)
-            if known is not None and self._replay(known, key, asked, caller, began, parts, exchange):
+            if known is None:
+                try:
+                    arrival = parts.gate.arrive(comer.turn("", asked.address))
+                except (TooMany, Busy) as error:
+                    if self._send_away(error, asked, parts, exchange):
+                        return
+            elif caller and models is not None and self._replay(known, key, asked, caller, began, parts, exchange):
                 return
         slot = scope[SLOT] = Slot()
         head: list[bytes] = []
-        await self._app(scope, receive, _noting(head, send))
+        await self._passed_on(scope, receive, _noting(head, send), arrival)
         # What came in between may be about this answer, too.
         now = parts.generation.current(), parts.generation.policy(), self._models
         if slot.offer and models is not None and (purges, policy, models) == now:
@@ -147,7 +166,7 @@ class ReplayFront:
         now = parts.clock.now()
         age_s = now - known.created_at
         is_over = abs(age_s) >= known.life_s  # as `cache.entries.Entry.is_fresh` has it
-        if is_over or parts.cache.has_newer(known.hash, known.created_at):
+        if is_over or known.caller is not caller or parts.cache.has_newer(known.kept_under, known.created_at):
             self._kept.drop(key)
             return False
         standing = parts.limiter.charge_at_once(caller, known.model, asked.address)
@@ -170,6 +189,25 @@ class ReplayFront:
         parts.ledger.repeat(Repeat(known.line, request_id, int(now * 1e6), int(took_s * 1e6)))
         return True
 
+    async def _passed_on(self, scope: Any, receive: Receive, send: Send, arrival: Arrival | None) -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if arrival is not None:
+                arrival.over()
+
+    def _send_away(self, error: OrchestratorError, asked: Asked, parts: Parts, exchange: Exchange) -> bool:
+        """Whether it was told. There is no record of it: a flood would fill the ledger, and cost what is short."""
+        if b"origin" in asked.steering:  # a page may read no answer without headers that are not made here
+            return False
+        request_id = asked.request_id if REQUEST_ID.fullmatch(asked.request_id) else hex_id(32)
+        body, headers = told(asked.path, error, request_id)
+        head = "".join([f"{name.lower()}: {value}\r\n" for name, value in headers.items()]).encode("latin-1")
+        if not exchange.reply(head, body, is_streamed=False, status=error.status):
+            return False
+        parts.metrics.sent_away(dialect_of(asked.path), error.kind)
+        return True
+
     def _keep(self, offer: Offer, asked: Asked, head: bytes) -> None:
         entry, kept = offer.entry, offer.kept
         if entry.outcome not in {"done", "cut"} or offer.template.size > LARGEST_ANSWER:
@@ -181,11 +219,12 @@ class ReplayFront:
             template=offer.template,
             head=head,
             is_streamed=entry.request.stream,
-            hash=kept.key.hash,
+            kept_under=kept.key,
             created_at=kept.created_at,
             life_s=life_s,
             line=Line(entry.row()),
             model=entry.charged,
+            caller=entry.caller,
         )
         key = asked.key(entry.caller.tenant_id, entry.caller.key_id)
         self._kept.put(key, replayable, _ANSWER + asked.size + offer.template.size + len(head))

@@ -2,7 +2,8 @@
 
     What hangs on it            goes over
     providers' keys             at once, those of older versions too
-    second factors, the audit   at once
+    second factors              at once; recovery codes are known by the old one until it is retired
+    the audit                   at once, when its chain holds
     API keys' digests           each when its key is next used: nobody else has it
     sessions, signed links      are known by the old one until it is retired, or they end
     kept answers, purges told   the same; what is kept anew is sealed with the new one
@@ -45,8 +46,7 @@ def _providers_keys(masters: Masters) -> Done:
 
 
 def _second_factors(masters: Masters) -> Done:
-    resealed, unopened = second_factor.reseal(masters.keys("second factors"))
-    return Done(resealed, tuple(f"{name}: its secret was sealed with another master secret" for name in unopened))
+    return Done(*second_factor.reseal(masters.keys("second factors")))
 
 
 def _audit(masters: Masters) -> Done:

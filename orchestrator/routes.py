@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from cache.entries import CacheKey
 from cache.keys import keys_for
 from orchestrator.capabilities import settle
 from orchestrator.core.errors import BadRequest, CloudDisabled, ModelNotFound, OrchestratorError, Unsupported
 from orchestrator.core.presets import of_model
+from orchestrator.core.scopes import out_of_scope
 from orchestrator.core.types import Caller, ChatRequest, Model, Route
 from orchestrator.failover import Plan
 from orchestrator.modelhost.names import is_name, read_source
 from orchestrator.parts import Parts
-from routing.router import choose_auto, in_turn, is_auto
+from routing.router import AUTO, choose_auto, in_turn, is_auto
 
+MOST_OWNERS = 8  # whose answers one caller is given by grant: each is one more look in every tier
 MOST_SHOWN = 255  # characters of a name that is none: what was asked is not said again at length
 
 
-async def choose(request: ChatRequest, parts: Parts) -> Route:
-    """The model that answers. Raises ModelNotFound, CloudDisabled, or BadRequest for what cannot be a name."""
+async def choose(request: ChatRequest, caller: Caller, parts: Parts) -> Route:
+    """The model that answers, and every place that may do it, of those that the caller's key is for.
+
+    Raises Forbidden, ModelNotFound, CloudDisabled, or BadRequest for what cannot be a name.
+    """
+    if not caller.model_patterns:
+        return await _choose(request, caller, parts)
+    with _hidden(request.model, caller):
+        return _narrowed(await _choose(request, caller, parts), request.model, caller)
+
+
+async def _choose(request: ChatRequest, caller: Caller, parts: Parts) -> Route:
     is_embedding = request.inputs is not None
     route = await find_route(request.model, parts)
     if route is None and is_auto(request.model):
+        if not caller.may_ask(AUTO.name):
+            raise out_of_scope(request.model)
         able = "embedding" if is_embedding else "completion"
-        local = await parts.local.models()
-        return choose_auto(local, parts.catalogue.known() if local else await parts.catalogue.models(), able)
+        local = may_ask(await parts.local.models(), caller)
+        others = parts.catalogue.known() if local else await parts.catalogue.models()
+        return choose_auto(local, may_ask(others, caller), able)
     if route is None and is_embedding:
         advice = how_to_reach(request.model, parts) or ", try pulling it first"
         raise ModelNotFound(f'model "{request.model[:MOST_SHOWN]}" not found{advice}')
@@ -39,7 +59,7 @@ async def find_route(name: str, parts: Parts, unavailable: str = "remote model i
     unavailable  what is said of a model of ollama.com.
     Raises CloudDisabled, or BadRequest for a name that says twice where its model runs.
     """
-    if is_auto(name):
+    if is_auto(name) or not name.isascii():  # no model has such a name, and one that is folded could become another's
         return None
     if route := await parts.catalogue.route(name):
         return route
@@ -53,10 +73,57 @@ async def find_route(name: str, parts: Parts, unavailable: str = "remote model i
     return in_turn([model], "named") if model else None
 
 
-async def find(name: str, parts: Parts, unavailable: str = "remote model is unavailable") -> Model | None:
-    """The model a name means, as it is where it is asked first; otherwise as `find_route`."""
-    route = await find_route(name, parts, unavailable)
-    return route.candidates[0].model if route else None
+async def find(
+    name: str, caller: Caller, parts: Parts, unavailable: str = "remote model is unavailable"
+) -> Model | None:
+    """The model a name means, as it is where it is asked first; `auto` is one, too. None when it is nowhere.
+
+    Raises Forbidden when the caller's key is not for it, whether it is there or not; otherwise as `find_route`.
+    """
+    with _hidden(name, caller):
+        if is_auto(name):
+            route = in_turn([AUTO], "named")
+        elif (found := await find_route(name, parts, unavailable)) is None:
+            if not _may_name(name, caller):
+                raise out_of_scope(name)
+            return None
+        else:
+            route = found
+        return _narrowed(route, name, caller).candidates[0].model
+
+
+def may_ask(models: Iterable[Model], caller: Caller) -> list[Model]:
+    """Those that the caller's key is for."""
+    return [model for model in models if caller.may_ask(model.name)]
+
+
+@contextmanager
+def _hidden(name: str, caller: Caller) -> Iterator[None]:
+    """What is wrong with a model that a key is not for is no business of whoever shows it."""
+    try:
+        yield
+    except OrchestratorError:
+        if _may_name(name, caller):
+            raise
+        raise out_of_scope(name) from None
+
+
+def _may_name(name: str, caller: Caller) -> bool:
+    """Whether the key is for `name` as it was written, which may be no model's."""
+    return caller.may_ask(name if ":" in name else f"{name}:latest")
+
+
+def _narrowed(route: Route, name: str, caller: Caller) -> Route:
+    """The route without the places of models that the key is not for. Raises Forbidden, ModelNotFound."""
+    left = tuple(one for one in route.candidates if caller.may_ask(one.stands_for.name))
+    if len(left) == len(route.candidates) and caller.may_ask(route.model.name):
+        return route
+    if not left and _may_name(name, caller):
+        raise ModelNotFound(f"model '{name[:MOST_SHOWN]}' can be had nowhere that this API key may ask at the moment")
+    if not left or not (caller.may_ask(route.model.name) or _may_name(name, caller)):
+        raise out_of_scope(name)
+    model = route.model if caller.may_ask(route.model.name) else left[0].stands_for
+    return replace(route, model=model, candidates=left, is_narrowed=True)
 
 
 def plans_for(route: Route, request: ChatRequest, caller: Caller, parts: Parts) -> list[Plan]:
@@ -77,11 +144,23 @@ def plans_for(route: Route, request: ChatRequest, caller: Caller, parts: Parts) 
             refusal = refusal or error
             continue
         keys = keys_for(settled, caller, candidate.stands_for)
+        if candidate.model.engine == parts.local.name:  # where it waits for its turn
+            settled = replace(settled, turn=caller.turn(candidate.model.name, request.address))
         plans.append(Plan(candidate=candidate, engine=engine, request=settled, unsupported=left_out, keys=keys))
     if not plans:
         assert refusal is not None
         raise refusal
     return sorted(plans, key=lambda plan: (plan.candidate.rank, len(plan.unsupported)))
+
+
+def granted_keys(plan: Plan, caller: Caller) -> Iterator[tuple[int, tuple[CacheKey, ...]]]:
+    """Where others keep the answer to what `plan` asks, for each tenant whose answers the caller may be given.
+
+    The keys are the owner's own, so nothing of an answer found there is the reader's: it goes when the owner's goes,
+    and is out of reach when the grant is.
+    """
+    for owner, name in caller.reads_from[:MOST_OWNERS]:
+        yield owner, keys_for(plan.request, replace(caller, tenant_id=owner, tenant=name), plan.candidate.stands_for)
 
 
 def how_to_reach(name: str, parts: Parts) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestrator import env
 from orchestrator.core.headers import HSTS_S
+from orchestrator.core.limits import PRIVATE_NETWORKS
 from orchestrator.core.presets import PRESETS
 from orchestrator.core.redaction import hide
 from orchestrator.core.redis_address import password_of, sentinels
@@ -81,6 +82,13 @@ SESSION_IDLE_S = env.seconds(
 )
 SESSION_MOST_S = env.seconds(
     "ORCHESTRATOR_SESSION_MOST_S", 7 * 86400, "How long anybody stays signed in to the pages.", least=60
+)
+TRUSTED_PROXIES = env.networks(
+    "ORCHESTRATOR_TRUSTED_PROXIES",
+    PRIVATE_NETWORKS if TRUSTED_PROXY else (),
+    "Addresses and networks of proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed,"
+    " and nobody else's.",
+    shown="loopback and private networks with `ORCHESTRATOR_BEHIND_TLS`, else none",
 )
 
 # Local models
@@ -192,6 +200,17 @@ MAX_BODY = env.size(
 BODY_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_BODY_TIMEOUT_S", 30, "How long a request body may take to arrive.", least=0.1
 )
+QUEUE = env.integer(
+    "ORCHESTRATOR_QUEUE",
+    1024,
+    "Calls that may wait in each web process while more is asked of it than it can do; one more is answered 503, or"
+    " 429 where its tenant has its share.",
+    least=1,
+    most=100_000,
+)
+QUEUE_TIMEOUT_S = env.seconds(
+    "ORCHESTRATOR_QUEUE_TIMEOUT_S", 10, "How long one may wait there before it is answered 503.", least=0.1
+)
 SEND_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_SEND_TIMEOUT_S", 60, "How long a caller may take nothing of its answer.", least=0.1
 )
@@ -201,6 +220,20 @@ MAX_ANSWER = env.size(
     "Longest answer; a longer one is ended with an error.",
     least=1024,
     shown="8MB",
+)
+FETCH_IMAGES = env.flag(
+    "ORCHESTRATOR_FETCH_IMAGES",
+    "1: pictures that a request names by address (`image_url`, `source` of type `url`) are fetched, from the public"
+    " internet only. Ollama refuses them, as 0 does.",
+)
+FETCH_HOSTS = env.words(
+    "ORCHESTRATOR_FETCH_HOSTS", (), "Hosts that are fetched from, `*.example.org` for all below one. Unset: any."
+)
+FETCH_PORTS = env.ports("ORCHESTRATOR_FETCH_PORTS", (80, 443), "Ports that are fetched from.")
+FETCH_NETWORKS = env.networks(
+    "ORCHESTRATOR_FETCH_NETWORKS",
+    (),
+    "Networks of yours that may be fetched from although they are not public, such as `10.1.2.0/24`.",
 )
 RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record is kept.", least=1, most=36500)
 
@@ -405,7 +438,6 @@ SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_AGE = int(SESSION_IDLE_S)
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no third cookie, and none with words in it
 if TRUSTED_PROXY:
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = HSTS_S
 # Whether its other hosts and the browsers' lists may hold it to TLS is for a domain's owner to say, not for one host.
@@ -419,7 +451,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "()": "orchestrator.core.redaction.Lines",
+            "class": "orchestrator.logs.Line",
             "format": "{asctime} {levelname} {name}: {message}",
             "style": "{",
         }

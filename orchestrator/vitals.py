@@ -15,6 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from orchestrator import __version__
+from orchestrator.admission.gate import REFUSED
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.parts import Parts
@@ -80,8 +81,21 @@ async def sample(parts: Parts) -> None:
     for provider, calls in parts.places.calls():
         metrics.provider_calls.labels(metrics.providers(provider)).set(calls)
         metrics.provider_breakers.labels(metrics.providers(provider)).set(open_by_provider[provider])
+    pace = parts.gate.pace
+    metrics.waiting.set(parts.gate.waiting)
+    metrics.paced.set(not pace.is_open)
+    metrics.pace.set(0 if pace.is_open else pace.per_s)
+    for why in REFUSED:
+        metrics.up_to(metrics.refused, parts.gate.refused[why], why)
     metrics.calls.set(len(parts.inflight))
     metrics.listeners.set(parts.inflight.listeners)
+    refused: Counter[tuple[str, str]] = Counter()
+    for (name, kind), count in parts.limiter.refused.items():
+        refused[metrics.limits(name), kind] += count
+    for (name, kind), count in refused.items():
+        metrics.up_to(metrics.limited, count, name, kind)
+    metrics.up_to(metrics.leases, parts.limiter.leases)
+    metrics.limits_alone.set(parts.limiter.is_alone)
     metrics.up_to(metrics.written, ledger.written)
     metrics.up_to(metrics.dropped, ledger.dropped)
     metrics.pending.set(ledger.pending)

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from socket import gethostname
 
-import httpx
 from django.conf import settings
 from django.db import connections
 
@@ -17,23 +16,29 @@ from cache.assembly import open_cache
 from cache.generation import Generation
 from cache.inflight import InFlight
 from cache.sharing import open_sharing
-from orchestrator import __version__, failover
+from orchestrator import failover
+from orchestrator.admission.gate import Gate
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
 from orchestrator.core.presets import KINDS
+from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
 from orchestrator.core.threads import WorkerThread
 from orchestrator.engines.cloud import CloudEngine, Deadlines
-from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.base import Wire
 from orchestrator.identity.callers import Identity
 from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.writer import Ledger
+from orchestrator.lifelines import Lifelines
+from orchestrator.limits.limiter import Limiter
 from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.minilm import open_store
+from orchestrator.outbound.connection import USER_AGENT, Connection
+from orchestrator.outbound.places import Rules
 from orchestrator.parts import Parts
+from orchestrator.pictures import Pictures
 from orchestrator.registry.entries import ProviderEntry
 from orchestrator.vitals import Sampler
 from orchestrator.watching import RegistryWatch
@@ -76,10 +81,12 @@ def build() -> Parts:
     watch.start()
     metrics = open_metrics(settings.METRICS_DIR, settings.WEB_NUMBER)
     ledger = Ledger(clock, metrics.answered, partial(count_repeats, metrics))
+    identity = Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS, used=ledger.used)
     return Parts(
         clock=clock,
         generation=generation,
-        identity=Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS, used=ledger.used),
+        identity=identity,
+        lifelines=Lifelines(clock, generation.policy, identity.now_of),
         catalogue=catalogue,
         local=local,
         cache=cache,
@@ -93,7 +100,18 @@ def build() -> Parts:
         metrics=metrics,
         places=places,
         watch=watch,
+        pictures=Pictures(Rules(settings.FETCH_PORTS, settings.FETCH_HOSTS, settings.FETCH_NETWORKS)),
+        limiter=_limiter(clock),
+        gate=Gate(clock, settings.QUEUE, settings.QUEUE_TIMEOUT_S),
     )
+
+
+def _limiter(clock: Clock) -> Limiter:
+    """Counts in Redis where there is one; else each web worker of this machine counts its share."""
+    line = None
+    if settings.REDIS_LOCATION:  # a connection of its own, and one more for when the last is still being closed
+        line = Line(open_redis(timeout_s=SOCKET_S, most_connections=2), settings.REDIS_TIMEOUT_S)
+    return Limiter(line, clock, settings.WEB_WORKERS)
 
 
 def count_repeats(metrics: Metrics, repeats: Sequence[Repeat]) -> None:
@@ -131,13 +149,13 @@ def _has_own(entry: ProviderEntry, limit: str) -> bool:
 def connect(address: str, key: str, deadlines: Deadlines, wire: Wire) -> Connection:
     """The way to one provider."""
     # Here, because it is a tenth of a worker's start, wasted where there is no provider.
-    from orchestrator.engines.transport import BoundedTransport
+    from orchestrator.outbound.transport import way_to
 
-    headers = {"User-Agent": f"ai-orchestrator/{__version__}", "Content-Type": "application/json"}
-    headers |= wire.headers(key)
+    headers = {"User-Agent": USER_AGENT, "Content-Type": "application/json"} | wire.headers(key)
     # The engine times its waits itself; these only end what it no longer waits for.
-    timeout = httpx.Timeout(deadlines.answer_s, connect=deadlines.connect_s)
-    return Connection(address, headers, timeout, BoundedTransport(most_callers()), key)
+    return way_to(
+        address, headers, key, connect_s=deadlines.connect_s, silence_s=deadlines.answer_s, most=most_callers()
+    )
 
 
 async def close() -> None:

@@ -20,16 +20,19 @@ from cache.tiers.memory import MemoryTier
 from orchestrator import wiring
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller
 from orchestrator.identity.callers import Identity
 from orchestrator.ledger.writer import Ledger
+from orchestrator.lifelines import Lifelines
 from orchestrator.metrics import Metrics
 from orchestrator.models import RequestRecord, Tenant
 from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
 from tests.product import Product
 from tests.provider import Provider
+from tests.servers import RedisServer
 
 
 @pytest.fixture
@@ -55,10 +58,12 @@ async def parts(
     memory = MemoryTier(clock, 10 * 1024**2)
     metrics = Metrics()
     ledger = Ledger(clock, metrics.answered, partial(wiring.count_repeats, metrics))
+    identity = Identity(clock, generation.policy, require_keys=False, used=ledger.used)
     parts = Parts(
         clock=clock,
         generation=generation,
-        identity=Identity(clock, generation.policy, require_keys=False, used=ledger.used),
+        identity=identity,
+        lifelines=Lifelines(clock, generation.policy, identity.now_of),
         catalogue=Catalogue([cloud, engine]),
         local=engine,  # type: ignore[arg-type]  # a fake
         cache=TieredCache([memory], clock, generation, PurgeLog(None)),
@@ -105,11 +110,27 @@ def recorded(parts: Parts) -> Callable[..., object]:
             while parts.ledger.written < count:
                 await asyncio.sleep(0.01)
         records: list[RequestRecord] = await parts.reads.run(
-            5, lambda: list(RequestRecord.objects.select_related("tenant").order_by("id"))
+            5, lambda: list(RequestRecord.objects.of(EVERYBODY).select_related("tenant").order_by("id"))
         )
         return records
 
     return read
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis that tests leave running."""
+    server = RedisServer().start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis for one test to hurt."""
+    server = RedisServer(takes_debug=True).start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

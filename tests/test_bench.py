@@ -50,8 +50,8 @@ def lines(capfd: pytest.CaptureFixture[str]) -> Callable[[Callable[[Plan], None]
 def test_hits_are_measured_by_dialect_and_tier(lines: Callable[..., list[dict[str, Any]]]) -> None:
     found = lines(hits.run)
     cases = [line["case"] for line in found]
-    assert len(cases) == 13
-    assert [case.split(":")[0] for case in cases[8:]] == ["redis", "sqlite", "memory", "memory", "memory"]
+    assert len(cases) == 14
+    assert [case.split(":")[0] for case in cases[8:]] == ["redis", "sqlite", *["memory"] * 4]
     for line in found:
         assert {"API key", "a record of each request", "redis", "sqlite"} <= set(line["on"])
         assert line["product"].keys() >= line["floor"].keys()

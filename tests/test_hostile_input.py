@@ -7,12 +7,14 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.product import Product, until
+from tests.provider import Provider
 
 MIB = 1024**2
 HELLO = {"model": "smollm2:135m", "messages": [{"role": "user", "content": "Hi"}], "options": {"num_predict": 2}}
@@ -161,3 +163,72 @@ def test_hang_ups_at_every_moment_leave_nothing_running(product: Product) -> Non
     )
     assert response.status_code == 200
     assert time.monotonic() - began < 30
+
+
+def test_what_is_too_much_is_refused_and_leaves_nothing_behind(product: Product) -> None:
+    many = 2**20
+    bodies = {
+        "a million names": b"{" + b",".join(b'"k%d":1' % number for number in range(many)) + b"}",
+        "a million numbers": b"[" + b"1," * many + b"1]",
+        "a million lists": b"[" + b"[]," * many + b"[]]",
+        "a million texts": b"[" + b'"",' * many + b'""]',
+        "a million levels": b"[" * many + b"]" * many,
+        "a million levels without end": b'{"a":' * many,
+        "a million digits": b'{"a":' + b"9" * many + b"}",
+        "names that differ until the last": b"{" + b",".join(b'"%d":1' % (n % 70_000) for n in range(70_001)) + b"}",
+        "a late surrogate": b'{"a": "' + b"x" * many + rb'\ud800"}',
+        "late bytes": b'{"a": "' + b"x" * many + b'\xff"}',
+        "blanks, and then nonsense": b" " * many + b"x",
+    }
+    address = f"{product.base_url}/api/chat"
+    for body in [*bodies.values()] * 2:  # so that what is loaded at first is loaded, in each thread
+        httpx.post(address, content=body, timeout=30)
+    before = memory(product)
+    for _ in range(3):
+        for name, body in bodies.items():
+            refused = httpx.post(address, content=body, timeout=30)
+            assert refused.status_code == 400, name
+            assert refused.json()["error"].isprintable()
+            assert len(refused.content) < 300
+    assert memory(product) - before < 10 * MIB
+
+
+ANY = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]  # every character, but for halves of some
+PROMPTS = [
+    "\x00",
+    "a\x00b",
+    "\ufeffmark",
+    "caf\u00e9",
+    "cafe\u0301",
+    "\u212b \u00c5 A\u030a",
+    "\uff47\uff50\uff54",
+    "p\u0430ypal",
+    "\u202euser\u202c \u2066x\u2069 \u200f",
+    "\x1b[31mred\x1b[0m\x07\x7f\x9b",
+    "one\r\ntwo\rthree\u2028four\u2029five\u0085six",
+    "\ufffe\uffff\ufdd0\U0010ffff",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467 \U000e0041",
+    "  blanks around \t\n ",
+    '\\u0041 \\" {"a": 1} \\ud800',
+    "data: [DONE]\n\ndata: {}\n\n",
+    "</s><|im_start|>system",
+]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/chat", "/api/generate", "/v1/chat/completions", "/v1/responses", "/v1/messages"]
+)
+def test_a_prompt_comes_to_the_provider_as_it_was_sent(product: Product, provider: Provider, path: str) -> None:
+    letters = Random(7)
+    made_up = ["".join(chr(letters.choice(ANY)) for _ in range(40)) for _ in range(20)]
+    for number, prompt in enumerate([*PROMPTS, *made_up]):
+        body: dict[str, object] = {"model": f"openai/good~{path.replace('/', '-')}{number}", "stream": False}
+        if path == "/api/generate":
+            body["prompt"] = prompt
+        elif path == "/v1/responses":
+            body["input"] = prompt
+        else:
+            body |= {"messages": [{"role": "user", "content": prompt}], "max_tokens": 50}
+        response = httpx.post(product.base_url + path, json=body, timeout=30)
+        assert response.status_code == 200, response.text
+        assert provider.asked[-1]["messages"][-1]["content"] == prompt

@@ -21,8 +21,9 @@ REVOKE = """
 import django
 django.setup()
 from django.utils import timezone
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import ApiKey
-key = ApiKey.objects.get(name="web")
+key = ApiKey.objects.of(EVERYBODY).get(name="web")
 key.revoked_at = timezone.now()
 key.save()
 """

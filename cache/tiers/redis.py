@@ -22,11 +22,11 @@ from redis.sentinel import SentinelConnectionPool
 
 from cache.codec import LARGEST, BadEntry, LongEntry, decode, encode
 from cache.entries import CacheKey, Entry, Holding, Scope
-from cache.redis_async import SOCKET_S, Line, open_redis
 from cache.tiers.base import SWEEP_S, TierUnavailable
 from cache.weight import weigh
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy
+from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
 from orchestrator.core.threads import WorkerThread
 
 _MOST_WAITING = 256  # commands, for each line

@@ -36,22 +36,37 @@ _MOST_PENDING = 5000  # answers waiting to be written
 _MOST_PENDING_BYTES = 64 * 1024**2
 _PAUSES_S = (0.25, 0.5, 1.0, 2.0, 4.0)  # between attempts to write
 
-_SELECT = "SELECT body FROM cache_cacheentry WHERE hash = ?"
-_DELETE = "DELETE FROM cache_cacheentry WHERE hash = ?"
+_SELECT = "SELECT body FROM cache_cacheentry WHERE hash = ? AND tenant_id = ?"
+_DELETE = "DELETE FROM cache_cacheentry WHERE hash = ? AND tenant_id = ?"
 _UPSERT = (
     "INSERT INTO cache_cacheentry (hash, tenant_id, namespace, model, created_at, expires_at, size, body)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash) DO UPDATE SET"
     " created_at = excluded.created_at, expires_at = excluded.expires_at, size = excluded.size, body = excluded.body"
-    " WHERE excluded.created_at >= cache_cacheentry.created_at"
+    " WHERE excluded.created_at >= cache_cacheentry.created_at AND excluded.tenant_id = cache_cacheentry.tenant_id"
 )
-_EVICT = "DELETE FROM cache_cacheentry WHERE rowid IN (SELECT rowid FROM cache_cacheentry ORDER BY created_at LIMIT ?)"
+# The oldest of whoever keeps most: a tenant that floods the file drives out its own.
+_EVICT = (
+    "DELETE FROM cache_cacheentry WHERE rowid IN (SELECT rowid FROM cache_cacheentry WHERE tenant_id ="
+    " (SELECT tenant_id FROM cache_tenantholding WHERE entries > 0 ORDER BY bytes DESC, tenant_id LIMIT 1)"
+    " ORDER BY created_at LIMIT ?)"
+)
+# A tenant's oldest, as many of the next few as are needed to be rid of so many bytes.
+_TRIM = (
+    "DELETE FROM cache_cacheentry WHERE tenant_id = ? AND rowid IN (SELECT number FROM"
+    " (SELECT number, sum(size) OVER (ORDER BY created_at, number) - size AS older FROM"
+    " (SELECT rowid AS number, size, created_at FROM cache_cacheentry WHERE tenant_id = ?"
+    " ORDER BY created_at, rowid LIMIT ?)) WHERE older < ?)"
+)
+_HELD = "SELECT entries, bytes FROM cache_tenantholding WHERE tenant_id = ?"
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class SQLiteTier:
-    """Keeps answers on disk, up to a number of bytes; the oldest go first.
+    """Keeps answers on disk, up to a number of bytes; the oldest of the tenant that keeps most go first.
+
+    A tenant with an allowance keeps no more than that: its own oldest go.
 
     `put` returns when the answer is in line to be written, and `get` finds it there. Lines are
     written in batches; while they cannot be (locked, full), they wait, up to a bound.
@@ -88,7 +103,7 @@ class SQLiteTier:
             except BadEntry:
                 self.invalid += 1
                 if self._dropping is None or self._dropping.done():
-                    self._dropping = asyncio.create_task(self._drop(key.hash))
+                    self._dropping = asyncio.create_task(self._drop(key))
                 return None
         return entry if entry is not None and entry.is_fresh(self._clock.now()) else None
 
@@ -106,9 +121,9 @@ class SQLiteTier:
 
     async def purge(self, scope: Scope) -> int:
         """Drop every answer in `scope`, and return how many. Raises TierUnavailable when some may be left."""
-        waiting = [name for name, (entry, _) in self._pending.items() if scope.matches(entry.key)]
-        for name in waiting:
-            self._forget_pending(name)
+        waiting = [entry.key for entry, _ in self._pending.values() if scope.matches(entry.key)]
+        for key in waiting:
+            self._forget_pending(key.hash)
         # In the writer's thread, so after a batch that is being written now.
         return await self._write(SWEEP_S, self._sweep, scope, waiting, time.monotonic() + SWEEP_S)
 
@@ -180,9 +195,9 @@ class SQLiteTier:
         except (sqlite3.Error, OSError, OrchestratorError) as trouble:
             logger.warning("The cache file cannot be repaired for now: %s", trouble)
 
-    async def _drop(self, name: str) -> None:
+    async def _drop(self, key: CacheKey) -> None:
         try:
-            await self._write(_WRITE_S, self._delete, name)
+            await self._write(_WRITE_S, self._delete, key)
         except OrchestratorError as error:
             logger.warning("A damaged answer cannot be deleted from the cache file: %s", error)
 
@@ -235,7 +250,7 @@ class SQLiteTier:
     # In the reader's thread
 
     def _select(self, key: CacheKey) -> Entry | None:
-        row = self._reading.connection().execute(_SELECT, (key.hash,)).fetchone()
+        row = self._reading.connection().execute(_SELECT, (key.hash, key.tenant_id)).fetchone()
         return None if row is None else decode(key, row[0])
 
     # In the writer's thread
@@ -252,6 +267,7 @@ class SQLiteTier:
     def _upsert(self, entries: Iterable[Entry]) -> int:
         """Write `entries`. Return how many could not be put into bytes."""
         rows, unfit = [], 0
+        allowances: dict[int, int] = {}  # by tenant, as they were last heard of
         for entry in entries:
             try:
                 body = encode(entry)
@@ -259,11 +275,17 @@ class SQLiteTier:
                 unfit += 1
                 continue
             key = entry.key
+            if entry.allowance is not None:
+                allowances[key.tenant_id] = entry.allowance
+                if len(body) > entry.allowance:
+                    continue
             times = stamp(entry.created_at), stamp(entry.expires_at)
             rows.append((key.hash, key.tenant_id, key.namespace, key.model, *times, len(body), body))
         connection = self._writing.connection()
         with transaction(connection):
             connection.executemany(_UPSERT, rows)
+            for tenant_id, most in allowances.items():
+                _trim(connection, tenant_id, most)
         self._evict(connection)
         return unfit
 
@@ -273,17 +295,17 @@ class SQLiteTier:
                 if not connection.execute(_EVICT, (_BATCH,)).rowcount:
                     return
 
-    def _delete(self, name: str) -> None:
+    def _delete(self, key: CacheKey) -> None:
         connection = self._writing.connection()
         with transaction(connection):
-            connection.execute(_DELETE, (name,))
+            connection.execute(_DELETE, (key.hash, key.tenant_id))
 
-    def _sweep(self, scope: Scope, waiting: list[str], give_up: float) -> int:
+    def _sweep(self, scope: Scope, waiting: list[CacheKey], give_up: float) -> int:
         """Delete the rows of `scope`. Return how many answers that were, with those that were `waiting` to be rows."""
         where, values = _where(scope)
         rows = f"SELECT rowid FROM cache_cacheentry{where} LIMIT {_BATCH}"  # noqa: S608  our own words only
         connection = self._writing.connection()
-        total = sum(connection.execute(_SELECT, (name,)).fetchone() is None for name in waiting)
+        total = sum(connection.execute(_SELECT, (key.hash, key.tenant_id)).fetchone() is None for key in waiting)
         while True:
             with transaction(connection):
                 dropped = connection.execute(f"DELETE FROM cache_cacheentry WHERE rowid IN ({rows})", values).rowcount  # noqa: S608
@@ -304,6 +326,8 @@ class SQLiteTier:
             if scope == Scope():
                 (entries,) = connection.execute("SELECT count(*) FROM cache_cacheentry").fetchone()
                 return Holding(entries, used_bytes(connection) if entries else 0)
+            if scope == Scope(tenant_id=scope.tenant_id):
+                return Holding(*connection.execute(_HELD, (scope.tenant_id,)).fetchone() or (0, 0))
             where, values = _where(scope)
             entries, size = connection.execute(
                 f"SELECT count(*), coalesce(sum(size), 0) FROM cache_cacheentry{where}",  # noqa: S608
@@ -314,6 +338,13 @@ class SQLiteTier:
             raise TierUnavailable(f"The cache file cannot be counted: {error}") from error
         finally:
             file.close()
+
+
+def _trim(connection: sqlite3.Connection, tenant_id: int, most: int) -> None:
+    """Drop a tenant's oldest answers until it keeps `most` bytes or fewer."""
+    while (held := connection.execute(_HELD, (tenant_id,)).fetchone()) and held[1] > most:
+        if not connection.execute(_TRIM, (tenant_id, tenant_id, _BATCH, held[1] - most)).rowcount:
+            return
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:

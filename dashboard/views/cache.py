@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from asgiref.sync import sync_to_async
@@ -23,9 +23,9 @@ from cache.entries import Holding, Scope
 from cache.models import CacheEntry
 from cache.tiered import OTHER_MACHINES, Purged
 from dashboard import formats, kept, purging
-from dashboard.access import page
+from dashboard.access import page, reach
 from dashboard.periods import PERIODS, period
-from dashboard.purging import KINDS, Purge
+from dashboard.purging import KINDS, Purge, within
 from dashboard.reading import Snapshot, reader
 from dashboard.running import holding
 from dashboard.running import purge as purge_now
@@ -33,6 +33,7 @@ from dashboard.tiers import ALWAYS_SHOWN, FAR_FROM_CACHE, NAMES, STACK
 from dashboard.verdict import cache_verdict
 from dashboard.views.overview import read
 from orchestrator.audit import note
+from orchestrator.core.permissions import Reach
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,10 @@ RECORD = "record"  # what a purge calls its own log, beside the tiers
 async def cache(request: HttpRequest) -> HttpResponseBase:
     """How far requests travel, what each tier holds, and the answers kept."""
     chosen = period(request.GET.get("period"))
+    whose = reach(request)
     query = {name: request.GET.get(name, "").strip() for name in ("key", "model", "namespace", "after")}
     snapshot, held, listed = await asyncio.gather(
-        read(reader.snapshot(chosen)), holding(Scope()), sync_to_async(_listed)(query)
+        read(reader.snapshot(chosen, whose)), holding(*within(Scope(), whose)), sync_to_async(_listed)(query, whose)
     )
     context = {
         "here": "cache",
@@ -69,19 +71,20 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
     only the count.
     """
     asked = purging.read(request.POST if request.method == "POST" else request.GET)
-    held = await holding(asked.scope) if asked.scope else {}
+    whose = reach(request)
+    held = await holding(*within(asked.scope, whose)) if asked.scope else {}
     count = 0 if held is None else purging.total(held)
     if request.method == "POST":
         faults = purging.what_stops(asked, count)
         if not faults and asked.scope:
-            await _carry_out(request, asked, asked.scope)
+            await _carry_out(request, asked, within(asked.scope, whose))
             if request.headers.get("HX-Request"):
                 return HttpResponseClientRedirect(reverse("dashboard:cache"))
             return redirect("dashboard:cache")
         asked.faults.update(faults)
     part = request.GET.get("part", "")
     template = "dashboard/purge.html" + (f"#{part}" if part in {"dialog", "preview"} else "")
-    names = {} if part == "preview" else await sync_to_async(_names)()
+    names = {} if part == "preview" else await sync_to_async(_names)(whose)
     context = {
         "here": "cache",
         "purge": asked,
@@ -94,10 +97,10 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
     return await page(request, template, context, status=422 if asked.faults and request.method == "POST" else 200)
 
 
-async def _carry_out(request: HttpRequest, asked: Purge, scope: Scope) -> None:
+async def _carry_out(request: HttpRequest, asked: Purge, scopes: Sequence[Scope]) -> None:
     """Purge, and leave a message that says what is true now."""
     try:
-        done = await purge_now(scope)
+        done = await purge_now(*scopes)
     except TimeoutError:
         messages.warning(request, "The purge was not over in time. Look at the counts below, and purge again.")
         return
@@ -133,12 +136,12 @@ def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged) -> N
         log.error("the purge of %s could not be written into the log: %s", words, error)
 
 
-def _listed(query: Mapping[str, str]) -> dict[str, Any]:
+def _listed(query: Mapping[str, str], whose: Reach) -> dict[str, Any]:
     """The kept answers a page shows; None when the cache file cannot be read."""
     namespace = purging.namespace_of(query["namespace"]) if query["namespace"] else None
     try:
-        found = kept.kept_page(query["key"].lower(), query["model"] or None, namespace, query["after"])
-        names = _names()
+        found = kept.kept_page(whose, query["key"].lower(), query["model"] or None, namespace, query["after"])
+        names = _names(whose)
     except DatabaseError as error:
         log.warning("a page could not read the kept answers: %s", error)
         return {"kept": None, "models": [], "namespaces": []}
@@ -150,9 +153,9 @@ def _listed(query: Mapping[str, str]) -> dict[str, Any]:
     return {"kept": found, "rows": rows, "most_counted": kept.MOST_COUNTED, **names}
 
 
-def _names() -> dict[str, Any]:
-    namespaces = [(purging.shown_namespace(named.name), named.entries) for named in kept.by_namespace()]
-    return {"models": kept.by_model(), "namespaces": namespaces}
+def _names(whose: Reach) -> dict[str, Any]:
+    namespaces = [(purging.shown_namespace(named.name), named.entries) for named in kept.by_namespace(whose)]
+    return {"models": kept.by_model(whose), "namespaces": namespaces}
 
 
 def _stair(snapshot: Snapshot | None, held: Mapping[str, Holding | None] | None) -> list[dict[str, Any]]:

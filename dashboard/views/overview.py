@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.views.decorators.http import require_safe
 
 from dashboard import formats
-from dashboard.access import page
+from dashboard.access import page, reach
 from dashboard.board import board
 from dashboard.charts import whole_buckets
 from dashboard.periods import PERIODS, period
@@ -30,7 +30,10 @@ T = TypeVar("T")
 async def overview(request: HttpRequest) -> HttpResponseBase:
     """The overview of a period; any part that cannot be read is unknown, and the rest stands."""
     chosen = period(request.GET.get("period"))
-    seen, snapshot, rows = await asyncio.gather(look(), read(reader.snapshot(chosen)), read(reader.rows()))
+    whose = reach(request)
+    seen, snapshot, rows = await asyncio.gather(
+        look(whose), read(reader.snapshot(chosen, whose)), read(reader.rows(whose))
+    )
     context = board(snapshot, seen) | {"period": chosen, "periods": PERIODS, "rows": rows, "here": "overview"}
     return await page(request, "dashboard/overview.html", context)
 
@@ -38,7 +41,7 @@ async def overview(request: HttpRequest) -> HttpResponseBase:
 @require_safe
 async def series_csv(request: HttpRequest) -> HttpResponseBase:
     """The numbers behind the overview's charts, one line a step."""
-    snapshot = await read(reader.snapshot(period(request.GET.get("period"))))
+    snapshot = await read(reader.snapshot(period(request.GET.get("period")), reach(request)))
     if snapshot is None:
         return HttpResponse("The ledger did not answer in time; try again.\n", status=503, content_type="text/plain")
     response = HttpResponse(content_type="text/csv; charset=utf-8")

@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
 from dashboard import formats
-from dashboard.access import page
+from dashboard.access import page, reach
 from dashboard.periods import PERIODS, Period, period
 from dashboard.provider_acts import ask_again, switch
 from dashboard.provider_facts import newest_failures, newest_looks, places_at, settings_of
@@ -111,7 +111,7 @@ async def _after(request: HttpRequest, name: str, said: Said) -> HttpResponseBas
 
 
 async def _list(request: HttpRequest, chosen: Period, said: Said | None = None) -> HttpResponseBase:
-    found = await read(reader.providers(chosen))
+    found = await read(reader.providers(chosen, reach(request)))
     asked = request.POST if request.method == "POST" else request.GET
     wanted, shows_all = asked.get("q", "").strip().lower(), asked.get("show") == "all"
     rows = [row for row in found.rows if wanted in row.name or wanted in row.title.lower()] if found else []
@@ -133,7 +133,7 @@ def _narrowed(wanted: str, shows_all: bool) -> dict[str, str]:
 
 
 async def _one(request: HttpRequest, name: str, chosen: Period, said: Said | None = None) -> HttpResponseBase:
-    found = await read(reader.providers(chosen))
+    found = await read(reader.providers(chosen, reach(request)))
     row = found.find(name) if found else None
     if found is not None and row is None:
         raise Http404
@@ -150,7 +150,7 @@ async def _one(request: HttpRequest, name: str, chosen: Period, said: Said | Non
             "row_id": found.ids.get(name),
             "places": places_at(name, found.registry),
             "looks": await read(reader.run(lambda: newest_looks(name))) or (),
-            "failures": await read(reader.run(lambda: newest_failures(name, found))) or (),
+            "failures": await read(reader.run(lambda: newest_failures(name, found, reach(request)))) or (),
         }
     return await _rendered(request, "dashboard/provider.html", context, found, chosen, said)
 

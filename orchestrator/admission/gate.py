@@ -1,17 +1,233 @@
-"""The way to the engines: as many at a time as this process can serve, tenants in turn, the rest sent away at once."""
+"""The way to the engines: as many calls as this process can begin, tenants in turn, the rest sent away at once."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Literal
 
-from orchestrator.core.types import Caller
+from orchestrator.admission.pace import Pace
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import Busy, OrchestratorError, TooMany
+from orchestrator.core.seats import NoSeat, Seat, Seats
+from orchestrator.core.turns import FairQueue, Turn
+
+MOST_WAITING = 1024
+WAITS_S = 10.0
+BEAT_S = 0.005  # how often it looks how long a turn of the loop is, and lets calls begin
+LOOK_S, FIRST_LOOK_S = 0.2, 0.06  # how often the pace is settled; the other while nothing is held back
+MOST_AT_ONCE_S = 0.1  # a loop that is very late lets in what is due in so long: all of it would make it later still
+STANDING_S = 1.0  # a queue that lasts is made no longer than is served in so long
+LEAST_WAITING = 16
+IDLE_S = 2.0  # without a call it looks no more
+
+Refused = Literal["full", "share", "limit", "late"]
+REFUSED: tuple[Refused, ...] = ("full", "share", "limit", "late")
+
+log = logging.getLogger(__name__)
+_arrival: ContextVar[Arrival | None] = ContextVar("arrival", default=None)
+
+
+class Arrival:
+    """A request on its way to the gate, which has a place there already. It is over when nobody needs it any more."""
+
+    def __init__(self) -> None:
+        self.seat: Seat | None = None
+        self.error: OrchestratorError | None = None  # why it has none any more
+        self.is_over = False  # what is begun in its task later, such as the connection's next request, is another one
+
+    def over(self) -> None:
+        """Give its place back, unless the gate has taken it over; a second time does nothing."""
+        self.is_over = True
+        if self.seat is not None:
+            self.seat.leave()
+            self.seat = None
 
 
 class Gate:
-    """Lets calls through."""
+    """Lets calls through.
 
-    @asynccontextmanager
-    async def place(self, caller: Caller) -> AsyncIterator[None]:
-        """Have a place while a call is made; wait for it in a fair queue. Raises TooMany, Busy."""
-        yield
+    most     how many may wait.
+    waits_s  how long one may.
+    """
+
+    def __init__(
+        self, clock: Clock | None = None, most: int = MOST_WAITING, waits_s: float = WAITS_S, pace: Pace | None = None
+    ) -> None:
+        self.refused: Counter[Refused] = Counter()
+        self._clock = clock or Clock()
+        self._most, self._waits_s = most, waits_s
+        self._pace = pace or Pace()
+        self._seats = Seats(most)
+        self._queue: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._credit = 0.0  # calls that may be begun before the next beat
+        self._beating: asyncio.TimerHandle | None = None
+        self._due = self._looked_at = self._called_at = 0.0  # on the clock
+        self._standing_since: float | None = None
+        self._worked_s = 0.0  # of processor time by this thread, at the last beat
+        self._turns: list[float] = []  # the processor time of the loop's turns beyond a beat
+        self._begun = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._queue)
+
+    @property
+    def pace(self) -> Pace:
+        """How fast calls may begin."""
+        return self._pace
+
+    async def enter(self, turn: Turn) -> float:
+        """Return when a call may be begun, and how many seconds that was waited for. Raises TooMany, Busy."""
+        came = self._clock.monotonic()
+        self._called_at = came
+        if self._beating is None:
+            self._start(came)
+        arrival = _arrival.get()
+        if arrival is not None and arrival.is_over:
+            arrival = None
+        if arrival is not None and arrival.error is not None:
+            raise self._count("share", arrival.error)
+        if self._pace.is_open or (not self._queue and self._credit >= 1):
+            if arrival is not None:
+                arrival.over()
+            self._begins()
+            return 0.0
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def lost() -> None:
+            if self._queue.drop(future) and not future.done():
+                future.set_exception(self._count("share", self._shared()))
+
+        if arrival is not None and arrival.seat is not None:
+            seat, arrival.seat = arrival.seat, None
+            seat.lost = lost
+        else:
+            seat = self._seat(turn, lost)
+        self._queue.put(future, turn)
+        try:
+            async with asyncio.timeout(self._waits_s):
+                await future
+        except TimeoutError:
+            told = f"The wait took longer than {self._waits_s:g} s; try again later."
+            raise self._count("late", Busy(told, retry_after_s=self._retry_after_s())) from None
+        finally:
+            self._queue.drop(future)
+            seat.leave()
+        return self._clock.monotonic() - came
+
+    def arrive(self, turn: Turn) -> Arrival | None:
+        """A request comes that may want to `enter`, in this task or one that it begins; None: nothing is held back.
+
+        Raises TooMany or Busy when it would be sent away there: before anything was done for it.
+        """
+        if self._pace.is_open:
+            return None
+        arrival = Arrival()
+
+        def lost() -> None:
+            arrival.error = self._shared()
+
+        arrival.seat = self._seat(turn, lost)
+        _arrival.set(arrival)
+        return arrival
+
+    def forgo(self) -> None:
+        """The request of this task needs no call after all."""
+        if (arrival := _arrival.get()) is not None:
+            arrival.over()
+
+    def _seat(self, turn: Turn, lost: Callable[[], None]) -> Seat:
+        try:
+            return self._seats.take(turn, lost)
+        except NoSeat as error:
+            if error.bound:
+                name = error.bound.partition(" ")[0]
+                told = f"As many wait as the limit {name} allows; try again later."
+                raise self._count("limit", TooMany(told, retry_after_s=self._retry_after_s())) from None
+            if error.is_share:
+                raise self._count("share", self._shared()) from None
+            told = "The server is busy, and as many wait as may; try again later."
+            raise self._count("full", Busy(told, retry_after_s=self._retry_after_s())) from None
+
+    def _shared(self) -> TooMany:
+        told = "The server is busy, and others wait as well: your share of the queue is taken; try again later."
+        return TooMany(told, retry_after_s=self._retry_after_s())
+
+    def _count(self, why: Refused, error: OrchestratorError) -> OrchestratorError:
+        self.refused[why] += 1
+        return error
+
+    def _retry_after_s(self) -> float:
+        """About when all who wait now have begun."""
+        return max(1.0, len(self._queue) / self._pace.per_s)
+
+    def _begins(self) -> None:
+        self._begun += 1
+        if not self._pace.is_open:
+            self._credit -= 1
+
+    # The beat: while calls come, and as long as somebody waits.
+
+    def _start(self, now: float) -> None:
+        self._looked_at, self._begun = now, 0
+        self._worked_s = time.thread_time()
+        self._turns.clear()
+        self._wait_for_beat(now)
+
+    def _wait_for_beat(self, now: float) -> None:
+        self._due = now + BEAT_S
+        self._beating = asyncio.get_running_loop().call_later(BEAT_S, self._beat)
+
+    def _beat(self) -> None:
+        now, worked_s = self._clock.monotonic(), time.thread_time()
+        self._turns.append(max(worked_s - self._worked_s - BEAT_S, 0.0))
+        self._worked_s = worked_s
+        if now - self._looked_at >= (FIRST_LOOK_S if self._pace.is_open else LOOK_S):
+            self._look(now)
+        self._let_in(now - self._due + BEAT_S)
+        if self._pace.is_open and not self._queue and now - self._called_at > IDLE_S:
+            self._beating = None
+        else:
+            self._wait_for_beat(now)
+
+    def _look(self, now: float) -> None:
+        """Settle the pace, and how many may wait for it."""
+        was_open = self._pace.is_open
+        begun_per_s = self._begun / (now - self._looked_at)
+        self._pace.look(sum(self._turns) / len(self._turns), begun_per_s, is_awaited=bool(self._queue))
+        self._looked_at, self._begun = now, 0
+        self._turns.clear()
+        if was_open != self._pace.is_open:
+            log.info("More is asked than can be done: calls wait" if was_open else "Calls wait no longer")
+        if not self._queue:
+            self._standing_since = None
+        elif self._standing_since is None:
+            self._standing_since = now
+        is_standing = self._standing_since is not None and now - self._standing_since > STANDING_S
+        served = max(LEAST_WAITING, int(min(self._pace.per_s * STANDING_S, self._most)))
+        self._seats.most = min(self._most, served) if is_standing else self._most
+
+    def _let_in(self, seconds: float) -> None:
+        """Let those begin whose turn it is."""
+        if self._pace.is_open:
+            self._credit = 0.0
+            while self._queue:
+                self._admit()
+            return
+        earned = self._pace.per_s * min(seconds, MOST_AT_ONCE_S)
+        # What was not used is no credit for later, but for the fraction of a call.
+        self._credit = min(self._credit + earned, max(earned, 1.0))
+        while self._queue and self._credit >= 1:
+            self._admit()
+
+    def _admit(self) -> None:
+        future = self._queue.take()
+        if not future.done():  # it is when its caller left just now
+            self._begins()
+            future.set_result(None)

@@ -61,7 +61,7 @@ async def count_tokens(request: HttpRequest, body: CountBody) -> HttpResponseBas
 
 
 def _wire(request: HttpRequest) -> Wire:
-    return Wire(partial(error_event, error_id(request)), EVENTS, JSON)
+    return Wire(partial(error_event, error_id(request_id(request))), EVENTS, JSON)
 
 
 class CountForm:
@@ -193,9 +193,8 @@ def is_anthropic(path: str) -> bool:
     return path == PATH or path.startswith(f"{PATH}/")
 
 
-def error_id(request: HttpRequest) -> str:
+def error_id(known: str) -> str:
     """The request's id as Anthropic writes it: `req_` and 24 hex digits, with which an id of ours begins."""
-    known = request_id(request)
     digits = known[:24] if OUR_ID.fullmatch(known) else blake2b(known.encode(), digest_size=12).hexdigest()
     return f"req_{digits}"
 
@@ -208,7 +207,7 @@ def error_value(status: int, message: str, error_id: str) -> dict[str, Any]:
 
 def error_response(request: HttpRequest, status: int, message: str) -> HttpResponse:
     """The error as a response; clients look for its id in a header, too."""
-    known = error_id(request)
+    known = error_id(request_id(request))
     response = json_response(error_value(status, message, known), status=status, content_type=JSON)
     response["Request-Id"] = known
     return response

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import orjson
+from django.conf import settings
 
 from orchestrator.api.options import read_options
 from orchestrator.api.schemas import Body, Ignored, ToolChoice, check_image
@@ -164,7 +165,7 @@ def _format(config: OutputConfig | None) -> dict[str, Any] | None:
         return None
     match config.format:
         case {"type": "json_schema", "schema": dict(schema)}:
-            return _writable(schema, "output_config.format.schema")
+            return schema
     raise BadRequest("output_config.format must be of type json_schema, with a schema")
 
 
@@ -183,16 +184,7 @@ def _tool(tool: dict[str, Any], where: str) -> dict[str, Any]:
     function: dict[str, Any] = {"name": name, "parameters": schema}
     if description is not None:
         function["description"] = description
-    return _writable({"type": "function", "function": function}, f"{where}.input_schema")
-
-
-def _writable(value: dict[str, Any], where: str) -> dict[str, Any]:
-    """`value` when it can be written again. Raises BadRequest."""
-    try:
-        orjson.dumps(value)
-    except TypeError:
-        raise BadRequest(f"{where} has objects or lists within each other more than about 250 times") from None
-    return value
+    return {"type": "function", "function": function}
 
 
 def _messages(system: str | list[dict[str, Any]] | None, turns: list[AnthropicMessage]) -> tuple[Message, ...]:
@@ -282,7 +274,7 @@ def _take(turn: _Turn, block: dict[str, Any], at: str) -> bool:
         case {"type": "image", "source": dict(source)}:
             turn.images.append(_image(source, at))
         case {"type": "tool_use", "id": str(id), "name": str(name), "input": dict(arguments)} if id and name:
-            turn.calls.append(ToolCall(id=id, name=name, arguments=_writable(arguments, f"{at}.input")))
+            turn.calls.append(ToolCall(id=id, name=name, arguments=arguments))
         case {"type": "tool_result", "tool_use_id": str(id)} if id:
             said = _result(block, at)
             text = said.text
@@ -317,6 +309,8 @@ def _image(source: dict[str, Any], at: str) -> str:
                 raise BadRequest(f"{at}.source.data: {error}") from None
         case {"type": "base64", "data": str()}:
             raise BadRequest(f"{at}.source.media_type is one of {', '.join(PICTURES)}")
+        case {"type": "url", "url": str(url)} if settings.FETCH_IMAGES and url.startswith(("http://", "https://")):
+            return url  # it is fetched when the request is charged
         case {"type": "url" | "file"}:
             raise BadRequest(f"{at}.source: pictures are not fetched; send them as base64")
     raise BadRequest(f"{at}.source must be of type base64, with media_type and data")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, NoReturn
@@ -16,27 +17,26 @@ from typing import Any, NoReturn
 import orjson
 import zstandard
 
+from orchestrator.api.bounds import DEEPEST, MOST_FRAMES, MOST_OBJECTS, MOST_TOKENS_EXPLAINED, MOST_VALUES
 from orchestrator.core.errors import BadRequest, OrchestratorError, RequestTooLarge
 
 MAY_BE_PACKED = frozenset(
     f"/v1/{name}" for name in ("chat/completions", "completions", "embeddings", "responses", "messages")
 )
 ENCODINGS = "zstd"  # besides none, as `Accept-Encoding` has it
-MOST_UNPACKED = 20 * 1024**2  # bytes
 LARGEST_WINDOW = 8 * 1024**2  # bytes; RFC 9659: no more is needed to read what is sent over HTTP
-MOST_FRAMES = 1000
-
-MOST_TOKENS_EXPLAINED = 100_000  # what a bad body may cost us
-DEEPEST = 1024  # as orjson has it
-MOST_OBJECTS = 20_000  # each is checked on the event loop, which takes about 10 µs
 
 _BLANK = b" \t\r\n"
+_MARK = b"\xef\xbb\xbf"  # of byte order, as some editors put it first
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?', re.DOTALL)
-_STRING_START = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}))*+')  # as far as it is good
+# As far as it is good.
+_STRING_START = re.compile(rb'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})[^"\\\x00-\x1f]*+)*+')
+_BLANKS = re.compile(rb"[ \t\r\n]*+")
 _HEX = re.compile(rb"[0-9A-Fa-f]*")
 _NUMBER = re.compile(rb"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
+_TOO_DEEP = f"exceeded max depth: at most {DEEPEST} lists and objects may be within each other"
 _STEP = 4 * 1024**2  # bytes that are unpacked at once, at most
 _LARGEST_BLOCK = 128 * 1024
 _SMALLEST_BLOCK = 4  # bytes that a largest block can be packed into: a header, and the byte that is repeated
@@ -97,45 +97,84 @@ def read_json(body: bytes) -> Any:
     """Return the value `body` begins with. Raises BadRequest."""
     if not body.strip(_BLANK):
         raise BadRequest("missing request body")
+    if body.startswith(_MARK):
+        raise BadRequest("The body begins with a byte order mark; send JSON in UTF-8 without one.")
+    _check_values(body)
     try:
         value = orjson.loads(body)
     except ValueError as error:
+        if "UTF-8" in str(error):
+            raise BadRequest("invalid JSON: the body is not UTF-8") from None
         end = _end_of_first_value(body, error)
         body = body[:end]
         try:
             value = orjson.loads(body)
         except ValueError as again:
             raise BadRequest(f"invalid JSON: {again}") from None
-    names, objects = _count(value)
-    if objects > MOST_OBJECTS:
-        raise BadRequest(f"The body has {objects} JSON objects; at most {MOST_OBJECTS} are read.")
-    if names != sum(1 for found in _STRING.finditer(body) if found[1]):
-        raise BadRequest(f"duplicate name {_duplicate(body)} in a JSON object")
+    _check(value, body)
     return value
 
 
-def _count(value: Any) -> tuple[int, int]:
-    """How many names, in how many objects."""
-    names, objects, stack = 0, 0, [value]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            objects += 1
-            names += len(value)
-            stack.extend(value.values())
-        elif isinstance(value, list):
-            stack.extend(value)
-    return names, objects
+def read_object(text: str) -> dict[str, Any]:
+    """The object that is written in `text`, as arguments of tools are. Raises BadRequest as `read_json`, ValueError."""
+    body = text.encode()
+    _check_values(body)
+    value = orjson.loads(body)
+    _check(value, body)
+    if not isinstance(value, dict):
+        raise ValueError("it is no object")
+    return value
+
+
+def _check_values(body: bytes) -> None:
+    """Raises BadRequest when there are too many values, before any of them takes memory.
+
+    Each but the first follows a comma or a colon. Not each of those is followed by one: they stand in texts, too.
+    """
+    if body.count(b",") + body.count(b":") <= MOST_VALUES:
+        return
+    values = place = 0
+    for found in _STRING.finditer(body):
+        values += body.count(b",", place, found.start()) + body.count(b":", place, found.start()) + bool(found[1])
+        place = found.end()
+        if values > MOST_VALUES:
+            break
+    if values + body.count(b",", place) + body.count(b":", place) > MOST_VALUES:
+        raise BadRequest(f"The body has more than {MOST_VALUES:,} JSON values; send it in parts.")
+
+
+def _check(value: Any, body: bytes) -> None:
+    """Raises BadRequest when a value is too deep or has too many objects, or a name twice in one of them."""
+    names = objects = depth = 0
+    level = [value]
+    while level:
+        inner: list[Any] = []
+        is_deeper = False
+        for one in level:
+            if isinstance(one, dict):
+                objects += 1
+                names += len(one)
+                inner.extend(one.values())
+                is_deeper = True
+            elif isinstance(one, list):
+                inner.extend(one)
+                is_deeper = True
+        depth += is_deeper
+        level = inner
+    if depth > DEEPEST:
+        raise BadRequest(_TOO_DEEP)
+    if objects > MOST_OBJECTS:
+        raise BadRequest(f"The body has {objects:,} JSON objects; at most {MOST_OBJECTS:,} are read.")
+    if names != sum(1 for found in _STRING.finditer(body) if found[1]):
+        raise BadRequest(f"duplicate name {_duplicate(body)} in a JSON object")
 
 
 def _duplicate(body: bytes) -> str:
     """Name the first duplicate, in the order in which objects end."""
 
     def see(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        for name in names:
-            if names.count(name) > 1:
-                raise _Found(name)
+        if len(dict(pairs)) < len(pairs):
+            raise _Found(next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1))
 
     try:
         json.loads(body, object_pairs_hook=see)
@@ -193,7 +232,7 @@ class _Scan:
             elif char in {b"{", b"["}:
                 closers.append(b"}" if char == b"{" else b"]")
                 if len(closers) > DEEPEST:
-                    raise _Stop("exceeded max depth")
+                    raise _Stop(_TOO_DEEP)
                 self.place += 1
                 expecting = "first name" if char == b"{" else "first value"
             else:
@@ -267,8 +306,9 @@ class _Scan:
         self._unexpected("in \\u hexadecimal character escape")
 
     def _skip_blank(self) -> None:
-        while self.place < len(self.body) and self.body[self.place] in _BLANK:
-            self.place += 1
+        blanks = _BLANKS.match(self.body, self.place)
+        assert blanks is not None  # it takes none, too
+        self.place = blanks.end()
 
     def _unexpected(self, where: str) -> NoReturn:
         if self.place >= len(self.body):

@@ -7,14 +7,16 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from orchestrator.core.errors import BadRequest, Forbidden
+from orchestrator.api.bounds import LONGEST_TAG, MOST_TAGS
+from orchestrator.core.errors import BadRequest
 from orchestrator.core.ids import hex_id
+from orchestrator.core.scopes import plain_address
 from orchestrator.core.types import CacheControl, Caller
 from orchestrator.wiring import parts
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 NAMESPACE = re.compile(r"[A-Za-z0-9._:/-]{1,100}")
-MOST_TAGS = 16
+TAG = re.compile(rf"[!-~](?:[ -~]{{0,{LONGEST_TAG - 2}}}[!-~])?")
 # Every header that has a say in an answer. One that is not here cannot be read by an endpoint that
 # answers questions, and so cannot make two answers of what the replay front takes for one request.
 _READ = (
@@ -31,19 +33,22 @@ _ANYTHING = CacheControl()
 
 
 async def show_key(request: HttpRequest) -> Caller:
-    """Who calls, by `Authorization: Bearer` or `x-api-key`; asked once for each request. Raises Unauthorized."""
+    """Who calls, by `Authorization: Bearer` or `x-api-key`, and nothing else; asked once for each request.
+
+    Raises what `Identity.caller` raises.
+    """
     known: Caller | None = getattr(request, "caller", None)
     if known is None:
-        known = await parts().identity.caller(header(request, "Authorization"), header(request, "X-Api-Key"))
+        known = await parts().identity.caller(
+            header(request, "Authorization"), header(request, "X-Api-Key"), request.META.get("REMOTE_ADDR", "")
+        )
         request.caller = known  # type: ignore[attr-defined]
     return known
 
 
-async def show_admin_key(request: HttpRequest) -> Caller:
-    """Who calls, and may manage. Raises Unauthorized, Forbidden."""
-    caller = await show_key(request)
-    if caller.role is None:
-        raise Forbidden("This needs a key that may manage: `manage.py issue_key NAME --admin`.")
+def caller_of(request: HttpRequest) -> Caller:
+    """Who was let in."""
+    caller: Caller = request.auth  # type: ignore[attr-defined]  # the lean handler sets it
     return caller
 
 
@@ -69,15 +74,17 @@ def controls(request: HttpRequest) -> dict[str, Any]:
     if namespace and not NAMESPACE.fullmatch(namespace):
         raise BadRequest("X-Orchestrator-Cache-Namespace takes up to 100 letters, digits and any of . _ : / -")
     tags = tuple(tag.strip() for tag in header(request, "X-Orchestrator-Tags").split(",") if tag.strip())
-    if len(tags) > MOST_TAGS or any(len(tag) > 64 for tag in tags):
-        raise BadRequest(f"X-Orchestrator-Tags takes up to {MOST_TAGS} words of 64 characters, parted by commas")
+    if len(tags) > MOST_TAGS or not all(map(TAG.fullmatch, tags)):
+        raise BadRequest(
+            f"X-Orchestrator-Tags takes up to {MOST_TAGS} words of {LONGEST_TAG} ASCII characters, parted by commas"
+        )
     return {
         "control": read_cache_control(header(request, "Cache-Control")),
         "namespace": namespace,
         "tags": tags,
         "request_id": request_id(request),
         "endpoint": request.path,
-        "address": request.META.get("REMOTE_ADDR", ""),
+        "address": plain_address(request.META.get("REMOTE_ADDR", "")),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
-from orchestrator.api.calls import controls
+from orchestrator.api.calls import caller_of, controls
 from orchestrator.api.ollama import ChatForm, GenerateForm, PreviewForm, error_line
 from orchestrator.api.options import read_options, unknown_options
 from orchestrator.api.replies import NDJSON, Form, Wire, begin, respond
@@ -55,10 +55,10 @@ async def generate(request: HttpRequest, body: GenerateBody) -> HttpResponseBase
     common = _common(request, body)
     is_unload = not body.prompt and body.keep_alive == 0
     if body.raw and (body.template or body.system or body.context) and not is_unload:
-        await choose(ChatRequest(**common), parts())  # that there is no such model is said first
+        await choose(ChatRequest(**common), caller_of(request), parts())  # that there is no such model is said first
         raise BadRequest("raw mode does not support template, system, or context")
     asked = _to_request(body, common)
-    if body.template and "template" in (await choose(asked, parts())).model.takes:
+    if body.template and "template" in (await choose(asked, caller_of(request), parts())).model.takes:
         await _check_template(body.template)
     return await _reply(request, body, asked, is_load=not body.prompt)
 

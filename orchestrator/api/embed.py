@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 from pydantic import WithJsonSchema
 
+from orchestrator.api.bounds import MOST_INPUTS
 from orchestrator.api.calls import controls
 from orchestrator.api.ollama import error_line
 from orchestrator.api.options import read_options, unknown_options
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 router = Router(tags=["Ollama"])
 openai_router = Router(tags=["OpenAI"])
-MOST_INPUTS = 2048
 WRONG_TYPE = "invalid input type"
 WIRE = Wire(error_line, NDJSON)
 OPENAI_WIRE = Wire(error_line, NDJSON, "application/json")

@@ -8,15 +8,16 @@ from typing import Any
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
+from orchestrator.api.calls import caller_of
 from orchestrator.api.replies import json_response
 from orchestrator.api.schemas import ShowBody
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import Model
 from orchestrator.modelhost.details import ModelDetails
 from orchestrator.modelhost.names import Name, is_name
-from orchestrator.routes import find, how_to_reach
+from orchestrator.routes import find, how_to_reach, may_ask
 from orchestrator.wiring import parts
-from routing.router import AUTO, is_auto
+from routing.router import AUTO
 
 router = Router(tags=["Ollama"])
 OLLAMA_VERSION = "0.33.0"  # the release whose wire contract is served; clients compare it
@@ -24,7 +25,7 @@ NEVER_LEFT_OUT = {"model_info", "tensors"}  # of what is shown, when there is no
 FOREVER = timedelta(days=292 * 365)  # what Ollama shows for a model that is never unloaded
 
 
-@router.api_operation(["GET", "HEAD"], "/version", auth=None, summary="Which Ollama this behaves like")
+@router.api_operation(["GET", "HEAD"], "/version", summary="Which Ollama this behaves like")
 async def version(request: HttpRequest) -> HttpResponseBase:
     """Ollama's version, for clients that ask before they begin."""
     return json_response({"version": OLLAMA_VERSION})
@@ -32,10 +33,11 @@ async def version(request: HttpRequest) -> HttpResponseBase:
 
 @router.api_operation(["GET", "HEAD"], "/tags", summary="The models that can be asked")
 async def tags(request: HttpRequest) -> HttpResponseBase:
-    """List every model, newest first, and `auto`, which leaves the choice to the router."""
-    models = sorted(await parts().catalogue.models(), key=lambda model: -model.modified_at)
+    """List every model that may be asked, newest first, and `auto`, which leaves the choice to the router."""
+    caller = caller_of(request)
+    models = sorted(may_ask(await parts().catalogue.models(), caller), key=lambda model: -model.modified_at)
     listing = [_listed(model) for model in models]
-    if models:
+    if models and caller.may_ask(AUTO.name):
         listing.insert(0, _listed(AUTO))
     return json_response({"models": listing})
 
@@ -80,7 +82,9 @@ def local_time(seconds: float) -> str:
 @router.get("/ps", summary="The models that are loaded")
 async def ps(request: HttpRequest) -> HttpResponseBase:
     """List loaded models, the one that stays longest first."""
-    loaded = sorted(await parts().local.ps(), key=lambda one: -(one.expires_at or float("inf")))
+    caller = caller_of(request)
+    seen = [one for one in await parts().local.ps() if caller.may_ask(one.model.name)]
+    loaded = sorted(seen, key=lambda one: -(one.expires_at or float("inf")))
     never = (datetime.now(UTC) + FOREVER).timestamp()
     return json_response(
         {
@@ -107,7 +111,7 @@ async def show(request: HttpRequest, body: ShowBody) -> HttpResponseBase:
     name = body.model or body.name
     if not name:
         raise BadRequest("model is required")
-    model = AUTO if is_auto(name) else await find(name, parts(), "remote model details are unavailable")
+    model = await find(name, caller_of(request), parts(), "remote model details are unavailable")
     if model is None:
         if not is_name(name):
             raise BadRequest("invalid model name")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import orjson
+from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
-from orchestrator.api.calls import controls
+from orchestrator.api.body import read_object
+from orchestrator.api.calls import caller_of, controls
 from orchestrator.api.frames import event
 from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.replies import EVENTS, Wire, begin, json_response, respond, to_json
@@ -18,9 +19,9 @@ from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.modelhost.names import Name
-from orchestrator.routes import MOST_SHOWN, find, how_to_reach
+from orchestrator.routes import MOST_SHOWN, find, how_to_reach, may_ask
 from orchestrator.wiring import parts
-from routing.router import AUTO, is_auto
+from routing.router import AUTO
 
 router = Router(tags=["OpenAI"])
 JSON = "application/json"
@@ -60,16 +61,17 @@ async def chat_completions(request: HttpRequest, body: CompletionBody) -> HttpRe
 
 @router.get("/models", summary="The models that can be asked")
 async def models(request: HttpRequest) -> HttpResponseBase:
-    """List every model, local and cloud."""
-    found = await parts().catalogue.models()
-    data = [_model(model.name, model) for model in ([AUTO, *found] if found else [])]
+    """List every model that may be asked, local and cloud."""
+    caller = caller_of(request)
+    found = may_ask(await parts().catalogue.models(), caller)
+    data = [_model(model.name, model) for model in (may_ask([AUTO], caller) + found if found else [])]
     return json_response({"object": "list", "data": data}, content_type=JSON)
 
 
 @router.get("/models/{path:name}", summary="One model")
 async def model(request: HttpRequest, name: str) -> HttpResponseBase:
     """Describe one model, under the name as it was asked for."""
-    found = AUTO if is_auto(name) else await find(name, parts())
+    found = await find(name, caller_of(request), parts())
     if found is None:
         raise ModelNotFound(f"model '{name[:MOST_SHOWN]}' not found{how_to_reach(name, parts())}")
     return json_response(_model(name, found), content_type=JSON)
@@ -157,12 +159,9 @@ def _messages(wire: list[OpenAIMessage]) -> tuple[Message, ...]:
 def read_call(id: str, name: str, arguments: str) -> ToolCall:
     """The call; its arguments come as the text of an object. Raises BadRequest."""
     try:
-        value = orjson.loads(arguments or "{}")
+        return ToolCall(id=id, name=name, arguments=read_object(arguments or "{}"))
     except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise BadRequest("invalid tool call arguments: they must be the text of a JSON object")
-    return ToolCall(id=id, name=name, arguments=value)
+        raise BadRequest("invalid tool call arguments: they must be the text of a JSON object") from None
 
 
 def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, tuple[str, ...]]:
@@ -181,8 +180,10 @@ def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, tuple[str
 
 
 def read_image(url: str) -> str:
-    """The picture in a data URI, as base64. Raises BadRequest."""
+    """The picture in a data URI, as base64, or its address where those are fetched. Raises BadRequest."""
     if url.startswith(("http://", "https://")):
+        if settings.FETCH_IMAGES:
+            return url  # it is fetched when the request is charged
         raise BadRequest("image URLs are not currently supported, please use base64 encoded data instead")
     prefix = DATA_URI.match(url)
     if prefix is None:

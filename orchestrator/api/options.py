@@ -4,10 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.api.bounds import LONGEST_STOP, MOST_STOPS
 from orchestrator.core.errors import BadRequest
 
-MOST_STOPS = 64
-LONGEST_STOP = 256
 MOST_UNKNOWN = 16
 LONGEST_NAME = 40
 UNSAYABLE = re.compile(r"[^A-Za-z0-9_.-]")  # in a list of names in a header

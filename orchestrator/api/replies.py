@@ -11,11 +11,14 @@ from typing import Any, Protocol
 import orjson
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
+from orchestrator.api.bounds import check_question
+from orchestrator.api.calls import caller_of
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.stamps import HOLES, Live, Stamps, Template
 from orchestrator.core.errors import EngineError, OrchestratorError
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Reply, ReplyBuilder
 from orchestrator.parts import Parts
+from orchestrator.pictures import named
 from orchestrator.pipeline import Answer, answer, as_of_now
 from orchestrator.wiring import parts
 
@@ -69,8 +72,8 @@ def json_response(value: Any, *, status: int = 200, content_type: str = JSON_UTF
 
 async def begin(request: HttpRequest, asked: ChatRequest, how: Begin = answer) -> Answer:
     """Ask for whoever sent `request`. Waits for the first chunk: a failure up to then is still a plain HTTP error."""
-    caller: Caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what `show_key` returned
-    begun = await how(asked, caller, parts())
+    check_question(asked)
+    begun = await how(asked, caller_of(request), parts())
     first = await anext(begun.chunks, None)
     begun.chunks = _resumed(first, begun.chunks)
     return begun
@@ -136,7 +139,9 @@ def _offer(request: HttpRequest, answer: Answer, form: Form, wire: Wire, *, is_s
     slot: Slot | None = getattr(request, "scope", {}).get(SLOT)
     if slot is None or answer.hit is None or answer.hit.tier != "memory":
         return
-    if answer.entry.request.template:  # it may write the date, which no copy looks at
+    if answer.entry.granted_by is not None:  # a grant is looked at anew for each request
+        return
+    if answer.entry.request.template or named(answer.entry.request):  # the date in it, or what is there, may change
         return
     reply = as_of_now(answer.hit.entry.reply, HOLES.total_ns)
     if is_streamed:
@@ -174,7 +179,9 @@ def _streamed(answer: Answer, form: Form, wire: Wire) -> HttpResponseBase:
 
 def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBase:
     entry = answer.entry
-    response["Cache-Status"] = cache_status(entry.tier, is_stored=entry.is_stored)
+    response["Cache-Status"] = cache_status(
+        entry.tier, is_stored=entry.is_stored, is_granted=entry.granted_by is not None
+    )
     if answer.hit is not None:
         response["Age"] = str(int(answer.hit.age_s))
     response["X-Request-Id"] = entry.request.request_id
@@ -201,11 +208,13 @@ def header_safe(text: str) -> str:
     return "".join(char for char in text if " " <= char <= "~")
 
 
-def cache_status(tier: str, *, is_stored: bool = False) -> str:
+def cache_status(tier: str, *, is_stored: bool = False, is_granted: bool = False) -> str:
     """How the cache served the request, as RFC 9211 writes it."""
     match tier:
         case "memory" | "redis" | "sqlite" | "semantic":
-            return f"orchestrator; hit; detail={tier}"
+            return (
+                f'orchestrator; hit; detail="{tier}, by grant"' if is_granted else f"orchestrator; hit; detail={tier}"
+            )
         case "collapsed":
             return "orchestrator; fwd=miss; collapsed"
         case "bypass" | "":

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import orjson
-
 from orchestrator.api.openai import read_call, read_effort, read_image
 from orchestrator.api.options import read_options
 from orchestrator.api.schemas import Body, Ignored, ParallelToolCalls, ToolChoice
@@ -129,11 +127,11 @@ def to_request(body: ResponsesBody, common: dict[str, Any]) -> ChatRequest:
 
 
 def echo(body: ResponsesBody) -> dict[str, Any]:
-    """What of the request every answer says again. Raises BadRequest when it cannot be written.
+    """What of the request every answer says again.
 
     Clients read numbers there, so what was not set is said to be what it is at OpenAI.
     """
-    said = ECHO | {
+    return ECHO | {
         "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens,
         "temperature": 1.0 if body.temperature is None else body.temperature,
@@ -145,7 +143,6 @@ def echo(body: ResponsesBody) -> dict[str, Any]:
         "tools": [tool for tool in body.tools or () if not _is_search(tool)],
         "background": bool(body.background),
     }
-    return _writable(said, "tools or text")
 
 
 def read_tools(body: ResponsesBody) -> list[Tool]:
@@ -296,9 +293,7 @@ class _Conversation:
     def _called(self, item: dict[str, Any], where: str) -> None:
         match item:
             case {"call_id": str(call_id), "name": str(name), "arguments": str(arguments)} if call_id and name:
-                call = read_call(call_id, name, arguments)
-                _writable(dict(call.arguments), f"{where}.arguments")
-                self._own(is_next=False).calls.append(call)
+                self._own(is_next=False).calls.append(read_call(call_id, name, arguments))
                 self._tool_names[call_id] = name
             case _:
                 raise BadRequest(f"{where}: a function_call needs `call_id`, `name`, and `arguments` as text")
@@ -348,15 +343,6 @@ def _content(content: Any, where: str) -> tuple[str, tuple[str, ...]]:
                 kind = part.get("type") if isinstance(part, dict) else None
                 raise _unreadable("a part", kind, f"{where}[{place}]", PARTS)
     return "".join(texts), tuple(images)
-
-
-def _writable(value: dict[str, Any], where: str) -> dict[str, Any]:
-    """`value` when it can be written again. Raises BadRequest."""
-    try:
-        orjson.dumps(value)
-    except TypeError:
-        raise BadRequest(f"{where} has objects or lists within each other more than about 250 times") from None
-    return value
 
 
 def _unreadable(what: str, kind: Any, where: str, takes: str) -> BadRequest:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,7 @@ from pydantic_core import CoreSchema
 from orchestrator.api.options import read_options
 from orchestrator.core.durations import parse_duration
 from orchestrator.core.errors import BadRequest
+from orchestrator.core.images import MOST_PIXELS, pixels_of
 from orchestrator.core.types import Message, Role, ToolCall
 
 THINK_LEVELS = ("high", "medium", "low", "max")
@@ -64,7 +66,7 @@ class Body(BaseModel):
             if key not in cls._names:
                 continue
             if key in folded:
-                raise BadRequest(f'duplicate name "{name}" in a JSON object')
+                raise BadRequest(f"duplicate name {json.dumps(name[:100])} in a JSON object")
             folded[key] = field
         return folded
 
@@ -110,12 +112,14 @@ def _format(value: Any) -> str | dict[str, Any] | None:
 
 
 def check_image(image: str) -> str:
-    """Return `image` when it is base64. Raises ValueError in Go's words."""
+    """Return `image` when it is base64. Raises ValueError in Go's words, BadRequest for one of too many pixels."""
     try:
-        base64.b64decode(image, validate=True)
+        data = base64.b64decode(image, validate=True)
     except (binascii.Error, ValueError):
         bad = re.search(r"[^A-Za-z0-9+/]", image)
         raise ValueError(f"illegal base64 data at input byte {bad.start() if bad else len(image)}") from None
+    if pixels_of(data) > MOST_PIXELS:
+        raise BadRequest(f"An image has more than {MOST_PIXELS:,} pixels; send a smaller one.")
     return image
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
-from ninja.errors import AuthenticationError, HttpError, ValidationError, ValidationErrorContext
+from ninja.errors import HttpError, ValidationError, ValidationErrorContext
 from ninja.openapi.schema import OpenAPISchema
 from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
@@ -33,13 +33,15 @@ from orchestrator.api import (
     status,
 )
 from orchestrator.api.body import read_json
-from orchestrator.api.calls import request_id, show_key
+from orchestrator.api.calls import request_id
 from orchestrator.api.description import Page, description
 from orchestrator.api.openai import error_value
-from orchestrator.api.replies import JSON_UTF8, json_response
+from orchestrator.api.policy import dialect_of
+from orchestrator.api.replies import JSON_UTF8, to_json
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
 from orchestrator.core.errors import BadRequest, OrchestratorError, TooMany, Unauthorized
-from orchestrator.core.types import ChatRequest, Dialect
+from orchestrator.core.text import escaped
+from orchestrator.core.types import ChatRequest
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -106,7 +108,6 @@ api = API(
     title="AI orchestrator",
     version=__version__,
     description="Ollama's API in front of every model, with OpenAI's and Anthropic's beside it.",
-    auth=[show_key],
     parser=AnyJSON(),
     renderer=JSON(),
     docs=Page(),
@@ -133,33 +134,35 @@ api.add_router("/api/admin/v1", manage_tenants.router)
 api.add_router("", absent.router)
 
 
-def dialect_of(path: str) -> Dialect:
-    """What whoever asks for `path` speaks."""
-    if anthropic.is_anthropic(path):
-        return "anthropic"
-    return "openai" if path.startswith("/v1/") else "ollama"
-
-
 @api.exception_handler(OrchestratorError)
 def show_error(request: HttpRequest, error: OrchestratorError) -> HttpResponse:
-    """Say it in the caller's dialect."""
+    """Say it in the caller's dialect. What it repeats of the request moves no terminal."""
+    error.args = (escaped(str(error)),)
     _record(request, error)
-    dialect = dialect_of(request.path)
+    body, headers = told(request.path, error, request_id(request))
+    return HttpResponse(body, status=error.status, headers=headers)
+
+
+def told(path: str, error: OrchestratorError, known: str) -> tuple[bytes, dict[str, str]]:
+    """The error as whoever asks for `path` reads it, and the headers it comes with.
+
+    known  the request's id.
+    """
+    dialect = dialect_of(path)
+    headers = {"Content-Type": JSON_UTF8 if dialect == "ollama" else "application/json", "X-Request-Id": known}
     if dialect == "anthropic":
-        response = anthropic.error_response(request, error.status, str(error))
-    elif dialect == "openai":
-        response = json_response(error_value(error), status=error.status, content_type="application/json")
+        headers["Request-Id"] = anthropic.error_id(known)
+        value = anthropic.error_value(error.status, str(error), headers["Request-Id"])
     else:
-        response = json_response({"error": str(error)}, status=error.status)
-    response["X-Request-Id"] = request_id(request)
+        value = error_value(error) if dialect == "openai" else {"error": str(error)}
     if isinstance(error, TooMany) and error.standing.policy:
-        response["RateLimit-Policy"] = error.standing.policy
-        response["RateLimit"] = error.standing.now
+        headers["RateLimit-Policy"] = error.standing.policy
+        headers["RateLimit"] = error.standing.now
     if error.retry_after_s is not None:
-        response["Retry-After"] = str(max(1, round(error.retry_after_s)))
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
     if isinstance(error, Unauthorized):
-        response["WWW-Authenticate"] = 'Bearer realm="orchestrator"'
-    return response
+        headers["WWW-Authenticate"] = 'Bearer realm="orchestrator"'
+    return to_json(value), headers
 
 
 @api.exception_handler(ValidationError)
@@ -168,12 +171,6 @@ def show_wrong_type(request: HttpRequest, error: ValidationError) -> HttpRespons
     if request.path.startswith("/api/admin/") and error.errors[0]["loc"][0] == "body":
         return show_error(request, manage_registry.wrong_body(error.errors))
     return show_error(request, BadRequest(go_words(error.errors, request.path)))
-
-
-@api.exception_handler(AuthenticationError)
-def show_no_key(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    """No caller could be made of the headers."""
-    return show_error(request, Unauthorized())
 
 
 @api.exception_handler(HttpError)

@@ -34,6 +34,18 @@ class Unsupported(BadRequest):
     kind = "unsupported"
 
 
+class FetchRefused(BadRequest):
+    """The address may not be fetched, or not what is there; send the content itself."""
+
+    kind = "fetch_refused"
+
+
+class FetchFailed(BadRequest):
+    """What is at the address could not be had; send the content itself."""
+
+    kind = "fetch_failed"
+
+
 class ContextTooLong(BadRequest):
     """The question is too long for this model; one with more room may take it."""
 
@@ -63,6 +75,24 @@ class TooMany(OrchestratorError):
     def __init__(self, message: str = "", *, retry_after_s: float | None = None, standing: Standing = NO_LIMIT) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
         self.standing = standing
+
+
+class KeyEnded(Unauthorized):
+    """This API key was revoked or its tenant suspended, and what it was being told ends with it."""
+
+    kind = "key_ended"
+
+
+class ScopeEnded(Forbidden):
+    """This API key is no longer for what it was being told."""
+
+    kind = "key_ended"
+
+
+class StreamTooLong(TooMany):
+    """The answer takes longer than a limit allows."""
+
+    kind = "stream_limit"
 
 
 class CloudDisabled(Forbidden):

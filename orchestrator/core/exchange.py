@@ -12,8 +12,8 @@ class Exchange(Protocol):
         """The request's body; None while some of it is missing."""
         ...
 
-    def reply(self, head: bytes, body: bytes, *, is_streamed: bool) -> bool:
-        """Send status 200, `head` (lines of headers) and `body`, and end. False when it must go the usual way.
+    def reply(self, head: bytes, body: bytes, *, is_streamed: bool, status: int = 200) -> bool:
+        """Send `status`, `head` (lines of headers) and `body`, and end. False when it must go the usual way.
 
         is_streamed  in the chunked form, rather than with its length.
         """

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import Literal
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Literal, NamedTuple
 
 Kind = Literal["requests", "tokens", "concurrent", "cache_bytes", "queue", "stream_s"]
 Each = Literal["key", "team", "tenant", "model", "address", "all"]
 KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrent", "cache_bytes", "queue", "stream_s")
 EACH: tuple[Each, ...] = ("key", "team", "tenant", "model", "address", "all")
 Network = IPv4Network | IPv6Network
+# This machine and what is not routed on the Internet.
+_PRIVATE = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 fc00::/7 fe80::/10"
+PRIVATE_NETWORKS: tuple[Network, ...] = tuple(map(ip_network, _PRIVATE.split()))
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a caller stands with its limits, as the headers `RateLimit-Policy` and `RateLimit` have it."""
 
     policy: str = ""

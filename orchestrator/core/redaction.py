@@ -6,7 +6,6 @@ that somebody pasted where a model's name belongs. What has no shape and is not 
 
 from __future__ import annotations
 
-import logging
 import re
 from functools import lru_cache
 
@@ -22,9 +21,6 @@ _SHAPES = re.compile(
     """,
     re.VERBOSE,
 )
-# What a log's reader would take for a line of its own, or a terminal for an order; tracebacks keep their lines.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160)) if chr(code) != "\t"}
-_CONTROLS |= {10: "\\n", 13: "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 _hidden: set[str] = set()
 
 
@@ -41,19 +37,6 @@ def redacted(text: str) -> str:
     if known := _values():
         text = known.sub("[…]", text)
     return text if len(text) < SHORTEST_TEXT else _SHAPES.sub(lambda match: f"{match['ours'] or ''}[…]", text)
-
-
-class Lines(logging.Formatter):
-    """Log lines without secrets, each message on a line of its own."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
-        """The line, but for a traceback."""
-        record.message = record.message.translate(_CONTROLS)
-        return super().formatMessage(record)
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The line, with a traceback where there is one."""
-        return redacted(super().format(record))
 
 
 @lru_cache(maxsize=1)

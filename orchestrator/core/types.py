@@ -12,6 +12,7 @@ from orchestrator.core import permissions
 from orchestrator.core.errors import EngineError
 from orchestrator.core.limits import Limit, Network
 from orchestrator.core.permissions import NOBODY, Permission, Reach, reach_of
+from orchestrator.core.turns import Turn
 
 Role = Literal["system", "user", "assistant", "tool"]
 Dialect = Literal["ollama", "openai", "anthropic"]
@@ -88,6 +89,7 @@ class ChatRequest:
     endpoint: str = ""  # the path, for the record and for engines that can be asked in the same way
     request_id: str = ""
     address: str = ""  # where it came from, as far as that is known
+    turn: Turn | None = None  # whose turn it is to be, where the model is waited for
 
     @property
     def cap(self) -> int | None:
@@ -282,9 +284,45 @@ class Caller:
             return NOBODY
         return reach_of({None if self.reaches_all else self.tenant_id: self.role}, permission)
 
+    @property
+    def cache_bytes(self) -> int | None:
+        """How much its tenant may keep in the cache; None: as much as there is room for."""
+        amounts = [limit.amount for limit in self.limits if limit.kind == "cache_bytes"]
+        return min(amounts, default=None)
+
     def may_ask(self, model: str) -> bool:
-        """Whether the key is for `model`, by its full name."""
-        return not self.model_patterns or any(fnmatchcase(model, pattern) for pattern in self.model_patterns)
+        """Whether the key is for `model`, by its full name: with or without `:latest`, in letters of either size."""
+        if not self.model_patterns:
+            return True
+        full = model.lower()
+        names = {full, full.removesuffix(":latest")}
+        return any(fnmatchcase(name, pattern.lower()) for pattern in self.model_patterns for name in names)
+
+    def turn(self, model: str, address: str) -> Turn:
+        """Whose turn it is where a question to `model` from `address` has to wait; either may be unknown, hence empty.
+
+        Its bounds are the limits of kind `queue` that are about it.
+        """
+        if not self.limits:
+            return Turn(tenant=self.tenant_id, weight=self.priority)
+        bounds = []
+        for limit in self.limits:
+            if limit.kind == "queue" and limit.is_about(model, address):
+                match limit.each:
+                    case "key":
+                        who = f"key {self.key_id} of {self.tenant_id}"
+                    case "team":
+                        who = f"team {self.team_id} of {self.tenant_id}"
+                    case "tenant":
+                        who = f"tenant {self.tenant_id}"
+                    case "model":
+                        who = model
+                    case "address":
+                        who = address
+                    case "all":
+                        who = ""
+                bounds.append((f"{limit.name} {who}", limit.amount))
+        return Turn(tenant=self.tenant_id, weight=self.priority, bounds=tuple(bounds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,3 +389,4 @@ class Route:
     candidates: tuple[Candidate, ...]  # one at least; the first is of the lowest rank
     balance: Balance = "latency"
     hedge_after_s: float | None = None
+    is_narrowed: bool = False  # places were left out that the caller's key is not for

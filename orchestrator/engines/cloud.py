@@ -14,7 +14,6 @@ from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any, Protocol
 
-import httpx
 import orjson
 
 from orchestrator.core.clock import Clock
@@ -33,10 +32,18 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Model, Usage
 from orchestrator.engines import counts
-from orchestrator.engines.connection import Connection
 from orchestrator.engines.lines import bounded, line_batches
 from orchestrator.engines.wires import vectors
 from orchestrator.engines.wires.base import ODD, Offer, Wire
+from orchestrator.outbound.answers import (
+    ConnectError,
+    ConnectTimeout,
+    HTTPError,
+    RemoteProtocolError,
+    Response,
+    TimeoutException,
+)
+from orchestrator.outbound.connection import Connection
 
 NOTHING: Mapping[str, JSON] = MappingProxyType({})
 log = logging.getLogger(__name__)
@@ -195,7 +202,7 @@ class CloudEngine:
             return b"".join([part async for part in bounded(response, 8 * self._most_answer_bytes)])
 
     async def _chunks(
-        self, response: httpx.Response, model: Model, most_asked: int, began: float
+        self, response: Response, model: Model, most_asked: int, began: float
     ) -> AsyncGenerator[Chunk, None]:
         answer = self._wire.answer()
         # JSON and framing stand around each token.
@@ -288,7 +295,7 @@ class CloudEngine:
             with self._errors():
                 async with timeout(LISTING_DEADLINE_S):
                     data = await self._get(self._wire.listing, "the list of models")
-            offers = self._wire.offers(data)
+            offers = [offer for offer in self._wire.offers(data) if _can_be_asked(offer.name)]
             self._listing = {self._key(offer.name): (offer, self._model(offer)) for offer in offers}
             fresh_s = LISTING_FRESH_S
             self._say_if_it_lists()
@@ -336,7 +343,7 @@ class CloudEngine:
         return Check(is_ok=listed is not None, took_s=took_s, words=words, listed=listed)
 
     async def _get(self, path: str, wanted: str) -> bytes:
-        """What it has there. Raises as `_raise_for_status` does, and what httpx raises."""
+        """What it has there. Raises as `_raise_for_status` does, and what a call that left raises."""
         async with aclosing(await self._connection.send("GET", path)) as response:
             await self._raise_for_status(response, wanted)
             return b"".join([part async for part in bounded(response, MOST_LISTING_BYTES)])
@@ -347,7 +354,7 @@ class CloudEngine:
         Providers serve models they do not list (aliases, previews), so only they can say no. What the list tells is
         worth a moment of waiting and no more: every question that may go there waits, though others are asked first.
         """
-        if len(name) > LONGEST_NAME:
+        if len(name) > LONGEST_NAME or not _can_be_asked(name):
             return None
         provider, separator, remote_name = name.partition("/")
         if provider.lower() != self.name or not separator or not remote_name:
@@ -405,7 +412,7 @@ class CloudEngine:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what httpx raises into EngineError or EngineTimeout; and no error passes that holds our key."""
+        """Errors of the way there become EngineError or EngineTimeout; and no error passes that holds our key."""
         try:
             yield
         except OrchestratorError as error:
@@ -414,17 +421,17 @@ class CloudEngine:
                 words = self.name + words.removeprefix(NOBODY)
             error.args = (words,)
             raise
-        except (httpx.ConnectError, httpx.ConnectTimeout):  # the transport says timeout for a refusal, too
+        except (ConnectError, ConnectTimeout):  # the transport says timeout for a refusal, too
             advice = f"is {self._account.address_from} right, and is it running?"
             raise EngineUnreachable(f"{self.name} could not be reached: {advice}") from None
-        except (httpx.TimeoutException, TimeoutError):
+        except (TimeoutException, TimeoutError):
             raise EngineTimeout(f"{self.name} did not answer in time.") from None
-        except httpx.RemoteProtocolError:
+        except RemoteProtocolError:
             raise EngineError(f"{self.name} sent what is no HTTP; {self._advice}") from None
-        except httpx.HTTPError as error:
+        except HTTPError as error:
             raise EngineError(f"The connection to {self.name} broke off: {type(error).__name__}.") from None
 
-    async def _raise_for_status(self, response: httpx.Response, wanted: str, left_s: float = REFUSAL_S) -> None:
+    async def _raise_for_status(self, response: Response, wanted: str, left_s: float = REFUSAL_S) -> None:
         if response.status_code == 200:
             if _is_packed(response):
                 raise EngineError(f"{self.name} packed its answer, which it was asked not to.")
@@ -452,12 +459,12 @@ class CloudEngine:
         kind = RateLimited if status == 429 else EngineUnavailable if status >= 500 else EngineError
         raise kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
 
-    async def _refusal(self, response: httpx.Response, left_s: float) -> bytes:
+    async def _refusal(self, response: Response, left_s: float) -> bytes:
         """The body of a refusal, or what came of it soon, cut where it is too long: the status alone says enough."""
         body = b""
         if _is_packed(response):
             return body
-        with suppress(TimeoutError, httpx.HTTPError):
+        with suppress(TimeoutError, HTTPError):
             async with timeout(min(REFUSAL_S, left_s)):
                 async for part in response.aiter_bytes():
                     body += part
@@ -477,7 +484,12 @@ class CloudEngine:
         await self._connection.aclose()
 
 
-def _is_packed(response: httpx.Response) -> bool:
+def _can_be_asked(name: str) -> bool:
+    """Whether a model may be called so: other letters could make it look like another, or move a terminal."""
+    return name.isascii() and name.isprintable()
+
+
+def _is_packed(response: Response) -> bool:
     """Whether a body could be any length when it is unpacked: that is only known once it is."""
     return response.headers.get("Content-Encoding", "").lower() not in {"", "identity"}
 

@@ -2,21 +2,20 @@
 
 from collections.abc import AsyncIterator
 
-import httpx
-
 from orchestrator.core.errors import EngineError
+from orchestrator.outbound.answers import Response
 
 MOST_LINE_BYTES = 1024**2
 
 
-async def body_lines(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
+async def body_lines(response: Response, most_bytes: int) -> AsyncIterator[bytes]:
     """Yield lines ended by LF or CRLF, without their ends. Raises as `line_batches` does."""
     async for lines in line_batches(response, most_bytes):
         for line in lines:
             yield line
 
 
-async def line_batches(response: httpx.Response, most_bytes: int) -> AsyncIterator[list[bytes]]:
+async def line_batches(response: Response, most_bytes: int) -> AsyncIterator[list[bytes]]:
     """Yield the lines that came together together: one wait for them, one deadline.
 
     Only LF and CRLF end a line: httpx's own reader also splits at U+2028 and its like, which text may hold.
@@ -33,7 +32,7 @@ async def line_batches(response: httpx.Response, most_bytes: int) -> AsyncIterat
         yield [rest]
 
 
-async def bounded(response: httpx.Response, most_bytes: int) -> AsyncIterator[bytes]:
+async def bounded(response: Response, most_bytes: int) -> AsyncIterator[bytes]:
     """Yield the body in the pieces it comes in. Raises EngineError when it is longer than `most_bytes`."""
     size = 0
     async for part in response.aiter_bytes():

@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 
 from orchestrator.core.errors import EngineError, EngineTimeout, ModelNotFound
@@ -23,6 +22,8 @@ from orchestrator.modelhost.names import is_name
 from orchestrator.modelhost.options import NAMES, read_options
 from orchestrator.modelhost.store import Store, StoredModel
 from orchestrator.modelhost.wire import Preview
+from orchestrator.outbound.answers import ConnectError, ConnectTimeout, HTTPError, Request, Response, TimeoutException
+from orchestrator.outbound.local import over_socket
 
 NOT_RUNNING = "the model host is not running; it is being restarted"
 RESTART_S = 2.0  # how long a call waits for a model host that is being restarted
@@ -85,12 +86,7 @@ class LlamaCpp:
         self._listed: list[Model] = []
         self._listed_until = 0.0
         self._found: dict[str, tuple[float, Model | None]] = {}  # name → until when, what it means
-        timeout = httpx.Timeout(silence_s, connect=QUICK_S, pool=QUICK_S)
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(socket), limits=httpx.Limits(max_connections=None)),
-            base_url="http://models",
-            timeout=timeout,
-        )
+        self._client = over_socket(socket, silence_s=silence_s, connect_s=QUICK_S)
 
     async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
         """Yield the answer; see `Engine`."""
@@ -206,7 +202,7 @@ class LlamaCpp:
         """Whether the model host answers; asks once and does not wait for a restart."""
         try:
             response = await self._client.get("/healthz", timeout=QUICK_S)
-        except httpx.HTTPError:
+        except HTTPError:
             return False
         return response.status_code == 200
 
@@ -217,7 +213,7 @@ class LlamaCpp:
     async def _ask(self, path: str, **body: Any) -> bytes:
         return await self._whole(self._client.build_request("POST", path, content=msgspec.json.encode(body)))
 
-    async def _whole(self, request: httpx.Request) -> bytes:
+    async def _whole(self, request: Request) -> bytes:
         response = await self._send(request)
         try:
             with _host_errors():
@@ -228,7 +224,7 @@ class LlamaCpp:
             raise wire.from_error(body)
         return body
 
-    async def _send(self, request: httpx.Request) -> httpx.Response:
+    async def _send(self, request: Request) -> Response:
         """Send and wait for the status; a host that is being restarted is given a moment."""
         deadline = time.monotonic() + RESTART_S
         while True:
@@ -247,14 +243,14 @@ class _NotRunningError(Exception):
 
 @contextmanager
 def _host_errors() -> Iterator[None]:
-    """httpx's errors in, the engine's out."""
+    """Errors of the way there in, the engine's out."""
     try:
         yield
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+    except (ConnectError, ConnectTimeout) as error:
         raise _NotRunningError from error
-    except httpx.TimeoutException as error:
+    except TimeoutException as error:
         raise EngineTimeout("the model host was reached and stayed silent") from error
-    except httpx.HTTPError as error:
+    except HTTPError as error:
         raise EngineError("the connection to the model host broke; ask again") from error
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Collection
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any, cast
 
@@ -11,29 +13,54 @@ from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.core.limits import Each, Kind, Limit
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Caller
 from orchestrator.identity.digests import is_digest_of, key_digest, renew_digest
 from orchestrator.models import ApiKey, Tenant
 from orchestrator.models import Limit as LimitRow
 
 DEFAULT_TENANT = "default"
+NO_DIGEST = "0" * 64
 KEY = re.compile(r"orch_(?P<prefix>[a-z0-9]{10})_[A-Za-z0-9_-]{43}")
 
 
 def find_key(credential: str) -> Caller | None:
-    """The caller a key stands for; None when it is unknown, expired or revoked."""
+    """The caller a key stands for; None when it is unknown, expired or revoked.
+
+    Whether it is, takes one query and one comparison in either case.
+    """
     match = KEY.fullmatch(credential)
     if match is None:
         return None
-    key = ApiKey.objects.select_related("tenant").filter(prefix=match["prefix"]).first()
-    if not is_digest_of(credential, key.digest if key else ""):
-        return None
-    if key is None or key.revoked_at or (key.expires_at and key.expires_at <= timezone.now()):
-        return None
-    if key.tenant.suspended_at:
+    key = ApiKey.objects.of(EVERYBODY).select_related("tenant").filter(prefix=match["prefix"]).first()
+    is_right = is_digest_of(credential, key.digest if key else NO_DIGEST)
+    if key is None or not is_right or not _holds(key):
         return None
     renew_digest(key, credential)
+    grants = key.tenant.grants_received.values_list("owner_id", "owner__name")
+    return replace(_scoped(key), limits=limits_for(key.tenant, key), reads_from=tuple(grants))
+
+
+def now_of(key_ids: Collection[int | None]) -> dict[int | None, Caller]:
+    """As `Identity.now_of`, by one query."""
+    keys = (
+        ApiKey.objects.of(EVERYBODY)
+        .select_related("tenant")
+        .filter(pk__in=[number for number in key_ids if number is not None])
+    )
+    found: dict[int | None, Caller] = {key.pk: _scoped(key) for key in keys if _holds(key)}
+    if None in key_ids and not (tenant := ensure_default_tenant()).suspended_at:
+        found[None] = Caller(tenant_id=tenant.pk, tenant=tenant.name)
+    return found
+
+
+def _holds(key: ApiKey) -> bool:
+    is_over = key.revoked_at or (key.expires_at and key.expires_at <= timezone.now())
+    return not is_over and not key.tenant.suspended_at
+
+
+def _scoped(key: ApiKey) -> Caller:
+    """The caller, without what other tables say."""
     return Caller(
         tenant_id=key.tenant.pk,
         tenant=key.tenant.name,
@@ -50,8 +77,6 @@ def find_key(credential: str) -> Caller | None:
         families=frozenset(key.families),
         networks=tuple(ip_network(network) for network in key.networks),
         tags=tuple(key.tags),
-        limits=limits_for(key.tenant, key),
-        reads_from=tuple(key.tenant.grants_received.values_list("owner_id", "owner__name")),
     )
 
 

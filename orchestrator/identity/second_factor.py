@@ -23,6 +23,7 @@ from django.db.models import F
 from django.utils import timezone
 from django_otp.oath import hotp
 
+from orchestrator.core.secrets import id_of
 from orchestrator.identity.digests import key_digest, key_digests
 from orchestrator.models import RecoveryCode, SecondFactor
 
@@ -45,7 +46,7 @@ def is_on(user: User) -> bool:
 
 def begin(user: User) -> None:
     """Make a secret that is not in use before `confirm`; one that is in use stays so until then."""
-    sealed = _seal(os.urandom(_SECRET), user.pk)
+    sealed = _seal(os.urandom(_SECRET), user.pk, settings.SECOND_FACTOR_KEY)
     SecondFactor.objects.update_or_create(user=user, defaults={"sealed_next": sealed})
 
 
@@ -121,44 +122,51 @@ def _step_of(secret: bytes, code: str) -> int | None:
     return next((step for step in steps if hotp(secret, step) == int(tidy)), None)
 
 
-def reseal(keys: Sequence[bytes]) -> tuple[int, list[str]]:
-    """Seal with the first of `keys` every secret that another opens. Return how many, and whose none opens."""
-    count, unopened = 0, []
+def reseal(keys: Sequence[bytes]) -> tuple[int, tuple[str, ...]]:
+    """Seal every secret with the first of `keys`. Return how many there were, and in words which none of them opens."""
+    done, unopened = 0, []
     with transaction.atomic():
         for row in SecondFactor.objects.select_related("user"):
-            for name in ("sealed", "sealed_next"):
-                text = getattr(row, name)
-                if not text or _open(text, row.user_id, keys[:1]) is not None:
+            for column in ("sealed", "sealed_next"):
+                text = getattr(row, column)
+                if not text or text.startswith(f"{id_of(keys[0])} "):
                     continue
-                secret = _open(text, row.user_id, keys)
+                secret = _open(text, row.user.pk, keys)
                 if secret is None:
-                    unopened.append(row.user.get_username())
+                    unopened.append(f"{row.user.get_username()}: no secret there is opens it; switch it off for them")
                     continue
-                setattr(row, name, _seal(secret, row.user_id, keys[0]))
-                row.save(update_fields=[name])
-                count += 1
-    return count, unopened
+                setattr(row, column, _seal(secret, row.user.pk, keys[0]))
+                done += 1
+            row.save()
+    return done, tuple(unopened)
 
 
 def _named(user: User, code: str) -> str:
-    """A recovery code, bound to its person."""
     return f"recovery code {user.pk} {code}"
 
 
-def _seal(secret: bytes, user_id: int, key: bytes | None = None) -> str:
+def _digest(user: User, code: str) -> str:
+    return key_digest(_named(user, code))
+
+
+def _seal(secret: bytes, user_id: int, key: bytes) -> str:
     nonce = os.urandom(_NONCE)
-    box = nonce + AESGCM(key or settings.SECOND_FACTOR_KEY).encrypt(nonce, secret, _bound(user_id))
-    return urlsafe_b64encode(box).decode()
+    box = nonce + AESGCM(key).encrypt(nonce, secret, _bound(user_id))
+    return f"{id_of(key)} {urlsafe_b64encode(box).decode()}"
 
 
 def _open(sealed: str, user_id: int, keys: Sequence[bytes] = ()) -> bytes | None:
-    for key in keys or (settings.SECOND_FACTOR_KEY, *settings.OLD_SECOND_FACTOR_KEYS):
-        try:
-            box = urlsafe_b64decode(sealed)
-            return AESGCM(key).decrypt(box[:_NONCE], box[_NONCE:], _bound(user_id))
-        except (InvalidTag, ValueError):  # sealed with another master secret, or somebody else's
-            continue
-    return None
+    """None when it was sealed with a secret that is not here any more, or for somebody else."""
+    name, _, text = sealed.partition(" ")
+    keys = keys or (settings.SECOND_FACTOR_KEY, *settings.OLD_SECOND_FACTOR_KEYS)
+    key = next((one for one in keys if id_of(one) == name), None)
+    if key is None:
+        return None
+    try:
+        box = urlsafe_b64decode(text)
+        return AESGCM(key).decrypt(box[:_NONCE], box[_NONCE:], _bound(user_id))
+    except (InvalidTag, ValueError):
+        return None
 
 
 def _bound(user_id: int) -> bytes:

@@ -17,6 +17,7 @@ from django.db.models import BooleanField, Count, Exists, F, Max, OuterRef, Q, Q
 from django.db.models.expressions import RawSQL
 
 from orchestrator.core.errors import Outraced
+from orchestrator.core.permissions import Reach
 from orchestrator.ledger.grouping import Epoch, digits, whole
 from orchestrator.ledger.stats import BUCKET_LENGTHS_S, FAILED, REFUSED, Latency, latency
 from orchestrator.models import Attempt, RequestRecord
@@ -51,9 +52,9 @@ class ProviderFigures:
         return self.failed / self.calls if self.calls else None
 
 
-def provider_figures(since: datetime, until: datetime) -> Mapping[str, ProviderFigures]:
-    """Add up the calls from `since` until before `until`, by provider. Engines of this machine are among them."""
-    called = called_between(since, until)
+def provider_figures(since: datetime, until: datetime, reach: Reach) -> Mapping[str, ProviderFigures]:
+    """Add up the calls for `reach` from `since` until before `until`, by provider; also of this machine's engines."""
+    called = called_between(since, until, reach)
     found: defaultdict[str, ProviderFigures] = defaultdict(ProviderFigures)
     firsts: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for row in _answers(called):
@@ -67,7 +68,7 @@ def provider_figures(since: datetime, until: datetime) -> Mapping[str, ProviderF
             firsts[row["provider"]][row["took"]] += row["n"]
         if row["newest"] and (figures.answered_at is None or row["newest"] > figures.answered_at):
             figures.answered_at = row["newest"]
-    for provider, outcome, n in (*_failed_attempts(since, until), *_failed_alone(called)):
+    for provider, outcome, n in (*_failed_attempts(since, until, reach), *_failed_alone(called, reach)):
         found[provider].calls += n
         found[provider].failures[outcome] += n
     everything = sum(figures.calls for figures in found.values())
@@ -79,11 +80,12 @@ def provider_figures(since: datetime, until: datetime) -> Mapping[str, ProviderF
     return dict(found)
 
 
-def called_between(since: datetime, until: datetime) -> QuerySet[RequestRecord]:
+def called_between(since: datetime, until: datetime, reach: Reach) -> QuerySet[RequestRecord]:
     """Requests that an engine was called for, as the index of those has them."""
     # Written out: SQLite takes a partial index whose condition stands in the query word for word, not bound to it.
     is_called: Any = RawSQL("tier IN ('miss', 'bypass')", (), output_field=BooleanField())
-    return RequestRecord.objects.order_by().filter(is_called, at__gte=since, at__lt=until).exclude(provider="")
+    called = RequestRecord.objects.of(reach, by_tenant=False).order_by().filter(is_called, at__gte=since, at__lt=until)
+    return called.exclude(provider="")
 
 
 def _answers(called: QuerySet[RequestRecord]) -> Iterable[Mapping[str, Any]]:
@@ -103,14 +105,21 @@ def _answers(called: QuerySet[RequestRecord]) -> Iterable[Mapping[str, Any]]:
     )
 
 
-def _failed_attempts(since: datetime, until: datetime) -> list[tuple[str, str, int]]:
-    attempts = Attempt.objects.order_by().filter(at__gte=since, at__lt=until).exclude(outcome=Outraced.kind)
+def _failed_attempts(since: datetime, until: datetime, reach: Reach) -> list[tuple[str, str, int]]:
+    attempts = (
+        Attempt.objects.of(reach, by_tenant=False)
+        .order_by()
+        .filter(at__gte=since, at__lt=until)
+        .exclude(outcome=Outraced.kind)
+    )
     return list(attempts.values_list("provider", "outcome").annotate(n=Count("pk")).order_by())
 
 
-def _failed_alone(called: QuerySet[RequestRecord]) -> list[tuple[str, str, int]]:
+def _failed_alone(called: QuerySet[RequestRecord], reach: Reach) -> list[tuple[str, str, int]]:
     """Requests that failed and have no attempt that says so: those after their first piece."""
-    said = Attempt.objects.filter(request_id=OuterRef("request_id"), provider=OuterRef("provider"))
+    said = Attempt.objects.of(reach, by_tenant=False).filter(
+        request_id=OuterRef("request_id"), tenant_id=OuterRef("tenant_id"), provider=OuterRef("provider")
+    )
     failed = called.filter(FAILED).exclude(Exists(said))
     return list(failed.values_list("provider", "outcome").annotate(n=Count("pk")).order_by())
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import Attempt, RequestRecord
 
 
@@ -16,7 +17,7 @@ def prune(days: int, batch: int = 5000) -> int:
 
 def _prune(table: type[Attempt] | type[RequestRecord], before: datetime, batch: int) -> int:
     gone = 0
-    rows = table._default_manager
+    rows = table.objects.of(EVERYBODY)
     while ids := list(rows.filter(at__lt=before).order_by("at").values_list("pk", flat=True)[:batch]):
         gone += rows.filter(pk__in=ids).delete()[0]
     return gone

@@ -43,6 +43,7 @@ class Attempted(NamedTuple):
     """A place that was asked and did not answer."""
 
     request_id: str
+    tenant_id: int
     at: datetime
     provider: str
     model: str

@@ -20,6 +20,7 @@ from django.db import DataError, IntegrityError, connections
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
 from orchestrator.core.redaction import redacted
+from orchestrator.core.text import escaped
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Price, Usage
 from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats, write_used
@@ -35,7 +36,7 @@ COMMIT_DEADLINE_S = 8.0
 RETRY_S = 1.0
 USED_EVERY_S = 60.0  # how exactly it is known when a key was used last
 # How a call ends whose question was read, so that a provider charges for it whatever came of it.
-WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout"})
+WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout", "key_ended", "stream_limit"})
 REFUSALS = (IntegrityError, DataError, OverflowError, TypeError, ValueError)  # of these rows, now and always
 
 
@@ -68,6 +69,7 @@ class Entry:
     pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
     laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
     attempts: list[Attempted] = field(default_factory=list)  # places that were asked and did not answer
+    granted_by: int | None = None  # the tenant whose answer it is, where it is another's
     has_spent: bool = False  # some of them charge all the same
     spent_microusd: int | None = 0  # so much, as far as can be told; None: nobody knows
 
@@ -94,11 +96,12 @@ class Entry:
         self.attempts.append(
             Attempted(
                 request_id=self.request.request_id,
+                tenant_id=self.caller.tenant_id,
                 at=datetime.now(UTC),
                 provider=model.engine,
                 model=model.name,
                 outcome=error.kind,
-                error=redacted(str(error))[:300],
+                error=escaped(redacted(str(error))[:300])[:300],
                 took_us=round(took_s * 1e6),
             )
         )
@@ -138,7 +141,7 @@ class Entry:
         """The answer ended in `error`."""
         known = error if isinstance(error, OrchestratorError) else OrchestratorError("internal error")
         known.is_recorded = True
-        self.status, self.error = known.status, redacted(str(known))[:500]
+        self.status, self.error = known.status, escaped(redacted(str(known))[:500])[:500]
         self.ended(known.kind, now)
 
     def row(self) -> dict[str, Any]:
@@ -171,6 +174,7 @@ class Entry:
             "total_us": round(self.total_s * 1e6),
             "is_paid": self.is_paid,
             "cost_microusd": self.cost_microusd,
+            "granted_by_id": self.granted_by,
         }
 
 

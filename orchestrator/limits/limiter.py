@@ -1,11 +1,32 @@
-"""Whether a caller may ask once more, and what a call takes of its limits."""
+"""Whether a caller may ask once more, and what a call takes of its limits.
+
+Redis counts for all processes; docs/limits.md says how far they may be off without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
 
-from orchestrator.core.limits import NO_LIMIT, Standing
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import TooMany
+from orchestrator.core.ids import hex_id
+from orchestrator.core.limits import NO_LIMIT, Limit, Standing
+from orchestrator.core.redis_async import Line
 from orchestrator.core.types import Caller
+from orchestrator.limits.buckets import REFUSED_S, Bucket
+from orchestrator.limits.counting import Ask, Charge, Counting, Places
+from orchestrator.limits.scopes import counted_under, in_words, limits_about, policy
+from orchestrator.limits.shared import Shared
+
+PLACE_AGAIN_S = 1.0  # nobody knows when a place gets free
+MOST_SHOWN = 4  # limits in the headers
+MOST_SCOPES = 4096
 
 
 class Hold:
@@ -18,26 +39,238 @@ class Hold:
         """The call is over. What was not settled is given back whole; a second time it does nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The limits that are about one caller's questions to one model, from one address."""
+
+    caller: Caller  # kept, so that no other object has its id
+    requests: tuple[Bucket, ...]
+    tokens: tuple[Bucket, ...]
+    places: tuple[Places, ...]
+    none: tuple[Limit, ...]  # that let nothing through
+    policy: str
+    shown: tuple[Bucket, ...]
+
+    def standing(self, now: float) -> Standing:
+        """As the headers have it."""
+        if not self.policy:
+            return NO_LIMIT
+        return Standing(self.policy, ", ".join([bucket.standing(now) for bucket in self.shown]))
+
+
 class Limiter:
     """Counts what callers ask against their limits."""
+
+    def __init__(self, line: Line | None = None, clock: Clock | None = None, workers: int = 1) -> None:
+        """`line` leads to the Redis that counts for all; without it each of `workers` processes counts its share."""
+        self._clock = clock or Clock()
+        self._workers = workers
+        self._shared = Shared(line, self._clock)
+        self._counting = Counting(self._shared, self._clock, workers)
+        self._name = hex_id(16)
+        self._numbers = itertools.count()
+        self._scopes: dict[tuple[int, str, str], Scope] = {}
+        self._forgettings = 0
+        self.refused: Counter[tuple[str, str]] = Counter()  # by name and kind of the limit
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it counts without Redis, though there is one."""
+        return self._shared.exists and self._shared.is_alone
+
+    @property
+    def leases(self) -> int:
+        """How many were taken."""
+        return self._counting.leases
 
     def charge_at_once(self, caller: Caller, model: str, address: str) -> Standing | None:
         """Charge one request from what this process holds; None when that does not do: then `charge` is asked.
 
         Takes microseconds and waits for nothing: repeated answers are charged so.
         """
-        return NO_LIMIT if not caller.limits else None
+        if not caller.limits:
+            return NO_LIMIT
+        scope = self._scopes.get((id(caller), model, address)) or self._scope(caller, model, address)
+        if scope.none and any(limit.kind == "requests" for limit in scope.none):
+            return None  # to be refused in words
+        now = self._clock.monotonic()
+        for place, bucket in enumerate(scope.requests):
+            if not bucket.take(now):
+                for other in scope.requests[:place]:
+                    other.put_back()
+                return None
+        return scope.standing(now)
 
     async def charge(self, caller: Caller, model: str, address: str) -> Standing:
-        """Charge one request to `model`, by its full name. Raises TooMany."""
-        return NO_LIMIT
+        """Charge one request to `model`, by its full name; an empty one is not known. Raises TooMany."""
+        if not caller.limits:
+            return NO_LIMIT
+        scope = self._scopes.get((id(caller), model, address)) or self._scope(caller, model, address)
+        self._refuse_none(scope, "requests")
+        now = self._clock.monotonic()
+        held: list[Bucket] = []
+        missing: list[Bucket] = []
+        for bucket in scope.requests:
+            (held if bucket.take(now) else missing).append(bucket)
+        if missing:
+            try:
+                await self._charge_missing(missing, now)
+            except BaseException:
+                for bucket in held:
+                    bucket.put_back()
+                raise
+        return scope.standing(self._clock.monotonic())
 
     async def hold(self, caller: Caller, model: str, address: str, tokens: Callable[[], int]) -> Hold:
         """Take a place among the calls at a time, and as many tokens as `tokens` says, before a model is asked.
 
         `tokens` is called where a limit counts them. Raises TooMany.
         """
-        return Hold()
+        if not caller.limits:
+            return Hold()
+        scope = self._scopes.get((id(caller), model, address)) or self._scope(caller, model, address)
+        self._refuse_none(scope, "tokens", "concurrent")
+        if not scope.tokens and not scope.places:
+            return Hold()
+        units = max(1, tokens()) if scope.tokens else 0
+        member = f"{self._name}:{next(self._numbers)}"
+        taken = None
+        if not self._shared.is_alone:
+            try:
+                asks = [Ask(bucket, units) for bucket in scope.tokens]
+                taken = await self._counting.take(asks, scope.places, member)
+            except asyncio.CancelledError:  # a place may have been taken all the same
+                self.leave(scope.places, member)
+                raise
+        if taken is None:
+            charges: Sequence[Charge] = self._hold_alone(scope, units)
+        else:
+            self._refused_by(taken.refused)
+            charges = taken.charges
+        for places in scope.places:
+            places.members.add(member)
+        return _Held(self, charges, scope.places, member)
+
+    def settle(self, charge: Charge, tokens: int) -> None:
+        """A call for which tokens were charged came to `tokens`. What is more becomes a debt, which time pays."""
+        now = self._clock.monotonic()
+        bucket, more = charge.bucket, tokens - charge.units
+        if more > 0 and self._shared.is_alone:
+            bucket.owe(more, now)
+        elif more > 0:
+            bucket.owed += more
+            self._counting.begin(self._counting.tell(Ask(bucket)))
+        elif more < 0 and charge.is_alone:
+            bucket.given_back_alone(-more, charge.receipt, now)
+        elif more < 0:
+            unused = Charge(bucket, -more, charge.receipt, charge.life)
+            self._counting.begin(self._counting.give_back(unused))
+
+    def leave(self, places: Iterable[Places], member: str) -> None:
+        """A call is over: its place is free."""
+        for one in places:
+            one.members.discard(member)
+            self._shared.drop(one.key, member)
 
     async def aclose(self) -> None:
         """Give back what is held."""
+        await self._counting.aclose()
+
+    def _scope(self, caller: Caller, model: str, address: str) -> Scope:
+        """Find out which limits are about a request, and remember it."""
+        self._counting.start()
+        limits = limits_about(caller, model, address)
+        counted = [(limit, counted_under(limit, caller, model, address)) for limit in limits if limit.amount]
+        requests, tokens = (
+            tuple(self._counting.bucket(limit, key) for limit, key in counted if limit.kind == kind)
+            for kind in ("requests", "tokens")
+        )
+        places = tuple(self._counting.places(limit, key) for limit, key in counted if limit.kind == "concurrent")
+        shown = (*requests, *tokens)[:MOST_SHOWN]
+        scope = Scope(
+            caller=caller,
+            requests=requests,
+            tokens=tokens,
+            places=places,
+            none=tuple(limit for limit in limits if not limit.amount),
+            policy=", ".join(policy(bucket.limit) for bucket in shown),
+            shown=shown,
+        )
+        if len(self._scopes) >= MOST_SCOPES or self._forgettings != self._counting.forgettings:
+            self._forgettings = self._counting.forgettings
+            self._scopes.clear()
+        self._scopes[id(caller), model, address] = scope
+        return scope
+
+    async def _charge_missing(self, buckets: Sequence[Bucket], now: float) -> None:
+        """Charge one to each, or to none. Raises TooMany."""
+        if not self._shared.is_alone:
+            for bucket in buckets:
+                if now < bucket.refused_until:
+                    self._refuse(bucket.limit, bucket.meter.wait_s(bucket.rate, 1, now))
+            asks = [Ask(bucket, 1, 0 if bucket.is_asking else bucket.wanted(now)) for bucket in buckets]
+            if taken := await self._counting.take(asks):
+                self._refused_by(taken.refused)
+                return
+        now = self._clock.monotonic()
+        for place, bucket in enumerate(buckets):
+            if wait_s := bucket.take_alone(1, now):
+                for other in buckets[:place]:
+                    other.put_back()
+                self._refuse(bucket.limit, wait_s)
+
+    def _hold_alone(self, scope: Scope, units: int) -> list[Charge]:
+        """As `hold`, of this process's share. Raises TooMany."""
+        now = self._clock.monotonic()
+        for places in scope.places:
+            if len(places.members) >= max(1, places.limit.amount // self._workers):
+                self._refuse(places.limit, PLACE_AGAIN_S)
+        for bucket in scope.tokens:
+            if wait_s := bucket.wait_alone_s(units, now):
+                self._refuse(bucket.limit, wait_s)
+        return [Charge(bucket, units, bucket.owe(units, now), "", is_alone=True) for bucket in scope.tokens]
+
+    def _refused_by(self, who: Ask | Places | None) -> None:
+        """Raise TooMany, unless nobody refused."""
+        if isinstance(who, Places):
+            self._refuse(who.limit, PLACE_AGAIN_S)
+        if who is not None:
+            now = self._clock.monotonic()
+            wait_s = who.bucket.meter.wait_s(who.bucket.rate, who.need, now)
+            if who.need == 1:
+                who.bucket.refused_until = now + min(wait_s, REFUSED_S)
+            self._refuse(who.bucket.limit, wait_s)
+
+    def _refuse_none(self, scope: Scope, *kinds: str) -> None:
+        for limit in scope.none:
+            if limit.kind in kinds:
+                self.refused[limit.name, limit.kind] += 1
+                raise TooMany(f"{in_words(limit)}.", standing=Standing(policy(limit), f'"{limit.name}";r=0'))
+
+    def _refuse(self, limit: Limit, wait_s: float) -> NoReturn:
+        self.refused[limit.name, limit.kind] += 1
+        again_s = max(1, math.ceil(wait_s))
+        standing = Standing(policy(limit), f'"{limit.name}";r=0;t={again_s}')
+        raise TooMany(f"{in_words(limit)}; come again in {again_s} s.", retry_after_s=again_s, standing=standing)
+
+
+class _Held(Hold):
+    """Places and tokens of one call."""
+
+    def __init__(self, limiter: Limiter, charges: Sequence[Charge], places: tuple[Places, ...], member: str) -> None:
+        self._limiter = limiter
+        self._charges = charges
+        self._places = places
+        self._member = member
+
+    def settle(self, tokens: int) -> None:
+        """As in `Hold`."""
+        charges, self._charges = self._charges, ()
+        for charge in charges:
+            self._limiter.settle(charge, tokens)
+
+    def release(self) -> None:
+        """As in `Hold`."""
+        self.settle(0)
+        places, self._places = self._places, ()
+        self._limiter.leave(places, self._member)

@@ -1,7 +1,8 @@
 """Which models are loaded: one child each, within a bound of memory, the least recently used giving way.
 
 A model stays until its `keep_alive` has passed since its last answer. Loads happen one at a time, in
-the order they were asked for, and equal ones are shared; who waits counts against a bound.
+the order they were asked for, and equal ones are shared. Who waits for a loaded model is served in turn by
+tenant, and counts against a bound, as who waits for a load does.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.core.errors import Busy, ModelLoadFailed, ModelNotFound
+from orchestrator.core.errors import Busy, ModelLoadFailed, ModelNotFound, OrchestratorError, TooMany
+from orchestrator.core.seats import NoSeat, Seat, Seats
+from orchestrator.core.turns import Turn
 from orchestrator.core.types import ChatRequest
 from orchestrator.modelhost import minilm, wire
 from orchestrator.modelhost.memory import readable
@@ -25,6 +28,9 @@ from orchestrator.modelhost.threads import Pace, Remembered, usable_cores
 
 log = logging.getLogger(__name__)
 
+NOBODY = Turn()  # where nobody is named
+SHARED = "server busy, and others wait as well: your share of the queue is taken; try again later"
+LIMITED = "as many wait as the limit {} allows; try again later"
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 ELBOW_ROOM = 512 * 1024**2  # bytes a child may take beyond the bound, before the system refuses it more
 RETRY_AFTER_S = 2.0  # about what a small model takes for a short answer
@@ -52,6 +58,53 @@ class _Job:
     callers: int = 0
 
 
+class _Wait:
+    """What a request does while a model is loaded or has no place free: it has a seat, which it may lose meanwhile."""
+
+    def __init__(self, seats: Seats, turn: Turn) -> None:
+        self.turn = turn
+        self._seats = seats
+        self._seat: Seat | None = None
+        self._waiting: asyncio.Task[object] | None = None
+        self._is_lost = False
+
+    def __enter__(self) -> None:
+        """Begin to wait. Raises Busy, TooMany."""
+        if self._seat is None:
+            try:
+                self._seat = self._seats.take(self.turn, self._lost)
+            except NoSeat as error:
+                raise _refusal(error) from None
+        self._waiting = asyncio.current_task()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait no longer, for now. Raises TooMany when the seat was lost meanwhile."""
+        waiting, self._waiting = self._waiting, None
+        if self._is_lost:
+            assert waiting is not None
+            if waiting.uncancel() == 0:  # else its caller left as well
+                raise TooMany(SHARED, retry_after_s=RETRY_AFTER_S) from None
+
+    def over(self) -> None:
+        """It has what it waited for, or gave up."""
+        if self._seat is not None:
+            self._seat.leave()
+            self._seat = None
+
+    def _lost(self) -> None:
+        self._is_lost = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+
+def _refusal(error: NoSeat) -> OrchestratorError:
+    if error.bound:
+        return TooMany(LIMITED.format(error.bound.partition(" ")[0]), retry_after_s=RETRY_AFTER_S)
+    if error.is_share:
+        return TooMany(SHARED, retry_after_s=RETRY_AFTER_S)
+    return Busy(BUSY, retry_after_s=RETRY_AFTER_S)
+
+
 class Residents:
     """The loaded models."""
 
@@ -60,25 +113,34 @@ class Residents:
         self._runners: dict[str, Runner] = {}
         self._jobs: dict[tuple[str, int], _Job] = {}
         self._turn = asyncio.Lock()
-        self._waiting = 0  # for a model to be loaded
+        self._seats = Seats(bounds.queue)  # of who waits for a load, or for a place at a loaded model
         self._ending: set[asyncio.Task[None]] = set()
 
     async def answer(self, request: ChatRequest) -> AsyncGenerator[bytes, None]:
         """Yield lines of JSON, loading the model first where that is needed."""
         model = await self._find(request.model)
         start = time.perf_counter_ns()
-        runner = await self._take(model, Options.resolve(model.parameters, request.options).num_ctx)
+        wait = _Wait(self._seats, request.turn or NOBODY)
         try:
-            async with contextlib.aclosing(runner.ask(request, time.perf_counter_ns() - start)) as lines:
-                async for line in lines:
-                    yield line
+            runner = await self._take(model, Options.resolve(model.parameters, request.options).num_ctx, wait)
+            load_ns = time.perf_counter_ns() - start
+            try:
+                await self._place(runner, wait)
+                try:
+                    async with contextlib.aclosing(runner.ask(request, load_ns)) as lines:
+                        async for line in lines:
+                            yield line
+                finally:
+                    runner.places.give_back()
+            finally:
+                self._give_back(runner, request.keep_alive_s)
         finally:
-            self._give_back(runner, request.keep_alive_s)
+            wait.over()
 
     async def preview(self, request: ChatRequest) -> wire.Preview | None:
         """What the model would be given to answer `request`, loading it first where that is needed."""
         model = await self._find(request.model)
-        runner = await self._take(model, Options.resolve(model.parameters, request.options).num_ctx)
+        runner = await self._take_at_once(model, Options.resolve(model.parameters, request.options).num_ctx)
         try:
             return await runner.preview(request)
         finally:
@@ -87,7 +149,7 @@ class Residents:
     async def count(self, request: ChatRequest) -> wire.Preview | None:
         """The same, when the model is loaded, else None. It stays loaded no longer for it. Raises as `chat` does."""
         model = await self._find(request.model)
-        if self._queued() >= self._bounds.queue:
+        if len(self._seats) >= self._bounds.queue:
             raise Busy(BUSY, retry_after_s=RETRY_AFTER_S)
         runner = self._runners.get(str(model.name))
         if runner is None or not self._serves(runner, model, 0):
@@ -103,7 +165,9 @@ class Residents:
         """Load a model, or keep it for longer; returns the nanoseconds that took."""
         model = await self._find(name)
         start = time.perf_counter_ns()
-        self._give_back(await self._take(model, Options.resolve(model.parameters, options).num_ctx), keep_alive_s)
+        self._give_back(
+            await self._take_at_once(model, Options.resolve(model.parameters, options).num_ctx), keep_alive_s
+        )
         return time.perf_counter_ns() - start
 
     async def unload(self, name: str) -> bool:
@@ -154,35 +218,49 @@ class Residents:
             raise ModelNotFound(f"model '{name}' not found")
         return model
 
-    async def _take(self, model: StoredModel, context: int) -> Runner:
-        """A runner for this model, with one more user. Raises Busy when too many wait already."""
+    async def _take_at_once(self, model: StoredModel, context: int) -> Runner:
+        """A runner for something that needs no place, with one more user. Raises as `_take` does."""
+        wait = _Wait(self._seats, NOBODY)
+        try:
+            return await self._take(model, context, wait)
+        finally:
+            wait.over()
+
+    async def _take(self, model: StoredModel, context: int, wait: _Wait) -> Runner:
+        """A runner for this model, with one more user. Raises Busy, TooMany when too many wait already."""
         name = str(model.name)
         wanted = min(context, model.header.context_length or context)
-        if self._queued() >= self._bounds.queue:
-            raise Busy(BUSY, retry_after_s=RETRY_AFTER_S)
         runner = self._runners.get(name)
         if runner and self._serves(runner, model, wanted):
+            if not runner.places.is_free:
+                with wait:  # who is refused does not count as a user
+                    pass
             self._use(runner)
             return runner
-        job = self._jobs.get((name, wanted))
-        if job is None:
-            job = self._jobs[name, wanted] = _Job(asyncio.create_task(self._load(model, wanted)))
-            job.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # it is told to all who wait
-        job.callers += 1
-        self._waiting += 1
-        try:
-            return await asyncio.shield(job.task)
-        except asyncio.CancelledError:
-            # The load goes on: others may wait for it, and who asks again finds it done.
-            job.callers -= 1
-            if job.task.done() and not job.task.cancelled() and not job.task.exception():
-                self._give_back(job.task.result(), None)
-            raise
-        finally:
-            self._waiting -= 1
+        with wait:
+            job = self._jobs.get((name, wanted))
+            if job is None:
+                job = self._jobs[name, wanted] = _Job(asyncio.create_task(self._load(model, wanted)))
+                job.task.add_done_callback(lambda task: task.cancelled() or task.exception())  # all who wait are told
+            job.callers += 1
+            try:
+                return await asyncio.shield(job.task)
+            except asyncio.CancelledError:
+                # The load goes on: others may wait for it, and who asks again finds it done.
+                job.callers -= 1
+                if job.task.done() and not job.task.cancelled() and not job.task.exception():
+                    self._give_back(job.task.result(), None)
+                raise
 
-    def _queued(self) -> int:
-        return self._waiting + sum(max(0, runner.users - runner.slots) for runner in self._runners.values())
+    @staticmethod
+    async def _place(runner: Runner, wait: _Wait) -> None:
+        """One of the places of this runner, in turn; it must be given back. Raises Busy, TooMany."""
+        if runner.places.is_free:
+            await runner.places.take(wait.turn)
+        else:
+            with wait:
+                await runner.places.take(wait.turn)
+        wait.over()
 
     @staticmethod
     def _serves(runner: Runner, model: StoredModel, context: int) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from orchestrator.core.errors import BadRequest, EngineCrashed, EngineError, ModelLoadFailed, OrchestratorError
 from orchestrator.core.types import ChatRequest
 from orchestrator.modelhost import wire
+from orchestrator.modelhost.places import Places
 from orchestrator.modelhost.store import StoredModel
 from orchestrator.modelhost.threads import Pace
 
@@ -30,17 +31,20 @@ CRASHED = (
 )
 SILENCE_S = 120.0  # a child that computes and says nothing for so long hangs; it reports every second
 GOODBYE_S = 5.0  # for a child to end when it is told to
+VECTORS_AT_ONCE = 8
 LARGEST_MAIL = 8 * 1024**2  # bytes of an answer that its reader has yet to take
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PASSED_ON = ("LD_LIBRARY_PATH", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
 class Runner:
-    """A loaded model. `users` and `idle` are kept by whoever hands it out."""
+    """A loaded model. `users`, `idle` and `places` are kept by whoever hands it out."""
 
     def __init__(self, model: StoredModel, context: int, slots: int, on_death: Callable[[Runner], None]) -> None:
         self.model, self.context, self.slots = model, context, slots
         self.size = model.header.memory(context, slots)  # bytes
+        # Vectors are made in turn, a batch of each: a short list is not to wait for long ones to end.
+        self.places = Places(VECTORS_AT_ONCE if "embedding" in model.capabilities else slots)
         self.users = 0
         self.idle = asyncio.Event()
         self.idle.set()

@@ -6,6 +6,7 @@ from orchestrator.models.limits import Limit
 from orchestrator.models.people import Membership
 from orchestrator.models.policy import PolicyQuerySet, policy_updated
 from orchestrator.models.records import Attempt, RequestRecord
+from orchestrator.models.scoped import Unscoped
 from orchestrator.models.sign_in import RecoveryCode, SecondFactor, SignInAttempts
 from orchestrator.models.tenants import Grant, Team, Tenant
 
@@ -25,5 +26,6 @@ __all__ = [
     "SignInLink",
     "Team",
     "Tenant",
+    "Unscoped",
     "policy_updated",
 ]

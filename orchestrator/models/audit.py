@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from orchestrator.models.scoped import ScopedQuerySet
 from orchestrator.models.tenants import Tenant
 
 
@@ -16,6 +17,9 @@ class AuditEvent(models.Model):
     details = models.JSONField(default=dict, blank=True)
     request_id = models.CharField(max_length=64, blank=True, default="")
     digest = models.CharField(max_length=64)
+
+    rows = models.Manager["AuditEvent"]()
+    objects = ScopedQuerySet.as_manager()
 
     class Meta:
         ordering = ("-id",)

@@ -5,6 +5,7 @@ from django.db import models
 
 from orchestrator.core.permissions import Role
 from orchestrator.models.policy import PolicyQuerySet
+from orchestrator.models.scoped import ScopedPolicyQuerySet
 from orchestrator.models.tenants import Team, Tenant
 
 
@@ -50,7 +51,8 @@ class ApiKey(models.Model):
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="To about a minute.")
 
-    objects = PolicyQuerySet.as_manager()
+    rows = PolicyQuerySet.as_manager()
+    objects = ScopedPolicyQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at",)

@@ -3,6 +3,7 @@
 from django.db import models
 
 from orchestrator.models.keys import ApiKey
+from orchestrator.models.scoped import ScopedQuerySet
 from orchestrator.models.tenants import Tenant
 
 
@@ -60,6 +61,17 @@ class RequestRecord(models.Model):
     total_us = models.PositiveBigIntegerField(help_text="Until the last, in microseconds.")
     is_paid = models.BooleanField(help_text="It went to a provider that charges.")
     cost_microusd = models.BigIntegerField(null=True, help_text="Millionths of a US dollar; empty when unknown.")
+    granted_by = models.ForeignKey(
+        Tenant,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        db_index=False,
+        help_text="Whose answer it was, where another tenant's.",
+    )
+
+    rows = models.Manager["RequestRecord"]()
+    objects = ScopedQuerySet.as_manager()
 
     class Meta:
         ordering = ("-id",)
@@ -75,12 +87,22 @@ class Attempt(models.Model):
     """A place that was asked and did not answer; the request went on to the next, or failed with it."""
 
     request_id = models.CharField(max_length=64, db_index=True)
+    tenant = models.ForeignKey(
+        Tenant,
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        help_text="Not to be had by the request's id: that is the caller's own word, and two tenants may use the same.",
+    )
     at = models.DateTimeField(db_index=True, help_text="When it was given up.")
     provider = models.CharField(max_length=40)
     model = models.CharField(max_length=255, help_text="What was asked there.")
     outcome = models.CharField(max_length=32, help_text="The kind of error.")
     error = models.CharField(max_length=300)
     took_us = models.PositiveBigIntegerField(help_text="Until it was given up, in microseconds.")
+
+    rows = models.Manager["Attempt"]()
+    objects = ScopedQuerySet.as_manager()
 
     class Meta:
         ordering = ("-id",)

@@ -4,6 +4,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from orchestrator.models.policy import PolicyQuerySet
+from orchestrator.models.scoped import ScopedPolicyQuerySet
 
 
 class Tenant(models.Model):
@@ -34,7 +35,8 @@ class Team(models.Model):
     name = models.SlugField()
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = PolicyQuerySet.as_manager()
+    rows = PolicyQuerySet.as_manager()
+    objects = ScopedPolicyQuerySet.as_manager()
 
     class Meta:
         ordering = ("tenant", "name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import socket
 import sys
 import time
@@ -26,6 +27,12 @@ from orchestrator.supervisor.ready import until_ready
 from orchestrator.supervisor.status import StatusFile, site
 from orchestrator.supervisor.supervise import Supervision
 
+# Large bodies and answers are memory of their own, given back at once. Left to itself glibc learns from the first of
+# them to keep the next ones in a heap, one for each thread, which does not shrink below what lies on top.
+GIVES_BACK = {
+    name: os.environ.get(name, size)
+    for name, size in (("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_TRIM_THRESHOLD_", "1048576"))
+}
 ROLES = ("redis", "models", "worker", "web")  # in the order they start
 WORKER_STOPS_WITHIN_S = 5.0
 WORKER_NICE = 10
@@ -122,7 +129,7 @@ def _programs(roles: Collection[str], redis_server: str | None, listener: socket
         web = ours("web", "orchestrator.supervisor.web", str(listener.fileno()), stops_within_s=drained_s)
         web = replace(web, inherits=(listener.fileno(),), has_pulse=True)
         programs += [
-            replace(web, name=f"web {number}", env=env | {figures.NUMBER: str(number)})
+            replace(web, name=f"web {number}", env={**GIVES_BACK, **env, figures.NUMBER: str(number)})
             for number in range(1, settings.WEB_WORKERS + 1)
         ]
     return programs

@@ -7,15 +7,19 @@ one idle or hostile client hold a connection and memory.
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from orchestrator.core.exchange import EXCHANGE
+from orchestrator.core.scopes import plain_address
 from orchestrator.supervisor.connections import BoundedConnection
 
+STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 MOST_HEAD = 64 * 1024  # bytes; one that comes in a single read may be longer, up to that read
 HEAD_WITHIN_S = 30.0
+MOST_HEADERS = 100
 
 
 class WholeExchange:
@@ -30,7 +34,7 @@ class WholeExchange:
         """The request's body; None while some of it is missing."""
         return None if self._cycle.more_body else bytes(self._cycle.body)
 
-    def reply(self, head: bytes, body: bytes, *, is_streamed: bool) -> bool:
+    def reply(self, head: bytes, body: bytes, *, is_streamed: bool, status: int = 200) -> bool:
         """Write it all, as `RequestResponseCycle.send` would in two messages."""
         cycle = self._cycle
         if cycle.disconnected or cycle.response_started or cycle.flow.write_paused:
@@ -48,7 +52,7 @@ class WholeExchange:
             return False
         started = b"".join([b"%b: %b\r\n" % header for header in cycle.default_headers])  # the date
         cycle.response_started = cycle.response_complete = True
-        cycle.transport.write(b"HTTP/1.1 200 OK\r\n" + started + content)
+        cycle.transport.write(STATUS_LINES[status] + started + content)
         cycle.message_event.set()
         if not cycle.keep_alive:
             cycle.transport.close()
@@ -68,9 +72,12 @@ class BoundedHead(BoundedConnection):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._head = 0  # bytes of a head that is not complete
+        self._has_too_many = False  # headers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
+        if self.client is not None:  # an IPv4 address on a socket for both is one
+            self.client = (plain_address(self.client[0]) or self.client[0], self.client[1])
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -91,10 +98,20 @@ class BoundedHead(BoundedConnection):
     def on_headers_complete(self) -> None:
         self._disarm()
         self._head = 0
+        if len(self.headers) > MOST_HEADERS:
+            self._has_too_many = True
+            raise ValueError("too many headers")  # the way to have the parser stop: `send_400_response` is called
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:  # it is no websocket
             self.scope["extensions"] = {EXCHANGE: WholeExchange(self.cycle)}  # type: ignore[dict-item]  # no mere options
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, or has a head of too many lines."""
+        if self._has_too_many:
+            self._refuse(b"431 Request Header Fields Too Large")
+        else:
+            super().send_400_response(msg)
 
     def _arm(self) -> None:
         if self._deadline is None:

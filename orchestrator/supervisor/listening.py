@@ -6,11 +6,11 @@ Connections that arrive while a worker is replaced wait in its queue, so none is
 from __future__ import annotations
 
 import errno
-import http.client
 import ipaddress
 import socket
 
 from orchestrator.env import Address, BadSetting
+from orchestrator.outbound.probe import greeting
 
 BACKLOG = 2048
 PROBE_TIMEOUT_S = 1.0
@@ -70,14 +70,7 @@ def _remedy(error: OSError, address: Address) -> str:
 
 def _who_listens(address: Address) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104  # not bound, asked
-    connection = http.client.HTTPConnection(host, address.port, timeout=PROBE_TIMEOUT_S)
-    try:
-        connection.request("GET", "/")
-        response = connection.getresponse()
-        if response.read(100).strip() == b"Ollama is running":
-            return "another orchestrator" if response.headers.get("X-Request-Id") else "an Ollama server"
-    except (OSError, http.client.HTTPException):
-        pass  # whatever it is, it does not speak our language
-    finally:
-        connection.close()
-    return "another program"
+    headers, words = greeting(host, address.port, PROBE_TIMEOUT_S)
+    if words.strip() == b"Ollama is running":
+        return "another orchestrator" if headers.get("x-request-id") else "an Ollama server"
+    return "another program"  # whatever it is, it does not speak our language

@@ -8,6 +8,7 @@ import logging
 import time
 
 from orchestrator.env import Address
+from orchestrator.outbound.probe import look
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +40,8 @@ async def _ask(address: Address) -> tuple[int, list[str]]:
     """The status of /readyz and the parts that are down; status 0 when there is no answer."""
     try:
         async with asyncio.timeout(ANSWER_WITHIN_S):
-            reader, writer = await asyncio.open_connection(address.host, address.port)
-            try:
-                # HTTP/1.0: the answer ends where the connection does.
-                writer.write(b"GET /readyz HTTP/1.0\r\nhost: localhost\r\n\r\n")
-                head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
-            finally:
-                writer.close()
-            parts = json.loads(body)["parts"]
-            return int(head.split(b" ", 2)[1]), [name for name, state in parts.items() if state == "down"]
-    except (OSError, TimeoutError, ValueError, KeyError, IndexError) as error:
+            status, body = await look(address.host, address.port, "/readyz")
+        parts = json.loads(body)["parts"]
+        return status, [name for name, state in parts.items() if state == "down"]
+    except (OSError, TimeoutError, ValueError, KeyError) as error:
         return 0, [f"an answer from /readyz ({error!r})"]

@@ -73,8 +73,7 @@ def main() -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        proxy_headers=settings.TRUSTED_PROXY,
-        forwarded_allow_ips="*" if settings.TRUSTED_PROXY else None,
+        proxy_headers=False,  # see `orchestrator.forwarded`
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(settings.DRAIN_S),
     )

@@ -14,6 +14,7 @@ from prometheus_client import Metric
 
 from orchestrator import vitals
 from orchestrator.core.errors import EngineError
+from orchestrator.core.permissions import Role
 from orchestrator.core.types import Candidate, Model
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.identity.keys import issue_key
@@ -181,13 +182,22 @@ async def test_open_as_healthz_is(client: httpx.AsyncClient) -> None:
     assert response.text.endswith("# EOF\n")
 
 
-async def test_where_keys_are_required_any_key_opens_it(
+async def test_where_keys_are_required_a_key_that_sees_every_tenant_opens_it(
     client: httpx.AsyncClient, parts: Parts, with_keys: None
 ) -> None:
     assert (await client.get("/metrics")).status_code == 401
-    key = await parts.reads.run(5, lambda: issue_key("web", "default"))
+    key = await parts.reads.run(5, lambda: issue_key("web", "default", role=Role.VIEWER, reaches_all=True))
     for headers in ({"Authorization": f"Bearer {key}"}, {"x-api-key": key}):
         assert (await client.get("/metrics", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("role", [None, Role.VIEWER, Role.ADMIN])
+async def test_a_tenants_own_key_does_not_tell_of_the_others(
+    client: httpx.AsyncClient, parts: Parts, role: Role | None
+) -> None:
+    key = await parts.reads.run(5, lambda: issue_key("web", "default", role=role))
+    refused = await client.get("/metrics", headers={"Authorization": f"Bearer {key}"})
+    assert (refused.status_code, "requests_total" in refused.text) == (403, False)
 
 
 @pytest.mark.parametrize("keys_required", [True, False])
@@ -207,8 +217,15 @@ async def test_the_token_opens_it_and_nothing_else(
     token = {"Authorization": "bearer prometheus-only"}
     assert (await client.get("/metrics", headers=token)).status_code == 200
     assert (await client.get("/api/stats", headers=token)).status_code == (401 if keys_required else 200)
-    key = await parts.reads.run(5, lambda: issue_key("web", "default"))
-    assert (await client.get("/metrics", headers={"x-api-key": key})).status_code == 200
+    seen = {}
+    for name, scopes in {
+        "plain": {},
+        "of one tenant": {"role": Role.ADMIN},
+        "of every tenant": {"role": Role.VIEWER, "reaches_all": True},
+    }.items():
+        key = await parts.reads.run(5, lambda name=name, scopes=scopes: issue_key(name, "default", **scopes))
+        seen[name] = (await client.get("/metrics", headers={"x-api-key": key})).status_code
+    assert seen == {"plain": 403, "of one tenant": 403, "of every tenant": 200}, "it counts what every tenant does"
 
 
 async def test_the_model_host_is_asked_for_each_page(client: httpx.AsyncClient, loaded: LoadedModel) -> None:

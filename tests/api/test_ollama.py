@@ -145,7 +145,13 @@ async def test_every_answer_says_where_it_came_from(client: httpx.AsyncClient) -
     assert response.headers["X-Orchestrator-Model"] == "tiny:latest"
     assert response.headers["X-Orchestrator-Route"] == "named"
     assert response.headers["Cache-Status"] == "orchestrator; fwd=miss; stored"
-    assert set(re.findall(r"(\w+);dur=", response.headers["Server-Timing"])) == {"route", "cache", "first", "total"}
+    assert set(re.findall(r"(\w+);dur=", response.headers["Server-Timing"])) == {
+        "route",
+        "limits",
+        "cache",
+        "first",
+        "total",
+    }
 
 
 @pytest.mark.parametrize("given", ["", "a" * 65, "a b", 'x"y'])

@@ -90,21 +90,6 @@ def make_entry(clock: HandClock) -> MakeEntry:
     return make
 
 
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer().start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """A Redis for one test to hurt."""
-    server = RedisServer(takes_debug=True).start()
-    yield server
-    server.stop()
-
-
 def redis_cache(server: RedisServer | BadLine, timeout_s: float = PATIENT_S) -> RedisCache:
     return RedisCache(
         server.url,

@@ -20,13 +20,13 @@ from cache.feed import BadMessage, Feed, Message, decode, encode
 from cache.generation import Generation
 from cache.keys import key_to_keep, keys_for
 from cache.purges import Place, Purge, PurgeLog
-from cache.redis_async import open_redis
 from cache.tiered import OTHER_MACHINES, TieredCache
 from cache.tiers import sqlite as sqlite_tier
 from cache.tiers.memory import MemoryTier
 from cache.tiers.redis import RedisTier
 from cache.tiers.sqlite import SQLiteTier
 from orchestrator.core.clock import Clock
+from orchestrator.core.redis_async import open_redis
 from orchestrator.core.types import CacheControl
 from tests.cache.conftest import ALICE, MODEL, PATIENT_S, question, redis_cache, reply, until
 from tests.servers import RedisServer

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cache import keys
 from cache.keys import IN_KEY, NOT_IN_KEY, OPTIONS_IN_KEY, OPTIONS_NOT_IN_KEY, key_to_keep, keys_for
 from orchestrator.core.errors import BadRequest
+from orchestrator.core.turns import Turn
 from orchestrator.core.types import CacheControl, ChatRequest, Message, ToolCall
 from tests.cache.conftest import ALICE, BOB, CHARLIE, MODEL, question, reply
 
@@ -43,6 +44,7 @@ SAME_QUESTION = {
     "endpoint": "/v1/chat/completions",
     "request_id": "abc",
     "address": "10.0.0.1",
+    "turn": Turn(tenant=7, weight=1),
 }
 
 

@@ -14,12 +14,12 @@ from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
 
 from cache.guard import Guard
-from cache.redis_async import open_redis
 from cache.tiers.redis import RedisTier
 from orchestrator import celery, settings
 from orchestrator.core.clock import Clock
 from orchestrator.core.redis_address import Sentinels as Address
 from orchestrator.core.redis_address import sentinels
+from orchestrator.core.redis_async import open_redis
 from tests.cache.conftest import PATIENT_S, MakeEntry
 from tests.servers import Sentinels
 

@@ -13,11 +13,11 @@ import pytest
 from cache import sharing
 from cache.inflight import InFlight, Question
 from cache.keys import keys_for
-from cache.redis_async import open_redis
 from cache.sharing import Sharing
 from cache.wire import Alive, End, News, No, seal, unseal
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import CallLost, EngineError, RateLimited
+from orchestrator.core.redis_async import open_redis
 from orchestrator.core.types import Chunk
 from tests.cache.conftest import ALICE, BOB, CHARLIE, MODEL, PATIENT_S, question, until
 from tests.cache.test_inflight import Source, heard, leave, words

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from orchestrator.core import redaction
-from orchestrator.core.redaction import Lines, hide, redacted
+from orchestrator.core.redaction import hide, redacted
+from orchestrator.logs import Line
 from tests.drills.secrets import Aviary
 
 OURS = "orch_abcdefghij_" + "x" * 43
@@ -45,7 +46,7 @@ def test_secrets_go_and_words_stay(text: str, said: str) -> None:
 
 
 def test_a_log_line_is_one_line_without_secrets_and_a_traceback_has_none_either() -> None:
-    lines = Lines("{levelname} {message}", style="{")
+    lines = Line("{levelname} {message}", style="{")
     record = logging.LogRecord("x", logging.INFO, "", 0, "%s\n2026 ERROR forged \x1b[2J\u2028\x9b", (OURS,), None)
     assert lines.format(record) == r"INFO orch_abcdefghij_[…]\n2026 ERROR forged \x1b[2J\u2028\x9b"
     try:

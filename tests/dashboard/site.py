@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from cache.entries import CacheKey, Entry
 from cache.models import CacheEntry
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Done, Model, Reply, Usage
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.ledger.writer import insert
@@ -173,6 +173,7 @@ ROW: dict[str, Any] = {
     "is_paid": False,
     "tags": "",
     "unsupported": "",
+    "granted_by_id": None,
     "cost_microusd": 0,
 }
 
@@ -244,7 +245,7 @@ def _keys() -> list[dict[str, int | None]]:
         ("northwind", "support-bot"),
     ):
         tenant = Tenant.objects.get_or_create(name=tenant_name)[0]
-        key = ApiKey.objects.get_or_create(
+        key = ApiKey.objects.of(EVERYBODY).get_or_create(
             prefix=f"{tenant_name[:4]}{key_name[:4]}", defaults={"tenant": tenant, "name": key_name, "digest": "x"}
         )[0]
         owners.append({"tenant_id": tenant.pk, "key_id": key.pk})
@@ -277,5 +278,5 @@ async def keep(console: Parts, *answers: Entry) -> None:
         assert await console.cache.put(one, console.cache.generation())
     hashes = [one.key.hash for one in answers]
     async with asyncio.timeout(10):
-        while await CacheEntry.objects.filter(hash__in=hashes).acount() < len(answers):
+        while await CacheEntry.objects.of(EVERYBODY).filter(hash__in=hashes).acount() < len(answers):
             await asyncio.sleep(0.01)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard import charts
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger.stats import figures
 from tests.dashboard.site import record
 
@@ -40,7 +41,7 @@ def test_names_at_the_right_do_not_touch():
 def test_stacked_layers_fill_the_height_of_the_busiest_bucket():
     for tier in ("memory", "redis", "miss"):
         record(NOW - timedelta(minutes=5), tier=tier)
-    drawn = charts.steps(figures(NOW - timedelta(hours=1), NOW))
+    drawn = charts.steps(figures(NOW - timedelta(hours=1), NOW, EVERYBODY))
     assert [row.requests for row in drawn.legend] == [1, 0, 1, 1]
     heights = re.findall(r"[MV][\d.]* ?([\d.]+)", "".join(layer.path for layer in drawn.layers))
     assert min(map(float, heights)) == 0
@@ -53,7 +54,7 @@ def test_the_open_bucket_is_as_wide_as_the_others_from_its_first_second_on():
     now = NOW.replace(second=1)
     record(now, tier="memory")
     record(now, tier="miss")
-    drawn = charts.steps(figures(now - timedelta(hours=1), now + timedelta(seconds=1)))
+    drawn = charts.steps(figures(now - timedelta(hours=1), now + timedelta(seconds=1), EVERYBODY))
     for layer in (drawn.layers[0], drawn.layers[-1]):
         left = float(re.match(r"M([\d.]+)", layer.path)[1])
         assert "H1000.0" in layer.path
@@ -64,7 +65,7 @@ def test_the_open_bucket_is_as_wide_as_the_others_from_its_first_second_on():
 def test_an_answer_of_minutes_has_its_place_in_the_heat():
     record(NOW - timedelta(minutes=5), total_us=200_000_000)
     record(NOW - timedelta(minutes=5), total_us=3)
-    drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW))
+    drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW, EVERYBODY))
     assert drawn.y[-1].label == f"100{charts.formats.NARROW}s"  # no further than the data
     assert all(0 <= tick.at <= 100 for tick in drawn.y)
     assert [line.name for line in drawn.lines] == ["p50", "p95"]
@@ -73,7 +74,7 @@ def test_an_answer_of_minutes_has_its_place_in_the_heat():
 @pytest.mark.django_db
 def test_the_axis_of_time_to_answer_ends_at_ten_seconds_where_nothing_took_longer():
     record(NOW - timedelta(minutes=5), total_us=10_000_000)
-    drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW))
+    drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW, EVERYBODY))
     assert [tick.label for tick in drawn.y][-1] == f"10{charts.formats.NARROW}s"
     assert drawn.rows == charts.LEAST_ROWS
 
@@ -83,7 +84,7 @@ def test_percentiles_beside_the_chart_are_those_of_the_whole_window():
     for took in (2_000, 2_000, 2_000, 900_000):
         record(NOW - timedelta(minutes=20), total_us=took)
     record(NOW - timedelta(minutes=1), total_us=29_000_000)
-    drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW))
+    drawn = charts.heat(figures(NOW - timedelta(hours=1), NOW, EVERYBODY))
     assert [name.text for name in drawn.names] == [
         f"p50 2.0{charts.formats.NARROW}ms",
         f"p95 29.0{charts.formats.NARROW}s",

@@ -19,6 +19,7 @@ from dashboard.live import MOST_ROWS, Live, Mailbox, live
 from dashboard.periods import DEFAULT
 from dashboard.reading import Reader
 from dashboard.running import Look
+from orchestrator.core.permissions import EVERYBODY
 from tests.dashboard.site import record, session_of
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -163,7 +164,7 @@ async def test_the_poller_outlives_a_ledger_that_cannot_be_read(transactional_db
     real = reading.read_snapshot
     monkeypatch.setattr(reading, "read_snapshot", figures)
     own = Live(Reader(), nothing_known)
-    async with own.watch(DEFAULT) as mailbox, asyncio.timeout(PATIENCE_S):
+    async with own.watch(DEFAULT, EVERYBODY) as mailbox, asyncio.timeout(PATIENCE_S):
         first = "".join(await mailbox.take())
         assert "The figures could not be read." in first
         assert 'id="figures"' not in first  # those on the page stay
@@ -178,9 +179,9 @@ async def test_a_poller_that_breaks_says_so_and_the_next_watcher_starts_another(
         raise RuntimeError("a fault of ours")
 
     own = Live(Reader(), broken)
-    async with own.watch(DEFAULT):
+    async with own.watch(DEFAULT, EVERYBODY):
         await eventually(lambda: not own.is_polling)
     assert "the dashboard's poller ended" in caplog.text
     own = Live(Reader(), nothing_known)
-    async with own.watch(DEFAULT) as mailbox, asyncio.timeout(PATIENCE_S):
+    async with own.watch(DEFAULT, EVERYBODY) as mailbox, asyncio.timeout(PATIENCE_S):
         assert await mailbox.take()

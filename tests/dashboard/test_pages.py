@@ -20,6 +20,7 @@ from cache.tiered import Purged
 from dashboard import running
 from dashboard.periods import DEFAULT
 from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.keys import find_key, issue_key
 from orchestrator.models import ApiKey, Tenant
 from tests.dashboard.site import answer, fill, keep, record, traffic
@@ -116,8 +117,8 @@ async def test_an_unknown_period_is_the_default_one(staff):
 def test_a_page_of_figures_and_rows_takes_few_queries(transactional_db, django_assert_max_num_queries):
     traffic(datetime.now(UTC), count=300)
     with django_assert_max_num_queries(6):
-        read_snapshot(DEFAULT, datetime.now(UTC))
-        for row in newest_rows(30):
+        read_snapshot(DEFAULT, EVERYBODY, datetime.now(UTC))
+        for row in newest_rows(EVERYBODY, 30):
             assert row.tenant.name
             assert row.key is None or row.key.name
 
@@ -128,15 +129,15 @@ def test_news_are_bounded_and_counted(transactional_db, django_assert_num_querie
     for _ in range(5):
         record()
     with django_assert_num_queries(1):
-        found = news(seen, 3)
+        found = news(EVERYBODY, seen, 3)
         assert [row.pk - seen for row in found.rows] == [5, 4, 3]
     assert (found.total, found.newest_id) == (5, seen + 5)
-    assert news(seen + 5, 3).rows == []
+    assert news(EVERYBODY, seen + 5, 3).rows == []
 
 
 async def test_many_viewers_cost_one_reading(staff):
-    first = await reader.snapshot(DEFAULT)
-    assert await reader.snapshot(DEFAULT) is first
+    first = await reader.snapshot(DEFAULT, EVERYBODY)
+    assert await reader.snapshot(DEFAULT, EVERYBODY) is first
 
 
 async def test_the_cache_page_lists_what_is_kept_without_reading_it(staff, console):
@@ -385,7 +386,7 @@ def test_keys_are_revoked_after_a_second_question_and_never_shown(client, operat
     client.force_login(operator)
     page = client.get("/admin/orchestrator/apikey/")
     assert credential.encode() not in page.content
-    key = ApiKey.objects.get()
+    key = ApiKey.objects.of(EVERYBODY).get()
     form = {"action": "revoke", "_selected_action": str(key.pk)}
     assert b"Keep it" in client.post("/admin/orchestrator/apikey/", form).content
     assert find_key(credential) is not None

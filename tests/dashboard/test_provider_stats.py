@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger.provider_stats import called_between, provider_figures
-from orchestrator.models import Attempt
+from orchestrator.models import Attempt, Tenant
 from tests.dashboard.site import record
 
 pytestmark = pytest.mark.django_db
@@ -25,8 +26,9 @@ def call(**fields: Any) -> None:
 
 def attempt(request_id: str, provider: str = "groq", outcome: str = "engine_timeout") -> None:
     """A place that did not answer."""
+    acme = Tenant.objects.get_or_create(name="acme")[0]
     Attempt.objects.create(
-        request_id=request_id, at=NOW - timedelta(minutes=1), provider=provider, outcome=outcome, took_us=1
+        tenant=acme, request_id=request_id, at=NOW - timedelta(minutes=1), provider=provider, outcome=outcome, took_us=1
     )
 
 
@@ -36,7 +38,7 @@ def test_calls_tokens_and_money_are_added_up_by_provider():
     call(provider="mistral")
     call(tier="memory")  # no call
     call(at=SINCE - timedelta(seconds=1))
-    found = provider_figures(SINCE, NOW)
+    found = provider_figures(SINCE, NOW, EVERYBODY)
     groq = found["groq"]
     assert set(found) == {"groq", "mistral"}
     assert (groq.calls, groq.failed, groq.error_rate) == (2, 0, 0)
@@ -54,7 +56,7 @@ def test_a_place_that_failed_counts_once_whoever_answered_in_the_end():
     attempt("b")
     call(request_id="c", outcome="engine_error", status=502)  # broke off: nobody else was asked
     call(request_id="d", outcome="bad_request", status=400)  # the caller's own
-    found = provider_figures(SINCE, NOW)
+    found = provider_figures(SINCE, NOW, EVERYBODY)
     assert dict(found["groq"].failures) == {"engine_timeout": 2, "engine_error": 1}
     assert (found["groq"].calls, found["groq"].error_rate) == (3, 1)
     assert (found["mistral"].calls, found["mistral"].failed) == (1, 0)
@@ -63,14 +65,14 @@ def test_a_place_that_failed_counts_once_whoever_answered_in_the_end():
 def test_the_first_piece_is_told_step_by_step_with_gaps():
     call(at=NOW - timedelta(minutes=30), engine_first_us=210_000)
     call(at=NOW - timedelta(minutes=30), engine_first_us=870_000)
-    steps = provider_figures(SINCE, NOW)["groq"].first_p95_us
+    steps = provider_figures(SINCE, NOW, EVERYBODY)["groq"].first_p95_us
     assert len(steps) == 13  # five minutes each, the outer ones in part
     assert {index: us for index, us in enumerate(steps) if us is not None} == {6: 870_000}
 
 
 def test_a_call_without_a_first_piece_says_nothing_of_how_long_one_takes():
     call(engine_first_us=None, outcome="cancelled")
-    groq = provider_figures(SINCE, NOW)["groq"]
+    groq = provider_figures(SINCE, NOW, EVERYBODY)["groq"]
     assert (groq.calls, groq.first.p95_us, groq.answered_at) == (1, None, None)
 
 
@@ -78,11 +80,11 @@ def test_it_takes_four_queries_however_many_providers_there_are(django_assert_nu
     for number in range(50):
         call(provider=f"p{number}")
     with django_assert_num_queries(4):
-        assert len(provider_figures(SINCE, NOW)) == 50
+        assert len(provider_figures(SINCE, NOW, EVERYBODY)) == 50
 
 
 def test_what_came_from_cache_and_what_is_older_is_not_read():
-    sql, bound = called_between(SINCE, NOW).query.sql_with_params()
+    sql, bound = called_between(SINCE, NOW, EVERYBODY).query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}", bound)
         plan = " ".join(row[3] for row in cursor.fetchall())

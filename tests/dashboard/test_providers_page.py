@@ -17,7 +17,7 @@ from django.test import AsyncClient
 from dashboard.periods import DEFAULT
 from dashboard.providers import read_providers
 from dashboard.providers_verdict import providers_part, providers_verdict
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.engines.cloud import Check
 from orchestrator.models import Attempt, Membership
 from orchestrator.provider_checks import remember
@@ -101,14 +101,14 @@ def breaker(provider: str, worker: str = "a:1", **fields: Any) -> OpenBreaker:
 
 def said() -> tuple[str, str, str]:
     """Headline, reason and state."""
-    verdict = providers_verdict(read_providers(DEFAULT, now()))
+    verdict = providers_verdict(read_providers(DEFAULT, EVERYBODY, now()))
     since = " since then" if verdict.since else ""
     return f"{verdict.headline}{since}{verdict.end}", verdict.why, verdict.state
 
 
 def part() -> tuple[str, str, str]:
     """Words and state in the health strip, and the sentence of the overview."""
-    found = providers_part(read_providers(DEFAULT, now()))
+    found = providers_part(read_providers(DEFAULT, EVERYBODY, now()))
     return found.state, found.words, found.sentence
 
 
@@ -174,11 +174,11 @@ def test_a_pause_that_it_asked_for_has_an_end(keys):
     end = now() + timedelta(seconds=30)
     breaker("groq", until=end - timedelta(seconds=9), why="groq answered HTTP 429.")
     breaker("groq", "a:2", until=end, why="groq answered HTTP 429.")
-    verdict = providers_verdict(read_providers(DEFAULT, now()))
+    verdict = providers_verdict(read_providers(DEFAULT, EVERYBODY, now()))
     assert (verdict.headline, verdict.since, verdict.until) == ("Healthy. Groq is resting", None, end)
     assert verdict.why.startswith("It asked for a pause; groq answered HTTP 429.")
     assert part() == ("slow", "Groq resting", "Groq is resting")
-    assert providers_verdict(read_providers(DEFAULT, end)).headline == "Healthy. Groq is failing"
+    assert providers_verdict(read_providers(DEFAULT, EVERYBODY, end)).headline == "Healthy. Groq is failing"
     breaker("groq", "a:3")
     assert said()[1].startswith("1 worker does not ask groq/x: it was late.")
 
@@ -264,7 +264,7 @@ def test_without_looks_calls_tell(keys, monkeypatch):
 def test_a_look_of_long_ago_says_nothing_of_now(keys):
     keys("groq")
     remember({"groq": GONE}, now() - timedelta(hours=1))
-    found = read_providers(DEFAULT, now())
+    found = read_providers(DEFAULT, EVERYBODY, now())
     assert found.is_stale
     assert found.rows[0].state == "unknown"
     assert providers_verdict(found).why.startswith("Nobody has looked lately")
@@ -403,7 +403,7 @@ def test_two_hundred_take_as_many_queries_as_one(transactional_db, django_assert
     )
     remember({f"p{number}": FINE for number in range(200)})
     with django_assert_max_num_queries(14):
-        assert len(read_providers(DEFAULT, now()).rows) == 200
+        assert len(read_providers(DEFAULT, EVERYBODY, now()).rows) == 200
 
 
 async def test_the_health_strip_leads_to_them(staff, keys):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.utils import timezone
 
+from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.ledger.grouping import leading_digits
 from orchestrator.ledger.stats import (
     BY_A_MODEL,
@@ -37,11 +38,11 @@ def rank(durations: list[int], share: float, digits: int = 3) -> int | None:
 def rows() -> list[RequestRecord]:
     traffic(NOW, count=1500)
     since = NOW - timedelta(hours=1)
-    return list(RequestRecord.objects.filter(at__gte=since, at__lt=NOW))
+    return list(RequestRecord.objects.of(EVERYBODY).filter(at__gte=since, at__lt=NOW))
 
 
 def test_counts_and_sums_are_those_of_the_records(rows):
-    found = figures(NOW - timedelta(hours=1), NOW)
+    found = figures(NOW - timedelta(hours=1), NOW, EVERYBODY)
     assert found.requests == len(rows) > 300
     assert found.by_tier == {tier: sum(row.tier == tier for row in rows) for tier in Tier.values}
     assert found.errors == sum(has_failed(row) for row in rows) > 0
@@ -53,11 +54,11 @@ def test_counts_and_sums_are_those_of_the_records(rows):
 def test_the_hit_rate_is_of_those_who_asked_the_cache_and_counts_shared_calls(rows):
     hits = sum(row.tier in WITHOUT_A_CALL for row in rows)
     misses = sum(row.tier == Tier.MISS for row in rows)
-    assert figures(NOW - timedelta(hours=1), NOW).hit_rate == hits / (hits + misses)
+    assert figures(NOW - timedelta(hours=1), NOW, EVERYBODY).hit_rate == hits / (hits + misses)
 
 
 def test_percentiles_are_those_of_a_sorted_list_to_three_digits(rows):
-    found = figures(NOW - timedelta(hours=1), NOW)
+    found = figures(NOW - timedelta(hours=1), NOW, EVERYBODY)
     everything = [row.total_us for row in rows]
     assert found.latency.p50_us == rank(everything, 0.5)
     assert found.latency.p95_us == rank(everything, 0.95)
@@ -69,7 +70,7 @@ def test_percentiles_are_those_of_a_sorted_list_to_three_digits(rows):
 
 
 def test_models_come_busiest_first_with_their_own_figures(rows):
-    found = figures(NOW - timedelta(hours=1), NOW).by_model
+    found = figures(NOW - timedelta(hours=1), NOW, EVERYBODY).by_model
     by_hand = {name: [r for r in rows if r.model == name] for name in {r.model for r in rows} if name}
     assert [one.model for one in found] == sorted(by_hand, key=lambda name: (-len(by_hand[name]), name))
     for one in found:
@@ -85,7 +86,7 @@ def test_models_come_busiest_first_with_their_own_figures(rows):
 
 
 def test_buckets_lie_on_round_times_without_gaps_and_hold_every_record(rows):
-    found = figures(NOW - timedelta(hours=1), NOW)
+    found = figures(NOW - timedelta(hours=1), NOW, EVERYBODY)
     assert found.bucket_s == 60
     starts = [bucket.start for bucket in found.buckets]
     assert starts[0] == datetime(2026, 11, 23, 11, 0, tzinfo=UTC)
@@ -100,12 +101,12 @@ def test_buckets_lie_on_round_times_without_gaps_and_hold_every_record(rows):
 
 def test_a_tenant_sees_its_own_requests_only(rows):
     globex = Tenant.objects.get(name="globex")
-    found = figures(NOW - timedelta(hours=1), NOW, globex.pk)
+    found = figures(NOW - timedelta(hours=1), NOW, Reach(frozenset({globex.pk})))
     assert found.requests == sum(row.tenant_id == globex.pk for row in rows) > 0
 
 
 def test_nothing_asked_means_unknown_shares_and_percentiles_not_zeros():
-    found = figures(NOW - timedelta(hours=1), NOW)
+    found = figures(NOW - timedelta(hours=1), NOW, EVERYBODY)
     assert found.requests == 0
     assert found.hit_rate is None
     assert found.error_rate is None
@@ -116,14 +117,14 @@ def test_nothing_asked_means_unknown_shares_and_percentiles_not_zeros():
 def test_the_window_holds_its_begin_and_not_its_end():
     record(NOW - timedelta(hours=1))
     record(NOW)
-    assert figures(NOW - timedelta(hours=1), NOW).requests == 1
+    assert figures(NOW - timedelta(hours=1), NOW, EVERYBODY).requests == 1
 
 
 def test_a_broken_stream_is_an_error_although_its_status_was_200():
     record(NOW, outcome="engine_error", status=200)
     record(NOW, outcome="cancelled", status=200)
     record(NOW, outcome="bad_request", status=400)
-    found = figures(NOW, NOW + timedelta(seconds=1))
+    found = figures(NOW, NOW + timedelta(seconds=1), EVERYBODY)
     assert (found.errors, found.refused) == (1, 1)
     assert "cancelled" in ENDED_WELL
 
@@ -131,7 +132,7 @@ def test_a_broken_stream_is_an_error_although_its_status_was_200():
 @pytest.mark.parametrize("us", [0, 1, 99, 999, 1000, 1239, 99_999, 4_294_967_295, 10**11, 10**14])
 def test_the_database_cuts_durations_as_the_function_does(us):
     record(NOW, total_us=us)
-    found = figures(NOW, NOW + timedelta(seconds=1))
+    found = figures(NOW, NOW + timedelta(seconds=1), EVERYBODY)
     assert found.latency.p50_us == leading_digits(us, 3)
 
 
@@ -149,4 +150,4 @@ def test_a_window_has_at_most_a_hundred_buckets_of_round_length(span_s, length):
 def test_the_figures_take_three_queries(django_assert_num_queries):
     traffic(timezone.now(), count=200)
     with django_assert_num_queries(3):
-        figures(timezone.now() - timedelta(hours=1), timezone.now())
+        figures(timezone.now() - timedelta(hours=1), timezone.now(), EVERYBODY)

@@ -9,6 +9,7 @@ from dashboard.reading import read_snapshot
 from dashboard.running import Look
 from dashboard.strip import NO_REDIS, Part, strip
 from dashboard.verdict import cache_verdict, overview_verdict
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Model
 from orchestrator.parts import Health
 from tests.dashboard.site import record
@@ -24,7 +25,7 @@ def look(*parts: Part) -> Look:
 
 
 def snapshot():
-    return read_snapshot(HOUR, NOW)
+    return read_snapshot(HOUR, EVERYBODY, NOW)
 
 
 def test_a_fresh_install_is_ready():

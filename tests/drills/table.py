@@ -11,9 +11,12 @@ NAMES = (
     "cancel",
     "failover",
     "streams",
+    "overload",
     "redis",
     "restart",
     "fuzz",
+    "quota",
+    "isolation",
     "secrets",
 )  # each is a module here with a `DRILL`
 

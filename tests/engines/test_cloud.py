@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from orchestrator.core.clock import Clock
@@ -23,6 +24,7 @@ from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBui
 from orchestrator.engines import cloud
 from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after
 from orchestrator.engines.wires.openai import OpenAI, to_wire
+from orchestrator.outbound.connection import Connection
 from orchestrator.wiring import connect
 from tests.fakes import SetClock
 from tests.provider import Provider
@@ -173,6 +175,18 @@ async def test_the_models_it_lists_are_found_under_our_names(engine: CloudEngine
     assert await engine.find("mistral/good") is None
     assert await engine.find("openai/" + "x" * 248)
     assert await engine.find("openai/" + "x" * 249) is None
+
+
+async def test_names_that_could_pass_for_others_are_not_listed() -> None:
+    listed = ["good", "go\u043ed", "goo\u202ed", "\x1b[2Jgood", "good\n"]
+    transport = httpx.MockTransport(
+        lambda request: httpx.Response(200, json={"data": [{"id": name} for name in listed]})
+    )
+    connection = Connection("http://localhost", {}, httpx.Timeout(1), transport)
+    engine = CloudEngine("openai", connection, DEADLINES, Clock(), MOST_BYTES, OpenAI(), OPENAI)
+    assert [model.name for model in await engine.models()] == ["openai/good"]
+    assert await engine.find("openai/go\u043ed") is None
+    await engine.aclose()
 
 
 async def test_that_it_does_not_list_its_models_is_said_when_that_changes(

@@ -18,7 +18,6 @@ from orchestrator.core.errors import Unsupported
 from orchestrator.core.presets import BY_NAME
 from orchestrator.core.types import ChatRequest, Message, Model
 from orchestrator.engines.cloud import CloudEngine
-from orchestrator.engines.connection import Connection
 from orchestrator.engines.llamacpp import describe
 from orchestrator.engines.wires import WIRES
 from orchestrator.modelhost import wire
@@ -28,6 +27,7 @@ from orchestrator.modelhost.minilm import packaged
 from orchestrator.modelhost.names import Name
 from orchestrator.modelhost.options import Options
 from orchestrator.modelhost.store import StoredModel
+from orchestrator.outbound.connection import Connection
 from tests.engines.test_cloud import DEADLINES
 
 TEMPLATE = "{% if tools %}{% endif %}{% if enable_thinking %}<think>{% endif %}"

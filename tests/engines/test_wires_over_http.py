@@ -34,8 +34,8 @@ from orchestrator.core.presets import BY_NAME
 from orchestrator.core.types import ChatRequest, Message, Price, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines import cloud
 from orchestrator.engines.cloud import CloudEngine, Deadlines
-from orchestrator.engines.connection import MOST_URLS, Connection
 from orchestrator.engines.wires import WIRES
+from orchestrator.outbound.connection import MOST_URLS, Connection
 from orchestrator.wiring import connect
 from tests.fakes import SetClock
 from tests.provider import Provider

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import Attempt, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry
@@ -78,7 +79,7 @@ async def test_where_the_first_place_fails_the_second_answers(
     assert not len(parts.inflight)
     records = await recorded(6)
     assert [record.provider for record in records[::2]] == [second.speech.name] * 3
-    attempts = await parts.reads.run(5, lambda: list(Attempt.objects.order_by("id")))
+    attempts = await parts.reads.run(5, lambda: list(Attempt.objects.of(EVERYBODY).order_by("id")))
     assert [(one.provider, one.outcome) for one in attempts] == [(first.speech.name, fault.kind)] * len(first.calls)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.errors import BadRequest, Busy, ModelLoadFailed, ModelNotFound
+from orchestrator.core.errors import BadRequest, Busy, ModelLoadFailed, ModelNotFound, TooMany
+from orchestrator.core.turns import Turn
 from orchestrator.core.types import ChatRequest, Message
 from orchestrator.modelhost import residents as residents_module
 from orchestrator.modelhost.embedded import install_embedded
@@ -161,6 +162,52 @@ async def test_the_queue_is_also_bounded_once_the_model_is_loaded(make: Make):
         *(answer(residents, asked("one", tokens=20)) for _ in range(9)), return_exceptions=True
     )
     assert sum(isinstance(result, Busy) for result in results) == 4  # two run and three wait
+
+
+async def test_one_question_is_not_behind_all_those_of_another_tenant(make: Make):
+    residents = await make(queue=100)
+    await residents.load("one", None, {})
+    answered: list[int] = []
+
+    async def ask(tenant: int) -> None:
+        await answer(residents, asked("one", tokens=4, turn=Turn(tenant=tenant)))
+        answered.append(tenant)
+
+    flood = [asyncio.create_task(ask(1)) for _ in range(20)]
+    await until(lambda: residents.loaded()[0]["users"] == 20)
+    await asyncio.gather(*flood, asyncio.create_task(ask(2)))
+    assert answered.index(2) <= 6, "the two that ran, and a turn or two"
+    assert len(residents._seats) == 0
+    assert residents.loaded()[0]["users"] == 0
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+async def test_who_floods_makes_room_for_another_tenant(make: Make, is_loaded: bool):
+    residents = await make(queue=3)
+    if is_loaded:
+        await residents.load("one", None, {})
+    flood = [
+        asyncio.create_task(answer(residents, asked("one", tokens=20, turn=Turn(tenant=1))))
+        for _ in range(5 if is_loaded else 3)
+    ]
+    await until(lambda: len(residents._seats) == 3)
+    calm = asyncio.create_task(answer(residents, asked("one", turn=Turn(tenant=2))))
+    assert b'"done"' in await calm
+    results = await asyncio.gather(*flood, return_exceptions=True)
+    (refused,) = (result for result in results if isinstance(result, BaseException))
+    assert isinstance(refused, TooMany)
+    assert refused.retry_after_s
+    assert len(residents._seats) == 0
+    assert residents.loaded()[0]["users"] == 0
+
+
+async def test_a_limit_of_the_queue_holds_here_too(make: Make):
+    residents = await make()
+    turn = Turn(tenant=1, bounds=(("brief of tenant 1", 1),))
+    results = await asyncio.gather(
+        *(answer(residents, asked("one", turn=turn)) for _ in range(3)), return_exceptions=True
+    )
+    assert sum(isinstance(result, TooMany) and "brief" in str(result) for result in results) == 2
 
 
 async def test_who_leaves_while_a_model_loads_leaves_nothing_behind(make: Make):

@@ -194,7 +194,7 @@ async def test_who_changed_is_told(catalogue: Catalogue) -> None:
 
 async def test_a_provider_that_goes_while_a_question_comes_leaves_the_other_places(parts: Parts) -> None:
     parts.catalogue.apply(Registry(models=(ModelEntry(name="openai/big", fallbacks=("tiny",)),)))
-    route = await choose(question(model="openai/big"), parts)
+    route = await choose(question(model="openai/big"), Caller(tenant_id=1, tenant="acme"), parts)
     del parts.catalogue._always["openai"]
     plans = plans_for(route, question(model="openai/big"), Caller(tenant_id=1, tenant="acme"), parts)
     assert [plan.name for plan in plans] == ["tiny:latest"]

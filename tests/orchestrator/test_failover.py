@@ -29,6 +29,7 @@ from orchestrator.core.errors import (
     OrchestratorError,
     RateLimited,
 )
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Price, Usage
 from orchestrator.identity.keys import default_caller
 from orchestrator.models import Attempt, RequestRecord
@@ -101,7 +102,11 @@ async def written(parts: Parts, requests: int, attempts: int) -> tuple[list[Requ
     async with asyncio.timeout(10):
         while True:
             rows = await parts.reads.run(
-                5, lambda: (list(RequestRecord.objects.order_by("id")), list(Attempt.objects.order_by("id")))
+                5,
+                lambda: (
+                    list(RequestRecord.objects.of(EVERYBODY).order_by("id")),
+                    list(Attempt.objects.of(EVERYBODY).order_by("id")),
+                ),
             )
             if len(rows[0]) >= requests and len(rows[1]) >= attempts:
                 return rows

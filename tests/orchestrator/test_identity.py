@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from cache.generation import Generation
 from orchestrator.core.errors import BadRequest, KeysUnavailable, Unauthorized
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Caller
 from orchestrator.identity.callers import Identity
 from orchestrator.identity.keys import issue_key
@@ -33,9 +33,10 @@ REVOKE = """
 import sys, django
 django.setup()
 from django.db import connections
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import ApiKey
 connections["default"].settings_dict["NAME"] = sys.argv[1]
-key = ApiKey.objects.get()
+key = ApiKey.objects.of(EVERYBODY).get()
 key.revoked_at = key.created_at
 key.save()
 """
@@ -91,7 +92,7 @@ async def test_with_keys_required_nobody_comes_in_without_a_good_one(identity: M
 async def test_a_revoked_key_stops_at_once_and_never_becomes_the_default_tenant(identity: Make, key: str) -> None:
     doorman = identity(False)
     await doorman.caller(f"Bearer {key}", "")
-    await ApiKey.objects.aupdate(revoked_at=timezone.now())
+    await ApiKey.objects.of(EVERYBODY).aupdate(revoked_at=timezone.now())
     with pytest.raises(Unauthorized, match="revoked"):
         await doorman.caller(f"Bearer {key}", "")
 
@@ -138,7 +139,7 @@ async def test_a_look_up_from_before_a_change_answers_nobody_who_asks_after_it(
     before = asyncio.create_task(doorman.caller("", key))
     assert await asyncio.to_thread(found.wait, 10)
     monkeypatch.setattr(module, "find_key", find)
-    await ApiKey.objects.aupdate(revoked_at=timezone.now())
+    await ApiKey.objects.of(EVERYBODY).aupdate(revoked_at=timezone.now())
     after = asyncio.create_task(doorman.caller("", key))
     may_return.set()
     assert (await before).tenant == "acme"
@@ -159,12 +160,12 @@ def test_every_change_of_keys_and_tenants_is_counted_once_it_is_committed(genera
         return generation.policy() > before
 
     assert counts(lambda: issue_key("web-app", "acme"))
-    key = ApiKey.objects.get()
+    key = ApiKey.objects.of(EVERYBODY).get()
     assert counts(key.save)
-    assert counts(lambda: ApiKey.objects.filter(name="web-app").update(name="app"))
-    assert counts(lambda: ApiKey.objects.bulk_update([key], ["expires_at"]))
+    assert counts(lambda: ApiKey.objects.of(EVERYBODY).filter(name="web-app").update(name="app"))
+    assert counts(lambda: ApiKey.objects.of(EVERYBODY).bulk_update([key], ["expires_at"]))
     assert counts(lambda: Tenant.objects.update(name="apex"))
-    assert counts(ApiKey.objects.all().delete)
+    assert counts(ApiKey.objects.of(EVERYBODY).delete)
     assert counts(Tenant.objects.get().delete)
     assert counts(make_link)  # of an admin who is new
     assert not counts(make_link)
@@ -183,8 +184,17 @@ def test_a_change_of_keys_is_made_though_the_counter_is_stuck(
     with settings.GENERATION_FILE.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         issue_key("web-app", "acme")
-    assert ApiKey.objects.count() == 1
+    assert ApiKey.objects.of(EVERYBODY).count() == 1
     assert "notice a little later" in caplog.text
+
+
+async def test_while_the_default_tenant_is_suspended_a_key_is_needed(identity: Make, key: str) -> None:
+    doorman = identity(False)
+    await doorman.caller("", "")
+    await Tenant.objects.filter(name="default").aupdate(suspended_at=timezone.now())
+    with pytest.raises(Unauthorized, match="valid API key is needed"):
+        await doorman.caller("", "")
+    assert (await doorman.caller("", key)).tenant == "acme"
 
 
 async def test_an_expired_key_is_refused(identity: Make) -> None:
@@ -199,7 +209,7 @@ async def test_two_different_credentials_are_refused(identity: Make, key: str) -
 
 
 def test_the_database_does_not_hold_the_key(key: str) -> None:
-    record = ApiKey.objects.get()
+    record = ApiKey.objects.of(EVERYBODY).get()
     secret = key.split("_", 2)[2]
     assert all(secret not in str(value) for value in vars(record).values())
 

@@ -22,6 +22,7 @@ from orchestrator.core.errors import (
     LedgerUnavailable,
     RateLimited,
 )
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Message, Price, ToolCall, Usage
 from orchestrator.ledger import writer
 from orchestrator.ledger.estimate import about
@@ -53,7 +54,7 @@ def entry(ledger: Ledger, caller: Caller, request_id: str = "", **fields: Any) -
 
 async def test_a_committed_record_is_there_when_commit_returns(ledger: Ledger, alice: Caller) -> None:
     await ledger.commit(entry(ledger, alice, is_paid=True))
-    record = await RequestRecord.objects.aget()
+    record = await RequestRecord.objects.of(EVERYBODY).aget()
     assert (record.total_us, record.cost_microusd) == (500_000, None)
 
 
@@ -95,7 +96,7 @@ async def test_a_cost_is_the_providers_own_figure_or_its_price_or_unknown(
     asked = called(ledger, alice, PIECE, end(**usage), **fields)
     asked.ended("done", asked.started + 1)
     await ledger.commit(asked)
-    record = await RequestRecord.objects.aget()
+    record = await RequestRecord.objects.of(EVERYBODY).aget()
     assert (record.cost_microusd, record.is_estimated) == (cost, False)
 
 
@@ -103,7 +104,7 @@ async def test_what_was_read_from_a_providers_cache_is_recorded(ledger: Ledger, 
     asked = called(ledger, alice, PIECE, end(prompt_tokens=100, completion_tokens=7, cached_tokens=64))
     asked.ended("done", asked.started + 1)
     await ledger.commit(asked)
-    record = await RequestRecord.objects.aget()
+    record = await RequestRecord.objects.of(EVERYBODY).aget()
     assert (record.prompt_tokens, record.cached_tokens, record.cost_microusd) == (100, 64, 320)
 
 
@@ -195,7 +196,7 @@ async def test_when_the_database_fails_a_commit_says_so_and_the_record_is_writte
     async with asyncio.timeout(10):
         while ledger.failure:
             await asyncio.sleep(0.01)
-    assert (await RequestRecord.objects.aget()).request_id == "paid"
+    assert (await RequestRecord.objects.of(EVERYBODY).aget()).request_id == "paid"
 
 
 async def test_one_record_the_database_refuses_does_not_take_others_with_it(ledger: Ledger, alice: Caller) -> None:
@@ -204,7 +205,7 @@ async def test_one_record_the_database_refuses_does_not_take_others_with_it(ledg
     results = await asyncio.gather(ledger.commit(good), ledger.commit(bad), return_exceptions=True)
     assert results[0] is None
     assert isinstance(results[1], LedgerUnavailable)
-    assert [record.request_id async for record in RequestRecord.objects.all()] == ["good"]
+    assert [record.request_id async for record in RequestRecord.objects.of(EVERYBODY)] == ["good"]
 
 
 async def test_closing_writes_what_waits(alice: Caller) -> None:
@@ -212,7 +213,7 @@ async def test_closing_writes_what_waits(alice: Caller) -> None:
     for _ in range(100):
         ledger.post(entry(ledger, alice))
     await asyncio.to_thread(ledger.close)
-    assert await RequestRecord.objects.acount() == 100
+    assert await RequestRecord.objects.of(EVERYBODY).acount() == 100
 
 
 def test_old_records_are_pruned_and_young_ones_stay(ledger: Ledger, alice: Caller) -> None:
@@ -220,7 +221,7 @@ def test_old_records_are_pruned_and_young_ones_stay(ledger: Ledger, alice: Calle
         ledger.post(entry(ledger, alice, str(age), at=timezone.now() - timedelta(days=age)))
     ledger.close()
     assert prune(days=90, batch=1) == 2
-    assert {record.request_id for record in RequestRecord.objects.all()} == {"1", "89"}
+    assert {record.request_id for record in RequestRecord.objects.of(EVERYBODY)} == {"1", "89"}
 
 
 async def test_no_error_ends_the_thread(ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +239,7 @@ async def test_no_error_ends_the_thread(ledger: Ledger, alice: Caller, monkeypat
     async with asyncio.timeout(10):
         while ledger.failure:
             await asyncio.sleep(0.01)
-    record = await RequestRecord.objects.aget()
+    record = await RequestRecord.objects.of(EVERYBODY).aget()
     assert (record.status, record.outcome) == (503, "ledger_unavailable"), "its caller was told so"
 
 
@@ -248,7 +249,7 @@ async def test_an_entry_is_taken_once(ledger: Ledger, alice: Caller) -> None:
     ledger.post(one)
     ledger.post(one)
     await asyncio.to_thread(ledger.close)
-    assert await RequestRecord.objects.acount() == 1
+    assert await RequestRecord.objects.of(EVERYBODY).acount() == 1
 
 
 async def test_repetitions_are_rows_like_the_first_with_their_own_id_moment_and_duration(
@@ -262,15 +263,17 @@ async def test_repetitions_are_rows_like_the_first_with_their_own_id_moment_and_
     for number in range(1000):
         ledger.repeat(Repeat(lines[number % 2], f"again {number}", moment + number, 17))
     await asyncio.to_thread(ledger.close)
-    assert await RequestRecord.objects.acount() == 1001
-    again = await RequestRecord.objects.aget(request_id="again 998")
-    expected = await RequestRecord.objects.aget(request_id="first")
+    assert await RequestRecord.objects.of(EVERYBODY).acount() == 1001
+    again = await RequestRecord.objects.of(EVERYBODY).aget(request_id="again 998")
+    expected = await RequestRecord.objects.of(EVERYBODY).aget(request_id="first")
     for field in RequestRecord._meta.concrete_fields:
         if field.name not in {"id", "request_id", "at", "first_us", "total_us"}:
             assert getattr(again, field.attname) == getattr(expected, field.attname), field.name
     assert (again.at - expected.at) == timedelta(microseconds=999)
     assert (again.first_us, again.total_us) == (17, 17)
-    assert await RequestRecord.objects.filter(route="other", request_id__startswith="again").acount() == 500
+    assert (
+        await RequestRecord.objects.of(EVERYBODY).filter(route="other", request_id__startswith="again").acount() == 500
+    )
 
 
 async def test_repetitions_the_database_refuses_do_not_take_others_with_them(ledger: Ledger, alice: Caller) -> None:
@@ -278,7 +281,7 @@ async def test_repetitions_the_database_refuses_do_not_take_others_with_them(led
     for caller in (alice, nobody):
         ledger.repeat(Repeat(Line(entry(ledger, caller).row()), caller.tenant, 1_790_000_000_000_000, 9))
     await asyncio.to_thread(ledger.close)
-    assert [record.request_id async for record in RequestRecord.objects.all()] == ["acme"]
+    assert [record.request_id async for record in RequestRecord.objects.of(EVERYBODY)] == ["acme"]
     assert (ledger.written, ledger.dropped) == (1, 1)
 
 
@@ -305,8 +308,10 @@ async def test_repetitions_wait_while_the_database_cannot_be_written(
     assert ledger.dropped >= 6, "no more than the bound wait"
     monkeypatch.setattr(writer, "insert_repeats", insert)
     await asyncio.to_thread(ledger.close)
-    assert await RequestRecord.objects.acount() + ledger.dropped == 10
-    assert len(told) == await RequestRecord.objects.acount(), "who counts them hears of each that was written once"
+    assert await RequestRecord.objects.of(EVERYBODY).acount() + ledger.dropped == 10
+    assert len(told) == await RequestRecord.objects.of(EVERYBODY).acount(), (
+        "who counts them hears of each that was written once"
+    )
 
 
 async def test_what_is_written_is_not_written_again_when_the_database_is_locked_in_the_middle(
@@ -341,7 +346,7 @@ async def test_what_is_written_is_not_written_again_when_the_database_is_locked_
         while ledger.pending or ledger.failure:
             await asyncio.sleep(0.01)
     await asyncio.to_thread(ledger.close)
-    written = [record.request_id async for record in RequestRecord.objects.all()]
+    written = [record.request_id async for record in RequestRecord.objects.of(EVERYBODY)]
     right = {f"repeat {number} {again}" for number in (0, 1, 3, 4) for again in range(3)} | set("0134")
     assert sorted(written) == sorted(right)
     assert (ledger.written, ledger.dropped) == (16, 4)
@@ -377,8 +382,8 @@ async def test_what_listens_to_it_may_fail(
     await ledger.commit(entry(ledger, alice, "paid", is_paid=True))
     ledger.must_be_writable()
     await asyncio.to_thread(ledger.close)
-    assert {record.request_id async for record in RequestRecord.objects.all()} == {"repeat", "free", "paid"}
-    assert await RequestRecord.objects.acount() == 3
+    assert {record.request_id async for record in RequestRecord.objects.of(EVERYBODY)} == {"repeat", "free", "paid"}
+    assert await RequestRecord.objects.of(EVERYBODY).acount() == 3
     assert ledger.failure is None
     assert caplog.text.count("in a way it should not") == 3
 

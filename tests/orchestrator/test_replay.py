@@ -19,9 +19,10 @@ import pytest
 from cache.entries import Scope
 from orchestrator import replay, wiring
 from orchestrator.core.exchange import EXCHANGE
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Chunk, Done, Model, ToolCall, Usage
 from orchestrator.identity.keys import issue_key
-from orchestrator.models import ApiKey, RequestRecord
+from orchestrator.models import ApiKey, Limit, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.replay import ReplayFront
 from tests.fakes import FakeEngine
@@ -54,12 +55,12 @@ class FakeExchange:
     def body(self) -> bytes | None:
         return self._body
 
-    def reply(self, head: bytes, body: bytes, *, is_streamed: bool) -> bool:
+    def reply(self, head: bytes, body: bytes, *, is_streamed: bool, status: int = 200) -> bool:
         if not self.takes:
             return False
         lines = [line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[:-1]]
         reply = self._reply
-        reply.status, reply.body, reply.is_replayed, reply.is_streamed = 200, body, True, is_streamed
+        reply.status, reply.body, reply.is_replayed, reply.is_streamed = status, body, True, is_streamed
         assert len({name for name, _ in lines}) == len(lines), "no header twice"
         reply.headers = dict(lines)  # type: ignore[arg-type]  # pairs
         return True
@@ -404,7 +405,7 @@ async def test_a_key_that_is_revoked_is_refused_and_each_tenant_has_its_own(ask:
     assert (await ask(HELLO, x_api_key=keys["acme"])).status == 200
 
     def revoke() -> None:
-        key = ApiKey.objects.get(name="acme")
+        key = ApiKey.objects.of(EVERYBODY).get(name="acme")
         key.revoked_at = key.created_at
         key.save()
 
@@ -419,7 +420,7 @@ async def test_records_of_two_keys_of_a_tenant_name_the_right_key(ask: Ask, reco
     for key in keys * 3:
         await ask(HELLO, authorization=f"Bearer {key}")
     records = await recorded(6)
-    names = {key.pk: key.name for key in await asyncio.to_thread(lambda: list(ApiKey.objects.all()))}
+    names = {key.pk: key.name for key in await asyncio.to_thread(lambda: list(ApiKey.objects.of(EVERYBODY)))}
     assert sorted(names[record.key_id] for record in records) == ["one"] * 3 + ["two"] * 3
 
 
@@ -567,3 +568,111 @@ async def test_what_an_answer_is_said_to_take_is_about_what_it_takes(ask: Ask, f
         assert offers == [200] * 100
         said = front._kept.bytes - before
         assert 0.5 * said < taken() < 1.5 * said
+
+
+async def limited(**fields: Any) -> None:
+    await Limit.objects.acreate(**{"kind": "requests", "each": "all", "per_s": 31 * 86400, **fields})
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_replay_counts_as_a_request_and_says_how_its_caller_stands(ask: Ask, path: str) -> None:
+    await limited(name="few", amount=6)
+    asked = {"model": "tiny", "max_tokens": 9, "stream": False}
+    asked |= {"input": "hi"} if path == "/v1/responses" else HELLO if "chat" in path else {"prompt": "hi"}
+    if path == "/v1/messages":
+        asked["messages"] = HELLO["messages"]
+    replies = [await ask(asked, path) for _ in range(7)]
+    assert [reply.is_replayed for reply in replies] == [False, False, True, True, True, True, False]
+    stands = [(reply.status, reply.headers["ratelimit"].split(";")[1]) for reply in replies]
+    assert stands == [*((200, f"r={left}") for left in range(5, -1, -1)), (429, "r=0")]
+    assert {reply.headers["ratelimit-policy"] for reply in replies} == {f'"few";q=6;w={31 * 86400}'}
+    assert int(replies[-1].headers["retry-after"]) > 400_000
+
+
+async def test_a_replay_that_cannot_be_charged_goes_the_whole_way(
+    ask: Ask, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await limited(name="many", amount=1000)
+    for _ in range(2):
+        await ask(HELLO)
+    assert (await ask(HELLO)).is_replayed
+    monkeypatch.setattr(type(parts.limiter), "charge_at_once", lambda *_: None)
+    reply = await ask(HELLO)
+    assert (reply.status, reply.is_replayed) == (200, False)
+    assert reply.headers["ratelimit"].startswith('"many";r=996;')
+
+
+async def test_a_limit_that_is_made_is_about_replays_at_once(ask: Ask) -> None:
+    for _ in range(3):
+        reply = await ask(HELLO)
+    assert reply.is_replayed
+    await limited(name="none", amount=0)
+    assert (await ask(HELLO)).status == 429
+
+
+@pytest.fixture
+async def busy(parts: Parts) -> AsyncIterator[Callable[[], None]]:
+    """Lets no call begin and one wait, which does; what it gives lets them all begin again."""
+    gate = parts.gate
+    gate.pace.look = lambda *_, **__: None  # type: ignore[method-assign]  # it is told, not found
+    gate.pace.per_s, gate._most, gate._seats.most = 1e-9, 1, 1
+    for _ in range(2):  # the first makes the tenant, which is a change of policy
+        caller = await parts.identity.caller("", "")
+    first = asyncio.create_task(gate.enter(caller.turn("", "")))
+    while not gate.waiting:
+        await asyncio.sleep(0)
+
+    def calm() -> None:
+        gate.pace.per_s = float("inf")
+
+    yield calm
+    calm()
+    await first
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_question_that_would_be_sent_away_is_so_here_in_the_same_words(
+    ask: Ask, parts: Parts, busy: Callable[[], None], engine: FakeEngine, path: str
+) -> None:
+    body = {"model": "tiny", "prompt": "hello", "input": "hello", "messages": HELLO["messages"], "max_tokens": 9}
+    body.pop("prompt" if path == "/v1/responses" else "unset", None)
+    early = await ask(body, path, x_request_id="mine")
+    late = await ask(body, path, x_request_id="mine", is_whole=False)
+    assert (early.is_replayed, late.is_replayed) == (True, False)
+    assert early.status == late.status == 503
+    assert early.json() == late.json()
+    assert early.headers == {name: value for name, value in late.headers.items() if name != "content-length"}
+    assert int(early.headers["retry-after"]) >= 1
+    assert engine.calls == 0
+    assert parts.gate.refused["full"] == 2
+
+
+async def test_hits_are_served_while_all_else_is_sent_away(ask: Ask, parts: Parts, recorded: Any) -> None:
+    await warmed(ask)
+    parts.gate.pace.per_s, parts.gate._seats.most = 1e-9, 0
+    assert (await ask(HELLO)).is_replayed
+    refused = await ask(HELLO | {"stream": True})
+    assert (refused.status, refused.is_replayed) == (503, True)
+    parts.metrics.hand_over()
+    page, _ = await parts.metrics.page("")
+    assert b'orchestrator_requests_total{dialect="ollama",outcome="busy",tier="none"} 1.0' in page
+    assert len(await recorded(3)) == 3, "a flood does not fill the ledger"
+
+
+async def test_a_page_of_another_origin_is_told_in_a_way_it_may_read(ask: Ask, parts: Parts) -> None:
+    parts.gate.pace.per_s, parts.gate._seats.most = 1e-9, 0
+    refused = await ask(HELLO, origin="http://localhost:3000")
+    assert (refused.status, refused.is_replayed) == (503, False)
+    assert refused.headers["access-control-allow-origin"] == "http://localhost:3000"
+
+
+async def test_who_waited_is_told_how_long(ask: Ask, parts: Parts, busy: Callable[[], None], recorded: Any) -> None:
+    parts.gate._seats.most = 2
+    asking = asyncio.create_task(ask(HELLO))
+    while parts.gate.waiting < 2:
+        await asyncio.sleep(0)
+    busy()
+    reply = await asking
+    assert reply.status == 200
+    assert "queue;dur=" in reply.headers["server-timing"]
+    assert "queue" not in (await ask(HELLO | {"stream": True})).headers["server-timing"]

@@ -70,6 +70,7 @@ OPENED = """
     from cache.codec import BadEntry, decode
     from cache.entries import CacheKey
     from cache.feed import BadMessage, decode as heard
+    from orchestrator.identity.people import roles_of
     from django.contrib.auth import get_user
     from django.contrib.sessions.backends.db import SessionStore
     from django.http import HttpRequest
@@ -104,7 +105,7 @@ OPENED = """
         "audit": audit.verify() is None and AuditEvent.objects.count() >= 4,
         "second factor": second_factor._open(SecondFactor.objects.get().sealed, mira.pk) is not None,
         "recovery code": second_factor.check(mira, made["recovery"].pop()),
-        "session": get_user(request).is_active and get_user(request).pk == mira.pk,
+        "session": bool(roles_of(get_user(request))) and get_user(request).pk == mira.pk,
         "provider": sealer().opens(row.sealed_key, "vllm", row.address) == "sk-1",
     }
     request.session.save()  # as a page does: one that was signed with a secret of before goes over, and has a new key

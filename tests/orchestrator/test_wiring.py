@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from orchestrator import wiring
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller, ChatRequest, Chunk
 from orchestrator.identity.keys import default_caller
 from orchestrator.models import RequestRecord, Tenant
@@ -45,7 +46,7 @@ async def test_a_paid_call_that_is_under_way_at_the_end_is_recorded(
     asking.cancel()
     await wiring.close()
     await asyncio.gather(asking, return_exceptions=True)
-    record = await RequestRecord.objects.aget()
+    record = await RequestRecord.objects.of(EVERYBODY).aget()
     assert (record.request_id, record.outcome, record.is_paid) == ("paid", "cancelled", True)
 
 
@@ -62,6 +63,6 @@ async def test_what_fails_to_close_keeps_nothing_else_from_closing(
     parts.ledger.post(entry(parts.ledger, Caller(tenant_id=acme.pk, tenant="acme"), "the last"))
     with pytest.raises(ValueError, match="cannot be closed"):
         await wiring.close()
-    assert (await RequestRecord.objects.aget()).request_id == "the last"
+    assert (await RequestRecord.objects.of(EVERYBODY).aget()).request_id == "the last"
     assert not parts.ledger._thread.is_alive()
     await wiring.close()

@@ -37,7 +37,7 @@ def test_every_field_is_described(part: type[ProviderPart | ModelPart | Deployme
     assert [name for name in part.model_fields if f"`{name}`" not in TEXT and name != "is_enabled"] == []
 
 
-@pytest.mark.parametrize("word", [*KINDS, *CAPABILITIES, *TAKEN, *SOURCES])
+@pytest.mark.parametrize("word", sorted({*KINDS, *CAPABILITIES, *TAKEN, *SOURCES}))
 def test_every_word_is_named(word: str) -> None:
     assert f"`{word}`" in TEXT
 

@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from cache.redis_async import Line, in_time, open_redis
 from orchestrator.core.errors import Busy
+from orchestrator.core.redis_async import Line, in_time, open_redis
 from tests.cache.conftest import PATIENT_S
 from tests.servers import RedisServer
 

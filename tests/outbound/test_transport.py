@@ -9,7 +9,7 @@ import ssl
 import httpx
 import pytest
 
-from orchestrator.engines.transport import RECEIVE_BUFFER, BoundedTransport
+from orchestrator.outbound.transport import RECEIVE_BUFFER, BoundedTransport
 
 PIECE = b"x" * 65_536
 MUCH = 1000  # pieces

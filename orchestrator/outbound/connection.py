@@ -7,6 +7,10 @@ from collections.abc import Mapping
 
 import httpx
 
+from orchestrator import __version__
+from orchestrator.core.text import escaped
+
+USER_AGENT = f"ai-orchestrator/{__version__}"
 MOST_URLS = 256
 LONGEST_MESSAGE = 600  # characters
 SHORTEST_SECRET = 8  # characters; a shorter key is a stand-in, such as `none` or `EMPTY`, and may be any word
@@ -44,6 +48,7 @@ class Connection:
         if path not in self._urls:
             if len(self._urls) >= MOST_URLS:  # callers make up names of models
                 self._urls.clear()
+            # The address ends in a slash, so no path can lead to another server than the one the key is for.
             self._urls[path] = httpx.URL(f"{self.address}{path}")
         request = httpx.Request(
             method, self._urls[path], headers=self._headers, content=content, extensions=self._extensions
@@ -51,15 +56,15 @@ class Connection:
         return await self._transport.handle_async_request(request)
 
     def shown(self, words: str) -> str:
-        """What a caller may see of a message: without our key, should the provider have repeated it, and not endless.
+        """What a caller may see of a message: without our key, should the provider have repeated it, nor controls.
 
-        In this order: half a key is none that could be found.
+        It is not endless, and cut last: half a key is none that could be found.
         """
         if len(self._key) >= SHORTEST_SECRET:
             words = words.replace(self._key, "…")
         elif self._key:  # by itself only
             words = re.sub(rf"(?<![\w-]){re.escape(self._key)}(?![\w-])", "…", words)
-        return words[:LONGEST_MESSAGE]
+        return escaped(words)[:LONGEST_MESSAGE]
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Mapping
 from functools import cache, partial
 
 import aiohttp
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from httpx_aiohttp import AiohttpTransport
+
+from orchestrator.outbound.connection import Connection
 
 # Bytes. Left to itself the kernel takes in megabytes of an answer whose caller has stopped reading.
 RECEIVE_BUFFER = 256 * 1024
@@ -22,7 +25,7 @@ class BoundedTransport(AiohttpTransport):
     """aiohttp under httpx, with so many connections at most, and no cookies: they would join callers."""
 
     def __init__(self, most_connections: int) -> None:
-        super().__init__(verify=_trusted(), limits=httpx.Limits(max_connections=most_connections))
+        super().__init__(verify=trusted(), limits=httpx.Limits(max_connections=most_connections))
         self._most_connections = most_connections
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -53,8 +56,15 @@ class BoundedTransport(AiohttpTransport):
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
+def way_to(
+    address: str, headers: Mapping[str, str], key: str, *, connect_s: float, silence_s: float, most: int
+) -> Connection:
+    """The way to a provider an operator wrote down, with `most` connections at once."""
+    return Connection(address, headers, httpx.Timeout(silence_s, connect=connect_s), BoundedTransport(most), key)
+
+
 @cache
-def _trusted() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """Whose certificates are believed; as the environment says, or as certifi has it.
 
     Read once in a process: it takes some 20 ms of the event loop, and providers are set up while others are asked.

@@ -1,0 +1,66 @@
+"""Pictures that a request names by their address: they are fetched, and go on as if they had come with it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from dataclasses import replace
+
+from orchestrator.core.errors import BadRequest, Busy, FetchRefused
+from orchestrator.core.images import MOST_PIXELS, kind_of, pixels_of
+from orchestrator.core.types import ChatRequest
+from orchestrator.outbound.places import Rules
+
+TYPES = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
+MOST_NAMED = 8  # in one request
+MOST_BYTES = 10 * 1024**2  # of one
+MOST_AT_ONCE = 8  # of all requests of a process: each may hold as much as one may have, and its text
+
+
+def is_address(image: str) -> bool:
+    """Whether an image of a message is an address: base64 has no colons."""
+    return ":" in image[:8]
+
+
+def named(request: ChatRequest) -> list[str]:
+    """The addresses of pictures in a request, each once."""
+    return list(dict.fromkeys(image for message in request.messages for image in message.images if is_address(image)))
+
+
+class Pictures:
+    """Fetches pictures."""
+
+    def __init__(self, rules: Rules = Rules()) -> None:  # noqa: B008  # it does not change
+        self._rules = rules
+        self._fetching = 0
+
+    async def fetched(self, request: ChatRequest) -> ChatRequest:
+        """The request with what is at each address in its place. Raises BadRequest, FetchRefused, FetchFailed, Busy."""
+        addresses = named(request)
+        if not addresses:
+            return request
+        if len(addresses) > MOST_NAMED:
+            raise BadRequest(f"A request may name {MOST_NAMED} pictures by address; send more of them as base64.")
+        found = {address: await self._fetched(address) for address in addresses}
+        messages = tuple(
+            replace(message, images=tuple(found.get(image, image) for image in message.images))
+            for message in request.messages
+        )
+        return replace(request, messages=messages)
+
+    async def _fetched(self, address: str) -> str:
+        # Here, because it is a tenth of a worker's start, and most never fetch.
+        from orchestrator.outbound.fetch import fetch
+
+        if self._fetching >= MOST_AT_ONCE:
+            raise Busy("Too many pictures are being fetched; try again shortly.", retry_after_s=1)
+        self._fetching += 1
+        try:
+            body = (await fetch(address, types=TYPES, most_bytes=MOST_BYTES, rules=self._rules)).body
+            if not kind_of(body):
+                raise FetchRefused("What is at the address is no JPEG, PNG, GIF or WebP picture.")
+            if pixels_of(body) > MOST_PIXELS:
+                raise FetchRefused(f"The picture has more than {MOST_PIXELS:,} pixels; send a smaller one.")
+            return await asyncio.to_thread(lambda: base64.b64encode(body).decode())
+        finally:
+            self._fetching -= 1

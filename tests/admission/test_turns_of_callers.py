@@ -1,0 +1,56 @@
+"""Whose turn it is: a caller's tenant, priority and limits of the queue, up to where a local model is waited for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from orchestrator.core.limits import Each, Limit
+from orchestrator.core.turns import Turn
+from orchestrator.core.types import Caller, ChatRequest, Message
+from orchestrator.modelhost import wire
+from orchestrator.parts import Parts
+from orchestrator.pipeline import answer
+from tests.fakes import FakeEngine
+
+ALICE = Caller(tenant_id=7, tenant="acme", key_id=3, team_id=2, priority=9)
+
+
+def limit(each: Each, **fields: object) -> Limit:
+    return Limit(id=1, name=f"by-{each}", kind="queue", each=each, amount=4, **fields)  # type: ignore[arg-type]
+
+
+def test_a_caller_has_the_turn_of_its_tenant() -> None:
+    assert ALICE.turn("tiny", "10.0.0.1") == Turn(tenant=7, weight=9)
+
+
+def test_limits_of_the_queue_are_bounds_for_those_they_count_together() -> None:
+    limits = tuple(map(limit, ("key", "team", "tenant", "model", "address", "all")))
+    other = replace(limit("all"), kind="requests")
+    elsewhere = limit("all", model="openai/*")
+    turn = replace(ALICE, limits=(*limits, other, elsewhere)).turn("tiny", "10.0.0.1")
+    assert dict(turn.bounds) == {
+        "by-key key 3 of 7": 4,
+        "by-team team 2 of 7": 4,
+        "by-tenant tenant 7": 4,
+        "by-model tiny": 4,
+        "by-address 10.0.0.1": 4,
+        "by-all ": 4,
+    }
+
+
+async def test_a_local_model_is_told_and_a_provider_is_not(
+    parts: Parts, cast: dict[str, Caller], engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    caller = replace(cast["alice"], priority=9)
+    for asked, model in ((engine, "tiny"), (cloud, "openai/big")):
+        request = ChatRequest(model=model, messages=(Message(role="user", content="hello"),))
+        begun = await answer(request, caller, parts)
+        assert [chunk async for chunk in begun.chunks]
+        turn = Turn(tenant=caller.tenant_id, weight=9)
+        assert asked.asked[-1].turn == (turn if asked is engine else None)
+
+
+def test_the_turn_travels_to_the_model_host() -> None:
+    turn = Turn(tenant=7, weight=9, bounds=(("brief tenant 7", 4),))
+    request = ChatRequest(model="tiny", turn=turn)
+    assert wire.from_frame(wire.to_frame(request)) == request

@@ -1,0 +1,142 @@
+"""Pictures by address: refused as Ollama refuses them, unless an operator lets them be fetched."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from django.conf import settings
+
+from orchestrator import wiring
+from orchestrator.api.offers import SLOT, Slot
+from orchestrator.parts import Parts
+from orchestrator.pictures import MOST_NAMED, Pictures
+from tests.fakes import FakeEngine
+from tests.outbound.serving import ALLOWED, Server, response, serving
+
+DIALECTS = ["/v1/chat/completions", "/v1/responses", "/v1/messages"]
+
+
+def png(width: int = 1, height: int = 1) -> bytes:
+    """A picture that says it is so large."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0\0")) + chunk(b"IEND", b"")
+
+
+def question(path: str, *urls: str) -> dict[str, Any]:
+    """What is in these pictures, as the dialect of `path` asks it."""
+    body: dict[str, Any] = {"model": "openai/big"}
+    if path == "/v1/responses":
+        parts = [{"type": "input_image", "image_url": url} for url in urls]
+        return body | {"input": [{"role": "user", "content": [{"type": "input_text", "text": "What?"}, *parts]}]}
+    if path == "/v1/messages":
+        parts = [{"type": "image", "source": {"type": "url", "url": url}} for url in urls]
+        body["max_tokens"] = 50
+    else:
+        parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return body | {"messages": [{"role": "user", "content": [{"type": "text", "text": "What?"}, *parts]}]}
+
+
+@pytest.fixture
+async def server(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
+    """A server of pictures, from which they are fetched."""
+    async with serving() as server:
+        monkeypatch.setattr(settings, "FETCH_IMAGES", True)
+        monkeypatch.setattr(wiring, "_parts", replace(parts, pictures=Pictures(server.rules())))
+        server.answers["/a.png"] = response(png(), "Content-Type: image/png")
+        yield server
+
+
+def at(server: Server, path: str = "/a.png") -> str:
+    return f"http://{ALLOWED}:{server.port}{path}"
+
+
+def error(answer: httpx.Response) -> str:
+    assert answer.status_code == 400, answer.text
+    return str(answer.json()["error"]["message"])
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_they_are_refused_unless_it_is_allowed(client: httpx.AsyncClient, cloud: FakeEngine, path: str) -> None:
+    assert "base64" in error(await client.post(path, json=question(path, "https://x.example/a.png")))
+    assert not cloud.asked
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_a_model_is_shown_what_is_there(
+    client: httpx.AsyncClient, cloud: FakeEngine, server: Server, path: str
+) -> None:
+    answer = await client.post(path, json=question(path, at(server), at(server)))
+    assert answer.status_code == 200, answer.text
+    shown = base64.b64encode(png()).decode()
+    assert [image for message in cloud.asked[0].messages for image in message.images] == [shown, shown]
+    assert server.connections == 1
+
+
+async def test_another_picture_at_the_same_address_is_another_question(
+    client: httpx.AsyncClient, cloud: FakeEngine, server: Server
+) -> None:
+    asked = question(DIALECTS[0], at(server))
+    assert "miss" in (await client.post(DIALECTS[0], json=asked)).headers["Cache-Status"]
+    assert "hit" in (await client.post(DIALECTS[0], json=asked)).headers["Cache-Status"]
+    server.answers["/a.png"] = response(png(2), "Content-Type: image/png")
+    assert "miss" in (await client.post(DIALECTS[0], json=asked)).headers["Cache-Status"]
+    assert cloud.calls == 2
+
+
+async def test_its_answer_is_not_given_again_unseen(parts: Parts, server: Server) -> None:
+    from orchestrator.lean import LeanHandler
+
+    slots = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        slots.append(scope.setdefault(SLOT, Slot()))
+        await LeanHandler(1024**2, 10)(scope, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        for named in (question(DIALECTS[0], at(server)), question(DIALECTS[0])):
+            for _ in range(2):
+                assert (await client.post(DIALECTS[0], json=named)).status_code == 200
+    assert [slot.offer is not None for slot in slots] == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (response(b"<svg/>", "Content-Type: image/svg+xml"), "image/svg"),
+        (response(b"<html>", "Content-Type: image/png"), "no JPEG, PNG, GIF or WebP"),
+        (response(png(100_000, 100_000), "Content-Type: image/png"), "pixels"),
+        (response(b"", status="404 Not Found"), "HTTP 404"),
+    ],
+)
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_what_is_no_picture_is_refused(
+    client: httpx.AsyncClient, cloud: FakeEngine, server: Server, path: str, answer: bytes, words: str
+) -> None:
+    server.answers["/a.png"] = answer
+    assert words in error(await client.post(path, json=question(path, at(server))))
+    assert not cloud.asked
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_no_address_inside_is_fetched(client: httpx.AsyncClient, server: Server, path: str) -> None:
+    inside = f"http://127.0.0.1:{server.port}/a.png"
+    assert "public internet" in error(await client.post(path, json=question(path, inside)))
+    many = [at(server, f"/{place}") for place in range(MOST_NAMED + 1)]
+    assert f"name {MOST_NAMED} pictures" in error(await client.post(path, json=question(path, *many)))
+    assert server.connections == 0
+
+
+async def test_a_model_that_sees_nothing_has_nothing_fetched(client: httpx.AsyncClient, server: Server) -> None:
+    await client.post(DIALECTS[0], json=question(DIALECTS[0], at(server)) | {"model": "tiny"})
+    assert server.connections == 0

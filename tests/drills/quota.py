@@ -1,0 +1,264 @@
+"""Many spend one quota at once: no more passes than it says, and with Redis in trouble no more than is stated.
+
+A quota here is so slow that nothing drains while the drill runs, so every answer counts against it for good.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from tests.drills.base import Drill, Run, eventually, running
+from tests.drills.caller import Heard, ask
+from tests.drills.provider import ScriptedProvider
+from tests.drills.question import Question
+from tests.product import PROJECT, Product
+from tests.servers import RedisServer
+
+WORKERS = 2
+SPENDERS = 1000
+MONTH_S = 31 * 86400
+SHARE = 16  # of what is left, one part may be in a lease
+BEAT_S = 1.0
+STOPPED_S = 3.0
+GIVES_BACK_WITHIN_S = 15.0
+KNOWN = Question(name="known")
+MAKE = """
+import json
+from orchestrator.identity.keys import issue_key
+from orchestrator.models import ApiKey, Limit
+for name, kind, amount, per_s in {limits!r}:
+    print(json.dumps([name, issue_key(name, "drill")]))
+    Limit.objects.create(
+        name=name, kind=kind, each="key", key=ApiKey.objects.get(name=name), amount=amount, per_s=per_s
+    )
+"""
+PLACES = 25
+REDIS_TIMEOUT_S = 0.5  # on a busy machine a Redis that is only slow is there all the same
+FLUSHED_AT = (0.2, 0.4, 0.6)  # of the quota
+
+
+async def run(run: Run) -> None:
+    """One quota after the other is spent, each with another trouble in the middle."""
+    server = RedisServer().start()
+    try:
+        with (
+            ScriptedProvider() as provider,
+            running(
+                run,
+                provider,
+                REDIS_URL=server.url,
+                ORCHESTRATOR_WEB_WORKERS=WORKERS,
+                ORCHESTRATOR_REQUIRE_KEYS=1,
+                ORCHESTRATOR_REDIS_TIMEOUT_S=REDIS_TIMEOUT_S,
+            ) as product,
+        ):
+            quotas = Quotas(run, provider, product, server)
+            rounds = range(run.pick(1, 5))
+            await asyncio.to_thread(quotas.make_keys, rounds)
+            for number in rounds:
+                await quotas.nothing_happens(f"calm-{number}")
+                await quotas.redis_forgets(f"flushed-{number}")
+                await quotas.redis_stops(f"stopped-{number}")
+                await quotas.a_worker_is_killed(f"killed-{number}")
+                await quotas.so_many_at_a_time(f"together-{number}")
+    finally:
+        server.stop()
+
+
+class Quotas:
+    """One product, and those who spend what its limits allow."""
+
+    def __init__(self, run: Run, provider: ScriptedProvider, product: Product, server: RedisServer) -> None:
+        self.run, self.provider, self.product, self.server = run, provider, product, server
+        self.amount = run.pick(1200, 5000)
+        self._asked = 0
+        self._keys: dict[str, str] = {}
+
+    async def nothing_happens(self, name: str) -> None:
+        """Exactly as many are answered as the quota says."""
+        spent = await self.spend(name, self.nothing)
+        self.judge(name, spent, over=0, under=0)
+
+    async def redis_forgets(self, name: str) -> None:
+        """Emptied three times: what was used is put back by those who know."""
+
+        async def flush(heard: Counter[int]) -> None:
+            for share in FLUSHED_AT:
+                await self.reaches(heard, share)
+                await asyncio.to_thread(self.server.command, "FLUSHALL")
+
+        spent = await self.spend(name, flush)
+        # A worker that does not hear of it for a beat may let through what the other one knows of: a burst at most.
+        self.judge(name, spent, over=len(FLUSHED_AT) * self.amount, under=self.lost(len(FLUSHED_AT)))
+
+    async def redis_stops(self, name: str) -> None:
+        """It stands still for a while: each worker goes on with its share."""
+
+        async def stop(heard: Counter[int]) -> None:
+            await self.reaches(heard, 1 / 3)
+            self.server.pause()
+            try:
+                await asyncio.sleep(STOPPED_S)
+            finally:
+                self.server.resume()
+
+        spent = await self.spend(name, stop)
+        self.judge(name, spent, over=self.amount, under=self.lost(1))
+        await eventually(self.count_together, "the workers to find Redis again", 30.0)
+
+    async def a_worker_is_killed(self, name: str) -> None:
+        """What it had charged stays charged; only what it had leased is nobody's."""
+
+        async def kill(heard: Counter[int]) -> None:
+            await self.reaches(heard, 1 / 3)
+            os.kill(self.product.pids("web")[0], signal.SIGKILL)
+
+        spent = await self.spend(name, kill)
+        broken = spent[0]
+        self.judge(name, spent, over=0, under=broken + self.lost(1))
+        await eventually(lambda: len(self.product.pids("web")) == WORKERS, "the worker to be back", 30.0)
+
+    async def so_many_at_a_time(self, name: str) -> None:
+        """No more calls are under way than there are places, and each place is free again after its call."""
+        key, places = self._keys[name], PLACES
+        asking = [
+            asyncio.create_task(self.ask(key, Question(name=f"{name} {number}", gate=name)))
+            for number in range(self.run.pick(200, 500))
+        ]
+        done, waiting = await self.all_but(asking, places)
+        refused = Counter(one.result().status for one in done)
+        self.run.expect(refused == {429: len(asking) - places}, f"{name}: {refused} beside {places} places")
+        calls = await asyncio.to_thread(self.provider.summary)
+        self.run.expect(calls["open"] <= places, f"{name}: {calls['open']} calls in {places} places")
+        self.provider.open_gate(name)
+        answered = await asyncio.gather(*waiting)
+        self.run.expect(all(one.status == 200 for one in answered), f"{name}: who had a place was not answered")
+        again = await self.ask(key, Question(name=f"{name} again"))
+        self.run.expect(again.status == 200, f"{name}: no place is free after all calls ended: {again.error}")
+
+    async def all_but(
+        self, asking: list[asyncio.Task[Heard]], places: int
+    ) -> tuple[set[asyncio.Task[Heard]], set[asyncio.Task[Heard]]]:
+        """Wait until only so many have no answer yet."""
+        async with asyncio.timeout(60):
+            while True:
+                done = {one for one in asking if one.done()}
+                if len(done) >= len(asking) - places:
+                    return done, set(asking) - done
+                await asyncio.sleep(0.02)
+
+    async def spend(self, name: str, trouble: Callable[[Counter[int]], Awaitable[None]]) -> Counter[int]:
+        """A thousand ask until each was refused, once more when the trouble is over; what they heard, by status.
+
+        Half of them ask what nobody asked before, which a model answers, the others what is replayed.
+        """
+        key = self._keys[name]
+        heard: Counter[int] = Counter()
+        is_over = asyncio.Event()
+
+        async def spender(number: int) -> None:
+            while True:
+                answer = await self.ask(key, KNOWN if number % 2 else self.fresh(name))
+                heard[answer.status] += 1
+                if answer.status == 429:
+                    self.is_refusal(name, answer)
+                    if is_over.is_set():
+                        return
+                    await is_over.wait()
+
+        async def troubled() -> None:
+            await trouble(heard)
+            is_over.set()
+
+        await asyncio.gather(troubled(), *(spender(number) for number in range(SPENDERS)))
+        await self.spend_the_rest(name, key, heard)
+        return heard
+
+    async def spend_the_rest(self, name: str, key: str, heard: Counter[int]) -> None:
+        """What was leased and not used is given back within some seconds, and may be spent then."""
+        refused = 0
+        for _ in range(int(GIVES_BACK_WITHIN_S / 0.25)):
+            answer = await self.ask(key, self.fresh(name))
+            heard[answer.status] += 1
+            refused = refused + 1 if answer.status == 429 else 0
+            if heard[200] >= self.amount or refused > 4 * 3 * BEAT_S:
+                return
+            if refused:
+                await asyncio.sleep(0.25)
+
+    def judge(self, name: str, heard: Counter[int], *, over: int, under: int) -> None:
+        """The answers and the provider's log say how much passed."""
+        answered, broken = heard[200], heard[0]
+        kind = name.partition("-")[0]
+        self.run.figures[f"{kind}_passed_share"] = round(answered / self.amount, 4)
+        self.run.counts[f"{kind} answered"] += answered
+        self.run.counts[f"{kind} refused"] += heard[429]
+        self.run.counts[f"{kind} broken off"] += broken
+        strange = {status: count for status, count in heard.items() if status not in {0, 200, 429}}
+        self.run.expect(not strange, f"{name}: answers of other kinds: {strange}")
+        self.run.expect(not broken or kind == "killed", f"{name}: {broken} connections broke")
+        calls = len([call for call in self.provider.calls() if call.name.startswith(f"{name} ")])
+        self.run.expect(calls <= self.amount + over, f"{name}: {calls} calls of {self.amount}, and {over} more")
+        self.run.expect(answered <= self.amount + over, f"{name}: {answered} answers of {self.amount} and {over} more")
+        self.run.expect(
+            answered >= self.amount - under, f"{name}: only {answered} answers of {self.amount}, less {under}"
+        )
+
+    def is_refusal(self, name: str, answer: Heard) -> None:
+        """It says which limit it is, and when to come again."""
+        is_right = int(answer.headers.get("retry-after", "0")) > 0 and name in answer.headers.get("ratelimit", "")
+        self.run.expect(is_right, f"{name}: a refusal without its headers: {answer.headers}")
+
+    def fresh(self, name: str) -> Question:
+        """A question that nobody has asked."""
+        self._asked += 1
+        return Question(name=f"{name} {self._asked}", pieces=1)
+
+    async def ask(self, key: str, question: Question) -> Heard:
+        """One request; a status of 0 is a connection that broke before its answer."""
+        try:
+            return await ask(self.product.base_url, question, stream=False, Authorization=f"Bearer {key}")
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+            return Heard(error=f"{type(error).__name__}")
+
+    def make_keys(self, rounds: range) -> None:
+        """For each quota a key with one limit."""
+        limits = [
+            (f"{kind}-{number}", "requests", self.amount, MONTH_S)
+            for number in rounds
+            for kind in ("calm", "flushed", "stopped", "killed")
+        ]
+        limits += [(f"together-{number}", "concurrent", PLACES, None) for number in rounds]  # type: ignore[misc]
+        command = [sys.executable, "manage.py", "shell", "-v", "0", "-c", MAKE.format(limits=limits)]
+        done = subprocess.run(
+            command, cwd=PROJECT, env=self.product.environment(), check=True, timeout=60, capture_output=True, text=True
+        )
+        self._keys = dict(map(json.loads, done.stdout.splitlines()))
+
+    def lost(self, times: int) -> int:
+        """What may be in leases that were taken in vain, so many times: two in each worker."""
+        return times * WORKERS * 2 * (self.amount // SHARE + 1)
+
+    async def reaches(self, heard: Counter[int], share: float) -> None:
+        """Wait until so much of the quota is spent."""
+        async with asyncio.timeout(60):
+            while heard[200] < share * self.amount:
+                await asyncio.sleep(0.005)
+
+    async def nothing(self, heard: Counter[int]) -> None:
+        """No trouble."""
+
+    def count_together(self) -> bool:
+        """Whether each worker that lost Redis has found it again."""
+        said = self.product.logs()
+        return said.count("Limits: Redis is back") >= said.count("Limits: Redis is out")
+
+
+DRILL = Drill("quota", "many spend one quota, Redis in trouble: no more passes than is stated", run, 150, 900)
