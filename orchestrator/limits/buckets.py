@@ -15,7 +15,8 @@ from orchestrator.core.limits import Limit
 from orchestrator.limits.meter import Meter, Rate, Receipt
 
 LEASE_S = 1.0  # how long it may be used
-AHEAD_S = 0.1  # of use that is leased at a time
+AHEAD_S = 0.2  # of use that is leased at a time; while it lasts the next is fetched
+SHRINKS_TO = 0.75  # of the last: after a pause it goes on at the pace it had
 LEAST_GROWTH = 8  # a lease may grow to so many at once, and otherwise to four times the last
 SHOWN_S = 0.05  # how old what is shown may be, but for the lease
 REFUSED_S = 0.1  # how long a refusal is remembered: somebody else may have given back meanwhile
@@ -101,7 +102,7 @@ class Bucket:
                 return self._shared.is_alone and not self.take_alone(1, now)
         lease.left -= 1
         self._used += 1
-        if 2 * lease.left <= lease.size and self._next is None and not (self.is_asking or self._shared.is_alone):
+        if self._next is None and not (self.is_asking or self._shared.is_alone):
             self._renew(self)
         return True
 
@@ -173,7 +174,8 @@ class Bucket:
     def wanted(self, now: float) -> int:
         """How many to lease: what will be used in a moment, at the pace since the last time that was asked."""
         pace = self._used / max(now - self._asked_at, 1e-3)
-        self._size = max(1, min(math.ceil(pace * AHEAD_S), max(LEAST_GROWTH, 4 * self._size)))
+        size = min(math.ceil(pace * AHEAD_S), max(LEAST_GROWTH, 4 * self._size))
+        self._size = max(1, size, int(self._size * SHRINKS_TO))
         self._used, self._asked_at = 0, now
         return self._size
 
