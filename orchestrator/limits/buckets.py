@@ -51,6 +51,7 @@ class Bucket:
         "_shown_as",
         "_shown_left",
         "_shown_reset_s",
+        "_shown_text",
         "_shown_until",
         "_size",
         "_used",
@@ -91,6 +92,7 @@ class Bucket:
         self._size = 0
         self._shown_as = f'"{limit.name}";r='
         self._shown_left, self._shown_reset_s, self._shown_until = 0, 0.0, -math.inf
+        self._shown_text = ""
 
     def take(self, now: float) -> bool:
         """Charge one from what is held here; False when Redis has to be asked, or one too many was asked for."""
@@ -136,7 +138,7 @@ class Bucket:
         self.owed += units
         if self._alone is None:
             self._alone = replace(self.meter)
-        self._shown_left = max(0, int(self._shown_left - units))
+        self._shown_left, self._shown_text = max(0, int(self._shown_left - units)), ""
         self._shown_reset_s += units * self._workers / self.rate.a_second
         return self._alone.charge(self.rate, units * self._workers, now)
 
@@ -150,13 +152,18 @@ class Bucket:
     def standing(self, now: float) -> str:
         """An item of `RateLimit`: how many are left, and in how many seconds all are again, or one where none is."""
         lease = self.lease
+        if lease is None and self._shown_text and now < self._shown_until:
+            return self._shown_text
         leased = 0 if lease is None else lease.left
         left = self._shown_left + leased
         if now >= self._shown_until or not left:
             self._look(now)
             left = self._shown_left + leased
         wait_s = self._shown_reset_s - leased / self.rate.a_second
-        return f"{self._shown_as}{left};t={math.ceil(wait_s) if wait_s > 0 else 0}"
+        text = f"{self._shown_as}{left};t={math.ceil(wait_s) if wait_s > 0 else 0}"
+        if lease is None:
+            self._shown_text = text
+        return text
 
     def _look(self, now: float) -> None:
         """Find out what is shown for a moment, in which nothing but the lease gets less."""
@@ -169,7 +176,7 @@ class Bucket:
         self._shown_reset_s = (level - following if is_some else share - left) / rate.a_second
         left /= share
         self._shown_left = max(0, int(left + following + 1e-6))
-        self._shown_until = now + SHOWN_S
+        self._shown_until, self._shown_text = now + SHOWN_S, ""
 
     def wanted(self, now: float) -> int:
         """How many to lease: what will be used in a moment, at the pace since the last time that was asked."""
