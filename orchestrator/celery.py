@@ -73,7 +73,10 @@ def broker(redis: str) -> dict[str, Any]:
 def _url(redis: str) -> str:
     """As Kombu writes it."""
     parts = urlsplit(redis)
-    return f"redis+socket://{parts.path}?virtual_host=0" if parts.scheme == "unix" else redis
+    if parts.scheme != "unix":
+        return redis
+    account = f"{parts.username or ''}:{parts.password}@" if parts.password else ""
+    return f"redis+socket://{account}{parts.path}?virtual_host=0"
 
 
 def _sentinel_urls(asked: Sentinels) -> str:

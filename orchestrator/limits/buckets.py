@@ -15,7 +15,8 @@ from orchestrator.core.limits import Limit
 from orchestrator.limits.meter import Meter, Rate, Receipt
 
 LEASE_S = 1.0  # how long it may be used
-AHEAD_S = 0.1  # of use that is leased at a time
+AHEAD_S = 0.2  # of use that is leased at a time; while it lasts the next is fetched
+SHRINKS_TO = 0.75  # of the last: after a pause it goes on at the pace it had
 LEAST_GROWTH = 8  # a lease may grow to so many at once, and otherwise to four times the last
 SHOWN_S = 0.05  # how old what is shown may be, but for the lease
 REFUSED_S = 0.1  # how long a refusal is remembered: somebody else may have given back meanwhile
@@ -50,6 +51,7 @@ class Bucket:
         "_shown_as",
         "_shown_left",
         "_shown_reset_s",
+        "_shown_text",
         "_shown_until",
         "_size",
         "_used",
@@ -90,6 +92,7 @@ class Bucket:
         self._size = 0
         self._shown_as = f'"{limit.name}";r='
         self._shown_left, self._shown_reset_s, self._shown_until = 0, 0.0, -math.inf
+        self._shown_text = ""
 
     def take(self, now: float) -> bool:
         """Charge one from what is held here; False when Redis has to be asked, or one too many was asked for."""
@@ -101,7 +104,7 @@ class Bucket:
                 return self._shared.is_alone and not self.take_alone(1, now)
         lease.left -= 1
         self._used += 1
-        if 2 * lease.left <= lease.size and self._next is None and not (self.is_asking or self._shared.is_alone):
+        if self._next is None and not (self.is_asking or self._shared.is_alone):
             self._renew(self)
         return True
 
@@ -135,7 +138,7 @@ class Bucket:
         self.owed += units
         if self._alone is None:
             self._alone = replace(self.meter)
-        self._shown_left = max(0, int(self._shown_left - units))
+        self._shown_left, self._shown_text = max(0, int(self._shown_left - units)), ""
         self._shown_reset_s += units * self._workers / self.rate.a_second
         return self._alone.charge(self.rate, units * self._workers, now)
 
@@ -149,13 +152,18 @@ class Bucket:
     def standing(self, now: float) -> str:
         """An item of `RateLimit`: how many are left, and in how many seconds all are again, or one where none is."""
         lease = self.lease
+        if lease is None and self._shown_text and now < self._shown_until:
+            return self._shown_text
         leased = 0 if lease is None else lease.left
         left = self._shown_left + leased
         if now >= self._shown_until or not left:
             self._look(now)
             left = self._shown_left + leased
         wait_s = self._shown_reset_s - leased / self.rate.a_second
-        return f"{self._shown_as}{left};t={math.ceil(wait_s) if wait_s > 0 else 0}"
+        text = f"{self._shown_as}{left};t={math.ceil(wait_s) if wait_s > 0 else 0}"
+        if lease is None:
+            self._shown_text = text
+        return text
 
     def _look(self, now: float) -> None:
         """Find out what is shown for a moment, in which nothing but the lease gets less."""
@@ -168,12 +176,13 @@ class Bucket:
         self._shown_reset_s = (level - following if is_some else share - left) / rate.a_second
         left /= share
         self._shown_left = max(0, int(left + following + 1e-6))
-        self._shown_until = now + SHOWN_S
+        self._shown_until, self._shown_text = now + SHOWN_S, ""
 
     def wanted(self, now: float) -> int:
         """How many to lease: what will be used in a moment, at the pace since the last time that was asked."""
         pace = self._used / max(now - self._asked_at, 1e-3)
-        self._size = max(1, min(math.ceil(pace * AHEAD_S), max(LEAST_GROWTH, 4 * self._size)))
+        size = min(math.ceil(pace * AHEAD_S), max(LEAST_GROWTH, 4 * self._size))
+        self._size = max(1, size, int(self._size * SHRINKS_TO))
         self._used, self._asked_at = 0, now
         return self._size
 

@@ -20,6 +20,7 @@ from orchestrator.limits.shared import Shared
 
 log = logging.getLogger(__name__)
 BEAT_S = 1.0  # how often Redis is told who holds a place, and asked whether it has forgotten anything
+LOOK_BEATS = 10
 HELD_S = 4.0  # how long a place is held after the last word of its process
 MOST_QUIET = 4096  # buckets that are kept though a new one would do
 MOST_BUSY = 50_000
@@ -81,6 +82,8 @@ class Counting:
         self._workers = workers
         self._buckets: dict[str, Bucket] = {}
         self._places: dict[str, Places] = {}
+        self._leased: set[Bucket] = set()
+        self._restored = ""  # the life of Redis in which it was last told all there is to tell
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
         self.leases = 0  # that were taken
@@ -149,6 +152,7 @@ class Counting:
             charges.append(Charge(ask.bucket, ask.need, Receipt(level, redis_s, given), life))
             if extra:
                 ask.bucket.leased(int(extra), charges[-1].receipt, now)
+                self._leased.add(ask.bucket)
                 self.leases += 1
         asked: list[Ask | Places] = [*asks, *places]
         return Taken(charges, asked[refused - 1] if refused else None)
@@ -179,13 +183,16 @@ class Counting:
         await self.give_back(*unused)
 
     async def _keep(self) -> None:
-        while True:
+        for beat in itertools.count(1):
             await asyncio.sleep(BEAT_S)
             now = self._clock.monotonic()
-            over = [(bucket, lease) for bucket in self._buckets.values() for lease in bucket.expire(now)]
+            over = [(bucket, lease) for bucket in self._leased for lease in bucket.expire(now)]
+            self._leased = {bucket for bucket in self._leased if bucket.lease is not None}
             await self._give_leases_back(over)
             await self.beat()
-            self._forget(now)
+            if beat % LOOK_BEATS == 0:  # to look at every bucket takes milliseconds where there are many
+                await self._restore()
+                self._forget(now)
 
     async def beat(self) -> None:
         """Say who holds a place; hear whether Redis is there, and whether it has forgotten."""
@@ -195,14 +202,19 @@ class Counting:
         arguments: list[str | int] = [hex_id(16), int(HELD_S * 1e6)]
         for places in held:
             arguments += (len(places.members), *places.members)
+        was_alone = self.shared.is_alone
         answer = await self.shared.ask(BEATS, [places.key for places in held], arguments)
         if answer is not None:
             self.shared.lives(answer[0].decode())
-            await self._restore()
+            if was_alone or self.shared.life != self._restored:
+                await self._restore()
 
     async def _restore(self) -> None:
         """Tell Redis what it does not know: what was used before it forgot, and what was spent without it."""
         now, life = self._clock.monotonic(), self.shared.life
+        if self.shared.is_alone or not life:
+            return
+        self._restored = life
         buckets = self._buckets.values()
         unknown = [one for one in buckets if one.owed or (one.life != life and one.floor(now) > 0)]
         for start in range(0, len(unknown), _BATCH):

@@ -74,6 +74,7 @@ async def full(
     place = parts.places.place(Candidate(model=model, stands_for=model))
     parts.places.began(place)
     parts.places.ended(place)
+    parts.limiter.refused["few", "requests"] += 1
     return await figures(client)
 
 
@@ -157,7 +158,7 @@ def lint(family: Metric) -> None:
     for sample in family.samples:
         assert sample.labels.keys() <= {
             *("dialect", "tier", "outcome", "result", "part", "kind", "model", "role", "process", "le"),
-            *("provider", "version", "python"),
+            *("provider", "version", "python", "limit"),
         }, "neither tenants nor keys are labels"
 
 

@@ -251,7 +251,6 @@ async def test_no_page_scrolls_sideways(visit, console, width):
         "/admin/orchestrator/grant/add/",
         "/admin/orchestrator/limit/add/",
         "/admin/orchestrator/auditevent/",
-        "/admin/auth/user/",
         "/admin/cache/cacheentry/",
         "/admin/registry/provider/",
         "/admin/registry/provider/add/",

@@ -141,6 +141,12 @@ class Echo:
             return web.Response(text=words, content_type="text/event-stream")
         if request.path.endswith("/embeddings"):
             return web.json_response({"data": [{"index": 0, "embedding": [0.5, 0.25]}], "usage": {"prompt_tokens": 3}})
+        try:
+            return await self._stream(request, model, words)
+        except ConnectionResetError:  # the product has heard enough
+            return web.Response()
+
+    async def _stream(self, request: web.Request, model: str, words: str) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         call = {"name": "look", "arguments": json.dumps({"for": self._aviary["answer's tool arguments"]})}
@@ -244,6 +250,7 @@ class Credentials:
     dead: tuple[str, ...]  # revoked, expired
     link: str
     spent_link: str
+    recovery_codes: tuple[str, ...]
 
 
 SCRIPT = """if True:
@@ -258,13 +265,24 @@ SCRIPT = """if True:
     from orchestrator.identity.keys import issue_key
     from orchestrator.identity.links import make_link, redeem_link
     from orchestrator.models import ApiKey
-    User.objects.create_superuser("mira", password=sys.stdin.readline().strip())
+    from base64 import b32encode
+    import time
+    from django_otp.oath import hotp
+    from orchestrator.identity import second_factor
+    password = sys.stdin.readline().strip()
+    User.objects.create_superuser("mira", password=password)
+    nora = User.objects.create_superuser("nora", password=password)
+    second_factor.begin(nora)
+    secret = second_factor.offered(nora)
+    code = f"{hotp(secret, int(time.time()) // second_factor.STEP_S):06}"
     made = {
         "key": issue_key("web", "acme"),
         "managing": issue_key("boss", "acme", role=Role.ADMIN, reaches_all=True),
         "dead": [issue_key("gone", "acme"), issue_key("late", "acme")],
         "link": make_link("mira"),
         "spent_link": make_link("mira"),
+        "second factor": [second_factor.shown(secret), secret.hex()],
+        "recovery codes": second_factor.confirm(nora, code),
     }
     ApiKey.objects.filter(name="gone").update(revoked_at=timezone.now())
     ApiKey.objects.filter(name="late").update(expires_at=timezone.now() - timedelta(days=1))
@@ -287,7 +305,14 @@ def issued(aviary: Aviary, product: Product) -> Credentials:
     )
     aviary.saw("output", "making keys", done.stderr)
     made = json.loads(done.stdout)
-    credentials = Credentials(made["key"], made["managing"], tuple(made["dead"]), made["link"], made["spent_link"])
+    codes = tuple(made["recovery codes"])
+    credentials = Credentials(
+        made["key"], made["managing"], tuple(made["dead"]), made["link"], made["spent_link"], codes
+    )
+    for number, written in enumerate(made["second factor"]):
+        aviary.add(f"second factor, written {('in letters', 'in digits')[number]}", written)
+    aviary.add("recovery code", codes[0], is_secret=False)
+    aviary.add("spent recovery code", codes[1], is_secret=False)
     key_part = len("orch_") + 11  # what comes before may be shown
     aviary.add("API key", credentials.key[key_part:])
     aviary.add("managing key", credentials.managing[key_part:])
@@ -363,18 +388,18 @@ class Visitor:
     """Asks, and notes what is answered."""
 
     def __init__(self, client: httpx.AsyncClient, aviary: Aviary, run: Run) -> None:
-        self._client, self._aviary, self._run = client, aviary, run
+        self._client, self._aviary, self.counting = client, aviary, run
 
     async def ask(self, place: str, method: str, path: str, **options: Any) -> httpx.Response | None:
         """The answer, whatever it is; none when the connection broke."""
-        self._run.counts["requests"] += 1
+        self.counting.counts["requests"] += 1
         try:
             response = await self._client.request(method, path, **options)
         except httpx.TransportError as error:
-            self._run.counts["connections that broke"] += 1
+            self.counting.counts["connections that broke"] += 1
             self._aviary.saw("output", "broken connection", str(error))
             return None
-        self._run.counts[f"status {response.status_code}"] += 1
+        self.counting.counts[f"status {response.status_code}"] += 1
         told = "\n".join(f"{name}: {value}" for name, value in response.headers.items() if name != "set-cookie")
         self._aviary.saw(
             place, f"{method} {path.split('?')[0]} {response.status_code}", told.encode() + b"\n" + response.content
@@ -466,11 +491,32 @@ async def people(visitor: Visitor, client: httpx.AsyncClient, aviary: Aviary, ow
     for password in (aviary["wrong password"], aviary["account's password"]):
         data = {"username": "mira", "password": password, "csrfmiddlewaretoken": client.cookies["orchestrator_csrf"]}
         await visitor.ask("page", "POST", "/dashboard/sign-in/", data=data)
+    await second_step(visitor, str(client.base_url), aviary, own)
     aviary.add("session cookie", client.cookies["orchestrator_session"], "ledger")
     for path in sorted(set(paths())):
         if path.startswith(("/dashboard/", "/admin/")) and "logout" not in path and "sign-" not in path:
             await visitor.ask("page", "GET", path)
     await visitor.ask("page", "GET", f"/dashboard/sign-in/{own.link}/")
+
+
+async def second_step(visitor: Visitor, address: str, aviary: Aviary, own: Credentials) -> None:
+    """Somebody with an authenticator signs in, wrongly and with a code from paper."""
+    async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+        other = Visitor(client, aviary, visitor.counting)
+        await other.ask("door", "GET", "/dashboard/sign-in/")
+        form = {"csrfmiddlewaretoken": client.cookies["orchestrator_csrf"]}
+        await other.ask(
+            "door",
+            "POST",
+            "/dashboard/sign-in/",
+            data=form | {"username": "nora", "password": aviary["account's password"]},
+        )
+        for code in ("zzzzz-zzzzz", own.recovery_codes[1]):
+            form = {"csrfmiddlewaretoken": client.cookies["orchestrator_csrf"], "code": code}
+            told = await other.ask("page", "POST", "/dashboard/sign-in/code/", data=form)
+        visitor.counting.expect(told is not None and told.status_code == 302, "nobody got in with a second factor")
+        for path in ("/dashboard/account/", "/dashboard/account/two-factor/", "/dashboard/people/"):
+            await other.ask("page", "GET", path)
 
 
 def commands(aviary: Aviary, product: Product) -> None:
@@ -480,6 +526,8 @@ def commands(aviary: Aviary, product: Product) -> None:
         ["doctor", "--json"],
         ["registry", "show"],
         ["registry", "history"],
+        ["keys", "list"],
+        ["audit", "verify"],
         ["check", "--deploy"],
     ):
         done = subprocess.run(

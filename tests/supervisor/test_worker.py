@@ -97,3 +97,10 @@ def test_every_task_on_the_schedule_exists() -> None:
 
     names = {f"{tasks.__name__}.{name}" for name in vars(tasks)}
     assert {entry["task"] for entry in SCHEDULE.values()} <= names
+
+
+def test_a_password_of_redis_behind_a_socket_is_told_to_the_queue() -> None:
+    assert broker("unix://:pass%2Fword@/run/redis.sock?db=0")["broker_url"] == (
+        "redis+socket://:pass%2Fword@/run/redis.sock?virtual_host=0"
+    )
+    assert broker("unix:///run/redis.sock?db=0")["broker_url"] == "redis+socket:///run/redis.sock?virtual_host=0"
