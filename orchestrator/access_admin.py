@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from orchestrator.admin_lists import BoundedPaginator, When
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.permissions import DIALECTS, FAMILIES, Permission
+from orchestrator.core.permissions import DIALECTS, EVERYBODY, FAMILIES, Permission
 from orchestrator.identity import issuing, limiting, tenancy
 from orchestrator.identity.acting import Actor, of_user
 from orchestrator.identity.asked import (
@@ -108,9 +108,10 @@ class Acts(AnyBase):
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Choices are what they may change."""
         reach = self.by(request).reach(self.changes)
-        if reach.tenants is not None and db_field.related_model in {Tenant, Team}:
-            column = "pk__in" if db_field.related_model is Tenant else "tenant__in"
-            kwargs["queryset"] = db_field.related_model.objects.filter(**{column: reach.tenants})
+        if db_field.related_model is Team:
+            kwargs["queryset"] = Team.objects.of(reach)
+        elif db_field.related_model is Tenant and reach.tenants is not None:
+            kwargs["queryset"] = Tenant.objects.filter(pk__in=reach.tenants)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
@@ -527,7 +528,7 @@ class ApiKeyAdmin(Acts):
         """Teams are those of its tenant."""
         match = request.resolver_match
         if db_field.name == "team" and match and "object_id" in match.kwargs:
-            kwargs["queryset"] = Team.objects.filter(tenant__keys__pk=match.kwargs["object_id"])
+            kwargs["queryset"] = Team.objects.of(EVERYBODY).filter(tenant__keys__pk=match.kwargs["object_id"])
             return AnyBase.formfield_for_foreignkey(self, db_field, request, **kwargs)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 

@@ -23,6 +23,7 @@ from django.conf import settings  # noqa: E402
 from dashboard.routing import websocket_urlpatterns  # noqa: E402
 from dashboard.sockets import guarded_socket  # noqa: E402
 from orchestrator import wiring  # noqa: E402
+from orchestrator.core.headers import DATA, HSTS  # noqa: E402
 from orchestrator.forwarded import Forwarded  # noqa: E402
 from orchestrator.lean import LeanHandler  # noqa: E402
 from orchestrator.origins import Origins  # noqa: E402
@@ -76,6 +77,7 @@ async def lifespan(receive: Any, send: Any) -> None:
 
 
 origins = Origins(table, origins=settings.ORIGINS, is_loopback=settings.IS_LOOPBACK, hosts=settings.PUBLIC_HOSTS)
-application: Any = ReplayFront(origins, wiring.parts, settings.REPLAY_MEMORY)  # type: ignore[arg-type]  # messages are dicts
+guards = DATA | HSTS if settings.TRUSTED_PROXY else DATA
+application: Any = ReplayFront(origins, wiring.parts, settings.REPLAY_MEMORY, guards)  # type: ignore[arg-type]  # messages are dicts
 if settings.TRUSTED_PROXIES:
     application = Forwarded(application, settings.TRUSTED_PROXIES)

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import AuditEvent, AuditHead
 
 COLUMNS = ("id", "actor", "action", "subject", "tenant_id", "details", "request_id")  # what a digest covers, and `at`
@@ -64,7 +65,7 @@ def note(
     with transaction.atomic():
         head = AuditHead.objects.first()
         if head is None:  # the first one; where events are there already, it does not fit them, and that shows
-            newest = AuditEvent.objects.order_by("-id").first()
+            newest = AuditEvent.objects.of(EVERYBODY).order_by("-id").first()
             head = AuditHead(event_id=newest.pk if newest else 0, digest="")
         key = _key_of(head, _keys())
         event.pk = head.event_id + 1
@@ -91,7 +92,7 @@ def reseal(keys: Sequence[bytes]) -> tuple[int, Broken | None]:
         for pk, event in _events(head.event_id):
             assert event is not None  # or it would not have held
             before = _digest(event, before, keys[0])
-            AuditEvent.objects.filter(pk=pk).update(digest=before)
+            AuditEvent.objects.of(EVERYBODY).filter(pk=pk).update(digest=before)
         head.digest = before
         head.seal = _seal(head, keys[0])
         head.save()
@@ -123,7 +124,7 @@ def verify(keys: Sequence[bytes] = ()) -> Broken | None:
         return Broken(number, "the row that names the newest event was changed")
     if number < head.event_id:
         return Broken(number + 1, f"it is gone, and so is every one after it, up to number {head.event_id}")
-    later = AuditEvent.objects.filter(pk__gt=number).order_by("pk").values_list("pk", flat=True).first()
+    later = AuditEvent.objects.of(EVERYBODY).filter(pk__gt=number).order_by("pk").values_list("pk", flat=True).first()
     if later is not None and AuditHead.objects.get().event_id < later:
         return Broken(later, "it was not added by this product")
     return None
@@ -132,10 +133,12 @@ def verify(keys: Sequence[bytes] = ()) -> Broken | None:
 def _events(most: int) -> Iterator[tuple[int, AuditEvent | None]]:
     """Each with its number, up to `most`; None in place of one that cannot be read any more."""
     after = -LAST
-    while rows := list(AuditEvent.objects.filter(pk__gt=after, pk__lte=most).order_by("pk").values_list("pk")[:BATCH]):
+    while rows := list(
+        AuditEvent.objects.of(EVERYBODY).filter(pk__gt=after, pk__lte=most).order_by("pk").values_list("pk")[:BATCH]
+    ):
         numbers = [pk for (pk,) in rows]
         try:
-            events = AuditEvent.objects.in_bulk(numbers)
+            events = AuditEvent.objects.of(EVERYBODY).in_bulk(numbers)
         except (ValueError, TypeError):  # of one of them; which, is seen one by one
             events = {pk: event for pk in numbers if (event := _read(pk))}
         yield from ((pk, events.get(pk)) for pk in numbers)
@@ -144,7 +147,7 @@ def _events(most: int) -> Iterator[tuple[int, AuditEvent | None]]:
 
 def _read(pk: int) -> AuditEvent | None:
     try:
-        return AuditEvent.objects.get(pk=pk)
+        return AuditEvent.objects.of(EVERYBODY).get(pk=pk)
     except (ValueError, TypeError, AuditEvent.DoesNotExist):
         return None
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -39,6 +39,7 @@ from orchestrator.api.stamps import Template
 from orchestrator.api.table import RECORDED, told
 from orchestrator.core.errors import Busy, OrchestratorError, TooMany
 from orchestrator.core.exchange import EXCHANGE, Exchange
+from orchestrator.core.headers import DATA
 from orchestrator.core.ids import hex_id
 from orchestrator.core.types import Caller
 from orchestrator.ledger.rows import Line, Repeat
@@ -106,12 +107,14 @@ class ReplayFront:
 
     parts       those of this process; asked for at each request, since they are made after this.
     most_bytes  what the kept answers may take; 0 keeps none.
+    guards      what every answer says to browsers, and so do the refusals that are made here.
     """
 
-    def __init__(self, app: App, parts: Callable[[], Parts], most_bytes: int) -> None:
+    def __init__(self, app: App, parts: Callable[[], Parts], most_bytes: int, guards: Mapping[str, str] = DATA) -> None:
         self._app = app
         self._parts = parts
         self._most_bytes = most_bytes
+        self._guards = guards
         self._kept: Bounded[Key, Replayable] = Bounded(most_bytes, lambda: Fair(itemgetter(0)))
         self._purges = self._policy = -1
         self._models: int | None = None  # a hash over all of them; None while they are not known
@@ -202,7 +205,8 @@ class ReplayFront:
             return False
         request_id = asked.request_id if REQUEST_ID.fullmatch(asked.request_id) else hex_id(32)
         body, headers = told(asked.path, error, request_id)
-        head = "".join([f"{name.lower()}: {value}\r\n" for name, value in headers.items()]).encode("latin-1")
+        lines = {**self._guards, **headers}
+        head = "".join([f"{name.lower()}: {value}\r\n" for name, value in lines.items()]).encode("latin-1")
         if not exchange.reply(head, body, is_streamed=False, status=error.status):
             return False
         parts.metrics.sent_away(dialect_of(asked.path), error.kind)

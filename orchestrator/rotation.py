@@ -23,6 +23,7 @@ from django.utils import timezone
 
 from orchestrator import audit
 from orchestrator.core import secrets
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.secrets import Masters
 from orchestrator.identity import second_factor
 from orchestrator.identity.digests import is_of_now
@@ -78,7 +79,7 @@ def hanging_on(masters: Masters) -> list[ApiKey]:
     if not masters.former:
         return []
     lives = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-    return [key for key in ApiKey.objects.filter(lives).order_by("prefix") if not is_of_now(key.digest)]
+    return [key for key in ApiKey.objects.of(EVERYBODY).filter(lives).order_by("prefix") if not is_of_now(key.digest)]
 
 
 def retire(path: Path) -> int:

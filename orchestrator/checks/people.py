@@ -17,7 +17,7 @@ from django.utils import timezone
 from orchestrator.checks import DOCTOR
 from orchestrator.checks.finding import Found, unsafe, unwise
 from orchestrator.checks.ledger import has_ledger
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 
 UNUSED_DAYS = 90
 GOOD_HASHERS = {"argon2", "scrypt", "pbkdf2_sha256", "bcrypt_sha256"}
@@ -45,7 +45,7 @@ def keys_end() -> Found:
     from orchestrator.models import ApiKey
 
     long_ago = timezone.now() - timedelta(days=UNUSED_DAYS)
-    lives = ApiKey.objects.filter(revoked_at=None)
+    lives = ApiKey.objects.of(EVERYBODY).filter(revoked_at=None)
     unused = lives.filter(expires_at=None, created_at__lt=long_ago).filter(
         Q(last_used_at=None) | Q(last_used_at__lt=long_ago)
     )

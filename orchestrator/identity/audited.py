@@ -17,9 +17,7 @@ def events(
     action  `key.issued`, or all that begins with `key`
     """
     reach = by.must(Permission.SEE_AUDIT)
-    found = AuditEvent.objects.select_related("tenant").order_by("-pk")
-    if reach.tenants is not None:
-        found = found.filter(tenant__in=reach.tenants)
+    found = AuditEvent.objects.of(reach).select_related("tenant").order_by("-pk")
     if tenant is not None:
         found = found.filter(tenant=by.tenant(tenant, Permission.SEE_AUDIT))
     if action is not None:

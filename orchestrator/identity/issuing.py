@@ -163,9 +163,7 @@ def is_state(state: State, now: datetime) -> Q:
 
 
 def _seen(by: Actor, permission: Permission) -> QuerySet[ApiKey]:
-    reach = by.must(permission)
-    found = ApiKey.objects.select_related("tenant", "team", "owner", "replaces")
-    return found if reach.tenants is None else found.filter(tenant__in=reach.tenants)
+    return ApiKey.objects.of(by.must(permission)).select_related("tenant", "team", "owner", "replaces")
 
 
 def _scopes(by: Actor, tenant: Tenant, asked: dict[str, Any]) -> dict[str, Any]:

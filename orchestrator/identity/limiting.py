@@ -27,8 +27,8 @@ def make(by: Actor, asked: LimitAsked) -> Limit:
         if asked.tenant is not None:
             row.tenant = by.tenant(asked.tenant, Permission.CHANGE_KEYS)
         if asked.key is not None:
-            row.key = ApiKey.objects.filter(prefix=asked.key).select_related("tenant").first()
-            if row.key is None or row.key.tenant_id not in reach:  # type: ignore[comparison-overlap]  # it says itself what is in it
+            row.key = ApiKey.objects.of(reach).filter(prefix=asked.key).select_related("tenant").first()
+            if row.key is None:
                 raise BadRequest(f"key: there is none with the prefix {asked.key!r}.")
             if row.tenant not in (None, row.key.tenant):
                 raise BadRequest(f"key: {asked.key} is of another tenant than {row.tenant}.")

@@ -87,8 +87,7 @@ def delete_team(by: Actor, tenant: str, name: str) -> None:
 def teams(by: Actor, *, tenant: str | None = None, after: str | None = None) -> QuerySet[Team]:
     """Those that `by` may see, by tenant and name; after the one that is written `after`: `acme/web`."""
     reach = by.must(Permission.SEE_KEYS)
-    found = Team.objects.select_related("tenant").order_by("tenant__name", "name")
-    found = found if reach.tenants is None else found.filter(tenant__in=reach.tenants)
+    found = Team.objects.of(reach).select_related("tenant").order_by("tenant__name", "name")
     if tenant is not None:
         found = found.filter(tenant=by.tenant(tenant, Permission.SEE_KEYS))
     return found if after is None else found.filter(_later("tenant__name", "name", after))

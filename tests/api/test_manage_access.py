@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, AuditEvent, Tenant
 from orchestrator.parts import Parts
@@ -75,7 +75,7 @@ async def test_a_key_is_issued_changed_rotated_and_revoked(ask: Asking, client: 
     await ask("POST", f"{path}/rotate", 409, json={})
     events = (await ask("GET", "/audit", params={"action": "key"}))["events"]
     assert [event["action"] for event in events] == ["key.revoked", "key.rotated", "key.changed", "key.issued"]
-    ops = await ApiKey.objects.aget(name="ops")
+    ops = await ApiKey.objects.of(EVERYBODY).aget(name="ops")
     assert {(event["actor"], event["request_id"]) for event in events} == {(f"key:{ops.prefix}", "a-request")}
     assert events[2]["details"] == {"tags": [[], ["prod"]]}
 
@@ -94,7 +94,7 @@ async def test_what_is_wrong_is_told_by_field(ask: Asking) -> None:
     await ask("GET", "/keys", 400, params={"limit": 501})
     await ask("POST", "/keys", 404, json={"name": "x", "tenant": "nowhere"})
     await ask("GET", "/keys/0123456789", 404)
-    assert await ApiKey.objects.acount() == 1
+    assert await ApiKey.objects.of(EVERYBODY).acount() == 1
 
 
 async def test_lists_come_in_pages(ask: Asking) -> None:
@@ -201,14 +201,14 @@ async def test_no_key_and_a_key_without_a_role_manage_nothing(client: httpx.Asyn
     for headers in ({}, {"Authorization": f"Bearer {key}"}):
         for path in ("keys", "teams", "limits", "tenants", "grants", "audit"):
             assert (await client.get(f"{ROOT}/{path}", headers=headers)).status_code == 403
-    assert not await AuditEvent.objects.aexists()
+    assert not await AuditEvent.objects.of(EVERYBODY).aexists()
 
 
 async def test_a_change_that_fails_leaves_no_event(ask: Asking) -> None:
     await ask("POST", "/tenants", json={"name": "acme"})
     await ask("POST", "/tenants", 409, json={"name": "acme"})
     await ask("POST", "/keys", 400, json={"name": "x", "reaches_all": True})
-    assert await AuditEvent.objects.acount() == 1
+    assert await AuditEvent.objects.of(EVERYBODY).acount() == 1
     assert await Tenant.objects.acount() == 2
 
 

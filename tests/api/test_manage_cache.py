@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.keys import issue_key
 from orchestrator.models import AuditEvent
 from orchestrator.parts import Parts
@@ -39,7 +39,7 @@ async def test_a_model_or_a_namespace_or_everything_is_purged(client: httpx.Asyn
     assert await kept(client, admin, namespace="support") == 1
     response = await client.delete(CACHE, params={"namespace": "support"}, headers=admin)
     assert response.json() == {"purged": {"memory": 1}, "unreached": {}}
-    event = await AuditEvent.objects.select_related("tenant").aget()
+    event = await AuditEvent.objects.of(EVERYBODY).select_related("tenant").aget()
     assert (event.action, str(event.tenant), event.details["namespace"]) == ("cache.purged", "default", "support")
     assert event.actor == f"key:{admin['Authorization'].split('_')[1]}"
     assert await kept(client, admin) == 1

@@ -31,12 +31,13 @@ GIVES_BACK_WITHIN_S = 15.0
 KNOWN = Question(name="known")
 MAKE = """
 import json
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, Limit
 for name, kind, amount, per_s in {limits!r}:
     print(json.dumps([name, issue_key(name, "drill")]))
     Limit.objects.create(
-        name=name, kind=kind, each="key", key=ApiKey.objects.get(name=name), amount=amount, per_s=per_s
+        name=name, kind=kind, each="key", key=ApiKey.objects.of(EVERYBODY).get(name=name), amount=amount, per_s=per_s
     )
 """
 PLACES = 25

@@ -261,7 +261,7 @@ SCRIPT = """if True:
     from datetime import timedelta
     from django.contrib.auth.models import User
     from django.utils import timezone
-    from orchestrator.core.permissions import Role
+    from orchestrator.core.permissions import EVERYBODY, Role
     from orchestrator.identity.keys import issue_key
     from orchestrator.identity.links import make_link, redeem_link
     from orchestrator.models import ApiKey
@@ -284,8 +284,8 @@ SCRIPT = """if True:
         "second factor": [second_factor.shown(secret), secret.hex()],
         "recovery codes": second_factor.confirm(nora, code),
     }
-    ApiKey.objects.filter(name="gone").update(revoked_at=timezone.now())
-    ApiKey.objects.filter(name="late").update(expires_at=timezone.now() - timedelta(days=1))
+    ApiKey.objects.of(EVERYBODY).filter(name="gone").update(revoked_at=timezone.now())
+    ApiKey.objects.of(EVERYBODY).filter(name="late").update(expires_at=timezone.now() - timedelta(days=1))
     redeem_link(made["spent_link"])
     print(json.dumps(made))
 """

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import include, path
 
 from orchestrator.audit import verify
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.keys import find_key, issue_key
 from orchestrator.models import ApiKey, AuditEvent, Grant, Limit, Membership, Team, Tenant
 
@@ -67,7 +67,7 @@ def act(client: Client, page: str, action: str, *rows: Any) -> None:
 
 
 def actions() -> list[tuple[str, str]]:
-    return list(AuditEvent.objects.order_by("id").values_list("actor", "action"))
+    return list(AuditEvent.objects.of(EVERYBODY).order_by("id").values_list("actor", "action"))
 
 
 def test_tenants_are_made_changed_suspended_and_resumed(root: Client) -> None:
@@ -91,7 +91,7 @@ def test_teams_and_grants_are_made_and_ended(root: Client) -> None:
     assert post(root, "team/add", tenant=acme.pk, name="web") == ""
     assert post(root, "grant/add", owner=acme.pk, reader=globex.pk) == ""
     assert "already" in post(root, "grant/add", owner=acme.pk, reader=globex.pk)
-    act(root, "team", "delete_selected", Team.objects.get(name="web"))
+    act(root, "team", "delete_selected", Team.objects.of(EVERYBODY).get(name="web"))
     act(root, "grant", "delete_selected", Grant.objects.get())
     assert not Grant.objects.exists()
     assert [action for _, action in actions()] == ["team.made", "grant.made", "team.deleted", "grant.ended"]
@@ -117,7 +117,7 @@ def test_limits_are_checked_as_everywhere(root: Client) -> None:
 
 def test_a_key_is_changed_and_never_shown(root: Client) -> None:
     credential = issue_key("web", "acme", dialects=["ollama"], tags=["a"])
-    key = ApiKey.objects.get()
+    key = ApiKey.objects.of(EVERYBODY).get()
     page = root.get(f"{ROOT}/apikey/{key.pk}/change/")
     assert credential[16:].encode() not in page.content
     assert [str(team) for team in page.context["adminform"].form.fields["team"].queryset] == ["acme/search"]
@@ -127,7 +127,7 @@ def test_a_key_is_changed_and_never_shown(root: Client) -> None:
     found = find_key(credential)
     assert found is not None
     assert (found.key_name, found.tags, len(found.networks)) == ("site", ("a", "b"), 1)
-    (event,) = AuditEvent.objects.all()
+    (event,) = AuditEvent.objects.of(EVERYBODY).all()
     assert set(event.details) == {"name", "tags", "networks"}
     act(root, "apikey", "revoke", key)
     assert find_key(credential) is None
@@ -137,7 +137,7 @@ def test_a_key_is_changed_and_never_shown(root: Client) -> None:
 
 def test_events_are_read_and_never_changed(root: Client) -> None:
     post(root, "tenant/add", name="initech", priority=7)
-    event = AuditEvent.objects.get()
+    event = AuditEvent.objects.of(EVERYBODY).get()
     page = root.get(f"{ROOT}/auditevent/{event.pk}/change/")
     assert b"tenant.made" in page.content
     assert root.post(f"{ROOT}/auditevent/{event.pk}/change/", {"actor": "user:nobody"}).status_code == 403
@@ -153,7 +153,7 @@ def test_somebody_of_one_tenant_sees_and_changes_what_is_theirs() -> None:
     operator = person(Role.OPERATOR)
     page = operator.get(f"{ROOT}/apikey/").content.decode()
     assert ("ours" in page, "theirs" in page) == (True, False)
-    ours, other, high = (ApiKey.objects.get(name=name) for name in ("ours", "theirs", "high"))
+    ours, other, high = (ApiKey.objects.of(EVERYBODY).get(name=name) for name in ("ours", "theirs", "high"))
     assert post(operator, f"apikey/{ours.pk}/change", name="mine", role="operator") == ""
     assert "role admin may" in post(operator, f"apikey/{ours.pk}/change", name="mine", role="admin")
     assert "role admin may" in post(operator, f"apikey/{high.pk}/change", name="mine", role="admin")
@@ -165,7 +165,9 @@ def test_somebody_of_one_tenant_sees_and_changes_what_is_theirs() -> None:
     assert post(operator, "team/add", tenant=acme.pk, name="x") == ""
     limit = {"name": "l", "kind": "queue", "each": "all", "amount": 3, "tenant": acme.pk}
     assert "every tenant" in post(operator, "limit/add", **limit)
-    assert post(operator, "limit/add", **limit, team=Team.objects.get(tenant=acme, name="search").pk) == ""
+    assert (
+        post(operator, "limit/add", **limit, team=Team.objects.of(EVERYBODY).get(tenant=acme, name="search").pk) == ""
+    )
     for page in ("tenant", "grant", "auditevent"):
         assert operator.get(f"{ROOT}/{page}/").status_code == 403
 
@@ -173,7 +175,7 @@ def test_somebody_of_one_tenant_sees_and_changes_what_is_theirs() -> None:
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.AUDITOR])
 def test_who_may_not_change_keys_cannot(role: Role) -> None:
     issue_key("ours", "acme")
-    key = ApiKey.objects.get()
+    key = ApiKey.objects.of(EVERYBODY).get()
     client = person(role)
     status = 403 if role == Role.VIEWER else 200
     assert client.get(f"{ROOT}/apikey/").status_code == status
@@ -205,7 +207,7 @@ def test_a_list_takes_as_many_queries_for_many_rows(
 def test_lists_are_searched_and_narrowed(root: Client) -> None:
     issue_key("one", "acme", role="viewer")
     issue_key("two", "globex")
-    act(root, "apikey", "revoke", ApiKey.objects.get(name="two"))
+    act(root, "apikey", "revoke", ApiKey.objects.of(EVERYBODY).get(name="two"))
     for query, names in (
         ("", ["one", "two"]),
         ("?q=one", ["one"]),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator import audit
 from orchestrator.audit import note, verify
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.keys import issue_key
 from orchestrator.models import AuditEvent, AuditHead, Tenant
 
@@ -29,7 +30,7 @@ def test_a_chain_that_nobody_touched_is_whole() -> None:
     assert verify() is None
     write()
     assert verify() is None
-    assert [event.pk for event in AuditEvent.objects.all()] == [6, 5, 4, 3, 2, 1]
+    assert [event.pk for event in AuditEvent.objects.of(EVERYBODY).all()] == [6, 5, 4, 3, 2, 1]
 
 
 CHANGES: dict[str, object] = {
@@ -57,7 +58,7 @@ def test_a_changed_event_is_named(db: None, number: int, column: str) -> None:
 @given(dropped=st.sets(NUMBERS, min_size=1))
 def test_the_first_dropped_event_is_named_also_at_the_end(db: None, dropped: set[int]) -> None:
     with spoilt():
-        AuditEvent.objects.filter(pk__in=dropped).delete()
+        AuditEvent.objects.of(EVERYBODY).filter(pk__in=dropped).delete()
         assert broken() == min(dropped)
 
 
@@ -93,13 +94,13 @@ def test_a_chain_of_more_than_is_read_at_once_is_whole_and_broken_where_it_is(mo
     monkeypatch.setattr(audit, "BATCH", 4)
     write(9)
     assert verify() is None
-    AuditEvent.objects.filter(pk=5).delete()
+    AuditEvent.objects.of(EVERYBODY).filter(pk=5).delete()
     assert broken() == 5
 
 
 def test_what_is_cut_off_is_missed_after_more_was_added() -> None:
     write()
-    AuditEvent.objects.filter(pk__gte=5).delete()
+    AuditEvent.objects.of(EVERYBODY).filter(pk__gte=5).delete()
     note("user:anna", "key.issued", "one more")
     assert broken() == 5
     AuditHead.objects.all().delete()
@@ -109,8 +110,8 @@ def test_what_is_cut_off_is_missed_after_more_was_added() -> None:
 
 def test_the_head_cannot_be_set_back_to_an_event_before_it() -> None:
     write()
-    fifth = AuditEvent.objects.get(pk=5)
-    AuditEvent.objects.filter(pk=6).delete()
+    fifth = AuditEvent.objects.of(EVERYBODY).get(pk=5)
+    AuditEvent.objects.of(EVERYBODY).filter(pk=6).delete()
     AuditHead.objects.update(event_id=5, digest=fifth.digest)
     assert broken() == 5
 
@@ -128,7 +129,7 @@ def test_an_event_goes_with_the_change_it_tells_of() -> None:
     with transaction.atomic():
         note("user:anna", "key.issued", "never")
         transaction.set_rollback(True)
-    assert not AuditEvent.objects.exists()
+    assert not AuditEvent.objects.of(EVERYBODY).exists()
     note("user:anna", "tenant.changed", "x" * 300, details={"long": "x" * audit.LONGEST_DETAILS})
     assert verify() is None
 
@@ -148,7 +149,7 @@ def test_writers_at_once_make_one_chain() -> None:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert AuditEvent.objects.count() == 40
+    assert AuditEvent.objects.of(EVERYBODY).count() == 40
     assert verify() is None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.keys import find_key
 from orchestrator.models import ApiKey, AuditEvent, Limit, Tenant
 
@@ -65,8 +66,8 @@ def test_a_key_is_issued_with_its_scopes_and_a_tenant_that_is_new() -> None:
     shown = asked("keys", "show", prefix)
     assert (shown["team"], shown["role"], shown["families"]) == ("search", "viewer", ["chat"])
     issue("other", "--tenant", "globex", "--admin")
-    assert ApiKey.objects.get(name="other").reaches_all
-    actions = AuditEvent.objects.order_by("id").values_list("action", flat=True)
+    assert ApiKey.objects.of(EVERYBODY).get(name="other").reaches_all
+    actions = AuditEvent.objects.of(EVERYBODY).order_by("id").values_list("action", flat=True)
     assert list(actions) == ["tenant.made", "team.made", "key.issued", "tenant.made", "key.issued"]
 
 
@@ -80,8 +81,8 @@ def test_a_key_that_cannot_be_so_leaves_nothing() -> None:
         ((" ",), "1 to 100 characters"),
     ):
         assert words in refused("issue_key", *arguments)
-    assert not ApiKey.objects.exists()
-    assert not AuditEvent.objects.exists()
+    assert not ApiKey.objects.of(EVERYBODY).exists()
+    assert not AuditEvent.objects.of(EVERYBODY).exists()
     assert not Tenant.objects.filter(name="new").exists()
 
 
@@ -157,7 +158,7 @@ def test_the_audit_is_listed_and_verified() -> None:
     assert run("audit", "verify")[:2] == (0, "All 2 events are as they were written.\n")
     assert [one["action"] for one in asked("audit", "list", "--action", "key")] == ["key.issued"]
     assert "priority: 5" in run("audit", "list")[1]
-    AuditEvent.objects.filter(pk=2).update(subject="nothing")
+    AuditEvent.objects.of(EVERYBODY).filter(pk=2).update(subject="nothing")
     assert run("audit", "verify") == (1, "", "Event 2: it was changed, or put where another was.\n")
 
 

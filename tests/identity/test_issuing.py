@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from orchestrator.audit import verify
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere, OrchestratorError
-from orchestrator.core.permissions import DIALECTS, FAMILIES, Permission, Role
+from orchestrator.core.permissions import DIALECTS, EVERYBODY, FAMILIES, Permission, Role
 from orchestrator.core.types import Caller
 from orchestrator.identity import issuing, limiting, tenancy
 from orchestrator.identity.acting import Actor, at_terminal, of_caller, of_user
@@ -87,7 +87,7 @@ def test_a_key_has_every_scope_that_it_was_given(acme: Tenant) -> None:
     assert found.expires_at == datetime(2090, 1, 31, 10, tzinfo=UTC).timestamp()
     assert [limit.name for limit in found.limits] == ["s"]
     assert (key.owner.get_username() if key.owner else "") == "anna"
-    event = AuditEvent.objects.get(action="key.issued")
+    event = AuditEvent.objects.of(EVERYBODY).get(action="key.issued")
     assert (event.actor, event.tenant, event.details["networks"]) == (ROOT.name, acme, key.networks)
     assert credential[16:] not in str(vars(event))
 
@@ -130,8 +130,8 @@ def test_what_a_key_cannot_be_is_told_with_what_it_can(acme: Tenant, asked: dict
     with pytest.raises(BadRequest) as error:
         issue(**asked)
     assert words in str(error.value)
-    assert not ApiKey.objects.exists()
-    assert not AuditEvent.objects.exists()
+    assert not ApiKey.objects.of(EVERYBODY).exists()
+    assert not AuditEvent.objects.of(EVERYBODY).exists()
 
 
 def test_nobody_gives_a_role_that_has_what_they_have_not(acme: Tenant) -> None:
@@ -187,7 +187,7 @@ def test_a_person_manages_what_their_memberships_say(acme: Tenant, globex: Tenan
     issue(of_user(anna))
     with pytest.raises(NotThere):
         issue(of_user(anna), tenant="globex")
-    assert AuditEvent.objects.get().actor == "user:anna"
+    assert AuditEvent.objects.of(EVERYBODY).get().actor == "user:anna"
     anna.is_active = False
     assert of_user(anna).reach(Permission.SEE_KEYS).is_nobody
     root = User.objects.create_superuser("root")
@@ -290,11 +290,11 @@ def test_a_change_tells_what_was_and_leaves_the_rest(acme: Tenant) -> None:
     change(ROOT, key, tags=["a", "b"], expires_at=None)
     found = caller(credential)
     assert (found.tags, found.expires_at, found.dialects) == (("a", "b"), None, {"ollama"})
-    event = AuditEvent.objects.get(action="key.changed")
+    event = AuditEvent.objects.of(EVERYBODY).get(action="key.changed")
     assert event.details["tags"] == [["a"], ["a", "b"]]
     assert set(event.details) == {"tags", "expires_at"}
     change(ROOT, key, tags=["a", "b"])
-    assert AuditEvent.objects.filter(action="key.changed").count() == 1
+    assert AuditEvent.objects.of(EVERYBODY).filter(action="key.changed").count() == 1
     with pytest.raises(BadRequest, match="reaches_all"):
         change(ROOT, key, reaches_all=True)
     for wrong in ({"name": None}, {"tenant": "globex"}, {"tags": None}):
@@ -339,7 +339,7 @@ def test_a_rotated_key_works_on_for_the_overlap(acme: Tenant) -> None:
 def test_an_overlap_does_not_lengthen_a_life_and_a_new_key_lives_as_long_as_the_old_was_to(acme: Tenant) -> None:
     ends = timezone.now() + timedelta(hours=2)
     key, _ = issue(expires_at=ends.isoformat())
-    ApiKey.objects.update(created_at=timezone.now() - timedelta(hours=8))
+    ApiKey.objects.of(EVERYBODY).update(created_at=timezone.now() - timedelta(hours=8))
     after, _ = rotate(ROOT, key, overlap_s=86_400)
     key.refresh_from_db()
     assert key.expires_at == ends
@@ -354,7 +354,7 @@ def test_revoking_is_at_once_and_again_changes_nothing(acme: Tenant) -> None:
     first = issuing.revoke(ROOT, key.prefix).revoked_at
     assert find_key(credential) is None
     assert issuing.revoke(ROOT, key.prefix).revoked_at == first
-    assert AuditEvent.objects.filter(action="key.revoked").count() == 1
+    assert AuditEvent.objects.of(EVERYBODY).filter(action="key.revoked").count() == 1
     with pytest.raises(Conflict):
         rotate(ROOT, key)
 
@@ -362,7 +362,7 @@ def test_revoking_is_at_once_and_again_changes_nothing(acme: Tenant) -> None:
 def test_keys_are_listed_by_tenant_team_and_state_page_by_page(acme: Tenant, globex: Tenant) -> None:
     Team.objects.create(tenant=acme, name="search")
     working, expired, revoked = (issue(name=name)[0] for name in ("working", "expired", "revoked"))
-    ApiKey.objects.filter(pk=expired.pk).update(expires_at=timezone.now())
+    ApiKey.objects.of(EVERYBODY).filter(pk=expired.pk).update(expires_at=timezone.now())
     issuing.revoke(ROOT, revoked.prefix)
     issue(name="elsewhere", tenant="globex")
     issue(name="team", team="search")

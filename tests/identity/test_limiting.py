@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity import limiting
 from orchestrator.identity.acting import Actor, at_terminal, of_caller
 from orchestrator.identity.asked import LimitAsked, LimitChange, read
@@ -50,9 +50,9 @@ def test_a_limit_is_made_changed_switched_off_and_deleted() -> None:
     }  # fmt: skip
     limiting.delete(ROOT, "rate")
     assert not Limit.objects.exists()
-    events = AuditEvent.objects.order_by("id").values_list("action", flat=True)
+    events = AuditEvent.objects.of(EVERYBODY).order_by("id").values_list("action", flat=True)
     assert list(events) == ["limit.made", "limit.changed", "limit.changed", "limit.deleted"]
-    assert AuditEvent.objects.get(pk=3).details == {"is_off": [False, True]}
+    assert AuditEvent.objects.of(EVERYBODY).get(pk=3).details == {"is_off": [False, True]}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_who_manages_one_tenant_sets_limits_within_it_and_none_that_bind_it() ->
         make(operator, tenant="globex", team="search")
     issue_key("k", "globex")
     with pytest.raises(BadRequest, match="none with the prefix"):
-        make(operator, key=ApiKey.objects.get(name="k").prefix)
+        make(operator, key=ApiKey.objects.of(EVERYBODY).get(name="k").prefix)
     assert [row.name for row in limiting.limits(operator)] == ["own", "whole"]
     with pytest.raises(Forbidden, match="may see keys"):
         limiting.limits(actor(Role.VIEWER))
@@ -132,9 +132,9 @@ def test_who_manages_one_tenant_sets_limits_within_it_and_none_that_bind_it() ->
 
 def test_a_caller_has_every_limit_that_is_about_it_and_no_other() -> None:
     credentials = {name: issue_key(name, "acme") for name in ("plain", "other")}
-    credentials["team"] = issue_key("team", "acme", team=Team.objects.get(tenant__name="acme"))
+    credentials["team"] = issue_key("team", "acme", team=Team.objects.of(EVERYBODY).get(tenant__name="acme"))
     credentials["globex"] = issue_key("globex", "globex")
-    prefix = ApiKey.objects.get(name="plain").prefix
+    prefix = ApiKey.objects.of(EVERYBODY).get(name="plain").prefix
     make(name="all")
     make(name="tenant", tenant="acme", each="tenant")
     make(name="of-team", tenant="acme", team="search")

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.audit import verify
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity import issuing, limiting, tenancy
 from orchestrator.identity.acting import Actor, at_terminal, of_caller
 from orchestrator.identity.asked import GrantAsked, KeyAsked, LimitAsked, TeamAsked, TenantAsked, TenantChange, read
@@ -40,7 +40,7 @@ def suspend(by: Actor, name: str, suspended: bool = True) -> Tenant:
 
 
 def actions() -> list[str]:
-    return list(AuditEvent.objects.order_by("id").values_list("action", flat=True))
+    return list(AuditEvent.objects.of(EVERYBODY).order_by("id").values_list("action", flat=True))
 
 
 def test_tenants_are_made_changed_suspended_and_resumed() -> None:
@@ -52,7 +52,7 @@ def test_tenants_are_made_changed_suspended_and_resumed() -> None:
     tenant = suspend(ROOT, "acme", suspended=False)
     assert (tenant.priority, tenant.suspended_at) == (9, None)
     assert actions()[2:] == ["tenant.changed", "tenant.suspended", "tenant.resumed"]
-    assert AuditEvent.objects.get(action="tenant.changed").details == {"priority": [5, 9]}
+    assert AuditEvent.objects.of(EVERYBODY).get(action="tenant.changed").details == {"priority": [5, 9]}
     assert verify() is None
 
 
@@ -110,7 +110,7 @@ def test_a_team_is_deleted_with_its_limits_unless_it_has_keys() -> None:
         tenancy.delete_team(admin, "acme", team.name)
     issuing.change(ROOT, key.prefix, read(issuing.KeyChange, {"team": None}))
     tenancy.delete_team(admin, "acme", team.name)
-    assert not Team.objects.exists()
+    assert not Team.objects.of(EVERYBODY).exists()
     assert not Limit.objects.exists()
     with pytest.raises(NotThere, match="no team"):
         tenancy.delete_team(admin, "acme", team.name)

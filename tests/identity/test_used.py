@@ -11,6 +11,7 @@ import httpx
 import pytest
 from django.db import OperationalError
 
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.callers import REMEMBERED_S, Identity
 from orchestrator.identity.keys import issue_key
 from orchestrator.ledger import writer
@@ -21,7 +22,7 @@ from tests.fakes import SetClock
 
 
 def last_used() -> datetime | None:
-    return ApiKey.objects.values_list("last_used_at", flat=True).get()
+    return ApiKey.objects.of(EVERYBODY).values_list("last_used_at", flat=True).get()
 
 
 async def until(found: Callable[[], Any]) -> Any:
@@ -52,14 +53,14 @@ async def test_a_key_that_is_remembered_is_heard_of_again_when_it_is_read_again(
             assert identity.remembered(*headers) or await identity.caller(*headers)
         clock.pass_(REMEMBERED_S)
     identity.close()
-    assert heard == [(await ApiKey.objects.aget()).pk] * 3
+    assert heard == [(await ApiKey.objects.of(EVERYBODY).aget()).pk] * 3
 
 
 async def test_it_is_written_once_a_minute_and_never_set_back(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await asyncio.to_thread(issue_key, "web", "acme")
-    key = await ApiKey.objects.aget()
+    key = await ApiKey.objects.of(EVERYBODY).aget()
     written: list[datetime] = []
     write = writer.write_used
 

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from orchestrator.core.errors import KeyEnded, KeysUnavailable, OrchestratorError, ScopeEnded, StreamTooLong
 from orchestrator.core.limits import Limit
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Message
 from orchestrator.identity.keys import issue_key
 from orchestrator.lifelines import Lifelines
@@ -46,14 +47,14 @@ def sql(statement: str) -> None:
 
 
 CAUSES: dict[str, Callable[[], Awaitable[object]]] = {
-    "revoked": lambda: ApiKey.objects.aupdate(revoked_at=timezone.now()),
-    "expired": lambda: ApiKey.objects.aupdate(expires_at=timezone.now()),
+    "revoked": lambda: ApiKey.objects.of(EVERYBODY).aupdate(revoked_at=timezone.now()),
+    "expired": lambda: ApiKey.objects.of(EVERYBODY).aupdate(expires_at=timezone.now()),
     "suspended": lambda: Tenant.objects.aupdate(suspended_at=timezone.now()),
     "revoked on another machine": lambda: sync_to_async(sql)("UPDATE orchestrator_apikey SET revoked_at = created_at"),
-    "not for the model": lambda: ApiKey.objects.aupdate(model_patterns=["openai/*"]),
-    "not for chat": lambda: ApiKey.objects.aupdate(families=["embed"]),
-    "not for the dialect": lambda: ApiKey.objects.aupdate(dialects=["openai"]),
-    "not from there": lambda: ApiKey.objects.aupdate(networks=["192.168.0.0/16"]),
+    "not for the model": lambda: ApiKey.objects.of(EVERYBODY).aupdate(model_patterns=["openai/*"]),
+    "not for chat": lambda: ApiKey.objects.of(EVERYBODY).aupdate(families=["embed"]),
+    "not for the dialect": lambda: ApiKey.objects.of(EVERYBODY).aupdate(dialects=["openai"]),
+    "not from there": lambda: ApiKey.objects.of(EVERYBODY).aupdate(networks=["192.168.0.0/16"]),
 }
 
 
@@ -99,7 +100,7 @@ async def test_a_shared_call_goes_on_for_those_whose_keys_hold(parts: Parts, eng
     alice, bob = await caller_of(parts, "alice"), await caller_of(parts, "bob")
     hers, his = await begun(parts, engine, alice), (await answer(ASKED, bob, parts)).chunks
     waiting = asyncio.ensure_future(anext(hers))
-    await ApiKey.objects.filter(name="alice").aupdate(revoked_at=timezone.now())
+    await ApiKey.objects.of(EVERYBODY).filter(name="alice").aupdate(revoked_at=timezone.now())
     with pytest.raises(KeyEnded):
         await asyncio.wait_for(waiting, 20)
     assert engine.gate is not None

@@ -14,7 +14,7 @@ from django.db import connection
 
 from orchestrator import audit
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, OrchestratorError
-from orchestrator.core.permissions import Permission, Reach, Role
+from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role
 from orchestrator.identity import acting, second_factor, staffing
 from orchestrator.identity.acting import Actor
 from orchestrator.identity.links import redeem_link
@@ -219,7 +219,9 @@ def test_each_act_is_in_the_audit(root: Actor, acme: Tenant) -> None:
     staffing.fresh_link(root, user)
     staffing.forget_second_factor(root, user)
     staffing.remove(root, user)
-    events = [(one.actor, one.action, one.subject, one.tenant_id) for one in AuditEvent.objects.order_by("pk")]
+    events = [
+        (one.actor, one.action, one.subject, one.tenant_id) for one in AuditEvent.objects.of(EVERYBODY).order_by("pk")
+    ]
     assert events == [
         ("user:root", "person.invited", "mira", acme.pk),
         ("user:root", "person.role_given", "mira", acme.pk),
@@ -228,7 +230,7 @@ def test_each_act_is_in_the_audit(root: Actor, acme: Tenant) -> None:
         ("user:root", "person.two_factor_off", "mira", None),
         ("user:root", "person.removed", "mira", None),
     ]
-    assert AuditEvent.objects.order_by("pk")[1].details == {"role": "operator", "was": "viewer"}
+    assert AuditEvent.objects.of(EVERYBODY).order_by("pk")[1].details == {"role": "operator", "was": "viewer"}
     assert audit.verify() is None
 
 

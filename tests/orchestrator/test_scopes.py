@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from orchestrator.core.errors import EngineUnreachable, Forbidden
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller
 from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, RequestRecord
@@ -176,7 +177,7 @@ async def test_who_is_read_again_unchanged_is_the_same_caller(parts: Parts, key:
     before = await parts.identity.caller("", shown)
     await asyncio.to_thread(parts.generation.bump_policy)
     assert await parts.identity.caller("", shown) is before
-    await ApiKey.objects.aupdate(families=["chat"])
+    await ApiKey.objects.of(EVERYBODY).aupdate(families=["chat"])
     after = await parts.identity.caller("", shown)
     assert after is not before
     assert after.families == {"chat"}

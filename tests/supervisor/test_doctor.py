@@ -197,7 +197,7 @@ def wise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     django.setup()
     from django.contrib.auth.models import User
     from django.core.management import call_command
-    from orchestrator.core.permissions import Role
+    from orchestrator.core.permissions import EVERYBODY, Role
     from orchestrator.identity.keys import issue_key
     from orchestrator.models import ApiKey
     from orchestrator.registry.models import Provider
@@ -208,7 +208,7 @@ def wise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Provider.objects.create(name="vllm", kind="compatible", address="https://vllm.example.org", sealed_key=sealed)
     issue_key("web", "acme")
     issue_key("boss", "acme", role=Role.ADMIN)
-    ApiKey.objects.filter(name="boss").update(networks=["10.0.0.0/8"])
+    ApiKey.objects.of(EVERYBODY).filter(name="boss").update(networks=["10.0.0.0/8"])
     User.objects.create_user("mira", password="correct horse battery")
     """
     env = Product(data=data).environment()

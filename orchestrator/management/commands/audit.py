@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from orchestrator import audit
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity import audited, shown
 from orchestrator.identity.acting import at_terminal
 from orchestrator.management.rows import Rows, with_json, words
@@ -40,7 +41,7 @@ class Command(Rows):
         if broken is not None:
             self.stderr.write(f"Event {broken.number}: {broken.words}.")
             sys.exit(BROKEN)
-        self.stdout.write(f"All {AuditEvent.objects.count()} events are as they were written.")
+        self.stdout.write(f"All {AuditEvent.objects.of(EVERYBODY).count()} events are as they were written.")
 
 
 def _words(value: Any) -> str:
