@@ -22,6 +22,7 @@ WAITS_S = 10.0
 BEAT_S = 0.005  # how often it looks how long a turn of the loop is, and lets calls begin
 LOOK_S, FIRST_LOOK_S = 0.2, 0.06  # how often the pace is settled; the other while nothing is held back
 MOST_AT_ONCE_S = 0.1  # a loop that is very late lets in what is due in so long: all of it would make it later still
+MOST_IN_A_TURN = 64  # requests let on in one turn of the loop, in any case
 STANDING_S = 1.0  # a queue that lasts is made no longer than is served in so long
 LEAST_WAITING = 16
 IDLE_S = 2.0  # without a call it looks no more
@@ -78,6 +79,7 @@ class Gate:
         self._worked_s = 0.0  # of processor time by this thread, at the last beat
         self._turns: list[float] = []  # the processor time of the loop's turns beyond a beat
         self._begun = 0
+        self._in_turn = 0  # requests that were let on since the last beat, while nothing is held back
 
     @property
     def waiting(self) -> int:
@@ -102,11 +104,13 @@ class Gate:
     async def arrive(self, turn: Turn, is_gone: Callable[[], bool]) -> Arrival | None:
         """A request comes that may lead to a call: it waits for its turn here, before anything is done for it.
 
-        None while nothing is held back. Raises TooMany, Busy; and Gone when `is_gone` says so meanwhile.
+        None where nothing is held back. Raises TooMany, Busy; and Gone when `is_gone` says so meanwhile.
         """
-        if self._pace.is_open:
-            return None
         self._watch()
+        # A loop that is given a thousand at once knows that it is late when all of them have begun.
+        if self._pace.is_open and (self._in_turn < MOST_IN_A_TURN or len(self._seats) >= self._most):
+            self._in_turn += 1
+            return None
         arrival = Arrival(await self._wait(turn, is_gone))
         _arrival.set(arrival)
         return arrival
@@ -227,9 +231,10 @@ class Gate:
     def _let_in(self, seconds: float) -> None:
         """Let those begin whose turn it is."""
         if self._pace.is_open:
-            self._credit = 0.0
-            while self._queue:
+            self._credit, self._in_turn = 0.0, 0
+            while self._queue and self._in_turn < MOST_IN_A_TURN:
                 self._admit()
+                self._in_turn += 1
             return
         earned = self._pace.per_s * min(seconds, MOST_AT_ONCE_S)
         # What was not used is no credit for later, but for the fraction of a call.

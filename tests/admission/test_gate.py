@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from orchestrator.admission.gate import BEAT_S, Gate, Gone
+from orchestrator.admission.gate import BEAT_S, MOST_IN_A_TURN, Gate, Gone
 from orchestrator.admission.pace import Pace
 from orchestrator.core.errors import Busy, OrchestratorError, TooMany
 from orchestrator.core.turns import Turn
@@ -53,6 +53,20 @@ async def test_nobody_waits_and_nothing_is_watched_while_all_is_well() -> None:
     assert await gate.arrive(Turn(tenant=1), lambda: False) is None
     assert [await gate.enter(Turn(tenant=number)) for number in range(10_000)] == [0.0] * 10_000
     assert gate.waiting == 0
+    assert gate._beating is not None
+    gate._beating.cancel()
+
+
+async def test_a_thousand_at_once_are_let_on_some_in_each_turn() -> None:
+    gate = Gate()
+    coming = [asyncio.create_task(gate.arrive(Turn(tenant=1), lambda: False)) for _ in range(1000)]
+    await asyncio.sleep(0)
+    assert gate.waiting == 1000 - MOST_IN_A_TURN
+    before = gate.waiting
+    gate._let_in(BEAT_S)
+    assert gate.waiting == before - MOST_IN_A_TURN
+    await asyncio.gather(*coming)
+    assert gate.waiting == len(gate._seats) == 0
     assert gate._beating is not None
     gate._beating.cancel()
 
