@@ -155,7 +155,7 @@ class Metrics:
         self.waiting = gauge("calls_waiting", "Calls that wait to begin: more is asked than can be done.")
         self.paced = gauge("workers_paced", "Workers that let calls begin only as fast as they can begin them.")
         self.pace = gauge("calls_paced_per_second", "How many calls a second those workers let begin.")
-        self.refused = counter("calls_refused_total", "Requests sent away since too many wait, by why.", ["why"])
+        self.refused = counter("calls_refused_total", "Requests sent away since too many wait, by the bound.", ["kind"])
         self.written = counter("ledger_written_total", "Records written.")
         self.dropped = counter("ledger_dropped_total", "Records lost: too many waited, or the database refused one.")
         self.pending = gauge("ledger_pending", "Records that wait to be written.")

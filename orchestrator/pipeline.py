@@ -62,6 +62,9 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
     Raises OrchestratorError when it cannot be begun; what goes wrong later is raised from the chunks.
     """
     entry = parts.ledger.begin(request, caller)
+    if waited_s := parts.gate.waited_s():
+        entry.started -= waited_s
+        entry.laps["queue"] = waited_s
     stopwatch = _Stopwatch(parts.clock, entry.laps)
     with _failures_recorded(entry, parts):
         async with _charged_anyhow(request, entry, parts):
@@ -80,7 +83,6 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         hit = await _find(plans[0], entry, parts)
         stopwatch.lap("cache")
         if hit:
-            parts.gate.forgo()
             found = _from_cache(hit, entry, parts, stopwatch.laps, plans)
             found.standing = standing
             return found
@@ -296,7 +298,6 @@ async def _join(call: _Call, parts: Parts, *, is_again: bool = False) -> tuple[C
         entry.tier = "miss" if control.read else "bypass"
     else:
         entry.tier, entry.is_paid = "collapsed", False
-        parts.gate.forgo()
     return chunks, leads
 
 

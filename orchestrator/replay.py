@@ -5,8 +5,8 @@ that steers an answer. The same request again is answered from here, with no Dja
 between: its caller is still checked and its limits charged, its record still written; its age, id and
 durations are its own.
 
-While more is asked than can be done, what cannot be answered so and would not be let through the gate is
-sent away here: by then it has cost a twentieth of what it would have, had the gate itself done so.
+While more is asked than can be done, what cannot be answered so waits here for its turn, or is sent away: half of
+what a call costs is spent before it begins.
 
     What ends it                              is noticed
     a purge, a change of keys or policy       at once: two counters that all processes share
@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from cache.bounded import Bounded
 from cache.entries import CacheKey
 from cache.replacement import Fair
-from orchestrator.admission.gate import Arrival
+from orchestrator.admission.gate import Arrival, Gone
 from orchestrator.api.calls import REQUEST_ID, STEERING
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.policy import dialect_of
@@ -148,10 +148,9 @@ class ReplayFront:
             known = self._kept.get(key)
             if known is None:
                 try:
-                    arrival = parts.gate.arrive(comer.turn("", asked.address))
-                except (TooMany, Busy) as error:
-                    if self._send_away(error, asked, parts, exchange):
-                        return
+                    arrival = await self._its_turn(comer, asked, parts, exchange)
+                except Gone:
+                    return
             elif caller and models is not None and self._replay(known, key, asked, caller, began, parts, exchange):
                 return
         slot = scope[SLOT] = Slot()
@@ -198,6 +197,15 @@ class ReplayFront:
         finally:
             if arrival is not None:
                 arrival.over()
+
+    async def _its_turn(self, comer: Caller, asked: Asked, parts: Parts, exchange: Exchange) -> Arrival | None:
+        """Wait for it where calls are held back. Raises Gone when there is nothing more to do."""
+        try:
+            return await parts.gate.arrive(comer.turn("", asked.address), exchange.is_gone)
+        except (TooMany, Busy) as error:
+            if self._send_away(error, asked, parts, exchange):
+                raise Gone from None
+            return None
 
     def _send_away(self, error: OrchestratorError, asked: Asked, parts: Parts, exchange: Exchange) -> bool:
         """Whether it was told. There is no record of it: a flood would fill the ledger, and cost what is short."""

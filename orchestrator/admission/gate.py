@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.admission.pace import Pace
@@ -21,6 +22,7 @@ WAITS_S = 10.0
 BEAT_S = 0.005  # how often it looks how long a turn of the loop is, and lets calls begin
 LOOK_S, FIRST_LOOK_S = 0.2, 0.06  # how often the pace is settled; the other while nothing is held back
 MOST_AT_ONCE_S = 0.1  # a loop that is very late lets in what is due in so long: all of it would make it later still
+MOST_IN_A_TURN = 64  # requests let on in one turn of the loop, in any case
 STANDING_S = 1.0  # a queue that lasts is made no longer than is served in so long
 LEAST_WAITING = 16
 IDLE_S = 2.0  # without a call it looks no more
@@ -28,24 +30,29 @@ IDLE_S = 2.0  # without a call it looks no more
 Refused = Literal["full", "share", "limit", "late"]
 REFUSED: tuple[Refused, ...] = ("full", "share", "limit", "late")
 
+
+def _never() -> bool:
+    return False
+
+
 log = logging.getLogger(__name__)
 _arrival: ContextVar[Arrival | None] = ContextVar("arrival", default=None)
 
 
-class Arrival:
-    """A request on its way to the gate, which has a place there already. It is over when nobody needs it any more."""
+class Gone(Exception):  # nobody is told: there is nobody left
+    """Who waited has hung up."""
 
-    def __init__(self) -> None:
-        self.seat: Seat | None = None
-        self.error: OrchestratorError | None = None  # why it has none any more
-        self.is_over = False  # what is begun in its task later, such as the connection's next request, is another one
+
+@dataclass(slots=True)
+class Arrival:
+    """A request that had its turn before anything was done for it: the call it leads to needs none."""
+
+    waited_s: float
+    is_over: bool = False  # what is begun in its task later, such as the connection's next request, is another one
 
     def over(self) -> None:
-        """Give its place back, unless the gate has taken it over; a second time does nothing."""
+        """Its turn is had."""
         self.is_over = True
-        if self.seat is not None:
-            self.seat.leave()
-            self.seat = None
 
 
 class Gate:
@@ -64,6 +71,7 @@ class Gate:
         self._pace = pace or Pace()
         self._seats = Seats(most)
         self._queue: FairQueue[asyncio.Future[None]] = FairQueue()
+        self._is_gone: dict[asyncio.Future[None], Callable[[], bool]] = {}  # of those who wait
         self._credit = 0.0  # calls that may be begun before the next beat
         self._beating: asyncio.TimerHandle | None = None
         self._due = self._looked_at = self._called_at = 0.0  # on the clock
@@ -71,6 +79,7 @@ class Gate:
         self._worked_s = 0.0  # of processor time by this thread, at the last beat
         self._turns: list[float] = []  # the processor time of the loop's turns beyond a beat
         self._begun = 0
+        self._in_turn = 0  # requests that were let on since the last beat, while nothing is held back
 
     @property
     def waiting(self) -> int:
@@ -84,32 +93,52 @@ class Gate:
 
     async def enter(self, turn: Turn) -> float:
         """Return when a call may be begun, and how many seconds that was waited for. Raises TooMany, Busy."""
-        came = self._clock.monotonic()
-        self._called_at = came
-        if self._beating is None:
-            self._start(came)
-        arrival = _arrival.get()
-        if arrival is not None and arrival.is_over:
-            arrival = None
-        if arrival is not None and arrival.error is not None:
-            raise self._count("share", arrival.error)
-        if self._pace.is_open or (not self._queue and self._credit >= 1):
-            if arrival is not None:
-                arrival.over()
+        self._watch()
+        if self._arrival() is not None:  # it had its turn
+            return 0.0
+        if self._pace.is_open:
             self._begins()
             return 0.0
+        return await self._wait(turn, _never)
+
+    async def arrive(self, turn: Turn, is_gone: Callable[[], bool]) -> Arrival | None:
+        """A request comes that may lead to a call: it waits for its turn here, before anything is done for it.
+
+        None where nothing is held back. Raises TooMany, Busy; and Gone when `is_gone` says so meanwhile.
+        """
+        self._watch()
+        # A loop that is given a thousand at once knows that it is late when all of them have begun.
+        if self._pace.is_open and (self._in_turn < MOST_IN_A_TURN or len(self._seats) >= self._most):
+            self._in_turn += 1
+            return None
+        arrival = Arrival(await self._wait(turn, is_gone))
+        _arrival.set(arrival)
+        return arrival
+
+    def waited_s(self) -> float:
+        """How long the request of this task has waited for its turn."""
+        arrival = self._arrival()
+        return arrival.waited_s if arrival is not None else 0.0
+
+    @staticmethod
+    def _arrival() -> Arrival | None:
+        arrival = _arrival.get()
+        return None if arrival is None or arrival.is_over else arrival
+
+    async def _wait(self, turn: Turn, is_gone: Callable[[], bool]) -> float:
+        if not self._queue and self._credit >= 1:
+            self._begins()
+            return 0.0
+        came = self._clock.monotonic()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def lost() -> None:
             if self._queue.drop(future) and not future.done():
                 future.set_exception(self._count("share", self._shared()))
 
-        if arrival is not None and arrival.seat is not None:
-            seat, arrival.seat = arrival.seat, None
-            seat.lost = lost
-        else:
-            seat = self._seat(turn, lost)
+        seat = self._seat(turn, lost)
         self._queue.put(future, turn)
+        self._is_gone[future] = is_gone
         try:
             async with asyncio.timeout(self._waits_s):
                 await future
@@ -118,29 +147,9 @@ class Gate:
             raise self._count("late", Busy(told, retry_after_s=self._retry_after_s())) from None
         finally:
             self._queue.drop(future)
+            del self._is_gone[future]
             seat.leave()
         return self._clock.monotonic() - came
-
-    def arrive(self, turn: Turn) -> Arrival | None:
-        """A request comes that may want to `enter`, in this task or one that it begins; None: nothing is held back.
-
-        Raises TooMany or Busy when it would be sent away there: before anything was done for it.
-        """
-        if self._pace.is_open:
-            return None
-        arrival = Arrival()
-
-        def lost() -> None:
-            arrival.error = self._shared()
-
-        arrival.seat = self._seat(turn, lost)
-        _arrival.set(arrival)
-        return arrival
-
-    def forgo(self) -> None:
-        """The request of this task needs no call after all."""
-        if (arrival := _arrival.get()) is not None:
-            arrival.over()
 
     def _seat(self, turn: Turn, lost: Callable[[], None]) -> Seat:
         try:
@@ -174,7 +183,10 @@ class Gate:
 
     # The beat: while calls come, and as long as somebody waits.
 
-    def _start(self, now: float) -> None:
+    def _watch(self) -> None:
+        self._called_at = now = self._clock.monotonic()
+        if self._beating is not None:
+            return
         self._looked_at, self._begun = now, 0
         self._worked_s = time.thread_time()
         self._turns.clear()
@@ -197,7 +209,10 @@ class Gate:
             self._wait_for_beat(now)
 
     def _look(self, now: float) -> None:
-        """Settle the pace, and how many may wait for it."""
+        """Settle the pace, and how many may wait for it; let those go who have hung up."""
+        for future in [future for future, is_gone in self._is_gone.items() if not future.done() and is_gone()]:
+            self._queue.drop(future)
+            future.set_exception(Gone())
         was_open = self._pace.is_open
         begun_per_s = self._begun / (now - self._looked_at)
         self._pace.look(sum(self._turns) / len(self._turns), begun_per_s, is_awaited=bool(self._queue))
@@ -216,9 +231,10 @@ class Gate:
     def _let_in(self, seconds: float) -> None:
         """Let those begin whose turn it is."""
         if self._pace.is_open:
-            self._credit = 0.0
-            while self._queue:
+            self._credit, self._in_turn = 0.0, 0
+            while self._queue and self._in_turn < MOST_IN_A_TURN:
                 self._admit()
+                self._in_turn += 1
             return
         earned = self._pace.per_s * min(seconds, MOST_AT_ONCE_S)
         # What was not used is no credit for later, but for the fraction of a call.

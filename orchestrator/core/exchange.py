@@ -12,6 +12,10 @@ class Exchange(Protocol):
         """The request's body; None while some of it is missing."""
         ...
 
+    def is_gone(self) -> bool:
+        """Whether the caller has hung up."""
+        ...
+
     def reply(self, head: bytes, body: bytes, *, is_streamed: bool, status: int = 200) -> bool:
         """Send `status`, `head` (lines of headers) and `body`, and end. False when it must go the usual way.
 

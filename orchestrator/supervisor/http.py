@@ -34,6 +34,10 @@ class WholeExchange:
         """The request's body; None while some of it is missing."""
         return None if self._cycle.more_body else bytes(self._cycle.body)
 
+    def is_gone(self) -> bool:
+        """Whether the caller has hung up."""
+        return self._cycle.disconnected
+
     def reply(self, head: bytes, body: bytes, *, is_streamed: bool, status: int = 200) -> bool:
         """Write it all, as `RequestResponseCycle.send` would in two messages."""
         cycle = self._cycle

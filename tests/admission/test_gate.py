@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from orchestrator.admission.gate import BEAT_S, Gate
+from orchestrator.admission.gate import BEAT_S, MOST_IN_A_TURN, Gate, Gone
 from orchestrator.admission.pace import Pace
 from orchestrator.core.errors import Busy, OrchestratorError, TooMany
 from orchestrator.core.turns import Turn
@@ -50,9 +50,23 @@ async def waiting(gate: Gate, count: int) -> None:
 
 async def test_nobody_waits_and_nothing_is_watched_while_all_is_well() -> None:
     gate = Gate()
-    assert gate.arrive(Turn(tenant=1)) is None
+    assert await gate.arrive(Turn(tenant=1), lambda: False) is None
     assert [await gate.enter(Turn(tenant=number)) for number in range(10_000)] == [0.0] * 10_000
     assert gate.waiting == 0
+    assert gate._beating is not None
+    gate._beating.cancel()
+
+
+async def test_a_thousand_at_once_are_let_on_some_in_each_turn() -> None:
+    gate = Gate()
+    coming = [asyncio.create_task(gate.arrive(Turn(tenant=1), lambda: False)) for _ in range(1000)]
+    await asyncio.sleep(0)
+    assert gate.waiting == 1000 - MOST_IN_A_TURN
+    before = gate.waiting
+    gate._let_in(BEAT_S)
+    assert gate.waiting == before - MOST_IN_A_TURN
+    await asyncio.gather(*coming)
+    assert gate.waiting == len(gate._seats) == 0
     assert gate._beating is not None
     gate._beating.cancel()
 
@@ -125,46 +139,37 @@ async def test_who_waits_too_long_is_told_when_to_come_again(shut: Callable[...,
     assert (gate.waiting, len(gate._seats), gate.refused) == (0, 0, {"late": 1})
 
 
-async def test_a_request_on_its_way_counts_and_takes_its_place_along(shut: Callable[..., Gate]) -> None:
+async def test_who_had_its_turn_on_arrival_waits_no_second_time(shut: Callable[..., Gate]) -> None:
     gate = shut(2)
 
-    async def request(*, is_hit: bool) -> float | None:
-        arrival = gate.arrive(Turn(tenant=1))
+    async def request() -> tuple[float, float, float]:
+        arrival = await gate.arrive(Turn(tenant=1), lambda: False)
         assert arrival is not None
-        try:
-            await asyncio.sleep(0)
-            if is_hit:
-                gate.forgo()
-                assert len(gate._seats) == 1
-                return None
-            return await asyncio.create_task(gate.enter(Turn(tenant=1)))
-        finally:
-            arrival.over()
+        open_(gate, 1e-9)
+        call = asyncio.create_task(gate.enter(Turn(tenant=1)))
+        told = arrival.waited_s, gate.waited_s(), await call
+        arrival.over()
+        assert gate.waited_s() == 0, "another request of this connection has another turn"
+        return told
 
-    miss, hit = (asyncio.create_task(request(is_hit=is_hit)) for is_hit in (False, True))
-    await asyncio.sleep(0)
-    with pytest.raises(Busy):
-        gate.arrive(Turn(tenant=1))
-    assert await hit is None
+    coming = asyncio.create_task(request())
     await waiting(gate, 1)
-    assert len(gate._seats) == 1
     open_(gate)
-    assert await miss
+    waited_s, told_s, again_s = await coming
+    assert waited_s == told_s > 0
+    assert again_s == 0
     assert len(gate._seats) == 0
 
 
-async def test_who_lost_its_place_on_the_way_is_refused_at_the_gate(shut: Callable[..., Gate]) -> None:
-    gate = shut(2)
-    arrivals = [gate.arrive(Turn(tenant=1)) for _ in range(2)]
-    other = asyncio.create_task(gate.enter(Turn(tenant=2)), context=__import__("contextvars").Context())
+async def test_who_hangs_up_while_it_waits_leaves_its_place(shut: Callable[..., Gate]) -> None:
+    gate = shut(1)
+    is_gone = False
+    coming = asyncio.create_task(gate.arrive(Turn(tenant=1), lambda: is_gone))
     await waiting(gate, 1)
-    with pytest.raises(TooMany):
-        await gate.enter(Turn(tenant=1))
-    for arrival in arrivals:
-        assert arrival is not None
-        arrival.over()
-    open_(gate)
-    await other
+    is_gone = True
+    with pytest.raises(Gone):
+        await coming
+    assert (gate.waiting, len(gate._seats), gate.refused, gate._is_gone) == (0, 0, {}, {})
 
 
 @pytest.mark.parametrize("seed", range(5))

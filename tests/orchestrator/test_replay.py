@@ -55,6 +55,9 @@ class FakeExchange:
     def body(self) -> bytes | None:
         return self._body
 
+    def is_gone(self) -> bool:
+        return False
+
     def reply(self, head: bytes, body: bytes, *, is_streamed: bool, status: int = 200) -> bool:
         if not self.takes:
             return False
