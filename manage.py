@@ -15,6 +15,12 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except BadSetting as error:
+        if sys.argv[1:2] == ["doctor"]:
+            from orchestrator.checks.finding import FATAL, as_json, as_text, fatal
+
+            found = [fatal(0, f"It cannot start: {error}", "Correct that, and ask again: the rest is not known yet.")]
+            print(as_json(found, {"running": []}) if "--json" in sys.argv else as_text(found, 100))
+            sys.exit(FATAL)
         print(f"orchestrator: {error}", file=sys.stderr)
         sys.exit(BadSetting.exit_code)
 

@@ -69,7 +69,8 @@ def decode(key: CacheKey, data: bytes, most: int | None = None) -> Entry:
     if data[0] != VERSION:
         raise BadEntry(f"Version {data[0]} is not {VERSION}.")
     sealed = data[_HEAD_SIZE:]
-    if not hmac.compare_digest(data[1:_HEAD_SIZE], _checksum(_names(key), sealed)):
+    checksum, names = data[1:_HEAD_SIZE], _names(key)
+    if not any(hmac.compare_digest(checksum, _checksum(names, sealed, mac_key)) for mac_key in _mac_keys()):
         raise BadEntry("The checksum is wrong.")
     form, body = sealed[:1], sealed[1:]
     try:
@@ -93,7 +94,12 @@ def _names(key: CacheKey) -> bytes:
     return _encoder.encode((VERSION, key.hash, key.tenant_id, key.namespace, key.model))
 
 
-def _checksum(names: bytes, sealed: bytes) -> bytes:
-    checksum = blake2b(names, key=settings.CACHE_MAC_KEY, digest_size=_CHECKSUM_SIZE)
+def _mac_keys() -> tuple[bytes, ...]:
+    """That of now, then those of before a rotation: what was kept with them is as good."""
+    return (settings.CACHE_MAC_KEY, *settings.OLD_CACHE_MAC_KEYS)
+
+
+def _checksum(names: bytes, sealed: bytes, mac_key: bytes | None = None) -> bytes:
+    checksum = blake2b(names, key=mac_key or settings.CACHE_MAC_KEY, digest_size=_CHECKSUM_SIZE)
     checksum.update(sealed)
     return checksum.digest()

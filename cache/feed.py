@@ -103,7 +103,9 @@ def encode(message: Message) -> dict[Any, Any]:
 def decode(fields: dict[bytes, bytes]) -> Message:
     """Return the message in the fields of an entry. Raises BadMessage."""
     body = fields.get(b"purge", b"")
-    if not hmac.compare_digest(fields.get(b"check", b""), _check(body)):
+    check = fields.get(b"check", b"")
+    mac_keys = (settings.CACHE_MAC_KEY, *settings.OLD_CACHE_MAC_KEYS)
+    if not any(hmac.compare_digest(check, _check(body, mac_key)) for mac_key in mac_keys):
         raise BadMessage("The checksum is wrong.")
     try:
         message = _decoder.decode(body)
@@ -114,8 +116,8 @@ def decode(fields: dict[bytes, bytes]) -> Message:
     return message
 
 
-def _check(body: bytes) -> bytes:
-    return blake2b(body, key=settings.CACHE_MAC_KEY, digest_size=_CHECK_SIZE, person=b"purge feed").digest()
+def _check(body: bytes, mac_key: bytes | None = None) -> bytes:
+    return blake2b(body, key=mac_key or settings.CACHE_MAC_KEY, digest_size=_CHECK_SIZE, person=b"purge feed").digest()
 
 
 class Feed:

@@ -7,14 +7,14 @@ A page that stands in no row of `dashboard.policy` is refused to everybody. A pa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.contrib.auth import aget_user
+from django.contrib.auth import get_user
 from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import ResolverMatch, reverse
 from django.utils.cache import add_never_cache_headers
 
@@ -30,13 +30,11 @@ from orchestrator.core.permissions import (
     Role,
     reach_of,
 )
-from orchestrator.identity.people import NO_ROLES, Roles, roles_of
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AnonymousUser, User
+from orchestrator.identity.people import NO_ROLES, Roles, must_have_second_factor, roles_of
 
 Answer = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 _API = "ninja"  # has a table of its own
+WITH_CODE = "with_code"  # in a session: it was signed in with a second factor
 
 
 class Door:
@@ -66,19 +64,23 @@ class Door:
             return None
         request.is_guarded = True  # type: ignore[attr-defined]
         user = await request.auser()
-        roles = await sync_to_async(roles_of)(user)
+        held = await sync_to_async(roles_of)(user)
         request.user = user  # so that templates and the admin ask the same one, who knows its roles
-        request.roles = roles  # type: ignore[attr-defined]
+        request.roles = held  # type: ignore[attr-defined]
         page_name = _name(match)
         rule = rule_of(page_name)
-        request.reach = reach_through(rule, roles, for_all=is_for_all(page_name))  # type: ignore[attr-defined]
+        request.reach = reach_through(rule, held, for_all=is_for_all(page_name))  # type: ignore[attr-defined]
         if rule is Open.ANYBODY:
             return None
         if not user.is_authenticated:
             return _to_sign_in(request)
-        if rule is Open.SIGNED_IN or not reach(request).is_nobody:
+        if rule is Open.SIGNED_IN:
             return None
-        return await refused(request, rule, for_all=is_for_all(page_name))
+        if reach(request).is_nobody:
+            return await refused(request, rule, for_all=is_for_all(page_name))
+        if must_have_second_factor(held) and not await request.session.aget(WITH_CODE):
+            return _to(request, reverse("dashboard:two-factor"))
+        return None
 
 
 def reach(request: HttpRequest) -> Reach:
@@ -105,25 +107,28 @@ def may(request: HttpRequest) -> dict[str, Any]:
     return {"may": {one.name.lower(): not reach_of(held, one).is_nobody for one in Permission}}
 
 
-async def reach_of_socket(name: str, user: User | AnonymousUser | None) -> Reach:
-    """Whose things the live connection of that name may show to `user`."""
-    if user is None:
-        return NOBODY
-    return reach_through(SOCKETS.get(name), await sync_to_async(roles_of)(user))
-
-
-async def reach_of_session(name: str, session_key: str) -> Reach:
-    """The same for whoever the session is signed in as; read anew."""
+def reach_of_session(socket: str, session_key: str) -> Reach:
+    """Whose things the live connection of that name may show to whoever the session is signed in as; read anew."""
     request = HttpRequest()
     request.session = SessionStore(session_key)
-    return await reach_of_socket(name, await aget_user(request))
+    held = roles_of(get_user(request))
+    if must_have_second_factor(held) and not request.session.get(WITH_CODE):
+        return NOBODY
+    return reach_through(SOCKETS.get(socket), held)
+
+
+def page_now(
+    request: HttpRequest, template: str, context: dict[str, Any] | None = None, status: int = 200
+) -> HttpResponse:
+    """Render a page."""
+    return render(request, template, {"version": __version__} | (context or {}), status=status)
 
 
 async def page(
     request: HttpRequest, template: str, context: dict[str, Any] | None = None, status: int = 200
 ) -> HttpResponse:
     """Render off the event loop: templates may ask the session, the user and the database."""
-    return await sync_to_async(render)(request, template, {"version": __version__} | (context or {}), status=status)
+    return await sync_to_async(page_now)(request, template, context, status)
 
 
 async def refused(request: HttpRequest, rule: Rule | None, *, for_all: bool) -> HttpResponse:
@@ -148,8 +153,15 @@ def _unkept(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBas
 
 
 def _to_sign_in(request: HttpRequest) -> HttpResponseBase:
-    if request.headers.get("HX-Request"):  # a part of a page must not become the sign-in page
-        response = HttpResponse(status=401)
-        response["HX-Redirect"] = reverse("dashboard:sign-in")
-        return response
-    return redirect_to_login(request.get_full_path(), reverse("dashboard:sign-in"))
+    door = reverse("dashboard:sign-in")
+    if request.headers.get("HX-Request"):
+        return _to(request, door)
+    return redirect_to_login(request.get_full_path(), door)
+
+
+def _to(request: HttpRequest, address: str) -> HttpResponseBase:
+    if not request.headers.get("HX-Request"):
+        return redirect(address)
+    response = HttpResponse(status=401)  # a part of a page must not become another page
+    response["HX-Redirect"] = address
+    return response

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from django.contrib.auth.backends import ModelBackend
 
+from dashboard.access import reach_through
 from dashboard.policy import MODELS, needed_for
-from orchestrator.core.permissions import EVERYBODY
-from orchestrator.identity.people import reach
+from orchestrator.identity.people import roles_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 class RolesBackend(ModelBackend):
     """Knows people by name and password, as Django does, and what they may from their roles alone.
 
-    The admin shows every tenant's rows, so only what somebody may for every tenant counts there.
+    Where a list of the admin shows every tenant's rows, only what somebody may for every tenant counts.
     """
 
     def has_perm(self, user_obj: User | AnonymousUser, perm: str, obj: Any = None) -> bool:
-        """Whether the role behind `perm` is held for every tenant."""
-        needed = needed_for(perm)
-        return needed is not None and reach(user_obj, needed) == EVERYBODY
+        """Whether a role that is held opens what is behind `perm`."""
+        needed, for_all = needed_for(perm)
+        return not reach_through(needed, roles_of(user_obj), for_all=for_all).is_nobody
 
     async def ahas_perm(self, user_obj: User | AnonymousUser, perm: str, obj: Any = None) -> bool:
         """The same."""
@@ -32,8 +32,8 @@ class RolesBackend(ModelBackend):
 
     def has_module_perms(self, user_obj: User | AnonymousUser, app_label: str) -> bool:
         """Whether there is a row of that app to be seen."""
-        models = (model for model in MODELS if model.startswith(f"{app_label}."))
-        return any(reach(user_obj, MODELS[model].see) == EVERYBODY for model in models)
+        names = (model.partition(".")[2] for model in MODELS if model.startswith(f"{app_label}."))
+        return any(self.has_perm(user_obj, f"{app_label}.view_{name}") for name in names)
 
     def get_all_permissions(self, user_obj: User | AnonymousUser, obj: Any = None) -> set[str]:
         """None are written down for a person; groups and single permissions say nothing here."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import parse_qs
 
+from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 
-from dashboard.access import reach_of_session, reach_of_socket
+from dashboard.access import reach_of_session
 from dashboard.live import Live, Mailbox, live
 from dashboard.periods import Period, period
+from dashboard.sessions import ended
+from orchestrator.core.permissions import NOBODY
 
 SEND_S = 20.0  # a page that takes longer than this to take a message is gone
-CHECK_EVERY_S = 30.0  # a session that was signed out sees nothing more after this
 SPEAK_EVERY_S = 5.0  # a page that hears nothing for longer takes the connection for dead
 STILL_HERE = "<!-- nothing new -->"
 SIGNED_OUT, FAILED = 4403, 1011
@@ -23,19 +25,19 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
 
     name = "live"  # in the policy of sockets
     live: Live = live
-    check_every_s = CHECK_EVERY_S
 
     async def connect(self) -> None:
         """Accept who may see the page; refuse others before the handshake ends, which is a 403."""
         self._task: asyncio.Task[None] | None = None
-        user, session = self.scope.get("user"), self.scope.get("session")
-        self.reach = await reach_of_socket(self.name, user)
-        if session is None or self.reach.is_nobody:
+        session = self.scope.get("session")
+        key = None if session is None else session.session_key
+        self.reach = NOBODY if key is None else await sync_to_async(reach_of_session)(self.name, key)
+        if self.reach.is_nobody:
             await self.close()
             return
         await self.accept()
         asked = parse_qs(self.scope["query_string"].decode("ascii", "replace")).get("period", [""])[0]
-        self._task = asyncio.create_task(self._send_news(period(asked), session.session_key), name="live page")
+        self._task = asyncio.create_task(self._serve(period(asked), str(key)), name="live page")
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Nothing is expected from a page."""
@@ -47,18 +49,22 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _send_news(self, watched: Period, session_key: str) -> None:
+    async def _serve(self, watched: Period, session_key: str) -> None:
+        sending = asyncio.create_task(self._send_news(watched))
+        ending = asyncio.create_task(ended(self.name, session_key, self.reach))
+        try:
+            await asyncio.wait({sending, ending}, return_when=asyncio.FIRST_COMPLETED)
+            is_signed_out = ending.done()
+        finally:
+            for task in (sending, ending):
+                task.cancel()
+            await asyncio.gather(sending, ending, return_exceptions=True)
+        await self.close(code=SIGNED_OUT if is_signed_out else FAILED)  # after a failure the page comes back
+
+    async def _send_news(self, watched: Period) -> None:
         async with self.live.watch(watched, self.reach) as mailbox:
-            checked = asyncio.get_running_loop().time()
             while self.live.is_polling:
                 await self._send_next(mailbox)
-                now = asyncio.get_running_loop().time()
-                if now - checked >= self.check_every_s:
-                    checked = now
-                    if await reach_of_session(self.name, session_key) != self.reach:
-                        await self.close(code=SIGNED_OUT)
-                        return
-        await self.close(code=FAILED)  # the page comes back, and starts a new poller
 
     async def _send_next(self, mailbox: Mailbox) -> None:
         try:

@@ -1,7 +1,7 @@
 """Who may see which page. What stands in no row here is refused.
 
-A page is named as in the tables of addresses. Pages under `admin:` are about all tenants at once, so what they need
-must be held for every tenant; elsewhere a page shows as much as its viewer reaches.
+A page is named as in the tables of addresses. It shows as much as its viewer reaches, but for lists of the Django admin
+that show every tenant's rows to whoever sees them at all: what those need must be held for every tenant.
 """
 
 from __future__ import annotations
@@ -32,7 +32,18 @@ PAGES: Mapping[str, Rule] = {
     "dashboard:provider-test": Permission.CHANGE_REGISTRY,
     "dashboard:provider-again": Permission.CHANGE_REGISTRY,
     "dashboard:provider-switch": Permission.CHANGE_REGISTRY,
+    "dashboard:people": Permission.SEE_PEOPLE,
+    "dashboard:person": Permission.SEE_PEOPLE,
+    "dashboard:person-invite": Permission.CHANGE_PEOPLE,
+    "dashboard:person-role": Permission.CHANGE_PEOPLE,
+    "dashboard:person-link": Permission.CHANGE_PEOPLE,
+    "dashboard:person-two-factor-off": Permission.CHANGE_PEOPLE,
+    "dashboard:person-remove": Permission.CHANGE_PEOPLE,
+    "dashboard:account": Open.SIGNED_IN,
+    "dashboard:two-factor": Open.SIGNED_IN,
+    "dashboard:sign-out-elsewhere": Open.SIGNED_IN,
     "dashboard:sign-in": Open.ANYBODY,
+    "dashboard:sign-in-code": Open.ANYBODY,
     "dashboard:sign-in-link": Open.ANYBODY,
     "dashboard:sign-out": Open.ANYBODY,
     "admin:login": Open.ANYBODY,  # sends to the sign-in page
@@ -55,16 +66,17 @@ class Rows(NamedTuple):
 
     see: Permission
     change: Permission | None = None
+    is_narrowed: bool = False  # its pages show and change only what is in the viewer's reach
 
 
 MODELS: Mapping[str, Rows] = {
     "orchestrator.requestrecord": Rows(Permission.SEE_USAGE),
-    "orchestrator.apikey": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS),
-    "orchestrator.team": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS),
-    "orchestrator.limit": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS),
-    "orchestrator.tenant": Rows(Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE),
-    "orchestrator.grant": Rows(Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE),
-    "orchestrator.auditevent": Rows(Permission.SEE_AUDIT),
+    "orchestrator.apikey": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS, is_narrowed=True),
+    "orchestrator.team": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS, is_narrowed=True),
+    "orchestrator.limit": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS, is_narrowed=True),
+    "orchestrator.tenant": Rows(Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE, is_narrowed=True),
+    "orchestrator.grant": Rows(Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE, is_narrowed=True),
+    "orchestrator.auditevent": Rows(Permission.SEE_AUDIT, is_narrowed=True),
     "cache.cacheentry": Rows(Permission.SEE_ANSWERS, Permission.PURGE_ANSWERS),
     "cache.purge": Rows(Permission.SEE_ANSWERS),
     "registry.provider": Rows(Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY),
@@ -80,22 +92,30 @@ def rule_of(page: str) -> Rule | None:
     """What the page of that name needs; None: it stands in no row, and nobody may see it."""
     if page in PAGES:
         return PAGES[page]
-    if page.startswith(_ADMIN):  # admin:app_model_action, as Django names them
-        app, _, rest = page.removeprefix(_ADMIN).partition("_")
-        model, _, action = rest.partition("_")
-        rows = MODELS.get(f"{app}.{model}")
-        return rows and (rows.see if action in _ACTIONS_THAT_SEE else rows.change)
-    return None
+    rows, action = _rows(page)
+    return rows and (rows.see if action in _ACTIONS_THAT_SEE else rows.change)
 
 
 def is_for_all(page: str) -> bool:
     """Whether what it needs must be held for every tenant."""
-    return page.startswith(_ADMIN)
+    rows, _ = _rows(page)
+    return rows is not None and not rows.is_narrowed
 
 
-def needed_for(permission: str) -> Permission | None:
-    """What stands behind one of Django's own permissions, as `registry.change_provider`; None: nobody has it."""
+def _rows(page: str) -> tuple[Rows | None, str]:
+    """Of `admin:app_model_action`, as Django names them: the model's, and the action."""
+    if page in PAGES or not page.startswith(_ADMIN):
+        return None, ""
+    app, _, rest = page.removeprefix(_ADMIN).partition("_")
+    model, _, action = rest.partition("_")
+    return MODELS.get(f"{app}.{model}"), action
+
+
+def needed_for(permission: str) -> tuple[Permission | None, bool]:
+    """What one of Django's own permissions needs, as `registry.change_provider`, and whether for every tenant."""
     app, _, codename = permission.partition(".")
     action, _, model = codename.partition("_")
     rows = MODELS.get(f"{app}.{model}")
-    return rows and (rows.see if action == "view" else rows.change)
+    if rows is None:
+        return None, True
+    return (rows.see if action == "view" else rows.change), not rows.is_narrowed

@@ -32,7 +32,7 @@ def ask_again(name: str, user: User) -> None:
 def switch(name: str, user: User, *, is_on: bool) -> None:
     """Switch it on or off, as a version of the registry. Raises NotThere, Conflict."""
     words = f"switched {'on' if is_on else 'off'} on its page"
-    changes.switch_provider(name, changes.By(user.get_username(), words), is_on=is_on)
+    changes.switch_provider(name, changes.By(user.get_username(), words, f"user:{user.get_username()}"), is_on=is_on)
     _remember(Provider.objects.get(name=name), user, words.capitalize())
 
 

@@ -1,4 +1,4 @@
-"""The records, for audit: requests to read, tenants to name, keys to revoke.
+"""The records, to be read: who asked what, and what became of it. `access_admin` has who may ask.
 
 A ledger may hold ten million requests, so nothing here counts, sorts or lists distinct values over
 all of them: counts and sums stop at `MOST_COUNTED`, and the choices of the filters come from the newest.
@@ -7,65 +7,29 @@ all of them: counts and sums stop at `MOST_COUNTED`, and the choices of the filt
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
-from django.core.paginator import Paginator
+from django.contrib import admin
 from django.db.models import Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 
+from orchestrator import access_admin  # noqa: F401  # registers what is there
+from orchestrator.admin_lists import MOST_COUNTED, BoundedPaginator, When
 from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read
-from orchestrator.models import ApiKey, Attempt, RequestRecord, Tenant
+from orchestrator.models import Attempt, RequestRecord
 
 if TYPE_CHECKING:
     RecordAdmin = admin.ModelAdmin[RequestRecord]
-    KeyAdmin = admin.ModelAdmin[ApiKey]
-    TenantBase = admin.ModelAdmin[Tenant]
 else:
-    RecordAdmin = KeyAdmin = TenantBase = admin.ModelAdmin
+    RecordAdmin = admin.ModelAdmin
 
-MOST_COUNTED = 10_000
 CHOICES_FROM = 10_000  # newest records
 MOST_CHOICES = 40
 MOST_TRIED = 10  # ids are the callers': two requests may share one
-
-
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]  # generic in the stubs only
-    """Counts to `MOST_COUNTED` and no further; later pages are reached by narrowing the filters."""
-
-    @cached_property
-    def count(self) -> int:
-        """How many match, `MOST_COUNTED` at most."""
-        return cast("QuerySet[Any]", self.object_list).order_by().values("pk")[:MOST_COUNTED].count()
-
-
-class When(admin.SimpleListFilter):
-    """How long ago. Ranges, which the index on the time serves; a date hierarchy would read every record."""
-
-    title = "when"
-    parameter_name = "when"
-    lengths = {  # noqa: RUF012  # read only
-        "15m": ("Last 15 minutes", timedelta(minutes=15)),
-        "1h": ("Last hour", timedelta(hours=1)),
-        "24h": ("Last 24 hours", timedelta(hours=24)),
-        "7d": ("Last 7 days", timedelta(days=7)),
-        "30d": ("Last 30 days", timedelta(days=30)),
-    }
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The ranges."""
-        return [(value, words) for value, (words, _) in self.lengths.items()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Those of the range."""
-        chosen = self.lengths.get(self.value() or "")
-        return queryset.filter(at__gte=timezone.now() - chosen[1]) if chosen else queryset
 
 
 class Ended(admin.SimpleListFilter):
@@ -357,69 +321,4 @@ class RequestRecordAdmin(RecordAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: RequestRecord | None = None) -> bool:
         """Old ones go by age (ORCHESTRATOR_RECORD_DAYS)."""
-        return False
-
-
-@admin.register(Tenant)
-class TenantAdmin(TenantBase):
-    """Who is served. A tenant with requests or keys cannot be deleted; the database forbids it."""
-
-    list_display = ("name", "created_at")
-    search_fields = ("name",)
-    readonly_fields = ("created_at",)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Tenant | None = None) -> bool:
-        """Its requests are the audit."""
-        return False
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(KeyAdmin):
-    """Keys, to be looked up and revoked. They are issued by `manage.py issue_key`, which shows each once."""
-
-    list_display = ("name", "tenant", "prefix", "may_manage", "created_at", "expires_at", "state")
-    list_filter = ("tenant", "role")
-    list_select_related = ("tenant",)
-    search_fields = ("name", "prefix")
-    fields = ("name", "tenant", "prefix", "may_manage", "created_at", "expires_at", "revoked_at")
-    readonly_fields = fields
-    actions = ("revoke",)
-
-    @admin.display(description="may manage")
-    def may_manage(self, key: ApiKey) -> str:
-        """In words: Django's cross would look like a fault."""
-        return key.role or "no"
-
-    @admin.display(description="state")
-    def state(self, key: ApiKey) -> str:
-        """Whether it opens anything."""
-        if key.revoked_at:
-            return "revoked"
-        return "expired" if key.expires_at and key.expires_at <= timezone.now() else "in use"
-
-    @admin.action(description="Revoke the chosen keys", permissions=["change"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:
-        """Ask once more, then revoke: they stop working at once, for good."""
-        keys = queryset.filter(revoked_at=None)
-        if not keys:
-            self.message_user(request, "These keys are revoked already.", messages.WARNING)
-            return None
-        if "confirmed" not in request.POST:
-            context = {**self.admin_site.each_context(request), "title": "Revoke keys", "keys": keys, "opts": self.opts}
-            return TemplateResponse(request, "admin/revoke_keys.html", context)
-        named = list(keys)
-        keys.update(revoked_at=timezone.now())
-        for key in named:
-            self.log_change(request, key, "Revoked.")
-        self.message_user(
-            request, f"Revoked: {', '.join(f'{key.name} ({key.prefix})' for key in named)}.", messages.SUCCESS
-        )
-        return None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """A key is shown once, when it is issued; a form could not do that."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        """Revoked, not deleted: requests point to it."""
         return False

@@ -10,8 +10,13 @@ class Orchestrator(AppConfig):
 
     def ready(self) -> None:
         """Called once, when all models are there."""
-        from orchestrator import checks, policy  # noqa: F401  # importing registers the checks
+        from django.contrib.auth.models import User
+        from django.contrib.sessions.models import Session
+
+        from orchestrator import policy
+        from orchestrator.checks import exposure, files, machine, people, places  # noqa: F401  # importing registers them
         from orchestrator.models import ApiKey, Grant, Limit, Membership, Team, Tenant
         from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 
         policy.watch(ApiKey, Grant, Limit, Membership, Team, Tenant, Provider, RegisteredModel, Deployment)
+        policy.watch_people(Membership, User, Session)

@@ -18,6 +18,7 @@ from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E40
 from django.conf import settings  # noqa: E402
 
 from dashboard.routing import websocket_urlpatterns  # noqa: E402
+from dashboard.sockets import guarded_socket  # noqa: E402
 from orchestrator import wiring  # noqa: E402
 from orchestrator.lean import LeanHandler  # noqa: E402
 from orchestrator.origins import Origins  # noqa: E402
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 PAGES = ("/dashboard/", "/admin/", "/static/")
 PAGES_AFTER_S = 1.0
 
-api = LeanHandler(settings.MAX_BODY, settings.BODY_TIMEOUT_S)
-sockets = AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))
+api = LeanHandler(settings.MAX_BODY, settings.BODY_TIMEOUT_S, has_tls=settings.TRUSTED_PROXY)
+sockets = guarded_socket(AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))))
 
 
 async def table(scope: Any, receive: Any, send: Any) -> None:

@@ -250,6 +250,11 @@ def address(name: str, default: str, help: str) -> Address:
     return _read(name, parse_address(default), help, parse_address, "host:port is allowed", shown=default)
 
 
+def secret_names() -> frozenset[str]:
+    """The variables that may hold a secret: no process needs them that asks nobody else."""
+    return frozenset(name for name, setting in SETTINGS.items() if setting.is_secret)
+
+
 def check_names(prefix: str, besides: frozenset[str]) -> None:
     """Raises BadSetting for a variable that begins with `prefix` and is no setting: a misspelt one must not hide."""
     for name in sorted(os.environ):

@@ -29,6 +29,7 @@ from orchestrator.api.calls import request_id, show_key
 from orchestrator.api.replies import PartsResponse, WholeStream
 from orchestrator.api.table import api, show_error, show_fault
 from orchestrator.core.errors import Busy, OrchestratorError, RequestTimeout, RequestTooLarge
+from orchestrator.core.headers import DATA, HSTS, PAGE, as_bytes, missing
 from orchestrator.core.threads import WorkerThread
 
 log = logging.getLogger(__name__)
@@ -61,10 +62,13 @@ class LeanHandler:
 
     most_body_bytes  for one body; all that are held at a time may have `BODIES_HELD` times as many.
     body_deadline_s  how long a body may take to arrive.
+    has_tls          whether a proxy in front ends TLS: browsers are told to come by it alone.
     How long a caller may take nothing of an answer is for the server to say: it sees the bytes leave.
     """
 
-    def __init__(self, most_body_bytes: int, body_deadline_s: float) -> None:
+    def __init__(self, most_body_bytes: int, body_deadline_s: float, *, has_tls: bool = False) -> None:
+        also = HSTS if has_tls else {}
+        self._of_data, self._of_pages = as_bytes(DATA | also), as_bytes(PAGE | also)
         self._most_body_bytes = most_body_bytes
         self._body_deadline_s = body_deadline_s
         self._held_bytes = 0
@@ -161,6 +165,8 @@ class LeanHandler:
 
     async def _send(self, response: HttpResponseBase, receive: Receive, send: Send, *, is_head: bool) -> None:
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.items()]
+        is_page = response.headers.get("Content-Type", "").startswith("text/html")
+        headers += missing(self._of_pages if is_page else self._of_data, headers)
         start: Message = {"type": "http.response.start", "status": response.status_code, "headers": headers}
         if isinstance(response, PartsResponse):
             await send(start)

@@ -18,6 +18,7 @@ from asgiref.typing import ASGI3Application, ASGIReceiveCallable, ASGISendCallab
 from orchestrator.api.anthropic import error_value, is_anthropic
 from orchestrator.api.replies import to_json
 from orchestrator.core.addresses import is_own
+from orchestrator.core.headers import DATA, as_bytes
 from orchestrator.core.ids import hex_id
 
 LOCAL_NAMES = {"localhost", "127.0.0.1", "0.0.0.0", "[::1]"}  # noqa: S104  # names in an allow list, nothing is bound
@@ -72,6 +73,7 @@ SHOWN = b", ".join(
         b"X-Orchestrator-Unsupported",
     ]
 )
+_GUARDS = as_bytes(DATA)
 PREFLIGHT_VARY = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 
 
@@ -181,7 +183,7 @@ async def _answer(
     started = {
         "type": "http.response.start",
         "status": status,
-        "headers": [*(headers or []), (b"content-length", str(len(body)).encode())],
+        "headers": [*(headers or []), *_GUARDS, (b"content-length", str(len(body)).encode())],
     }
     await send(started)  # type: ignore[arg-type]  # a plain dict is what servers take
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 from orchestrator import env
+from orchestrator.core.headers import HSTS_S
 from orchestrator.core.presets import PRESETS
-from orchestrator.core.redis_address import sentinels
-from orchestrator.core.secrets import derive, master_secret
+from orchestrator.core.redaction import hide
+from orchestrator.core.redis_address import password_of, sentinels
+from orchestrator.core.secrets import NoSecret, master_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -64,7 +66,22 @@ METRICS_TOKEN = env.secret(
 PUBLIC_HOSTS = env.words(
     "ORCHESTRATOR_HOSTS", (), "Host names the dashboard may be reached by when not on this machine."
 )
+REQUIRE_TWO_FACTOR = env.choice(
+    "ORCHESTRATOR_REQUIRE_TWO_FACTOR",
+    "none",
+    "Who must sign in with a code of an authenticator besides: `none`, `admins` or `everybody`.",
+    of=("none", "admins", "everybody"),
+)
 TRUSTED_PROXY = env.flag("ORCHESTRATOR_BEHIND_TLS", "1: a proxy in front ends TLS and sets `X-Forwarded-Proto`.")
+SESSION_IDLE_S = env.seconds(
+    "ORCHESTRATOR_SESSION_IDLE_S",
+    8 * 3600,
+    "How long somebody stays signed in to the pages who does nothing there; pages that renew themselves do not count.",
+    least=60,
+)
+SESSION_MOST_S = env.seconds(
+    "ORCHESTRATOR_SESSION_MOST_S", 7 * 86400, "How long anybody stays signed in to the pages.", least=60
+)
 
 # Local models
 
@@ -189,6 +206,7 @@ RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record
 
 # Secrets: one file, from which each use derives its own key
 
+os.umask(os.umask(0o077) | 0o077)  # whatever is written from here on is for this user alone
 try:
     for folder in (DATA_DIR, DATA_DIR / "keys", DATA_DIR / "run"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -198,11 +216,27 @@ except OSError as error:
     raise env.BadSetting(
         f"ORCHESTRATOR_DATA_DIR={DATA_DIR} cannot be used: {error.strerror}. Name a folder that can be written."
     ) from None
-_master = master_secret(DATA_DIR / "keys" / "master")
-SECRET_KEY = derive(_master, "django").hex()
-API_KEY_PEPPER = derive(_master, "api keys")
-CACHE_MAC_KEY = derive(_master, "cache values")
-PROVIDER_KEYS_KEY = derive(_master, "provider keys")
+MASTER_FILE = DATA_DIR / "keys" / "master"
+try:
+    _masters = master_secret(MASTER_FILE, may_be_made=not (DATA_DIR / "ledger.sqlite3").exists())
+except (NoSecret, OSError) as error:
+    raise env.BadSetting(str(error)) from None
+# Each: the key that seals, and those of before a rotation, which only open.
+_secret_key, *_old_secret_keys = _masters.keys("django")
+SECRET_KEY, SECRET_KEY_FALLBACKS = _secret_key.hex(), [key.hex() for key in _old_secret_keys]
+API_KEY_PEPPER, *OLD_API_KEY_PEPPERS = _masters.keys("api keys")
+CACHE_MAC_KEY, *OLD_CACHE_MAC_KEYS = _masters.keys("cache values")
+PROVIDER_KEYS_KEY, *OLD_PROVIDER_KEYS_KEYS = _masters.keys("provider keys")
+SECOND_FACTOR_KEY, *OLD_SECOND_FACTOR_KEYS = _masters.keys("second factors")
+AUDIT_KEY, *OLD_AUDIT_KEYS = _masters.keys("audit")
+hide(
+    *PROVIDER_KEYS.values(),
+    METRICS_TOKEN,
+    password_of(REDIS_URL),
+    SECRET_KEY,
+    _masters.current.hex(),
+    *(key.hex() for key in (API_KEY_PEPPER, CACHE_MAC_KEY, PROVIDER_KEYS_KEY, SECOND_FACTOR_KEY, AUDIT_KEY)),
+)
 
 # What the supervisor tells its children.
 FROM_SUPERVISOR = frozenset({"ORCHESTRATOR_PRIVATE_REDIS", "ORCHESTRATOR_PULSE_FD", "ORCHESTRATOR_WEB_NUMBER"})
@@ -214,6 +248,7 @@ RUN_DIR = DATA_DIR / "run"
 MODELS_SOCKET = RUN_DIR / "models.sock"
 REDIS_SOCKET = RUN_DIR / "redis.sock"
 GENERATION_FILE = RUN_DIR / "generation"
+PEOPLE_FILE = RUN_DIR / "people"  # counts what may end a session
 METRICS_DIR = RUN_DIR / "metrics"
 WEB_NUMBER = os.environ.get("ORCHESTRATOR_WEB_NUMBER", "")  # which web worker this is; no two have one at a time
 
@@ -251,16 +286,17 @@ INSTALLED_APPS = [
     "dashboard",
 ]
 MIDDLEWARE = [
+    "dashboard.middleware.guards",  # around all others, so that their refusals are guarded, too
     "django.middleware.security.SecurityMiddleware",
     "dashboard.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "dashboard.middleware.sessions_end",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "dashboard.middleware.content_security_policy",
     "dashboard.access.Door",
 ]
 ROOT_URLCONF = "orchestrator.urls"
@@ -343,14 +379,37 @@ TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 WHITENOISE_USE_FINDERS = True  # files come from where they are installed; there is no collecting step
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # they are for these pages alone
 LOGIN_URL = "dashboard:sign-in"
 AUTHENTICATION_BACKENDS = ["dashboard.backend.RolesBackend"]
-SESSION_COOKIE_NAME = "orchestrator_session"
-CSRF_COOKIE_NAME = "orchestrator_csrf"
-SESSION_COOKIE_SAMESITE = "Lax"
+PASSWORD_HASHERS = [  # the first makes new ones; a password kept by another is hashed anew when it is used
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in (
+        ("MinimumLengthValidator", {"min_length": 12}),
+        ("UserAttributeSimilarityValidator", {}),
+        ("CommonPasswordValidator", {}),
+        ("NumericPasswordValidator", {}),
+    )
+]
+# "__Host-": browsers take it over TLS only, for this host alone, and let no other host set it.
+_COOKIE = "__Host-orchestrator_" if TRUSTED_PROXY else "orchestrator_"
+SESSION_COOKIE_NAME = f"{_COOKIE}session"
+CSRF_COOKIE_NAME = f"{_COOKIE}csrf"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"  # "Strict" would lose who comes by a link
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TRUSTED_PROXY
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_AGE = int(SESSION_IDLE_S)
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # no third cookie, and none with words in it
 if TRUSTED_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_SSL_REDIRECT = True
+    SECURE_HSTS_SECONDS = HSTS_S
+# Whether its other hosts and the browsers' lists may hold it to TLS is for a domain's owner to say, not for one host.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
@@ -358,7 +417,13 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024**2
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "orchestrator.core.redaction.Lines",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL.upper()},
     "loggers": {

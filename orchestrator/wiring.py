@@ -75,15 +75,16 @@ def build() -> Parts:
     )
     watch.start()
     metrics = open_metrics(settings.METRICS_DIR, settings.WEB_NUMBER)
+    ledger = Ledger(clock, metrics.answered, partial(count_repeats, metrics))
     return Parts(
         clock=clock,
         generation=generation,
-        identity=Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS),
+        identity=Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS, used=ledger.used),
         catalogue=catalogue,
         local=local,
         cache=cache,
         inflight=InFlight(open_sharing(clock)),
-        ledger=Ledger(clock, metrics.answered, partial(count_repeats, metrics)),
+        ledger=ledger,
         reads=reads,
         managing=WorkerThread("managing", most_waiting=64),
         cache_ttl_s=settings.CACHE_TTL_S,

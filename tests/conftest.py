@@ -55,15 +55,16 @@ async def parts(
     generation = Generation(settings.GENERATION_FILE)
     memory = MemoryTier(clock, 10 * 1024**2)
     metrics = Metrics()
+    ledger = Ledger(clock, metrics.answered, partial(wiring.count_repeats, metrics))
     parts = Parts(
         clock=clock,
         generation=generation,
-        identity=Identity(clock, generation.policy, require_keys=False),
+        identity=Identity(clock, generation.policy, require_keys=False, used=ledger.used),
         catalogue=Catalogue([cloud, engine]),
         local=engine,  # type: ignore[arg-type]  # a fake
         cache=TieredCache([memory], clock, generation, PurgeLog(None)),
         inflight=InFlight(),
-        ledger=Ledger(clock, metrics.answered, partial(wiring.count_repeats, metrics)),
+        ledger=ledger,
         reads=WorkerThread("reads"),
         managing=WorkerThread("managing"),
         cache_ttl_s=60.0,

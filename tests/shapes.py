@@ -20,9 +20,10 @@ LONGEST_SHOWN = 300
 
 def template(path: str) -> str:
     """The path as the file has it. Raises KeyError when it is not there."""
-    for known in DOCUMENT["paths"]:
-        if re.fullmatch(re.sub(r"\\\{\w+\\\}", ".+", re.escape(known)), path):
-            return str(known)
+    for part in ("[^/]+", ".+"):  # a name may hold slashes, where no path says more of them
+        for known in DOCUMENT["paths"]:
+            if re.fullmatch(re.sub(r"\\\{\w+\\\}", part, re.escape(known)), path):
+                return str(known)
     raise KeyError(path)
 
 

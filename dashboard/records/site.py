@@ -25,8 +25,12 @@ class Records(admin.AdminSite):
     enable_nav_sidebar = False
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Whoever has a role for every tenant; which rows, the role says. The pages' door has asked already."""
-        return roles_of(request.user).get(None) is not None
+        """Whoever has a role; what it opens is in `dashboard.policy`, and the pages' door has asked there already."""
+        return bool(roles_of(request.user))
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Where one's account is."""
+        return redirect("dashboard:account")
 
     @method_decorator(never_cache)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:

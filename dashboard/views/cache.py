@@ -32,6 +32,7 @@ from dashboard.running import purge as purge_now
 from dashboard.tiers import ALWAYS_SHOWN, FAR_FROM_CACHE, NAMES, STACK
 from dashboard.verdict import cache_verdict
 from dashboard.views.overview import read
+from orchestrator.audit import note
 from orchestrator.core.permissions import Reach
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,9 @@ def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged) -> N
     """Write who purged what and why into the admin's log. The purge is done: a failure here is only logged."""
     counts = ", ".join(f"{tier} {entries}" for tier, entries in done.counts.items())
     log.info("%s purged %s (%s): %s", request.user, words, counts, asked.reason or "no reason given")
+    told = {"counts": done.counts, "unreached": list(done.failed), "reason": asked.reason}
     try:
+        note(f"user:{request.user.get_username()}", "cache.purged", f"answers {words}", None, told)
         LogEntry.objects.create(
             user_id=cast(int, request.user.pk),
             content_type=ContentType.objects.get_for_model(CacheEntry),

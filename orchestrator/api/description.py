@@ -21,15 +21,13 @@ from orchestrator.api.body import MAY_BE_PACKED
 from orchestrator.api.replies import EVENTS, NDJSON
 from orchestrator.core import errors
 from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.headers import PAGE_POLICY
 
 Shape = type[BaseModel]
 JSON = "application/json"
 REF = "#/components/schemas/{model}"
-# It needs nothing from elsewhere and nothing inline, so it may have neither.
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
-)
+# It needs nothing from elsewhere, nothing inline and no forms, so it may have none of them.
+DOCS_POLICY = PAGE_POLICY.replace("form-action 'self'", "form-action 'none'")
 
 
 class Page(Swagger):
@@ -42,7 +40,7 @@ class Page(Swagger):
     def render_page(self, request: HttpRequest, api: NinjaAPI, **kwargs: Any) -> HttpResponse:
         """The page, with a policy that holds it to that."""
         response = super().render_page(request, api, **kwargs)
-        response["Content-Security-Policy"] = PAGE_POLICY
+        response["Content-Security-Policy"] = DOCS_POLICY
         return response
 
 
@@ -65,6 +63,7 @@ REFUSED = {  # whatever is asked: there is no ollama.com behind this
     "/api/experimental/web_search": 403,
     "/api/experimental/web_fetch": 403,
 }
+WHO_MAY_ASK = tuple(f"/api/admin/v1/{one}" for one in ("keys", "tenants", "teams", "grants", "limits"))
 NOT_READY = {"/readyz": "No question could be answered."}  # said in the shape of an answer
 FIRST_MODEL = "smollm2:135m"
 EMBEDDER = "all-minilm"
@@ -84,6 +83,22 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "/v1/embeddings": {"model": EMBEDDER, "input": "Why is the sky blue?"},
     "/v1/messages": {"model": FIRST_MODEL, "messages": QUESTION, "max_tokens": 16},
     "/v1/messages/count_tokens": {"model": FIRST_MODEL, "messages": QUESTION},
+    "/api/admin/v1/keys": {"name": "web-app", "model_patterns": ["openai/*"], "dialects": ["openai"], "tags": ["web"]},
+    "/api/admin/v1/keys/{prefix}": {"tags": ["web", "prod"], "networks": ["10.0.0.0/8", "2001:db8::/32"]},
+    "/api/admin/v1/keys/{prefix}/rotate": {"overlap_s": 3600},
+    "/api/admin/v1/tenants": {"name": "initech", "priority": 7},
+    "/api/admin/v1/tenants/{name}": {"priority": 8, "suspended": False},
+    "/api/admin/v1/teams": {"tenant": "acme", "name": "search"},
+    "/api/admin/v1/grants": {"owner": "acme", "reader": "globex"},
+    "/api/admin/v1/limits": {
+        "name": "a-minute",
+        "kind": "requests",
+        "each": "key",
+        "amount": 600,
+        "per_s": 60,
+        "tenant": "acme",
+    },
+    "/api/admin/v1/limits/{name}": {"amount": 300},
     "/api/admin/v1/registry": REGISTRY,
     "/api/admin/v1/registry/check": REGISTRY,
     "/api/admin/v1/providers/{name}": VLLM,
@@ -131,7 +146,7 @@ def _operation(path: str, method: str, found: dict[str, Any], content: dict[str,
     if path not in OPEN:
         operation["security"] = [{"bearer": []}, {"x-api-key": []}, *([] if _is_managing(path) else [{}])]
     answered = {"description": "Answered."} | ({"content": content} if content else {})
-    operation["responses"] = ({} if path in REFUSED else {"200": answered}) | _failures(path, operation)
+    operation["responses"] = ({} if path in REFUSED else {"200": answered}) | _failures(path, method, operation)
     if path in NOT_READY:
         operation["responses"]["503"] = {"description": NOT_READY[path], "content": content}
     return operation
@@ -152,7 +167,7 @@ def _content(path: str, answer: Shape | None, streamed: Sequence[Shape]) -> dict
     return content
 
 
-def _failures(path: str, operation: dict[str, Any]) -> dict[str, Any]:
+def _failures(path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
     shape = "OllamaError"
     if path.startswith("/v1/"):
         shape = "AnthropicError" if path.startswith("/v1/messages") else "OpenAIError"
@@ -163,9 +178,10 @@ def _failures(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     if _is_managing(path):
         statuses[403] = "The key may not manage."
         statuses.pop(404, None)  # what is written may be new
-    if "{" in path and path not in REFUSED and "requestBody" not in operation:
+    is_about_who = path.startswith(WHO_MAY_ASK)
+    if "{" in path and path not in REFUSED and ("requestBody" not in operation or is_about_who):
         statuses[404] = "There is nothing of that name."
-    if any(one["name"] == "If-Match" for one in operation.get("parameters", ())):
+    if any(one["name"] == "If-Match" for one in operation.get("parameters", ())) or (is_about_who and method != "get"):
         statuses[409] = "It was changed meanwhile, or is in use."
     if path in MAY_BE_PACKED:
         statuses[415] = "It is packed in another way than zstd."

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import asdict
+
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Query, Router
 from pydantic import BaseModel, ConfigDict, Field
 
 from cache.entries import Holding, Scope
+from cache.tiered import Purged
 from orchestrator.api.calls import show_admin_key
+from orchestrator.api.managing import acted
 from orchestrator.api.replies import json_response
-from orchestrator.core.errors import BadRequest
+from orchestrator.audit import note
+from orchestrator.core.errors import BadRequest, Busy
 from orchestrator.wiring import parts
 
+log = logging.getLogger(__name__)
 router = Router(tags=["Management"], auth=show_admin_key)
 
 
@@ -49,8 +56,18 @@ async def purge(request: HttpRequest, query: Query[ScopeQuery]) -> HttpResponseB
     """
     scope = query.scope(request.auth.tenant_id)  # type: ignore[attr-defined]  # ninja sets it to what the key means
     purged = await parts().cache.purge(scope)
+    await _note(request, scope, purged)
     # A tier that could not be reached still holds them, out of sight: they are not served again.
     return json_response({"purged": purged.counts, "unreached": purged.failed})
+
+
+async def _note(request: HttpRequest, scope: Scope, purged: Purged) -> None:
+    """The purge is done: a failure here is only logged."""
+    told = {**asdict(scope), "counts": purged.counts, "unreached": list(purged.failed)}
+    try:
+        await acted(request, lambda by: note(by.name, "cache.purged", "answers", scope.tenant_id, told, by.request_id))
+    except Busy as error:
+        log.error("A purge could not be noted in the audit (%s): %s", error, told)
 
 
 def _held(held: Holding | None) -> dict[str, int] | None:

@@ -10,9 +10,10 @@ from django.db import OperationalError
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Header, Path, Query, Router
 
-from orchestrator.api.calls import show_admin_key
+from orchestrator.api.calls import request_id, show_admin_key
 from orchestrator.api.replies import json_response
 from orchestrator.core.errors import BadRequest, Busy, NotThere
+from orchestrator.core.types import Caller
 from orchestrator.registry import changes, reading
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.document import Document, Fault, ModelPart, ProviderPart, WrongDocument, faults_of
@@ -186,7 +187,8 @@ async def _asked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def _by(request: HttpRequest, reason: str) -> By:
-    return By(request.auth.key_name, reason)  # type: ignore[attr-defined]  # ninja sets it to what the key means
+    caller: Caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what the key means
+    return By(caller.key_name, reason, f"key:{caller.key_prefix}", request_id(request))
 
 
 def _expected(if_match: str | None) -> int | None:

@@ -23,7 +23,10 @@ from orchestrator.api import (
     embed,
     local,
     manage_cache,
+    manage_keys,
+    manage_limits,
     manage_registry,
+    manage_tenants,
     metrics,
     openai,
     responses,
@@ -124,6 +127,9 @@ api.add_router("/v1", anthropic.router)
 api.add_router("/v1", embed.openai_router)
 api.add_router("/api/admin/v1/cache", manage_cache.router)
 api.add_router("/api/admin/v1", manage_registry.router)
+api.add_router("/api/admin/v1/keys", manage_keys.router)
+api.add_router("/api/admin/v1/limits", manage_limits.router)
+api.add_router("/api/admin/v1", manage_tenants.router)
 api.add_router("", absent.router)
 
 

@@ -19,6 +19,11 @@ def raise_limit() -> int:
     return most_open()
 
 
+def leave_no_core() -> None:
+    """Have this process, and those it will start, leave no image of their memory when they crash: secrets are in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def most_open() -> int:
     """How many files this process may have open."""
     soft, _ = _limits()

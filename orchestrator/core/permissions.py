@@ -22,6 +22,15 @@ class Permission(StrEnum):
     SEE_AUDIT = "see the audit"  # who changed what
 
 
+# What a key may be kept to: families of endpoints, and dialects.
+FAMILIES: tuple[str, ...] = (
+    "chat",  # all that gives text, in every dialect
+    "embed",
+    "models",  # lists, show, ps, version
+    "stats",
+)
+DIALECTS: tuple[str, ...] = ("ollama", "openai", "anthropic")
+
 # What is the same for every tenant: only somebody whose role holds for all of them may.
 FOR_ALL_TENANTS = frozenset({Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY})
 
@@ -58,6 +67,10 @@ class Reach(NamedTuple):
 
     def __contains__(self, tenant_id: object) -> bool:
         return self.tenants is None or tenant_id in self.tenants
+
+    def covers(self, other: Reach) -> bool:
+        """Whether everybody in `other` is in it too."""
+        return self.tenants is None or (other.tenants is not None and other.tenants <= self.tenants)
 
     @property
     def is_nobody(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 SCHEME = "redis+sentinel"
 PORT = 26379
@@ -43,6 +43,12 @@ def sentinels(location: str) -> Sentinels | None:
         username=unquote(match["user"] or ""),
         password=unquote(match["password"] or ""),
     )
+
+
+def password_of(location: str) -> str:
+    """The password in an address of Redis; empty where there is none."""
+    asked = sentinels(location)
+    return asked.password if asked else unquote(urlsplit(location).password or "")
 
 
 def _host(text: str) -> tuple[str, int]:

@@ -262,6 +262,7 @@ class Caller:
     tenant: str
     key_id: int | None = None
     key_name: str = ""
+    key_prefix: str = ""  # the part of the key that may be shown
     team_id: int | None = None
     expires_at: float | None = None  # of the key, seconds since the epoch
     priority: int = 5  # of the tenant, 1 to 10

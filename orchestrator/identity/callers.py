@@ -13,7 +13,8 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, Busy, KeysUnavailable, Unauthorized
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller
-from orchestrator.identity.keys import KEY, default_caller, find_key, key_digest
+from orchestrator.identity.digests import key_digest
+from orchestrator.identity.keys import KEY, default_caller, find_key
 
 REMEMBERED_S = 1.0  # how long a key may still work that was revoked where this process cannot see it
 MOST_REMEMBERED = 10_000
@@ -30,11 +31,24 @@ class _Known(NamedTuple):
 class Identity:
     """Knows callers by their credential. A key's state is remembered for a second, or until policy changes."""
 
-    def __init__(self, clock: Clock, policy: Callable[[], int], *, require_keys: bool) -> None:
-        """`policy` returns a number that is another one after any change of keys and tenants."""
+    def __init__(
+        self,
+        clock: Clock,
+        policy: Callable[[], int],
+        *,
+        require_keys: bool,
+        used: Callable[[int], None] = lambda key_id: None,
+    ) -> None:
+        """Who else has a say.
+
+        policy  returns a number that is another one after any change of keys and tenants.
+        used    hears of each key that was read and holds, by number: once a second at most while it is in use,
+                which spares those who show a key that is remembered.
+        """
         self._clock = clock
         self._policy = policy
         self._require_keys = require_keys
+        self._used = used
         self._thread = WorkerThread("identity")
         self._remembered: OrderedDict[str, _Known] = OrderedDict()  # by digest
         self._reading: dict[tuple[int, str], asyncio.Task[_Known]] = {}
@@ -101,6 +115,8 @@ class Identity:
         find = find_key if credential else default_caller
         caller = await self._thread.run(LOOKUP_DEADLINE_S, _fresh, find, credential)
         known = _Known(policy, self._clock.monotonic() + REMEMBERED_S, caller)
+        if caller is not None and caller.key_id is not None:
+            self._used(caller.key_id)
         self._remembered[digest] = known
         self._remembered.move_to_end(digest)
         if len(self._remembered) > MOST_REMEMBERED:

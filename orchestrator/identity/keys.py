@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import secrets
-from datetime import datetime
 from ipaddress import ip_network
-from typing import cast
+from typing import Any, cast
 
-from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
 from orchestrator.core.limits import Each, Kind, Limit
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Caller
+from orchestrator.identity.digests import is_digest_of, key_digest, renew_digest
 from orchestrator.models import ApiKey, Tenant
 from orchestrator.models import Limit as LimitRow
 
 DEFAULT_TENANT = "default"
 KEY = re.compile(r"orch_(?P<prefix>[a-z0-9]{10})_[A-Za-z0-9_-]{43}")
-
-
-def key_digest(credential: str) -> str:
-    """The keyed hash a key is kept as, 64 hex digits."""
-    return hmac.new(settings.API_KEY_PEPPER, credential.encode(), hashlib.sha256).hexdigest()
 
 
 def find_key(credential: str) -> Caller | None:
@@ -35,17 +27,19 @@ def find_key(credential: str) -> Caller | None:
     if match is None:
         return None
     key = ApiKey.objects.of(EVERYBODY).select_related("tenant").filter(prefix=match["prefix"]).first()
-    if not hmac.compare_digest(key.digest if key else "", key_digest(credential)):
+    if not is_digest_of(credential, key.digest if key else ""):
         return None
     if key is None or key.revoked_at or (key.expires_at and key.expires_at <= timezone.now()):
         return None
     if key.tenant.suspended_at:
         return None
+    renew_digest(key, credential)
     return Caller(
         tenant_id=key.tenant.pk,
         tenant=key.tenant.name,
         key_id=key.pk,
         key_name=key.name,
+        key_prefix=key.prefix,
         team_id=key.team_id,
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
         priority=key.tenant.priority,
@@ -67,7 +61,8 @@ def limits_for(tenant: Tenant, key: ApiKey | None) -> tuple[Limit, ...]:
     if key is None:
         about &= Q(key=None, team=None) & ~Q(each__in=("key", "team"))
     else:
-        about &= (Q(key=None) | Q(key=key)) & (Q(team=None) | Q(team=key.team_id))
+        # What is set for a key holds for the one that it replaced too, as long as both work.
+        about &= (Q(key=None) | Q(key=key) | Q(key__replaces=key)) & (Q(team=None) | Q(team=key.team_id))
         if key.team_id is None:
             about &= Q(team=None) & ~Q(each="team")
     rows = LimitRow.objects.filter(about, is_off=False).order_by("pk")
@@ -87,9 +82,11 @@ def limits_for(tenant: Tenant, key: ApiKey | None) -> tuple[Limit, ...]:
     )
 
 
-def default_caller(_: str = "") -> Caller:
-    """Whoever shows no key."""
+def default_caller(_: str = "") -> Caller | None:
+    """Whoever shows no key; None while their tenant is suspended."""
     tenant = ensure_default_tenant()
+    if tenant.suspended_at:
+        return None
     return Caller(
         tenant_id=tenant.pk,
         tenant=tenant.name,
@@ -104,19 +101,15 @@ def ensure_default_tenant() -> Tenant:
     return Tenant.objects.get_or_create(name=DEFAULT_TENANT)[0]
 
 
-def issue_key(
-    name: str, tenant: str, *, role: Role | None = None, reaches_all: bool = False, expires_at: datetime | None = None
-) -> str:
-    """Make a key and return it; it cannot be shown again. The tenant is made if it is new."""
+def make_key(tenant: Tenant, name: str, **scopes: Any) -> tuple[ApiKey, str]:
+    """A new key and its credential, which cannot be had again. Who may have it was settled before."""
     prefix = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(10))
     credential = f"orch_{prefix}_{secrets.token_urlsafe(32)}"
-    ApiKey.objects.create(
-        tenant=Tenant.objects.get_or_create(name=tenant)[0],
-        name=name,
-        prefix=prefix,
-        digest=key_digest(credential),
-        role=role or "",
-        reaches_all=reaches_all,
-        expires_at=expires_at,
-    )
-    return credential
+    key = ApiKey.objects.create(tenant=tenant, name=name, prefix=prefix, digest=key_digest(credential), **scopes)
+    return key, credential
+
+
+def issue_key(name: str, tenant: str, *, role: Role | None = None, **scopes: Any) -> str:
+    """Make a key and return it, with nothing checked and nobody told. The tenant is made if it is new."""
+    owner, _ = Tenant.objects.get_or_create(name=tenant)
+    return make_key(owner, name, role=role or "", **scopes)[1]

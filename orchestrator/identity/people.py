@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from django.conf import settings
+
 from orchestrator.core.permissions import NOBODY, Permission, Reach, Role, reach_of
 from orchestrator.models import Membership
 
@@ -30,8 +32,15 @@ def roles_of(user: User | AnonymousUser) -> Roles:
     return kept
 
 
+def must_have_second_factor(roles: Roles) -> bool:
+    """Whether somebody with those roles must sign in with a code besides."""
+    if settings.REQUIRE_TWO_FACTOR == "everybody":
+        return bool(roles)
+    return settings.REQUIRE_TWO_FACTOR == "admins" and Role.ADMIN in roles.values()
+
+
 def _rows(user: User) -> list[tuple[int | None, str]]:
-    rows = list(Membership.objects.filter(user=user).values_list("tenant_id", "role"))
+    rows: list[tuple[int | None, str]] = [*Membership.objects.filter(user=user).values_list("tenant_id", "role")]
     return [*rows, (None, Role.ADMIN)] if user.is_superuser else rows
 
 

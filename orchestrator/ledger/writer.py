@@ -19,9 +19,10 @@ from django.db import DataError, IntegrityError, connections
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
+from orchestrator.core.redaction import redacted
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Price, Usage
 from orchestrator.ledger.estimate import counted
-from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats
+from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats, write_used
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ MOST_A_COMMIT = 2_000
 MOST_REPEATS_A_COMMIT = 20_000
 COMMIT_DEADLINE_S = 8.0
 RETRY_S = 1.0
+USED_EVERY_S = 60.0  # how exactly it is known when a key was used last
 # How a call ends whose question was read, so that a provider charges for it whatever came of it.
 WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout"})
 REFUSALS = (IntegrityError, DataError, OverflowError, TypeError, ValueError)  # of these rows, now and always
@@ -98,7 +100,7 @@ class Entry:
                 provider=model.engine,
                 model=model.name,
                 outcome=error.kind,
-                error=str(error)[:300],
+                error=redacted(str(error))[:300],
                 took_us=round(took_s * 1e6),
             )
         )
@@ -138,7 +140,7 @@ class Entry:
         """The answer ended in `error`."""
         known = error if isinstance(error, OrchestratorError) else OrchestratorError("internal error")
         known.is_recorded = True
-        self.status, self.error = known.status, str(known)[:500]
+        self.status, self.error = known.status, redacted(str(known))[:500]
         self.ended(known.kind, now)
 
     def row(self) -> dict[str, Any]:
@@ -150,13 +152,13 @@ class Entry:
             "key_id": self.caller.key_id,
             "dialect": self.request.dialect,
             "endpoint": self.request.endpoint,
-            "asked_model": self.request.model[:255],
+            "asked_model": redacted(self.request.model)[:255],
             "model": self.model,
             "provider": self.provider,
             "route": self.route,
             "tier": self.tier,
             "cache_key": self.cache_key,
-            "tags": ",".join(self.request.tags),
+            "tags": ",".join(dict.fromkeys((*self.caller.tags, *self.request.tags))),
             "unsupported": ",".join(self.unsupported),
             "streamed": self.request.stream,
             "status": self.status,
@@ -205,6 +207,8 @@ class Ledger:
         self._pending: deque[_Pending] = deque()
         self._repeats: deque[Repeat] = deque()
         self._attempts: deque[Attempted] = deque(maxlen=MOST_PENDING)
+        self._used: deque[int] = deque(maxlen=MOST_PENDING)  # keys, by number
+        self._used_at: dict[int, float] = {}  # when that was written last, monotonic seconds
         self._is_urgent = False  # somebody waits for what is pending
         self._wake = threading.Condition()
         self._is_closing = False
@@ -252,6 +256,10 @@ class Ledger:
             self.dropped += 1
         else:
             self._repeats.append(repeat)
+
+    def used(self, key_id: int) -> None:
+        """A key was shown and holds. Written with the next batch, and not again for a minute."""
+        self._used.append(key_id)
 
     async def commit(self, entry: Entry) -> None:
         """Return when the record is on disk.
@@ -328,6 +336,8 @@ class Ledger:
                 self._write_repeats()
             if self._attempts and self._failure is None:
                 self._write_attempts()
+            if self._used and self._failure is None:
+                self._write_used()
             if is_last and (not (self._pending or self._repeats) or self._failure is not None):
                 with self._wake:
                     self._is_closed = True
@@ -372,6 +382,22 @@ class Ledger:
             insert_attempts(batch)
         except Exception as error:  # noqa: BLE001  # whatever it is: the thread must live
             log.error("%d attempts could not be written and are lost: %s", len(batch), error)
+            connections[ALIAS].close()
+
+    def _write_used(self) -> None:
+        """When keys were used. Nobody waits for it: what cannot be written now is written when they are used again."""
+        now = self._clock.monotonic()
+        shown = {self._used.popleft() for _ in range(len(self._used))}
+        due = [key for key in shown if now - self._used_at.get(key, -USED_EVERY_S) >= USED_EVERY_S]
+        if not due:
+            return
+        if len(self._used_at) > MOST_PENDING:
+            self._used_at.clear()
+        self._used_at.update(dict.fromkeys(due, now))
+        try:
+            write_used(due, datetime.fromtimestamp(self._clock.now(), UTC))
+        except Exception as error:  # noqa: BLE001  # whatever it is: the thread must live
+            log.warning("It could not be written that %d keys are used: %s", len(due), error)
             connections[ALIAS].close()
 
     def _lost(self, count: int, why: object) -> None:

@@ -23,7 +23,7 @@ def find_tenants(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orchestrator", "0008_access")]
+    dependencies = [("orchestrator", "0009_people")]
 
     operations = [
         migrations.AddField(

@@ -26,3 +26,14 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.subject}"
+
+
+class AuditHead(models.Model):
+    """Which event is the newest: one row, so that events which are dropped from the end are missed too."""
+
+    event_id = models.PositiveBigIntegerField()
+    digest = models.CharField(max_length=64, help_text="Of that event.")
+    seal = models.CharField(max_length=64, help_text="A keyed hash of both, so that nobody else can set them back.")
+
+    def __str__(self) -> str:
+        return f"event {self.event_id}"

@@ -68,6 +68,7 @@ class SignInLink(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     digest = models.CharField(max_length=64, unique=True)
     expires_at = models.DateTimeField()
+    is_invitation = models.BooleanField(default=False, help_text="It leads to where a password is chosen.")
 
     def __str__(self) -> str:
         return f"for {self.user}, until {self.expires_at:%Y-%m-%d %H:%M}"

@@ -36,7 +36,9 @@ class RequestRecord(models.Model):
     route = models.CharField(max_length=64, help_text="Which rule or reason chose the model.")
     tier = models.CharField(max_length=16, choices=Tier.choices)
     cache_key = models.CharField(max_length=64)
-    tags = models.CharField(max_length=1100, blank=True, help_text="The caller's own words, parted by commas.")
+    tags = models.CharField(
+        max_length=2200, blank=True, help_text="Words of the key and of the caller, parted by commas."
+    )
     unsupported = models.CharField(
         max_length=1100, blank=True, help_text="What was asked for and left out, since the model cannot do it."
     )

@@ -41,6 +41,11 @@ else:
     Inline = admin.TabularInline
 
 
+def _by(request: HttpRequest, reason: str = "") -> By:
+    name = request.user.get_username()
+    return By(name, reason, f"user:{name}")
+
+
 WHY: Any = ("This change", {"fields": ("reason",)})
 
 
@@ -55,7 +60,7 @@ class _Versioned(AnyBase):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """All of it."""
-        form.made = self.put(form, By(request.user.get_username(), form.cleaned_data["reason"]))
+        form.made = self.put(form, _by(request, form.cleaned_data["reason"]))
         saved = type(form.instance).objects.get(name=form.instance.name)
         form.instance.pk = saved.pk
         for words in [*self.doubts(saved), *(f"Hardly meant: {warning}." for warning in form.made.warnings)]:
@@ -158,7 +163,7 @@ class ProviderAdmin(_Versioned):
 
     def delete_model(self, request: HttpRequest, obj: Provider) -> None:
         """Take it out."""
-        changes.delete_provider(obj.name, By(request.user.get_username()))
+        changes.delete_provider(obj.name, _by(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: Provider | None = None) -> bool:
         """What the environment sets up would be back at once; it is switched off instead."""
@@ -252,7 +257,7 @@ class RegisteredModelAdmin(_Versioned):
 
     def delete_model(self, request: HttpRequest, obj: RegisteredModel) -> None:
         """Take it out."""
-        changes.delete_model(obj.name, By(request.user.get_username()))
+        changes.delete_model(obj.name, _by(request))
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """With where they run."""
@@ -351,7 +356,7 @@ class RegistryVersionAdmin(VersionBase):
         try:
             changes.version(number)
             if request.method == "POST":
-                change = changes.restore(number, By(request.user.get_username()))
+                change = changes.restore(number, _by(request))
                 said = f"The registry is as it was in version {number} again." if change.lines else "It was so already."
                 messages.success(request, f"{said} This is version {change.version}.")
                 return redirect(reverse("admin:registry_registryversion_changelist"))

@@ -8,6 +8,7 @@ from typing import Literal
 
 from django.db import transaction
 
+from orchestrator.audit import note
 from orchestrator.core.addresses import origin_of
 from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.registry.differences import differences
@@ -24,6 +25,7 @@ from orchestrator.registry.stored import EMPTY, Stored, document_of, read_tables
 ENVIRONMENT = "environment"  # who changes it at the start
 MOST_VERSIONS = 500
 MOST_SAID = 20_000  # characters of what changed
+MOST_NOTED = 50  # lines of what changed that the audit has; the version has them all
 MOST_SHOWN = 255  # characters of a name that is none
 MOST_TRIES = 3  # without holding off others
 MOST_USERS = 5  # that are named
@@ -36,6 +38,8 @@ class By:
 
     name: str
     reason: str = ""
+    actor: str = ""  # as the audit has it, where that is not the name
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,8 @@ def _try(make: Callable[[Stored], Stored], by: By, expected: int | None, about: 
             return None
         write_tables(before, after)
         row.save()
+        told = {"reason": row.reason, "changes": list(change.lines[:MOST_NOTED])}
+        note(by.actor or by.name, "registry.changed", f"version {row.number}", None, told, by.request_id)
         RegistryVersion.objects.filter(number__lte=row.number - MOST_VERSIONS).delete()
     return replace(change, version=row.number)
 

@@ -42,8 +42,9 @@ def _with_keys(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 def _again(text: str, name: str, old: Sealer, new: Sealer, done: Resealed) -> str:
     try:
-        origin = Sealed.parse(text).origin
-        if new.opens(text, name, origin) is not None:
+        sealed = Sealed.parse(text)
+        origin = sealed.origin
+        if sealed.secret == new.id and new.opens(text, name, origin) is not None:
             return text
         key = old.open(text, name, origin)
     except CannotOpen as error:

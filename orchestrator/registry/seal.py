@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from orchestrator.core.secrets import derive
+from orchestrator.core.secrets import derive, id_of
 
 FORM = "1"
 _NONCE = 12  # bytes
@@ -51,12 +51,12 @@ class Sealed:
 
 
 class Sealer:
-    """Seals and opens keys with what one master secret makes of itself for this use."""
+    """Seals keys with what one master secret makes of itself for this use, and opens those of before as well."""
 
-    def __init__(self, secret: bytes) -> None:
-        """`secret` has 32 bytes: `derive(master, "provider keys")`."""
-        self.id = derive(secret, "id")[:4].hex()
-        self._cipher = AESGCM(derive(secret, "cipher"))
+    def __init__(self, secret: bytes, *former: bytes) -> None:
+        """Each has 32 bytes: `derive(master, "provider keys")`."""
+        self.id = id_of(secret)
+        self._ciphers = {id_of(one): AESGCM(derive(one, "cipher")) for one in (secret, *former)}
 
     def __repr__(self) -> str:
         return f"Sealer({self.id})"
@@ -64,7 +64,7 @@ class Sealer:
     def seal(self, key: str, provider: str, origin: str) -> str:
         """The key, for a provider and the place it may be sent to."""
         nonce = os.urandom(_NONCE)
-        box = nonce + self._cipher.encrypt(nonce, key.encode(), _bound(provider, origin))
+        box = nonce + self._ciphers[self.id].encrypt(nonce, key.encode(), _bound(provider, origin))
         return str(Sealed(self.id, origin, box))
 
     def open(self, text: str, provider: str, origin: str) -> str:
@@ -72,14 +72,15 @@ class Sealer:
         sealed = Sealed.parse(text)
         if sealed.origin != origin:
             raise CannotOpen(f"its key was given for {sealed.origin}, and its address is at {origin}; give it again")
-        if sealed.secret != self.id:
+        cipher = self._ciphers.get(sealed.secret)
+        if cipher is None:
             raise CannotOpen(
                 "its key was sealed with another master secret; put that back (keys/master in the data directory),"
                 " use `manage.py registry reseal`, or give the key again"
             )
         try:
             nonce, box = sealed.box[:_NONCE], sealed.box[_NONCE:]
-            return self._cipher.decrypt(nonce, box, _bound(provider, origin)).decode()
+            return cipher.decrypt(nonce, box, _bound(provider, origin)).decode()
         except (InvalidTag, ValueError):
             raise CannotOpen("its key was changed where it is kept, or is another provider's; give it again") from None
 

@@ -34,7 +34,7 @@ class Key:
 
 def sealer() -> Sealer:
     """The one of this installation."""
-    return Sealer(settings.PROVIDER_KEYS_KEY)
+    return Sealer(settings.PROVIDER_KEYS_KEY, *settings.OLD_PROVIDER_KEYS_KEYS)
 
 
 def place_of(name: str, kind: str, address: str = "") -> Place:

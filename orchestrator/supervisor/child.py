@@ -38,6 +38,7 @@ class Program:
     name: str  # the role, numbered where there are several
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)  # besides the supervisor's own
+    without: frozenset[str] = frozenset()  # what it must not have of the supervisor's own
     cwd: Path | None = None
     inherits: tuple[int, ...] = ()  # file descriptors
     log: Path | None = None  # where what it says goes, instead of to standard error
@@ -167,7 +168,8 @@ class Child:
         return how_it_ended(process.returncode) + (f", see {self.program.log}" if self.program.log else "")
 
     def _spawn(self, pulse: Pulse | None) -> subprocess.Popen[bytes]:
-        env = {**os.environ, **self.program.env}
+        inherited = {name: value for name, value in os.environ.items() if name not in self.program.without}
+        env = {**inherited, **self.program.env}
         inherits = self.program.inherits
         if pulse:
             env[FD_VARIABLE] = str(pulse.child_end)

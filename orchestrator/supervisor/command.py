@@ -14,8 +14,8 @@ from dataclasses import replace
 from django.conf import settings
 from django.db import connections
 
-from orchestrator.core.files import raise_limit
-from orchestrator.env import BadSetting
+from orchestrator.core.files import leave_no_core, raise_limit
+from orchestrator.env import BadSetting, secret_names
 from orchestrator.identity.links import make_link
 from orchestrator.supervisor import figures, redis
 from orchestrator.supervisor.child import Program
@@ -23,7 +23,7 @@ from orchestrator.supervisor.listening import listen, local_address
 from orchestrator.supervisor.lock import role_lock
 from orchestrator.supervisor.prepare import prepare
 from orchestrator.supervisor.ready import until_ready
-from orchestrator.supervisor.status import StatusFile
+from orchestrator.supervisor.status import StatusFile, site
 from orchestrator.supervisor.supervise import Supervision
 
 ROLES = ("redis", "models", "worker", "web")  # in the order they start
@@ -39,6 +39,7 @@ def serve(only: str | None, say: Callable[[str], None]) -> None:
     """
     began = time.monotonic()
     raise_limit()  # of open files, also for the processes to come
+    leave_no_core()
     roles = {only} if only else set(ROLES)
     redis_server = _redis_server(only) if "redis" in roles else None
     if redis_server is None:
@@ -110,7 +111,10 @@ def _programs(roles: Collection[str], redis_server: str | None, listener: socket
     drained_s = settings.DRAIN_S + STOP_MARGIN_S
     ours = functools.partial(_python, env=env)
     if "models" in roles:
-        programs.append(ours("models", "orchestrator.modelhost", stops_within_s=drained_s))
+        models = ours("models", "orchestrator.modelhost", stops_within_s=drained_s)
+        programs.append(
+            replace(models, without=secret_names())
+        )  # it asks nobody, and runs native code on what came from anywhere
     if "worker" in roles:
         # Housekeeping can wait for whoever answers, above all while everything starts.
         programs.append(replace(ours("worker", "orchestrator.supervisor.worker"), nice=WORKER_NICE))
@@ -149,7 +153,7 @@ def _welcome(listener: socket.socket | None) -> tuple[str, ...]:
         return ()
     address = local_address(listener)
     # Written out, because reverse() would load every page and the whole API into the supervisor.
-    link = f"http://{address}/dashboard/sign-in/{make_link()}/"
+    link = f"{site(str(address))}/dashboard/sign-in/{make_link()}/"
     connections.close_all()
     return (f"Serving on http://{address}", f"Dashboard; the link signs you in once, within the hour: {link}")
 

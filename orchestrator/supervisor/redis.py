@@ -11,6 +11,7 @@ import shutil
 import socket
 from pathlib import Path
 
+from orchestrator.env import secret_names
 from orchestrator.supervisor.child import Program
 
 PROBE_TIMEOUT_S = 0.5
@@ -66,4 +67,4 @@ def redis(server: str, path: Path, memory: int) -> Program:
     argv = [server]
     for name, value in arguments.items():
         argv += [f"--{name}", value]
-    return Program(role="redis", name="redis", argv=tuple(argv), log=log)
+    return Program(role="redis", name="redis", argv=tuple(argv), without=secret_names(), log=log)

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from django.conf import settings
+
 from orchestrator.supervisor.child import Child
 
 log = logging.getLogger(__name__)
@@ -23,6 +25,13 @@ def served_at(folder: Path) -> str | None:
             address = json.loads((folder / name).read_text())["address"]
             return str(address) if address else None
     return None
+
+
+def site(address: str) -> str:
+    """Where a browser finds the pages that are served at `address`: by way of the proxy, where one ends TLS."""
+    if settings.TRUSTED_PROXY and settings.PUBLIC_HOSTS:
+        return f"https://{settings.PUBLIC_HOSTS[0]}"
+    return f"http://{address.replace('0.0.0.0', '127.0.0.1')}"  # noqa: S104  # a browser cannot go to "every address"
 
 
 class StatusFile:

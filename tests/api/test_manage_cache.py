@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.keys import issue_key
+from orchestrator.models import AuditEvent
 from orchestrator.parts import Parts
 
 CACHE = "/api/admin/v1/cache"
@@ -38,6 +39,9 @@ async def test_a_model_or_a_namespace_or_everything_is_purged(client: httpx.Asyn
     assert await kept(client, admin, namespace="support") == 1
     response = await client.delete(CACHE, params={"namespace": "support"}, headers=admin)
     assert response.json() == {"purged": {"memory": 1}, "unreached": {}}
+    event = await AuditEvent.objects.of(EVERYBODY).select_related("tenant").aget()
+    assert (event.action, str(event.tenant), event.details["namespace"]) == ("cache.purged", "default", "support")
+    assert event.actor == f"key:{admin['Authorization'].split('_')[1]}"
     assert await kept(client, admin) == 1
     assert (await client.delete(CACHE, params={"model": "tiny:latest"}, headers=admin)).json()["purged"] == {
         "memory": 1

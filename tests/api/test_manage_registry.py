@@ -12,9 +12,10 @@ import pytest
 from django.conf import settings
 
 from orchestrator.api.answers import registry as told
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.presets import PRESETS
 from orchestrator.identity.keys import issue_key
+from orchestrator.models import AuditEvent
 from orchestrator.parts import Parts
 from orchestrator.registry.document import DeploymentPart, ModelPart, ProviderPart
 from orchestrator.registry.models import RegistryVersion
@@ -64,6 +65,9 @@ async def test_the_whole_registry_goes_in_and_comes_out(admin: httpx.AsyncClient
     assert (await ask(admin, "PUT", "/registry", json=now))["changes"] == []
     (version,) = (await ask(admin, "GET", "/registry/versions"))["versions"]
     assert (version["by"], version["reason"], version["changes"]) == ("ops", "the first", change["changes"])
+    event = await AuditEvent.objects.of(EVERYBODY).aget()
+    assert (event.action, event.subject, event.actor[:4]) == ("registry.changed", "version 1", "key:")
+    assert event.details == {"reason": "the first", "changes": change["changes"]}
     assert (await parts.reads.run(5, read)).providers[1].key == CANARY
 
 

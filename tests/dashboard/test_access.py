@@ -1,9 +1,13 @@
 """Who gets in, and how."""
 
+import time
+from datetime import UTC, datetime
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from dashboard.middleware import POLICY
+from orchestrator.core.headers import PAGE_POLICY
 from orchestrator.identity.links import make_link
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -78,9 +82,69 @@ def test_a_form_from_elsewhere_is_refused(operator):
 @pytest.mark.parametrize("path", ["/dashboard/sign-in/", "/admin/login/"])
 def test_every_page_forbids_what_is_not_its_own(client, path):
     policy = client.get(path, follow=True)["Content-Security-Policy"]
-    assert policy == POLICY
+    assert policy == PAGE_POLICY
     assert "unsafe" not in policy
 
 
 def test_pages_are_not_kept_by_caches(client):
     assert "no-store" in client.get("/dashboard/")["Cache-Control"]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time, for whoever asks when a session ends."""
+    now = [time.time()]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(timezone, "now", lambda: datetime.fromtimestamp(now[0], UTC))
+
+    def later(seconds: float) -> None:
+        now[0] += seconds
+
+    return later
+
+
+def signs_in(client):
+    assert client.post("/dashboard/sign-in/", {"username": "mira", "password": "correct horse"}).status_code == 302
+
+
+def is_in(client, **headers):
+    """Who is signed in is sent on from the door."""
+    return client.get("/dashboard/sign-in/", headers=headers).status_code == 302
+
+
+def test_who_does_nothing_for_long_is_signed_out(client, operator, clock, settings):
+    signs_in(client)
+    for _ in range(3):
+        clock(settings.SESSION_IDLE_S - 61)
+        assert is_in(client)
+    clock(settings.SESSION_IDLE_S + 1)
+    assert not is_in(client)
+
+
+def test_a_page_that_renews_itself_keeps_nobody_signed_in(client, operator, clock, settings):
+    signs_in(client)
+    clock(settings.SESSION_IDLE_S - 10)
+    assert is_in(client, **{"HX-Request": "true"})
+    clock(20)
+    assert not is_in(client)
+
+
+def test_everybody_is_signed_out_after_a_while(client, operator, clock, settings):
+    signs_in(client)
+    steps = int(settings.SESSION_MOST_S // 3600) - 1
+    for _ in range(steps):
+        clock(3600)
+        assert is_in(client)
+    clock(3601)
+    assert not is_in(client)
+
+
+def test_signing_in_gives_a_new_session(client, operator):
+    client.get("/dashboard/sign-in/")
+    session = client.session
+    session["seen"] = "before"
+    session.save()
+    before = session.session_key
+    client.cookies["orchestrator_session"] = before
+    signs_in(client)
+    assert client.cookies["orchestrator_session"].value != before

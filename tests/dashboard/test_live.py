@@ -15,7 +15,6 @@ from django.contrib.sessions.models import Session
 from django.db import OperationalError
 
 from dashboard import live as live_module
-from dashboard.consumers import LiveConsumer
 from dashboard.live import MOST_ROWS, Live, Mailbox, live
 from dashboard.periods import DEFAULT
 from dashboard.reading import Reader
@@ -101,7 +100,7 @@ async def test_a_quiet_connection_says_that_it_is_there(address, operator, monke
 
 async def test_signing_out_ends_the_connection(address, operator, monkeypatch):
     monkeypatch.setattr("dashboard.consumers.SPEAK_EVERY_S", 0.05)
-    monkeypatch.setattr(LiveConsumer, "check_every_s", 0.05)
+    monkeypatch.setattr("dashboard.sessions.LOOK_EVERY_S", 0.05)
     async with watching(address, operator) as socket:
         await heard(socket, 'id="verdict"')
         await sync_to_async(Session.objects.all().delete)()

@@ -272,7 +272,7 @@ async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch)
 async def test_the_admin_marks_the_page_it_shows(staff, path, marked):
     page = (await staff.get(path)).content.decode()
     header = page[page.index('class="console-pages"') :].partition("</nav>")[0]
-    assert re.findall(r">(\w+)</a>", header) == ["Overview", "Cache", "Providers", "Models", "Records"]
+    assert re.findall(r">(\w+)</a>", header) == ["Overview", "Cache", "Providers", "Models", "Records", "People"]
     assert re.findall(r'aria-current="true">(\w+)</a>', header) == marked
 
 
@@ -377,7 +377,7 @@ def test_dates_of_records_sort_as_they_read(client, operator):
 def test_the_list_of_requests_takes_a_bounded_number_of_queries(client, operator, django_assert_max_num_queries):
     traffic(datetime.now(UTC), count=200)
     client.force_login(operator)
-    with django_assert_max_num_queries(14):
+    with django_assert_max_num_queries(15):
         assert client.get("/admin/orchestrator/requestrecord/").status_code == 200
 
 

@@ -15,6 +15,7 @@ NAMES = (
     "restart",
     "fuzz",
     "isolation",
+    "secrets",
 )  # each is a module here with a `DRILL`
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.secrets import master_secret
 from tests.product import PROJECT, Product, is_running, until
 
 ROLES = ["web", "models", "worker", "redis"]
@@ -132,6 +133,8 @@ def test_a_data_directory_whose_sockets_would_have_too_long_a_path_is_refused(tm
 
 
 def test_a_damaged_ledger_stops_the_start_with_the_remedy(short_path: Path) -> None:
+    (short_path / "keys").mkdir()
+    master_secret(short_path / "keys" / "master")
     (short_path / "ledger.sqlite3").write_bytes(b"not a database" * 1000)
     refused = run_serve(short_path)
     assert refused.returncode == 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from orchestrator.api.answers import anthropic, ollama, openai, ours, registry, responses
+from orchestrator.api.answers import access, anthropic, ollama, openai, ours, registry, responses
 
 ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/healthz"): ours.Alive,
@@ -29,6 +29,27 @@ ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/api/admin/v1/models/{name}"): registry.ModelTold,
     ("put", "/api/admin/v1/models/{name}"): registry.Changed,
     ("delete", "/api/admin/v1/models/{name}"): registry.Changed,
+    ("get", "/api/admin/v1/keys"): access.ApiKeysTold,
+    ("post", "/api/admin/v1/keys"): access.ApiKeyIssued,
+    ("get", "/api/admin/v1/keys/{prefix}"): access.ApiKeyTold,
+    ("patch", "/api/admin/v1/keys/{prefix}"): access.ApiKeyTold,
+    ("delete", "/api/admin/v1/keys/{prefix}"): access.ApiKeyTold,
+    ("post", "/api/admin/v1/keys/{prefix}/rotate"): access.ApiKeyIssued,
+    ("get", "/api/admin/v1/tenants"): access.TenantsTold,
+    ("post", "/api/admin/v1/tenants"): access.TenantTold,
+    ("patch", "/api/admin/v1/tenants/{name}"): access.TenantTold,
+    ("get", "/api/admin/v1/teams"): access.TeamsTold,
+    ("post", "/api/admin/v1/teams"): access.TeamTold,
+    ("delete", "/api/admin/v1/teams/{tenant}/{name}"): access.Deleted,
+    ("get", "/api/admin/v1/grants"): access.GrantsTold,
+    ("post", "/api/admin/v1/grants"): access.GrantTold,
+    ("delete", "/api/admin/v1/grants/{owner}/{reader}"): access.Deleted,
+    ("get", "/api/admin/v1/limits"): access.LimitsTold,
+    ("post", "/api/admin/v1/limits"): access.LimitTold,
+    ("get", "/api/admin/v1/limits/{name}"): access.LimitTold,
+    ("patch", "/api/admin/v1/limits/{name}"): access.LimitTold,
+    ("delete", "/api/admin/v1/limits/{name}"): access.Deleted,
+    ("get", "/api/admin/v1/audit"): access.EventsTold,
     ("post", "/api/chat"): ollama.ChatAnswer,
     ("post", "/api/generate"): ollama.GenerateAnswer,
     ("post", "/api/embed"): ollama.EmbedAnswer,

@@ -8,14 +8,13 @@ from django.core.management.base import BaseCommand
 from django.urls import reverse
 
 from orchestrator.identity.links import make_link
-from orchestrator.supervisor.status import served_at
+from orchestrator.supervisor.status import served_at, site
 
 
 def admin_link(username: str = "operator") -> str:
     """A fresh one-time link for `username`, on the address where it is served, or would be."""
-    address = served_at(settings.RUN_DIR) or str(settings.ADDRESS)
-    shown = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # a browser cannot go to "every address"
-    return f"http://{shown}{reverse('dashboard:sign-in-link', args=[make_link(username)])}"
+    shown = site(served_at(settings.RUN_DIR) or str(settings.ADDRESS))
+    return f"{shown}{reverse('dashboard:sign-in-link', args=[make_link(username)])}"
 
 
 class Command(BaseCommand):

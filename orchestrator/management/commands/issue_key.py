@@ -1,46 +1,45 @@
 """manage.py issue_key NAME: make an API key and print it."""
 
-from argparse import ArgumentParser, ArgumentTypeError
-from datetime import timedelta
+from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-from django.utils import timezone
+from django.db import transaction
 
 from orchestrator.core.permissions import Role
-from orchestrator.identity.keys import DEFAULT_TENANT, issue_key
+from orchestrator.identity import issuing, tenancy
+from orchestrator.identity.acting import at_terminal
+from orchestrator.identity.asked import KeyAsked, TenantAsked, read
+from orchestrator.identity.keys import DEFAULT_TENANT, ensure_default_tenant
+from orchestrator.management.rows import Rows, given, with_scopes
+from orchestrator.models import Tenant
 
 
-def _days(text: str) -> int:
-    days = int(text)
-    if not 1 <= days <= 36500:
-        raise ArgumentTypeError("a number of days from 1 to 36500")
-    return days
-
-
-class Command(BaseCommand):
+class Command(Rows):
     """Prints the key on standard output, and nothing else there."""
 
     help = "Make an API key. It is shown once; only a keyed hash of it is kept."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Who the key is for, and what it may do."""
+        parser.set_defaults(command="issue")
         parser.add_argument("name", help="what the key is for, as people will read it")
-        parser.add_argument("--tenant", default=DEFAULT_TENANT, help="whose key it is (default: %(default)s)")
-        parser.add_argument("--role", type=Role, choices=list(Role), help="what it may manage under /api/admin/v1/")
+        parser.add_argument(
+            "--tenant", default=DEFAULT_TENANT, help="whose key it is, made if new (default: %(default)s)"
+        )
         parser.add_argument("--admin", action="store_true", help="the same as --role admin --all-tenants")
         parser.add_argument("--all-tenants", action="store_true", help="its role holds for every tenant")
-        parser.add_argument("--days", type=_days, help="expires after so many days")
+        with_scopes(parser)
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        """Make it."""
-        expires_at = timezone.now() + timedelta(days=options["days"]) if options["days"] else None
-        key = issue_key(
-            options["name"],
-            options["tenant"],
-            role=Role.ADMIN if options["admin"] else options["role"],
-            reaches_all=options["admin"] or options["all_tenants"],
-            expires_at=expires_at,
-        )
-        self.stdout.write(key)
+    def issue(self, admin: bool, all_tenants: bool, **asked: Any) -> None:
+        """Make it, and its tenant where there is none of that name."""
+        if admin:
+            asked |= {"role": Role.ADMIN}
+        key = read(KeyAsked, given({**asked, "reaches_all": admin or all_tenants}))
+        with transaction.atomic():
+            if key.tenant == DEFAULT_TENANT:
+                ensure_default_tenant()
+            elif not Tenant.objects.filter(name=key.tenant).exists():
+                tenancy.make_tenant(at_terminal(), read(TenantAsked, {"name": key.tenant}))
+            _, credential = issuing.issue(at_terminal(), key)
+        self.stdout.write(credential)
         self.stderr.write("Keep it: it cannot be shown again.")

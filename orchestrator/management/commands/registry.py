@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sys
 from argparse import ArgumentParser
@@ -13,8 +12,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from orchestrator.core import secrets
 from orchestrator.core.errors import Conflict, NotThere
-from orchestrator.core.secrets import derive, master_secret
+from orchestrator.identity.acting import at_terminal
 from orchestrator.registry import changes, reading
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.differences import differences
@@ -123,7 +123,7 @@ class Command(BaseCommand):
         if not old_master.is_file():
             raise CommandError(f"There is no file {old_master}.", returncode=UNUSABLE)
         try:
-            old = Sealer(derive(master_secret(old_master), "provider keys"))
+            old = Sealer(*secrets.read(old_master).keys("provider keys"))
         except (ValueError, OSError):
             raise CommandError(
                 f"{old_master} is no master secret: it holds 64 hex digits.", returncode=UNUSABLE
@@ -175,7 +175,6 @@ def _stored(number: int) -> Stored:
 
 
 def _by(reason: str) -> By:
-    try:
-        return By(f"{getpass.getuser()} at a terminal", reason)
-    except (KeyError, OSError):  # a container's user may have no name
-        return By("a terminal", reason)
+    actor = at_terminal().name
+    name = actor.removeprefix("command:")
+    return By("a terminal" if name == actor else f"{name} at a terminal", reason, actor)

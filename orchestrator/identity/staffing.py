@@ -1,0 +1,204 @@
+"""Who is let in and who goes: inviting people, giving them roles, taking these away. Each act is written down.
+
+Two rules hold whoever acts: nobody changes what they may do themselves, and the last admin of every tenant stays one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.contrib.sessions.models import Session
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import Prefetch, Q, QuerySet
+from django.utils import timezone
+
+from orchestrator.audit import note
+from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
+from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role
+from orchestrator.identity import second_factor
+from orchestrator.identity.acting import Actor
+from orchestrator.identity.links import INVITATION_LIFETIME, link_for
+from orchestrator.models import Membership, SignInLink, Tenant
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+LONGEST_NAME = 150
+
+
+def people(reach: Reach) -> QuerySet[User]:
+    """Everybody with a role that `reach` holds, with those of their roles that it holds; those without any for all."""
+    roles = Membership.objects.select_related("tenant").order_by("tenant__name")
+    found = get_user_model().objects.filter(is_active=True)
+    if reach.tenants is not None:
+        roles = roles.filter(tenant__in=reach.tenants)
+        found = found.filter(memberships__tenant__in=reach.tenants).distinct()
+    return (
+        found.select_related("second_factor")
+        .prefetch_related(Prefetch("memberships", queryset=roles, to_attr="roles_here"))
+        .order_by("username")
+    )
+
+
+def person(reach: Reach, user_id: int) -> User:
+    """One of them. Raises NotThere."""
+    user = people(reach).filter(pk=user_id).first()
+    if user is None:
+        raise NotThere("There is nobody of that number.")
+    return user
+
+
+def is_within(user: User, reach: Reach) -> bool:
+    """Whether `reach` holds everything `user` may do: only then may the account itself be touched."""
+    tenants = set(user.memberships.values_list("tenant_id", flat=True))
+    return all(_holds(reach, tenant) for tenant in (tenants | {None} if user.is_superuser else tenants))
+
+
+def invite(actor: Actor, name: str, role: Role, tenant_id: int | None) -> tuple[User, str]:
+    """Let somebody new in. Return them, and the token of a link that signs them in once; it cannot be shown again."""
+    name = get_user_model().normalize_username(name.strip())
+    try:
+        UnicodeUsernameValidator()(name)
+    except ValidationError:
+        raise BadRequest("A name is made of letters, digits and . _ @ + -") from None
+    if len(name) > LONGEST_NAME:
+        raise BadRequest(f"A name has {LONGEST_NAME} characters at most.")
+    tenant = _tenant(actor, tenant_id)
+    with transaction.atomic():
+        # Names that differ in capitals alone are one to whoever reads them.
+        user = get_user_model().objects.filter(username__iexact=name).first()
+        if user is not None and (user.is_active or _reach(actor) != EVERYBODY):
+            raise Conflict(f"{name} is there already. Choose another name, or give {name} a role.")
+        if user is None:
+            user = get_user_model().objects.create_user(name)
+        else:  # who was removed comes back, with nothing of what they had
+            user.is_active = True
+            user.set_unusable_password()
+            user.save(update_fields=["is_active", "password"])
+        Membership.objects.create(user=user, tenant=tenant, role=role)
+        token = link_for(user, INVITATION_LIFETIME, is_invitation=True)
+        note(actor.name, "person.invited", name, tenant_id, {"role": role})
+    return user, token
+
+
+def fresh_link(actor: Actor, user: User) -> str:
+    """The token of another link for somebody who is let in."""
+    _touches_account(actor, user)
+    with transaction.atomic():
+        token = link_for(user, INVITATION_LIFETIME, is_invitation=not user.has_usable_password())
+        note(actor.name, "person.link_made", user.get_username())
+    return token
+
+
+def give_role(actor: Actor, user: User, role: Role, tenant_id: int | None) -> None:
+    """Give somebody a role in a tenant, or another one than they have there."""
+    _is_not_oneself(actor, user)
+    tenant = _tenant(actor, tenant_id)
+    with _keeping_an_admin():
+        if tenant is None and user.is_superuser:  # the flag would outdo the row
+            user.is_superuser = False
+            user.save(update_fields=["is_superuser"])
+        before = Membership.objects.filter(user=user, tenant=tenant).first()
+        was = before.role if before else None
+        Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"role": role})
+        note(actor.name, "person.role_given", user.get_username(), tenant_id, {"role": role, "was": was})
+
+
+def take_role(actor: Actor, user: User, tenant_id: int | None) -> None:
+    """Take the role in a tenant away. Somebody without any sees nothing."""
+    _is_not_oneself(actor, user)
+    _tenant(actor, tenant_id)
+    with _keeping_an_admin():
+        if tenant_id is None and user.is_superuser:
+            user.is_superuser = False
+            user.save(update_fields=["is_superuser"])
+        for row in Membership.objects.filter(user=user, tenant=tenant_id):
+            row.delete()
+            note(actor.name, "person.role_taken", user.get_username(), tenant_id, {"was": row.role})
+
+
+def remove(actor: Actor, user: User) -> None:
+    """Somebody goes: no role, no password, no second factor, no session. What they did stays written down."""
+    _is_not_oneself(actor, user)
+    _touches_account(actor, user)
+    with _keeping_an_admin():
+        for row in Membership.objects.filter(user=user):
+            row.delete()
+        SignInLink.objects.filter(user=user).delete()
+        second_factor.switch_off(user)
+        user.is_active = user.is_superuser = user.is_staff = False
+        user.set_unusable_password()
+        user.save()
+        end_sessions(user)
+        note(actor.name, "person.removed", user.get_username())
+
+
+def forget_second_factor(actor: Actor, user: User) -> None:
+    """For somebody who lost their authenticator and the paper with codes."""
+    _is_not_oneself(actor, user)
+    _touches_account(actor, user)
+    with transaction.atomic():
+        second_factor.switch_off(user)
+        note(actor.name, "person.two_factor_off", user.get_username())
+
+
+def end_sessions(user: User, but: str | None = None) -> int:
+    """Sign `user` out everywhere, but for the session of that key. Return how many sessions ended."""
+    ended = 0
+    for session in Session.objects.filter(expire_date__gt=timezone.now()).exclude(session_key=but):
+        if session.get_decoded().get("_auth_user_id") == str(user.pk):
+            session.delete()
+            ended += 1
+    return ended
+
+
+@contextmanager
+def _keeping_an_admin() -> Iterator[None]:
+    """Take back what leaves nobody who may do everything. Two who demote each other at once take turns here."""
+    with transaction.atomic():
+        before = _admins()
+        yield
+        if before and not _admins():
+            raise Conflict("The last admin of every tenant stays one. Make somebody else an admin first.")
+
+
+def _admins() -> int:
+    of_all = Q(memberships__tenant=None, memberships__role=Role.ADMIN)
+    active = get_user_model().objects.filter(is_active=True)
+    return active.filter(of_all | Q(is_superuser=True)).distinct().count()
+
+
+def _tenant(actor: Actor, tenant_id: int | None) -> Tenant | None:
+    """Raises Forbidden where the actor has no say, NotThere."""
+    if not _holds(_reach(actor), tenant_id):
+        raise Forbidden("That is for an admin of every tenant to do.")
+    if tenant_id is None:
+        return None
+    tenant = Tenant.objects.filter(pk=tenant_id).first()
+    if tenant is None:
+        raise NotThere("There is no tenant of that number.")
+    return tenant
+
+
+def _reach(actor: Actor) -> Reach:
+    """Whose people they may change. Raises Forbidden where that is nobody."""
+    return actor.must(Permission.CHANGE_PEOPLE)
+
+
+def _holds(reach: Reach, tenant_id: int | None) -> bool:
+    return reach == EVERYBODY if tenant_id is None else reach.__contains__(tenant_id)
+
+
+def _is_not_oneself(actor: Actor, user: User) -> None:
+    if actor.name == f"user:{user.get_username()}":
+        raise Forbidden("Nobody changes their own role. Ask another admin.")
+
+
+def _touches_account(actor: Actor, user: User) -> None:
+    if not is_within(user, _reach(actor)):
+        raise Forbidden(f"{user.get_username()} has a role elsewhere; that is for an admin of every tenant to do.")

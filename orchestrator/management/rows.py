@@ -1,0 +1,149 @@
+"""What commands that manage rows share: who acts, how rows and refusals look."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from orchestrator.core.durations import parse_duration
+from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.permissions import DIALECTS, FAMILIES, Role
+
+UNUSABLE = 2  # exit code
+OF_DJANGO = frozenset(
+    ["verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks", "stdout", "stderr"]
+)  # options that every command has
+NONE = "none"  # as an option: take it away
+
+
+class Rows(BaseCommand):
+    """A command with commands. What is asked for goes to standard output, what else there is to say beside it."""
+
+    requires_system_checks = []  # noqa: RUF012  # as Django declares it
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """One command of several."""
+        self._print_commands = parser.print_help
+        self.add_commands(parser.add_subparsers(dest="command", metavar="COMMAND"))
+
+    def add_commands(self, commands: Any) -> None:
+        """Name each; a method of its name does it."""
+        raise NotImplementedError
+
+    def handle(self, *args: Any, command: str | None, **options: Any) -> None:
+        """Do it. Exit code 2: it cannot be done, and why is told."""
+        if command is None:
+            self._print_commands(sys.stderr)
+            sys.exit(UNUSABLE)
+        self.is_json = options.pop("json", False)
+        asked = {option: value for option, value in options.items() if option not in OF_DJANGO}
+        try:
+            getattr(self, command.replace("-", "_"))(**asked)
+        except OrchestratorError as error:
+            raise CommandError(str(error), returncode=UNUSABLE) from None
+        except DatabaseError as error:
+            raise CommandError(
+                f"The ledger cannot be used: {error}. `manage.py migrate` makes its tables, as `serve` does.",
+                returncode=UNUSABLE,
+            ) from None
+
+    def table(
+        self, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Callable[[Any], str]], nothing: str
+    ) -> None:
+        """Rows under the names of their columns, or as JSON with all there is of them."""
+        rows = list(rows)
+        if self.is_json:
+            self.stdout.write(as_json(rows))
+            return
+        if not rows:
+            self.stderr.write(nothing)
+            return
+        lines = [[column.replace("_", " ").upper() for column in columns]]
+        lines += [[words(row[column]) for column, words in columns.items()] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            self.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+    def one(self, row: Mapping[str, Any]) -> None:
+        """All there is of one, a line for each field."""
+        if self.is_json:
+            self.stdout.write(as_json(row))
+            return
+        width = max(map(len, row)) + 2
+        for field, value in row.items():
+            self.stdout.write(f"{field.replace('_', ' ') + ':':{width}}{words(value)}".rstrip())
+
+
+def as_json(value: Any) -> str:
+    """For programs."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+
+
+def words(value: Any) -> str:
+    """For people: a dash for nothing, moments to the minute in UTC."""
+    if value is None or value == "" or value == []:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def with_json(parser: ArgumentParser) -> ArgumentParser:
+    """Every command that shows something has it."""
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def with_scopes(parser: ArgumentParser) -> None:
+    """What a key may be for, when it is made and when it is changed."""
+    for option, field, what in (
+        ("--model", "model_patterns", "which models it may ask, as a pattern: 'openai/*'"),
+        ("--dialect", "dialects", f"of {', '.join(DIALECTS)}"),
+        ("--family", "families", f"which endpoints: of {', '.join(FAMILIES)}"),
+        ("--network", "networks", "where it may come from: 10.0.0.0/8"),
+        ("--tag", "tags", "a word that every record of its requests has"),
+    ):
+        parser.add_argument(option, dest=field, action="append", help=f"{what}; may be given more than once")
+    parser.add_argument("--team", help="one of its tenant's")
+    parser.add_argument("--owner", help="the user who answers for it")
+    parser.add_argument("--role", help=f"what it may manage under /api/admin/v1/: {', '.join(Role)}")
+    parser.add_argument("--days", type=days, dest="expires_at", help="expires after so many days")
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked for. `none` takes away what there was."""
+    asked: dict[str, Any] = {}
+    for field, value in options.items():
+        if value is None:
+            continue
+        is_none = value == NONE or value == [NONE]
+        asked[field] = ([] if isinstance(value, list) else None) if is_none else value
+    return asked
+
+
+def days(text: str) -> datetime | str:
+    """A moment, so many days from now; or `none`."""
+    if text == NONE:
+        return text
+    if not text.isdecimal() or not 1 <= int(text) <= 36_500:
+        raise ArgumentTypeError("a number of days from 1 to 36500")
+    return datetime.now(UTC) + timedelta(days=int(text))
+
+
+def duration_s(text: str) -> int:
+    """Whole seconds, of seconds or of a length with units, as in 24h."""
+    try:
+        return int(text) if text.isdecimal() else round(parse_duration(text))
+    except ValueError:
+        raise ArgumentTypeError("a length of time, as in 24h or 90m, or 0") from None

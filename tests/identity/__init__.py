@@ -1,0 +1,1 @@
+"""Who may ask: keys, what they may do, and who changed that."""

@@ -1,0 +1,219 @@
+"""Who may ask, on the pages of the admin: what is saved there is checked and noted as everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import include, path
+
+from orchestrator.audit import verify
+from orchestrator.core.permissions import EVERYBODY, Role
+from orchestrator.identity.keys import find_key, issue_key
+from orchestrator.models import ApiKey, AuditEvent, Grant, Limit, Membership, Team, Tenant
+
+admin.autodiscover()
+urlpatterns = [path("admin/", admin.site.urls), path("", include("dashboard.urls"))]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+ROOT = "/admin/orchestrator"
+PAGES = ("tenant", "team", "grant", "limit", "apikey", "auditevent")
+
+
+@pytest.fixture(autouse=True)
+def _own_generation(tmp_path: Path, settings: Any) -> None:
+    settings.GENERATION_FILE = tmp_path / "generation"
+
+
+@pytest.fixture(autouse=True)
+def _tenants() -> None:
+    for name in ("acme", "globex"):
+        Team.objects.create(tenant=Tenant.objects.create(name=name), name="search")
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def root() -> Client:
+    return signed_in(User.objects.create_superuser("root"))
+
+
+def person(role: Role) -> Client:
+    """Somebody of acme."""
+    user = User.objects.create_user("anna", is_staff=True)
+    Membership.objects.create(user=user, tenant=Tenant.objects.get(name="acme"), role=role)
+    return signed_in(user)
+
+
+def post(client: Client, page: str, **fields: Any) -> str:
+    """What is wrong; empty when it was saved."""
+    response = client.post(f"{ROOT}/{page}/", fields)
+    if response.status_code == 302:
+        return ""
+    return " ".join(str(error) for errors in response.context["adminform"].form.errors.values() for error in errors)
+
+
+def act(client: Client, page: str, action: str, *rows: Any) -> None:
+    form = {"action": action, "_selected_action": [str(row.pk) for row in rows], "confirmed": "yes", "post": "yes"}
+    assert client.post(f"{ROOT}/{page}/", form).status_code in {200, 302}
+
+
+def actions() -> list[tuple[str, str]]:
+    return list(AuditEvent.objects.of(EVERYBODY).order_by("id").values_list("actor", "action"))
+
+
+def test_tenants_are_made_changed_suspended_and_resumed(root: Client) -> None:
+    assert post(root, "tenant/add", name="initech", priority=7) == ""
+    tenant = Tenant.objects.get(name="initech")
+    assert post(root, f"tenant/{tenant.pk}/change", priority=9) == ""
+    assert "already" in post(root, "tenant/add", name="INITECH", priority=7)
+    act(root, "tenant", "suspend", tenant)
+    tenant.refresh_from_db()
+    assert tenant.suspended_at
+    act(root, "tenant", "resume", tenant)
+    tenant.refresh_from_db()
+    assert (tenant.priority, tenant.suspended_at) == (9, None)
+    names = ["made", "changed", "suspended", "resumed"]
+    assert actions() == [("user:root", f"tenant.{name}") for name in names]
+    assert verify() is None
+
+
+def test_teams_and_grants_are_made_and_ended(root: Client) -> None:
+    acme, globex = Tenant.objects.order_by("name")
+    assert post(root, "team/add", tenant=acme.pk, name="web") == ""
+    assert post(root, "grant/add", owner=acme.pk, reader=globex.pk) == ""
+    assert "already" in post(root, "grant/add", owner=acme.pk, reader=globex.pk)
+    act(root, "team", "delete_selected", Team.objects.of(EVERYBODY).get(name="web"))
+    act(root, "grant", "delete_selected", Grant.objects.get())
+    assert not Grant.objects.exists()
+    assert [action for _, action in actions()] == ["team.made", "grant.made", "team.deleted", "grant.ended"]
+
+
+def test_limits_are_checked_as_everywhere(root: Client) -> None:
+    acme = Tenant.objects.get(name="acme")
+    form = {"name": "rate", "kind": "requests", "each": "key", "amount": 60, "tenant": acme.pk}
+    assert "say in how many seconds" in post(root, "limit/add", **form)
+    assert not Limit.objects.exists()
+    assert post(root, "limit/add", **form, per_s=60, model="openai/*") == ""
+    limit = Limit.objects.get()
+    assert "is 10.0.0.0/8 meant" in post(
+        root, f"limit/{limit.pk}/change", each="key", amount=30, per_s=60, network="10.0.0.1/8"
+    )
+    assert post(root, f"limit/{limit.pk}/change", each="key", amount=30, per_s=60, is_off="on") == ""
+    limit.refresh_from_db()
+    assert (limit.amount, limit.is_off, limit.model, limit.tenant) == (30, True, "", acme)
+    assert b"60 in 60 s" not in root.get(f"{ROOT}/limit/").content
+    assert post(root, f"limit/{limit.pk}/delete", post="yes") == ""
+    assert [action for _, action in actions()] == ["limit.made", "limit.changed", "limit.deleted"]
+
+
+def test_a_key_is_changed_and_never_shown(root: Client) -> None:
+    credential = issue_key("web", "acme", dialects=["ollama"], tags=["a"])
+    key = ApiKey.objects.of(EVERYBODY).get()
+    page = root.get(f"{ROOT}/apikey/{key.pk}/change/")
+    assert credential[16:].encode() not in page.content
+    assert [str(team) for team in page.context["adminform"].form.fields["team"].queryset] == ["acme/search"]
+    form = {"name": "site", "dialects": "ollama", "tags": "a\nb\n", "networks": "10.0.0.0/8"}
+    assert "is 10.0.0.0/8 meant" in post(root, f"apikey/{key.pk}/change", **form | {"networks": "10.0.0.1/8"})
+    assert post(root, f"apikey/{key.pk}/change", **form) == ""
+    found = find_key(credential)
+    assert found is not None
+    assert (found.key_name, found.tags, len(found.networks)) == ("site", ("a", "b"), 1)
+    (event,) = AuditEvent.objects.of(EVERYBODY)
+    assert set(event.details) == {"name", "tags", "networks"}
+    act(root, "apikey", "revoke", key)
+    assert find_key(credential) is None
+    assert root.get(f"{ROOT}/apikey/{key.pk}/change/").context["has_change_permission"] is False
+    assert [action for _, action in actions()] == ["key.changed", "key.revoked"]
+
+
+def test_events_are_read_and_never_changed(root: Client) -> None:
+    post(root, "tenant/add", name="initech", priority=7)
+    event = AuditEvent.objects.of(EVERYBODY).get()
+    page = root.get(f"{ROOT}/auditevent/{event.pk}/change/")
+    assert b"tenant.made" in page.content
+    assert root.post(f"{ROOT}/auditevent/{event.pk}/change/", {"actor": "user:nobody"}).status_code == 403
+    assert root.post(f"{ROOT}/auditevent/{event.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert root.get(f"{ROOT}/auditevent/add/").status_code == 403
+    assert b"initech" in root.get(f"{ROOT}/auditevent/?about=tenant&q=root").content
+
+
+def test_somebody_of_one_tenant_sees_and_changes_what_is_theirs() -> None:
+    theirs = issue_key("theirs", "globex")
+    issue_key("ours", "acme", role="operator")
+    issue_key("high", "acme", role="admin")
+    operator = person(Role.OPERATOR)
+    page = operator.get(f"{ROOT}/apikey/").content.decode()
+    assert ("ours" in page, "theirs" in page) == (True, False)
+    ours, other, high = (ApiKey.objects.of(EVERYBODY).get(name=name) for name in ("ours", "theirs", "high"))
+    assert post(operator, f"apikey/{ours.pk}/change", name="mine", role="operator") == ""
+    assert "role admin may" in post(operator, f"apikey/{ours.pk}/change", name="mine", role="admin")
+    assert "role admin may" in post(operator, f"apikey/{high.pk}/change", name="mine", role="admin")
+    assert operator.get(f"{ROOT}/apikey/{other.pk}/change/").status_code == 302, "there is none"
+    act(operator, "apikey", "revoke", other)
+    assert find_key(theirs)
+    acme, globex = Tenant.objects.order_by("name")
+    assert "not one of the available choices" in post(operator, "team/add", tenant=globex.pk, name="x")
+    assert post(operator, "team/add", tenant=acme.pk, name="x") == ""
+    limit = {"name": "l", "kind": "queue", "each": "all", "amount": 3, "tenant": acme.pk}
+    assert "every tenant" in post(operator, "limit/add", **limit)
+    assert (
+        post(operator, "limit/add", **limit, team=Team.objects.of(EVERYBODY).get(tenant=acme, name="search").pk) == ""
+    )
+    for page in ("tenant", "grant", "auditevent"):
+        assert operator.get(f"{ROOT}/{page}/").status_code == 403
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.AUDITOR])
+def test_who_may_not_change_keys_cannot(role: Role) -> None:
+    issue_key("ours", "acme")
+    key = ApiKey.objects.of(EVERYBODY).get()
+    client = person(role)
+    status = 403 if role == Role.VIEWER else 200
+    assert client.get(f"{ROOT}/apikey/").status_code == status
+    assert client.post(f"{ROOT}/apikey/{key.pk}/change/", {"name": "mine"}).status_code == 403
+    assert client.get(f"{ROOT}/limit/add/").status_code == 403
+    act_form = {"action": "revoke", "_selected_action": str(key.pk), "confirmed": "yes"}
+    client.post(f"{ROOT}/apikey/", act_form)
+    key.refresh_from_db()
+    assert key.revoked_at is None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_list_takes_as_many_queries_for_many_rows(
+    root: Client, page: str, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(30):
+        tenant = Tenant.objects.create(name=f"t{number}")
+        team = Team.objects.create(tenant=tenant, name="t")
+        Grant.objects.create(owner=tenant, reader=Tenant.objects.get(name="acme"))
+        issue_key("k", tenant.name, team=team)
+        Limit.objects.create(name=f"l{number}", kind="queue", each="all", amount=1, tenant=tenant, team=team)
+        post(root, "tenant/add", name=f"u{number}", priority=5)
+    with django_assert_max_num_queries(14):
+        response = root.get(f"{ROOT}/{page}/")
+    assert response.status_code == 200
+    assert response.context["cl"].result_count >= 30
+
+
+def test_lists_are_searched_and_narrowed(root: Client) -> None:
+    issue_key("one", "acme", role="viewer")
+    issue_key("two", "globex")
+    act(root, "apikey", "revoke", ApiKey.objects.of(EVERYBODY).get(name="two"))
+    for query, names in (
+        ("", ["one", "two"]),
+        ("?q=one", ["one"]),
+        ("?state=revoked", ["two"]),
+        ("?state=working", ["one"]),
+        ("?role__exact=viewer", ["one"]),
+    ):
+        rows = root.get(f"{ROOT}/apikey/{query}").context["cl"].result_list
+        assert sorted(key.name for key in rows) == names
