@@ -39,8 +39,9 @@ from tests.servers import RedisServer
 
 PAIRS = (4_000, 1_000_000)
 IN_EVERY_TIER = 10  # one pair in so many goes through Redis and SQLite, too
+AT_ONCE = 16
 SHARED = 5  # one in so many is asked at the same time
-PURGED = 400
+PURGED = 1000  # one in so many is followed by a purge
 KEPT_S = 3600.0
 REQUESTS = (300, 4_000)
 TENANTS = ("acme", "acme-1", "acme-11", "reader")
@@ -101,6 +102,7 @@ async def pairs(run: Run, cache: TieredCache) -> None:
     seen: dict[str, int] = {}  # key, and a hash of whose and what it is
     memory = TieredCache([MemoryTier(Clock(), 64 * 1024**2)], Clock(), _Still(), PurgeLog(None))  # type: ignore[arg-type]
     inflight = InFlight()
+    far: list[tuple[Asker, Asker]] = []  # they wait for Redis and SQLite, so some at once
     total = run.pick(*PAIRS)
     for number in range(total):
         first, second = pair(run.random)
@@ -111,7 +113,13 @@ async def pairs(run: Run, cache: TieredCache) -> None:
                 run.counts["keys"] += 1
                 _together(run, known == what, "a key was another's before:", asker)
         _replayed_apart(run, first, second)
-        await _kept_apart(run, cache if number % IN_EVERY_TIER == 0 else memory, first, second)
+        if number % IN_EVERY_TIER:
+            await _kept_apart(run, memory, first, second)
+        else:
+            far.append((first, second))
+        if len(far) == AT_ONCE or number % PURGED == 0:
+            await asyncio.gather(*(_kept_apart(run, cache, *both) for both in far))
+            far.clear()
         if number % SHARED == 0:
             await _called_apart(run, inflight, first, second)
         if number % PURGED == 0:
@@ -119,6 +127,7 @@ async def pairs(run: Run, cache: TieredCache) -> None:
         if number % (total // 10) == 0:
             run.say(f"{number:,} pairs")
             seen = {} if len(seen) > 400_000 else seen  # or it would take all memory there is
+    await asyncio.gather(*(_kept_apart(run, cache, *both) for both in far))
     run.counts["pairs"] += total
     await memory.aclose()
 

@@ -84,6 +84,7 @@ OPENED = """
     from django.contrib.auth.models import User
     from orchestrator import audit
     from orchestrator.identity import second_factor
+    from orchestrator.core.permissions import EVERYBODY
     from orchestrator.models import AuditEvent, SecondFactor
     made = json.loads(sys.argv[1])
     mira = User.objects.get(username="mira")
