@@ -89,8 +89,6 @@ def test_our_code_goes_no_other_way() -> None:
         "orchestrator/ledger/rows.py",  # the key that was shown, so that nobody is told of a change of policy
         "orchestrator/identity/digests.py",  # the same
         "cache/maintenance.py",  # what is expired is expired, whosever it is
-        "orchestrator/identity/digests.py",  # one key, which is at hand
-        "orchestrator/ledger/rows.py",  # when each key was used, whosever it is
         "orchestrator/supervisor/prepare.py",  # whether there is such a table
     }
     found = []
