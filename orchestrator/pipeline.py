@@ -255,10 +255,11 @@ class _Call:
 
     @property
     def shared(self) -> str:
-        """Equal for all who may hear it: the question's hash, with who may answer where a key narrows that."""
-        if not self.route.is_narrowed:
+        """Equal for all who may hear it: the question's hash, with which models may answer where there are others."""
+        names = tuple(dict.fromkeys(plan.candidate.stands_for.name for plan in self.plans))
+        if len(names) == 1:
             return self.keys[-1].hash
-        said = "\n".join((self.keys[-1].hash, *(plan.candidate.stands_for.name for plan in self.plans)))
+        said = "\n".join((self.keys[-1].hash, *names))
         return blake2b(said.encode("utf-8", "replace"), digest_size=32).hexdigest()
 
     def asks(self, plan: Plan) -> None:

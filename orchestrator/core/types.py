@@ -389,4 +389,3 @@ class Route:
     candidates: tuple[Candidate, ...]  # one at least; the first is of the lowest rank
     balance: Balance = "latency"
     hedge_after_s: float | None = None
-    is_narrowed: bool = False  # places were left out that the caller's key is not for
