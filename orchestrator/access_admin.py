@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import ForeignKeyRawIdWidget
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Count, Q, QuerySet
@@ -79,6 +80,17 @@ class Reached(admin.RelatedFieldListFilter):
         return field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=within)
 
 
+class KeyNumber(ForeignKeyRawIdWidget):
+    """A key by its number, with its name beside for whoever may see it: any number may be typed, or be in a link."""
+
+    keys: QuerySet[Any]  # set by the page
+
+    def label_and_url_for_value(self, value: Any) -> Any:
+        """Its name, and where it is; nothing of another's."""
+        is_theirs = str(value).isdecimal() and self.keys.filter(pk=value).exists()
+        return super().label_and_url_for_value(value) if is_theirs else ("", "")
+
+
 class Acts(AnyBase):
     """A page of rows that somebody may see, whose forms are acts."""
 
@@ -110,6 +122,10 @@ class Acts(AnyBase):
         reach = self.by(request).reach(self.changes)
         if db_field.related_model is Team:
             kwargs["queryset"] = Team.objects.of(reach)
+        elif db_field.related_model is ApiKey:
+            kwargs["queryset"] = keys = ApiKey.objects.of(reach)
+            kwargs["widget"] = widget = KeyNumber(db_field.remote_field, self.admin_site)
+            widget.keys = keys
         elif db_field.related_model is Tenant and reach.tenants is not None:
             kwargs["queryset"] = Tenant.objects.filter(pk__in=reach.tenants)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)

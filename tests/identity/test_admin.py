@@ -172,6 +172,25 @@ def test_somebody_of_one_tenant_sees_and_changes_what_is_theirs() -> None:
         assert operator.get(f"{ROOT}/{page}/").status_code == 403
 
 
+def test_a_number_in_a_form_tells_nobody_of_anothers_key() -> None:
+    issue_key("theirs-secret", "globex")
+    issue_key("ours", "acme")
+    ours, other = (ApiKey.objects.of(EVERYBODY).get(name=name) for name in ("ours", "theirs-secret"))
+    operator = person(Role.OPERATOR)
+    add = f"{ROOT}/limit/add/"
+    assert "ours" in operator.get(add, {"key": ours.pk}).content.decode()
+    form = {"name": "l", "kind": "queue", "each": "all", "amount": 3}
+    for page in (
+        operator.get(add, {"key": other.pk}),
+        operator.get(add, {"key": "no number"}),
+        operator.post(add, form | {"key": other.pk}),
+    ):
+        assert page.status_code == 200
+        assert other.name not in page.content.decode()
+        assert other.prefix not in page.content.decode()
+    assert post(operator, "limit/add", **form, key=ours.pk) == ""
+
+
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.AUDITOR])
 def test_who_may_not_change_keys_cannot(role: Role) -> None:
     issue_key("ours", "acme")
