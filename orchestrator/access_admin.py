@@ -16,6 +16,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
@@ -177,6 +178,27 @@ class Acts(AnyBase):
         """One by one, so that each is noted."""
         for obj in queryset:
             self.end(self.by(request), obj)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Delete one, or say why not."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except OrchestratorError as error:
+            return self._refused(request, error)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """The list; what is done with the chosen ones is done with all of them, or it is said why not."""
+        if request.method != "POST":
+            return super().changelist_view(request, extra_context)
+        try:
+            with transaction.atomic():
+                return super().changelist_view(request, extra_context)
+        except OrchestratorError as error:
+            return self._refused(request, error)
+
+    def _refused(self, request: HttpRequest, error: OrchestratorError) -> HttpResponse:
+        self.message_user(request, str(error), messages.ERROR)
+        return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
 
     def end(self, by: Actor, obj: Any) -> None:
         """Take one away."""
