@@ -223,6 +223,14 @@ async def test_a_limit_of_a_model_is_not_about_names_there_are_not(parts: Parts,
         await heard(question(), parts)
 
 
+@pytest.mark.parametrize("pattern", ["tiny", "TINY", "Tiny:Latest", "t?ny"])
+async def test_a_limit_of_a_model_is_written_as_a_key_is_kept_to_it(parts: Parts, rule: Rule, pattern: str) -> None:
+    await rule("requests", 1, model=pattern)
+    await heard(question(), parts)
+    with pytest.raises(TooMany):
+        await heard(question(model="Tiny"), parts)
+
+
 async def test_to_load_a_model_is_a_request(parts: Parts, rule: Rule, engine: FakeEngine) -> None:
     await rule("requests", 1)
     await load(question(messages=()), await caller(), parts)
