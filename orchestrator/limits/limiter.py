@@ -33,7 +33,13 @@ class Hold:
     """What a call has taken of its caller's limits: a place among those at a time, and the tokens it may come to."""
 
     def settle(self, tokens: int) -> None:
-        """The model read and wrote so many: what was held beyond them is given back, what is missing is taken."""
+        """The model read and wrote so many: what was held beyond them is given back, what is missing is taken.
+
+        A second time it does nothing.
+        """
+
+    def leave(self) -> None:
+        """Whoever asked has gone, and its place is free; the call may go on for others, and is settled when it ends."""
 
     def release(self) -> None:
         """The call is over. What was not settled is given back whole; a second time it does nothing."""
@@ -272,5 +278,9 @@ class _Held(Hold):
     def release(self) -> None:
         """As in `Hold`."""
         self.settle(0)
+        self.leave()
+
+    def leave(self) -> None:
+        """As in `Hold`."""
         places, self._places = self._places, ()
         self._limiter.leave(places, self._member)
