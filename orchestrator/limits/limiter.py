@@ -107,6 +107,12 @@ class Limiter:
                 return None
         return scope.standing(now)
 
+    def put_back(self, caller: Caller, model: str, address: str) -> None:
+        """What `charge_at_once` charged just now was for nothing."""
+        scope = self._scopes.get((id(caller), model, address))
+        for bucket in scope.requests if scope else ():
+            bucket.put_back()
+
     async def charge(self, caller: Caller, model: str, address: str) -> Standing:
         """Charge one request to `model`, by its full name; an empty one is not known. Raises TooMany."""
         if not caller.limits:
