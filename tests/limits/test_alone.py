@@ -75,6 +75,13 @@ async def test_alone_all_limits_are_charged_or_none(make: Make) -> None:
     assert await spend(limiter, under(wide)) == 47
 
 
+async def test_alone_a_limit_that_is_changed_knows_what_was_used(make: Make) -> None:
+    limiter = make(None, workers=2)
+    assert await spend(limiter, under(limit(amount=100))) == 50
+    assert await spend(limiter, under(limit(amount=160, name="more"))) == 30
+    assert await spend(limiter, under(limit(amount=120, name="less"))) == 0
+
+
 async def test_alone_a_share_of_the_places_and_one_at_least(make: Make) -> None:
     limiter = make(None, workers=4)
     for amount, share in ((8, 2), (2, 1)):
