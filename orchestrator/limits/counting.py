@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -75,8 +76,12 @@ class Taken:
 class Counting:
     """The buckets and places of this process, and its side of what all processes count together."""
 
-    def __init__(self, shared: Shared, clock: Clock, workers: int) -> None:
-        """`workers` share what there is, where there is no Redis to ask."""
+    def __init__(self, shared: Shared, clock: Clock, workers: int, forgot: Callable[[], None]) -> None:
+        """What it works with.
+
+        workers  share what there is, where there is no Redis to ask.
+        forgot   is called when buckets and places were let go of: whoever has some asks for them anew.
+        """
         self.shared = shared
         self._clock = clock
         self._workers = workers
@@ -86,8 +91,8 @@ class Counting:
         self._restored = ""  # the life of Redis in which it was last told all there is to tell
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._forgot = forgot
         self.leases = 0  # that were taken
-        self.forgettings = 0  # times that buckets were let go of
 
     def start(self) -> None:
         """Look after what is held, from now on."""
@@ -227,11 +232,26 @@ class Counting:
         too_many = max(0, len(self._buckets) - len(quiet) - MOST_BUSY)
         if len(quiet) + len(empty) <= MOST_QUIET and not too_many:
             return
-        self.forgettings += 1
-        for key in (*quiet, *itertools.islice(list(self._buckets), too_many)):
-            self._buckets.pop(key, None)
+        for key in quiet:
+            del self._buckets[key]
+        for key in self._crowd(too_many):
+            del self._buckets[key]
         for key in empty:
             del self._places[key]
+        self._forgot()
+
+    def _crowd(self, count: int) -> list[str]:
+        """So many buckets, the oldest of the limits that count most apart.
+
+        A flood of addresses makes room by addresses: what a tenant has used is not to be forgotten for it.
+        """
+        if not count:
+            return []
+        crowds: dict[int, list[str]] = defaultdict(list)
+        for key, bucket in self._buckets.items():
+            crowds[bucket.limit.id].append(key)
+        largest_first = sorted(crowds.values(), key=len, reverse=True)
+        return list(itertools.islice(itertools.chain.from_iterable(largest_first), count))
 
     async def aclose(self) -> None:
         """Give back what is held."""

@@ -363,6 +363,24 @@ async def test_buckets_nobody_asks_for_are_let_go_of(
     await limiter.charge(caller, MODEL, HERE)
 
 
+async def test_a_place_is_said_to_be_held_though_places_were_let_go_of_while_it_was_asked_for(
+    make: Make, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "MOST_QUIET", -1)
+    limiter, caller = make(redis), under(limit("concurrent", amount=2))
+    counted = limiter._counting
+    (await limiter.hold(caller, MODEL, HERE, lambda: 1)).release()
+    counted._forget(0.0)
+    first = await limiter.hold(caller, MODEL, HERE, lambda: 1)
+    assert [len(places.members) for places in counted._places.values()] == [1]
+    first.release()
+    holding = asyncio.create_task(limiter.hold(caller, MODEL, HERE, lambda: 1))
+    await asyncio.sleep(0)
+    counted._forget(0.0)
+    await holding
+    assert [len(places.members) for places in counted._places.values()] == [1]
+
+
 async def test_a_redis_that_lost_the_scripts_is_told_them_again(make: Make, redis: RedisServer) -> None:
     limiter, caller = make(redis), under(limit(amount=3))
     await limiter.charge(caller, MODEL, HERE)
