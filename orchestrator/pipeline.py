@@ -24,6 +24,7 @@ from orchestrator.core.errors import (
     EngineError,
     OnlyIfCached,
     OrchestratorError,
+    TooMany,
     Unsupported,
 )
 from orchestrator.core.limits import NO_LIMIT, Standing
@@ -423,7 +424,7 @@ class _Held:
 
 
 async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> AsyncGenerator[Chunk, None]:
-    """Pass on and record what another's call says. Lost before anything was passed on, it is begun again.
+    """Pass on and record what another's call says. Lost or refused before it said anything, it is begun again.
 
     A whole answer is passed on when it is whole, so that it can be begun again up to its end. That is done twice at
     most: who looks in the cache, and comes to join when the answer was made meanwhile, has to look once more.
@@ -446,7 +447,7 @@ async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> A
                         else:
                             held.append(chunk)
                 rest, is_followed = _each(*held), False
-            except CallLost:
+            except (CallLost, TooMany):  # the other was one too many, by limits that may not be this one's
                 if passed_on or not beginnings_left:
                     raise
                 rest, is_followed = await _begin_again(call, begun, parts, is_last=beginnings_left == 1)
