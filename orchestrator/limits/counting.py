@@ -88,6 +88,8 @@ class Counting:
         self._buckets: dict[str, Bucket] = {}
         self._places: dict[str, Places] = {}
         self._leased: set[Bucket] = set()
+        self._unused: list[Charge] = []  # to be given back in a moment
+        self._owing: set[Bucket] = set()  # to be told of in a moment
         self._restored = ""  # the life of Redis in which it was last told all there is to tell
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -182,6 +184,23 @@ class Counting:
                 arguments += (rate.amount, rate.per_s * 1_000_000, charge.units)
                 arguments += (repr(receipt.level), repr(receipt.at * 1e6), repr(receipt.given))
             await self.shared.ask(GIVES_BACK, [charge.bucket.key for charge in some], arguments)
+
+    def settle_soon(self, unused: Charge | None = None, owing: Bucket | None = None) -> None:
+        """Give back what was not used, and tell what is owed; many calls that end at once are told of together."""
+        is_first = not self._unused and not self._owing
+        if unused is not None:
+            self._unused.append(unused)
+        if owing is not None:
+            self._owing.add(owing)
+        if is_first:
+            self.begin(self._settle())
+
+    async def _settle(self) -> None:
+        unused, self._unused = self._unused, []
+        owing, self._owing = list(self._owing), set()
+        await self.give_back(*unused)
+        for start in range(0, len(owing), _BATCH):
+            await self.tell(*map(Ask, owing[start : start + _BATCH]))
 
     async def _give_leases_back(self, leases: Iterable[tuple[Bucket, Lease]]) -> None:
         unused = [Charge(bucket, lease.left, lease.receipt, lease.life) for bucket, lease in leases if lease.left]

@@ -172,12 +172,11 @@ class Limiter:
             bucket.owe(more, now)
         elif more > 0:
             bucket.owed += more
-            self._counting.begin(self._counting.tell(Ask(bucket)))
+            self._counting.settle_soon(owing=bucket)
         elif more < 0 and charge.is_alone:
             bucket.given_back_alone(-more, charge.receipt, now)
         elif more < 0:
-            unused = Charge(bucket, -more, charge.receipt, charge.life)
-            self._counting.begin(self._counting.give_back(unused))
+            self._counting.settle_soon(Charge(bucket, -more, charge.receipt, charge.life))
 
     def leave(self, places: Iterable[Places], member: str) -> None:
         """A call is over: its place is free."""
