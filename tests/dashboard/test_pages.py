@@ -214,7 +214,7 @@ async def test_a_purge_takes_what_it_names_and_nothing_else(staff, console, form
     assert "They are gone from every process." in words
     entry = await LogEntry.objects.aget()
     assert "wrong since this morning" in entry.change_message
-    event = await apps.get_model("orchestrator", "AuditEvent").objects.aget()
+    event = await apps.get_model("orchestrator", "AuditEvent").objects.of(EVERYBODY).aget()
     assert (event.action, event.details["reason"]) == ("cache.purged", "wrong since this morning")
 
 
