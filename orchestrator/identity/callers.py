@@ -129,8 +129,9 @@ class Identity:
         digest = key_digest(credential) if is_ours else ""
         answer = await self._look_up(digest, credential if is_ours else "", address)
         if answer.caller is None or self._is_expired(answer.caller):
-            if is_ours:
-                self.guesses.wrong(address)
+            if not is_ours:
+                raise Unauthorized  # the default tenant is suspended
+            self.guesses.wrong(address)
             raise Unauthorized(WRONG)
         return answer, answer.caller
 
