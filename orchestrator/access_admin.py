@@ -19,6 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from orchestrator.admin_lists import BoundedPaginator, When
 from orchestrator.core.errors import OrchestratorError
@@ -98,6 +99,12 @@ class Acts(AnyBase):
     sees = Permission.SEE_KEYS
     changes = Permission.CHANGE_KEYS
     tenants: tuple[str, ...] = ("tenant",)  # whose a row is, by column
+    explanation = ""  # above the list
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, under the name of what is in it."""
+        told = {"title": capfirst(str(self.opts.verbose_name_plural)), "explanation": self.explanation}
+        return super().changelist_view(request, told | (extra_context or {}))
 
     def by(self, request: HttpRequest) -> Actor:
         """Who is signed in; asked once for each request."""
@@ -226,6 +233,7 @@ class TenantAdmin(Acts):
     """Who is served. A tenant is suspended, not deleted: its requests are the audit."""
 
     sees, changes, tenants = Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE, ("pk",)
+    explanation = "Who is served. A tenant is suspended, not deleted: its records stay."
     form = TenantForm
     list_display = ("name", "priority", "state", "keys_in_use", "created_at")
     list_filter = ("priority", ("suspended_at", admin.EmptyFieldListFilter))
@@ -300,6 +308,7 @@ class TeamForm(ActForm):
 class TeamAdmin(Acts):
     """Some of a tenant's keys, for limits and accounts of their own."""
 
+    explanation = "Some of a tenant's keys, for limits of their own."
     form = TeamForm
     list_display = ("name", "tenant", "key_count", "created_at")
     list_filter = (("tenant", Reached),)
@@ -352,6 +361,7 @@ class GrantAdmin(Acts):
     """Which tenant may be answered from which other's cache."""
 
     sees, changes, tenants = Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE, ("owner", "reader")
+    explanation = "The reader is answered from what the owner has in the cache, too."
     form = GrantForm
     list_display = ("__str__", "owner", "reader", "created_at")
     list_filter = (("owner", Reached), ("reader", Reached))
@@ -417,6 +427,7 @@ class LimitForm(ActForm):
 class LimitAdmin(Acts):
     """How much may be asked."""
 
+    explanation = "How much may be asked. A request has to be within every limit that is about it."
     form = LimitForm
     list_display = ("name", "kind", "how_much", "each", "about", "is_on")
     list_filter = ("kind", "each", "is_off", ("tenant", Reached))
@@ -538,6 +549,7 @@ class OfTeam(admin.SimpleListFilter):
 class ApiKeyAdmin(Acts):
     """Keys, to be looked up, changed and revoked. `manage.py issue_key` and the API issue them, and show each once."""
 
+    explanation = "A key is shown once, when it is issued: by manage.py issue_key, or POST /api/admin/v1/keys."
     form = KeyForm
     list_display = (
         "name",
@@ -637,6 +649,9 @@ class AuditEventAdmin(Acts):
     """Who changed what. It is read here, and nobody changes it; `manage.py audit verify` tells whether somebody has."""
 
     sees = changes = Permission.SEE_AUDIT
+    explanation = (
+        "Who changed what. Whether an event was changed, dropped or moved since, manage.py audit verify tells."
+    )
     list_display = ("number", "at", "actor", "action", "subject", "tenant", "request_id")
     list_filter = (When, KindOfAct, ("tenant", Reached))
     list_select_related = ("tenant",)

@@ -195,7 +195,7 @@ def test_who_is_removed_has_nothing_left_and_comes_back_with_nothing(root: Actor
 
 
 def test_staff_and_superusers_of_before_get_their_roles() -> None:
-    migration = importlib.import_module("orchestrator.migrations.0009_people")
+    migration = importlib.import_module("orchestrator.migrations.0010_people")
     boss, clerk = User.objects.create_superuser("boss"), User.objects.create_user("clerk", is_staff=True)
     stranger = User.objects.create_user("stranger")
     for _ in range(2):
