@@ -56,7 +56,7 @@ class Purge:
             return f"from {self.model}"
         if self.what == "namespace":
             return f"in the namespace {self.namespace}"
-        return "of every model, namespace and tenant"
+        return "of every model and namespace"
 
 
 def read(form: QueryDict) -> Purge:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import ForeignKeyRawIdWidget
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.text import capfirst
@@ -80,6 +82,17 @@ class Reached(admin.RelatedFieldListFilter):
         return field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=within)
 
 
+class KeyNumber(ForeignKeyRawIdWidget):
+    """A key by its number, with its name beside for whoever may see it: any number may be typed, or be in a link."""
+
+    keys: QuerySet[Any]  # set by the page
+
+    def label_and_url_for_value(self, value: Any) -> Any:
+        """Its name, and where it is; nothing of another's."""
+        is_theirs = str(value).isdecimal() and self.keys.filter(pk=value).exists()
+        return super().label_and_url_for_value(value) if is_theirs else ("", "")
+
+
 class Acts(AnyBase):
     """A page of rows that somebody may see, whose forms are acts."""
 
@@ -117,6 +130,10 @@ class Acts(AnyBase):
         reach = self.by(request).reach(self.changes)
         if db_field.related_model is Team:
             kwargs["queryset"] = Team.objects.of(reach)
+        elif db_field.related_model is ApiKey:
+            kwargs["queryset"] = keys = ApiKey.objects.of(reach)
+            kwargs["widget"] = widget = KeyNumber(db_field.remote_field, self.admin_site)
+            widget.keys = keys
         elif db_field.related_model is Tenant and reach.tenants is not None:
             kwargs["queryset"] = Tenant.objects.filter(pk__in=reach.tenants)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
@@ -168,6 +185,27 @@ class Acts(AnyBase):
         """One by one, so that each is noted."""
         for obj in queryset:
             self.end(self.by(request), obj)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Delete one, or say why not."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except OrchestratorError as error:
+            return self._refused(request, error)
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """The list; what is done with the chosen ones is done with all of them, or it is said why not."""
+        if request.method != "POST":
+            return super().changelist_view(request, extra_context)
+        try:
+            with transaction.atomic():
+                return super().changelist_view(request, extra_context)
+        except OrchestratorError as error:
+            return self._refused(request, error)
+
+    def _refused(self, request: HttpRequest, error: OrchestratorError) -> HttpResponse:
+        self.message_user(request, str(error), messages.ERROR)
+        return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
 
     def end(self, by: Actor, obj: Any) -> None:
         """Take one away."""

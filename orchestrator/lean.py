@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
 from functools import lru_cache
@@ -44,6 +45,7 @@ Send = Callable[[Message], Awaitable[None]]
 T = TypeVar("T")
 
 OFF_LOOP_BYTES = 256 * 1024  # a larger body is read in a thread
+ASKED_AGAIN_S = 0.1  # a body that took longer: its sender's key may have been revoked since it was shown
 BODIES_HELD = 8  # bodies of the largest size that may be in memory at once
 _routes = URLResolver(RegexPattern(r"^/"), list(api.urls[0]))
 _offered = offered(api)
@@ -53,6 +55,7 @@ class LeanRequest(ASGIRequest):
     """A request whose body was read already."""
 
     json: Any = None  # the body's value, where that was worth a thread
+    caller: Caller | None = None  # whose key was shown
     auth: Caller | None = None  # who asks, where a caller is asked for
     held_bytes = 0  # what its body takes of the handler's bound
 
@@ -100,7 +103,11 @@ class LeanHandler:
             return _not_allowed(request, ", ".join(_offered.get(path, ())))
         try:
             request.auth = await admit(request, method, path)  # a stranger's body is not worth reading
+            began = time.monotonic()
             request._body = await self._read(request, receive)
+            if time.monotonic() - began >= ASKED_AGAIN_S:
+                request.caller = None
+                request.auth = await admit(request, method, path)
             if len(request._body) > OFF_LOOP_BYTES:
                 request.json = await asyncio.to_thread(read_json, request._body)
             answer: HttpResponseBase | Awaitable[HttpResponseBase] = match.func(request, *match.args, **match.kwargs)

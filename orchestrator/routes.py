@@ -123,7 +123,7 @@ def _narrowed(route: Route, name: str, caller: Caller) -> Route:
     if not left or not (caller.may_ask(route.model.name) or _may_name(name, caller)):
         raise out_of_scope(name)
     model = route.model if caller.may_ask(route.model.name) else left[0].stands_for
-    return replace(route, model=model, candidates=left, is_narrowed=True)
+    return replace(route, model=model, candidates=left)
 
 
 def plans_for(route: Route, request: ChatRequest, caller: Caller, parts: Parts) -> list[Plan]:

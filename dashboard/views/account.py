@@ -84,6 +84,8 @@ def _confirm(request: HttpRequest, user: User) -> HttpResponse:
 
 
 def _renew(request: HttpRequest, user: User) -> HttpResponse:
+    if not second_factor.is_on(user):  # they would stand in for a second factor that is none
+        return _two_factor(request, user, status=422)
     if refusal := _unproven(request, user):
         return refusal
     note(_named(user), "person.recovery_codes_renewed", user.get_username())
@@ -104,6 +106,8 @@ def _off(request: HttpRequest, user: User) -> HttpResponse:
 
 def _prove(request: HttpRequest, user: User) -> HttpResponse:
     """This session was signed in without a code; with one it is as good as others."""
+    if not second_factor.is_on(user):  # whoever has nothing to show has shown nothing
+        return _two_factor(request, user, status=422)
     if refusal := _unproven(request, user, by_code=True):
         return refusal
     request.session.cycle_key()

@@ -106,7 +106,7 @@ async def _carry_out(request: HttpRequest, asked: Purge, scopes: Sequence[Scope]
         return
     gone = max(done.counts.values(), default=0)
     words = f"{formats.count(gone)} {'answer' if gone == 1 else 'answers'} {asked.words}"
-    await sync_to_async(_remember)(request, asked, words, done)
+    await sync_to_async(_remember)(request, asked, words, done, [scope.tenant_id for scope in scopes])
     missed = formats.listing([NAMES[tier] for tier in STACK if tier in done.failed])
     if done.is_complete:
         messages.success(request, f"Purged {words}. They are gone from every process.")
@@ -118,13 +118,19 @@ async def _carry_out(request: HttpRequest, asked: Purge, scopes: Sequence[Scope]
         messages.warning(request, f"Purged {words} here, not on every machine yet: {done.failed[OTHER_MACHINES]}")
 
 
-def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged) -> None:
-    """Write who purged what and why into the admin's log. The purge is done: a failure here is only logged."""
+def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged, tenants: Sequence[int | None]) -> None:
+    """Write who purged what and why into the admin's log, and into the audit of whose answers they were.
+
+    The purge is done: a failure here is only logged.
+    """
     counts = ", ".join(f"{tier} {entries}" for tier, entries in done.counts.items())
     log.info("%s purged %s (%s): %s", request.user, words, counts, asked.reason or "no reason given")
-    told = {"counts": done.counts, "unreached": list(done.failed), "reason": asked.reason}
+    told: dict[str, Any] = {"unreached": list(done.failed), "reason": asked.reason}
+    if len(tenants) == 1:  # else they are not of any one of them
+        told["counts"] = done.counts
     try:
-        note(f"user:{request.user.get_username()}", "cache.purged", words, None, told)
+        for tenant_id in tenants:  # None: of all of them
+            note(f"user:{request.user.get_username()}", "cache.purged", words, tenant_id, told)
         LogEntry.objects.create(
             user_id=cast(int, request.user.pk),
             content_type=ContentType.objects.get_for_model(CacheEntry),

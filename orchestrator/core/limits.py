@@ -27,6 +27,12 @@ class Standing(NamedTuple):
 NO_LIMIT = Standing()
 
 
+def is_named(model: str, pattern: str) -> bool:
+    """Whether a pattern is about a model by its full name: with or without `:latest`, in letters of either size."""
+    full, wanted = model.lower(), pattern.lower()
+    return fnmatchcase(full, wanted) or fnmatchcase(full.removesuffix(":latest"), wanted)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """Up to `amount` of `kind` for each of `each`: in `per_s` seconds where it is a rate, at a time otherwise.
@@ -46,6 +52,6 @@ class Limit:
 
     def is_about(self, model: str, address: str) -> bool:
         """Whether it counts a question to `model` that comes from `address`; either may be unknown, hence empty."""
-        if self.model and not (model and fnmatchcase(model, self.model)):
+        if self.model and not (model and is_named(model, self.model)):
             return False
         return self.network is None or (bool(address) and ip_address(address) in self.network)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
-from fnmatch import fnmatchcase
 from typing import Any, Literal, Protocol
 
 from orchestrator.core import permissions
 from orchestrator.core.errors import EngineError
-from orchestrator.core.limits import Limit, Network
+from orchestrator.core.limits import Limit, Network, is_named
 from orchestrator.core.permissions import NOBODY, Permission, Reach, reach_of
 from orchestrator.core.turns import Turn
 
@@ -292,11 +291,7 @@ class Caller:
 
     def may_ask(self, model: str) -> bool:
         """Whether the key is for `model`, by its full name: with or without `:latest`, in letters of either size."""
-        if not self.model_patterns:
-            return True
-        full = model.lower()
-        names = {full, full.removesuffix(":latest")}
-        return any(fnmatchcase(name, pattern.lower()) for pattern in self.model_patterns for name in names)
+        return not self.model_patterns or any(is_named(model, pattern) for pattern in self.model_patterns)
 
     def turn(self, model: str, address: str) -> Turn:
         """Whose turn it is where a question to `model` from `address` has to wait; either may be unknown, hence empty.
@@ -389,4 +384,3 @@ class Route:
     candidates: tuple[Candidate, ...]  # one at least; the first is of the lowest rank
     balance: Balance = "latency"
     hedge_after_s: float | None = None
-    is_narrowed: bool = False  # places were left out that the caller's key is not for

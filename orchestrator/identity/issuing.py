@@ -99,7 +99,8 @@ def rotate(by: Actor, prefix: str, asked: Rotation) -> tuple[ApiKey, str]:
         elif old.expires_at is None or ends < old.expires_at:
             old.expires_at = ends
         old.save()
-        Limit.objects.filter(key=old).update(key=key)
+        # Those of one that was to take its place before, and was revoked, are its own, too.
+        Limit.objects.filter(Q(key=old) | Q(key__replaces=old)).update(key=key)
         _note(by, "key.rotated", key, {"replaces": old.prefix, "overlap_s": asked.overlap_s, **_told(key)})
     return key, credential
 

@@ -25,7 +25,7 @@ from dashboard.strip import Part
 from orchestrator.core.errors import Busy
 from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach, Role
 from orchestrator.ledger.provider_stats import provider_figures
-from orchestrator.models import Attempt, Tenant
+from orchestrator.models import Attempt, AuditEvent, Tenant
 from tests.dashboard.site import fill, record, session_of, somebody
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -136,6 +136,9 @@ async def test_a_purge_reaches_as_far_as_who_asks_for_it(
         await site.post("/dashboard/cache/purge/", form | {"shown": "0"})
     held = await console.cache.holding(Scope(tenant_id=globex))
     assert held["sqlite"].entries == 2
+    noted = AuditEvent.objects.of(EVERYBODY).filter(action="cache.purged")
+    assert {tenant async for tenant in noted.values_list("tenant_id", flat=True)} == {own}
+    assert not [subject async for subject in noted.values_list("subject", flat=True) if "tenant" in subject]
     assert within(Scope(model="shared"), acme) == [Scope(model="shared", tenant_id=own)]
     assert within(Scope(), EVERYBODY) == (Scope(),)
     assert within(Scope(), NOBODY) == []

@@ -277,6 +277,20 @@ def test_who_must_have_it_sees_no_page_before(client: Client, mira: User, requir
     assert second_factor.is_on(mira)
 
 
+@pytest.mark.parametrize("acts", [("prove",), ("renew", "prove"), ("begin", "prove"), ("off", "prove")])
+def test_who_must_have_it_and_has_none_cannot_do_as_if(
+    client: Client, mira: User, required: None, acts: tuple[str, ...]
+) -> None:
+    client.force_login(mira)
+    shown = ""
+    for act in acts:
+        shown += words(client.post(TWO_FACTOR, {"act": act, "proof": "", "code": ""}))
+    for paper in re.findall(r"<li><code>([a-z0-9]{5}-[a-z0-9]{5})</code>", shown):
+        client.post(TWO_FACTOR, {"act": "prove", "proof": paper})
+    assert client.get("/dashboard/people/")["Location"] == TWO_FACTOR
+    assert not mira.recovery_codes.exists()
+
+
 def test_a_session_from_before_the_rule_goes_on_with_a_code(
     client: Client, mira: User, secret: bytes, required: None
 ) -> None:

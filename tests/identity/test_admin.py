@@ -192,6 +192,43 @@ def test_the_pages_beside_the_keys_are_those_that_open(role: Role, names: list[s
     assert "console-beside" not in client.get("/admin/").content.decode()
 
 
+def test_a_number_in_a_form_tells_nobody_of_anothers_key() -> None:
+    issue_key("theirs-secret", "globex")
+    issue_key("ours", "acme")
+    ours, other = (ApiKey.objects.of(EVERYBODY).get(name=name) for name in ("ours", "theirs-secret"))
+    operator = person(Role.OPERATOR)
+    add = f"{ROOT}/limit/add/"
+    assert "ours" in operator.get(add, {"key": ours.pk}).content.decode()
+    form = {"name": "l", "kind": "queue", "each": "all", "amount": 3}
+    for page in (
+        operator.get(add, {"key": other.pk}),
+        operator.get(add, {"key": "no number"}),
+        operator.post(add, form | {"key": other.pk}),
+    ):
+        assert page.status_code == 200
+        assert other.name not in page.content.decode()
+        assert other.prefix not in page.content.decode()
+    assert post(operator, "limit/add", **form, key=ours.pk) == ""
+
+
+def test_what_cannot_be_deleted_is_said_and_stays(root: Client) -> None:
+    acme = Tenant.objects.get(name="acme")
+    limit = Limit.objects.create(name="whole", kind="queue", each="all", amount=3, tenant=acme)
+    used = Team.objects.of(EVERYBODY).get(tenant=acme)
+    free = Team.objects.create(tenant=acme, name="free")
+    issue_key("k", "acme", team=used)
+    operator = person(Role.OPERATOR)
+    for page, row, words in (("limit", limit, "every tenant"), ("team", used, "Cannot delete")):
+        shown = operator.post(f"{ROOT}/{page}/{row.pk}/delete/", {"post": "yes"}, follow=True)
+        assert (shown.status_code, words in shown.content.decode()) == (200, True), page
+        assert "was deleted successfully" not in shown.content.decode()
+        form = {"action": "delete_selected", "_selected_action": [str(row.pk)], "post": "yes"}
+        shown = operator.post(f"{ROOT}/{page}/", form, follow=True)
+        assert (shown.status_code, words in shown.content.decode()) == (200, True), page
+    assert Limit.objects.filter(pk=limit.pk).exists()
+    assert Team.objects.of(EVERYBODY).filter(pk__in=(used.pk, free.pk)).count() == 2
+
+
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.AUDITOR])
 def test_who_may_not_change_keys_cannot(role: Role) -> None:
     issue_key("ours", "acme")

@@ -336,6 +336,20 @@ def test_a_rotated_key_works_on_for_the_overlap(acme: Tenant) -> None:
     assert verify() is None
 
 
+def test_limits_outlive_a_key_that_was_to_take_the_place_and_was_revoked(acme: Tenant) -> None:
+    key, old = issue()
+    limiting.make(ROOT, read(LimitAsked, {"name": "l", "kind": "concurrent", "each": "key", "amount": 2, "key": old}))
+    lost, _ = rotate(ROOT, key, overlap_s=3600)
+    limiting.make(
+        ROOT, read(LimitAsked, {"name": "m", "kind": "queue", "each": "key", "amount": 2, "key": lost.prefix})
+    )
+    issuing.revoke(ROOT, lost.prefix)
+    assert {limit.name for limit in caller(old).limits} == {"l", "m"}
+    _, new = rotate(ROOT, key, overlap_s=3600)
+    assert {limit.name for limit in caller(new).limits} == {"l", "m"}
+    assert {limit.name for limit in caller(old).limits} == {"l", "m"}
+
+
 def test_an_overlap_does_not_lengthen_a_life_and_a_new_key_lives_as_long_as_the_old_was_to(acme: Tenant) -> None:
     ends = timezone.now() + timedelta(hours=2)
     key, _ = issue(expires_at=ends.isoformat())

@@ -200,6 +200,26 @@ async def test_of_those_who_share_a_call_one_is_charged_its_tokens_and_each_has_
     assert AMOUNT - 2 * (ANSWER + HELD) <= await left(parts) <= AMOUNT - 2 * ANSWER
 
 
+async def test_who_begins_a_call_and_hangs_up_pays_for_it_while_another_hears_it_to_its_end(
+    parts: Parts, rule: Rule, engine: FakeEngine
+) -> None:
+    await rule("tokens", AMOUNT)
+    await rule("concurrent", 2)
+    engine.gate = asyncio.Event()
+    begun = await answer(question(stream=True), await caller(), parts)
+    await anext(begun.chunks)
+    other = asyncio.create_task(heard(question(stream=True), parts))
+    await until(lambda: parts.inflight.listeners == 2)
+    await begun.chunks.aclose()
+    engine.gate.set()
+    assert await other == "four"
+    assert engine.calls == 1
+    assert await left(parts) == AMOUNT - 2 * ANSWER
+    taken = [await answer(question(f"next {n}", stream=True), await caller(), parts) for n in range(2)]
+    for one in taken:  # no place was left behind
+        await one.chunks.aclose()
+
+
 @pytest.mark.parametrize("asked", [{"model": "nobody-has-it"}, {"model": "???"}, {"model": "tiny", "inputs": ("a",)}])
 async def test_to_ask_for_what_there_is_not_counts_as_well(parts: Parts, rule: Rule, asked: dict[str, Any]) -> None:
     await rule("requests", 2)
@@ -221,6 +241,14 @@ async def test_a_limit_of_a_model_is_not_about_names_there_are_not(parts: Parts,
     await heard(question(), parts)
     with pytest.raises(TooMany):
         await heard(question(), parts)
+
+
+@pytest.mark.parametrize("pattern", ["tiny", "TINY", "Tiny:Latest", "t?ny"])
+async def test_a_limit_of_a_model_is_written_as_a_key_is_kept_to_it(parts: Parts, rule: Rule, pattern: str) -> None:
+    await rule("requests", 1, model=pattern)
+    await heard(question(), parts)
+    with pytest.raises(TooMany):
+        await heard(question(model="Tiny"), parts)
 
 
 async def test_to_load_a_model_is_a_request(parts: Parts, rule: Rule, engine: FakeEngine) -> None:

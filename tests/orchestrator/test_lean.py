@@ -13,7 +13,12 @@ import httpx
 import pytest
 import zstandard
 
+from orchestrator.core.permissions import EVERYBODY, Role
+from orchestrator.identity.acting import at_terminal
+from orchestrator.identity.issuing import revoke
+from orchestrator.identity.keys import issue_key
 from orchestrator.lean import BODIES_HELD, HungUp, LeanHandler, _unless_hung_up
+from orchestrator.models import ApiKey
 from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
 from tests.product import Product, until
@@ -61,6 +66,28 @@ async def test_bodies_that_are_read_at_the_same_time_have_a_bound_together(parts
     assert set(statuses) == {503, 408}
     await handler(dict(SCOPE), sending(HELLO), send)  # type: ignore[arg-type]
     assert statuses[-1] == 200, "what was refused takes no room"
+
+
+async def test_a_key_that_is_revoked_while_its_body_comes_does_nothing_more(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.lean.ASKED_AGAIN_S", 0)
+    key = await parts.reads.run(5, lambda: issue_key("stolen", "acme", role=Role.ADMIN))
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        await parts.reads.run(5, lambda: revoke(at_terminal(), key.split("_")[1]))
+        return {"type": "http.request", "body": b'{"name": "to stay", "tenant": "acme"}', "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = SCOPE | {"path": "/api/admin/v1/keys", "headers": [(b"host", b"localhost"), (b"x-api-key", key.encode())]}
+    await LeanHandler(1000, 5)(scope, receive, send)  # type: ignore[arg-type]
+    assert statuses == [401]
+    names = await parts.reads.run(5, lambda: [one.name for one in ApiKey.objects.of(EVERYBODY)])
+    assert names == ["stolen"]
 
 
 async def test_a_hang_up_just_as_the_answer_is_done_cancels_nothing_later() -> None:

@@ -120,6 +120,41 @@ async def test_no_fallback_leads_out_of_scope_and_no_shared_call_either(
     assert engine.calls == 1
 
 
+@pytest.mark.parametrize("asks", ["auto", "tiny"])
+async def test_no_shared_call_leads_out_of_scope_where_the_other_left_the_choice_to_us(
+    client: httpx.AsyncClient,
+    parts: Parts,
+    key: Make,
+    engine: FakeEngine,
+    cloud: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    asks: str,
+) -> None:
+    monkeypatch.setattr(parts.catalogue, "known", lambda: [cloud.model])  # as if it were a provider's
+    joined, join = [], parts.inflight.join
+
+    async def noted(*args: Any) -> Any:
+        joined.append(args)
+        return await join(*args)
+
+    monkeypatch.setattr(parts.inflight, "join", noted)
+    engine.pieces, engine.error = (), EngineUnreachable("nobody there")
+    cloud.gate = asyncio.Event()
+    wide = asyncio.create_task(client.post("/api/chat", json=HELLO | {"model": "auto"}, headers=await key("wide")))
+    async with asyncio.timeout(20):
+        while not cloud.calls:
+            await asyncio.sleep(0.01)
+    headers = await key("narrow", model_patterns=["auto", "tiny"])
+    narrow = asyncio.create_task(client.post("/api/chat", json=HELLO | {"model": asks}, headers=headers))
+    async with asyncio.timeout(20):
+        while len(joined) < 2:
+            await asyncio.sleep(0.01)
+    cloud.gate.set()
+    assert (await wide).headers["X-Orchestrator-Model"] == "openai/big"
+    assert (await narrow).status_code >= 500
+    assert cloud.calls == 1
+
+
 async def test_a_key_is_for_its_dialects_and_families(client: httpx.AsyncClient, key: Make) -> None:
     async def may(headers: dict[str, str]) -> set[str]:
         asked = {**ASKED, "/api/tags": None, "/v1/models": None, "/api/stats": None}
