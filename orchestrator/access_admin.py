@@ -101,11 +101,6 @@ class Acts(AnyBase):
     tenants: tuple[str, ...] = ("tenant",)  # whose a row is, by column
     explanation = ""  # above the list
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, under the name of what is in it."""
-        told = {"title": capfirst(str(self.opts.verbose_name_plural)), "explanation": self.explanation}
-        return super().changelist_view(request, told | (extra_context or {}))
-
     def by(self, request: HttpRequest) -> Actor:
         """Who is signed in; asked once for each request."""
         known: Actor | None = getattr(request, "actor", None)
@@ -194,12 +189,17 @@ class Acts(AnyBase):
             return self._refused(request, error)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """The list; what is done with the chosen ones is done with all of them, or it is said why not."""
+        """The list, under the name of what is in it.
+
+        What is done with the chosen ones is done with all of them, or it is said why not.
+        """
+        told = {"title": capfirst(str(self.opts.verbose_name_plural)), "explanation": self.explanation}
+        told |= extra_context or {}
         if request.method != "POST":
-            return super().changelist_view(request, extra_context)
+            return super().changelist_view(request, told)
         try:
             with transaction.atomic():
-                return super().changelist_view(request, extra_context)
+                return super().changelist_view(request, told)
         except OrchestratorError as error:
             return self._refused(request, error)
 
