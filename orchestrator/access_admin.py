@@ -404,6 +404,8 @@ class LimitForm(ActForm):
             "network",
             "is_off",
         )
+        labels = {"per_s": "In seconds", "is_off": "Switched off"}  # noqa: RUF012  # read only
+        help_texts = {"name": "As the header RateLimit-Policy names it."}  # noqa: RUF012  # read only
 
     def act(self) -> Limit:
         """Make or change it."""
@@ -488,7 +490,7 @@ LISTS = ("model_patterns", "dialects", "families", "networks", "tags")
 HELP = {
     "model_patterns": "Models it may ask, one a line: openai/*, smollm2:135m.",
     "dialects": f"One a line: {', '.join(DIALECTS)}.",
-    "families": f"Of endpoints, one a line: {', '.join(FAMILIES)}.",
+    "families": f"One a line: {', '.join(FAMILIES)}.",
     "networks": "Where it may come from, one a line: 10.0.0.0/8, 192.0.2.7, 2001:db8::/32.",
     "tags": "Words that every record of its requests has, one a line.",
 }
@@ -501,6 +503,7 @@ class KeyForm(ActForm):
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
         field_classes = dict.fromkeys(LISTS, Lines)
+        labels = dict(model_patterns="Models", families="Endpoints", reaches_all="For every tenant")  # noqa: C408
         help_texts = HELP  # read only
 
     def act(self) -> ApiKey:
