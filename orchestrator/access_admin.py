@@ -101,11 +101,6 @@ class Acts(AnyBase):
     tenants: tuple[str, ...] = ("tenant",)  # whose a row is, by column
     explanation = ""  # above the list
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, under the name of what is in it."""
-        told = {"title": capfirst(str(self.opts.verbose_name_plural)), "explanation": self.explanation}
-        return super().changelist_view(request, told | (extra_context or {}))
-
     def by(self, request: HttpRequest) -> Actor:
         """Who is signed in; asked once for each request."""
         known: Actor | None = getattr(request, "actor", None)
@@ -194,12 +189,17 @@ class Acts(AnyBase):
             return self._refused(request, error)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """The list; what is done with the chosen ones is done with all of them, or it is said why not."""
+        """The list, under the name of what is in it.
+
+        What is done with the chosen ones is done with all of them, or it is said why not.
+        """
+        told = {"title": capfirst(str(self.opts.verbose_name_plural)), "explanation": self.explanation}
+        told |= extra_context or {}
         if request.method != "POST":
-            return super().changelist_view(request, extra_context)
+            return super().changelist_view(request, told)
         try:
             with transaction.atomic():
-                return super().changelist_view(request, extra_context)
+                return super().changelist_view(request, told)
         except OrchestratorError as error:
             return self._refused(request, error)
 
@@ -404,6 +404,8 @@ class LimitForm(ActForm):
             "network",
             "is_off",
         )
+        labels = {"per_s": "In seconds", "is_off": "Switched off"}  # noqa: RUF012  # read only
+        help_texts = {"name": "As the header RateLimit-Policy names it."}  # noqa: RUF012  # read only
 
     def act(self) -> Limit:
         """Make or change it."""
@@ -488,7 +490,7 @@ LISTS = ("model_patterns", "dialects", "families", "networks", "tags")
 HELP = {
     "model_patterns": "Models it may ask, one a line: openai/*, smollm2:135m.",
     "dialects": f"One a line: {', '.join(DIALECTS)}.",
-    "families": f"Of endpoints, one a line: {', '.join(FAMILIES)}.",
+    "families": f"One a line: {', '.join(FAMILIES)}.",
     "networks": "Where it may come from, one a line: 10.0.0.0/8, 192.0.2.7, 2001:db8::/32.",
     "tags": "Words that every record of its requests has, one a line.",
 }
@@ -500,7 +502,8 @@ class KeyForm(ActForm):
     class Meta:
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
-        field_classes = dict.fromkeys(LISTS, Lines)
+        field_classes = dict.fromkeys(LISTS, Lines)  # noqa: RUF012  # read only
+        labels = dict(model_patterns="Models", families="Endpoints", reaches_all="For every tenant")  # noqa: C408
         help_texts = HELP  # read only
 
     def act(self) -> ApiKey:
