@@ -13,7 +13,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.contrib.auth import get_user
 from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions.backends.db import SessionStore
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotFound
 from django.shortcuts import redirect, render
 from django.urls import ResolverMatch, reverse
 from django.utils.cache import add_never_cache_headers
@@ -33,7 +33,7 @@ from orchestrator.core.permissions import (
 from orchestrator.identity.people import NO_ROLES, Roles, must_have_second_factor, roles_of
 
 Answer = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-_API = "ninja"  # has a table of its own
+_API = "ninja"  # has a table and a door of its own
 WITH_CODE = "with_code"  # in a session: it was signed in with a second factor
 
 
@@ -60,8 +60,10 @@ class Door:
     async def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
         """None lets the page run; an answer takes its place."""
         match = request.resolver_match
-        if match is None or _API in match.app_names:
+        if match is None:
             return None
+        if _API in match.app_names:  # `orchestrator.lean` serves it, and asks first; whoever comes here was not asked
+            return HttpResponseNotFound("The API is not served here.", content_type="text/plain")
         request.is_guarded = True  # type: ignore[attr-defined]
         user = await request.auser()
         held = await sync_to_async(roles_of)(user)

@@ -1,7 +1,7 @@
 """The HTTP table: pages first, then the API.
 
-In production the API's paths never come here (`orchestrator.asgi`); they are listed for Django's
-own tools and test client.
+In production the API's paths never come here (`orchestrator.asgi`), and the pages' door answers none of them: they are
+listed for Django's own tools.
 """
 
 from django.contrib import admin

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Literal, NamedTuple
 
 Kind = Literal["requests", "tokens", "concurrent", "cache_bytes", "queue", "stream_s"]
@@ -12,6 +13,7 @@ Each = Literal["key", "team", "tenant", "model", "address", "all"]
 KINDS: tuple[Kind, ...] = ("requests", "tokens", "concurrent", "cache_bytes", "queue", "stream_s")
 EACH: tuple[Each, ...] = ("key", "team", "tenant", "model", "address", "all")
 Network = IPv4Network | IPv6Network
+SUBNET = 64  # bits of an IPv6 address: what one customer is given at the least
 # This machine and what is not routed on the Internet.
 _PRIVATE = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 fc00::/7 fe80::/10"
 PRIVATE_NETWORKS: tuple[Network, ...] = tuple(map(ip_network, _PRIVATE.split()))
@@ -25,6 +27,24 @@ class Standing(NamedTuple):
 
 
 NO_LIMIT = Standing()
+
+
+@lru_cache(maxsize=4096)
+def read_ip(text: str) -> IPv4Address | IPv6Address | None:
+    """What `text` says, without its zone; one of IPv4 in the clothes of IPv6 is one of IPv4. None when it is none."""
+    try:
+        ip = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+
+
+def network_of(address: str) -> str:
+    """What counts as one address: of IPv6 the network that a customer has, in which addresses are free to make up."""
+    ip = read_ip(address)
+    if isinstance(ip, IPv6Address):
+        return f"{IPv6Address(int(ip) >> (128 - SUBNET) << (128 - SUBNET))}/{SUBNET}"
+    return str(ip or "")
 
 
 def is_named(model: str, pattern: str) -> bool:
@@ -54,4 +74,7 @@ class Limit:
         """Whether it counts a question to `model` that comes from `address`; either may be unknown, hence empty."""
         if self.model and not (model and is_named(model, self.model)):
             return False
-        return self.network is None or (bool(address) and ip_address(address) in self.network)
+        if self.network is None:
+            return True
+        ip = read_ip(address)
+        return ip is not None and ip in self.network

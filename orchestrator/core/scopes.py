@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from orchestrator.core.errors import Forbidden
-from orchestrator.core.limits import Network
+from orchestrator.core.limits import Network, read_ip
 from orchestrator.core.types import Caller
-
-
-@lru_cache(maxsize=4096)
-def read_address(text: str) -> IPv4Address | IPv6Address | None:
-    """The address, an IPv4 one as such however it was written; None when it is none."""
-    try:
-        address = ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def plain_address(text: str) -> str:
     """The address in its one form: `10.0.0.1`, also for `::ffff:10.0.0.1`; empty when it is none, or unknown."""
-    address = read_address(text)
+    address = read_ip(text)
     return "" if address is None else str(address)
 
 
 def is_within(text: str, networks: Iterable[Network]) -> bool:
     """Whether an address is in one of `networks`; what is none is in no network."""
-    address = read_address(text)
+    address = read_ip(text)
     return address is not None and any(address in network for network in networks)
 
 

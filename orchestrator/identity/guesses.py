@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_network
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import TooMany
-from orchestrator.core.scopes import read_address
+from orchestrator.core.limits import network_of
 
 MOST_WRONG = 30  # within
 WITHIN_S = 60.0
 TRY_EVERY_S = 1.0  # so often a credential that was never seen is looked up for an address that has to wait
 MOST_ADDRESSES = 10_000
-CUSTOMER_BITS = 64  # of an IPv6 address: what one customer has
 
 
 @dataclass(slots=True)
@@ -34,7 +32,7 @@ class Guesses:
 
     def wrong(self, address: str) -> None:
         """A credential that does not hold was shown from there."""
-        customer, now = _customer(address), self._clock.monotonic()
+        customer, now = network_of(address), self._clock.monotonic()
         known = self._wrong.get(customer)
         if known is None or now >= known.since + WITHIN_S:
             known = self._wrong[customer] = _Wrong(now)
@@ -45,7 +43,7 @@ class Guesses:
 
     def check(self, address: str) -> None:
         """Raises TooMany where too many were shown from there within a minute."""
-        known = self._wrong.get(_customer(address)) if self._wrong else None
+        known = self._wrong.get(network_of(address)) if self._wrong else None
         if known is None or known.count < MOST_WRONG:
             return
         wait_s = known.since + WITHIN_S - self._clock.monotonic()
@@ -63,14 +61,7 @@ class Guesses:
         try:
             self.check(address)
         except TooMany:
-            known, now = self._wrong[_customer(address)], self._clock.monotonic()
+            known, now = self._wrong[network_of(address)], self._clock.monotonic()
             if now < known.tried_at + TRY_EVERY_S:
                 raise
             known.tried_at = now
-
-
-def _customer(address: str) -> str:
-    known = read_address(address)
-    if isinstance(known, IPv6Address):
-        return str(ip_network((known, CUSTOMER_BITS), strict=False))
-    return str(known)

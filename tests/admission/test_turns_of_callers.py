@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -41,6 +42,14 @@ def test_limits_of_the_queue_are_bounds_for_those_they_count_together() -> None:
         "by-address 10.0.0.1": 4,
         "by-all ": 4,
     }
+
+
+def test_addresses_of_one_customer_are_one_however_they_are_written() -> None:
+    caller = replace(ALICE, limits=(limit("address"), limit("all", network=ip_network("10.0.0.0/8"))))
+    bounds = {caller.turn("", address).bounds for address in ("10.0.0.1", "::ffff:10.0.0.1")}
+    assert bounds == {(("by-address 10.0.0.1", 4), ("by-all ", 4))}
+    bounds = {caller.turn("", f"2001:db8::{one}").bounds for one in ("1", "2%eth0", "ffff:1")}
+    assert bounds == {(("by-address 2001:db8::/64", 4),)}
 
 
 async def test_a_local_model_is_told_and_a_provider_is_not(

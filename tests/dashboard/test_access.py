@@ -148,3 +148,11 @@ def test_signing_in_gives_a_new_session(client, operator):
     client.cookies["orchestrator_session"] = before
     signs_in(client)
     assert client.cookies["orchestrator_session"].value != before
+
+
+@pytest.mark.parametrize("path", ["/api/admin/v1/registry", "/api/admin/v1/models", "/api/tags", "/metrics", "/readyz"])
+def test_the_api_has_no_second_way_in_that_asks_nobody(client, operator, path):
+    """Its routes are in the pages' table of addresses, too, where nothing looks at keys."""
+    assert client.get(path).status_code == 404
+    client.force_login(operator)
+    assert client.get(path).status_code == 404
