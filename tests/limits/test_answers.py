@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,15 +11,18 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.api import replies
 from orchestrator.core.errors import EngineError, ModelNotFound, OrchestratorError, TooMany
 from orchestrator.core.types import Caller, ChatRequest, Message
 from orchestrator.identity.keys import default_caller
+from orchestrator.lean import LeanHandler
 from orchestrator.ledger.estimate import AN_ANSWER
 from orchestrator.models import Limit, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer, load
 from tests.fakes import FakeEngine
 from tests.limits.conftest import until
+from tests.orchestrator.test_lean import SCOPE, sending
 
 MONTH_S = 31 * 86400
 AMOUNT = 100_000
@@ -168,6 +172,32 @@ async def test_who_hangs_up_is_charged_what_came_and_frees_its_place(
     await until(lambda: engine.closed == 1)
     engine.gate.set()
     assert AMOUNT - 2 * ANSWER <= await left(parts) <= AMOUNT - ANSWER
+
+
+@pytest.mark.parametrize("fails", ["the head", "the headers"])
+async def test_an_answer_that_is_never_sent_keeps_no_place(
+    parts: Parts, rule: Rule, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    await rule("concurrent", 1)
+    engine.gate = asyncio.Event()
+    body = json.dumps({"model": "tiny", **PATHS["/api/chat"]}).encode()
+
+    async def send(message: dict[str, Any]) -> None:
+        if fails == "the head":
+            raise ConnectionError("the server is going")
+
+    def no_headers(*_: object) -> None:
+        raise ValueError("no header")
+
+    if fails == "the headers":
+        monkeypatch.setattr(replies, "_with_headers", no_headers)
+    handler = LeanHandler(1024**2, 10)
+    asking = asyncio.create_task(handler(dict(SCOPE), sending(body), send))  # type: ignore[arg-type]
+    await asyncio.gather(asking, return_exceptions=True)
+    assert engine.calls == engine.closed == 1
+    assert not parts.inflight.listeners
+    begun = await answer(question("next", stream=True), await caller(), parts)
+    await begun.chunks.aclose()
 
 
 async def test_who_hangs_up_before_the_first_word_gives_all_back(parts: Parts, rule: Rule, engine: FakeEngine) -> None:
