@@ -502,8 +502,8 @@ class KeyForm(ActForm):
     class Meta:
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
-        field_classes = dict.fromkeys(LISTS, Lines)  # noqa: RUF012  # read only
-        labels = dict(model_patterns="Models", families="Endpoints", reaches_all="For every tenant")  # noqa: C408
+        field_classes = dict.fromkeys(LISTS, Lines)
+        labels = dict(model_patterns="Models", families="Endpoints", reaches_all="For every tenant")  # noqa: C408  # noqa: RUF012  # read only
         help_texts = HELP  # read only
 
     def act(self) -> ApiKey:
