@@ -503,7 +503,7 @@ class KeyForm(ActForm):
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
         field_classes = dict.fromkeys(LISTS, Lines)
-        labels = dict(model_patterns="Models", families="Endpoints", reaches_all="For every tenant")  # noqa: C408  # noqa: RUF012  # read only
+        labels = dict(model_patterns="Models", families="Endpoints", reaches_all="For every tenant")  # noqa: C408, RUF012
         help_texts = HELP  # read only
 
     def act(self) -> ApiKey:
