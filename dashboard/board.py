@@ -33,7 +33,7 @@ FIGURE_NAMES = (
 
 def board(snapshot: Snapshot | None, look: Look) -> dict[str, Any]:
     """What the templates of the overview need. Without a snapshot the figures are unknown."""
-    records = reverse("admin:orchestrator_requestrecord_changelist")
+    records = reverse("admin:orchestrator_requestrecord_changelist") if look.is_whole else ""  # shows every tenant's
     context: dict[str, Any] = {
         "snapshot": snapshot,
         "health": look.health,
@@ -43,6 +43,7 @@ def board(snapshot: Snapshot | None, look: Look) -> dict[str, Any]:
         "memory_used": sum(loaded.size for loaded in look.loaded or ()),
         "memory_limit": settings.MODEL_MEMORY or None,
         "records": records,
+        "is_whole": look.is_whole,
         "address": f"http://{settings.ADDRESS}",
         "unknown_figures": FIGURE_NAMES,
         "verdict": overview_verdict(look, snapshot, records),

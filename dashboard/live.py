@@ -170,7 +170,8 @@ class Live:
             await self._send_rows(reach, news)
 
     async def _send_rows(self, reach: Reach, news: News) -> None:
-        rows = [render_to_string("dashboard/_request_row.html", {"record": row}) for row in reversed(news.rows)]
+        shown = [{"record": row, "is_whole": reach == EVERYBODY} for row in reversed(news.rows)]
+        rows = [render_to_string("dashboard/_request_row.html", row) for row in shown]
         note = {"tail-note": render_to_string("dashboard/_tail-note.html", {"news": news, "live": True})}
         for mailbox, watched in self._watchers.items():
             if watched.reach == reach:

@@ -52,6 +52,7 @@ class Look:
     loaded: Sequence[LoadedModel] | None
     installed: Sequence[Model] | None
     paces: Mapping[str, Pace] = field(default_factory=dict)
+    is_whole: bool = True  # no: for somebody who sees some tenants only
 
     def for_one_tenant(self) -> Look:
         """Without what the use that others make of it shows in: how busy, how fast, until when loaded, and why."""
@@ -59,7 +60,7 @@ class Look:
         loaded = None if self.loaded is None else [_unused(one) for one in self.loaded]
         if health is not None:
             health = [part for part in health if part.page != PROVIDERS]
-        return Look(health, loaded, self.installed)
+        return Look(health, loaded, self.installed, is_whole=False)
 
 
 async def look(reach: Reach = EVERYBODY) -> Look:

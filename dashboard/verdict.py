@@ -44,7 +44,7 @@ class Verdict:
 def overview_verdict(look: Look, snapshot: Snapshot | None, records: str = "") -> Verdict:
     """Worst first: what is down, failing requests, what is slow, then health.
 
-    records  the address of the list of requests, for links to those that prove it.
+    records  the address of the list of requests, for links to those that prove it; empty for who may not see it.
     """
     parts = look.health or ()
     down = [part for part in parts if part.state == "down"]
@@ -58,8 +58,7 @@ def overview_verdict(look: Look, snapshot: Snapshot | None, records: str = "") -
             f"{formats.percent(figures.error_rate)}{formats.NARROW}% of requests failed.",
             f"{formats.count(figures.errors)} of {formats.count(figures.requests)} in the {snapshot.period.words}.",
             "down",
-            f"{records}?ended=failed&when={snapshot.period.slug}",
-            "See them",
+            *_those(records, f"ended=failed&when={snapshot.period.slug}"),
         )
     if slow:
         return Verdict(f"Healthy. {_are(slow, 'slow')}.", _because(slow, traffic), "slow", *_link(slow))
@@ -74,8 +73,7 @@ def overview_verdict(look: Look, snapshot: Snapshot | None, records: str = "") -
             f"Healthy. {_models_are_slow(sluggish, look)}.",
             f"{_how_slow(sluggish)} {traffic}",
             "slow",
-            f"{records}?when={snapshot.period.slug}&took={TOO_LONG_SLUG}",
-            "See them",
+            *_those(records, f"when={snapshot.period.slug}&took={TOO_LONG_SLUG}"),
         )
     return Verdict("Healthy.", traffic, "ok")
 
@@ -96,6 +94,10 @@ def cache_verdict(snapshot: Snapshot | None, entries: int | None) -> Verdict:
         f"{share} of {formats.count(figures.cacheable)} answers in the {snapshot.period.words}. {kept}",
         "ok",
     )
+
+
+def _those(records: str, query: str) -> tuple[str, str]:
+    return (f"{records}?{query}", "See them") if records else ("", "")
 
 
 def _kept(entries: int) -> str:

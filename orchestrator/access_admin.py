@@ -19,6 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
+from django.utils.text import capfirst
 
 from orchestrator.admin_lists import BoundedPaginator, When
 from orchestrator.core.errors import OrchestratorError
@@ -98,6 +99,7 @@ class Acts(AnyBase):
     sees = Permission.SEE_KEYS
     changes = Permission.CHANGE_KEYS
     tenants: tuple[str, ...] = ("tenant",)  # whose a row is, by column
+    explanation = ""  # above the list
 
     def by(self, request: HttpRequest) -> Actor:
         """Who is signed in; asked once for each request."""
@@ -187,12 +189,17 @@ class Acts(AnyBase):
             return self._refused(request, error)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """The list; what is done with the chosen ones is done with all of them, or it is said why not."""
+        """The list, under the name of what is in it.
+
+        What is done with the chosen ones is done with all of them, or it is said why not.
+        """
+        told = {"title": capfirst(str(self.opts.verbose_name_plural)), "explanation": self.explanation}
+        told |= extra_context or {}
         if request.method != "POST":
-            return super().changelist_view(request, extra_context)
+            return super().changelist_view(request, told)
         try:
             with transaction.atomic():
-                return super().changelist_view(request, extra_context)
+                return super().changelist_view(request, told)
         except OrchestratorError as error:
             return self._refused(request, error)
 
@@ -226,6 +233,7 @@ class TenantAdmin(Acts):
     """Who is served. A tenant is suspended, not deleted: its requests are the audit."""
 
     sees, changes, tenants = Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE, ("pk",)
+    explanation = "Who is served. A tenant is suspended, not deleted: its records stay."
     form = TenantForm
     list_display = ("name", "priority", "state", "keys_in_use", "created_at")
     list_filter = ("priority", ("suspended_at", admin.EmptyFieldListFilter))
@@ -300,6 +308,7 @@ class TeamForm(ActForm):
 class TeamAdmin(Acts):
     """Some of a tenant's keys, for limits and accounts of their own."""
 
+    explanation = "Some of a tenant's keys, for limits of their own."
     form = TeamForm
     list_display = ("name", "tenant", "key_count", "created_at")
     list_filter = (("tenant", Reached),)
@@ -352,6 +361,7 @@ class GrantAdmin(Acts):
     """Which tenant may be answered from which other's cache."""
 
     sees, changes, tenants = Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE, ("owner", "reader")
+    explanation = "The reader is answered from what the owner has in the cache, too."
     form = GrantForm
     list_display = ("__str__", "owner", "reader", "created_at")
     list_filter = (("owner", Reached), ("reader", Reached))
@@ -394,6 +404,8 @@ class LimitForm(ActForm):
             "network",
             "is_off",
         )
+        labels = {"per_s": "In seconds", "is_off": "Switched off"}  # noqa: RUF012  # read only
+        help_texts = {"name": "As the header RateLimit-Policy names it."}  # noqa: RUF012  # read only
 
     def act(self) -> Limit:
         """Make or change it."""
@@ -417,6 +429,7 @@ class LimitForm(ActForm):
 class LimitAdmin(Acts):
     """How much may be asked."""
 
+    explanation = "How much may be asked. A request has to be within every limit that is about it."
     form = LimitForm
     list_display = ("name", "kind", "how_much", "each", "about", "is_on")
     list_filter = ("kind", "each", "is_off", ("tenant", Reached))
@@ -477,7 +490,7 @@ LISTS = ("model_patterns", "dialects", "families", "networks", "tags")
 HELP = {
     "model_patterns": "Models it may ask, one a line: openai/*, smollm2:135m.",
     "dialects": f"One a line: {', '.join(DIALECTS)}.",
-    "families": f"Of endpoints, one a line: {', '.join(FAMILIES)}.",
+    "families": f"One a line: {', '.join(FAMILIES)}.",
     "networks": "Where it may come from, one a line: 10.0.0.0/8, 192.0.2.7, 2001:db8::/32.",
     "tags": "Words that every record of its requests has, one a line.",
 }
@@ -490,6 +503,7 @@ class KeyForm(ActForm):
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
         field_classes = dict.fromkeys(LISTS, Lines)
+        labels = dict(model_patterns="Models", families="Endpoints", reaches_all="For every tenant")  # noqa: C408  # noqa: RUF012  # read only
         help_texts = HELP  # read only
 
     def act(self) -> ApiKey:
@@ -538,6 +552,7 @@ class OfTeam(admin.SimpleListFilter):
 class ApiKeyAdmin(Acts):
     """Keys, to be looked up, changed and revoked. `manage.py issue_key` and the API issue them, and show each once."""
 
+    explanation = "A key is shown once, when it is issued: by manage.py issue_key, or POST /api/admin/v1/keys."
     form = KeyForm
     list_display = (
         "name",
@@ -637,6 +652,9 @@ class AuditEventAdmin(Acts):
     """Who changed what. It is read here, and nobody changes it; `manage.py audit verify` tells whether somebody has."""
 
     sees = changes = Permission.SEE_AUDIT
+    explanation = (
+        "Who changed what. Whether an event was changed, dropped or moved since, manage.py audit verify tells."
+    )
     list_display = ("number", "at", "actor", "action", "subject", "tenant", "request_id")
     list_filter = (When, KindOfAct, ("tenant", Reached))
     list_select_related = ("tenant",)

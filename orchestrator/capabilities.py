@@ -39,7 +39,19 @@ ASKING = {
 }
 ASKING_BY_PARTS = frozenset({"messages", "options", "ignored"})  # images and thinking; options one by one
 NOT_ASKING = frozenset(
-    {"model", "inputs", "namespace", "stream", "control", "tags", "dialect", "endpoint", "request_id", "address"}
+    {
+        "model",
+        "inputs",
+        "namespace",
+        "stream",
+        "control",
+        "tags",
+        "dialect",
+        "endpoint",
+        "request_id",
+        "address",
+        "turn",
+    }
 )
 
 # What is refused under the contract, in this order, and how Ollama puts it.

@@ -180,8 +180,9 @@ class LeanHandler:
         headers += missing(self._of_pages if is_page else self._of_data, headers)
         start: Message = {"type": "http.response.start", "status": response.status_code, "headers": headers}
         if isinstance(response, PartsResponse):
-            await send(start)
-            await _unless_hung_up(self._send_parts(response, send), receive)
+            async with aclosing(response):
+                await send(start)
+                await _unless_hung_up(self._send_parts(response, send), receive)
             return
         assert isinstance(response, HttpResponse)
         if not isinstance(response, WholeStream):
@@ -190,9 +191,8 @@ class LeanHandler:
         await send({"type": "http.response.body", "body": b"" if is_head else response.content})
 
     async def _send_parts(self, response: PartsResponse, send: Send) -> None:
-        async with aclosing(response.parts) as parts:
-            async for part in parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+        async for part in response.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 

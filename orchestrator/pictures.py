@@ -14,7 +14,8 @@ from orchestrator.outbound.places import Rules
 TYPES = frozenset({"image/gif", "image/jpeg", "image/png", "image/webp"})
 MOST_NAMED = 8  # in one request
 MOST_BYTES = 10 * 1024**2  # of one
-MOST_AT_ONCE = 8  # of all requests of a process: each may hold as much as one may have, and its text
+MOST_AT_ONCE = 8  # that are being fetched, of all requests of a process
+MOST_HELD = 256 * 1024**2  # bytes of their text, of all requests of a process that are under way
 
 
 def is_address(image: str) -> bool:
@@ -33,6 +34,7 @@ class Pictures:
     def __init__(self, rules: Rules = Rules()) -> None:  # noqa: B008  # it does not change
         self._rules = rules
         self._fetching = 0
+        self._held_bytes = 0
 
     async def fetched(self, request: ChatRequest) -> ChatRequest:
         """The request with what is at each address in its place. Raises BadRequest, FetchRefused, FetchFailed, Busy."""
@@ -61,6 +63,22 @@ class Pictures:
                 raise FetchRefused("What is at the address is no JPEG, PNG, GIF or WebP picture.")
             if pixels_of(body) > MOST_PIXELS:
                 raise FetchRefused(f"The picture has more than {MOST_PIXELS:,} pixels; send a smaller one.")
+            self._hold(4 * -(-len(body) // 3))
             return await asyncio.to_thread(lambda: base64.b64encode(body).decode())
         finally:
             self._fetching -= 1
+
+    def _hold(self, size: int) -> None:
+        """Count what a picture takes, until the request of this task is over. Raises Busy.
+
+        A few words name a hundred megabytes: who sends those is bounded by what he sends.
+        """
+        if self._held_bytes + size > MOST_HELD:
+            raise Busy("Too many pictures are held; try again shortly.", retry_after_s=1)
+        task = asyncio.current_task()
+        assert task is not None
+        self._held_bytes += size
+        task.add_done_callback(lambda _: self._let_go(size))
+
+    def _let_go(self, size: int) -> None:
+        self._held_bytes -= size

@@ -24,6 +24,7 @@ from orchestrator.core.errors import (
     EngineError,
     OnlyIfCached,
     OrchestratorError,
+    TooMany,
     Unsupported,
 )
 from orchestrator.core.limits import NO_LIMIT, Standing
@@ -91,7 +92,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
 
         hold = await parts.limiter.hold(caller, route.model.name, request.address, partial(expected, request))
         try:
-            call = _Call(route, plans, since, entry, parts)
+            call = _Call(route, plans, since, entry, parts, hold)
             chunks, leads = await _join(call, parts)
         except BaseException:
             hold.release()
@@ -240,6 +241,7 @@ class _Call:
     since: int  # the cache's generation when it was asked: a later purge is about this answer too
     entry: Entry
     parts: Parts
+    hold: Hold  # of who asked first: its tokens are settled when the call is over, whoever still listens then
     plan: Plan = field(init=False)  # who answers
 
     def __post_init__(self) -> None:
@@ -310,7 +312,7 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
     entry, clock = call.entry, parts.clock
     builder = ReplyBuilder("", parts.most_answer_bytes)
     failover = Failover(clock, parts.places)
-    with _failures_recorded(entry, parts):
+    with _tokens_settled(call), _failures_recorded(entry, parts):
         waited_s = await parts.gate.enter(entry.caller.turn(entry.charged, entry.request.address))
         if waited_s:
             entry.laps["queue"] = waited_s
@@ -325,6 +327,15 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
                     await _through(_settle(call, builder, parts))
                     parts.metrics.settled(clock.monotonic() - entry.started - entry.total_s)
                 yield chunk
+
+
+@contextmanager
+def _tokens_settled(call: _Call) -> Iterator[None]:
+    """However the call ends, what its model read and wrote is charged."""
+    try:
+        yield
+    finally:
+        call.hold.settle(call.entry.usage.prompt_tokens + call.entry.usage.completion_tokens)
 
 
 async def _settle(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
@@ -380,10 +391,11 @@ def _cut(entry: Entry, parts: Parts, error: OrchestratorError) -> None:
 
 
 class _Held:
-    """An answer that counts against limits until it is over, and what its model read and wrote after that.
+    """An answer that has a place among its caller's until it is over.
 
-    Who shares a call, or is answered from cache after all, had no model work for it. No generator: one that is closed
-    before it began would give nothing back.
+    Who shares a call, or is answered from cache after all, had no model work for it, and gives back its tokens; those
+    of who leads are the call's to settle, which goes on while others listen. No generator: one that is closed before
+    it began would give nothing back.
     """
 
     def __init__(self, chunks: Chunks, hold: Hold, entry: Entry) -> None:
@@ -407,12 +419,13 @@ class _Held:
 
     def _over(self) -> None:
         if self._entry.tier in {"miss", "bypass"}:
-            self._hold.settle(self._entry.usage.prompt_tokens + self._entry.usage.completion_tokens)
-        self._hold.release()
+            self._hold.leave()
+        else:
+            self._hold.release()
 
 
 async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> AsyncGenerator[Chunk, None]:
-    """Pass on and record what another's call says. Lost before anything was passed on, it is begun again.
+    """Pass on and record what another's call says. Lost or refused before it said anything, it is begun again.
 
     A whole answer is passed on when it is whole, so that it can be begun again up to its end. That is done twice at
     most: who looks in the cache, and comes to join when the answer was made meanwhile, has to look once more.
@@ -435,7 +448,7 @@ async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> A
                         else:
                             held.append(chunk)
                 rest, is_followed = _each(*held), False
-            except CallLost:
+            except (CallLost, TooMany):  # the other was one too many, by limits that may not be this one's
                 if passed_on or not beginnings_left:
                     raise
                 rest, is_followed = await _begin_again(call, begun, parts, is_last=beginnings_left == 1)

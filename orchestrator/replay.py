@@ -186,6 +186,7 @@ class ReplayFront:
             head += b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (standing.policy.encode(), standing.now.encode())
         body = known.template.fill(int(now * 1e9), max(int(took_s * 1e9), 1))
         if not exchange.reply(head, body, is_streamed=known.is_streamed):
+            parts.limiter.put_back(caller, known.model, asked.address)  # it is charged on the whole way
             return False
         self._kept.used(key)
         parts.ledger.repeat(Repeat(known.line, request_id, int(now * 1e6), int(took_s * 1e6)))

@@ -99,7 +99,7 @@ def test_ports_and_networks_are_parted_by_commas(say: Say) -> None:
     say("80, 8443,")
     assert env.ports(NAME, (443,), "") == {80, 8443}
     say("10.1.2.0/24, fd00::/8,127.0.0.2")
-    assert env.networks(NAME, "") == tuple(map(ip_network, ("10.1.2.0/24", "fd00::/8", "127.0.0.2/32")))
+    assert env.networks(NAME, (), "") == tuple(map(ip_network, ("10.1.2.0/24", "fd00::/8", "127.0.0.2/32")))
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "http", "80-90", ","])
@@ -112,8 +112,8 @@ def test_what_is_no_port_stops_the_start(say: Say, value: str) -> None:
 @pytest.mark.parametrize("value", ["10.1.2.3/24", "example.org", "10.0.0.0/33", "10"])
 def test_what_is_no_network_stops_the_start(say: Say, value: str) -> None:
     say(value)
-    with pytest.raises(BadSetting, match=r"networks such as 10\.1\.2\.0/24"):
-        env.networks(NAME, "")
+    with pytest.raises(BadSetting, match=r"addresses and networks \(10\.0\.0\.0/8\) parted by commas"):
+        env.networks(NAME, (), "")
 
 
 def test_a_path_is_absolute(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

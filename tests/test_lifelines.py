@@ -30,6 +30,7 @@ print(json.dumps({name: issue_key(name, name.split()[0]) for name in json.loads(
 END = """
 import sys
 from django.utils import timezone
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import ApiKey, Tenant
 """
 
@@ -74,7 +75,8 @@ async def test_streams_end_in_words_in_every_dialect_whatever_ended_the_key(
             rest = response.aiter_raw()
             streams.append((response, rest, [await anext(rest)]))
         change = "\n".join(
-            f"{model}.objects.filter({'name' if model == 'Tenant' else 'name__startswith'}={cause!r}).update({change})"
+            f"{model}.objects{'' if model == 'Tenant' else '.of(EVERYBODY)'}"
+            f".filter({'name' if model == 'Tenant' else 'name__startswith'}={cause!r}).update({change})"
             for cause, (model, change, _, _) in CAUSES.items()
         )
         await asyncio.to_thread(run, patient, END + change)

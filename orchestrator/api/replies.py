@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,11 +31,17 @@ Begin = Callable[[ChatRequest, Caller, Parts], Awaitable[Answer]]
 
 
 class PartsResponse(StreamingHttpResponse):
-    """A stream whose generator can be closed, so that what feeds it stops when the client goes."""
+    """A stream that can be closed, so that what feeds it stops when the client goes, also before it has begun."""
 
-    def __init__(self, parts: AsyncGenerator[bytes, None], content_type: str) -> None:
+    def __init__(self, parts: AsyncGenerator[bytes, None], source: Chunks, content_type: str) -> None:
         super().__init__(parts, content_type=content_type)
         self.parts = parts
+        self._source = source
+
+    async def aclose(self) -> None:
+        """Nobody reads on."""
+        await self.parts.aclose()
+        await self._source.aclose()  # a generator that never began closes nothing
 
 
 class WholeStream(HttpResponse):
@@ -75,16 +81,28 @@ async def begin(request: HttpRequest, asked: ChatRequest, how: Begin = answer) -
     check_question(asked)
     begun = await how(asked, caller_of(request), parts())
     first = await anext(begun.chunks, None)
-    begun.chunks = _resumed(first, begun.chunks)
+    begun.chunks = _Resumed(first, begun.chunks)
     return begun
 
 
-async def _resumed(first: Chunk | None, rest: Chunks) -> AsyncGenerator[Chunk, None]:
-    async with aclosing(rest):
-        if first is not None:
-            yield first
-            async for chunk in rest:
-                yield chunk
+class _Resumed:
+    """The answer again with its first chunk. No generator: one that is closed before it began would close nothing."""
+
+    def __init__(self, first: Chunk | None, rest: Chunks) -> None:
+        self._first, self._rest = first, rest
+
+    def __aiter__(self) -> AsyncIterator[Chunk]:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        if self._first is None:
+            return await anext(self._rest)
+        first, self._first = self._first, None
+        return first
+
+    async def aclose(self) -> None:
+        self._first = None
+        await self._rest.aclose()
 
 
 async def collected(answer: Answer) -> Reply:
@@ -123,16 +141,20 @@ async def respond(
     request: HttpRequest, answer: Answer, form_of: Callable[[Stamps], Form], wire: Wire, *, is_streamed: bool
 ) -> HttpResponseBase:
     """Send the answer, as a stream or whole; what came from memory is offered to be replayed."""
-    form = form_of(Live(answer.entry))
-    response: HttpResponseBase
-    if is_streamed and answer.hit is not None:
-        response = await _at_once(answer, form, wire)  # piece by piece it would cost a sixth more
-    elif is_streamed:
-        response = _streamed(answer, form, wire)
-    else:
-        response = json_response(form.of_reply(await collected(answer)), content_type=wire.whole_type)
-    _offer(request, answer, form_of(HOLES), wire, is_streamed=is_streamed)
-    return _with_headers(response, answer)
+    try:
+        form = form_of(Live(answer.entry))
+        response: HttpResponseBase
+        if is_streamed and answer.hit is not None:
+            response = await _at_once(answer, form, wire)  # piece by piece it would cost a sixth more
+        elif is_streamed:
+            response = _streamed(answer, form, wire)
+        else:
+            response = json_response(form.of_reply(await collected(answer)), content_type=wire.whole_type)
+        _offer(request, answer, form_of(HOLES), wire, is_streamed=is_streamed)
+        return _with_headers(response, answer)
+    except BaseException:
+        await answer.chunks.aclose()
+        raise
 
 
 def _offer(request: HttpRequest, answer: Answer, form: Form, wire: Wire, *, is_streamed: bool) -> None:
@@ -174,7 +196,7 @@ def _streamed(answer: Answer, form: Form, wire: Wire) -> HttpResponseBase:
             log.exception("answer %s broke off", answer.entry.request.request_id)
             yield wire.error_frame(OrchestratorError("internal error"))
 
-    return PartsResponse(body(), wire.stream_type)
+    return PartsResponse(body(), answer.chunks, wire.stream_type)
 
 
 def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBase:

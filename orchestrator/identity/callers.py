@@ -17,7 +17,7 @@ from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller
 from orchestrator.identity.digests import key_digest
 from orchestrator.identity.guesses import Guesses
-from orchestrator.identity.keys import KEY, default_caller, find_key, now_of
+from orchestrator.identity.keys import KEY, OURS, default_caller, find_key, now_of
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -97,7 +97,7 @@ class Identity:
         """Return who shows these headers, from an address that may be unknown, hence empty.
 
         Without a key of ours the caller is the default tenant, unless keys are required. A key of
-        ours that does not hold is refused even then: it must not quietly become somebody else.
+        ours that does not hold, or lacks a piece, is refused even then: it must not quietly become somebody else.
         Raises Unauthorized; BadRequest when the two headers disagree; Forbidden when the key may not be
         shown from there; TooMany when wrong ones were, many times; KeysUnavailable when the database
         does not answer.
@@ -105,7 +105,7 @@ class Identity:
         if remembered := self.remembered(authorization, x_api_key, address):
             return remembered
         shown = {value for value in (_bearer(authorization), x_api_key.strip()) if value}
-        if len(shown) > 1 and (self._require_keys or any(map(KEY.fullmatch, shown))):
+        if len(shown) > 1 and (self._require_keys or any(one.startswith(OURS) for one in shown)):
             raise BadRequest("Authorization and x-api-key hold different credentials; send one.")
         answer, caller = await self._found(next(iter(shown), ""), address)
         check_address(caller, address)
@@ -121,16 +121,18 @@ class Identity:
 
     async def _found(self, credential: str, address: str) -> tuple[_Known, Caller]:
         is_ours = KEY.fullmatch(credential) is not None
-        if not is_ours and self._require_keys:
+        is_damaged = not is_ours and credential.startswith(OURS)
+        if is_damaged or (not is_ours and self._require_keys):
             if credential:
                 self.guesses.check(address)
                 self.guesses.wrong(address)
-            raise Unauthorized
+            raise Unauthorized(WRONG) if is_damaged else Unauthorized
         digest = key_digest(credential) if is_ours else ""
         answer = await self._look_up(digest, credential if is_ours else "", address)
         if answer.caller is None or self._is_expired(answer.caller):
-            if is_ours:
-                self.guesses.wrong(address)
+            if not is_ours:
+                raise Unauthorized  # the default tenant is suspended
+            self.guesses.wrong(address)
             raise Unauthorized(WRONG)
         return answer, answer.caller
 

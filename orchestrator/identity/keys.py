@@ -21,7 +21,8 @@ from orchestrator.models import Limit as LimitRow
 
 DEFAULT_TENANT = "default"
 NO_DIGEST = "0" * 64
-KEY = re.compile(r"orch_(?P<prefix>[a-z0-9]{10})_[A-Za-z0-9_-]{43}")
+OURS = "orch_"  # how a key begins
+KEY = re.compile(OURS + r"(?P<prefix>[a-z0-9]{10})_[A-Za-z0-9_-]{43}")
 
 
 def find_key(credential: str) -> Caller | None:

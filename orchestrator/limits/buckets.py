@@ -221,7 +221,8 @@ class Bucket:
 
     def succeed(self, other: Bucket) -> None:
         """Go on from where `other` is, which counted the same before the limit was changed."""
-        self.meter, self.life, self.owed = other.meter, other.life, other.owed
+        self.meter, self.life, self.owed, other.owed = other.meter, other.life, other.owed, 0.0
+        self._alone = other._alone
 
     def is_quiet(self, now: float) -> bool:
         """Whether a new one would know as much."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Coroutine, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -75,19 +76,25 @@ class Taken:
 class Counting:
     """The buckets and places of this process, and its side of what all processes count together."""
 
-    def __init__(self, shared: Shared, clock: Clock, workers: int) -> None:
-        """`workers` share what there is, where there is no Redis to ask."""
+    def __init__(self, shared: Shared, clock: Clock, workers: int, forgot: Callable[[], None]) -> None:
+        """What it works with.
+
+        workers  share what there is, where there is no Redis to ask.
+        forgot   is called when buckets and places were let go of: whoever has some asks for them anew.
+        """
         self.shared = shared
         self._clock = clock
         self._workers = workers
         self._buckets: dict[str, Bucket] = {}
         self._places: dict[str, Places] = {}
         self._leased: set[Bucket] = set()
+        self._unused: list[Charge] = []  # to be given back in a moment
+        self._owing: set[Bucket] = set()  # to be told of in a moment
         self._restored = ""  # the life of Redis in which it was last told all there is to tell
         self._tasks: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
+        self._forgot = forgot
         self.leases = 0  # that were taken
-        self.forgettings = 0  # times that buckets were let go of
 
     def start(self) -> None:
         """Look after what is held, from now on."""
@@ -178,6 +185,23 @@ class Counting:
                 arguments += (repr(receipt.level), repr(receipt.at * 1e6), repr(receipt.given))
             await self.shared.ask(GIVES_BACK, [charge.bucket.key for charge in some], arguments)
 
+    def settle_soon(self, unused: Charge | None = None, owing: Bucket | None = None) -> None:
+        """Give back what was not used, and tell what is owed; many calls that end at once are told of together."""
+        is_first = not self._unused and not self._owing
+        if unused is not None:
+            self._unused.append(unused)
+        if owing is not None:
+            self._owing.add(owing)
+        if is_first:
+            self.begin(self._settle())
+
+    async def _settle(self) -> None:
+        unused, self._unused = self._unused, []
+        owing, self._owing = list(self._owing), set()
+        await self.give_back(*unused)
+        for start in range(0, len(owing), _BATCH):
+            await self.tell(*map(Ask, owing[start : start + _BATCH]))
+
     async def _give_leases_back(self, leases: Iterable[tuple[Bucket, Lease]]) -> None:
         unused = [Charge(bucket, lease.left, lease.receipt, lease.life) for bucket, lease in leases if lease.left]
         await self.give_back(*unused)
@@ -227,11 +251,26 @@ class Counting:
         too_many = max(0, len(self._buckets) - len(quiet) - MOST_BUSY)
         if len(quiet) + len(empty) <= MOST_QUIET and not too_many:
             return
-        self.forgettings += 1
-        for key in (*quiet, *itertools.islice(list(self._buckets), too_many)):
-            self._buckets.pop(key, None)
+        for key in quiet:
+            del self._buckets[key]
+        for key in self._crowd(too_many):
+            del self._buckets[key]
         for key in empty:
             del self._places[key]
+        self._forgot()
+
+    def _crowd(self, count: int) -> list[str]:
+        """So many buckets, the oldest of the limits that count most apart.
+
+        A flood of addresses makes room by addresses: what a tenant has used is not to be forgotten for it.
+        """
+        if not count:
+            return []
+        crowds: dict[int, list[str]] = defaultdict(list)
+        for key, bucket in self._buckets.items():
+            crowds[bucket.limit.id].append(key)
+        largest_first = sorted(crowds.values(), key=len, reverse=True)
+        return list(itertools.islice(itertools.chain.from_iterable(largest_first), count))
 
     async def aclose(self) -> None:
         """Give back what is held."""

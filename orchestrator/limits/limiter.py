@@ -33,7 +33,13 @@ class Hold:
     """What a call has taken of its caller's limits: a place among those at a time, and the tokens it may come to."""
 
     def settle(self, tokens: int) -> None:
-        """The model read and wrote so many: what was held beyond them is given back, what is missing is taken."""
+        """The model read and wrote so many: what was held beyond them is given back, what is missing is taken.
+
+        A second time it does nothing.
+        """
+
+    def leave(self) -> None:
+        """Whoever asked has gone, and its place is free; the call may go on for others, and is settled when it ends."""
 
     def release(self) -> None:
         """The call is over. What was not settled is given back whole; a second time it does nothing."""
@@ -66,11 +72,10 @@ class Limiter:
         self._clock = clock or Clock()
         self._workers = workers
         self._shared = Shared(line, self._clock)
-        self._counting = Counting(self._shared, self._clock, workers)
+        self._scopes: dict[tuple[int, str, str], Scope] = {}
+        self._counting = Counting(self._shared, self._clock, workers, self._scopes.clear)
         self._name = hex_id(16)
         self._numbers = itertools.count()
-        self._scopes: dict[tuple[int, str, str], Scope] = {}
-        self._forgettings = 0
         self.refused: Counter[tuple[str, str]] = Counter()  # by name and kind of the limit
 
     @property
@@ -100,6 +105,12 @@ class Limiter:
                     other.put_back()
                 return None
         return scope.standing(now)
+
+    def put_back(self, caller: Caller, model: str, address: str) -> None:
+        """What `charge_at_once` charged just now was for nothing."""
+        scope = self._scopes.get((id(caller), model, address))
+        for bucket in scope.requests if scope else ():
+            bucket.put_back()
 
     async def charge(self, caller: Caller, model: str, address: str) -> Standing:
         """Charge one request to `model`, by its full name; an empty one is not known. Raises TooMany."""
@@ -142,14 +153,16 @@ class Limiter:
             except asyncio.CancelledError:  # a place may have been taken all the same
                 self.leave(scope.places, member)
                 raise
+        # Those of the scope may have been let go of meanwhile, and of them nobody says that they are held.
+        here = [self._counting.places(places.limit, places.key) for places in scope.places]
         if taken is None:
-            charges: Sequence[Charge] = self._hold_alone(scope, units)
+            charges: Sequence[Charge] = self._hold_alone(scope.tokens, here, units)
         else:
             self._refused_by(taken.refused)
             charges = taken.charges
-        for places in scope.places:
+        for places in here:
             places.members.add(member)
-        return _Held(self, charges, scope.places, member)
+        return _Held(self, charges, here, member)
 
     def settle(self, charge: Charge, tokens: int) -> None:
         """A call for which tokens were charged came to `tokens`. What is more becomes a debt, which time pays."""
@@ -159,12 +172,11 @@ class Limiter:
             bucket.owe(more, now)
         elif more > 0:
             bucket.owed += more
-            self._counting.begin(self._counting.tell(Ask(bucket)))
+            self._counting.settle_soon(owing=bucket)
         elif more < 0 and charge.is_alone:
             bucket.given_back_alone(-more, charge.receipt, now)
         elif more < 0:
-            unused = Charge(bucket, -more, charge.receipt, charge.life)
-            self._counting.begin(self._counting.give_back(unused))
+            self._counting.settle_soon(Charge(bucket, -more, charge.receipt, charge.life))
 
     def leave(self, places: Iterable[Places], member: str) -> None:
         """A call is over: its place is free."""
@@ -196,8 +208,7 @@ class Limiter:
             policy=", ".join(policy(bucket.limit) for bucket in shown),
             shown=shown,
         )
-        if len(self._scopes) >= MOST_SCOPES or self._forgettings != self._counting.forgettings:
-            self._forgettings = self._counting.forgettings
+        if len(self._scopes) >= MOST_SCOPES:
             self._scopes.clear()
         self._scopes[id(caller), model, address] = scope
         return scope
@@ -219,16 +230,16 @@ class Limiter:
                     other.put_back()
                 self._refuse(bucket.limit, wait_s)
 
-    def _hold_alone(self, scope: Scope, units: int) -> list[Charge]:
+    def _hold_alone(self, buckets: Sequence[Bucket], here: Sequence[Places], units: int) -> list[Charge]:
         """As `hold`, of this process's share. Raises TooMany."""
         now = self._clock.monotonic()
-        for places in scope.places:
+        for places in here:
             if len(places.members) >= max(1, places.limit.amount // self._workers):
                 self._refuse(places.limit, PLACE_AGAIN_S)
-        for bucket in scope.tokens:
+        for bucket in buckets:
             if wait_s := bucket.wait_alone_s(units, now):
                 self._refuse(bucket.limit, wait_s)
-        return [Charge(bucket, units, bucket.owe(units, now), "", is_alone=True) for bucket in scope.tokens]
+        return [Charge(bucket, units, bucket.owe(units, now), "", is_alone=True) for bucket in buckets]
 
     def _refused_by(self, who: Ask | Places | None) -> None:
         """Raise TooMany, unless nobody refused."""
@@ -257,7 +268,7 @@ class Limiter:
 class _Held(Hold):
     """Places and tokens of one call."""
 
-    def __init__(self, limiter: Limiter, charges: Sequence[Charge], places: tuple[Places, ...], member: str) -> None:
+    def __init__(self, limiter: Limiter, charges: Sequence[Charge], places: Sequence[Places], member: str) -> None:
         self._limiter = limiter
         self._charges = charges
         self._places = places
@@ -272,5 +283,9 @@ class _Held(Hold):
     def release(self) -> None:
         """As in `Hold`."""
         self.settle(0)
+        self.leave()
+
+    def leave(self) -> None:
+        """As in `Hold`."""
         places, self._places = self._places, ()
         self._limiter.leave(places, self._member)

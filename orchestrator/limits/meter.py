@@ -71,12 +71,15 @@ class Meter:
     def give_back(self, rate: Rate, units: float, receipt: Receipt, now: float) -> float:
         """Take back up to `units` of the charge that `receipt` is of; return how many.
 
-        What has drained since is not given back: the time it would have been free in has passed. The receipt says
-        how much was there to drain, less what others were given back since, which may have been below it.
+        What has drained since is not given back: the time it would have been free in has passed. How much of the
+        charge that is, nobody knows; two bounds hold, and the better one counts. The receipt says how much was there to
+        drain, less what others were given back since, which may have been below it. And no more of it drained than
+        did of all.
         """
         self.drain(rate, now)
+        drained = max(0.0, now - receipt.at) * rate.a_second
         since = max(0.0, self.given - receipt.given)
-        undrained = receipt.level - max(0.0, now - receipt.at) * rate.a_second - since
+        undrained = max(receipt.level - drained - since, units - drained)
         back = max(0.0, min(units, undrained, self.level))
         self.level -= back
         self.given += back

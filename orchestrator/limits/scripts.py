@@ -114,7 +114,8 @@ for n = 1, #KEYS - 1 do
   if kept[1] then
     local level, given = drained(tonumber(kept[1]), tonumber(kept[2]), rate), tonumber(kept[3])
     local since = math.max(0, given - tonumber(ARGV[a + 6]))
-    local undrained = tonumber(ARGV[a + 4]) - math.max(0, now - tonumber(ARGV[a + 5])) * rate - since
+    local gone = math.max(0, now - tonumber(ARGV[a + 5])) * rate
+    local undrained = math.max(tonumber(ARGV[a + 4]) - gone - since, back - gone)
     back = math.max(0, math.min(back, undrained, level))
     keep(KEYS[1 + n], level - back, given + back, tonumber(kept[4]), rate)
   end

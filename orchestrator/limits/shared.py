@@ -43,7 +43,10 @@ class Shared:
                 answer = await self._line.ask("EVALSHA", script.name, *words)
             except NoScriptError:
                 answer = await self._line.ask("EVAL", script.text, *words)
-        except (RedisError, OSError, TimeoutError, Busy) as error:
+        except Busy:  # this process asks more than goes through; that is no fault of Redis
+            self._breaker.abandoned(turn)
+            return None
+        except (RedisError, OSError, TimeoutError) as error:
             if self._breaker.failed(turn):
                 self.is_alone = True
                 log.warning("Limits: Redis is out, each process counts its share alone (%s)", error)

@@ -114,11 +114,14 @@ def with_scopes(parser: ArgumentParser) -> None:
         ("--network", "networks", "where it may come from: 10.0.0.0/8"),
         ("--tag", "tags", "a word that every record of its requests has"),
     ):
-        parser.add_argument(option, dest=field, action="append", help=f"{what}; may be given more than once")
+        word = option.removeprefix("--").upper()
+        parser.add_argument(
+            option, dest=field, metavar=word, action="append", help=f"{what}; may be given more than once"
+        )
     parser.add_argument("--team", help="one of its tenant's")
     parser.add_argument("--owner", help="the user who answers for it")
     parser.add_argument("--role", help=f"what it may manage under /api/admin/v1/: {', '.join(Role)}")
-    parser.add_argument("--days", type=days, dest="expires_at", help="expires after so many days")
+    parser.add_argument("--days", type=days, dest="expires_at", metavar="DAYS", help="expires after so many days")
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@
     for (const button of document.querySelectorAll("[data-keys-switch]")) {
       button.hidden = false;
       button.textContent = areOn() ? "Shortcuts on" : "Shortcuts off";
-      button.title = "g, then o, c, p, m or r goes to a page";
+      button.title = "g, then o, c, p, m, r or k goes to a page";
     }
   };
 
@@ -41,4 +41,9 @@
   });
 
   show();
+
+  // On a narrow screen the pages stand in a bar that scrolls: it begins where one is.
+  const bar = document.querySelector(".rail nav");
+  const here = bar?.querySelector("[aria-current]");
+  if (here) bar.scrollLeft = here.offsetLeft - (bar.clientWidth - here.offsetWidth) / 2;
 })();

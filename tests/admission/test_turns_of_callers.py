@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from ipaddress import ip_network
 
+import pytest
+
+from orchestrator.admission.gate import Gate
+from orchestrator.core.errors import TooMany
 from orchestrator.core.limits import Each, Limit
 from orchestrator.core.turns import Turn
 from orchestrator.core.types import Caller, ChatRequest, Message
@@ -57,6 +62,34 @@ async def test_a_local_model_is_told_and_a_provider_is_not(
         assert [chunk async for chunk in begun.chunks]
         turn = Turn(tenant=caller.tenant_id, weight=9)
         assert asked.asked[-1].turn == (turn if asked is engine else None)
+
+
+async def test_what_is_one_too_many_of_who_began_a_call_is_none_of_who_shares_it(
+    parts: Parts, cast: dict[str, Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bob's key has no limit; the call that he shares is begun by one whose limit has no room left."""
+    enter, release = type(parts.gate).enter, asyncio.Event()
+    alice = replace(cast["alice"], limits=(limit("key"),))
+
+    async def full_for_alice(gate: Gate, turn: Turn) -> float:
+        if turn.bounds:
+            await release.wait()
+            raise TooMany("As many wait as the limit by-key allows; try again later.")
+        return await enter(gate, turn)
+
+    monkeypatch.setattr(type(parts.gate), "enter", full_for_alice)
+
+    async def heard(caller: Caller) -> str:
+        request = ChatRequest(model="tiny", messages=(Message(role="user", content="hello"),), stream=True)
+        return "".join([chunk.text async for chunk in (await answer(request, caller, parts)).chunks])
+
+    asking = [asyncio.create_task(heard(caller)) for caller in (alice, cast["bob"])]
+    while parts.inflight.listeners < 2:
+        await asyncio.sleep(0)
+    release.set()
+    refused, told = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(refused, TooMany)
+    assert told == "four"
 
 
 def test_the_turn_travels_to_the_model_host() -> None:

@@ -414,7 +414,7 @@ async def test_a_large_body_is_read_off_the_event_loop_and_answered(
     assert (await client.post("/api/chat", json=body)).status_code == 200
     assert len(engine.asked[0].messages[0].content) == 1_000_000
     bad = await client.post("/api/chat", content=b"[" * 1_000_000)
-    assert (bad.status_code, bad.json()) == (400, {"error": "exceeded max depth"})
+    assert (bad.status_code, bad.json()["error"].partition(":")[0]) == (400, "exceeded max depth")
 
 
 async def test_refusals_are_recorded_for_callers_that_are_known(
@@ -484,7 +484,7 @@ async def test_a_body_of_a_million_objects_is_refused_before_each_is_looked_at(c
     body = HELLO | {"messages": [{"role": "user"}] * 20_001}
     response = await client.post("/api/chat", json=body)
     assert response.status_code == 400
-    assert "20000" in response.json()["error"]
+    assert "20,000" in response.json()["error"]
 
 
 async def test_forever_is_the_longest_that_a_model_stays(client: httpx.AsyncClient, engine: FakeEngine) -> None:

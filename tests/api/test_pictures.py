@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import struct
 import zlib
@@ -13,7 +14,7 @@ import httpx
 import pytest
 from django.conf import settings
 
-from orchestrator import wiring
+from orchestrator import pictures, wiring
 from orchestrator.api.offers import SLOT, Slot
 from orchestrator.parts import Parts
 from orchestrator.pictures import MOST_NAMED, Pictures
@@ -92,6 +93,23 @@ async def test_another_picture_at_the_same_address_is_another_question(
     server.answers["/a.png"] = response(png(2), "Content-Type: image/png")
     assert "miss" in (await client.post(DIALECTS[0], json=asked)).headers["Cache-Status"]
     assert cloud.calls == 2
+
+
+async def test_pictures_are_held_up_to_a_bound_until_their_requests_are_over(
+    client: httpx.AsyncClient, cloud: FakeEngine, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MOST_HELD", len(base64.b64encode(png())))
+    cloud.gate = asyncio.Event()
+    path, asked = DIALECTS[0], question(DIALECTS[0], at(server))
+    first = asyncio.create_task(client.post(path, json=asked))
+    while not cloud.calls:
+        await asyncio.sleep(0)
+    refused = await client.post(path, json=asked)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+    cloud.gate.set()
+    assert (await first).status_code == 200
+    again = await asyncio.create_task(client.post(path, json=asked))
+    assert again.status_code == 200
 
 
 async def test_its_answer_is_not_given_again_unseen(parts: Parts, server: Server) -> None:

@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from orchestrator.asgi import application
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, Tenant
 from orchestrator.parts import Parts
@@ -37,7 +37,9 @@ from tests.authorization.matrix import (
     verdict,
 )
 
-SAMPLES = {"{number}": "4711", "{digest}": "sha256:0", "{key}": "none", "{name}": "none", "{path:name}": "none/such"}
+SAMPLES = {"{number}": "4711", "{digest}": "sha256:0", "{path:name}": "none/such"} | {
+    f"{{{name}}}": "none" for name in ("key", "name", "prefix", "tenant", "owner", "reader")
+}
 BODY = b"[]"  # what every endpoint that reads one refuses, so that nothing is changed
 # What these say to everybody who gets in: there is no ollama.com here.
 SAID_INSIDE = ("ollama cloud is disabled", "you are not currently signed in")
@@ -139,7 +141,7 @@ def _issue() -> tuple[dict[tuple[Key, str], str], str, str]:
             name = f"{key.name} {state}"[:100]
             scopes = {"dialects": list(key.dialects), "families": list(key.families)}
             credentials[key, state] = issue_key(name, tenant, role=key.role, reaches_all=key.is_for_all, **scopes)
-            row = ApiKey.objects.get(name=name)
+            row = ApiKey.objects.of(EVERYBODY).get(name=name)
             if state == "revoked":
                 row.revoked_at = timezone.now()
             if state == "expired":

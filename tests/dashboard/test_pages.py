@@ -21,7 +21,7 @@ from cache.tiered import Purged
 from dashboard import running
 from dashboard.periods import DEFAULT
 from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
-from orchestrator.core.permissions import EVERYBODY
+from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.keys import find_key, issue_key
 from orchestrator.models import ApiKey, Tenant
 from tests.dashboard.site import answer, fill, keep, record, traffic
@@ -214,7 +214,7 @@ async def test_a_purge_takes_what_it_names_and_nothing_else(staff, console, form
     assert "They are gone from every process." in words
     entry = await LogEntry.objects.aget()
     assert "wrong since this morning" in entry.change_message
-    event = await apps.get_model("orchestrator", "AuditEvent").objects.aget()
+    event = await apps.get_model("orchestrator", "AuditEvent").objects.of(EVERYBODY).aget()
     assert (event.action, event.details["reason"]) == ("cache.purged", "wrong since this morning")
 
 
@@ -268,14 +268,23 @@ async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch)
         ("/admin/registry/registeredmodel/", ["Models"]),
         ("/admin/registry/registeredmodel/add/", ["Models"]),
         ("/admin/registry/provider/", ["Providers"]),
-        ("/admin/orchestrator/apikey/", []),
+        ("/admin/orchestrator/apikey/", ["Keys"]),
+        ("/admin/orchestrator/limit/add/", ["Keys"]),
         ("/admin/", []),
     ],
 )
 async def test_the_admin_marks_the_page_it_shows(staff, path, marked):
     page = (await staff.get(path)).content.decode()
     header = page[page.index('class="console-pages"') :].partition("</nav>")[0]
-    assert re.findall(r">(\w+)</a>", header) == ["Overview", "Cache", "Providers", "Models", "Records", "People"]
+    assert re.findall(r">(\w+)</a>", header) == [
+        "Overview",
+        "Cache",
+        "Providers",
+        "Models",
+        "Records",
+        "Keys",
+        "People",
+    ]
     assert re.findall(r'aria-current="true">(\w+)</a>', header) == marked
 
 
@@ -285,6 +294,13 @@ async def test_models_are_a_page_for_those_who_may_see_them(staff, operator):
     tenant = await Tenant.objects.acreate(name="acme")
     await operator.memberships.aupdate(tenant=tenant)
     assert link not in (await staff.get("/dashboard/")).content.decode()
+
+
+async def test_keys_are_a_page_for_those_who_may_see_them(staff, operator):
+    link = "/admin/orchestrator/apikey/"
+    assert link in (await staff.get("/dashboard/cache/")).content.decode()
+    await operator.memberships.aupdate(role=Role.VIEWER)
+    assert link not in (await staff.get("/dashboard/cache/")).content.decode()
 
 
 async def test_requests_can_be_read_filtered_and_found_but_not_changed(staff):

@@ -96,6 +96,29 @@ async def test_no_page_tells_of_another_tenant(site: AsyncClient, console: Any, 
     assert sum(int(line.split(",")[2]) for line in lines) == 1
 
 
+async def test_nothing_leads_to_the_records_of_every_tenant(site: AsyncClient, operator: User) -> None:
+    """They are refused to who sees some tenants, and a link that is refused is none."""
+    for number in range(30):
+        await sync_to_async(record)(tenant="acme", request_id=f"failed-{number}", outcome="engine_error", status=502)
+    records = "/admin/orchestrator/requestrecord/"
+    assert (await site.get(records)).status_code == 403
+    said = (await site.get("/dashboard/")).content.decode()
+    assert "of requests failed." in said
+    assert records not in said
+    await site.aforce_login(operator)
+    assert records in (await site.get("/dashboard/")).content.decode()
+
+
+async def test_models_are_shown_without_how_busy_they_are(site: AsyncClient, operator: User) -> None:
+    """Left out, not as if nobody used them."""
+    said = (await site.get("/dashboard/")).content.decode()
+    assert "In memory" in said
+    for word in ("Slots", "Tokens/s", "Unloads in", "idle", "stays"):
+        assert word not in said
+    await site.aforce_login(operator)
+    assert "2 of 4" in (await site.get("/dashboard/")).content.decode()
+
+
 async def test_a_purge_reaches_as_far_as_who_asks_for_it(
     site: AsyncClient, console: Any, acme: Reach, globex: int
 ) -> None:
@@ -177,6 +200,7 @@ async def test_a_live_connection_carries_no_row_and_no_figure_of_another_tenant(
     assert "model-of-acme" in said
     assert "globex" not in said
     assert "failed" not in said
+    assert "requestrecord" not in said
 
 
 async def test_people_of_one_reach_are_read_for_once(acme: Reach, monkeypatch: pytest.MonkeyPatch) -> None:

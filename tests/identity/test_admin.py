@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,25 @@ def test_somebody_of_one_tenant_sees_and_changes_what_is_theirs() -> None:
     )
     for page in ("tenant", "grant", "auditevent"):
         assert operator.get(f"{ROOT}/{page}/").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("role", "names"),
+    [
+        (Role.OPERATOR, ["API keys", "Limits", "Teams"]),
+        (Role.AUDITOR, ["API keys", "Limits", "Teams", "Tenants", "Grants", "Audit"]),
+    ],
+)
+def test_the_pages_beside_the_keys_are_those_that_open(role: Role, names: list[str]) -> None:
+    client = person(role)
+    page = client.get(f"{ROOT}/limit/").content.decode()
+    assert "A request has to be within every limit that is about it." in page
+    links = re.findall(
+        r'<a href="([^"]+)"[^>]*>([^<]+)</a>', page[page.index("console-beside") :].partition("</nav>")[0]
+    )
+    assert [name for _, name in links] == names
+    assert [client.get(address).status_code for address, _ in links] == [200] * len(names)
+    assert "console-beside" not in client.get("/admin/").content.decode()
 
 
 def test_a_number_in_a_form_tells_nobody_of_anothers_key() -> None:

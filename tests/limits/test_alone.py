@@ -75,6 +75,29 @@ async def test_alone_all_limits_are_charged_or_none(make: Make) -> None:
     assert await spend(limiter, under(wide)) == 47
 
 
+async def test_alone_a_limit_that_is_changed_knows_what_was_used(make: Make) -> None:
+    limiter = make(None, workers=2)
+    assert await spend(limiter, under(limit(amount=100))) == 50
+    assert await spend(limiter, under(limit(amount=160, name="more"))) == 30
+    assert await spend(limiter, under(limit(amount=120, name="less"))) == 0
+
+
+async def test_a_flood_of_addresses_makes_nobody_forget_what_a_tenant_used(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "BEAT_S", 0.01)
+    monkeypatch.setattr(counting, "MOST_BUSY", 100)
+    limiter, home = make(None, workers=1), under(limit(amount=5, each="tenant"))
+    assert await spend(limiter, home) == 5
+    strangers = under(limit(amount=2, each="address", id=2))
+    for number in range(300):
+        await limiter.charge(strangers, MODEL, f"10.0.{number // 256}.{number % 256}")
+    counted = limiter._counting._buckets
+    await until(lambda: len(counted) <= 100)
+    await limiter.charge(strangers, MODEL, HERE)
+    assert await spend(limiter, home) == 0
+
+
 async def test_alone_a_share_of_the_places_and_one_at_least(make: Make) -> None:
     limiter = make(None, workers=4)
     for amount, share in ((8, 2), (2, 1)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,15 +11,18 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.api import replies
 from orchestrator.core.errors import EngineError, ModelNotFound, OrchestratorError, TooMany
 from orchestrator.core.types import Caller, ChatRequest, Message
 from orchestrator.identity.keys import default_caller
+from orchestrator.lean import LeanHandler
 from orchestrator.ledger.estimate import AN_ANSWER
 from orchestrator.models import Limit, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer, load
 from tests.fakes import FakeEngine
 from tests.limits.conftest import until
+from tests.orchestrator.test_lean import SCOPE, sending
 
 MONTH_S = 31 * 86400
 AMOUNT = 100_000
@@ -170,6 +174,32 @@ async def test_who_hangs_up_is_charged_what_came_and_frees_its_place(
     assert AMOUNT - 2 * ANSWER <= await left(parts) <= AMOUNT - ANSWER
 
 
+@pytest.mark.parametrize("fails", ["the head", "the headers"])
+async def test_an_answer_that_is_never_sent_keeps_no_place(
+    parts: Parts, rule: Rule, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    await rule("concurrent", 1)
+    engine.gate = asyncio.Event()
+    body = json.dumps({"model": "tiny", **PATHS["/api/chat"]}).encode()
+
+    async def send(message: dict[str, Any]) -> None:
+        if fails == "the head":
+            raise ConnectionError("the server is going")
+
+    def no_headers(*_: object) -> None:
+        raise ValueError("no header")
+
+    if fails == "the headers":
+        monkeypatch.setattr(replies, "_with_headers", no_headers)
+    handler = LeanHandler(1024**2, 10)
+    asking = asyncio.create_task(handler(dict(SCOPE), sending(body), send))  # type: ignore[arg-type]
+    await asyncio.gather(asking, return_exceptions=True)
+    assert engine.calls == engine.closed == 1
+    assert not parts.inflight.listeners
+    begun = await answer(question("next", stream=True), await caller(), parts)
+    await begun.chunks.aclose()
+
+
 async def test_who_hangs_up_before_the_first_word_gives_all_back(parts: Parts, rule: Rule, engine: FakeEngine) -> None:
     await rule("tokens", AMOUNT)
     await rule("concurrent", 1)
@@ -198,6 +228,26 @@ async def test_of_those_who_share_a_call_one_is_charged_its_tokens_and_each_has_
     assert engine.calls == 1
     # Who is done before one that was charged earlier leaves that one less to give back.
     assert AMOUNT - 2 * (ANSWER + HELD) <= await left(parts) <= AMOUNT - 2 * ANSWER
+
+
+async def test_who_begins_a_call_and_hangs_up_pays_for_it_while_another_hears_it_to_its_end(
+    parts: Parts, rule: Rule, engine: FakeEngine
+) -> None:
+    await rule("tokens", AMOUNT)
+    await rule("concurrent", 2)
+    engine.gate = asyncio.Event()
+    begun = await answer(question(stream=True), await caller(), parts)
+    await anext(begun.chunks)
+    other = asyncio.create_task(heard(question(stream=True), parts))
+    await until(lambda: parts.inflight.listeners == 2)
+    await begun.chunks.aclose()
+    engine.gate.set()
+    assert await other == "four"
+    assert engine.calls == 1
+    assert await left(parts) == AMOUNT - 2 * ANSWER
+    taken = [await answer(question(f"next {n}", stream=True), await caller(), parts) for n in range(2)]
+    for one in taken:  # no place was left behind
+        await one.chunks.aclose()
 
 
 @pytest.mark.parametrize("asked", [{"model": "nobody-has-it"}, {"model": "???"}, {"model": "tiny", "inputs": ("a",)}])

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
 
 from orchestrator.core.errors import TooMany
 from orchestrator.core.limits import NO_LIMIT, Standing
+from orchestrator.core.redis_async import Line, open_redis
 from orchestrator.limits import buckets, counting
 from orchestrator.limits.buckets import LEASE_S
 from orchestrator.limits.counting import HELD_S
+from orchestrator.limits.limiter import Limiter
 from orchestrator.limits.scripts import SHARE
-from tests.limits.conftest import ALICE, DAY_S, HERE, MODEL, Ahead, Make, limit, spend, under, until
+from tests.limits.conftest import ALICE, DAY_S, HERE, MODEL, PATIENT_S, Ahead, Make, limit, spend, under, until
 from tests.servers import RedisServer
 
 
@@ -361,6 +364,39 @@ async def test_buckets_nobody_asks_for_are_let_go_of(
     counted = limiter._counting._buckets
     await until(lambda: len(counted) <= 100)
     await limiter.charge(caller, MODEL, HERE)
+
+
+async def test_a_place_is_said_to_be_held_though_places_were_let_go_of_while_it_was_asked_for(
+    make: Make, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "MOST_QUIET", -1)
+    limiter, caller = make(redis), under(limit("concurrent", amount=2))
+    counted = limiter._counting
+    (await limiter.hold(caller, MODEL, HERE, lambda: 1)).release()
+    counted._forget(0.0)
+    first = await limiter.hold(caller, MODEL, HERE, lambda: 1)
+    assert [len(places.members) for places in counted._places.values()] == [1]
+    first.release()
+    holding = asyncio.create_task(limiter.hold(caller, MODEL, HERE, lambda: 1))
+    await asyncio.sleep(0)
+    counted._forget(0.0)
+    await holding
+    assert [len(places.members) for places in counted._places.values()] == [1]
+
+
+async def test_many_that_settle_at_once_are_no_sign_that_redis_is_out_and_are_all_told_of(
+    redis: RedisServer, clock: Ahead, closing: AsyncExitStack
+) -> None:
+    limiter = Limiter(Line(open_redis(redis.url), PATIENT_S, most_waiting=2), clock)
+    closing.push_async_callback(limiter.aclose)
+    caller = under(limit("tokens", amount=1_000_000))
+    holds = [await limiter.hold(caller, MODEL, HERE, lambda: 10) for _ in range(50)]
+    for hold in holds:
+        hold.release()
+    await settled(limiter)
+    assert not limiter.is_alone
+    await limiter.hold(caller, MODEL, HERE, lambda: 10)
+    assert (await limiter.charge(caller, MODEL, HERE)).now.split(";")[1] == "r=999990"
 
 
 async def test_a_redis_that_lost_the_scripts_is_told_them_again(make: Make, redis: RedisServer) -> None:

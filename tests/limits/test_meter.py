@@ -83,6 +83,14 @@ def test_what_was_given_back_may_be_asked_again() -> None:
     assert meter.left(rate, 0.0) == 4
 
 
+def test_calls_that_end_in_any_order_give_back_what_they_did_not_use() -> None:
+    rate, meter = Rate(1_000_000, 31 * 86400, 1_000_000), Meter()
+    receipts = [meter.charge(rate, 4000, 0.0) for _ in range(50)]
+    for receipt in reversed(receipts):
+        meter.give_back(rate, 3900, receipt, 10.0)
+    assert meter.left(rate, 10.0) == pytest.approx(1_000_000 - 50 * 100, abs=200)
+
+
 def test_what_has_drained_is_not_given_back() -> None:
     rate = Rate(60, 60, 10)
     meter = Meter()

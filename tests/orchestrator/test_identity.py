@@ -97,6 +97,16 @@ async def test_a_revoked_key_stops_at_once_and_never_becomes_the_default_tenant(
         await doorman.caller(f"Bearer {key}", "")
 
 
+async def test_a_key_that_lacks_a_piece_never_becomes_the_default_tenant(identity: Make, key: str) -> None:
+    """Whoever copied it badly is told so."""
+    for require_keys in (False, True):
+        for damaged in (key[:-1], f"{key}x", key[:15], "orch_", key.replace("orch_", "orch_-")):
+            with pytest.raises(Unauthorized, match="unknown"):
+                await identity(require_keys).caller(f"Bearer {damaged}", "")
+            with pytest.raises(BadRequest, match="different credentials"):
+                await identity(require_keys).caller("Bearer unused", damaged)
+
+
 async def test_a_key_that_another_process_revoked_stops_at_once(identity: Make, key: str) -> None:
     doorman = identity(True)
     await doorman.caller(f"Bearer {key}", "")

@@ -195,7 +195,7 @@ def test_who_is_removed_has_nothing_left_and_comes_back_with_nothing(root: Actor
 
 
 def test_staff_and_superusers_of_before_get_their_roles() -> None:
-    migration = importlib.import_module("orchestrator.migrations.0009_people")
+    migration = importlib.import_module("orchestrator.migrations.0010_people")
     boss, clerk = User.objects.create_superuser("boss"), User.objects.create_user("clerk", is_staff=True)
     stranger = User.objects.create_user("stranger")
     for _ in range(2):
@@ -235,22 +235,27 @@ def test_each_act_is_in_the_audit(root: Actor, acme: Tenant) -> None:
 
 
 def run(*words: str) -> str:
-    out = StringIO()
-    call_command("people", *words, stdout=out, stderr=StringIO())
-    return out.getvalue()
+    return heard(*words)[0]
+
+
+def heard(*words: str) -> tuple[str, str]:
+    """What goes to standard output, and what is said beside."""
+    out, err = StringIO(), StringIO()
+    call_command("people", *words, stdout=out, stderr=err)
+    return out.getvalue(), err.getvalue()
 
 
 def test_the_command_does_what_the_pages_do(acme: Tenant) -> None:
     assert "/dashboard/sign-in/" in run("invite", "root", "--role", "admin")
     run("invite", "mira", "--tenant", "acme")
     assert run("list") == "mira: viewer of acme\nroot: admin of every tenant\n"
-    run("role", "mira", "--role", "operator", "--tenant", "acme")
+    assert heard("role", "mira", "--role", "operator", "--tenant", "acme") == ("", "mira: operator of acme\n")
     assert "mira: operator of acme" in run("list")
     assert "/dashboard/sign-in/" in run("link", "mira")
-    run("two-factor-off", "mira")
-    run("take-role", "mira", "--tenant", "acme")
+    assert heard("two-factor-off", "mira") == ("", "mira signs in without a code.\n")
+    assert heard("take-role", "mira", "--tenant", "acme") == ("", "mira: no role\n")
     assert "mira: no role" in run("list")
-    run("remove", "mira")
+    assert heard("remove", "mira") == ("", "mira is removed, and signed out everywhere.\n")
     assert run("list") == "root: admin of every tenant\n"
     for wrong in (
         ("remove", "root"),
@@ -260,3 +265,5 @@ def test_the_command_does_what_the_pages_do(acme: Tenant) -> None:
     ):
         with pytest.raises(CommandError):
             run(*wrong)
+    with pytest.raises(CommandError, match="choose from 'viewer', 'operator', 'auditor', 'admin'"):
+        run("role", "root", "--role", "king")

@@ -605,6 +605,16 @@ async def test_a_replay_that_cannot_be_charged_goes_the_whole_way(
     assert reply.headers["ratelimit"].startswith('"many";r=996;')
 
 
+async def test_what_the_server_does_not_take_at_once_is_charged_once(ask: Ask) -> None:
+    await limited(name="many", amount=1000)
+    for _ in range(3):
+        await ask(HELLO)
+    assert (await ask(HELLO)).is_replayed
+    reply = await ask(HELLO, takes=False)
+    assert not reply.is_replayed
+    assert reply.headers["ratelimit"].startswith('"many";r=995;')
+
+
 async def test_a_limit_that_is_made_is_about_replays_at_once(ask: Ask) -> None:
     for _ in range(3):
         reply = await ask(HELLO)

@@ -133,7 +133,7 @@ CASES = {
     "a huge cache": Case({"I027"}, {"ORCHESTRATOR_CACHE_DISK": "999999GB"}),
     "a ledger that is none": Case({"E007"}, before=lambda data: (data / "ledger.sqlite3").write_bytes(b"no" * 9999)),
     "an older ledger": Case(
-        {"I010"}, before=ledger("DELETE FROM django_migrations WHERE app = 'cache' AND name LIKE '0003%'")
+        {"I010"}, before=ledger("DELETE FROM django_migrations WHERE app = 'cache' AND name LIKE '0004%'")
     ),
     "a newer ledger": Case(
         {"W010"},
@@ -314,7 +314,7 @@ def test_it_needs_no_data_and_makes_no_ledger(tmp_path: Path) -> None:
 def test_it_sees_how_a_running_product_is(product: Product) -> None:
     # What the product's own environment has to do with it is not known to whoever asks.
     done = doctor(product.data, "--json", OLLAMA_HOST="127.0.0.1:0", ORCHESTRATOR_CACHE_DISK="1MB")
-    assert ids(done) == set()
+    assert ids(done) <= {"I024", "I025"}, "keys that manage, which other tests of this product make"
     (running,) = json.loads(done.stdout)["running"]
     assert (running["supervisor"], running["is_there"]) == (product.pid, True)
     assert f"http://{running['address']}" == product.base_url

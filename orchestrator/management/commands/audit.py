@@ -32,7 +32,10 @@ class Command(Rows):
 
     def list(self, most: int, **asked: Any) -> None:
         """Those that match."""
-        rows = map(shown.event, audited.events(at_terminal(), **asked)[: max(most, 1)])
+        rows = list(map(shown.event, audited.events(at_terminal(), **asked)[: max(most, 1)]))
+        if not self.is_json:
+            for row in rows:
+                row["details"] = _as_changes(row) if row["action"].endswith(".changed") else row["details"]
         self.table(rows, dict.fromkeys(COLUMNS, _words), "There is no event.")
 
     def verify(self) -> None:
@@ -42,6 +45,10 @@ class Command(Rows):
             self.stderr.write(f"Event {broken.number}: {broken.words}.")
             sys.exit(BROKEN)
         self.stdout.write(f"All {AuditEvent.objects.of(EVERYBODY).count()} events are as they were written.")
+
+
+def _as_changes(row: dict[str, Any]) -> dict[str, str]:
+    return {field: f"{words(before)} → {words(after)}" for field, (before, after) in row["details"].items()}
 
 
 def _words(value: Any) -> str:

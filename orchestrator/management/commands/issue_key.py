@@ -35,11 +35,15 @@ class Command(Rows):
         if admin:
             asked |= {"role": Role.ADMIN}
         key = read(KeyAsked, given({**asked, "reaches_all": admin or all_tenants}))
+        is_new = False
         with transaction.atomic():
             if key.tenant == DEFAULT_TENANT:
                 ensure_default_tenant()
             elif not Tenant.objects.filter(name=key.tenant).exists():
                 tenancy.make_tenant(at_terminal(), read(TenantAsked, {"name": key.tenant}))
+                is_new = True
             _, credential = issuing.issue(at_terminal(), key)
         self.stdout.write(credential)
+        if is_new:
+            self.stderr.write(f"The tenant {key.tenant} was made: there was none of that name.")
         self.stderr.write("Keep it: it cannot be shown again.")

@@ -40,7 +40,9 @@ class Command(Rows):
 
     def _with_fields(self, parser: ArgumentParser, *, is_new: bool) -> None:
         parser.add_argument("--each", choices=EACH, default="key" if is_new else None, help="what is counted apart")
-        parser.add_argument("--per", type=_length, dest="per_s", help="of requests and tokens: in 60s, 1h, 24h")
+        parser.add_argument(
+            "--per", type=_length, dest="per_s", metavar="TIME", help="of requests and tokens: in 60s, 1h, 24h"
+        )
         parser.add_argument("--burst", type=_number, help="of requests and tokens: so many at once")
         parser.add_argument("--model", help="only requests to these models, as a pattern: 'openai/*'")
         parser.add_argument("--network", help="only requests from there: 10.0.0.0/8")

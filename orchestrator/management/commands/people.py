@@ -35,7 +35,7 @@ class Command(BaseCommand):
         ):
             one = acts.add_parser(act, help=words)
             one.add_argument("name")
-            one.add_argument("--role", type=Role, choices=list(Role), required=act == "role", default=Role.VIEWER)
+            one.add_argument("--role", choices=[*map(str, Role)], required=act == "role", default="viewer")
             one.add_argument("--tenant", help="of which it holds (default: every one)")
         one = acts.add_parser("take-role", help="take the role in a tenant away")
         one.add_argument("name")
@@ -61,29 +61,40 @@ class Command(BaseCommand):
         if act == "list":
             self._list()
         elif act == "invite":
-            self._show(staffing.invite(actor, name, options["role"], tenant_id)[1])
+            self._show(staffing.invite(actor, name, Role(options["role"]), tenant_id)[1])
         elif act == "role":
-            staffing.give_role(actor, _user(name), options["role"], tenant_id)
+            staffing.give_role(actor, _user(name), Role(options["role"]), tenant_id)
+            self._tell(name)
         elif act == "take-role":
             staffing.take_role(actor, _user(name), tenant_id)
+            self._tell(name)
         elif act == "link":
             self._show(staffing.fresh_link(actor, _user(name)))
         elif act == "two-factor-off":
             staffing.forget_second_factor(actor, _user(name))
+            self.stderr.write(f"{name} signs in without a code.")
         elif act == "remove":
             staffing.remove(actor, _user(name))
+            self.stderr.write(f"{name} is removed, and signed out everywhere.")
 
     def _list(self) -> None:
         for user in staffing.people(EVERYBODY):
-            rows = [f"{row.role} of {row.tenant or 'every tenant'}" for row in user.roles_here]  # type: ignore[attr-defined]
-            roles = ["admin of every tenant, as superuser"] * user.is_superuser + rows
-            self.stdout.write(f"{user.get_username()}: {', '.join(roles) or 'no role'}")
+            self.stdout.write(_standing(user))
+
+    def _tell(self, name: str) -> None:
+        self.stderr.write(_standing(staffing.people(EVERYBODY).get(username=name)))
 
     def _show(self, token: str) -> None:
         address = served_at(settings.RUN_DIR) or str(settings.ADDRESS)
         shown = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # a browser cannot go to "every address"
         self.stdout.write(f"http://{shown}{reverse('dashboard:sign-in-link', args=[token])}")
         self.stderr.write("It works once, within three days, and is not shown again.")
+
+
+def _standing(user: User) -> str:
+    rows = [f"{row.role} of {row.tenant or 'every tenant'}" for row in user.roles_here]  # type: ignore[attr-defined]
+    roles = ["admin of every tenant, as superuser"] * user.is_superuser + rows
+    return f"{user.get_username()}: {', '.join(roles) or 'no role'}"
 
 
 def _user(name: str) -> User:
