@@ -22,6 +22,7 @@ from orchestrator.identity.staffing import end_sessions
 from orchestrator.models import SecondFactor
 
 QR_SCALE = 5
+_MAY_REPLACE = "may_replace_second_factor"  # in a session: password or code was shown in it to begin with another one
 Context = dict[str, Any]
 
 
@@ -67,16 +68,20 @@ def _begin(request: HttpRequest, user: User) -> HttpResponse:
     if refusal := _unproven(request, user):
         return refusal
     second_factor.begin(user)
+    request.session[_MAY_REPLACE] = True
     return redirect("dashboard:two-factor")
 
 
 def _confirm(request: HttpRequest, user: User) -> HttpResponse:
+    if not _is_its_own(request, user):
+        return _two_factor(request, user, {"is_unproven": True}, status=422)
     if wait := _wait_s(request, user):
         return _two_factor(request, user, {"wait_s": wait}, status=429)
     codes = second_factor.confirm(user, request.POST.get("code", "")[:64])
     if codes is None:
         return _two_factor(request, user, {"is_wrong": True}, status=422)
     _was_right(request, user)
+    request.session.pop(_MAY_REPLACE, None)
     request.session[WITH_CODE] = True
     end_sessions(user, but=request.session.session_key)  # they were signed in without
     note(_named(user), "person.two_factor_on", user.get_username())
@@ -131,6 +136,11 @@ def _unproven(request: HttpRequest, user: User, *, by_code: bool = False) -> Htt
     return _two_factor(request, user, {"is_unproven": True}, status=422)
 
 
+def _is_its_own(request: HttpRequest, user: User) -> bool:
+    """Whether the secret that waits to be confirmed is this session's to see: one that is to replace another."""
+    return bool(request.session.get(_MAY_REPLACE)) or not second_factor.is_on(user)
+
+
 def _wait_s(request: HttpRequest, user: User) -> int:
     return attempts.wait_s({"code": str(user.pk), "address": address_of(request)})
 
@@ -168,7 +178,7 @@ def _two_factor(request: HttpRequest, user: User, more: Context | None = None, s
         "must_prove": must_have and bool(row and row.sealed) and not request.session.get(WITH_CODE),
         "has_password": user.has_usable_password(),
     }
-    if (secret := second_factor.offered(user)) is not None:
+    if _is_its_own(request, user) and (secret := second_factor.offered(user)) is not None:
         image = segno.make(second_factor.uri(user, secret), micro=False)
         shown = second_factor.shown(secret)
         context |= {

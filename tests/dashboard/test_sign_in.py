@@ -249,6 +249,22 @@ def test_changing_it_needs_the_password_or_a_code(client: Client, mira: User, se
     assert (second_factor.offered(mira) is not None) == (act == "begin")
 
 
+def test_one_that_was_begun_and_left_is_nothing_to_another_session(client: Client, mira: User, secret: bytes) -> None:
+    client.force_login(mira)
+    client.post(TWO_FACTOR, {"act": "begin", "proof": SECRET})
+    waiting = second_factor.offered(mira)
+    assert waiting
+    shown = second_factor.shown(waiting)[:4]
+    assert shown in words(client.get(TWO_FACTOR))
+    thief = Client()
+    thief.force_login(mira)
+    assert shown not in words(thief.get(TWO_FACTOR))
+    assert thief.post(TWO_FACTOR, {"act": "confirm", "code": code(waiting)}).status_code == 422
+    assert second_factor.offered(mira) == waiting
+    assert client.post(TWO_FACTOR, {"act": "confirm", "code": code(waiting)}).status_code == 200
+    assert second_factor.offered(mira) is None
+
+
 def test_the_password_does_it_too_and_guesses_are_paused(client: Client, mira: User, secret: bytes) -> None:
     client.force_login(mira)
     for _ in range(FREE["code"]):
