@@ -317,6 +317,24 @@ async def test_a_place_is_held_for_as_long_as_its_process_says_so(
                 await asyncio.sleep(0.05)
 
 
+async def test_a_beat_that_fails_is_told_of_and_not_the_last(
+    make: Make, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(counting, "BEAT_S", 0.01)
+    limiter, beats = make(redis), 0
+
+    async def beat() -> None:
+        nonlocal beats
+        beats += 1
+        if beats == 1:
+            raise ValueError("as nobody thought it could")
+
+    monkeypatch.setattr(limiter._counting, "beat", beat)
+    await limiter.charge(under(limit()), MODEL, HERE)
+    await until(lambda: beats > 2)
+    assert "could not be looked after" in caplog.text
+
+
 def test_a_place_outlasts_some_beats_that_are_missed() -> None:
     assert HELD_S >= 3 * counting.BEAT_S
 
