@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from orchestrator.core import permissions
 from orchestrator.core.errors import EngineError
-from orchestrator.core.limits import Limit, Network
+from orchestrator.core.limits import Limit, Network, network_of
 from orchestrator.core.permissions import NOBODY, Permission, Reach, reach_of
 from orchestrator.core.turns import Turn
 
@@ -318,7 +318,7 @@ class Caller:
                     case "model":
                         who = model
                     case "address":
-                        who = address
+                        who = network_of(address)
                     case "all":
                         who = ""
                 bounds.append((f"{limit.name} {who}", limit.amount))
