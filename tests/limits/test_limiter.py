@@ -15,7 +15,7 @@ from orchestrator.core.redis_async import Line, open_redis
 from orchestrator.limits import buckets, counting
 from orchestrator.limits.buckets import LEASE_S
 from orchestrator.limits.counting import HELD_S
-from orchestrator.limits.limiter import Limiter
+from orchestrator.limits.limiter import Hold, Limiter
 from orchestrator.limits.scripts import SHARE
 from tests.limits.conftest import ALICE, DAY_S, HERE, MODEL, PATIENT_S, Ahead, Make, limit, spend, under, until
 from tests.servers import RedisServer
@@ -350,6 +350,22 @@ async def test_a_caller_who_gives_up_while_it_waits_for_a_place_holds_none(make:
         while redis.command("ZCARD", "orchestrator:{limits}:concurrent:1:1") != b":0\r\n":
             await asyncio.sleep(0.01)
     await limiter.hold(caller, MODEL, HERE, lambda: 1)
+
+
+async def test_a_caller_who_gives_up_while_it_waits_for_its_tokens_pays_none(make: Make, redis: RedisServer) -> None:
+    limiter, caller = make(redis), under(limit("tokens", amount=100_000))
+    for turns in range(30):
+        holding = asyncio.create_task(limiter.hold(caller, MODEL, HERE, lambda: 1000))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        holding.cancel()
+        (taken,) = await asyncio.gather(holding, return_exceptions=True)
+        if isinstance(taken, Hold):
+            taken.release()
+    await settled(limiter)
+    await limiter.hold(caller, MODEL, HERE, lambda: 1000)
+    standing = await limiter.charge(caller, MODEL, HERE)
+    assert int(standing.now.split(";")[1].removeprefix("r=")) >= 98_900
 
 
 async def test_how_a_caller_stands_is_said_of_every_rate(make: Make, redis: RedisServer) -> None:
