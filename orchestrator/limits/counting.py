@@ -100,7 +100,6 @@ class Counting:
         """Look after what is held, from now on."""
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep(), name="limits")
-            self._keeper.add_done_callback(_say_why)
 
     def bucket(self, limit: Limit, key: str) -> Bucket:
         """The one of that key; what was used of it under another amount stays used."""
@@ -209,14 +208,20 @@ class Counting:
     async def _keep(self) -> None:
         for beat in itertools.count(1):
             await asyncio.sleep(BEAT_S)
-            now = self._clock.monotonic()
-            over = [(bucket, lease) for bucket in self._leased for lease in bucket.expire(now)]
-            self._leased = {bucket for bucket in self._leased if bucket.lease is not None}
-            await self._give_leases_back(over)
-            await self.beat()
-            if beat % LOOK_BEATS == 0:  # to look at every bucket takes milliseconds where there are many
-                await self._restore()
-                self._forget(now)
+            try:
+                await self._look_after(beat)
+            except Exception:  # without another beat, places that are held would be free in a moment
+                log.exception("Limits: places and leases could not be looked after this time")
+
+    async def _look_after(self, beat: int) -> None:
+        now = self._clock.monotonic()
+        over = [(bucket, lease) for bucket in self._leased for lease in bucket.expire(now)]
+        self._leased = {bucket for bucket in self._leased if bucket.lease is not None}
+        await self._give_leases_back(over)
+        await self.beat()
+        if beat % LOOK_BEATS == 0:  # to look at every bucket takes milliseconds where there are many
+            await self._restore()
+            self._forget(now)
 
     async def beat(self) -> None:
         """Say who holds a place; hear whether Redis is there, and whether it has forgotten."""
@@ -292,8 +297,3 @@ class Counting:
         task = asyncio.create_task(work, name="limits")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _say_why(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("Limits: places and leases are looked after no more until this is restarted", exc_info=error)

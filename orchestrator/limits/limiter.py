@@ -20,7 +20,7 @@ from orchestrator.core.limits import NO_LIMIT, Limit, Standing
 from orchestrator.core.redis_async import Line
 from orchestrator.core.types import Caller
 from orchestrator.limits.buckets import REFUSED_S, Bucket
-from orchestrator.limits.counting import Ask, Charge, Counting, Places
+from orchestrator.limits.counting import Ask, Charge, Counting, Places, Taken
 from orchestrator.limits.scopes import counted_under, in_words, limits_about, policy
 from orchestrator.limits.shared import Shared
 
@@ -147,11 +147,12 @@ class Limiter:
         member = f"{self._name}:{next(self._numbers)}"
         taken = None
         if not self._shared.is_alone:
+            asks = [Ask(bucket, units) for bucket in scope.tokens]
+            taking = asyncio.ensure_future(self._counting.take(asks, scope.places, member))
             try:
-                asks = [Ask(bucket, units) for bucket in scope.tokens]
-                taken = await self._counting.take(asks, scope.places, member)
-            except asyncio.CancelledError:  # a place may have been taken all the same
-                self.leave(scope.places, member)
+                taken = await asyncio.shield(taking)
+            except asyncio.CancelledError:
+                self._counting.begin(self._for_nobody(taking, scope.places, member))
                 raise
         # Those of the scope may have been let go of meanwhile, and of them nobody says that they are held.
         here = [self._counting.places(places.limit, places.key) for places in scope.places]
@@ -163,6 +164,14 @@ class Limiter:
         for places in here:
             places.members.add(member)
         return _Held(self, charges, here, member)
+
+    async def _for_nobody(self, taking: asyncio.Future[Taken | None], places: Iterable[Places], member: str) -> None:
+        """Whoever asked has hung up: what was taken all the same is given back."""
+        taken = await taking
+        self.leave(places, member)
+        if taken is not None and taken.refused is None:
+            for charge in taken.charges:
+                self.settle(charge, 0)
 
     def settle(self, charge: Charge, tokens: int) -> None:
         """A call for which tokens were charged came to `tokens`. What is more becomes a debt, which time pays."""

@@ -52,6 +52,14 @@ def test_addresses_of_one_customer_are_one_however_they_are_written() -> None:
     assert bounds == {(("by-address 2001:db8::/64", 4),)}
 
 
+def test_addresses_that_one_customer_makes_up_are_one_in_the_queue() -> None:
+    caller = replace(ALICE, limits=(limit("address"),))
+    first, second, other = (
+        caller.turn("tiny", address) for address in ("2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1")
+    )
+    assert first == second != other
+
+
 async def test_a_local_model_is_told_and_a_provider_is_not(
     parts: Parts, cast: dict[str, Caller], engine: FakeEngine, cloud: FakeEngine
 ) -> None:

@@ -34,6 +34,7 @@ MANY = 50  # answers that tell how tenants were served
 LONGEST_REFUSAL = 5.0  # times what an answer takes with nobody else there, in the median
 LONGEST_ACCEPTED = 15.0  # times what an answer takes with nobody else there, where that is more
 LONGEST_CALM = 1.2  # times what others wait, in the median
+LEAST_CALM = 0.8  # of the questions of who does not flood: its wait has an end, too
 SMALL_S = 0.25  # and a time that is short enough in any case
 
 
@@ -105,17 +106,17 @@ class Crowd:
         run.expect(bool(refused), f"{case}: nobody was refused: this is no overload")
         run.expect(all(int(one.retry_after or 0) >= 1 for one in refused), f"{case}: a refusal without Retry-After")
         run.expect(all(one.status == 200 for one in heard["known"]), f"{case}: what is kept was not served")
-        run.expect(
-            all(one.status == 200 for one in heard["calm"]), f"{case}: the tenant that does not flood was refused"
-        )
+        calm = [one.status == 200 for one in heard["calm"]]
+        run.expect(sum(calm) >= LEAST_CALM * len(calm), f"{case}: the tenant that does not flood was refused")
         run.expect(goodput >= LEAST_GOODPUT * peak, f"{case}: goodput fell to {goodput:.1f}/s of {peak:.1f}")
         run.expect(after >= LEAST_AFTER * peak, f"{case}: afterwards it is {after:.1f}/s of {peak:.1f}")
-        most_s = max(LONGEST_REFUSAL * alone_s, SMALL_S)
-        run.expect(refused_s <= most_s, f"{case}: to refuse took {refused_s:.2f} s (p50)")
-        most_s = max(LONGEST_ACCEPTED * alone_s, LONGEST_ACCEPTED_S)
-        run.expect(accepted_s <= most_s, f"{case}: who was accepted waited {accepted_s:.2f} s (p99)")
-        most_s = max(LONGEST_CALM * run.figures[f"{case}_accepted_p50_s"], SMALL_S)
-        run.expect(calm_s <= most_s, f"{case}: the calm tenant waited {calm_s:.2f} s (p50), alone {alone_s:.2f}")
+        if run.is_long:  # on a machine of its own; elsewhere the figures tell
+            most_s = max(LONGEST_REFUSAL * alone_s, SMALL_S)
+            run.expect(refused_s <= most_s, f"{case}: to refuse took {refused_s:.2f} s (p50)")
+            most_s = max(LONGEST_ACCEPTED * alone_s, LONGEST_ACCEPTED_S)
+            run.expect(accepted_s <= most_s, f"{case}: who was accepted waited {accepted_s:.2f} s (p99)")
+            most_s = max(LONGEST_CALM * run.figures[f"{case}_accepted_p50_s"], SMALL_S)
+            run.expect(calm_s <= most_s, f"{case}: the calm tenant waited {calm_s:.2f} s (p50), alone {alone_s:.2f}")
         served = {tenant: self._answered({tenant: heard[tenant]}) for tenant in PRIORITIES}
         is_told = sum(served.values()) * self._seconds >= MANY
         run.expect(

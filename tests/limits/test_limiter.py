@@ -15,7 +15,7 @@ from orchestrator.core.redis_async import Line, open_redis
 from orchestrator.limits import buckets, counting
 from orchestrator.limits.buckets import LEASE_S
 from orchestrator.limits.counting import HELD_S
-from orchestrator.limits.limiter import Limiter
+from orchestrator.limits.limiter import Hold, Limiter
 from orchestrator.limits.scripts import SHARE
 from tests.limits.conftest import ALICE, DAY_S, HERE, MODEL, PATIENT_S, Ahead, Make, limit, spend, under, until
 from tests.servers import RedisServer
@@ -317,6 +317,24 @@ async def test_a_place_is_held_for_as_long_as_its_process_says_so(
                 await asyncio.sleep(0.05)
 
 
+async def test_a_beat_that_fails_is_told_of_and_not_the_last(
+    make: Make, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(counting, "BEAT_S", 0.01)
+    limiter, beats = make(redis), 0
+
+    async def beat() -> None:
+        nonlocal beats
+        beats += 1
+        if beats == 1:
+            raise ValueError("as nobody thought it could")
+
+    monkeypatch.setattr(limiter._counting, "beat", beat)
+    await limiter.charge(under(limit()), MODEL, HERE)
+    await until(lambda: beats > 2)
+    assert "could not be looked after" in caplog.text
+
+
 def test_a_place_outlasts_some_beats_that_are_missed() -> None:
     assert HELD_S >= 3 * counting.BEAT_S
 
@@ -332,6 +350,22 @@ async def test_a_caller_who_gives_up_while_it_waits_for_a_place_holds_none(make:
         while redis.command("ZCARD", "orchestrator:{limits}:concurrent:1:1") != b":0\r\n":
             await asyncio.sleep(0.01)
     await limiter.hold(caller, MODEL, HERE, lambda: 1)
+
+
+async def test_a_caller_who_gives_up_while_it_waits_for_its_tokens_pays_none(make: Make, redis: RedisServer) -> None:
+    limiter, caller = make(redis), under(limit("tokens", amount=100_000))
+    for turns in range(30):
+        holding = asyncio.create_task(limiter.hold(caller, MODEL, HERE, lambda: 1000))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        holding.cancel()
+        (taken,) = await asyncio.gather(holding, return_exceptions=True)
+        if isinstance(taken, Hold):
+            taken.release()
+    await settled(limiter)
+    await limiter.hold(caller, MODEL, HERE, lambda: 1000)
+    standing = await limiter.charge(caller, MODEL, HERE)
+    assert int(standing.now.split(";")[1].removeprefix("r=")) >= 98_900
 
 
 async def test_how_a_caller_stands_is_said_of_every_rate(make: Make, redis: RedisServer) -> None:
