@@ -487,6 +487,7 @@ class Lines(forms.JSONField):
 
 
 LISTS = ("model_patterns", "dialects", "families", "networks", "tags")
+LABELS = {"model_patterns": "Models", "families": "Endpoints", "reaches_all": "For every tenant"}
 HELP = {
     "model_patterns": "Models it may ask, one a line: openai/*, smollm2:135m.",
     "dialects": f"One a line: {', '.join(DIALECTS)}.",
@@ -503,7 +504,7 @@ class KeyForm(ActForm):
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
         field_classes = dict.fromkeys(LISTS, Lines)
-        labels = dict(model_patterns="Models", families="Endpoints", reaches_all="For every tenant")  # noqa: C408, RUF012
+        labels = LABELS  # read only
         help_texts = HELP  # read only
 
     def act(self) -> ApiKey:

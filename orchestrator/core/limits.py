@@ -18,25 +18,6 @@ SUBNET = 64  # bits of an IPv6 address: what one customer is given at the least
 _PRIVATE = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.0.0/16 fc00::/7 fe80::/10"
 PRIVATE_NETWORKS: tuple[Network, ...] = tuple(map(ip_network, _PRIVATE.split()))
 
-SUBNET = 64  # bits of an IPv6 address: what one customer is given at the least
-
-
-def read_ip(address: str) -> IPv4Address | IPv6Address | None:
-    """What `address` says, without its zone; one of IPv4 in the clothes of IPv6 is one of IPv4."""
-    try:
-        ip = ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    return (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
-
-
-def network_of(address: str) -> str:
-    """What counts as one address: of IPv6 the network that a customer has, in which addresses are free to make up."""
-    ip = read_ip(address)
-    if isinstance(ip, IPv6Address):
-        return f"{IPv6Address(int(ip) >> (128 - SUBNET) << (128 - SUBNET))}/{SUBNET}"
-    return str(ip or "")
-
 
 class Standing(NamedTuple):
     """How a caller stands with its limits, as the headers `RateLimit-Policy` and `RateLimit` have it."""

@@ -71,6 +71,7 @@ def test_a_link_signs_in_once(client):
     spent = Client().get(f"/dashboard/sign-in/{token}/")
     assert spent.status_code == 410
     assert b"no longer works" in spent.content
+    assert b"Ask whoever gave it to you for another." in spent.content
 
 
 def test_a_form_from_elsewhere_is_refused(operator):
