@@ -62,6 +62,7 @@ async def test_streams_end_in_words_in_every_dialect_whatever_ended_the_key(
 ) -> None:
     ways = [(cause, path) for cause in CAUSES for path in PATHS]
     names = [f"{cause} {path}" for cause, path in ways]
+    provider.hold()  # other tests may have let it go
     made = await asyncio.to_thread(run, patient, ISSUE, json.dumps([*names, "kept"]))
     keys = json.loads(made.splitlines()[-1])
     async with AsyncExitStack() as stack:

@@ -58,6 +58,8 @@ async def run(run: Run) -> None:
                 ORCHESTRATOR_WEB_WORKERS=WORKERS,
                 ORCHESTRATOR_REQUIRE_KEYS=1,
                 ORCHESTRATOR_REDIS_TIMEOUT_S=REDIS_TIMEOUT_S,
+                ORCHESTRATOR_QUEUE=100_000,  # who has to wait for the processor is not what this is about
+                ORCHESTRATOR_QUEUE_TIMEOUT_S=60,
             ) as product,
         ):
             quotas = Quotas(run, provider, product, server)

@@ -68,6 +68,11 @@ class Provider:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self.gate.set)
 
+    def hold(self) -> None:
+        """Have calls wait that come from now on; from any thread."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self.gate.clear)
+
     @property
     def asked(self) -> list[dict[str, Any]]:
         """The bodies of the questions."""
