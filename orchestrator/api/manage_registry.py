@@ -10,10 +10,9 @@ from django.db import OperationalError
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Header, Path, Query, Router
 
-from orchestrator.api.calls import request_id
+from orchestrator.api.calls import caller_of, request_id
 from orchestrator.api.replies import json_response
 from orchestrator.core.errors import BadRequest, Busy, NotThere
-from orchestrator.core.types import Caller
 from orchestrator.registry import changes, reading
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.document import Document, Fault, ModelPart, ProviderPart, WrongDocument, faults_of
@@ -187,7 +186,7 @@ async def _asked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def _by(request: HttpRequest, reason: str) -> By:
-    caller: Caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what the key means
+    caller = caller_of(request)
     return By(caller.key_name, reason, f"key:{caller.key_prefix}", request_id(request))
 
 

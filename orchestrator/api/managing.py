@@ -10,10 +10,9 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Path, Query
 
-from orchestrator.api.calls import request_id
+from orchestrator.api.calls import caller_of, request_id
 from orchestrator.api.replies import json_response
 from orchestrator.core.errors import Busy
-from orchestrator.core.types import Caller
 from orchestrator.identity.acting import Actor, of_caller
 from orchestrator.wiring import parts
 
@@ -32,7 +31,7 @@ Named = Annotated[str, Path(max_length=LONGEST_NAME)]
 
 async def acted(request: HttpRequest, act: Callable[Concatenate[Actor, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What `act` does for whoever sent `request`, in a thread that nothing else waits for. Raises Busy."""
-    caller: Caller = request.auth  # type: ignore[attr-defined]  # ninja sets it to what the key means
+    caller = caller_of(request)
     number = request_id(request)
     try:
         return await parts().managing.run(DEADLINE_S, lambda: act(of_caller(caller, number), *args, **kwargs))
