@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
+from orchestrator.core.exchange import AtOnce, Exchange
 from orchestrator.core.limits import Network
 from orchestrator.core.scopes import is_within, plain_address
 
@@ -23,15 +24,24 @@ class Forwarded:
 
     def __init__(self, app: App, trusted: Sequence[Network]) -> None:
         self._app = app
+        self._at_once = app.at_once if isinstance(app, AtOnce) else None
         self._trusted = tuple(trusted)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """Pass on."""
         if scope["type"] != "lifespan":
-            peer = scope.get("client")
-            if peer and is_within(peer[0], self._trusted):
-                self._read(scope, peer[0])
+            self._believe(scope)
         await self._app(scope, receive, send)
+
+    def at_once(self, scope: MutableMapping[str, Any], exchange: Exchange) -> bool:
+        """Pass on; when that does not answer, to believe the same once more changes nothing."""
+        self._believe(scope)
+        return self._at_once is not None and self._at_once(scope, exchange)
+
+    def _believe(self, scope: MutableMapping[str, Any]) -> None:
+        peer = scope.get("client")
+        if peer and is_within(peer[0], self._trusted):
+            self._read(scope, peer[0])
 
     def _read(self, scope: MutableMapping[str, Any], peer: str) -> None:
         hops: list[bytes] = []

@@ -31,12 +31,12 @@ from typing import Any, NamedTuple
 from cache.bounded import Bounded
 from cache.entries import CacheKey
 from cache.replacement import Fair
-from orchestrator.admission.gate import Arrival, Gone
+from orchestrator.admission.gate import Arrival, Gone, Waiting
 from orchestrator.api.calls import REQUEST_ID, STEERING
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.policy import dialect_of
 from orchestrator.api.stamps import Template
-from orchestrator.api.table import RECORDED, told
+from orchestrator.api.table import RECORDED
 from orchestrator.core.errors import Busy, OrchestratorError, TooMany
 from orchestrator.core.exchange import EXCHANGE, Exchange
 from orchestrator.core.headers import DATA
@@ -44,6 +44,7 @@ from orchestrator.core.ids import hex_id
 from orchestrator.core.types import Caller
 from orchestrator.ledger.rows import Line, Repeat
 from orchestrator.parts import Parts
+from orchestrator.refusals import Refusals
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ LOOK_S = 0.02  # how long a request waits to learn which models there are, befor
 
 _ANSWER = 6000  # bytes a kept answer takes besides its question and its text; a test measures
 _NONE: dict[str, Any] = {}
+VISIT = "orchestrator.visit"  # in the scope of a request that was looked at before it got a task
 _OWN_HEADERS = frozenset(
     {b"age", b"x-request-id", b"server-timing", b"content-length", b"ratelimit", b"ratelimit-policy"}
 )
@@ -96,10 +98,28 @@ class Asked(NamedTuple):
         """What makes it the same request: the tenant decides on the answer, the key is recorded."""
         return (tenant_id, self.path, self.query, key_id, self.body, *self.steering.items())
 
+    def known_id(self) -> str:
+        """The request's id: the caller's, where it is one."""
+        given = self.request_id
+        return given if given and REQUEST_ID.fullmatch(given) else hex_id(32)
+
     @property
     def size(self) -> int:
         """In bytes."""
         return len(self.query) + len(self.body) + sum(map(len, self.steering.values()))
+
+
+@dataclass(slots=True, eq=False)
+class Visit:
+    """A request on its way through here."""
+
+    asked: Asked
+    exchange: Exchange
+    parts: Parts
+    began: float  # monotonic seconds
+    is_seen: bool = False  # it was looked for
+    stood: tuple[int, int, int] | None = None  # what an answer to it depends on; None while that is not known
+    waiting: Waiting | None = None
 
 
 class ReplayFront:
@@ -114,57 +134,89 @@ class ReplayFront:
         self._app = app
         self._parts = parts
         self._most_bytes = most_bytes
-        self._guards = guards
+        self._refusals = Refusals(guards)
         self._kept: Bounded[Key, Replayable] = Bounded(most_bytes, lambda: Fair(itemgetter(0)))
         self._purges = self._policy = -1
         self._models: int | None = None  # a hash over all of them; None while they are not known
         self._models_at = self._looked_at = -MODELS_S  # monotonic seconds: what is known is from then; last look
         self._looking: asyncio.Task[None] | None = None
 
+    def at_once(self, scope: Any, exchange: Exchange) -> bool:
+        """As `orchestrator.core.exchange.AtOnce` has it: answer from here, or send away."""
+        visit = self._visit(scope, exchange)
+        if visit is None:
+            return False
+        models = self._models_at_once(visit)
+        if models is not None and self._is_settled(visit, models):
+            return True
+        scope[VISIT] = visit
+        return False
+
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer from here, or pass on."""
-        exchange: Exchange | None = scope.get("extensions", _NONE).get(EXCHANGE)
-        if exchange is None or scope["path"] not in RECORDED or not self._most_bytes:
+        visit = scope.pop(VISIT, None) or self._visit(scope, scope.get("extensions", _NONE).get(EXCHANGE))
+        if visit is None:
             await self._app(scope, receive, send)
             return
-        asked = _read(scope, exchange)
-        if asked is None:
-            await self._app(scope, receive, send)
+        if not visit.is_seen and self._is_settled(visit, await self._models_now(visit)):
             return
-        parts = self._parts()
-        began = parts.clock.monotonic()
-        is_fresh = began < self._models_at + MODELS_S / 2
-        models = self._models if is_fresh else await self._models_now(parts, began)
-        purges, policy = parts.generation.current(), parts.generation.policy()
-        if purges != self._purges or policy != self._policy:
-            self._purges, self._policy = purges, policy
-            self._kept.clear()
-        caller = parts.identity.remembered(asked.authorization, asked.x_api_key, asked.address)
-        # Every second it is asked again who a caller is, and a flood would pass meanwhile.
-        comer = caller or parts.identity.lately(asked.authorization, asked.x_api_key)
         arrival: Arrival | None = None
-        if comer is not None:
-            key = asked.key(comer.tenant_id, comer.key_id)
-            known = self._kept.get(key)
-            if known is None:
-                try:
-                    arrival = await self._its_turn(comer, asked, parts, exchange)
-                except Gone:
-                    return
-            elif caller and models is not None and self._replay(known, key, asked, caller, began, parts, exchange):
+        if visit.waiting is not None:
+            try:
+                arrival = await visit.parts.gate.arrive(visit.waiting)
+            except Gone:
                 return
+            except (TooMany, Busy) as error:
+                if self._is_sent_away(error, visit):
+                    return
         slot = scope[SLOT] = Slot()
         head: list[bytes] = []
         await self._passed_on(scope, receive, _noting(head, send), arrival)
         # What came in between may be about this answer, too.
-        now = parts.generation.current(), parts.generation.policy(), self._models
-        if slot.offer and models is not None and (purges, policy, models) == now:
-            self._keep(slot.offer, asked, b"".join(head))
+        now = visit.parts.generation.current(), visit.parts.generation.policy(), self._models
+        if slot.offer and visit.stood == now:
+            self._keep(slot.offer, visit.asked, b"".join(head))
 
-    def _replay(
-        self, known: Replayable, key: Key, asked: Asked, caller: Caller, began: float, parts: Parts, exchange: Exchange
-    ) -> bool:
+    def _visit(self, scope: Any, exchange: Exchange | None) -> Visit | None:
+        """The request, if it may be for here."""
+        if exchange is None or scope["path"] not in RECORDED or not self._most_bytes:
+            return None
+        asked = _read(scope, exchange)
+        if asked is None:
+            return None
+        parts = self._parts()
+        return Visit(asked, exchange, parts, parts.clock.monotonic())
+
+    def _is_settled(self, visit: Visit, models: int | None) -> bool:
+        """Whether it was answered or refused; else it goes on, when `visit.waiting` has had its turn.
+
+        models  as they are now; None while they are not known.
+        """
+        asked, parts = visit.asked, visit.parts
+        visit.is_seen = True
+        purges, policy = parts.generation.current(), parts.generation.policy()
+        if purges != self._purges or policy != self._policy:
+            self._purges, self._policy = purges, policy
+            self._kept.clear()
+        visit.stood = None if models is None else (purges, policy, models)
+        caller = parts.identity.remembered(asked.authorization, asked.x_api_key, asked.address)
+        # Every second it is asked again who a caller is, and a flood would pass meanwhile.
+        comer = caller or parts.identity.lately(asked.authorization, asked.x_api_key)
+        if comer is None:
+            return False
+        key = asked.key(comer.tenant_id, comer.key_id)
+        known = self._kept.get(key)
+        if known is not None:
+            return caller is not None and visit.stood is not None and self._is_replayed(known, key, caller, visit)
+        try:
+            visit.waiting = parts.gate.knock(comer.turn("", asked.address), visit.exchange.is_gone)
+        except (TooMany, Busy) as error:
+            return self._is_sent_away(error, visit)
+        return False
+
+    def _is_replayed(self, known: Replayable, key: Key, caller: Caller, visit: Visit) -> bool:
         """Whether it was answered."""
+        asked, parts = visit.asked, visit.parts
         now = parts.clock.now()
         age_s = now - known.created_at
         is_over = abs(age_s) >= known.life_s  # as `cache.entries.Entry.is_fresh` has it
@@ -174,18 +226,17 @@ class ReplayFront:
         standing = parts.limiter.charge_at_once(caller, known.model, asked.address)
         if standing is None:
             return False
-        took_s = parts.clock.monotonic() - began
-        request_id = asked.request_id if REQUEST_ID.fullmatch(asked.request_id) else hex_id(32)
-        head = b"%bage: %d\r\nx-request-id: %b\r\nserver-timing: total;dur=%.3f\r\n" % (
+        took_s = parts.clock.monotonic() - visit.began
+        request_id = asked.known_id()
+        head = b"%bage: %d\r\nx-request-id: %b\r\nserver-timing: total;dur=%.3f\r\n%b" % (
             known.head,
             max(age_s, 0),
             request_id.encode(),
             took_s * 1e3,
+            standing.lines,
         )
-        if standing.policy:
-            head += b"ratelimit-policy: %b\r\nratelimit: %b\r\n" % (standing.policy.encode(), standing.now.encode())
         body = known.template.fill(int(now * 1e9), max(int(took_s * 1e9), 1))
-        if not exchange.reply(head, body, is_streamed=known.is_streamed):
+        if not visit.exchange.reply(head, body, is_streamed=known.is_streamed):
             parts.limiter.put_back(caller, known.model, asked.address)  # it is charged on the whole way
             return False
         self._kept.used(key)
@@ -199,24 +250,13 @@ class ReplayFront:
             if arrival is not None:
                 arrival.over()
 
-    async def _its_turn(self, comer: Caller, asked: Asked, parts: Parts, exchange: Exchange) -> Arrival | None:
-        """Wait for it where calls are held back. Raises Gone when there is nothing more to do."""
-        try:
-            return await parts.gate.arrive(comer.turn("", asked.address), exchange.is_gone)
-        except (TooMany, Busy) as error:
-            if self._send_away(error, asked, parts, exchange):
-                raise Gone from None
-            return None
-
-    def _send_away(self, error: OrchestratorError, asked: Asked, parts: Parts, exchange: Exchange) -> bool:
+    def _is_sent_away(self, error: OrchestratorError, visit: Visit) -> bool:
         """Whether it was told. There is no record of it: a flood would fill the ledger, and cost what is short."""
+        asked, parts = visit.asked, visit.parts
         if b"origin" in asked.steering:  # a page may read no answer without headers that are not made here
             return False
-        request_id = asked.request_id if REQUEST_ID.fullmatch(asked.request_id) else hex_id(32)
-        body, headers = told(asked.path, error, request_id)
-        lines = {**self._guards, **headers}
-        head = "".join([f"{name.lower()}: {value}\r\n" for name, value in lines.items()]).encode("latin-1")
-        if not exchange.reply(head, body, is_streamed=False, status=error.status):
+        head, body = self._refusals.form(asked.path, error, asked.known_id())
+        if not visit.exchange.reply(head, body, is_streamed=False, status=error.status):
             return False
         parts.metrics.sent_away(dialect_of(asked.path), error.kind)
         return True
@@ -242,18 +282,26 @@ class ReplayFront:
         key = asked.key(entry.caller.tenant_id, entry.caller.key_id)
         self._kept.put(key, replayable, _ANSWER + asked.size + offer.template.size + len(head))
 
-    async def _models_now(self, parts: Parts, now: float) -> int | None:
+    def _models_at_once(self, visit: Visit) -> int | None:
         """What tells a change of models; None while they are not known, and nothing is answered from here.
 
-        While requests come they are looked at in time, so that none has to wait; after a pause the first one waits.
+        While requests come they are looked at in time, so that none has to wait.
         """
-        is_known = now < self._models_at + MODELS_S
-        if now >= self._looked_at + MODELS_S / 2 and (self._looking is None or self._looking.done()):
+        now = visit.began
+        if now >= max(self._models_at, self._looked_at) + MODELS_S / 2 and (
+            self._looking is None or self._looking.done()
+        ):
             self._looked_at = now
-            self._looking = asyncio.create_task(self._look(parts, now), name="replay models")
-            if not is_known:
-                await asyncio.wait({self._looking}, timeout=LOOK_S)
+            self._looking = asyncio.create_task(self._look(visit.parts, now), name="replay models")
         return self._models if now < self._models_at + MODELS_S else None
+
+    async def _models_now(self, visit: Visit) -> int | None:
+        """As `_models_at_once`; who comes first after a pause waits for it a moment."""
+        models = self._models_at_once(visit)
+        if models is None and self._looking is not None and self._looked_at == visit.began:
+            await asyncio.wait({self._looking}, timeout=LOOK_S)
+            models = self._models_at_once(visit)
+        return models
 
     async def _look(self, parts: Parts, now: float) -> None:
         try:

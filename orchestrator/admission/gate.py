@@ -43,6 +43,15 @@ class Gone(Exception):  # nobody is told: there is nobody left
     """Who waited has hung up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Somebody who has a place in the queue; `let_in` goes on when it is their turn."""
+
+    since: float  # on the clock
+    future: asyncio.Future[None] | None = None  # None: it is their turn
+    seat: Seat | None = None
+
+
 @dataclass(slots=True)
 class Arrival:
     """A request that had its turn before anything was done for it: the call it leads to needs none."""
@@ -76,7 +85,7 @@ class Gate:
         self._beating: asyncio.TimerHandle | None = None
         self._due = self._looked_at = self._called_at = 0.0  # on the clock
         self._standing_since: float | None = None
-        self._worked_s = 0.0  # of processor time by this thread, at the last beat
+        self._worked_s = self._worked_at_look_s = 0.0  # of processor time by this thread, at the last beat and look
         self._turns: list[float] = []  # the processor time of the loop's turns beyond a beat
         self._begun = 0
         self._in_turn = 0  # requests that were let on since the last beat, while nothing is held back
@@ -99,19 +108,25 @@ class Gate:
         if self._pace.is_open:
             self._begins()
             return 0.0
-        return await self._wait(turn, _never)
+        return await self._turn_of(self._line_up(turn, _never))
 
-    async def arrive(self, turn: Turn, is_gone: Callable[[], bool]) -> Arrival | None:
-        """A request comes that may lead to a call: it waits for its turn here, before anything is done for it.
+    def knock(self, turn: Turn, is_gone: Callable[[], bool]) -> Waiting | None:
+        """A request comes that may lead to a call: it gets its place in the queue before anything is done for it.
 
-        None where nothing is held back. Raises TooMany, Busy; and Gone when `is_gone` says so meanwhile.
+        None where nothing is held back; else `arrive` is to follow. Raises TooMany, Busy.
+
+        is_gone  says that nobody is left who waits.
         """
         self._watch()
         # A loop that is given a thousand at once knows that it is late when all of them have begun.
         if self._pace.is_open and (self._in_turn < MOST_IN_A_TURN or len(self._seats) >= self._most):
             self._in_turn += 1
             return None
-        arrival = Arrival(await self._wait(turn, is_gone))
+        return self._line_up(turn, is_gone)
+
+    async def arrive(self, waiting: Waiting) -> Arrival:
+        """Return when it is the turn of who knocked. Raises TooMany, Busy; and Gone when nobody is left."""
+        arrival = Arrival(await self._turn_of(waiting))
         _arrival.set(arrival)
         return arrival
 
@@ -125,44 +140,49 @@ class Gate:
         arrival = _arrival.get()
         return None if arrival is None or arrival.is_over else arrival
 
-    async def _wait(self, turn: Turn, is_gone: Callable[[], bool]) -> float:
+    def _line_up(self, turn: Turn, is_gone: Callable[[], bool]) -> Waiting:
+        came = self._clock.monotonic()
         if not self._queue and self._credit >= 1:
             self._begins()
-            return 0.0
-        came = self._clock.monotonic()
+            return Waiting(came)
+        if no := self._seats.refusal(turn):  # before anything is made: nine of ten end here when it matters
+            raise self._refused(no)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def lost() -> None:
             if self._queue.drop(future) and not future.done():
                 future.set_exception(self._count("share", self._shared()))
 
-        seat = self._seat(turn, lost)
+        seat = self._seats.take(turn, lost)
         self._queue.put(future, turn)
         self._is_gone[future] = is_gone
+        return Waiting(came, future, seat)
+
+    async def _turn_of(self, waiting: Waiting) -> float:
+        """Return when it is their turn, and how many seconds they have waited."""
+        if waiting.future is None or waiting.seat is None:
+            return 0.0
         try:
             async with asyncio.timeout(self._waits_s):
-                await future
+                await waiting.future
         except TimeoutError:
             told = f"The wait took longer than {self._waits_s:g} s; try again later."
             raise self._count("late", Busy(told, retry_after_s=self._retry_after_s())) from None
         finally:
-            self._queue.drop(future)
-            del self._is_gone[future]
-            seat.leave()
-        return self._clock.monotonic() - came
+            self._queue.drop(waiting.future)
+            del self._is_gone[waiting.future]
+            waiting.seat.leave()
+        return self._clock.monotonic() - waiting.since
 
-    def _seat(self, turn: Turn, lost: Callable[[], None]) -> Seat:
-        try:
-            return self._seats.take(turn, lost)
-        except NoSeat as error:
-            if error.bound:
-                name = error.bound.partition(" ")[0]
-                told = f"As many wait as the limit {name} allows; try again later."
-                raise self._count("limit", TooMany(told, retry_after_s=self._retry_after_s())) from None
-            if error.is_share:
-                raise self._count("share", self._shared()) from None
-            told = "The server is busy, and as many wait as may; try again later."
-            raise self._count("full", Busy(told, retry_after_s=self._retry_after_s())) from None
+    def _refused(self, no: NoSeat) -> OrchestratorError:
+        if no.bound:
+            name = no.bound.partition(" ")[0]
+            told = f"As many wait as the limit {name} allows; try again later."
+            return self._count("limit", TooMany(told, retry_after_s=self._retry_after_s()))
+        if no.is_share:
+            return self._count("share", self._shared())
+        told = "The server is busy, and as many wait as may; try again later."
+        return self._count("full", Busy(told, retry_after_s=self._retry_after_s()))
 
     def _shared(self) -> TooMany:
         told = "The server is busy, and others wait as well: your share of the queue is taken; try again later."
@@ -188,7 +208,7 @@ class Gate:
         if self._beating is not None:
             return
         self._looked_at, self._begun = now, 0
-        self._worked_s = time.thread_time()
+        self._worked_s = self._worked_at_look_s = time.thread_time()
         self._turns.clear()
         self._wait_for_beat(now)
 
@@ -214,9 +234,14 @@ class Gate:
             self._queue.drop(future)
             future.set_exception(Gone())
         was_open = self._pace.is_open
-        begun_per_s = self._begun / (now - self._looked_at)
-        self._pace.look(sum(self._turns) / len(self._turns), begun_per_s, is_awaited=bool(self._queue))
-        self._looked_at, self._begun = now, 0
+        seconds = now - self._looked_at
+        self._pace.look(
+            self._late_s(),
+            self._begun / seconds,
+            is_awaited=bool(self._queue),
+            busy=min((self._worked_s - self._worked_at_look_s) / seconds, 1.0),
+        )
+        self._looked_at, self._worked_at_look_s, self._begun = now, self._worked_s, 0
         self._turns.clear()
         if was_open != self._pace.is_open:
             log.info("More is asked than can be done: calls wait" if was_open else "Calls wait no longer")
@@ -227,6 +252,11 @@ class Gate:
         is_standing = self._standing_since is not None and now - self._standing_since > STANDING_S
         served = max(LEAST_WAITING, int(min(self._pace.per_s * STANDING_S, self._most)))
         self._seats.most = min(self._most, served) if is_standing else self._most
+
+    def _late_s(self) -> float:
+        """How long the turn is that somebody meets who comes at any moment, beyond a beat: long ones are met most."""
+        lengths = [BEAT_S + turn for turn in self._turns]
+        return sum(length * length for length in lengths) / sum(lengths) - BEAT_S
 
     def _let_in(self, seconds: float) -> None:
         """Let those begin whose turn it is."""

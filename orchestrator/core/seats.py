@@ -60,15 +60,22 @@ class Seats:
         """How many a tenant has."""
         return len(self._of.get(tenant, ()))
 
-    def take(self, turn: Turn, lost: Callable[[], None]) -> Seat:
-        """A place; see `Seat` for `lost`. Raises NoSeat."""
+    def refusal(self, turn: Turn) -> NoSeat | None:
+        """Why there is no place; None when there is one, or would be made."""
         for bound, most in turn.bounds:
             if self._bounded[bound] >= most:
-                raise NoSeat(bound)
+                return NoSeat(bound)
         if self._taken >= self.most:
             own = self.of(turn.tenant)
             if self._longest <= own + 1:
-                raise NoSeat(is_share=own > 0 and len(self._of) > 1)
+                return NoSeat(is_share=own > 0 and len(self._of) > 1)
+        return None
+
+    def take(self, turn: Turn, lost: Callable[[], None]) -> Seat:
+        """A place; see `Seat` for `lost`. Raises NoSeat."""
+        if no := self.refusal(turn):
+            raise no
+        if self._taken >= self.most:
             newest = next(reversed(self._of[next(iter(self._having[self._longest]))]))
             self._free(newest)
             newest.lost()

@@ -36,6 +36,7 @@ GIVES_BACK = {
 ROLES = ("redis", "models", "worker", "web")  # in the order they start
 WORKER_STOPS_WITHIN_S = 5.0
 WORKER_NICE = 10
+MODELS_NICE = 5
 STOP_MARGIN_S = 3.0  # beyond the drain, which web workers and model host bound themselves
 
 
@@ -119,9 +120,9 @@ def _programs(roles: Collection[str], redis_server: str | None, listener: socket
     ours = functools.partial(_python, env=env)
     if "models" in roles:
         models = ours("models", "orchestrator.modelhost", stops_within_s=drained_s)
-        programs.append(
-            replace(models, without=secret_names())
-        )  # it asks nobody, and runs native code on what came from anywhere
+        # It asks nobody, and runs native code on what came from anywhere. A model that computes on every core would
+        # have whoever is answered from cache, or refused, wait for one; what it lacks for it is a few percent.
+        programs.append(replace(models, without=secret_names(), nice=MODELS_NICE))
     if "worker" in roles:
         # Housekeeping can wait for whoever answers, above all while everything starts.
         programs.append(replace(ours("worker", "orchestrator.supervisor.worker"), nice=WORKER_NICE))

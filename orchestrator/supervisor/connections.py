@@ -35,6 +35,7 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._looking: asyncio.TimerHandle | None = None
+        self._idle_since: float | None = None  # seconds of the loop; None while something is asked
         self._turns = 0  # each may have changed how much is left to take
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -50,6 +51,8 @@ class BoundedConnection(HttpToolsProtocol):
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
         if self._is_full and len(self.connections) < 0.9 * self.most_connections:
             self._say(is_full=False)
@@ -63,9 +66,37 @@ class BoundedConnection(HttpToolsProtocol):
         self._turns += 1
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        """As uvicorn has it, but for a timer of its own for each answer."""
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self._idle_since = self.loop.time()
+                if self.timeout_keep_alive_task is None:
+                    self._idle_later(self.timeout_keep_alive)
         if self.transport.get_write_buffer_size():
             self._look_later()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Called by uvicorn when something is received: the timer goes on, and looks how long ago that was."""
+        self._idle_since = None
+
+    def _idle_later(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self._look_whether_idle)
+
+    def _look_whether_idle(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self.transport.get_protocol() is not self:  # a websocket now
+            return
+        left_s = self.timeout_keep_alive
+        if self._idle_since is not None:
+            left_s -= self.loop.time() - self._idle_since
+        if left_s > 0:
+            self._idle_later(left_s)
+        else:
+            self.timeout_keep_alive_handler()
 
     def _look_later(self) -> None:
         self._turns += 1

@@ -1,5 +1,7 @@
 """HTTP/1.1 as uvicorn speaks it, with bounds on the head of a request, and a short way for short exchanges.
 
+A request that came whole is shown to the application before it gets a task, where the application is `AtOnce`.
+
 uvicorn waits for ever for a head that does not end and keeps headers without limit; either lets
 one idle or hostile client hold a connection and memory.
 """
@@ -7,8 +9,10 @@ one idle or hostile client hold a connection and memory.
 from __future__ import annotations
 
 import asyncio
+import logging
 from http import HTTPStatus
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
@@ -20,6 +24,8 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".enc
 MOST_HEAD = 64 * 1024  # bytes; one that comes in a single read may be longer, up to that read
 HEAD_WITHIN_S = 30.0
 MOST_HEADERS = 100
+
+log = logging.getLogger(__name__)
 
 
 class WholeExchange:
@@ -67,6 +73,32 @@ class WholeExchange:
         return b"" if self._cycle.keep_alive else b"connection: close\r\n"
 
 
+class Batch:
+    """Requests that came in one turn of the loop, to be answered together in its next.
+
+    One after the other, each answer would wake its caller, who would ask again, and the loop would turn once for each
+    request: that costs more than the tasks that are spared.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._some: list[BoundedHead] = []
+
+    def add(self, connection: BoundedHead) -> None:
+        """A request is all there."""
+        if not self._some:
+            self._loop.call_soon(self._answer)
+        self._some.append(connection)
+
+    def _answer(self) -> None:
+        some, self._some = self._some, []
+        for connection in some:
+            connection.answer_at_once()
+
+
+_batches: WeakKeyDictionary[asyncio.AbstractEventLoop, Batch] = WeakKeyDictionary()
+
+
 class BoundedHead(BoundedConnection):
     """Closes a connection whose request's head is too long, or too long in coming."""
 
@@ -77,6 +109,8 @@ class BoundedHead(BoundedConnection):
         self._deadline: asyncio.TimerHandle | None = None
         self._head = 0  # bytes of a head that is not complete
         self._has_too_many = False  # headers
+        self._begun: tuple[RequestResponseCycle, Any] | None = None  # a request whose head was read, and for whom
+        self._batch = _batches.get(self.loop) or _batches.setdefault(self.loop, Batch(self.loop))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         super().connection_made(transport)
@@ -90,6 +124,8 @@ class BoundedHead(BoundedConnection):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._begun is not None and self._begun[0].more_body:
+            self._start_begun()
         if self.transport.is_closing() or self.transport.get_protocol() is not self:  # refused, or a websocket now
             self._disarm()
         elif self.cycle is None or self.cycle.response_complete:  # a head has begun and not ended
@@ -109,6 +145,38 @@ class BoundedHead(BoundedConnection):
         super().on_headers_complete()
         if self.cycle is not before:  # it is no websocket
             self.scope["extensions"] = {EXCHANGE: WholeExchange(self.cycle)}  # type: ignore[dict-item]  # no mere options
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if cycle.more_body and hasattr(app, "at_once"):
+            self._begun = cycle, app
+        else:  # or it had to wait until others on its connection were answered
+            super()._start_asgi_task(cycle, app)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._begun is not None and not self._begun[0].more_body:
+            self._batch.add(self)
+
+    def answer_at_once(self) -> None:
+        """Answer the request that came, or begin a task for it."""
+        if self._begun is None:
+            return
+        cycle, app = self._begun
+        scope: Any = cycle.scope
+        try:
+            is_answered = app.at_once(scope, scope["extensions"][EXCHANGE])
+        except Exception:
+            log.exception("a request could not be answered at once")
+            is_answered = cycle.response_complete
+        if is_answered:
+            self._begun = None
+        else:
+            self._start_begun()
+
+    def _start_begun(self) -> None:
+        assert self._begun is not None
+        super()._start_asgi_task(*self._begun)
+        self._begun = None
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, or has a head of too many lines."""

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from orchestrator.admission.gate import BEAT_S, MOST_IN_A_TURN, Gate, Gone
+from orchestrator.admission.gate import BEAT_S, MOST_IN_A_TURN, Arrival, Gate, Gone
 from orchestrator.admission.pace import Pace
 from orchestrator.core.errors import Busy, OrchestratorError, TooMany
 from orchestrator.core.turns import Turn
@@ -17,7 +17,7 @@ from orchestrator.core.turns import Turn
 class Still(Pace):
     """A pace that is told, not found."""
 
-    def look(self, late_s: float, begun_per_s: float, *, is_awaited: bool) -> None:
+    def look(self, late_s: float, begun_per_s: float, *, is_awaited: bool, busy: float = 0.0) -> None:
         pass
 
 
@@ -48,9 +48,15 @@ async def waiting(gate: Gate, count: int) -> None:
             await asyncio.sleep(0)
 
 
+async def come(gate: Gate, is_gone: Callable[[], bool] = lambda: False) -> Arrival:
+    waiting = gate.knock(Turn(tenant=1), is_gone)
+    assert waiting is not None
+    return await gate.arrive(waiting)
+
+
 async def test_nobody_waits_and_nothing_is_watched_while_all_is_well() -> None:
     gate = Gate()
-    assert await gate.arrive(Turn(tenant=1), lambda: False) is None
+    assert gate.knock(Turn(tenant=1), lambda: False) is None
     assert [await gate.enter(Turn(tenant=number)) for number in range(10_000)] == [0.0] * 10_000
     assert gate.waiting == 0
     assert gate._beating is not None
@@ -59,9 +65,9 @@ async def test_nobody_waits_and_nothing_is_watched_while_all_is_well() -> None:
 
 async def test_a_thousand_at_once_are_let_on_some_in_each_turn() -> None:
     gate = Gate()
-    coming = [asyncio.create_task(gate.arrive(Turn(tenant=1), lambda: False)) for _ in range(1000)]
-    await asyncio.sleep(0)
+    knocked = [gate.knock(Turn(tenant=1), lambda: False) for _ in range(1000)]
     assert gate.waiting == 1000 - MOST_IN_A_TURN
+    coming = [asyncio.create_task(gate.arrive(waiting)) for waiting in knocked if waiting is not None]
     before = gate.waiting
     gate._let_in(BEAT_S)
     assert gate.waiting == before - MOST_IN_A_TURN
@@ -143,8 +149,7 @@ async def test_who_had_its_turn_on_arrival_waits_no_second_time(shut: Callable[.
     gate = shut(2)
 
     async def request() -> tuple[float, float, float]:
-        arrival = await gate.arrive(Turn(tenant=1), lambda: False)
-        assert arrival is not None
+        arrival = await come(gate)
         open_(gate, 1e-9)
         call = asyncio.create_task(gate.enter(Turn(tenant=1)))
         told = arrival.waited_s, gate.waited_s(), await call
@@ -164,7 +169,7 @@ async def test_who_had_its_turn_on_arrival_waits_no_second_time(shut: Callable[.
 async def test_who_hangs_up_while_it_waits_leaves_its_place(shut: Callable[..., Gate]) -> None:
     gate = shut(1)
     is_gone = False
-    coming = asyncio.create_task(gate.arrive(Turn(tenant=1), lambda: is_gone))
+    coming = asyncio.create_task(come(gate, lambda: is_gone))
     await waiting(gate, 1)
     is_gone = True
     with pytest.raises(Gone):
@@ -193,3 +198,11 @@ async def test_places_never_leak_under_random_cancels(shut: Callable[..., Gate],
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(one, float | asyncio.CancelledError | OrchestratorError) for one in results)
     assert (gate.waiting, len(gate._seats), gate._seats._of) == (0, 0, {})
+
+
+def test_how_late_the_loop_is_is_what_one_meets_who_comes_at_any_moment() -> None:
+    gate = Gate()
+    gate._turns = [0.0] * 18 + [0.205]  # most of the time passes in the long one
+    assert gate._late_s() == pytest.approx(0.1435)
+    gate._turns = [0.02] * 5
+    assert gate._late_s() == pytest.approx(0.02)

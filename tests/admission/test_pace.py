@@ -75,3 +75,26 @@ def test_it_opens_only_when_nobody_has_waited_for_a_while() -> None:
         assert not pace.is_open
         pace.look(0.0, 0, is_awaited=False)
     assert pace.is_open
+
+
+def test_a_burst_of_cheap_beginnings_tells_nothing_of_what_calls_cost() -> None:
+    pace = Pace()
+    for _ in range(100):  # five seconds in which calls are all it does, and it keeps up
+        pace.look(0.0, 500, is_awaited=False, busy=0.9)
+    assert pace.is_open
+    pace.look(0.1, 3000, is_awaited=True, busy=1.0)
+    assert pace.per_s <= 500 / 0.9
+    for _ in range(10):  # their cost is still to come: the loop is not late yet
+        pace.look(0.0, 500, is_awaited=True, busy=1.0)
+    assert pace.per_s <= 2 * 500 / 0.9
+    for _ in range(300):
+        pace.look(0.0, 500, is_awaited=True, busy=1.0)
+    assert pace.per_s > 3 * 500 / 0.9, "unless they cost less now"
+
+
+def test_what_is_seldom_asked_says_nothing_of_it_either() -> None:
+    pace = Pace()
+    for _ in range(100):
+        pace.look(0.0, 5, is_awaited=False, busy=0.1)
+    pace.look(0.1, 1000, is_awaited=True, busy=0.2)
+    assert pace.per_s > 100

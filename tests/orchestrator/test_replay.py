@@ -90,6 +90,7 @@ def ask(front: ReplayFront) -> Ask:
         query: str = "",
         is_whole: bool = True,
         takes: bool = True,
+        has_server: bool = True,
         as_they_are: Mapping[str, str] | None = None,
         **headers: str | list[str],
     ) -> Reply:
@@ -126,7 +127,9 @@ def ask(front: ReplayFront) -> Ask:
             else:
                 reply.body += message.get("body", b"")
 
-        await front(scope, receive, send)
+        # As our server does; another one's application is called at once.
+        if not (has_server and is_whole and front.at_once(scope, exchange)):
+            await front(scope, receive, send)
         return reply
 
     return ask
@@ -689,3 +692,9 @@ async def test_who_waited_is_told_how_long(ask: Ask, parts: Parts, busy: Callabl
     assert reply.status == 200
     assert "queue;dur=" in reply.headers["server-timing"]
     assert "queue" not in (await ask(HELLO | {"stream": True})).headers["server-timing"]
+
+
+async def test_what_is_replayed_needs_no_task_and_no_server_of_ours(ask: Ask, front: ReplayFront) -> None:
+    await warmed(ask)
+    for has_server in (True, False):
+        assert (await ask(HELLO, has_server=has_server)).is_replayed

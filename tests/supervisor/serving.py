@@ -12,9 +12,11 @@ Place = tuple[str, int]
 
 
 @asynccontextmanager
-async def serving(app: Any, protocol: type[BoundedConnection]) -> AsyncIterator[Place]:
+async def serving(app: Any, protocol: type[BoundedConnection], **settings: Any) -> AsyncIterator[Place]:
     """Serve `app` on a free port; where."""
-    config = Config(app, host="127.0.0.1", port=0, http=protocol, lifespan="off", log_config=None)
+    config = Config(
+        app, host="127.0.0.1", port=0, http=protocol, lifespan="off", proxy_headers=False, log_config=None, **settings
+    )
     server = Server(config)
     config.load()
     server.lifespan = config.lifespan_class(config)

@@ -1,11 +1,13 @@
 """A request's head may be neither endless nor endlessly long in coming."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from orchestrator.core.exchange import EXCHANGE
+from orchestrator.core.exchange import EXCHANGE, Exchange
 from orchestrator.supervisor.http import MOST_HEAD, BoundedHead
 from tests.supervisor.serving import Place, serving
 
@@ -119,3 +121,63 @@ async def say(place: Place, *pieces: bytes, pause_s: float = 0.005) -> bytes:
         return await asyncio.wait_for(reader.read(-1), 10)
     finally:
         writer.close()
+
+
+class Prompt:
+    """Answers some requests without a task, and notes what it was asked so; the others wait for a task's answer."""
+
+    def __init__(self) -> None:
+        self.at_once_for: list[str] = []
+        self.called_for: list[str] = []
+
+    def at_once(self, scope: Any, exchange: Exchange) -> bool:
+        path = scope["path"]
+        self.at_once_for.append(path)
+        if path == "/broken":
+            raise RuntimeError("a fault of its own")
+        body = exchange.body()
+        assert body is not None, "it is asked for whole requests only"
+        if path == "/told-then-broken":
+            exchange.reply(b"", body, is_streamed=False)
+            raise RuntimeError("a fault of its own")
+        return path == "/now" and exchange.reply(b"x-a: 1\r\n", body[::-1], is_streamed=False)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.called_for.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"later"})
+
+
+async def test_what_can_be_answered_at_once_gets_no_task(caplog: pytest.LogCaptureFixture) -> None:
+    app = Prompt()
+    async with serving(app, BoundedHead) as place:
+        said = await say(place, post("/now") + post("/later") + post("/now", connection="close"))
+        assert answers(said) == [b"cba", b"later", b"later"]
+        assert (app.at_once_for, app.called_for) == (["/now"], ["/later", "/now"]), "who waits in line has a task"
+        request = post("/now", connection="close")
+        assert answers(await say(place, request[:-1], request[-1:])) == [b"later"]
+        assert app.at_once_for == ["/now"], "a body that comes late"
+        assert answers(await say(place, post("/broken"), post("/told-then-broken", connection="close"))) == [
+            b"later",
+            b"abc",
+        ]
+    assert app.called_for == ["/later", "/now", "/now", "/broken"], "and each request is answered once"
+    assert caplog.text.count("a request could not be answered at once") == 2
+
+
+async def test_many_that_come_together_are_all_answered() -> None:
+    app = Prompt()
+    async with serving(app, BoundedHead) as place:
+        said = await asyncio.gather(*(say(place, post("/now", connection="close")) for _ in range(100)))
+    assert [answers(one) for one in said] == [[b"cba"]] * 100
+    assert (len(app.at_once_for), app.called_for) == (100, [])
+
+
+async def test_a_connection_is_closed_when_it_was_idle_for_long_enough() -> None:
+    app = Prompt()
+    async with serving(app, BoundedHead, timeout_keep_alive=0.3) as place:
+        began = time.monotonic()
+        pieces = [post("/later")] * 4
+        said = await say(place, *pieces, pause_s=0.2)
+        assert answers(said) == [b"later"] * 4, "while it is asked it stays"
+    assert time.monotonic() - began >= 0.8
