@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Literal, NamedTuple
+from typing import Literal
 
 Kind = Literal["requests", "tokens", "concurrent", "cache_bytes", "queue", "stream_s"]
 Each = Literal["key", "team", "tenant", "model", "address", "all"]
@@ -19,11 +19,17 @@ _PRIVATE = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 169.254.
 PRIVATE_NETWORKS: tuple[Network, ...] = tuple(map(ip_network, _PRIVATE.split()))
 
 
-class Standing(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Standing:
     """How a caller stands with its limits, as the headers `RateLimit-Policy` and `RateLimit` have it."""
 
     policy: str = ""
     now: str = ""
+    lines: bytes = field(init=False, compare=False)  # of the two headers; empty without a limit
+
+    def __post_init__(self) -> None:
+        lines = f"ratelimit-policy: {self.policy}\r\nratelimit: {self.now}\r\n" if self.policy else ""
+        object.__setattr__(self, "lines", lines.encode("latin-1"))
 
 
 NO_LIMIT = Standing()

@@ -149,6 +149,11 @@ class Bucket:
             back = self._alone.give_back(self.rate, units * self._workers, receipt, now)
             self.owed = max(0.0, self.owed - back / self._workers)
 
+    @property
+    def left(self) -> int:
+        """How many are left, as `standing` last had it."""
+        return self._shown_left + (self.lease.left if self.lease is not None else 0)
+
     def standing(self, now: float) -> str:
         """An item of `RateLimit`: how many are left, and in how many seconds all are again, or one where none is."""
         lease = self.lease

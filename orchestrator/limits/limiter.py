@@ -27,6 +27,8 @@ from orchestrator.limits.shared import Shared
 PLACE_AGAIN_S = 1.0  # nobody knows when a place gets free
 MOST_SHOWN = 4  # limits in the headers
 MOST_SCOPES = 4096
+PLENTY = 100
+SAME_S = 0.0005  # a moment: to write it down anew for each of ten answers would be most of what limits cost
 
 
 class Hold:
@@ -45,7 +47,7 @@ class Hold:
         """The call is over. What was not settled is given back whole; a second time it does nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scope:
     """The limits that are about one caller's questions to one model, from one address."""
 
@@ -56,6 +58,16 @@ class Scope:
     none: tuple[Limit, ...]  # that let nothing through
     policy: str
     shown: tuple[Bucket, ...]
+    said: Standing = NO_LIMIT
+    said_at: float = -math.inf  # monotonic seconds
+
+    def at_once(self, now: float) -> Standing:
+        """As `standing`; those who are answered in the same moment are told the same, while there is plenty left."""
+        if now - self.said_at >= SAME_S:
+            self.said = self.standing(now)
+            if all(bucket.left >= PLENTY for bucket in self.shown):
+                self.said_at = now
+        return self.said
 
     def standing(self, now: float) -> Standing:
         """As the headers have it."""
@@ -104,7 +116,7 @@ class Limiter:
                 for other in scope.requests[:place]:
                     other.put_back()
                 return None
-        return scope.standing(now)
+        return scope.at_once(now)
 
     def put_back(self, caller: Caller, model: str, address: str) -> None:
         """What `charge_at_once` charged just now was for nothing."""

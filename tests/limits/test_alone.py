@@ -9,10 +9,10 @@ import pytest
 
 from orchestrator.core.errors import TooMany
 from orchestrator.limits import counting
-from orchestrator.limits.limiter import Limiter
+from orchestrator.limits.limiter import SAME_S, Limiter
 from orchestrator.limits.scripts import SHARE
 from tests.faulty import BadLine
-from tests.limits.conftest import HERE, MODEL, Ahead, Make, limit, spend, under, until
+from tests.limits.conftest import DAY_S, HERE, MODEL, Ahead, Make, limit, spend, under, until
 from tests.servers import RedisServer
 
 WORKERS = 2
@@ -233,3 +233,18 @@ async def test_a_silent_redis_holds_nobody_up_for_long(make: Make, own_redis: Re
             assert limiter.charge_at_once(caller, MODEL, HERE) is not None
     finally:
         own_redis.resume()
+
+
+async def test_where_plenty_is_left_those_of_the_same_moment_are_told_the_same(
+    make: Make, clock: Ahead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limiter, caller = make(None, workers=1), under(limit(amount=104, per_s=DAY_S))
+    stopped = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: stopped)
+    told = [limiter.charge_at_once(caller, MODEL, HERE) for _ in range(3)]
+    assert len({standing.now for standing in told if standing}) == 1
+    for _ in range(2):
+        limiter.charge_at_once(caller, MODEL, HERE)
+    monkeypatch.setattr(clock, "monotonic", lambda: stopped + 2 * SAME_S)
+    last = [limiter.charge_at_once(caller, MODEL, HERE) for _ in range(3)]
+    assert [standing.now.split(";")[1] for standing in last if standing] == ["r=98", "r=97", "r=96"]
