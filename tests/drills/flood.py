@@ -182,7 +182,7 @@ class _Flood:
         while (now := time.monotonic()) < self._until:
             for asking in self._askings:
                 due = int((now - began) * asking.load.per_s)
-                while asking.load.per_s and asking.number < due:
+                while asking.load.per_s and asking.number <= due:
                     self._ask(asking, began + asking.number / asking.load.per_s)
             await asyncio.sleep(TICK_S)
             self._late_s = max(self._late_s, time.monotonic() - now - TICK_S)
