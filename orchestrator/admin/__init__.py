@@ -1,0 +1,6 @@
+"""The pages of the Django admin for what this app keeps: who may ask, who changed that, and what was asked.
+
+`lists` and `acts` are what they share. The registry and the cache are apps of their own, with pages of their own.
+"""
+
+from orchestrator.admin import audit, keys, limits, records, tenants  # noqa: F401  # importing registers them
