@@ -1,33 +1,33 @@
-"""What the pages of who may ask share: somebody sees rows of theirs, and a form that they send is an act.
+"""Lists of which everybody changes the rows of their own tenants.
 
-What is saved here goes the way of API and commands: it is checked, done and noted by `identity`, in the name of who
+What is saved there goes the way of API and commands: it is checked, done and noted by `identity`, in the name of who
 is signed in. So a page shows and takes what their roles let them see and change, and no more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.widgets import ForeignKeyRawIdWidget
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils.text import capfirst
 
+from orchestrator.admin.seen import Seen
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.permissions import Permission
-from orchestrator.identity.acting import Actor, of_user
+from orchestrator.identity.acting import Actor
 from orchestrator.models import ApiKey, Team, Tenant
 
 if TYPE_CHECKING:
-    AnyBase = admin.ModelAdmin[Any]
     AnyForm = forms.ModelForm[Any]
 else:
-    AnyBase, AnyForm = admin.ModelAdmin, forms.ModelForm
+    AnyForm = forms.ModelForm
 
 
 class ActForm(AnyForm):
@@ -53,17 +53,6 @@ class ActForm(AnyForm):
         return values
 
 
-class Reached(admin.RelatedFieldListFilter):
-    """A filter by tenant whose choices are those that one may see: a name is something, too."""
-
-    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
-        """The tenants."""
-        reach = model_admin.by(request).reach(model_admin.sees)
-        within = {} if reach.tenants is None else {"pk__in": reach.tenants}
-        ordering = self.field_admin_ordering(field, request, model_admin)
-        return field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=within)
-
-
 class KeyNumber(ForeignKeyRawIdWidget):
     """A key by its number, with its name beside for whoever may see it: any number may be typed, or be in a link."""
 
@@ -75,38 +64,16 @@ class KeyNumber(ForeignKeyRawIdWidget):
         return super().label_and_url_for_value(value) if is_theirs else ("", "")
 
 
-class Acts(AnyBase):
+class Acts(Seen):
     """A page of rows that somebody may see, whose forms are acts."""
 
-    sees = Permission.SEE_KEYS
     changes = Permission.CHANGE_KEYS
-    tenants: tuple[str, ...] = ("tenant",)  # whose a row is, by column
-    explanation = ""  # above the list
-
-    def by(self, request: HttpRequest) -> Actor:
-        """Who is signed in; asked once for each request."""
-        known: Actor | None = getattr(request, "actor", None)
-        if known is None:
-            known = of_user(request.user)
-            request.actor = known  # type: ignore[attr-defined]
-        return known
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """What they may see."""
-        reach = self.by(request).reach(self.sees)
-        rows = super().get_queryset(request)
-        if reach.tenants is None:
-            return rows
-        mine = Q()
-        for column in self.tenants:
-            mine |= Q(**{f"{column}__in": reach.tenants})
-        return rows.filter(mine)
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Choices are what they may change."""
         reach = self.by(request).reach(self.changes)
         if db_field.related_model is Team:
-            kwargs["queryset"] = Team.objects.of(reach)
+            kwargs.setdefault("queryset", Team.objects.of(reach))
         elif db_field.related_model is ApiKey:
             kwargs["queryset"] = keys = ApiKey.objects.of(reach)
             kwargs["widget"] = widget = KeyNumber(db_field.remote_field, self.admin_site)
@@ -134,34 +101,30 @@ class Acts(AnyBase):
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """There is nothing beside."""
 
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        """Whether the page is in the index."""
-        return self.has_view_permission(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Which rows, `get_queryset` says."""
-        return not self.by(request).reach(self.sees).is_nobody
-
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Of which rows, the act says."""
-        return not self.by(request).reach(self.changes).is_nobody
+        """Of some of the rows."""
+        return self.may_act(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """The same."""
-        return self.has_change_permission(request)
+        return self.may_act(request)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """The same."""
-        return self.has_change_permission(request)
+        return self.may_act(request)
+
+    def may_act(self, request: HttpRequest) -> bool:
+        """Whether there is a tenant of which they may change anything. Of which rows, the act says."""
+        return not self.by(request).reach(self.changes).is_nobody
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        """By the act that is for it."""
-        self.end(self.by(request), obj)
+        """Take one away, by the act that is for it."""
+        raise NotImplementedError
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """One by one, so that each is noted."""
         for obj in queryset:
-            self.end(self.by(request), obj)
+            self.delete_model(request, obj)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Delete one, or say why not."""
@@ -171,17 +134,15 @@ class Acts(AnyBase):
             return self._refused(request, error)
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """The list, under the name of what is in it.
+        """The list.
 
         What is done with the chosen ones is done with all of them, or it is said why not.
         """
-        told = {"title": capfirst(str(self.opts.verbose_name_plural)), "explanation": self.explanation}
-        told |= extra_context or {}
         if request.method != "POST":
-            return super().changelist_view(request, told)
+            return super().changelist_view(request, extra_context)
         try:
             with transaction.atomic():
-                return super().changelist_view(request, told)
+                return super().changelist_view(request, extra_context)
         except OrchestratorError as error:
             return self._refused(request, error)
 
@@ -189,6 +150,16 @@ class Acts(AnyBase):
         self.message_user(request, str(error), messages.ERROR)
         return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
 
-    def end(self, by: Actor, obj: Any) -> None:
-        """Take one away."""
-        raise NotImplementedError
+    def do_each(self, request: HttpRequest, rows: Iterable[Any], act: Callable[[Any], object], done: str) -> None:
+        """Do it to each of the chosen rows for which it may be done, and say which those were."""
+        names = []
+        for row in rows:
+            try:
+                act(row)
+            except OrchestratorError as error:
+                self.message_user(request, f"{row}: {error}", messages.ERROR)
+                continue
+            self.log_change(request, row, f"{done}.")
+            names.append(str(row))
+        if names:
+            self.message_user(request, f"{done}: {', '.join(names)}.", messages.SUCCESS)

@@ -9,8 +9,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from orchestrator.admin.acts import Acts, Reached
 from orchestrator.admin.lists import BoundedPaginator, When
+from orchestrator.admin.seen import Reached, Seen
 from orchestrator.core.permissions import Permission
 from orchestrator.models import AuditEvent
 
@@ -33,10 +33,10 @@ class KindOfAct(admin.SimpleListFilter):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(Acts):
+class AuditEventAdmin(Seen):
     """Who changed what. It is read here, and nobody changes it; `manage.py audit verify` tells whether somebody has."""
 
-    sees = changes = Permission.SEE_AUDIT
+    sees = Permission.SEE_AUDIT
     explanation = (
         "Who changed what. Whether an event was changed, dropped or moved since, manage.py audit verify tells."
     )
@@ -64,15 +64,3 @@ class AuditEventAdmin(Acts):
         """As JSON, a line for each field."""
         lines = [f"{field}: {json.dumps(value, ensure_ascii=False)}" for field, value in event.details.items()]
         return "\n".join(lines) or "-"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Events are noted, not entered."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """What happened, happened."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The next one would not fit the one before."""
-        return False

@@ -11,8 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from orchestrator.admin.acts import ActForm, Acts, AnyBase, Reached
-from orchestrator.core.errors import OrchestratorError
+from orchestrator.admin.acts import ActForm, Acts
+from orchestrator.admin.seen import Reached
 from orchestrator.core.permissions import DIALECTS, EVERYBODY, FAMILIES
 from orchestrator.identity import issuing, tenancy
 from orchestrator.identity.asked import KeyChange, read
@@ -138,7 +138,6 @@ class ApiKeyAdmin(Acts):
         match = request.resolver_match
         if db_field.name == "team" and match and "object_id" in match.kwargs:
             kwargs["queryset"] = Team.objects.of(EVERYBODY).filter(tenant__keys__pk=match.kwargs["object_id"])
-            return AnyBase.formfield_for_foreignkey(self, db_field, request, **kwargs)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
@@ -166,17 +165,7 @@ class ApiKeyAdmin(Acts):
         if "confirmed" not in request.POST:
             context = {**self.admin_site.each_context(request), "title": "Revoke keys", "keys": keys, "opts": self.opts}
             return TemplateResponse(request, "admin/revoke_keys.html", context)
-        revoked = []
-        for key in keys:
-            try:
-                issuing.revoke(self.by(request), key.prefix)
-            except OrchestratorError as error:
-                self.message_user(request, f"{key}: {error}", messages.ERROR)
-                continue
-            self.log_change(request, key, "Revoked.")
-            revoked.append(f"{key.name} ({key.prefix})")
-        if revoked:
-            self.message_user(request, f"Revoked: {', '.join(revoked)}.", messages.SUCCESS)
+        self.do_each(request, keys, lambda key: issuing.revoke(self.by(request), key.prefix), "Revoked")
         return None
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from orchestrator.admin.acts import ActForm, Acts, Reached
+from orchestrator.admin.acts import ActForm, Acts
+from orchestrator.admin.seen import Reached
 from orchestrator.identity import limiting
-from orchestrator.identity.acting import Actor
 from orchestrator.identity.asked import LimitAsked, LimitChange, read
 from orchestrator.models import Limit
 
@@ -88,6 +88,6 @@ class LimitAdmin(Acts):
         """In words: Django's cross would look like a fault."""
         return "off" if limit.is_off else "on"
 
-    def end(self, by: Actor, obj: Limit) -> None:
-        """Delete it."""
-        limiting.delete(by, obj.name)
+    def delete_model(self, request: HttpRequest, obj: Limit) -> None:
+        """For good; to lift it for a while it is switched off."""
+        limiting.delete(self.by(request), obj.name)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from orchestrator.admin.acts import ActForm, Acts, Reached
-from orchestrator.core.errors import OrchestratorError
+from orchestrator.admin.acts import ActForm, Acts
+from orchestrator.admin.seen import Reached
 from orchestrator.core.permissions import Permission
 from orchestrator.identity import tenancy
-from orchestrator.identity.acting import Actor
 from orchestrator.identity.asked import GrantAsked, TeamAsked, TenantAsked, TenantChange, read
 from orchestrator.models import Grant, Team, Tenant
 
@@ -71,26 +70,18 @@ class TenantAdmin(Acts):
     @admin.action(description="Suspend the chosen tenants: none of their keys works", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
         """Until they are resumed."""
-        self._set(request, queryset, suspended=True)
+        self._set(request, queryset, "Suspended", suspended=True)
 
     @admin.action(description="Resume the chosen tenants", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> None:
         """Their keys work again."""
-        self._set(request, queryset, suspended=False)
+        self._set(request, queryset, "Resumed", suspended=False)
 
-    def _set(self, request: HttpRequest, queryset: QuerySet[Tenant], *, suspended: bool) -> None:
-        done = []
-        for tenant in queryset:
-            try:
-                tenancy.change_tenant(self.by(request), tenant.name, TenantChange(suspended=suspended))
-            except OrchestratorError as error:
-                self.message_user(request, f"{tenant}: {error}", messages.ERROR)
-                continue
-            self.log_change(request, tenant, "Suspended." if suspended else "Resumed.")
-            done.append(tenant.name)
-        if done:
-            words = "Suspended" if suspended else "Resumed"
-            self.message_user(request, f"{words}: {', '.join(done)}.", messages.SUCCESS)
+    def _set(self, request: HttpRequest, queryset: QuerySet[Tenant], done: str, *, suspended: bool) -> None:
+        change = TenantChange(suspended=suspended)
+        self.do_each(
+            request, queryset, lambda tenant: tenancy.change_tenant(self.by(request), tenant.name, change), done
+        )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Its requests are the audit."""
@@ -136,17 +127,9 @@ class TeamAdmin(Acts):
         """Keys and limits name it."""
         return False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """By those who may change keys."""
-        return super().has_change_permission(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The same."""
-        return super().has_change_permission(request, obj)
-
-    def end(self, by: Actor, obj: Team) -> None:
-        """Delete it."""
-        tenancy.delete_team(by, obj.tenant.name, obj.name)
+    def delete_model(self, request: HttpRequest, obj: Team) -> None:
+        """Unless it has keys."""
+        tenancy.delete_team(self.by(request), obj.tenant.name, obj.name)
 
 
 class GrantForm(ActForm):
@@ -178,14 +161,6 @@ class GrantAdmin(Acts):
         """It is there or not."""
         return False
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """By those who may change people."""
-        return super().has_change_permission(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """The same."""
-        return super().has_change_permission(request, obj)
-
-    def end(self, by: Actor, obj: Grant) -> None:
-        """End it."""
-        tenancy.delete_grant(by, obj.owner.name, obj.reader.name)
+    def delete_model(self, request: HttpRequest, obj: Grant) -> None:
+        """From the next request on."""
+        tenancy.delete_grant(self.by(request), obj.owner.name, obj.reader.name)
