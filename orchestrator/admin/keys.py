@@ -80,7 +80,7 @@ class State(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Three."""
-        return [(state, "in use" if state == "working" else state) for state in issuing.STATES]
+        return [(state, state) for state in issuing.STATES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Those that are so."""
@@ -152,8 +152,7 @@ class ApiKeyAdmin(Acts):
     @admin.display(description="state")
     def state(self, key: ApiKey) -> str:
         """Whether it opens anything."""
-        state = issuing.state_of(key, timezone.now())
-        return "in use" if state == "working" else state
+        return issuing.state_of(key, timezone.now())
 
     @admin.action(description="Revoke the chosen keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> HttpResponse | None:

@@ -40,16 +40,16 @@ class TenantAdmin(Acts):
     sees, changes, tenants = Permission.SEE_PEOPLE, Permission.CHANGE_PEOPLE, ("pk",)
     explanation = "Who is served. A tenant is suspended, not deleted: its records stay."
     form = TenantForm
-    list_display = ("name", "priority", "state", "keys_in_use", "created_at")
+    list_display = ("name", "priority", "state", "working_keys", "created_at")
     list_filter = ("priority", ("suspended_at", admin.EmptyFieldListFilter))
     search_fields = ("name",)
     fields = ("name", "priority", "suspended_at", "created_at")
     actions = ("suspend", "resume")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With how many keys are theirs."""
+        """With how many keys of theirs work."""
         working = Q(keys__revoked_at=None) & (Q(keys__expires_at=None) | Q(keys__expires_at__gt=timezone.now()))
-        rows: QuerySet[Any] = super().get_queryset(request).annotate(in_use=Count("keys", filter=working))
+        rows: QuerySet[Any] = super().get_queryset(request).annotate(working=Count("keys", filter=working))
         return rows
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -61,10 +61,10 @@ class TenantAdmin(Acts):
         """Whether its keys work."""
         return "suspended" if tenant.suspended_at else "served"
 
-    @admin.display(description="keys in use", ordering="in_use")
-    def keys_in_use(self, tenant: Any) -> int:
+    @admin.display(description="working keys", ordering="working")
+    def working_keys(self, tenant: Any) -> int:
         """How many."""
-        count: int = tenant.in_use
+        count: int = tenant.working
         return count
 
     @admin.action(description="Suspend the chosen tenants: none of their keys works", permissions=["change"])
