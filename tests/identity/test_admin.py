@@ -15,8 +15,9 @@ from django.urls import include, path
 from orchestrator.audit import verify
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.issuing import STATES
-from orchestrator.identity.keys import find_key, issue_key
+from orchestrator.identity.keys import find_key
 from orchestrator.models import ApiKey, AuditEvent, Grant, Limit, Membership, Team, Tenant
+from tests.keys import issue_key
 
 admin.autodiscover()
 urlpatterns = [path("admin/", admin.site.urls), path("", include("dashboard.urls"))]
