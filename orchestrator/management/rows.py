@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,15 +52,11 @@ class Rows(BaseCommand):
             sys.exit(UNUSABLE)
         self.is_json = options.pop("json", False)
         asked = {option: value for option, value in options.items() if option not in OF_DJANGO}
-        try:
-            getattr(self, command.replace("-", "_"))(**asked)
-        except OrchestratorError as error:
-            raise CommandError(in_options(str(error), self._parser, command), returncode=UNUSABLE) from None
-        except DatabaseError as error:
-            raise CommandError(
-                f"The ledger cannot be used: {error}. `manage.py migrate` makes its tables, as `serve` does.",
-                returncode=UNUSABLE,
-            ) from None
+        with ledger_errors():
+            try:
+                getattr(self, command.replace("-", "_"))(**asked)
+            except OrchestratorError as error:
+                raise CommandError(in_options(str(error), self._parser, command), returncode=UNUSABLE) from None
 
     def table(
         self, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Callable[[Any], str]], nothing: str
@@ -86,6 +83,18 @@ class Rows(BaseCommand):
         width = max(map(len, row)) + 2
         for field, value in row.items():
             self.stdout.write(f"{field.replace('_', ' ') + ':':{width}}{words(value)}".rstrip())
+
+
+@contextmanager
+def ledger_errors() -> Iterator[None]:
+    """What is wrong with the database is told with its remedy. Exit code 2."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise CommandError(
+            f"The ledger cannot be used: {error}. `manage.py migrate` makes its tables, as `serve` does.",
+            returncode=UNUSABLE,
+        ) from None
 
 
 def as_json(value: Any) -> str:
