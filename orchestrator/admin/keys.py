@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from orchestrator.admin.acts import ActForm, Acts
 from orchestrator.admin.seen import Reached
+from orchestrator.core.lines import Lines
 from orchestrator.core.permissions import DIALECTS, EVERYBODY, FAMILIES
 from orchestrator.identity import issuing, tenancy
 from orchestrator.identity.asked import KeyChange, read
@@ -30,28 +31,6 @@ HELP = {
 }
 
 
-class Lines(forms.JSONField):
-    """A list of words, one a line."""
-
-    widget = forms.Textarea(attrs={"rows": 3, "cols": 40})
-
-    def prepare_value(self, value: Any) -> Any:
-        """As it is typed."""
-        return "\n".join(value) if isinstance(value, list) else value
-
-    def bound_data(self, data: Any, initial: Any) -> Any:
-        """As it was typed."""
-        return initial if self.disabled else data
-
-    def to_python(self, value: Any) -> Any:
-        """As it is kept."""
-        return [line.strip() for line in str(value or "").splitlines() if line.strip()]
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        """Whether other lines are there."""
-        return bool((initial or []) != self.to_python(data))
-
-
 class KeyForm(ActForm):
     """What a key is for."""
 
@@ -59,6 +38,7 @@ class KeyForm(ActForm):
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
         field_classes = dict.fromkeys(LISTS, Lines)
+        widgets = dict.fromkeys(LISTS, forms.Textarea(attrs={"rows": 3, "cols": 40}))
         labels = LABELS  # read only
         help_texts = HELP  # read only
 

@@ -12,6 +12,7 @@ from django import forms
 from django.forms.models import BaseInlineFormSet, inlineformset_factory
 from pydantic import ValidationError
 
+from orchestrator.core.lines import Lines
 from orchestrator.core.presets import KINDS
 from orchestrator.registry import changes
 from orchestrator.registry.document import (
@@ -51,24 +52,6 @@ PROVIDER_LABELS = {
 MODEL_LABELS = {"hedge_after_s": "Hedge after, s", "is_enabled": "Switched on"}
 CHANGED = "It was changed by somebody else meanwhile; load this page again, and change that."
 PREFIX = "deployments"
-
-
-class Lines(forms.CharField):
-    """A list of words, one a line."""
-
-    widget = forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField lines", "spellcheck": "false"})
-
-    def prepare_value(self, value: Any) -> Any:
-        """As it is typed."""
-        return "\n".join(value) if isinstance(value, list) else value
-
-    def clean(self, value: Any) -> Any:
-        """The lines that say something."""
-        return [line.strip() for line in (super().clean(value) or "").splitlines() if line.strip()]
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        """Compared as lists."""
-        return bool(list(initial or []) != self.clean(data))
 
 
 class PriceField(forms.DecimalField):
