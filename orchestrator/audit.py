@@ -77,6 +77,11 @@ def note(
     return event
 
 
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What a change tells of itself: each field that is another now, as it was and as it is."""
+    return {field: [before[field], now] for field, now in after.items() if now != before[field]}
+
+
 def reseal(keys: Sequence[bytes]) -> tuple[int, Broken | None]:
     """Chain all events anew with the first of `keys`, when they are as they were written. Return how many.
 

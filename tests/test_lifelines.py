@@ -24,7 +24,7 @@ CAUSES = {
 }
 ISSUE = """
 import json, sys
-from orchestrator.identity.keys import issue_key
+from tests.keys import issue_key
 print(json.dumps({name: issue_key(name, name.split()[0]) for name in json.loads(sys.argv[1])}))
 """
 END = """

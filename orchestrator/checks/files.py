@@ -35,7 +35,7 @@ _MOST_NAMED = 3
 def data_is_private(**_: Any) -> Found:
     """The data directory holds keys, answers and records."""
     for path in (settings.DATA_DIR, settings.DATA_DIR / "keys"):
-        if os.name == "posix" and path.stat().st_mode & OTHERS:
+        if _mode(path) & OTHERS:
             yield unsafe(5, f"{path} can be read by other users of this machine.", f"chmod go-rwx {path}")
 
 
@@ -43,17 +43,16 @@ def data_is_private(**_: Any) -> Found:
 def master_secret_is_secret(**_: Any) -> Found:
     """It opens everything else."""
     path = settings.MASTER_FILE
+    if _mode(path) & stat.S_IRWXO:
+        yield fatal(
+            3,
+            f"The master secret, {path}, can be read by every user of this machine: with it they make sessions and"
+            " open providers' keys.",
+            f"chmod 600 {path}, and `manage.py rotate_secrets` if anybody may have read it.",
+        )
+    elif _mode(path) & stat.S_IRWXG:
+        yield unsafe(8, f"The master secret, {path}, can be read by a group.", f"chmod 600 {path}")
     with suppress(OSError):
-        mode = path.stat().st_mode
-        if mode & stat.S_IRWXO:
-            yield fatal(
-                3,
-                f"The master secret, {path}, can be read by every user of this machine: with it they make sessions and"
-                " open providers' keys.",
-                f"chmod 600 {path}, and `manage.py rotate_secrets` if anybody may have read it.",
-            )
-        elif mode & stat.S_IRWXG:
-            yield unsafe(8, f"The master secret, {path}, can be read by a group.", f"chmod 600 {path}")
         if _is_guessable(secrets.read(path).current):
             yield fatal(
                 4,
@@ -79,13 +78,12 @@ def files_are_private(**_: Any) -> Found:
 @checks.register(START)
 def redis_socket_is_private(**_: Any) -> Found:
     """Who can write to it can put tasks into the queue, and take answers away."""
-    with suppress(OSError):
-        if settings.REDIS_SOCKET.stat().st_mode & OTHERS:
-            yield unsafe(
-                13,
-                f"The private Redis, {settings.REDIS_SOCKET}, can be used by other users of this machine.",
-                f"chmod 700 {settings.REDIS_SOCKET}",
-            )
+    if _mode(settings.REDIS_SOCKET) & OTHERS:
+        yield unsafe(
+            13,
+            f"The private Redis, {settings.REDIS_SOCKET}, can be used by other users of this machine.",
+            f"chmod 700 {settings.REDIS_SOCKET}",
+        )
 
 
 @checks.register(START)
@@ -187,8 +185,9 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _mode(path: Path) -> int:
+    """Who may do what with it; nobody anything where there is none, or no such modes."""
     try:
-        return path.stat().st_mode
+        return path.stat().st_mode if os.name == "posix" else 0
     except OSError:
         return 0
 

@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
-from asyncio import Event, Task, create_task, timeout, wait
+from asyncio import Event, timeout
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import (
-    BadRequest,
-    ContextTooLong,
-    EngineError,
-    EngineRefused,
-    EngineTimeout,
-    EngineUnavailable,
-    EngineUnreachable,
-    KeyRefused,
-    ModelNotFound,
-    OrchestratorError,
-    RateLimited,
-)
+from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Model, Usage
 from orchestrator.engines import counts
 from orchestrator.engines.lines import bounded, line_batches
+from orchestrator.engines.listing import Listing
+from orchestrator.engines.remote import Account, Remote
 from orchestrator.engines.wires import vectors
-from orchestrator.engines.wires.base import ODD, Offer, Wire
-from orchestrator.outbound.answers import (
-    ConnectError,
-    ConnectTimeout,
-    HTTPError,
-    RemoteProtocolError,
-    Response,
-    TimeoutException,
-)
+from orchestrator.engines.wires.base import ODD, Wire
+from orchestrator.outbound.answers import Response
 from orchestrator.outbound.connection import Connection
 
 NOTHING: Mapping[str, JSON] = MappingProxyType({})
-log = logging.getLogger(__name__)
-
-LONGEST_NAME = 255  # characters, the provider's among them: records hold no more, and a header should not
-LISTING_FRESH_S = 300.0
-LISTING_DEADLINE_S = 3.0
-LISTING_RETRY_S = 30.0
-GLANCE_S = 0.25  # what questions wait for the first list; where it stands is not known, and it may never be asked
 CHECK_S = 5.0
-NOBODY = "The provider"  # what a wire's errors begin with
-MOST_LISTING_BYTES = 16 * 1024**2
 MOST_BATCHES_AFTER_END = 8
 DRAIN_S = 0.1
-LONGEST_RETRY_S = 3600.0
-REFUSAL_S = 2.0
-MOST_REFUSAL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,22 +42,6 @@ class Deadlines:
     first_token_from: str = "ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S"  # noqa: S105  # tokens of text
     token_from: str = "ORCHESTRATOR_TOKEN_TIMEOUT_S"  # noqa: S105
     answer_from: str = "ORCHESTRATOR_ANSWER_TIMEOUT_S"
-
-
-class Account(Protocol):
-    """What there is to know of our standing with a provider."""
-
-    @property
-    def is_paid(self) -> bool:
-        """Whether it charges."""
-
-    @property
-    def key_from(self) -> str:
-        """Where an operator puts right what is wrong with its key."""
-
-    @property
-    def address_from(self) -> str:
-        """And with its address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,20 +73,14 @@ class CloudEngine:
         extra_body  goes with every question to chat, beside what the wire says and never in place of it.
         """
         self.name = name
-        self._connection = connection
+        self.is_retired = False
+        self._remote = Remote(name, connection, wire, account)
+        self._listing = Listing(self._remote, clock, extra_body)
+        self._wire = wire
         self._deadlines = deadlines
         self._clock = clock
         self._most_answer_bytes = most_answer_bytes
-        self._wire = wire
-        self._account = account
         self._extra_body = extra_body
-        self._listing: dict[str, tuple[Offer, Model]] = {}  # by the provider's name, in lower case
-        self._listing_now: Task[None] | None = None
-        self._list_again_at = float("-inf")
-        self._was_listed = False  # or it was tried
-        self.is_retired = False
-        self._lists = True  # as far as is known: a change is said, once
-        self._goes_by_guess_at: float | None = None  # when no question waits for the first list any more
         self._calls = 0  # under way
         self._idle = Event()
         self._idle.set()
@@ -146,15 +91,15 @@ class CloudEngine:
             with self._under_way():
                 yield await self._embed(request, model)
             return
-        ask = self._wire.chat(request, self._offer(model.remote_name))
+        ask = self._wire.chat(request, self._listing.offer(model.remote_name))
         question = _to_json({**self._extra_body, **ask.body})
-        with self._under_way(), self._errors():
+        with self._under_way(), self._remote.errors():
             began = self._clock.monotonic()
             async with self._in_time():
-                response = await self._connection.send("POST", ask.path, question)
+                response = await self._remote.connection.send("POST", ask.path, question)
             async with aclosing(response):
                 left_s = self._deadlines.first_token_s - (self._clock.monotonic() - began)
-                await self._raise_for_status(response, model.name, left_s)
+                await self._remote.raise_for_status(response, model.name, left_s)
                 async for chunk in self._chunks(response, model, counts.most_asked(request, len(question)), began):
                     yield chunk
 
@@ -177,7 +122,7 @@ class CloudEngine:
         costs: list[int | None] = []
         asks = self._wire.embeddings(request, model.remote_name)
         began = self._clock.monotonic()
-        with self._errors():
+        with self._remote.errors():
             async with timeout(self._deadlines.answer_s):
                 for ask in asks:
                     question = _to_json(ask.body)
@@ -197,8 +142,8 @@ class CloudEngine:
 
     async def _vectors(self, path: str, question: bytes, model: Model) -> bytes:
         """What is answered to one call: it comes whole, so its first token is all of it."""
-        async with self._in_time(), aclosing(await self._connection.send("POST", path, question)) as response:
-            await self._raise_for_status(response, model.name)
+        async with self._in_time(), aclosing(await self._remote.connection.send("POST", path, question)) as response:
+            await self._remote.raise_for_status(response, model.name)
             return b"".join([part async for part in bounded(response, 8 * self._most_answer_bytes)])
 
     async def _chunks(
@@ -259,62 +204,20 @@ class CloudEngine:
         return most.first_token_s - spent_s, words
 
     async def models(self) -> list[Model]:
-        """What the provider lists.
-
-        Only the first look is waited for, by who wants to see the list; later ones are made beside, and until they
-        come the older list holds.
-        """
-        self.look()
-        if self._listing_now and not self._was_listed:
-            await wait({self._listing_now})
-        return self.known()
+        """What the provider lists. The first list is waited for."""
+        return await self._listing.models()
 
     def known(self) -> list[Model]:
         """What it listed when it was last asked."""
-        return [model for _, model in self._listing.values()]
+        return self._listing.known()
 
     def look(self) -> None:
         """Begin to ask for the list, when it is time to."""
-        if self._clock.monotonic() >= self._list_again_at and self._listing_now is None:
-            self._listing_now = create_task(self._list())
+        self._listing.look()
 
-    async def _glance(self) -> None:
-        """Look, and wait a moment for the first list: once, however many questions come in it."""
-        self.look()
-        if self._listing_now is None or self._was_listed:
-            return
-        now = self._clock.monotonic()
-        if self._goes_by_guess_at is None:
-            self._goes_by_guess_at = now + GLANCE_S
-        if now < self._goes_by_guess_at:
-            await wait({self._listing_now}, timeout=self._goes_by_guess_at - now)
-
-    async def _list(self) -> None:
-        fresh_s = LISTING_RETRY_S
-        try:
-            with self._errors():
-                async with timeout(LISTING_DEADLINE_S):
-                    data = await self._get(self._wire.listing, "the list of models")
-            offers = [offer for offer in self._wire.offers(data) if _can_be_asked(offer.name)]
-            self._listing = {self._key(offer.name): (offer, self._model(offer)) for offer in offers}
-            fresh_s = LISTING_FRESH_S
-            self._say_if_it_lists()
-        except (EngineError, ModelNotFound, BadRequest) as error:
-            self._say_if_it_lists(str(error))
-        except ODD:
-            self._say_if_it_lists("it sent something else")
-        finally:
-            self._list_again_at = self._clock.monotonic() + fresh_s
-            self._was_listed = True
-            self._listing_now = None
-
-    def _say_if_it_lists(self, why: str = "") -> None:
-        """Log when that has changed; `why` it does not, or nothing."""
-        if why and self._lists:
-            log.warning("%s did not list its models: %s", self.name, why)
-        elif not why and not self._lists:
-            log.warning("%s lists its models again", self.name)
-        self._lists = not why
+    async def find(self, name: str) -> Model | None:
+        """The model `provider/name` means; a name the provider does not list is asked for all the same."""
+        return await self._listing.find(name)
 
     async def check(self) -> Check:
         """Ask for the list of models: that costs nothing, and needs address and key to be right.
@@ -324,12 +227,12 @@ class CloudEngine:
         began = self._clock.monotonic()
         listed = None
         try:
-            with self._errors():
+            with self._remote.errors():
                 async with timeout(CHECK_S):
                     if self._wire.probe:
                         with suppress(ModelNotFound):  # another server of its kind may not have it
-                            await self._get(self._wire.probe, "a word on our key")
-                    data = await self._get(self._wire.listing, "a list of models at this address")
+                            await self._remote.get(self._wire.probe, "a word on our key")
+                    data = await self._remote.get(self._wire.listing, "a list of models at this address")
             listed = len(self._wire.offers(data))
             words = f"lists {listed:,} {'model' if listed == 1 else 'models'}"
         except EngineTimeout:
@@ -341,62 +244,6 @@ class CloudEngine:
             words = "sent something that is no list of models"
         took_s = self._clock.monotonic() - began
         return Check(is_ok=listed is not None, took_s=took_s, words=words, listed=listed)
-
-    async def _get(self, path: str, wanted: str) -> bytes:
-        """What it has there. Raises as `_raise_for_status` does, and what a call that left raises."""
-        async with aclosing(await self._connection.send("GET", path)) as response:
-            await self._raise_for_status(response, wanted)
-            return b"".join([part async for part in bounded(response, MOST_LISTING_BYTES)])
-
-    async def find(self, name: str) -> Model | None:
-        """The model `provider/name` means; a name the provider does not list is asked for all the same.
-
-        Providers serve models they do not list (aliases, previews), so only they can say no. What the list tells is
-        worth a moment of waiting and no more: every question that may go there waits, though others are asked first.
-        """
-        if len(name) > LONGEST_NAME or not _can_be_asked(name):
-            return None
-        provider, separator, remote_name = name.partition("/")
-        if provider.lower() != self.name or not separator or not remote_name:
-            return None
-        if self._wire.tells:  # what the model can do, and which version of it answers
-            await self._glance()
-        key = self._key(remote_name)
-        return self._listing[key][1] if key in self._listing else self._model(self._offer(remote_name))
-
-    def _key(self, remote_name: str) -> str:
-        return self._wire.canonical(remote_name).lower()
-
-    def _offer(self, remote_name: str) -> Offer:
-        """What is known of a model: from the list, or by its name."""
-        key = self._key(remote_name)
-        return self._listing[key][0] if key in self._listing else self._wire.guess(self._wire.canonical(remote_name))
-
-    def _model(self, offer: Offer) -> Model:
-        name = f"{self.name}/{offer.name}"
-        identity = f"{self._connection.address}\n{name}" + (f"\n{offer.version}" if offer.version else "")
-        if self._extra_body:  # another routing is another model
-            identity += "\n" + json.dumps(dict(self._extra_body), sort_keys=True)
-        return Model(
-            name=name,
-            digest=hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest(),
-            engine=self.name,
-            capabilities=offer.capabilities,
-            takes=self._wire.takes if "completion" in offer.capabilities else self._wire.takes_for_vectors,
-            is_paid=self._account.is_paid,
-            price=offer.price,
-            remote_name=offer.name,
-            family=offer.family or self.name,
-            size=offer.size,
-            modified_at=offer.modified_at,
-            parameter_size=offer.parameter_size,
-            quantization=offer.quantization,
-            context_length=offer.context_length,
-        )
-
-    @property
-    def _advice(self) -> str:
-        return f"is {self._account.address_from} right?"
 
     @contextmanager
     def _under_way(self) -> Iterator[None]:
@@ -410,68 +257,6 @@ class CloudEngine:
             if not self._calls:
                 self._idle.set()
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Errors of the way there become EngineError or EngineTimeout; and no error passes that holds our key."""
-        try:
-            yield
-        except OrchestratorError as error:
-            words = self._connection.shown(str(error))
-            if words.startswith(NOBODY):  # a wire does not know whose words it reads
-                words = self.name + words.removeprefix(NOBODY)
-            error.args = (words,)
-            raise
-        except (ConnectError, ConnectTimeout):  # the transport says timeout for a refusal, too
-            advice = f"is {self._account.address_from} right, and is it running?"
-            raise EngineUnreachable(f"{self.name} could not be reached: {advice}") from None
-        except (TimeoutException, TimeoutError):
-            raise EngineTimeout(f"{self.name} did not answer in time.") from None
-        except RemoteProtocolError:
-            raise EngineError(f"{self.name} sent what is no HTTP; {self._advice}") from None
-        except HTTPError as error:
-            raise EngineError(f"The connection to {self.name} broke off: {type(error).__name__}.") from None
-
-    async def _raise_for_status(self, response: Response, wanted: str, left_s: float = REFUSAL_S) -> None:
-        if response.status_code == 200:
-            if _is_packed(response):
-                raise EngineError(f"{self.name} packed its answer, which it was asked not to.")
-            if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-                raise EngineError(f"{self.name} sent a page in place of an answer; {self._advice}")
-            return
-        status = response.status_code
-        said = self._wire.said(await self._refusal(response, left_s))
-        if status == 401 or said.is_about_key:
-            advice = f"ask your operator to check {self._account.key_from}"
-            raise KeyRefused(f"{self.name} refused our key (HTTP {status}); {advice}.")
-        words = f": {said.words}" if said.words else "."
-        if status == 402:  # until somebody pays: trying again is of no use
-            raise EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
-        if status == 403:  # a region, a model that the account may not use, a rule: only the words tell
-            raise EngineRefused(f"{self.name} refused this to us (HTTP 403){words}")
-        if status == 404 and not said.is_spoken:  # a model that is not there would be told in its own form
-            raise EngineError(f"{self.name} has no such address (HTTP 404); {self._advice}")
-        if status == 404:
-            raise ModelNotFound(f"{self.name} does not have {wanted}{words}")
-        if status in {400, 413, 422}:
-            refused = ContextTooLong if said.is_about_length or status == 413 else BadRequest
-            raise refused(f"{self.name} refused the request{words}")
-        retry_after_s = _retry_after(response.headers.get("Retry-After", "")) or _bounded(said.retry_after_s)
-        kind = RateLimited if status == 429 else EngineUnavailable if status >= 500 else EngineError
-        raise kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
-
-    async def _refusal(self, response: Response, left_s: float) -> bytes:
-        """The body of a refusal, or what came of it soon, cut where it is too long: the status alone says enough."""
-        body = b""
-        if _is_packed(response):
-            return body
-        with suppress(TimeoutError, HTTPError):
-            async with timeout(min(REFUSAL_S, left_s)):
-                async for part in response.aiter_bytes():
-                    body += part
-                    if len(body) >= MOST_REFUSAL_BYTES:
-                        break
-        return body[:MOST_REFUSAL_BYTES]
-
     async def retire(self) -> None:
         """Close the connections when the last call under way has ended. Nobody begins another."""
         await self._idle.wait()
@@ -479,35 +264,8 @@ class CloudEngine:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._listing_now:
-            self._listing_now.cancel()
-        await self._connection.aclose()
-
-
-def _can_be_asked(name: str) -> bool:
-    """Whether a model may be called so: other letters could make it look like another, or move a terminal."""
-    return name.isascii() and name.isprintable()
-
-
-def _is_packed(response: Response) -> bool:
-    """Whether a body could be any length when it is unpacked: that is only known once it is."""
-    return response.headers.get("Content-Encoding", "").lower() not in {"", "identity"}
-
-
-def _retry_after(header: str) -> float | None:
-    """Seconds to wait, as RFC 9110 writes them: a number or a date; None for nonsense."""
-    if header.isascii() and header.isdigit():
-        seconds = float(header)
-    else:
-        try:
-            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return _bounded(seconds)
-
-
-def _bounded(seconds: float | None) -> float | None:
-    return None if seconds is None else min(max(seconds, 1.0), LONGEST_RETRY_S)
+        self._listing.close()
+        await self._remote.connection.aclose()
 
 
 async def _drain(batches: AsyncIterator[list[bytes]]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from orchestrator.audit import note
 from orchestrator.core.errors import Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role, reach_of
 from orchestrator.core.types import Caller
@@ -50,6 +51,10 @@ class Actor:
         if found is None or found.pk not in reach:  # type: ignore[comparison-overlap]  # it says itself what is in it
             raise NotThere(f"There is no tenant {name[:MOST_SHOWN]!r}.")
         return found
+
+    def note(self, action: str, subject: str, tenant_id: int | None, details: Mapping[str, Any] | None = None) -> None:
+        """Have it in the audit that they did it."""
+        note(self.name, action, subject, tenant_id, details, self.request_id)
 
 
 def of_caller(caller: Caller, request_id: str = "") -> Actor:

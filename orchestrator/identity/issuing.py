@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from orchestrator.audit import note
+from orchestrator.audit import differences
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
 from orchestrator.core.permissions import Permission, Role, reach_of
 from orchestrator.identity.acting import MOST_SHOWN, Actor
@@ -67,7 +67,7 @@ def change(by: Actor, prefix: str, asked: KeyChange) -> ApiKey:
         _must_be_whole(key)
         _must_be_within(by, key)
         after = _told(key)
-        different = {field: [before[field], after[field]] for field in after if after[field] != before[field]}
+        different = differences(before, after)
         if different:
             key.save()
             _note(by, "key.changed", key, different)
@@ -272,4 +272,4 @@ def _told(key: ApiKey) -> dict[str, Any]:
 
 
 def _note(by: Actor, action: str, key: ApiKey, details: dict[str, Any]) -> None:
-    note(by.name, action, f"key {key.prefix} ({key.name})", key.tenant_id, details, by.request_id)
+    by.note(action, f"key {key.prefix} ({key.name})", key.tenant_id, details)

@@ -133,9 +133,3 @@ def make_key(tenant: Tenant, name: str, **scopes: Any) -> tuple[ApiKey, str]:
     credential = f"orch_{prefix}_{secrets.token_urlsafe(32)}"
     key = ApiKey.objects.create(tenant=tenant, name=name, prefix=prefix, digest=key_digest(credential), **scopes)
     return key, credential
-
-
-def issue_key(name: str, tenant: str, *, role: Role | None = None, **scopes: Any) -> str:
-    """Make a key and return it, with nothing checked and nobody told. The tenant is made if it is new."""
-    owner, _ = Tenant.objects.get_or_create(name=tenant)
-    return make_key(owner, name, role=role or "", **scopes)[1]

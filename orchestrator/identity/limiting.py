@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from orchestrator.audit import note
+from orchestrator.audit import differences
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY, Permission
 from orchestrator.identity.acting import MOST_SHOWN, Actor
@@ -58,7 +58,7 @@ def change(by: Actor, name: str, asked: LimitChange) -> Limit:
             setattr(row, field, value)
         _must_be_whole(row)
         after = told(row)
-        different = {field: [before[field], after[field]] for field in after if after[field] != before[field]}
+        different = differences(before, after)
         if different:
             row.save()
             _note(by, "limit.changed", row, different)
@@ -139,4 +139,4 @@ def _must_be_theirs(by: Actor, row: Limit) -> None:
 
 
 def _note(by: Actor, action: str, row: Limit, details: dict[str, Any]) -> None:
-    note(by.name, action, f"limit {row.name}", row.tenant_id, details, by.request_id)
+    by.note(action, f"limit {row.name}", row.tenant_id, details)

@@ -8,7 +8,6 @@ from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError, Q, QuerySet
 from django.utils import timezone
 
-from orchestrator.audit import note
 from orchestrator.core.errors import BadRequest, Conflict, NotThere
 from orchestrator.core.permissions import Permission, Reach
 from orchestrator.identity.acting import MOST_SHOWN, Actor
@@ -65,7 +64,7 @@ def make_team(by: Actor, asked: TeamAsked) -> Team:
         if alike := tenant.teams.filter(name__iexact=asked.name).first():
             raise Conflict(f"There is a team {alike} already.")
         team = Team.objects.create(tenant=tenant, name=asked.name)
-        note(by.name, "team.made", f"team {team}", tenant.pk, {}, by.request_id)
+        by.note("team.made", f"team {team}", tenant.pk)
     return team
 
 
@@ -81,7 +80,7 @@ def delete_team(by: Actor, tenant: str, name: str) -> None:
             team.delete()
         except ProtectedError:
             raise Conflict(f"The {words} has keys, and be they revoked; change those first.") from None
-        note(by.name, "team.deleted", words, owner.pk, {}, by.request_id)
+        by.note("team.deleted", words, owner.pk)
 
 
 def teams(by: Actor, *, tenant: str | None = None, after: str | None = None) -> QuerySet[Team]:
@@ -137,4 +136,4 @@ def _later(first: str, second: str, after: str) -> Q:
 
 
 def _note(by: Actor, action: str, tenant: Tenant, details: dict[str, Any]) -> None:
-    note(by.name, action, f"tenant {tenant}", tenant.pk, details, by.request_id)
+    by.note(action, f"tenant {tenant}", tenant.pk, details)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterable, Mapping
+from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
 from orchestrator.core.durations import parse_duration
@@ -21,12 +23,18 @@ OF_DJANGO = frozenset(
     ["verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks", "stdout", "stderr"]
 )  # options that every command has
 NONE = "none"  # as an option: take it away
+FIELD = re.compile(r"(?:^|(?<=; ))(\w+)(?:\.\d+)*: ")  # what is wrong with which
 
 
 class Rows(BaseCommand):
     """A command with commands. What is asked for goes to standard output, what else there is to say beside it."""
 
     requires_system_checks = []  # noqa: RUF012  # as Django declares it
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
+        """As any command's; it is kept, since it knows what options are called."""
+        self._parser = super().create_parser(prog_name, subcommand, **options)
+        return self._parser
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """One command of several."""
@@ -44,15 +52,11 @@ class Rows(BaseCommand):
             sys.exit(UNUSABLE)
         self.is_json = options.pop("json", False)
         asked = {option: value for option, value in options.items() if option not in OF_DJANGO}
-        try:
-            getattr(self, command.replace("-", "_"))(**asked)
-        except OrchestratorError as error:
-            raise CommandError(str(error), returncode=UNUSABLE) from None
-        except DatabaseError as error:
-            raise CommandError(
-                f"The ledger cannot be used: {error}. `manage.py migrate` makes its tables, as `serve` does.",
-                returncode=UNUSABLE,
-            ) from None
+        with ledger_errors():
+            try:
+                getattr(self, command.replace("-", "_"))(**asked)
+            except OrchestratorError as error:
+                raise CommandError(in_options(str(error), self._parser, command), returncode=UNUSABLE) from None
 
     def table(
         self, rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Callable[[Any], str]], nothing: str
@@ -81,6 +85,18 @@ class Rows(BaseCommand):
             self.stdout.write(f"{field.replace('_', ' ') + ':':{width}}{words(value)}".rstrip())
 
 
+@contextmanager
+def ledger_errors() -> Iterator[None]:
+    """What is wrong with the database is told with its remedy. Exit code 2."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise CommandError(
+            f"The ledger cannot be used: {error}. `manage.py migrate` makes its tables, as `serve` does.",
+            returncode=UNUSABLE,
+        ) from None
+
+
 def as_json(value: Any) -> str:
     """For programs."""
     return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
@@ -97,6 +113,23 @@ def words(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return str(value)
+
+
+def in_options(wrong: str, parser: ArgumentParser, command: str) -> str:
+    """What is wrong, said of the options that were typed in place of the fields that they give."""
+    options = _options(parser, command)
+    return FIELD.sub(lambda match: f"{options.get(match[1], match[0].removesuffix(': '))}: ", wrong)
+
+
+def _options(parser: ArgumentParser, command: str) -> dict[str, str]:
+    """What options are called, by field."""
+    found: dict[str, str] = {}
+    for action in parser._actions:  # argparse has no other way to ask
+        if isinstance(action, _SubParsersAction):
+            found |= _options(action.choices[command], command)
+        elif action.option_strings:
+            found.setdefault(action.dest, action.option_strings[-1])
+    return found
 
 
 def with_json(parser: ArgumentParser) -> ArgumentParser:

@@ -12,6 +12,7 @@ from django import forms
 from django.forms.models import BaseInlineFormSet, inlineformset_factory
 from pydantic import ValidationError
 
+from orchestrator.core.lines import Lines
 from orchestrator.core.presets import KINDS
 from orchestrator.registry import changes
 from orchestrator.registry.document import (
@@ -30,11 +31,10 @@ from orchestrator.registry.reading import newest_version
 from orchestrator.registry.stored import DEPLOYMENT, MODEL, PROVIDER, read_tables
 
 if TYPE_CHECKING:
-    ProviderBase = forms.ModelForm[Provider]
-    ModelBase = forms.ModelForm[RegisteredModel]
+    AnyForm = forms.ModelForm[Any]
     FormSetBase = BaseInlineFormSet[Deployment, RegisteredModel, forms.ModelForm[Deployment]]
 else:
-    ProviderBase = ModelBase = forms.ModelForm
+    AnyForm = forms.ModelForm
     FormSetBase = BaseInlineFormSet
 
 PROVIDER_LABELS = {
@@ -54,24 +54,6 @@ CHANGED = "It was changed by somebody else meanwhile; load this page again, and 
 PREFIX = "deployments"
 
 
-class Lines(forms.CharField):
-    """A list of words, one a line."""
-
-    widget = forms.Textarea(attrs={"rows": 3, "class": "vLargeTextField lines", "spellcheck": "false"})
-
-    def prepare_value(self, value: Any) -> Any:
-        """As it is typed."""
-        return "\n".join(value) if isinstance(value, list) else value
-
-    def clean(self, value: Any) -> Any:
-        """The lines that say something."""
-        return [line.strip() for line in (super().clean(value) or "").splitlines() if line.strip()]
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        """Compared as lists."""
-        return bool(list(initial or []) != self.clean(data))
-
-
 class PriceField(forms.DecimalField):
     """A price without noughts at its end."""
 
@@ -86,13 +68,34 @@ def _seen(kind: changes.Kind, name: str) -> str:
     return hashlib.sha256(state.encode()).hexdigest()[:32]
 
 
-def _reason() -> forms.CharField:
-    widget = forms.TextInput(attrs={"class": "vLargeTextField"})
-    return forms.CharField(required=False, max_length=200, widget=widget, help_text="For the history, if you like.")
+class PartForm(AnyForm):
+    """A part of the registry, which is saved if it is still as it was when its page was loaded."""
+
+    within: changes.Kind  # which parts it is one of
+    seen = forms.CharField(required=False, widget=forms.HiddenInput)
+    reason = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"class": "vLargeTextField"}),
+        help_text="For the history, if you like.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.version = newest_version()  # that it is checked with: nothing may come between that and its saving
+        if self.instance.pk:
+            self.initial["seen"] = _seen(self.within, self.instance.name)
+
+    def must_be_as_seen(self, values: dict[str, Any]) -> None:
+        """Raises ValidationError when it was changed meanwhile."""
+        if self.instance.pk and values.get("seen") != self.initial["seen"]:
+            raise forms.ValidationError(CHANGED)
 
 
-class ProviderForm(ProviderBase):
+class ProviderForm(PartForm):
     """A provider. Its key is typed in and never shown."""
+
+    within = "providers"
 
     kind = forms.ChoiceField(
         choices=[(kind, preset.title) for kind, preset in KINDS.items()],
@@ -107,8 +110,6 @@ class ProviderForm(ProviderBase):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "class": "vTextField"}),
     )
     without_key = forms.BooleanField(required=False, label="Take the key away")
-    seen = forms.CharField(required=False, widget=forms.HiddenInput)
-    reason = _reason()
 
     part: ProviderPart | None = None  # what the form says, once it is right
 
@@ -117,12 +118,6 @@ class ProviderForm(ProviderBase):
         fields = ("name", *PROVIDER)
         labels = PROVIDER_LABELS  # read only
         widgets = {"address": forms.TextInput(attrs={"class": "vLargeTextField"})}  # noqa: RUF012
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.version = newest_version()  # that it is checked with: nothing may come between that and its saving
-        if self.instance.pk:
-            self.initial["seen"] = _seen("providers", self.instance.name)
 
     def clean(self) -> dict[str, Any]:
         """Check it with all there is."""
@@ -138,8 +133,7 @@ class ProviderForm(ProviderBase):
         if self.errors:
             return values
         name = self.instance.name or values["name"]
-        if self.instance.pk and values.get("seen") != self.initial["seen"]:
-            raise forms.ValidationError(CHANGED)
+        self.must_be_as_seen(values)
         try:
             self.part = ProviderPart.model_validate(given)
             changes.try_part("providers", name, self.part)
@@ -150,8 +144,10 @@ class ProviderForm(ProviderBase):
         return values
 
 
-class ModelForm(ModelBase):
+class ModelForm(PartForm):
     """A model, with its deployments in a formset beside it."""
+
+    within = "models"
 
     aliases = Lines(required=False, help_text="Other names for it, one a line.")
     tags = Lines(required=False, help_text="One a line.")
@@ -164,8 +160,6 @@ class ModelForm(ModelBase):
         widget=forms.CheckboxSelectMultiple,
         help_text="None: as its provider tells.",
     )
-    seen = forms.CharField(required=False, widget=forms.HiddenInput)
-    reason = _reason()
 
     part: ModelPart | None = None  # what the form says, once it is right
 
@@ -174,19 +168,12 @@ class ModelForm(ModelBase):
         fields = ("name", *MODEL)
         labels = MODEL_LABELS  # read only
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.version = newest_version()  # that it is checked with: nothing may come between that and its saving
-        if self.instance.pk:
-            self.initial["seen"] = _seen("models", self.instance.name)
-
     def clean(self) -> dict[str, Any]:
         """Check it with its deployments and all there is; what is wrong with those stands beside them."""
         values = super().clean() or {}
         if self.errors:
             return values
-        if self.instance.pk and values.get("seen") != self.initial["seen"]:
-            raise forms.ValidationError(CHANGED)
+        self.must_be_as_seen(values)
         deployments: Any = DeploymentForms(self.data, instance=self.instance, prefix=PREFIX, model=self)
         if deployments.are_whole():
             name = self.instance.name or values["name"]

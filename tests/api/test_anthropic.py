@@ -23,9 +23,9 @@ from orchestrator.api.replies import to_json
 from orchestrator.api.stamps import HOLES
 from orchestrator.core.errors import BadRequest, Busy, EngineError, EngineTimeout, RateLimited
 from orchestrator.core.types import ChatRequest, Chunk, Done, Message, Reply, ToolCall, Usage
-from orchestrator.identity.keys import issue_key
 from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
+from tests.keys import issue_key
 
 SAID = [{"role": "user", "content": "hello"}]
 HELLO = {"model": "tiny", "max_tokens": 50, "messages": SAID}

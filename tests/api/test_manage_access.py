@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, AuditEvent, Tenant
 from orchestrator.parts import Parts
+from tests.keys import issue_key
 from tests.product import Product
 from tests.shapes import faults
 

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.identity.keys import issue_key
 from orchestrator.models import AuditEvent
 from orchestrator.parts import Parts
+from tests.keys import issue_key
 
 CACHE = "/api/admin/v1/cache"
 

@@ -14,12 +14,12 @@ from django.conf import settings
 from orchestrator.api.answers import registry as told
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.presets import PRESETS
-from orchestrator.identity.keys import issue_key
 from orchestrator.models import AuditEvent
 from orchestrator.parts import Parts
 from orchestrator.registry.document import DeploymentPart, ModelPart, ProviderPart
 from orchestrator.registry.models import RegistryVersion
 from orchestrator.registry.reading import read
+from tests.keys import issue_key
 from tests.registry.conftest import CANARY, EVERYTHING
 from tests.shapes import faults
 

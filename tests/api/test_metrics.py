@@ -17,12 +17,12 @@ from orchestrator.core.errors import EngineError
 from orchestrator.core.permissions import Role
 from orchestrator.core.types import Candidate, Model
 from orchestrator.engines.llamacpp import LoadedModel
-from orchestrator.identity.keys import issue_key
 from orchestrator.parts import Parts
 from orchestrator.processes import Child, Running
 from orchestrator.vitals import Sampler
 from tests.fakes import FakeEngine
 from tests.figures import Figures, answered, parse, value
+from tests.keys import issue_key
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "What is 2+2?"}], "stream": False}
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "metrics.md"

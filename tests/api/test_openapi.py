@@ -20,9 +20,9 @@ from orchestrator.api.absent import ABSENT
 from orchestrator.api.table import api
 from orchestrator.asgi import application
 from orchestrator.core.permissions import Role
-from orchestrator.identity.keys import issue_key
 from orchestrator.parts import Health, Parts
 from tests.dashboard.site import chromium, served
+from tests.keys import issue_key
 from tests.product import Product, registry_kept
 from tests.shapes import KEPT, faults, misfits
 

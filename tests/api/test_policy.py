@@ -8,9 +8,9 @@ import pytest
 from orchestrator.api import policy
 from orchestrator.api.table import api
 from orchestrator.core.permissions import FAMILIES, Permission, Role
-from orchestrator.identity.keys import issue_key
 from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
+from tests.keys import issue_key
 
 
 def test_every_method_of_every_route_has_a_row_and_every_row_a_route() -> None:

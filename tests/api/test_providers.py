@@ -17,7 +17,7 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.presets import PRESETS
 from orchestrator.core.types import Caller, ChatRequest, Message
-from orchestrator.engines import cloud
+from orchestrator.engines import listing
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
 from orchestrator.registry.reading import read
@@ -29,7 +29,7 @@ TEXT = "".join(GOOD)
 @pytest.fixture
 async def servers(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, SpeechServer]]:
     """A server of every API, set up as an operator does it."""
-    monkeypatch.setattr(cloud, "GLANCE_S", cloud.LISTING_DEADLINE_S)  # the machine may be busy
+    monkeypatch.setattr(listing, "GLANCE_S", listing.DEADLINE_S)  # the machine may be busy
     servers = {speech.name: await SpeechServer(speech).start() for speech in SPEECHES}
     set_up(monkeypatch, {name: server.address for name, server in servers.items()}, dict.fromkeys(servers, KEY))
     catalogue = Catalogue([parts.local], partial(wiring.engine_for, clock=Clock()))
@@ -188,7 +188,7 @@ async def engines(monkeypatch: pytest.MonkeyPatch, addresses: dict[str, str], ke
     """The names of the engines there would be, and their addresses."""
     set_up(monkeypatch, addresses, keys)
     made = [wiring.engine_for(entry, Clock()) for entry in (await asyncio.to_thread(read)).providers]
-    found = {engine.name: engine._connection.address for engine in made}
+    found = {engine.name: engine._remote.connection.address for engine in made}
     await asyncio.gather(*(engine.aclose() for engine in made))
     return found
 

@@ -16,7 +16,6 @@ from django.utils import timezone
 
 from orchestrator.asgi import application
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, Tenant
 from orchestrator.parts import Parts
 from tests.authorization import permissions
@@ -36,6 +35,7 @@ from tests.authorization.matrix import (
     everybody,
     verdict,
 )
+from tests.keys import issue_key
 
 SAMPLES = {"{number}": "4711", "{digest}": "sha256:0", "{path:name}": "none/such"} | {
     f"{{{name}}}": "none" for name in ("key", "name", "prefix", "tenant", "owner", "reader")

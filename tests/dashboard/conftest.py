@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
-from playwright.async_api import Browser
+from playwright.async_api import Browser, Page
 
 from cache.purges import PurgeLog
 from cache.tiered import TieredCache
@@ -20,7 +21,7 @@ from dashboard.reading import reader
 from orchestrator import wiring
 from orchestrator.core.permissions import Role
 from orchestrator.parts import Parts
-from tests.dashboard.site import FakeLocal, chromium, served, somebody
+from tests.dashboard.site import FakeLocal, chromium, opened, served, somebody
 
 
 @pytest.fixture
@@ -75,3 +76,19 @@ def passer_by(transactional_db: None) -> User:
 def client() -> Client:
     """A visitor without a browser."""
     return Client()
+
+
+@pytest.fixture
+async def visit(address, browser, operator) -> AsyncIterator[Any]:
+    """A function that opens a page as the operator; at the end none may have complained."""
+    pages: list[Page] = []
+
+    async def go(path: str, **options: Any) -> Page:
+        page = await opened(browser, address, operator, **options)
+        pages.append(page)
+        await page.goto(address + path)
+        return page
+
+    yield go
+    for page in pages:
+        assert page.complaints == []  # type: ignore[attr-defined]  # see `opened`

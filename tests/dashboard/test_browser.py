@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
 from cache.entries import Scope
 from dashboard.live import live
 from orchestrator.core.errors import OrchestratorError
-from tests.dashboard.site import fill, opened, record, traffic
+from tests.dashboard.site import fill, record, traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 LIVE = "Live"
@@ -25,22 +24,6 @@ def kinds_of(error: type[OrchestratorError]) -> Iterator[type[OrchestratorError]
     yield error
     for one in error.__subclasses__():
         yield from kinds_of(one)
-
-
-@pytest.fixture
-async def visit(address, browser, operator) -> AsyncIterator[Any]:
-    """A function that opens a page as the operator; at the end none may have complained."""
-    pages: list[Page] = []
-
-    async def go(path: str, **options: Any) -> Page:
-        page = await opened(browser, address, operator, **options)
-        pages.append(page)
-        await page.goto(address + path)
-        return page
-
-    yield go
-    for page in pages:
-        assert page.complaints == []  # type: ignore[attr-defined]  # see `opened`
 
 
 async def test_the_overview_opens_with_a_sentence_and_goes_live(visit):

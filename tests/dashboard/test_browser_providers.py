@@ -7,16 +7,15 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.utils.timezone import now
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Route, expect
 
 from dashboard import reading
 from orchestrator.engines.cloud import Check
@@ -31,22 +30,6 @@ pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cac
 LIST = "/dashboard/providers/"
 FINE = Check(is_ok=True, took_s=0.2, words="lists 2 models", listed=2)
 GONE = Check(is_ok=False, took_s=0.003, words="could not be reached: is GROQ_BASE_URL right, and is it running?")
-
-
-@pytest.fixture
-async def visit(address, browser, operator) -> AsyncIterator[Any]:
-    """A function that opens a page as the operator; at the end none may have complained."""
-    pages: list[Page] = []
-
-    async def go(path: str, **options: Any) -> Page:
-        page = await opened(browser, address, operator, **options)
-        pages.append(page)
-        await page.goto(address + path)
-        return page
-
-    yield go
-    for page in pages:
-        assert page.complaints == []  # type: ignore[attr-defined]  # see `opened`
 
 
 @pytest.fixture

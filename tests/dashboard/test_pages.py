@@ -22,9 +22,10 @@ from dashboard import running
 from dashboard.periods import DEFAULT
 from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.identity.keys import find_key, issue_key
+from orchestrator.identity.keys import find_key
 from orchestrator.models import ApiKey, Tenant
 from tests.dashboard.site import answer, fill, keep, record, traffic
+from tests.keys import issue_key
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 

@@ -32,7 +32,7 @@ KNOWN = Question(name="known")
 MAKE = """
 import json
 from orchestrator.core.permissions import EVERYBODY
-from orchestrator.identity.keys import issue_key
+from tests.keys import issue_key
 from orchestrator.models import ApiKey, Limit
 for name, kind, amount, per_s in {limits!r}:
     print(json.dumps([name, issue_key(name, "drill")]))

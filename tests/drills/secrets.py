@@ -262,7 +262,7 @@ SCRIPT = """if True:
     from django.contrib.auth.models import User
     from django.utils import timezone
     from orchestrator.core.permissions import EVERYBODY, Role
-    from orchestrator.identity.keys import issue_key
+    from tests.keys import issue_key
     from orchestrator.identity.links import make_link, redeem_link
     from orchestrator.models import ApiKey
     from base64 import b32encode

@@ -21,8 +21,9 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.presets import OPENAI
 from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder, ToolCall
-from orchestrator.engines import cloud
-from orchestrator.engines.cloud import CloudEngine, Deadlines, _retry_after
+from orchestrator.engines import listing
+from orchestrator.engines.cloud import CloudEngine, Deadlines
+from orchestrator.engines.remote import retry_after
 from orchestrator.engines.wires.openai import OpenAI, to_wire
 from orchestrator.outbound.connection import Connection
 from orchestrator.wiring import connect
@@ -145,7 +146,7 @@ async def test_a_provider_that_wants_fewer_requests_says_when_to_come_back(engin
     ],
 )
 def test_retry_after_is_read_in_every_form(header: str, seconds: float | None) -> None:
-    assert _retry_after(header) == seconds
+    assert retry_after(header) == seconds
 
 
 async def test_a_filtered_answer_is_not_called_complete(engine: CloudEngine) -> None:
@@ -192,13 +193,13 @@ async def test_names_that_could_pass_for_others_are_not_listed() -> None:
 async def test_that_it_does_not_list_its_models_is_said_when_that_changes(
     engine: CloudEngine, provider: Provider, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cloud, "LISTING_FRESH_S", 0.0)
-    monkeypatch.setattr(cloud, "LISTING_RETRY_S", 0.0)
-    for listing in ("500", "html", "500", "good", "good"):
-        provider.listing = listing
+    monkeypatch.setattr(listing, "FRESH_S", 0.0)
+    monkeypatch.setattr(listing, "RETRY_S", 0.0)
+    for way in ("500", "html", "500", "good", "good"):
+        provider.listing = way
         engine.look()
-        assert engine._listing_now
-        await engine._listing_now
+        assert engine._listing._looking
+        await engine._listing._looking
     assert [record.getMessage() for record in caplog.records] == [
         "openai did not list its models: openai answered HTTP 500: no, 500: Bearer …",
         "openai lists its models again",

@@ -116,7 +116,7 @@ def remote(name: str) -> Model:
     wire = WIRES[provider.wire]()
     nowhere = Connection("http://localhost", {}, httpx.Timeout(1), httpx.AsyncHTTPTransport())
     engine = CloudEngine(provider.name, nowhere, DEADLINES, Clock(), 1, wire, provider)
-    return engine._model(engine._offer(name.partition("/")[2]))
+    return engine._listing.model(engine._listing.offer(name.partition("/")[2]))
 
 
 @cache

@@ -32,7 +32,7 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.presets import BY_NAME
 from orchestrator.core.types import ChatRequest, Message, Price, Reply, ReplyBuilder, ToolCall
-from orchestrator.engines import cloud
+from orchestrator.engines import listing
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.wires import WIRES
 from orchestrator.outbound.connection import MOST_URLS, Connection
@@ -253,22 +253,22 @@ async def test_its_models_are_listed_with_what_they_can_do(engine: CloudEngine) 
 async def test_the_first_who_asks_for_a_model_waits_for_what_the_list_tells(
     engine: CloudEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cloud, "GLANCE_S", 20.0)  # the machine may be busy
+    monkeypatch.setattr(listing, "GLANCE_S", 20.0)  # the machine may be busy
     model = await engine.find(f"{engine.name}/good")
     assert model is not None
     assert model.context_length == (0 if engine.name == "openai" else 8192)  # whose list mostly tells nothing
 
 
 async def test_a_list_that_does_not_come_is_waited_for_once_and_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud, "LISTING_DEADLINE_S", 60.0)
+    monkeypatch.setattr(listing, "DEADLINE_S", 60.0)
     speech = next(speech for speech in SPEECHES if speech.name == "ollama")
     provider = await Provider(speech=speech, listing="silent").start()
     clock = SetClock()
     engine = engine_for(speech, provider.address, clock=clock)
     async with asyncio.timeout(20):
         guessed = await asyncio.gather(*(engine.find("ollama/good") for _ in range(3)))
-        clock.pass_(cloud.GLANCE_S)
-        monkeypatch.setattr(cloud, "GLANCE_S", 60.0)
+        clock.pass_(listing.GLANCE_S)
+        monkeypatch.setattr(listing, "GLANCE_S", 60.0)
         guessed.append(await engine.find("ollama/good"))
         assert {model and model.context_length for model in guessed} == {0}
         provider.let_go()
@@ -338,8 +338,10 @@ async def test_callers_names_of_models_take_no_memory() -> None:
 
 async def test_a_model_that_changed_under_its_name_is_another_one(engine: CloudEngine) -> None:
     (old,) = await engine.models()
-    new = replace(engine._offer("good"), version="new")
-    assert engine._model(engine._offer("good")).digest == old.digest != engine._model(new).digest
+    new = replace(engine._listing.offer("good"), version="new")
+    assert (
+        engine._listing.model(engine._listing.offer("good")).digest == old.digest != engine._listing.model(new).digest
+    )
 
 
 QUESTION: list[Any] = [{"role": "user", "content": "hi"}]

@@ -13,7 +13,7 @@ from orchestrator import wiring
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.clock import Clock
 from orchestrator.core.presets import BY_NAME
-from orchestrator.engines import cloud
+from orchestrator.engines import listing
 from orchestrator.parts import Parts
 from orchestrator.registry.entries import ModelEntry, ProviderEntry, Registry
 from routing import retries
@@ -45,7 +45,7 @@ def entry(speech: Speech, address: str, **fields: object) -> ProviderEntry:
 @pytest.fixture
 async def serve(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
     """A function: have the application ask these providers; what it knows of them from then on."""
-    monkeypatch.setattr(cloud, "GLANCE_S", cloud.LISTING_DEADLINE_S)  # the machine may be busy
+    monkeypatch.setattr(listing, "GLANCE_S", listing.DEADLINE_S)  # the machine may be busy
     monkeypatch.setattr(retries, "FIRST_PAUSE_S", 0.01)  # many are asked again here, and one by one
     async with AsyncExitStack() as stack:
 

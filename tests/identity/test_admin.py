@@ -14,8 +14,10 @@ from django.urls import include, path
 
 from orchestrator.audit import verify
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.identity.keys import find_key, issue_key
+from orchestrator.identity.issuing import STATES
+from orchestrator.identity.keys import find_key
 from orchestrator.models import ApiKey, AuditEvent, Grant, Limit, Membership, Team, Tenant
+from tests.keys import issue_key
 
 admin.autodiscover()
 urlpatterns = [path("admin/", admin.site.urls), path("", include("dashboard.urls"))]
@@ -274,3 +276,14 @@ def test_lists_are_searched_and_narrowed(root: Client) -> None:
     ):
         rows = root.get(f"{ROOT}/apikey/{query}").context["cl"].result_list
         assert sorted(key.name for key in rows) == names
+
+
+def test_a_keys_state_is_called_as_in_the_api(root: Client) -> None:
+    for name in ("one", "two"):
+        issue_key(name, "acme")
+    act(root, "apikey", "revoke", ApiKey.objects.of(EVERYBODY).get(name="two"))
+    keys = root.get(f"{ROOT}/apikey/").content.decode()
+    assert sorted(re.findall('class="field-state">([^<]*)<', keys)) == ["revoked", "working"]
+    assert re.findall(r"\?state=(\w+)\"[^>]*>\s*(\w+)\s*<", keys) == [(state, state) for state in STATES]
+    tenants = root.get(f"{ROOT}/tenant/?q=acme").content.decode()
+    assert re.findall('class="field-working_keys">([^<]*)<', tenants) == ["1"]

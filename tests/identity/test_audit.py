@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from orchestrator import audit
 from orchestrator.audit import note, verify
 from orchestrator.core.permissions import EVERYBODY
-from orchestrator.identity.keys import issue_key
 from orchestrator.models import AuditEvent, AuditHead, Tenant
+from tests.keys import issue_key
 
 pytestmark = pytest.mark.django_db
 EVENTS = 6

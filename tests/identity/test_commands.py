@@ -154,6 +154,25 @@ def test_limits() -> None:
     assert not Limit.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("limits make x tokens 60", "--per: tokens are counted by time; say in how many seconds."),
+        ("limits make x requests 60 --per 0", "--per: should be greater than or equal to 1"),
+        ("limits make x requests 1 --per 1m --burst 1000", "--burst: it is 100 times the amount at most, here 100."),
+        ("limits make x requests 0", "amount: should be greater than or equal to 1"),
+        ("limits make x queue 1 --each all --model [ --network ::1/8", "--model: a pattern of models has"),
+        ("limits make x queue 1 --each all --model [ --network ::1/8", "; --network: the address has bits"),
+        ("issue_key x --network 10.0.0.0/8 --network 10.0.0.1/8", "--network: the address has bits"),
+        ("issue_key x --all-tenants", "--all-tenants: there is no role that could hold for every tenant; give one."),
+        ("keys rotate abc --overlap 800h", "--overlap: should be less than or equal to"),
+        ("tenants make x --priority 11", "--priority: should be less than or equal to 10"),
+    ],
+)
+def test_what_is_wrong_is_said_of_what_was_typed(line: str, told: str) -> None:
+    assert told in refused(*line.split())
+
+
 def test_the_audit_is_listed_and_verified() -> None:
     issue("web")
     run("tenants", "make", "acme")

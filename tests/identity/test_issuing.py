@@ -21,8 +21,9 @@ from orchestrator.core.types import Caller
 from orchestrator.identity import issuing, limiting, tenancy
 from orchestrator.identity.acting import Actor, at_terminal, of_caller, of_user
 from orchestrator.identity.asked import KeyAsked, KeyChange, LimitAsked, Rotation, read
-from orchestrator.identity.keys import find_key, issue_key
+from orchestrator.identity.keys import find_key
 from orchestrator.models import ApiKey, AuditEvent, Limit, Membership, Team, Tenant
+from tests.keys import issue_key
 
 pytestmark = pytest.mark.django_db
 ROOT = at_terminal()

@@ -11,8 +11,9 @@ from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity import limiting
 from orchestrator.identity.acting import Actor, at_terminal, of_caller
 from orchestrator.identity.asked import LimitAsked, LimitChange, read
-from orchestrator.identity.keys import default_caller, find_key, issue_key
+from orchestrator.identity.keys import default_caller, find_key
 from orchestrator.models import ApiKey, AuditEvent, Limit, Team, Tenant
+from tests.keys import issue_key
 
 pytestmark = pytest.mark.django_db
 ROOT = at_terminal()

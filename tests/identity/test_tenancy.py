@@ -12,8 +12,9 @@ from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity import issuing, limiting, tenancy
 from orchestrator.identity.acting import Actor, at_terminal, of_caller
 from orchestrator.identity.asked import GrantAsked, KeyAsked, LimitAsked, TeamAsked, TenantAsked, TenantChange, read
-from orchestrator.identity.keys import find_key, issue_key
+from orchestrator.identity.keys import find_key
 from orchestrator.models import AuditEvent, Grant, Limit, Team, Tenant
+from tests.keys import issue_key
 
 pytestmark = pytest.mark.django_db
 ROOT = at_terminal()

@@ -13,12 +13,12 @@ from django.db import OperationalError
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.callers import REMEMBERED_S, Identity
-from orchestrator.identity.keys import issue_key
 from orchestrator.ledger import writer
 from orchestrator.ledger.writer import USED_EVERY_S, Ledger
 from orchestrator.models import ApiKey, RequestRecord
 from orchestrator.parts import Parts
 from tests.fakes import SetClock
+from tests.keys import issue_key
 
 
 def last_used() -> datetime | None:

@@ -15,8 +15,8 @@ from orchestrator.asgi import application
 from orchestrator.core.limits import PRIVATE_NETWORKS
 from orchestrator.env import BadSetting
 from orchestrator.forwarded import Forwarded
-from orchestrator.identity.keys import issue_key
 from orchestrator.parts import Parts
+from tests.keys import issue_key
 
 PROXIES = tuple(map(ip_network, ("10.0.0.0/8", "2001:db8:1::/48")))
 Scope = dict[str, Any]

@@ -13,12 +13,12 @@ from cache.entries import Scope
 from orchestrator.core.errors import OnlyIfCached
 from orchestrator.core.limits import Limit
 from orchestrator.core.types import CacheControl, Caller, ChatRequest, Message
-from orchestrator.identity.keys import issue_key
 from orchestrator.models import Grant, Tenant
 from orchestrator.parts import Parts
 from orchestrator.pipeline import Answer, answer
 from orchestrator.routes import MOST_OWNERS
 from tests.fakes import FakeEngine
+from tests.keys import issue_key
 
 QUESTION = {"model": "tiny", "messages": [{"role": "user", "content": "What is 2+2?"}], "stream": False}
 

@@ -14,8 +14,8 @@ from orchestrator.core.errors import TooMany, Unauthorized
 from orchestrator.identity import digests, guesses, keys
 from orchestrator.identity.callers import Identity
 from orchestrator.identity.guesses import MOST_WRONG, WITHIN_S, Guesses
-from orchestrator.identity.keys import issue_key
 from tests.fakes import SetClock
+from tests.keys import issue_key
 
 ONE, OTHER = "192.0.2.1", "192.0.2.2"
 

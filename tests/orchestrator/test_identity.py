@@ -21,11 +21,11 @@ from orchestrator.core.errors import BadRequest, KeysUnavailable, Unauthorized
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Caller
 from orchestrator.identity.callers import Identity
-from orchestrator.identity.keys import issue_key
 from orchestrator.identity.links import make_link, redeem_link
 from orchestrator.identity.people import roles_of
 from orchestrator.models import ApiKey, SignInLink, Tenant
 from tests.fakes import SetClock
+from tests.keys import issue_key
 
 pytestmark = pytest.mark.django_db(transaction=True)
 Make = Callable[[bool], Identity]

@@ -16,11 +16,11 @@ import zstandard
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.acting import at_terminal
 from orchestrator.identity.issuing import revoke
-from orchestrator.identity.keys import issue_key
 from orchestrator.lean import BODIES_HELD, HungUp, LeanHandler, _unless_hung_up
 from orchestrator.models import ApiKey
 from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
+from tests.keys import issue_key
 from tests.product import Product, until
 
 MIB = 1024**2

@@ -17,12 +17,12 @@ from orchestrator.core.errors import KeyEnded, KeysUnavailable, OrchestratorErro
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Message
-from orchestrator.identity.keys import issue_key
 from orchestrator.lifelines import Lifelines
 from orchestrator.models import ApiKey, RequestRecord, Tenant
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
 from tests.fakes import FakeEngine, SetClock
+from tests.keys import issue_key
 
 ASKED = ChatRequest(model="tiny", messages=(Message(role="user", content="hello"),), stream=True, address="10.0.0.1")
 ALICE = Caller(tenant_id=1, tenant="acme", key_id=7)

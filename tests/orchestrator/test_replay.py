@@ -21,11 +21,11 @@ from orchestrator import replay, wiring
 from orchestrator.core.exchange import EXCHANGE
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Chunk, Done, Model, ToolCall, Usage
-from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, Limit, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.replay import ReplayFront
 from tests.fakes import FakeEngine
+from tests.keys import issue_key
 
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "stream": False}
 PATHS = ("/api/chat", "/api/generate", "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")

@@ -34,7 +34,7 @@ MADE = """
     from orchestrator.core.types import Done, Reply, Usage
     from orchestrator import audit
     from orchestrator.identity import second_factor
-    from orchestrator.identity.keys import issue_key
+    from tests.keys import issue_key
     from orchestrator.identity.links import make_link
     from django_otp.oath import hotp
     import time

@@ -12,11 +12,11 @@ import pytest
 from orchestrator.core.errors import EngineUnreachable, Forbidden
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller
-from orchestrator.identity.keys import issue_key
 from orchestrator.models import ApiKey, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.registry.entries import ModelEntry, Registry
 from tests.fakes import FakeEngine
+from tests.keys import issue_key
 
 Make = Callable[..., Awaitable[dict[str, str]]]
 HELLO = {"messages": [{"role": "user", "content": "hello"}], "stream": False}

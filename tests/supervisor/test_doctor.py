@@ -198,7 +198,7 @@ def wise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from django.contrib.auth.models import User
     from django.core.management import call_command
     from orchestrator.core.permissions import EVERYBODY, Role
-    from orchestrator.identity.keys import issue_key
+    from tests.keys import issue_key
     from orchestrator.models import ApiKey
     from orchestrator.registry.models import Provider
     from orchestrator.registry.settled import sealer

@@ -27,14 +27,16 @@ class Command(Rows):
             "--tenant", default=DEFAULT_TENANT, help="whose key it is, made if new (default: %(default)s)"
         )
         parser.add_argument("--admin", action="store_true", help="the same as --role admin --all-tenants")
-        parser.add_argument("--all-tenants", action="store_true", help="its role holds for every tenant")
+        parser.add_argument(
+            "--all-tenants", action="store_true", dest="reaches_all", help="its role holds for every tenant"
+        )
         with_scopes(parser)
 
-    def issue(self, admin: bool, all_tenants: bool, **asked: Any) -> None:
+    def issue(self, admin: bool, **asked: Any) -> None:
         """Make it, and its tenant where there is none of that name."""
         if admin:
-            asked |= {"role": Role.ADMIN}
-        key = read(KeyAsked, given({**asked, "reaches_all": admin or all_tenants}))
+            asked |= {"role": Role.ADMIN, "reaches_all": True}
+        key = read(KeyAsked, given(asked))
         is_new = False
         with transaction.atomic():
             if key.tenant == DEFAULT_TENANT:

@@ -32,15 +32,24 @@ class Command(Rows):
         with_scopes(change)
         all_tenants = change.add_mutually_exclusive_group()
         all_tenants.add_argument(
-            "--all-tenants", action="store_true", default=None, help="its role holds for every one"
+            "--all-tenants",
+            action="store_true",
+            dest="reaches_all",
+            default=None,
+            help="its role holds for every one",
         )
         all_tenants.add_argument(
-            "--own-tenant", action="store_false", dest="all_tenants", help="its role holds for its own"
+            "--own-tenant", action="store_false", dest="reaches_all", help="its role holds for its own"
         )
         rotate = with_json(commands.add_parser("rotate", help="make one that may do the same, and print it"))
         rotate.add_argument("prefix")
         rotate.add_argument(
-            "--overlap", type=duration_s, default=86_400, help="how long the old one works on (default: 24h)"
+            "--overlap",
+            type=duration_s,
+            dest="overlap_s",
+            metavar="TIME",
+            default=86_400,
+            help="how long the old one works on (default: 24h)",
         )
         revoke = with_json(commands.add_parser("revoke", help="make them stop working, at once and for good"))
         revoke.add_argument("prefix", nargs="+")
@@ -54,14 +63,13 @@ class Command(Rows):
         """One."""
         self.one(shown.key(issuing.find(at_terminal(), prefix)))
 
-    def change(self, prefix: str, all_tenants: bool | None, **asked: Any) -> None:
+    def change(self, prefix: str, **asked: Any) -> None:
         """And show it as it is then."""
-        change = read(KeyChange, given({**asked, "reaches_all": all_tenants}))
-        self.one(shown.key(issuing.change(at_terminal(), prefix, change)))
+        self.one(shown.key(issuing.change(at_terminal(), prefix, read(KeyChange, given(asked)))))
 
-    def rotate(self, prefix: str, overlap: int) -> None:
+    def rotate(self, prefix: str, **asked: Any) -> None:
         """And tell until when the old one works."""
-        row, key = issuing.rotate(at_terminal(), prefix, read(Rotation, {"overlap_s": overlap}))
+        row, key = issuing.rotate(at_terminal(), prefix, read(Rotation, asked))
         if self.is_json:
             self.one({"key": key, **shown.key(row)})
             return

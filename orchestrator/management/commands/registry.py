@@ -15,6 +15,7 @@ from django.db import DatabaseError
 from orchestrator.core import secrets
 from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.identity.acting import at_terminal
+from orchestrator.management.rows import UNUSABLE, ledger_errors
 from orchestrator.registry import changes, reading
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.differences import differences
@@ -26,7 +27,7 @@ from orchestrator.registry.seal import Sealer
 from orchestrator.registry.settled import in_environment, sealer
 from orchestrator.registry.stored import Stored, read_tables, shown
 
-WRONG, UNUSABLE, CHANGED = 1, 2, 3  # exit codes
+WRONG, CHANGED = 1, 3  # exit codes, beside that for what cannot be done
 
 
 class Command(BaseCommand):
@@ -65,21 +66,17 @@ class Command(BaseCommand):
         if command is None:
             self._print_commands(sys.stderr)
             sys.exit(UNUSABLE)
-        try:
-            getattr(self, f"_{command}")(**options)
-        except WrongDocument as error:
-            for fault in error.faults:
-                self.stderr.write(str(fault))
-            sys.exit(WRONG)
-        except Conflict as error:
-            raise CommandError(str(error), returncode=CHANGED) from None
-        except NotThere as error:
-            raise CommandError(str(error), returncode=UNUSABLE) from None
-        except DatabaseError as error:
-            raise CommandError(
-                f"The ledger cannot be used: {error}. `manage.py migrate` makes its tables, as `serve` does.",
-                returncode=UNUSABLE,
-            ) from None
+        with ledger_errors():
+            try:
+                getattr(self, f"_{command}")(**options)
+            except WrongDocument as error:
+                for fault in error.faults:
+                    self.stderr.write(str(fault))
+                sys.exit(WRONG)
+            except Conflict as error:
+                raise CommandError(str(error), returncode=CHANGED) from None
+            except NotThere as error:
+                raise CommandError(str(error), returncode=UNUSABLE) from None
 
     def _show(self, **_: Any) -> None:
         version, stored = reading.of_one_version(lambda _: read_tables())

@@ -1,4 +1,4 @@
-"""The records, to be read: who asked what, and what became of it. `access_admin` has who may ask.
+"""The records, to be read: who asked what, and what became of it.
 
 A ledger may hold ten million requests, so nothing here counts, sorts or lists distinct values over
 all of them: counts and sums stop at `MOST_COUNTED`, and the choices of the filters come from the newest.
@@ -15,8 +15,7 @@ from django.db.models import Q, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from orchestrator import access_admin  # noqa: F401  # registers what is there
-from orchestrator.admin_lists import MOST_COUNTED, BoundedPaginator, When
+from orchestrator.admin.lists import MOST_COUNTED, BoundedPaginator, When
 from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read

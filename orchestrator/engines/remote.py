@@ -1,0 +1,161 @@
+"""A provider as it is reached over HTTP: what goes wrong on the way, and what it refuses, told in words of ours."""
+
+from __future__ import annotations
+
+from asyncio import timeout
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+from orchestrator.core.errors import (
+    BadRequest,
+    ContextTooLong,
+    EngineError,
+    EngineRefused,
+    EngineTimeout,
+    EngineUnavailable,
+    EngineUnreachable,
+    KeyRefused,
+    ModelNotFound,
+    OrchestratorError,
+    RateLimited,
+)
+from orchestrator.engines.lines import bounded
+from orchestrator.engines.wires.base import Wire
+from orchestrator.outbound.answers import (
+    ConnectError,
+    ConnectTimeout,
+    HTTPError,
+    RemoteProtocolError,
+    Response,
+    TimeoutException,
+)
+from orchestrator.outbound.connection import Connection
+
+NOBODY = "The provider"  # what a wire's errors begin with
+MOST_LISTING_BYTES = 16 * 1024**2
+LONGEST_RETRY_S = 3600.0
+REFUSAL_S = 2.0
+MOST_REFUSAL_BYTES = 64 * 1024
+
+
+class Account(Protocol):
+    """What there is to know of our standing with a provider."""
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it charges."""
+
+    @property
+    def key_from(self) -> str:
+        """Where an operator puts right what is wrong with its key."""
+
+    @property
+    def address_from(self) -> str:
+        """And with its address."""
+
+
+class Remote:
+    """One provider, whatever protocol it speaks. Key and address live in the connection."""
+
+    def __init__(self, name: str, connection: Connection, wire: Wire, account: Account) -> None:
+        """`name` is what it is called in errors."""
+        self.name = name
+        self.connection = connection
+        self.wire = wire
+        self.account = account
+
+    async def get(self, path: str, wanted: str) -> bytes:
+        """What it has there. Raises as `raise_for_status` does, and what a call that left raises."""
+        async with aclosing(await self.connection.send("GET", path)) as response:
+            await self.raise_for_status(response, wanted)
+            return b"".join([part async for part in bounded(response, MOST_LISTING_BYTES)])
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Errors of the way there become EngineError or EngineTimeout; and no error passes that holds our key."""
+        try:
+            yield
+        except OrchestratorError as error:
+            words = self.connection.shown(str(error))
+            if words.startswith(NOBODY):  # a wire does not know whose words it reads
+                words = self.name + words.removeprefix(NOBODY)
+            error.args = (words,)
+            raise
+        except (ConnectError, ConnectTimeout):  # the transport says timeout for a refusal, too
+            advice = f"is {self.account.address_from} right, and is it running?"
+            raise EngineUnreachable(f"{self.name} could not be reached: {advice}") from None
+        except (TimeoutException, TimeoutError):
+            raise EngineTimeout(f"{self.name} did not answer in time.") from None
+        except RemoteProtocolError:
+            raise EngineError(f"{self.name} sent what is no HTTP; {self._advice}") from None
+        except HTTPError as error:
+            raise EngineError(f"The connection to {self.name} broke off: {type(error).__name__}.") from None
+
+    async def raise_for_status(self, response: Response, wanted: str, left_s: float = REFUSAL_S) -> None:
+        if response.status_code == 200:
+            if _is_packed(response):
+                raise EngineError(f"{self.name} packed its answer, which it was asked not to.")
+            if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+                raise EngineError(f"{self.name} sent a page in place of an answer; {self._advice}")
+            return
+        status = response.status_code
+        said = self.wire.said(await self._refusal(response, left_s))
+        if status == 401 or said.is_about_key:
+            advice = f"ask your operator to check {self.account.key_from}"
+            raise KeyRefused(f"{self.name} refused our key (HTTP {status}); {advice}.")
+        words = f": {said.words}" if said.words else "."
+        if status == 402:  # until somebody pays: trying again is of no use
+            raise EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
+        if status == 403:  # a region, a model that the account may not use, a rule: only the words tell
+            raise EngineRefused(f"{self.name} refused this to us (HTTP 403){words}")
+        if status == 404 and not said.is_spoken:  # a model that is not there would be told in its own form
+            raise EngineError(f"{self.name} has no such address (HTTP 404); {self._advice}")
+        if status == 404:
+            raise ModelNotFound(f"{self.name} does not have {wanted}{words}")
+        if status in {400, 413, 422}:
+            refused = ContextTooLong if said.is_about_length or status == 413 else BadRequest
+            raise refused(f"{self.name} refused the request{words}")
+        retry_after_s = retry_after(response.headers.get("Retry-After", "")) or _bounded(said.retry_after_s)
+        kind = RateLimited if status == 429 else EngineUnavailable if status >= 500 else EngineError
+        raise kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
+
+    async def _refusal(self, response: Response, left_s: float) -> bytes:
+        """The body of a refusal, or what came of it soon, cut where it is too long: the status alone says enough."""
+        body = b""
+        if _is_packed(response):
+            return body
+        with suppress(TimeoutError, HTTPError):
+            async with timeout(min(REFUSAL_S, left_s)):
+                async for part in response.aiter_bytes():
+                    body += part
+                    if len(body) >= MOST_REFUSAL_BYTES:
+                        break
+        return body[:MOST_REFUSAL_BYTES]
+
+    @property
+    def _advice(self) -> str:
+        return f"is {self.account.address_from} right?"
+
+
+def _is_packed(response: Response) -> bool:
+    """Whether a body could be any length when it is unpacked: that is only known once it is."""
+    return response.headers.get("Content-Encoding", "").lower() not in {"", "identity"}
+
+
+def retry_after(header: str) -> float | None:
+    """Seconds to wait, as RFC 9110 writes them: a number or a date; None for nonsense."""
+    if header.isascii() and header.isdigit():
+        seconds = float(header)
+    else:
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return _bounded(seconds)
+
+
+def _bounded(seconds: float | None) -> float | None:
+    return None if seconds is None else min(max(seconds, 1.0), LONGEST_RETRY_S)
