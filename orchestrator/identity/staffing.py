@@ -1,6 +1,7 @@
 """Who is let in and who goes: inviting people, giving them roles, taking these away. Each act is written down.
 
 Two rules hold whoever acts: nobody changes what they may do themselves, and the last admin of every tenant stays one.
+And what somebody got while their account reached less, a link or a session, opens nothing of what it reaches now.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from typing import TYPE_CHECKING
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.validators import UnicodeUsernameValidator
-from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Prefetch, Q, QuerySet
-from django.utils import timezone
 
 from orchestrator.audit import note
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
-from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role
+from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role, reach_of
 from orchestrator.identity import second_factor
-from orchestrator.identity.acting import Actor
+from orchestrator.identity.acting import Actor, of_user
 from orchestrator.identity.links import INVITATION_LIFETIME, link_for
+from orchestrator.identity.people import Roles
+from orchestrator.identity.sessions import end_sessions
 from orchestrator.models import Membership, SignInLink, Tenant
 
 if TYPE_CHECKING:
@@ -51,6 +52,15 @@ def person(reach: Reach, user_id: int) -> User:
     if user is None:
         raise NotThere("There is nobody of that number.")
     return user
+
+
+def signed_out(user: User) -> str:
+    """What whoever gave a role that reaches further is told."""
+    name = user.get_username()
+    return (
+        f"It reaches further than before, so {name} is signed out everywhere, and links that were open are void: make"
+        f" another where there is no password. A password stays; if others may know it, remove {name} and invite anew."
+    )
 
 
 def is_within(user: User, reach: Reach) -> bool:
@@ -88,25 +98,35 @@ def invite(actor: Actor, name: str, role: Role, tenant_id: int | None) -> tuple[
 
 def fresh_link(actor: Actor, user: User) -> str:
     """The token of another link for somebody who is let in."""
-    _touches_account(actor, user)
     with transaction.atomic():
+        _touches_account(actor, user)  # not before: a role elsewhere that is given meanwhile would not be seen
         token = link_for(user, INVITATION_LIFETIME, is_invitation=not user.has_usable_password())
         note(actor.name, "person.link_made", user.get_username())
     return token
 
 
-def give_role(actor: Actor, user: User, role: Role, tenant_id: int | None) -> None:
-    """Give somebody a role in a tenant, or another one than they have there."""
+def give_role(actor: Actor, user: User, role: Role, tenant_id: int | None) -> bool:
+    """Give somebody a role in a tenant, or another one than they have there.
+
+    Return whether they may do anything by it that they might not before. Then they have to sign in anew, and open links
+    are void: whoever made their account, or had a link for it, could have kept one, and has no say in what is new.
+    """
     _is_not_oneself(actor, user)
     tenant = _tenant(actor, tenant_id)
     with _keeping_an_admin():
+        held = of_user(user).roles
+        reaches_further = _reach_further(held, {**held, tenant_id: role})
         if tenant is None and user.is_superuser:  # the flag would outdo the row
             user.is_superuser = False
             user.save(update_fields=["is_superuser"])
         before = Membership.objects.filter(user=user, tenant=tenant).first()
         was = before.role if before else None
         Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"role": role})
+        if reaches_further:
+            SignInLink.objects.filter(user=user).delete()
+            end_sessions(user)
         note(actor.name, "person.role_given", user.get_username(), tenant_id, {"role": role, "was": was})
+    return reaches_further
 
 
 def take_role(actor: Actor, user: User, tenant_id: int | None) -> None:
@@ -125,8 +145,8 @@ def take_role(actor: Actor, user: User, tenant_id: int | None) -> None:
 def remove(actor: Actor, user: User) -> None:
     """Somebody goes: no role, no password, no second factor, no session. What they did stays written down."""
     _is_not_oneself(actor, user)
-    _touches_account(actor, user)
     with _keeping_an_admin():
+        _touches_account(actor, user)
         for row in Membership.objects.filter(user=user):
             row.delete()
         SignInLink.objects.filter(user=user).delete()
@@ -139,22 +159,13 @@ def remove(actor: Actor, user: User) -> None:
 
 
 def forget_second_factor(actor: Actor, user: User) -> None:
-    """For somebody who lost their authenticator and the paper with codes."""
+    """For somebody who lost their authenticator and the paper with codes. What was signed in with them ends."""
     _is_not_oneself(actor, user)
-    _touches_account(actor, user)
     with transaction.atomic():
+        _touches_account(actor, user)
         second_factor.switch_off(user)
+        end_sessions(user, only_with_code=True)
         note(actor.name, "person.two_factor_off", user.get_username())
-
-
-def end_sessions(user: User, but: str | None = None) -> int:
-    """Sign `user` out everywhere, but for the session of that key. Return how many sessions ended."""
-    ended = 0
-    for session in Session.objects.filter(expire_date__gt=timezone.now()).exclude(session_key=but):
-        if session.get_decoded().get("_auth_user_id") == str(user.pk):
-            session.delete()
-            ended += 1
-    return ended
 
 
 @contextmanager
@@ -192,6 +203,10 @@ def _reach(actor: Actor) -> Reach:
 
 def _holds(reach: Reach, tenant_id: int | None) -> bool:
     return reach == EVERYBODY if tenant_id is None else reach.__contains__(tenant_id)
+
+
+def _reach_further(held: Roles, then: Roles) -> bool:
+    return any(not reach_of(held, what).covers(reach_of(then, what)) for what in Permission)
 
 
 def _is_not_oneself(actor: Actor, user: User) -> None:
