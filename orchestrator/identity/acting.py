@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.core.errors import Forbidden, NotThere
+from orchestrator.core.errors import Forbidden, NotThere, Unauthorized
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role, reach_of
+from orchestrator.core.scopes import check_address
 from orchestrator.core.types import Caller
+from orchestrator.identity.callers import WRONG
+from orchestrator.identity.keys import now_of
 from orchestrator.models import Membership, Tenant
 
 if TYPE_CHECKING:
@@ -56,6 +59,18 @@ def of_caller(caller: Caller, request_id: str = "") -> Actor:
     """A key that manages."""
     roles = {None if caller.reaches_all else caller.tenant_id: caller.role} if caller.role else {}
     return Actor(name=f"key:{caller.key_prefix}", roles=roles, caller=caller, request_id=request_id)
+
+
+def of_caller_now(caller: Caller, address: str, request_id: str = "") -> Actor:
+    """The same, with what the key may by now, read anew: for what had to wait since `caller` was let in.
+
+    Raises Unauthorized where the key holds no longer, Forbidden where it may not be shown from `address` any more.
+    """
+    now = now_of([caller.key_id]).get(caller.key_id)
+    if now is None:
+        raise Unauthorized(WRONG)
+    check_address(now, address)
+    return of_caller(now, request_id)
 
 
 def of_user(user: AbstractBaseUser | AnonymousUser, request_id: str = "") -> Actor:
