@@ -343,11 +343,11 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
 
 @contextmanager
 def _tokens_settled(call: _Call) -> Iterator[None]:
-    """However the call ends, what its model read and wrote is charged."""
+    """However the call ends, what models read and wrote for it is charged."""
     try:
         yield
     finally:
-        call.hold.settle(call.entry.usage.prompt_tokens + call.entry.usage.completion_tokens)
+        call.hold.settle(call.entry.tokens)
 
 
 async def _settle(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
