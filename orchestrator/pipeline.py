@@ -76,7 +76,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         standing = await parts.limiter.charge(caller, route.model.name, request.address)
         stopwatch.lap("limits")
         if named(request):  # not before it is charged
-            plans = plans_for(route, await parts.pictures.fetched(request), caller, parts)
+            plans = plans_for(route, await parts.pictures.fetched(request, caller.tenant_id), caller, parts)
             stopwatch.lap("pictures")
 
         request, keys = plans[0].request, plans[0].keys
