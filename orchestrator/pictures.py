@@ -62,10 +62,13 @@ class Pictures:
         # Here, because it is a tenth of a worker's start, and most never fetch.
         from orchestrator.outbound.fetch import fetch
 
+        def give_up() -> None:
+            fetching.cancel()
+
         task = asyncio.current_task()
         assert task is not None
         try:
-            seat = self._seats.take(Turn(tenant=tenant), lambda: fetching.cancel())
+            seat = self._seats.take(Turn(tenant=tenant), give_up)
         except NoSeat:
             raise _too_many() from None
         fetching = asyncio.create_task(fetch(address, types=TYPES, most_bytes=MOST_BYTES, rules=self._rules))

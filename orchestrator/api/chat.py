@@ -53,22 +53,17 @@ async def generate(request: HttpRequest, body: GenerateBody) -> HttpResponseBase
 
 def _to_request(body: GenerateBody, common: dict[str, Any]) -> ChatRequest:
     suffix = body.suffix or ""
-    frame = {"template": body.template or "", "context": tuple(body.context or ())}
+    common |= {"template": body.template or "", "context": tuple(body.context or ())}
     if body.raw:
         if suffix:  # a raw prompt says itself where its middle is
             common["ignored"] += ("suffix",)
         beside = (Message(role="system", content=body.system),) if body.system else ()
-        return ChatRequest(prompt=body.prompt or "", messages=beside, **frame, **common)
+        return ChatRequest(prompt=body.prompt or "", messages=beside, **common)
     system = [Message(role="system", content=body.system)] if body.system and not suffix else []
     if body.system and suffix:  # who fills in the middle is given the two sides of it alone
         common["ignored"] += ("system",)
     user = Message(role="user", content=body.prompt or "", images=tuple(body.images or ()))
-    return ChatRequest(
-        messages=(*system, user),
-        suffix=suffix,
-        **frame,
-        **common,
-    )
+    return ChatRequest(messages=(*system, user), suffix=suffix, **common)
 
 
 def _check(body: Asking) -> None:
