@@ -46,6 +46,14 @@ class Actor:
         if self.must(permission) != EVERYBODY:
             raise Forbidden(f"This needs a role that may {permission} for every tenant.")
 
+    def must_be_unbound(self) -> None:
+        """Raises Forbidden where a key acts that is kept to something: whom it lets in would not be."""
+        key = self.caller
+        if key and (key.model_patterns or key.dialects or key.families or key.networks or key.expires_at is not None):
+            raise Forbidden(
+                "Nobody gives more than they have: a key that expires, or is kept to something, lets nobody in."
+            )
+
     def tenant(self, name: str, permission: Permission) -> Tenant:
         """A tenant for which they have it. Raises NotThere also where there is one, which they are not to know."""
         reach = self.must(permission)
