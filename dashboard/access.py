@@ -31,10 +31,10 @@ from orchestrator.core.permissions import (
     reach_of,
 )
 from orchestrator.identity.people import NO_ROLES, Roles, must_have_second_factor, roles_of
+from orchestrator.identity.sessions import WITH_CODE
 
 Answer = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 _API = "ninja"  # has a table and a door of its own
-WITH_CODE = "with_code"  # in a session: it was signed in with a second factor
 
 
 class Door:

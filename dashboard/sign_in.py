@@ -20,16 +20,16 @@ from django.shortcuts import redirect, resolve_url
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from dashboard.access import WITH_CODE, page_now, roles
+from dashboard.access import page_now, roles
 from orchestrator.identity import attempts, second_factor
 from orchestrator.identity.links import redeem_link
+from orchestrator.identity.sessions import WAITS_FOR_CODE, WITH_CODE
 
 BACKEND = "dashboard.backend.RolesBackend"
 OUR_PAGES = ("/dashboard/", "/admin/")
 CODE_S = 300  # from the password to the code
 MOST_CHECKS = 2  # at once in a process: each takes 100 MB and a tenth of a second of a core, on purpose
 CHECK_S = 5.0
-_PENDING = "waits_for_code"
 _checking = threading.BoundedSemaphore(MOST_CHECKS)
 
 
@@ -100,7 +100,7 @@ def code(request: HttpRequest) -> HttpResponse:
         context["wait_s"] = wait = attempts.wait_s(subjects)
         if not wait and second_factor.check(user, request.POST.get("code", "")[:64]):
             attempts.forgive(subjects)
-            where = request.session.pop(_PENDING)["where"]
+            where = request.session.pop(WAITS_FOR_CODE)["where"]
             login(request, user, backend=BACKEND)
             request.session[WITH_CODE] = True
             return redirect(where)
@@ -140,7 +140,7 @@ def _admit(request: HttpRequest, user: User, where: str) -> HttpResponse:
         login(request, user, backend=BACKEND)
         return redirect(where)
     request.session.flush()
-    request.session[_PENDING] = {
+    request.session[WAITS_FOR_CODE] = {
         "user": user.pk,
         "hash": user.get_session_auth_hash(),
         "until": time.time() + CODE_S,
@@ -151,7 +151,7 @@ def _admit(request: HttpRequest, user: User, where: str) -> HttpResponse:
 
 def _waiting(request: HttpRequest) -> User | None:
     """Who has shown a first factor a moment ago, and has the same password still."""
-    pending = request.session.get(_PENDING)
+    pending = request.session.get(WAITS_FOR_CODE)
     if not pending or pending["until"] < time.time():
         return None
     user = get_user_model().objects.filter(pk=pending["user"], is_active=True).first()

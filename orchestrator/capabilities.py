@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, replace
 from typing import Any, Literal
 
-from orchestrator.core.errors import Unsupported
+from orchestrator.core.errors import BadRequest, Unsupported
 from orchestrator.core.types import ChatRequest, Message, Model
 from orchestrator.modelhost.names import Name
 
@@ -64,8 +64,10 @@ def settle(request: ChatRequest, model: Model, policy: Policy) -> tuple[ChatRequ
     """Return `request` as `model` can answer it, and the names of what was left out, in order.
 
     Raises Unsupported for what must not be left out: that the model answers in another way altogether,
-    and whatever the policy refuses.
+    and whatever the policy refuses. BadRequest, whatever the model, for a raw prompt with something to frame it.
     """
+    if request.prompt is not None and (request.messages or request.template or request.context):
+        raise BadRequest("raw mode does not support template, system, or context")
     lacking = {name: without for name, without in _asked(request) if not _takes(model, name, request)}
     left_out = tuple(sorted({*lacking, *request.ignored}))
     if policy == "contract":

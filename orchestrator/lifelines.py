@@ -4,6 +4,9 @@ One task looks after all of them, four times a second: at the count of changes o
 once a second at the keys themselves, which may have been changed on another machine. A piece of an answer costs two
 assignments. Who waits for one when the end comes is cancelled out of it, as `asyncio.timeout` does; who is sending
 one hears of the end with the next, and what makes the answer is let go at once in either case.
+
+There may be ten thousand of them: so many keys are read at once, and so much is done in one turn of the loop, and
+then others have theirs. To end an answer costs its reader a turn as well; so it counts for more than to look at one.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from weakref import WeakSet
 
@@ -24,6 +28,9 @@ from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks
 log = logging.getLogger(__name__)
 TICK_S = 0.25
 LOOK_S = 1.0  # how old what is known of a key may be that was changed on another machine
+KEYS_AT_ONCE = 500  # that are read in one go: others wait for the thread that reads them
+A_TURN = 1024  # answers that are looked at in one turn of the loop
+AN_END = 16  # that many of them is as much work as to end one
 
 Look = Callable[[Collection[int | None]], Awaitable[Mapping[int | None, Caller]]]
 Cut = Callable[[OrchestratorError], None]
@@ -76,22 +83,51 @@ class Lifelines:
             if (policy != seen or now >= looked_at + LOOK_S) and not is_looking:
                 seen, looked_at = policy, now
                 self._looking = asyncio.create_task(self._look_at_keys(), name="lifelines' keys")
+            turn, wall = _Turn(), self._clock.now()
             for one in list(self._tied):
-                one.end_in_time(now, self._clock.now())
+                if one in self._tied and turn.is_over(has_ended=one.end_in_time(now, wall)):
+                    await asyncio.sleep(0)
             await asyncio.sleep(TICK_S)
 
     async def _look_at_keys(self) -> None:
-        looked_after = list(self._tied)
+        by_key: dict[int | None, list[Tied]] = defaultdict(list)
+        for one in list(self._tied):
+            by_key[one.caller.key_id].append(one)
+        turn, keys = _Turn(), list(by_key)
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            some = keys[start : start + KEYS_AT_ONCE]
+            holding = await self._read(some)
+            if holding is None:
+                return
+            for key in some:
+                for one in by_key.pop(key):
+                    if one in self._tied and turn.is_over(has_ended=one.end_by_key(holding.get(key))):
+                        await asyncio.sleep(0)
+
+    async def _read(self, keys: Collection[int | None]) -> Mapping[int | None, Caller] | None:
+        """Those that hold; None where that cannot be known."""
         try:
-            holding = await self._look({one.caller.key_id for one in looked_after})
+            return await self._look(keys)
         except OrchestratorError as error:  # nobody comes in either; what has begun goes on
             log.warning("Answers go on while their keys cannot be looked at: %s", error)
-            return
         except Exception:
             log.exception("keys of answers under way cannot be looked at")
-            return
-        for one in looked_after:
-            one.end_by_key(holding.get(one.caller.key_id))
+        return None
+
+
+class _Turn:
+    """What is done in one turn of the loop."""
+
+    def __init__(self) -> None:
+        self._left = A_TURN
+
+    def is_over(self, *, has_ended: bool) -> bool:
+        """One more was looked at. Whether others have theirs now; then the next one begins."""
+        self._left -= AN_END if has_ended else 1
+        if self._left > 0:
+            return False
+        self._left = A_TURN
+        return True
 
 
 class Tied:
@@ -164,18 +200,21 @@ class Tied:
         else:
             await asyncio.shield(self._closing)
 
-    def end_in_time(self, now: float, wall: float) -> None:
+    def end_in_time(self, now: float, wall: float) -> bool:
         """End it where its time, or its key's, has come: monotonic seconds, and seconds since the epoch."""
         if now >= self._until and self._limit is not None:
             self._end(StreamTooLong(f"An answer may take {self._limit.amount} s at most here ({self._limit.name})."))
         elif self.caller.expires_at is not None and wall >= self.caller.expires_at:
             self._end(KeyEnded("This API key has expired, and what it was being told ends with it."))
+        else:
+            return False
+        return True
 
-    def end_by_key(self, now: Caller | None) -> None:
-        """End it where its key, as it is now, would not be given it any more."""
+    def end_by_key(self, now: Caller | None) -> bool:
+        """End it where its key, as it is now, would not be given it any more. Return whether that is so."""
         if now is None:
             self._end(KeyEnded())
-            return
+            return True
         self.caller = now
         try:
             check_address(now, self._asked.address)
@@ -184,6 +223,8 @@ class Tied:
                 raise out_of_scope(self._asked.model)
         except Forbidden as error:
             self._end(ScopeEnded(str(error)))
+            return True
+        return False
 
     def _end(self, error: OrchestratorError) -> None:
         self._untie(self)

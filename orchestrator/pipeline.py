@@ -33,6 +33,7 @@ from orchestrator.failover import FREE, Failover, Plan
 from orchestrator.ledger.estimate import expected
 from orchestrator.ledger.writer import Entry
 from orchestrator.limits.limiter import Hold
+from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
 from orchestrator.parts import Parts
 from orchestrator.pictures import named
 from orchestrator.routes import choose, granted_keys, plans_for
@@ -75,7 +76,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
         standing = await parts.limiter.charge(caller, route.model.name, request.address)
         stopwatch.lap("limits")
         if named(request):  # not before it is charged
-            plans = plans_for(route, await parts.pictures.fetched(request), caller, parts)
+            plans = plans_for(route, await parts.pictures.fetched(request, caller.tenant_id), caller, parts)
             stopwatch.lap("pictures")
 
         request, keys = plans[0].request, plans[0].keys
@@ -161,6 +162,7 @@ async def _chosen(request: ChatRequest, entry: Entry, parts: Parts) -> Model:
     """The model that is asked first, for what is done with one model; the record says it. It counts as a request."""
     async with _charged_anyhow(request, entry, parts):
         route = await choose(request, entry.caller, parts)
+        await _check_template(request, route.model)
     model = route.candidates[0].model
     entry.model, entry.provider, entry.route = model.name, model.engine, route.reason[:MOST_ROUTE]
     await parts.limiter.charge(entry.caller, route.model.name, request.address)
@@ -181,9 +183,19 @@ async def _planned(request: ChatRequest, entry: Entry, parts: Parts) -> tuple[Ro
     """The places that may answer and what each would be asked; the record says who is expected to."""
     route = await choose(request, entry.caller, parts)
     entry.route, entry.model, entry.provider = route.reason[:MOST_ROUTE], route.model.name, route.model.engine
+    await _check_template(request, route.model)
     plans = plans_for(route, request, entry.caller, parts)
     _expect(entry, plans[0])
     return route, plans
+
+
+async def _check_template(request: ChatRequest, model: Model) -> None:
+    """Raises BadRequest that says where a template cannot be read, before any model is loaded for it."""
+    if request.template and request.prompt is None and "template" in model.takes:
+        try:
+            await asyncio.to_thread(parse, request.template)
+        except TemplateError as error:
+            raise BadRequest(str(error)) from None
 
 
 def _expect(entry: Entry, plan: Plan) -> None:
@@ -331,11 +343,11 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
 
 @contextmanager
 def _tokens_settled(call: _Call) -> Iterator[None]:
-    """However the call ends, what its model read and wrote is charged."""
+    """However the call ends, what models read and wrote for it is charged."""
     try:
         yield
     finally:
-        call.hold.settle(call.entry.usage.prompt_tokens + call.entry.usage.completion_tokens)
+        call.hold.settle(call.entry.tokens)
 
 
 async def _settle(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:

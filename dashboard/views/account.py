@@ -13,12 +13,12 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
-from dashboard.access import WITH_CODE, page_now, roles
+from dashboard.access import page_now, roles
 from dashboard.sign_in import address_of
 from orchestrator.audit import note
 from orchestrator.identity import attempts, second_factor
 from orchestrator.identity.people import must_have_second_factor
-from orchestrator.identity.staffing import end_sessions
+from orchestrator.identity.sessions import WITH_CODE, end_sessions
 from orchestrator.models import SecondFactor
 
 QR_SCALE = 5
@@ -104,8 +104,11 @@ def _off(request: HttpRequest, user: User) -> HttpResponse:
         return _two_factor(request, user, status=403)
     second_factor.switch_off(user)
     request.session.pop(WITH_CODE, None)
+    end_sessions(user, but=request.session.session_key, only_with_code=True)
     note(_named(user), "person.two_factor_off", user.get_username())
-    messages.success(request, "Two-factor is off. Your password or a link alone signs you in.")
+    messages.success(
+        request, "Two-factor is off. A password or a link alone signs you in. Other browsers are signed out."
+    )
     return redirect("dashboard:account")
 
 

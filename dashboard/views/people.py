@@ -58,8 +58,9 @@ def role(request: HttpRequest, number: int) -> HttpResponse:
             staffing.take_role(_actor(request), user, tenant_id)
             said = f"{user.get_username()} has no role there any more."
         else:
-            staffing.give_role(_actor(request), user, _role(request), tenant_id)
+            reaches_further = staffing.give_role(_actor(request), user, _role(request), tenant_id)
             said = f"{user.get_username()} is {request.POST['role']} there now."
+            said += f" {staffing.signed_out(user)}" if reaches_further else ""
     except OrchestratorError as error:
         return _one(request, user, {"fault": str(error)}, error.status)
     messages.success(request, said)
@@ -87,7 +88,9 @@ def two_factor_off(request: HttpRequest, number: int) -> HttpResponse:
         staffing.forget_second_factor(_actor(request), user)
     except OrchestratorError as error:
         return _one(request, user, {"fault": str(error)}, error.status)
-    messages.success(request, f"{user.get_username()} signs in without a code from now on.")
+    messages.success(
+        request, f"{user.get_username()} signs in without a code from now on. Sessions opened with one have ended."
+    )
     return redirect("dashboard:person", number)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Router
 
-from orchestrator.api.calls import caller_of, controls
+from orchestrator.api.calls import controls
 from orchestrator.api.ollama import ChatForm, GenerateForm, PreviewForm, error_line
 from orchestrator.api.options import read_options, unknown_options
 from orchestrator.api.replies import NDJSON, Form, Wire, begin, respond
@@ -16,10 +15,7 @@ from orchestrator.api.schemas import Asking, ChatBody, GenerateBody
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Message
-from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
 from orchestrator.pipeline import answer, load, preview
-from orchestrator.routes import choose
-from orchestrator.wiring import parts
 
 router = Router(tags=["Ollama"])
 MOST_TOP_LOGPROBS = 20
@@ -52,42 +48,22 @@ async def generate(request: HttpRequest, body: GenerateBody) -> HttpResponseBase
     _check(body)
     if not body.model:
         raise ModelNotFound("model '' not found")
-    common = _common(request, body)
-    is_unload = not body.prompt and body.keep_alive == 0
-    if body.raw and (body.template or body.system or body.context) and not is_unload:
-        await choose(ChatRequest(**common), caller_of(request), parts())  # that there is no such model is said first
-        raise BadRequest("raw mode does not support template, system, or context")
-    asked = _to_request(body, common)
-    if body.template and "template" in (await choose(asked, caller_of(request), parts())).model.takes:
-        await _check_template(body.template)
-    return await _reply(request, body, asked, is_load=not body.prompt)
+    return await _reply(request, body, _to_request(body, _common(request, body)), is_load=not body.prompt)
 
 
 def _to_request(body: GenerateBody, common: dict[str, Any]) -> ChatRequest:
     suffix = body.suffix or ""
+    common |= {"template": body.template or "", "context": tuple(body.context or ())}
     if body.raw:
         if suffix:  # a raw prompt says itself where its middle is
             common["ignored"] += ("suffix",)
-        return ChatRequest(prompt=body.prompt or "", **common)
+        beside = (Message(role="system", content=body.system),) if body.system else ()
+        return ChatRequest(prompt=body.prompt or "", messages=beside, **common)
     system = [Message(role="system", content=body.system)] if body.system and not suffix else []
     if body.system and suffix:  # who fills in the middle is given the two sides of it alone
         common["ignored"] += ("system",)
     user = Message(role="user", content=body.prompt or "", images=tuple(body.images or ()))
-    return ChatRequest(
-        messages=(*system, user),
-        suffix=suffix,
-        template=body.template or "",
-        context=tuple(body.context or ()),
-        **common,
-    )
-
-
-async def _check_template(template: str) -> None:
-    """Raises BadRequest that says where it cannot be read, before any model is loaded for it."""
-    try:
-        await asyncio.to_thread(parse, template)
-    except TemplateError as error:
-        raise BadRequest(str(error)) from None
+    return ChatRequest(messages=(*system, user), suffix=suffix, **common)
 
 
 def _check(body: Asking) -> None:

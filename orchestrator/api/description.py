@@ -63,7 +63,7 @@ REFUSED = {  # whatever is asked: there is no ollama.com behind this
     "/api/experimental/web_search": 403,
     "/api/experimental/web_fetch": 403,
 }
-WHO_MAY_ASK = tuple(f"/api/admin/v1/{one}" for one in ("keys", "tenants", "teams", "grants", "limits"))
+WHO_MAY_ASK = tuple(f"/api/admin/v1/{one}" for one in ("keys", "tenants", "people", "teams", "grants", "limits"))
 NOT_READY = {"/readyz": "No question could be answered."}  # said in the shape of an answer
 FIRST_MODEL = "smollm2:135m"
 EMBEDDER = "all-minilm"
@@ -88,6 +88,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "/api/admin/v1/keys/{prefix}/rotate": {"overlap_s": 3600},
     "/api/admin/v1/tenants": {"name": "initech", "priority": 7},
     "/api/admin/v1/tenants/{name}": {"priority": 8, "suspended": False},
+    "/api/admin/v1/people": {"name": "paula", "role": "auditor", "tenant": "acme"},
+    "/api/admin/v1/people/{name}/role": {"role": "operator", "tenant": "acme"},
     "/api/admin/v1/teams": {"tenant": "acme", "name": "search"},
     "/api/admin/v1/grants": {"owner": "acme", "reader": "globex"},
     "/api/admin/v1/limits": {

@@ -11,16 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cache.entries import Holding, Scope
 from cache.tiered import Purged
-from orchestrator.api.calls import caller_of
-from orchestrator.api.managing import acted
+from orchestrator.api.calls import caller_of, request_id
+from orchestrator.api.managing import acted, threaded
 from orchestrator.api.replies import json_response
 from orchestrator.audit import note
 from orchestrator.core.errors import BadRequest, Busy, Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY, Permission
+from orchestrator.identity.acting import Actor, of_caller
 from orchestrator.models import Tenant
 from orchestrator.wiring import parts
-
-DEADLINE_S = 20.0
 
 log = logging.getLogger(__name__)
 router = Router(tags=["Management"])
@@ -72,10 +71,11 @@ async def purge(request: HttpRequest, query: Query[ScopeQuery]) -> HttpResponseB
 
 
 async def _note(request: HttpRequest, scope: Scope, purged: Purged) -> None:
-    """The purge is done: a failure here is only logged."""
+    """The purge is done, whatever its key may by now: a failure here is only logged."""
     told = {**asdict(scope), "counts": purged.counts, "unreached": list(purged.failed)}
+    by = of_caller(caller_of(request), request_id(request))
     try:
-        await acted(request, lambda by: note(by.name, "cache.purged", "answers", scope.tenant_id, told, by.request_id))
+        await threaded(lambda: note(by.name, "cache.purged", "answers", scope.tenant_id, told, by.request_id))
     except Busy as error:
         log.error("A purge could not be noted in the audit (%s): %s", error, told)
 
@@ -85,13 +85,16 @@ async def _tenant(request: HttpRequest, name: str | None, permission: Permission
     caller = caller_of(request)
     if name is None or name == caller.tenant:
         return caller.tenant_id
-    if caller.reach(permission) != EVERYBODY:
-        raise Forbidden(f"This needs a key that may {permission} of every tenant.")
-    found = await parts().managing.run(DEADLINE_S, lambda: Tenant.objects.filter(name=name).values_list("pk").first())
-    if found is None:
-        raise NotThere(f"There is no tenant '{name}'.")
-    number: int = found[0]
-    return number
+
+    def find(by: Actor) -> int:
+        if by.reach(permission) != EVERYBODY:
+            raise Forbidden(f"This needs a key that may {permission} of every tenant.")
+        found = Tenant.objects.filter(name=name).first()
+        if found is None:
+            raise NotThere(f"There is no tenant '{name}'.")
+        return found.pk
+
+    return await acted(request, find)
 
 
 def _held(held: Holding | None) -> dict[str, int] | None:

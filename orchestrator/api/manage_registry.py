@@ -6,26 +6,25 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ParamSpec, TypeVar
 
-from django.db import OperationalError
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Header, Path, Query, Router
 
 from orchestrator.api.calls import caller_of, request_id
+from orchestrator.api.managing import actor_now, threaded
 from orchestrator.api.replies import json_response
-from orchestrator.core.errors import BadRequest, Busy, NotThere
+from orchestrator.core.errors import BadRequest, NotThere
+from orchestrator.core.permissions import Permission
 from orchestrator.registry import changes, reading
 from orchestrator.registry.changes import By, Change
 from orchestrator.registry.document import Document, Fault, ModelPart, ProviderPart, WrongDocument, faults_of
 from orchestrator.registry.models import RegistryVersion
 from orchestrator.registry.partly import Draft
 from orchestrator.registry.stored import Stored, read_tables, shown
-from orchestrator.wiring import parts
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 router = Router(tags=["Management"])
-DEADLINE_S = 20.0
 TAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 MOST_SHOWN = 255  # characters of a name that is none
 IfMatch = Annotated[
@@ -179,15 +178,16 @@ def _snapshot() -> tuple[int, Stored]:
 
 async def _asked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What `function` finds or does in the tables, in a thread that nothing else waits for. Raises Busy."""
-    try:
-        return await parts().managing.run(DEADLINE_S, function, *args, **kwargs)
-    except (TimeoutError, OperationalError) as error:
-        raise Busy("The registry could not be reached in time; try again shortly.", retry_after_s=1) from error
+    return await threaded(lambda: function(*args, **kwargs))
 
 
 def _by(request: HttpRequest, reason: str) -> By:
     caller = caller_of(request)
-    return By(caller.key_name, reason, f"key:{caller.key_prefix}", request_id(request))
+
+    def must_still() -> None:
+        actor_now(request).must_for_all(Permission.CHANGE_REGISTRY)
+
+    return By(caller.key_name, reason, f"key:{caller.key_prefix}", request_id(request), must_still)
 
 
 def _expected(if_match: str | None) -> int | None:

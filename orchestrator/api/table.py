@@ -25,6 +25,7 @@ from orchestrator.api import (
     manage_cache,
     manage_keys,
     manage_limits,
+    manage_people,
     manage_registry,
     manage_tenants,
     metrics,
@@ -130,6 +131,7 @@ api.add_router("/api/admin/v1/cache", manage_cache.router)
 api.add_router("/api/admin/v1", manage_registry.router)
 api.add_router("/api/admin/v1/keys", manage_keys.router)
 api.add_router("/api/admin/v1/limits", manage_limits.router)
+api.add_router("/api/admin/v1/people", manage_people.router)
 api.add_router("/api/admin/v1", manage_tenants.router)
 api.add_router("", absent.router)
 

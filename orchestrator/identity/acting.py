@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.audit import note
-from orchestrator.core.errors import Forbidden, NotThere
+from orchestrator.core.errors import Forbidden, NotThere, Unauthorized
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role, reach_of
+from orchestrator.core.scopes import check_address
 from orchestrator.core.types import Caller
+from orchestrator.identity.callers import WRONG
+from orchestrator.identity.keys import now_of
 from orchestrator.models import Membership, Tenant
 
 if TYPE_CHECKING:
@@ -44,6 +47,14 @@ class Actor:
         if self.must(permission) != EVERYBODY:
             raise Forbidden(f"This needs a role that may {permission} for every tenant.")
 
+    def must_be_unbound(self) -> None:
+        """Raises Forbidden where a key acts that is kept to something: whom it lets in would not be."""
+        key = self.caller
+        if key and (key.model_patterns or key.dialects or key.families or key.networks or key.expires_at is not None):
+            raise Forbidden(
+                "Nobody gives more than they have: a key that expires, or is kept to something, lets nobody in."
+            )
+
     def tenant(self, name: str, permission: Permission) -> Tenant:
         """A tenant for which they have it. Raises NotThere also where there is one, which they are not to know."""
         reach = self.must(permission)
@@ -61,6 +72,18 @@ def of_caller(caller: Caller, request_id: str = "") -> Actor:
     """A key that manages."""
     roles = {None if caller.reaches_all else caller.tenant_id: caller.role} if caller.role else {}
     return Actor(name=f"key:{caller.key_prefix}", roles=roles, caller=caller, request_id=request_id)
+
+
+def of_caller_now(caller: Caller, address: str, request_id: str = "") -> Actor:
+    """The same, with what the key may by now, read anew: for what had to wait since `caller` was let in.
+
+    Raises Unauthorized where the key holds no longer, Forbidden where it may not be shown from `address` any more.
+    """
+    now = now_of([caller.key_id]).get(caller.key_id)
+    if now is None:
+        raise Unauthorized(WRONG)
+    check_address(now, address)
+    return of_caller(now, request_id)
 
 
 def of_user(user: AbstractBaseUser | AnonymousUser, request_id: str = "") -> Actor:

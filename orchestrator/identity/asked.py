@@ -1,5 +1,5 @@
-"""What can be asked of keys, tenants, teams, grants and limits: each field by itself. What they are together, and who
-may ask it, is told by who does it. Pages, API and commands read the same.
+"""What can be asked of keys, tenants, people, teams, grants and limits: each field by itself. What they are together,
+and who may ask it, is told by who does it. Pages, API and commands read the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from orchestrator.core.permissions import DIALECTS, FAMILIES, Role
 from orchestrator.identity.keys import DEFAULT_TENANT
 
 LONGEST_NAME, LONGEST_SLUG, LONGEST_PATTERN, LONGEST_TAG = 100, 50, 255, 64  # characters
+LONGEST_USER_NAME = 150
 MOST_PATTERNS, MOST_NETWORKS, MOST_TAGS = 64, 64, 16
 LONGEST_LIFE = timedelta(days=36_500)
 LONGEST_OVERLAP_S = 30 * 86_400
@@ -175,7 +176,9 @@ class _Scopes(Asked):
     """What a key is for. An empty list means: any."""
 
     team: Slug | None = Field(None, description="One of its tenant's.")
-    owner: str | None = Field(None, max_length=150, description="The user name of the person who answers for it.")
+    owner: str | None = Field(
+        None, max_length=LONGEST_USER_NAME, description="The user name of the person who answers for it."
+    )
     role: AnyRole | None = Field(None, description="What it may manage under /api/admin/v1/; null: nothing.")
     reaches_all: bool = Field(False, description="Its role holds for every tenant.")
     model_patterns: Patterns = Field([], description="Which models it may ask: openai/*")
@@ -218,6 +221,21 @@ class TenantChange(AskedChange):
 
     priority: Priority = 5
     suspended: bool = Field(False, description="While it is, none of its keys works.")
+
+
+class RoleAsked(Asked):
+    """A role in one tenant, or in every one."""
+
+    role: AnyRole | None = Field(description="null: none there any more.")
+    tenant: Slug | None = Field(description="Of which it holds; null: every one.")
+
+
+class PersonAsked(Asked):
+    """Somebody to be let in."""
+
+    name: str = Field(max_length=LONGEST_USER_NAME, description="Letters, digits and . _ @ + -")
+    role: AnyRole
+    tenant: Slug | None = Field(description="Of which it holds; null: every one.")
 
 
 class TeamAsked(Asked):

@@ -37,12 +37,14 @@ def make_link(username: str = "operator") -> str:
 
 
 def link_for(user: User, lifetime: timedelta, *, is_invitation: bool = False) -> str:
-    """Return the token of a link that signs `user` in once."""
-    SignInLink.objects.filter(expires_at__lte=timezone.now()).delete()
+    """Return the token of a link that signs `user` in once. Those made before it to the same end are void."""
     token = secrets.token_urlsafe(32)
-    SignInLink.objects.create(
-        user=user, digest=key_digest(token), expires_at=timezone.now() + lifetime, is_invitation=is_invitation
-    )
+    with transaction.atomic():
+        SignInLink.objects.filter(expires_at__lte=timezone.now()).delete()
+        SignInLink.objects.filter(user=user, is_invitation=is_invitation).delete()
+        SignInLink.objects.create(
+            user=user, digest=key_digest(token), expires_at=timezone.now() + lifetime, is_invitation=is_invitation
+        )
     return token
 
 

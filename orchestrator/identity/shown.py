@@ -1,14 +1,18 @@
-"""Keys, tenants, teams, grants, limits and events as API and commands show them. No secret is in any."""
+"""Keys, tenants, people, teams, grants, limits and events as API and commands show them. No secret is in any."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.utils import timezone
 
+from orchestrator.core.permissions import Role
 from orchestrator.identity import limiting
 from orchestrator.identity.issuing import state_of
 from orchestrator.models import ApiKey, AuditEvent, Grant, Limit, Team, Tenant
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 
 def key(row: ApiKey) -> dict[str, Any]:
@@ -42,6 +46,21 @@ def tenant(row: Tenant) -> dict[str, Any]:
         "priority": row.priority,
         "suspended_at": row.suspended_at,
         "created_at": row.created_at,
+    }
+
+
+def person(row: User) -> dict[str, Any]:
+    """Somebody, with those of their roles that were read with them."""
+    held = {one.tenant.name if one.tenant else None: one.role for one in row.roles_here}  # type: ignore[attr-defined]
+    if row.is_superuser and row.all_shown:  # type: ignore[attr-defined]
+        held[None] = Role.ADMIN.value  # the flag outdoes the row
+    second = getattr(row, "second_factor", None)
+    return {
+        "name": row.get_username(),
+        "roles": [{"tenant": tenant, "role": role} for tenant, role in held.items()],
+        "has_second_factor": bool(second and second.sealed),
+        "created_at": row.date_joined,
+        "last_sign_in_at": row.last_login,
     }
 
 

@@ -1,29 +1,30 @@
 """Who is let in and who goes: inviting people, giving them roles, taking these away. Each act is written down.
 
 Two rules hold whoever acts: nobody changes what they may do themselves, and the last admin of every tenant stays one.
+And what somebody got while their account reached less, a link or a session, opens nothing of what it reaches now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.validators import UnicodeUsernameValidator
-from django.contrib.sessions.models import Session
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import Prefetch, Q, QuerySet
-from django.utils import timezone
+from django.db.models import Prefetch, Q, QuerySet, Value
 
 from orchestrator.audit import note
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
-from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role
+from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role, reach_of
 from orchestrator.identity import second_factor
-from orchestrator.identity.acting import Actor
+from orchestrator.identity.acting import MOST_SHOWN, Actor, of_user
 from orchestrator.identity.links import INVITATION_LIFETIME, link_for
-from orchestrator.models import Membership, SignInLink, Tenant
+from orchestrator.identity.people import Roles
+from orchestrator.identity.sessions import end_sessions
+from orchestrator.models import ApiKey, Membership, SignInLink, Tenant
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -33,16 +34,29 @@ LONGEST_NAME = 150
 
 def people(reach: Reach) -> QuerySet[User]:
     """Everybody with a role that `reach` holds, with those of their roles that it holds; those without any for all."""
-    roles = Membership.objects.select_related("tenant").order_by("tenant__name")
-    found = get_user_model().objects.filter(is_active=True)
-    if reach.tenants is not None:
-        roles = roles.filter(tenant__in=reach.tenants)
-        found = found.filter(memberships__tenant__in=reach.tenants).distinct()
-    return (
-        found.select_related("second_factor")
-        .prefetch_related(Prefetch("memberships", queryset=roles, to_attr="roles_here"))
-        .order_by("username")
-    )
+    found = _with_roles(reach)
+    return found if reach.tenants is None else found.filter(memberships__tenant__in=reach.tenants).distinct()
+
+
+def listed(by: Actor, *, tenant: str | None = None, after: str | None = None) -> QuerySet[User]:
+    """Those whom `by` may see, by name; with a role in one tenant; after the one called `after`."""
+    found = people(by.must(Permission.SEE_PEOPLE))
+    if tenant is not None:
+        found = found.filter(memberships__tenant=by.tenant(tenant, Permission.SEE_PEOPLE)).distinct()
+    return found if after is None else found.filter(username__gt=after)
+
+
+def called(by: Actor, name: str, permission: Permission = Permission.SEE_PEOPLE) -> User:
+    """One of them, by name. Raises NotThere, also for those who have no role where `by` has a say."""
+    user = people(by.must(permission)).filter(username=name).first()
+    if user is None:
+        raise NotThere(f"There is nobody called {name[:MOST_SHOWN]!r}.")
+    return user
+
+
+def anew(by: Actor, user: User) -> User:
+    """Somebody as they are now, with the roles that `by` may see, which may be none by now."""
+    return _with_roles(by.must(Permission.SEE_PEOPLE)).get(pk=user.pk)
 
 
 def person(reach: Reach, user_id: int) -> User:
@@ -53,6 +67,15 @@ def person(reach: Reach, user_id: int) -> User:
     return user
 
 
+def signed_out(user: User) -> str:
+    """What whoever gave a role that reaches further is told."""
+    name = user.get_username()
+    return (
+        f"It reaches further than before, so {name} is signed out everywhere, and links that were open are void: make"
+        f" another where there is no password. A password stays; if others may know it, remove {name} and invite anew."
+    )
+
+
 def is_within(user: User, reach: Reach) -> bool:
     """Whether `reach` holds everything `user` may do: only then may the account itself be touched."""
     tenants = set(user.memberships.values_list("tenant_id", flat=True))
@@ -61,6 +84,7 @@ def is_within(user: User, reach: Reach) -> bool:
 
 def invite(actor: Actor, name: str, role: Role, tenant_id: int | None) -> tuple[User, str]:
     """Let somebody new in. Return them, and the token of a link that signs them in once; it cannot be shown again."""
+    actor.must_be_unbound()
     name = get_user_model().normalize_username(name.strip())
     try:
         UnicodeUsernameValidator()(name)
@@ -82,31 +106,43 @@ def invite(actor: Actor, name: str, role: Role, tenant_id: int | None) -> tuple[
             user.save(update_fields=["is_active", "password"])
         Membership.objects.create(user=user, tenant=tenant, role=role)
         token = link_for(user, INVITATION_LIFETIME, is_invitation=True)
-        note(actor.name, "person.invited", name, tenant_id, {"role": role})
+        _note(actor, "person.invited", user, tenant_id, {"role": role})
     return user, token
 
 
 def fresh_link(actor: Actor, user: User) -> str:
     """The token of another link for somebody who is let in."""
-    _touches_account(actor, user)
+    actor.must_be_unbound()
     with transaction.atomic():
+        _touches_account(actor, user)  # not before: a role elsewhere that is given meanwhile would not be seen
         token = link_for(user, INVITATION_LIFETIME, is_invitation=not user.has_usable_password())
-        note(actor.name, "person.link_made", user.get_username())
+        _note(actor, "person.link_made", user)
     return token
 
 
-def give_role(actor: Actor, user: User, role: Role, tenant_id: int | None) -> None:
-    """Give somebody a role in a tenant, or another one than they have there."""
+def give_role(actor: Actor, user: User, role: Role, tenant_id: int | None) -> bool:
+    """Give somebody a role in a tenant, or another one than they have there.
+
+    Return whether they may do anything by it that they might not before. Then they have to sign in anew, and open links
+    are void: whoever made their account, or had a link for it, could have kept one, and has no say in what is new.
+    """
     _is_not_oneself(actor, user)
+    actor.must_be_unbound()
     tenant = _tenant(actor, tenant_id)
     with _keeping_an_admin():
+        held = of_user(user).roles
+        reaches_further = _reach_further(held, {**held, tenant_id: role})
         if tenant is None and user.is_superuser:  # the flag would outdo the row
             user.is_superuser = False
             user.save(update_fields=["is_superuser"])
         before = Membership.objects.filter(user=user, tenant=tenant).first()
         was = before.role if before else None
         Membership.objects.update_or_create(user=user, tenant=tenant, defaults={"role": role})
-        note(actor.name, "person.role_given", user.get_username(), tenant_id, {"role": role, "was": was})
+        if reaches_further:
+            SignInLink.objects.filter(user=user).delete()
+            end_sessions(user)
+        _note(actor, "person.role_given", user, tenant_id, {"role": role, "was": was})
+    return reaches_further
 
 
 def take_role(actor: Actor, user: User, tenant_id: int | None) -> None:
@@ -119,14 +155,14 @@ def take_role(actor: Actor, user: User, tenant_id: int | None) -> None:
             user.save(update_fields=["is_superuser"])
         for row in Membership.objects.filter(user=user, tenant=tenant_id):
             row.delete()
-            note(actor.name, "person.role_taken", user.get_username(), tenant_id, {"was": row.role})
+            _note(actor, "person.role_taken", user, tenant_id, {"was": row.role})
 
 
 def remove(actor: Actor, user: User) -> None:
     """Somebody goes: no role, no password, no second factor, no session. What they did stays written down."""
     _is_not_oneself(actor, user)
-    _touches_account(actor, user)
     with _keeping_an_admin():
+        _touches_account(actor, user)
         for row in Membership.objects.filter(user=user):
             row.delete()
         SignInLink.objects.filter(user=user).delete()
@@ -135,26 +171,18 @@ def remove(actor: Actor, user: User) -> None:
         user.set_unusable_password()
         user.save()
         end_sessions(user)
-        note(actor.name, "person.removed", user.get_username())
+        _note(actor, "person.removed", user)
 
 
 def forget_second_factor(actor: Actor, user: User) -> None:
-    """For somebody who lost their authenticator and the paper with codes."""
+    """For somebody who lost their authenticator and the paper with codes. What was signed in with them ends."""
     _is_not_oneself(actor, user)
-    _touches_account(actor, user)
+    actor.must_be_unbound()
     with transaction.atomic():
+        _touches_account(actor, user)
         second_factor.switch_off(user)
-        note(actor.name, "person.two_factor_off", user.get_username())
-
-
-def end_sessions(user: User, but: str | None = None) -> int:
-    """Sign `user` out everywhere, but for the session of that key. Return how many sessions ended."""
-    ended = 0
-    for session in Session.objects.filter(expire_date__gt=timezone.now()).exclude(session_key=but):
-        if session.get_decoded().get("_auth_user_id") == str(user.pk):
-            session.delete()
-            ended += 1
-    return ended
+        end_sessions(user, only_with_code=True)
+        _note(actor, "person.two_factor_off", user)
 
 
 @contextmanager
@@ -194,11 +222,37 @@ def _holds(reach: Reach, tenant_id: int | None) -> bool:
     return reach == EVERYBODY if tenant_id is None else reach.__contains__(tenant_id)
 
 
+def _reach_further(held: Roles, then: Roles) -> bool:
+    return any(not reach_of(held, what).covers(reach_of(then, what)) for what in Permission)
+
+
+def _with_roles(reach: Reach) -> QuerySet[User]:
+    roles = Membership.objects.select_related("tenant").order_by("tenant__name")
+    if reach.tenants is not None:
+        roles = roles.filter(tenant__in=reach.tenants)
+    return (
+        get_user_model()
+        .objects.filter(is_active=True)
+        .annotate(all_shown=Value(reach == EVERYBODY))
+        .select_related("second_factor")
+        .prefetch_related(Prefetch("memberships", queryset=roles, to_attr="roles_here"))
+        .order_by("username")
+    )
+
+
 def _is_not_oneself(actor: Actor, user: User) -> None:
-    if actor.name == f"user:{user.get_username()}":
+    key_id = actor.caller.key_id if actor.caller else None
+    is_by_their_key = key_id is not None and ApiKey.objects.of(EVERYBODY).filter(pk=key_id, owner=user).exists()
+    if is_by_their_key or actor.name == f"user:{user.get_username()}":
         raise Forbidden("Nobody changes their own role. Ask another admin.")
 
 
 def _touches_account(actor: Actor, user: User) -> None:
     if not is_within(user, _reach(actor)):
         raise Forbidden(f"{user.get_username()} has a role elsewhere; that is for an admin of every tenant to do.")
+
+
+def _note(
+    actor: Actor, action: str, user: User, tenant_id: int | None = None, details: dict[str, Any] | None = None
+) -> None:
+    note(actor.name, action, user.get_username(), tenant_id, details, actor.request_id)

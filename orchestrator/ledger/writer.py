@@ -72,6 +72,14 @@ class Entry:
     granted_by: int | None = None  # the tenant whose answer it is, where it is another's
     has_spent: bool = False  # some of them charge all the same
     spent_microusd: int | None = 0  # so much, as far as can be told; None: nobody knows
+    spent_tokens: int = 0  # for so many, about
+
+    @property
+    def tokens(self) -> int:
+        """What models read and wrote for it, those included that charge for it and did not answer."""
+        answer = self.usage.prompt_tokens + self.usage.completion_tokens
+        nobody_answered = self.engine_first_s is None and bool(self.attempts) and self.outcome != "cancelled"
+        return self.spent_tokens + (0 if nobody_answered else answer)  # what was spent is known by attempt
 
     @property
     def cost_microusd(self) -> int | None:
@@ -109,9 +117,11 @@ class Entry:
     def spent(self, model: Model, asked: ChatRequest, usage: Usage) -> None:
         """`model` charges for what it was asked, though it did not answer; `usage` is as far as it told."""
         self.has_spent = True
+        told = counted(usage, 0, asked)
+        self.spent_tokens += told.prompt_tokens + told.completion_tokens
         cost = usage.cost_microusd
         if cost is None and model.price is not None:
-            cost = model.price.of(counted(usage, 0, asked))
+            cost = model.price.of(told)
         self.spent_microusd = None if cost is None or self.spent_microusd is None else self.spent_microusd + cost
 
     def told(self, origin: Origin) -> None:

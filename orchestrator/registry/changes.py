@@ -40,6 +40,7 @@ class By:
     reason: str = ""
     actor: str = ""  # as the audit has it, where that is not the name
     request_id: str = ""
+    must_still: Callable[[], object] = lambda: None  # asked when it is written; raises where they may not any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def restore(number: int, by: By, *, expected: int | None = None) -> Change:
     """
     kept = version(number).document
     reason = by.reason or f"version {number} again"
-    return _change(lambda before: _as_it_was(kept, before), By(by.name, reason), expected)
+    return _change(lambda before: _as_it_was(kept, before), replace(by, reason=reason), expected)
 
 
 def try_restore(number: int) -> Change:
@@ -197,6 +198,7 @@ def _try(make: Callable[[Stored], Stored], by: By, expected: int | None, about: 
     with transaction.atomic():
         if newest_version() != version:
             return None
+        by.must_still()
         write_tables(before, after)
         row.save()
         told = {"reason": row.reason, "changes": list(change.lines[:MOST_NOTED])}

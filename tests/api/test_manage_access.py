@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from django.utils import timezone
 
 from orchestrator.core.permissions import EVERYBODY, Role
+from orchestrator.core.threads import WorkerThread
 from orchestrator.models import ApiKey, AuditEvent, Tenant
 from orchestrator.parts import Parts
+from orchestrator.registry.models import Provider
 from tests.keys import issue_key
 from tests.product import Product
 from tests.shapes import faults
@@ -202,6 +207,95 @@ async def test_no_key_and_a_key_without_a_role_manage_nothing(client: httpx.Asyn
         for path in ("keys", "teams", "limits", "tenants", "grants", "audit"):
             assert (await client.get(f"{ROOT}/{path}", headers=headers)).status_code == 403
     assert not await AuditEvent.objects.of(EVERYBODY).aexists()
+
+
+class Queue:
+    """The thread of management, which is busy until it is told to go on."""
+
+    def __init__(self, thread: WorkerThread) -> None:
+        self._thread, self._began, self.goes_on = thread, threading.Event(), threading.Event()
+
+    def _work(self) -> bool:
+        self._began.set()
+        return self.goes_on.wait(30)
+
+    async def hold(self) -> None:
+        """Make it busy."""
+        self._task = asyncio.create_task(self._thread.run(30, self._work))
+        assert await asyncio.to_thread(self._began.wait, 10)
+
+    async def waits(self) -> None:
+        """Return when something waits for it: the request is let in by then."""
+        async with asyncio.timeout(10):
+            while self._thread._calls.empty():
+                await asyncio.sleep(0.001)
+
+    async def go_on(self) -> None:
+        """It works off what waits."""
+        self.goes_on.set()
+        assert await self._task
+
+
+@pytest.fixture
+def queue(parts: Parts) -> Iterator[Queue]:
+    """What stands before the thread of management; a test that fails leaves no thread behind."""
+    queue = Queue(parts.managing)
+    yield queue
+    queue.goes_on.set()
+
+
+@pytest.mark.parametrize(
+    ("taken", "status"),
+    [
+        ({"revoked_at": timezone.now()}, 401),
+        ({"expires_at": timezone.now()}, 401),
+        ({"networks": ["10.0.0.0/8"]}, 403),
+        ({"role": Role.VIEWER}, 403),
+        ({"reaches_all": False}, 403),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path", "how"),
+    [
+        ("POST", "/tenants", {"json": {"name": "x"}}),
+        ("PUT", "/providers/x", {"json": {"kind": "groq"}}),
+        ("DELETE", "/cache", {"params": {"tenant": "acme", "all": True}}),
+    ],
+)
+async def test_what_waited_is_done_by_what_the_key_may_by_then(
+    ask: Asking,
+    parts: Parts,
+    queue: Queue,
+    method: str,
+    path: str,
+    how: Any,
+    taken: dict[str, Any],
+    status: int,
+) -> None:
+    """The key could do it when it was let in, and cannot any more when its turn comes."""
+    await ask("POST", "/tenants", json={"name": "acme"})
+    generation = parts.cache.generation()
+    await queue.hold()
+    asked = asyncio.create_task(ask(method, path, status, **how))
+    await queue.waits()
+    await ApiKey.objects.of(EVERYBODY).filter(name="ops").aupdate(**taken)
+    await queue.go_on()
+    await asked
+    assert await Tenant.objects.acount() == 2
+    assert not await Provider.objects.filter(name="x").aexists()
+    assert parts.cache.generation() == generation
+    assert await AuditEvent.objects.of(EVERYBODY).acount() == 1
+
+
+async def test_a_purge_that_was_done_is_in_the_audit_whatever_became_of_its_key(ask: Asking, queue: Queue) -> None:
+    await queue.hold()
+    asked = asyncio.create_task(ask("DELETE", "/cache", params={"all": True}))
+    await queue.waits()
+    await ApiKey.objects.of(EVERYBODY).filter(name="ops").aupdate(revoked_at=timezone.now())
+    await queue.go_on()
+    await asked
+    event = await AuditEvent.objects.of(EVERYBODY).aget()
+    assert event.action == "cache.purged"
 
 
 async def test_a_change_that_fails_leaves_no_event(ask: Asking) -> None:

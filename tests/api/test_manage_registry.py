@@ -194,6 +194,7 @@ async def test_a_version_comes_back(admin: httpx.AsyncClient) -> None:
     assert shown["document"]["providers"]["openai"]["key"] == {"set": True, "from": "registry", "hint": None}
     change = await ask(admin, "POST", f"/registry/versions/{first}/restore")
     assert await ask(admin, "GET", "/registry") == then | {"version": change["version"]}
+    assert (await AuditEvent.objects.of(EVERYBODY).alatest("pk")).actor.startswith("key:")
     history = (await ask(admin, "GET", "/registry/versions", params={"limit": 2}))["versions"]
     assert [one["number"] for one in history] == [first + 2, first + 1]
     older = await ask(admin, "GET", "/registry/versions", params={"before": first + 1})

@@ -203,10 +203,15 @@ def named(client: httpx.Client, path: str) -> str:
     if "{prefix}" in path:
         made = client.post(f"{ACCESS}/keys", json={"name": "example"})
         names["prefix"] = made.json()["prefix"]
-    if path.startswith((f"{ACCESS}/tenants/", f"{ACCESS}/limits", f"{ACCESS}/teams", f"{ACCESS}/grants")):
+    if path.startswith(
+        (f"{ACCESS}/tenants/", f"{ACCESS}/limits", f"{ACCESS}/teams", f"{ACCESS}/grants", f"{ACCESS}/people")
+    ):
         for name in ("acme", "globex"):
             assert client.post(f"{ACCESS}/tenants", json={"name": name}).status_code in {200, 409}
         names["name"] = "globex"
+    if path.startswith(f"{ACCESS}/people/"):
+        person = description.EXAMPLES[f"{ACCESS}/people"] | {"name": "globex"}
+        assert client.post(f"{ACCESS}/people", json=person).status_code in {200, 409}
     if path.startswith(f"{ACCESS}/limits/"):
         limit = description.EXAMPLES[f"{ACCESS}/limits"] | {"name": "globex"}
         assert client.post(f"{ACCESS}/limits", json=limit).status_code in {200, 409}

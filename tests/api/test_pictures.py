@@ -16,8 +16,11 @@ from django.conf import settings
 
 from orchestrator import pictures, wiring
 from orchestrator.api.offers import SLOT, Slot
+from orchestrator.core.errors import Busy
+from orchestrator.core.tasks import end
+from orchestrator.core.types import ChatRequest, Message
 from orchestrator.parts import Parts
-from orchestrator.pictures import MOST_NAMED, Pictures
+from orchestrator.pictures import MOST_AT_ONCE, MOST_NAMED, Pictures
 from tests.fakes import FakeEngine
 from tests.outbound.serving import ALLOWED, Server, response, serving
 
@@ -98,7 +101,7 @@ async def test_another_picture_at_the_same_address_is_another_question(
 async def test_pictures_are_held_up_to_a_bound_until_their_requests_are_over(
     client: httpx.AsyncClient, cloud: FakeEngine, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MOST_HELD", len(base64.b64encode(png())))
+    monkeypatch.setattr(pictures, "MOST_HELD", 2 * len(base64.b64encode(png())))
     cloud.gate = asyncio.Event()
     path, asked = DIALECTS[0], question(DIALECTS[0], at(server))
     first = asyncio.create_task(client.post(path, json=asked))
@@ -110,6 +113,74 @@ async def test_pictures_are_held_up_to_a_bound_until_their_requests_are_over(
     assert (await first).status_code == 200
     again = await asyncio.create_task(client.post(path, json=asked))
     assert again.status_code == 200
+
+
+def asking(address: str) -> ChatRequest:
+    return ChatRequest(model="big", messages=(Message(role="user", content="What?", images=(address,)),))
+
+
+async def test_a_tenant_that_fetches_much_takes_no_place_from_another(server: Server) -> None:
+    """One alone may have all places, and gives up its newest when another comes that has fewer."""
+    silent = asyncio.Event()
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await silent.wait()
+
+    server.answers["/slow"] = wait
+    fetcher = Pictures(server.rules())
+    flood = [asyncio.create_task(fetcher.fetched(asking(at(server, "/slow")), 1)) for _ in range(MOST_AT_ONCE)]
+    async with asyncio.timeout(10):
+        while server.connections < MOST_AT_ONCE:
+            await asyncio.sleep(0.001)
+    with pytest.raises(Busy):
+        await fetcher.fetched(asking(at(server)), 1)
+    got = await fetcher.fetched(asking(at(server)), 2)
+    assert got.messages[0].images == (base64.b64encode(png()).decode(),)
+    with pytest.raises(Busy, match="being fetched"):
+        await flood.pop()
+    assert not any(one.done() for one in flood)
+    await fetcher.fetched(asking(at(server)), 1)  # the place is free again
+    flood[0].cancel()
+    with pytest.raises(asyncio.CancelledError):  # who hangs up is not told that it was too much
+        await flood[0]
+    await end(flood)
+    silent.set()
+
+
+async def test_a_tenant_that_holds_much_leaves_room_for_another(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MOST_HELD", 6 * len(base64.b64encode(png())))
+    fetcher = Pictures(server.rules())
+    over = asyncio.Event()
+    held = 0
+
+    async def hold(tenant: int) -> None:
+        nonlocal held
+        await fetcher.fetched(asking(at(server)), tenant)
+        held += 1
+        await over.wait()
+
+    async def holds(tenant: int) -> asyncio.Task[None]:
+        before, task = held, asyncio.create_task(hold(tenant))
+        async with asyncio.timeout(10):
+            while held == before and not task.done():
+                await asyncio.sleep(0.001)
+        return task
+
+    mine = [await holds(1) for _ in range(5)]
+    assert [one.done() for one in mine] == [False] * 4 + [True], "two thirds of it"
+    with pytest.raises(Busy, match="held"):
+        await mine.pop()
+    theirs = await holds(2)
+    assert not theirs.done()
+    over.set()
+    await asyncio.gather(*mine, theirs)
+    over.clear()
+    again = [await holds(3) for _ in range(4)]
+    assert not any(one.done() for one in again)
+    over.set()
+    await asyncio.gather(*again)
 
 
 async def test_its_answer_is_not_given_again_unseen(parts: Parts, server: Server) -> None:

@@ -14,9 +14,10 @@ from orchestrator.identity import second_factor
 from orchestrator.identity.people import roles_of
 from orchestrator.models import Membership, Tenant
 from tests.dashboard.site import somebody
+from tests.dashboard.test_sign_in import code, set_up
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
-PEOPLE = "/dashboard/people/"
+PEOPLE, OWN = "/dashboard/people/", "/dashboard/account/"
 
 
 @pytest.fixture
@@ -102,6 +103,30 @@ def test_a_role_is_given_changed_and_taken(admin: Client, acme: Tenant) -> None:
     assert "bob is auditor of every tenant." in text(admin.get(page))
 
 
+def test_a_session_ends_when_a_role_reaches_further_and_who_gives_it_is_told(admin: Client, acme: Tenant) -> None:
+    bob = somebody("bob", Role.VIEWER, "acme")
+    page = f"{PEOPLE}{bob.pk}/"
+    session = signed_in(bob)
+    said = text(admin.post(f"{page}role/", {"role": "auditor", "of": str(acme.pk)}, follow=True))
+    assert "bob is signed out everywhere, and links that were open are void" in said
+    assert session.get(OWN).status_code == 302
+    session = signed_in(bob)
+    said = text(admin.post(f"{page}role/", {"role": "viewer", "of": str(acme.pk)}, follow=True))
+    assert "signed out" not in said
+    assert session.get(OWN).status_code == 200
+
+
+def test_a_code_that_is_waited_for_lets_nobody_into_what_is_given_meanwhile(admin: Client, acme: Tenant) -> None:
+    """The first factor was shown when the account reached less."""
+    bob = somebody("bob", Role.VIEWER, "acme")
+    secret = set_up(bob)
+    visitor = Client()
+    assert visitor.get(link_in(admin.post(f"{PEOPLE}{bob.pk}/link/")))["Location"] == "/dashboard/sign-in/code/"
+    admin.post(f"{PEOPLE}{bob.pk}/role/", {"role": "admin", "of": "every"})
+    assert visitor.post("/dashboard/sign-in/code/", {"code": code(secret)})["Location"] == "/dashboard/sign-in/"
+    assert visitor.get(OWN).status_code == 302
+
+
 def test_ones_own_page_has_no_buttons_and_takes_none(admin: Client, operator: User) -> None:
     page = f"{PEOPLE}{operator.pk}/"
     assert "This is you" in text(admin.get(page))
@@ -146,15 +171,21 @@ def test_an_admin_of_one_tenant_sees_and_changes_its_people_only(acme: Tenant) -
 
 
 def test_a_lost_authenticator_is_forgotten_and_a_link_made(admin: Client, acme: Tenant) -> None:
-    from tests.dashboard.test_sign_in import set_up
-
     bob = somebody("bob", Role.VIEWER, "acme")
-    set_up(bob)
+    secret = set_up(bob)
     page = f"{PEOPLE}{bob.pk}/"
+    link = link_in(admin.post(f"{page}link/"))
+    lost = Client()
+    lost.get(link)
+    lost.post("/dashboard/sign-in/code/", {"code": code(secret)})
+    assert lost.get(OWN).status_code == 200
+    without, other = signed_in(bob), signed_in(somebody("carl", Role.VIEWER, "acme"))
     link = link_in(admin.post(f"{page}link/"))
     assert Client().get(link)["Location"] == "/dashboard/sign-in/code/"
     assert admin.post(f"{page}two-factor-off/").status_code == 302
     assert not second_factor.is_on(bob)
+    assert lost.get(OWN).status_code == 302  # what was signed in with a code
+    assert without.get(OWN).status_code == other.get(OWN).status_code == 200
     link = link_in(admin.post(f"{page}link/"))
     assert Client().get(link)["Location"] == "/dashboard/account/"
 

@@ -275,6 +275,19 @@ def test_the_password_does_it_too_and_guesses_are_paused(client: Client, mira: U
     assert not second_factor.is_on(mira)
 
 
+def test_switching_it_off_ends_what_was_signed_in_with_a_code_elsewhere(
+    client: Client, mira: User, secret: bytes
+) -> None:
+    phone = Client()
+    sign_in(phone)
+    phone.post(CODE, {"code": code(secret)})
+    assert phone.get("/dashboard/").status_code == 200
+    client.force_login(mira)
+    assert client.post(TWO_FACTOR, {"act": "off", "proof": SECRET}).status_code == 302
+    assert client.get("/dashboard/").status_code == 200
+    assert phone.get("/dashboard/").status_code == 302
+
+
 def test_who_must_have_it_sees_no_page_before(client: Client, mira: User, required: None) -> None:
     client.force_login(mira)
     for path in ("/dashboard/", "/dashboard/people/", "/admin/"):

@@ -280,7 +280,7 @@ SCRIPT = """if True:
         "managing": issue_key("boss", "acme", role=Role.ADMIN, reaches_all=True),
         "dead": [issue_key("gone", "acme"), issue_key("late", "acme")],
         "link": make_link("mira"),
-        "spent_link": make_link("mira"),
+        "spent_link": make_link("nora"),
         "second factor": [second_factor.shown(secret), secret.hex()],
         "recovery codes": second_factor.confirm(nora, code),
     }

@@ -263,6 +263,25 @@ async def test_to_ask_for_what_there_is_not_counts_as_well(parts: Parts, rule: R
         await heard(question(), parts)
 
 
+@pytest.mark.parametrize("name", ["tiny", "nobody-has-it"])
+@pytest.mark.parametrize("more", [{"raw": True, "system": "x"}, {"template": "{{ if }}"}])
+@pytest.mark.parametrize("prompt", ["hello", ""])
+async def test_a_question_of_a_wrong_form_counts_and_is_recorded_whether_there_is_the_model_or_not(
+    client: httpx.AsyncClient,
+    rule: Rule,
+    recorded: Callable[[int], Awaitable[list[RequestRecord]]],
+    name: str,
+    more: dict[str, Any],
+    prompt: str,
+) -> None:
+    """What a model cannot be asked is settled after its name: so names would be free to try."""
+    await rule("requests", 2)
+    body = {"model": name, "prompt": prompt, **more}
+    statuses = [(await client.post("/api/generate", json=body)).status_code for _ in range(4)]
+    assert statuses == [{"tiny": 400, "nobody-has-it": 404}[name]] * 2 + [429] * 2
+    assert [record.status for record in await recorded(4)] == statuses
+
+
 async def test_a_limit_of_a_model_is_not_about_names_there_are_not(parts: Parts, rule: Rule) -> None:
     await rule("requests", 1, model="tiny:*")
     for _ in range(3):

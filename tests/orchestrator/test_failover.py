@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -29,6 +29,7 @@ from orchestrator.core.errors import (
     OrchestratorError,
     RateLimited,
 )
+from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Price, Usage
 from orchestrator.identity.keys import default_caller
@@ -480,6 +481,44 @@ async def test_what_may_have_been_worked_on_is_paid_for_though_another_answers(
     question_tokens, answer = 3, 7 * 2 + 3 * 10
     assert begun.entry.cost_microusd == question_tokens * 1000 + answer
     assert begun.entry.is_paid
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "tokens"),
+    [
+        (EngineTimeout("silent"), None, 3),
+        (EngineError("broke off"), Usage(prompt_tokens=40, completion_tokens=5), 45),
+        (EngineUnreachable("refused"), None, 0),
+    ],
+)
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_what_charges_and_does_not_answer_counts_against_token_limits(
+    both: Parts,
+    cast: dict[str, Caller],
+    cloud: FakeEngine,
+    groq: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    error: OrchestratorError,
+    told: Usage | None,
+    tokens: int,
+    is_answered: bool,
+) -> None:
+    async def chat(*_: object) -> AsyncIterator[Chunk]:
+        if told:
+            yield Chunk(usage=told)
+        raise error
+
+    monkeypatch.setattr(cloud, "chat", chat)
+    if not is_answered:
+        fails(groq, EngineUnreachable("refused"))
+    amount = 10_000
+    of_tokens = Limit(id=1, name="all", kind="tokens", each="tenant", amount=amount, per_s=31 * 86_400)
+    who = replace(cast["alice"], limits=(of_tokens,))
+    with suppress(EngineError):
+        await read(await answer(question("What is 2+2?", model="big"), who, both))
+    standing = await both.limiter.charge(who, "openai/big", "")
+    answered = 10 if is_answered else 0
+    assert standing.now.startswith(f'"all";r={amount - tokens - answered};')
 
 
 async def test_a_price_of_nobody_who_answered_is_told_by_attempt(ask: Ask, groq: FakeEngine, both: Parts) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,8 +17,9 @@ from django.utils import timezone
 from orchestrator.core.errors import KeyEnded, KeysUnavailable, OrchestratorError, ScopeEnded, StreamTooLong
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Message
-from orchestrator.lifelines import Lifelines
+from orchestrator.core.tasks import end
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Message
+from orchestrator.lifelines import A_TURN, AN_END, KEYS_AT_ONCE, Lifelines
 from orchestrator.models import ApiKey, RequestRecord, Tenant
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
@@ -172,6 +174,69 @@ async def test_a_key_ends_at_its_moment() -> None:
     with pytest.raises(KeyEnded, match="expired"):
         await asyncio.wait_for(waiting, 20)
     await one.aclose()
+
+
+@pytest.mark.parametrize("keys", [1, 3000])
+@pytest.mark.parametrize("how", ["their key", "their time"])
+async def test_of_thousands_so_many_end_in_one_turn_of_the_loop(keys: int, how: str) -> None:
+    """And so many keys are read at once: others want to be served meanwhile."""
+    clock, read, turn = SetClock(), [], 0
+    until = None if how == "their key" else clock.now()
+    ended: Counter[int] = Counter()
+
+    async def look(some: Collection[int | None]) -> Mapping[int | None, Caller]:
+        read.append(list(some))
+        return {} if how == "their key" else {key: replace(ALICE, key_id=key, expires_at=until) for key in some}
+
+    async def count_turns() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    def cut(error: OrchestratorError) -> None:
+        ended[turn] += 1
+
+    lifelines = Lifelines(clock, lambda: 1, look)
+    held = []
+    for number in range(3000):
+        caller = replace(ALICE, key_id=number % keys, expires_at=until)
+        held.append(lifelines.tied(nothing(), caller, ASKED, "tiny:latest", cut))
+    counting = asyncio.create_task(count_turns())
+    async with asyncio.timeout(20):
+        while len(lifelines):
+            await asyncio.sleep(0)
+    await end([counting])
+    await lifelines.aclose()
+    assert ended.total() == 3000
+    assert max(ended.values()) <= A_TURN // AN_END
+    assert max(map(len, read)) <= KEYS_AT_ONCE
+    if how == "their key":
+        assert sorted(key for some in read for key in some if key is not None) == list(range(keys))
+
+
+async def test_what_ends_while_keys_are_read_is_not_ended_again() -> None:
+    reading, read = asyncio.Event(), asyncio.Event()
+
+    async def look(some: Collection[int | None]) -> Mapping[int | None, Caller]:
+        reading.set()
+        await read.wait()
+        return {}
+
+    async def complete() -> AsyncIterator[Chunk]:
+        yield Chunk(done=Done(reason="stop"))
+
+    told: list[OrchestratorError] = []
+    lifelines = Lifelines(SetClock(), lambda: 1, look)
+    one = lifelines.tied(complete(), ALICE, ASKED, "tiny:latest", told.append)
+    await reading.wait()
+    assert (await anext(one)).done
+    read.set()
+    await asyncio.sleep(0)
+    with pytest.raises(StopAsyncIteration):
+        await anext(one)
+    await lifelines.aclose()
+    assert told == []
 
 
 async def test_while_keys_cannot_be_read_answers_go_on(caplog: pytest.LogCaptureFixture) -> None:

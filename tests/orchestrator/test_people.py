@@ -17,7 +17,7 @@ from orchestrator.core.errors import BadRequest, Conflict, Forbidden, Orchestrat
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach, Role
 from orchestrator.identity import acting, second_factor, staffing
 from orchestrator.identity.acting import Actor
-from orchestrator.identity.links import redeem_link
+from orchestrator.identity.links import make_link, redeem_link
 from orchestrator.identity.people import reach, roles_of
 from orchestrator.models import AuditEvent, Membership, SignInLink, Tenant
 
@@ -115,6 +115,54 @@ def test_an_admin_of_one_tenant_has_a_say_there_and_nowhere_else(acme: Tenant, g
     staffing.take_role(COMMAND, bob, globex.pk)
     assert staffing.fresh_link(actor, bob)
     assert [user.username for user in staffing.people(actor.reach(Permission.SEE_PEOPLE))] == ["anna", "bob"]
+
+
+def test_who_let_somebody_in_holds_no_link_to_what_others_give_them(root: Actor, acme: Tenant, globex: Tenant) -> None:
+    bob, invitation = staffing.invite(of_acme(acme), "bob", Role.OPERATOR, acme.pk)
+    assert not staffing.give_role(root, bob, Role.VIEWER, acme.pk)  # less than before: nothing to protect
+    assert SignInLink.objects.filter(user=bob).exists()
+    assert staffing.give_role(root, bob, Role.VIEWER, globex.pk)
+    assert redeem_link(invitation) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "given", "reaches_further"),
+    [
+        (("acme", Role.VIEWER), ("acme", Role.OPERATOR), True),
+        (("acme", Role.OPERATOR), ("acme", Role.AUDITOR), True),  # neither holds the other
+        (("acme", Role.ADMIN), ("acme", Role.AUDITOR), False),
+        (("acme", Role.ADMIN), ("globex", Role.VIEWER), True),
+        (("acme", Role.ADMIN), (None, Role.VIEWER), True),
+        ((None, Role.VIEWER), ("acme", Role.VIEWER), False),  # they saw it already
+        ((None, Role.VIEWER), ("acme", Role.OPERATOR), True),
+    ],
+)
+def test_links_are_void_when_a_role_opens_what_none_did(
+    root: Actor,
+    acme: Tenant,
+    globex: Tenant,
+    held: tuple[str | None, Role],
+    given: tuple[str | None, Role],
+    reaches_further: bool,
+) -> None:
+    tenants = {"acme": acme, "globex": globex, None: None}
+    bob = somebody("bob", held[1], tenants[held[0]])
+    token = staffing.fresh_link(root, bob)
+    tenant = tenants[given[0]]
+    assert staffing.give_role(root, bob, given[1], tenant.pk if tenant else None) == reaches_further
+    assert (redeem_link(token) is None) == reaches_further
+
+
+def test_a_link_is_void_when_another_is_made_to_the_same_end(root: Actor, acme: Tenant) -> None:
+    bob, invitation = staffing.invite(root, "bob", Role.VIEWER, acme.pk)
+    other, of_another = staffing.invite(root, "carl", Role.VIEWER, acme.pk)
+    to_sign_in = make_link("bob")
+    again = staffing.fresh_link(root, bob)  # it leads to where a password is chosen, as the first does
+    assert redeem_link(invitation) is None
+    for token, user in ((again, bob), (to_sign_in, bob), (of_another, other)):
+        link = redeem_link(token)
+        assert link is not None
+        assert link.user == user
 
 
 def test_an_admin_of_one_tenant_does_not_bring_back_who_was_removed(acme: Tenant) -> None:
@@ -249,10 +297,16 @@ def test_the_command_does_what_the_pages_do(acme: Tenant) -> None:
     assert "/dashboard/sign-in/" in run("invite", "root", "--role", "admin")
     run("invite", "mira", "--tenant", "acme")
     assert run("list") == "mira: viewer of acme\nroot: admin of every tenant\n"
-    assert heard("role", "mira", "--role", "operator", "--tenant", "acme") == ("", "mira: operator of acme\n")
-    assert "mira: operator of acme" in run("list")
+    out, told = heard("role", "mira", "--role", "operator", "--tenant", "acme")
+    assert (out, told.splitlines()[0]) == ("", "mira: operator of acme")
+    assert "mira is signed out everywhere, and links that were open are void" in told
+    assert heard("role", "mira", "--role", "viewer", "--tenant", "acme") == ("", "mira: viewer of acme\n")
+    assert "mira: viewer of acme" in run("list")
     assert "/dashboard/sign-in/" in run("link", "mira")
-    assert heard("two-factor-off", "mira") == ("", "mira signs in without a code.\n")
+    assert heard("two-factor-off", "mira") == (
+        "",
+        "mira signs in without a code. Sessions opened with one have ended.\n",
+    )
     assert heard("take-role", "mira", "--tenant", "acme") == ("", "mira: no role\n")
     assert "mira: no role" in run("list")
     assert heard("remove", "mira") == ("", "mira is removed, and signed out everywhere.\n")

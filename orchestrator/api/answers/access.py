@@ -61,6 +61,50 @@ class TenantsTold(Shape):
     next: str | None
 
 
+class RoleTold(Shape):
+    """What somebody may do, and where."""
+
+    tenant: str | None = Field(description="null: every one.")
+    role: Literal["viewer", "operator", "auditor", "admin"]
+
+
+class PersonTold(Shape):
+    """Somebody who may sign in."""
+
+    name: str
+    roles: list[RoleTold] = Field(description="Those that the key may see; without any nothing is shown to them.")
+    has_second_factor: bool
+    created_at: Moment
+    last_sign_in_at: Moment | None
+
+
+class LinkTold(Shape):
+    """A link that signs somebody in."""
+
+    link: str = Field(
+        description="The path of a page here that signs them in once, within three days. It is told once."
+    )
+
+
+class PersonInvited(PersonTold, LinkTold):
+    """Somebody who was let in."""
+
+
+class PersonChanged(PersonTold):
+    """Somebody with another role."""
+
+    signed_out: bool = Field(
+        description="The role reaches further than before: they have to sign in anew, and open links are void."
+    )
+
+
+class PeopleTold(Shape):
+    """People, by name."""
+
+    people: list[PersonTold]
+    next: str | None
+
+
 class TeamTold(Shape):
     """A team."""
 

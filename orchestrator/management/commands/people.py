@@ -63,8 +63,11 @@ class Command(BaseCommand):
         elif act == "invite":
             self._show(staffing.invite(actor, name, Role(options["role"]), tenant_id)[1])
         elif act == "role":
-            staffing.give_role(actor, _user(name), Role(options["role"]), tenant_id)
+            user = _user(name)
+            reaches_further = staffing.give_role(actor, user, Role(options["role"]), tenant_id)
             self._tell(name)
+            if reaches_further:
+                self.stderr.write(staffing.signed_out(user))
         elif act == "take-role":
             staffing.take_role(actor, _user(name), tenant_id)
             self._tell(name)
@@ -72,7 +75,7 @@ class Command(BaseCommand):
             self._show(staffing.fresh_link(actor, _user(name)))
         elif act == "two-factor-off":
             staffing.forget_second_factor(actor, _user(name))
-            self.stderr.write(f"{name} signs in without a code.")
+            self.stderr.write(f"{name} signs in without a code. Sessions opened with one have ended.")
         elif act == "remove":
             staffing.remove(actor, _user(name))
             self.stderr.write(f"{name} is removed, and signed out everywhere.")
