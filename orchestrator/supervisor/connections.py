@@ -90,7 +90,7 @@ class BoundedConnection(HttpToolsProtocol):
         self.timeout_keep_alive_task = None
         if self.transport.get_protocol() is not self:  # a websocket now
             return
-        left_s = self.timeout_keep_alive
+        left_s: float = self.timeout_keep_alive
         if self._idle_since is not None:
             left_s -= self.loop.time() - self._idle_since
         if left_s > 0:

@@ -10,12 +10,12 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.identity.keys import issue_key
 from orchestrator.identity.links import redeem_link
 from orchestrator.models import ApiKey, AuditEvent, Membership, SignInLink, Tenant
 from orchestrator.parts import Parts
 from tests.dashboard.site import somebody
 from tests.dashboard.test_sign_in import set_up
+from tests.keys import issue_key
 from tests.shapes import faults
 
 ROOT = "/api/admin/v1/people"
