@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from orchestrator.core.errors import ModelNotFound
+from orchestrator.core.prices import Price
 from orchestrator.core.tasks import end
-from orchestrator.core.types import Candidate, Model, Price, Route
+from orchestrator.core.types import Candidate, Model, Route
 from orchestrator.engines.base import Engine, ProviderEngine
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
 

@@ -77,6 +77,18 @@ class TooMany(OrchestratorError):
         self.standing = standing
 
 
+class BudgetSpent(TooMany):
+    """A budget does not reach for this call; it says when it is renewed."""
+
+    kind = "budget"
+
+
+class PriceUnknown(Forbidden):
+    """Nobody knows what this model charges, and a budget of money is to hold."""
+
+    kind = "price_unknown"
+
+
 class KeyEnded(Unauthorized):
     """This API key was revoked or its tenant suspended, and what it was being told ends with it."""
 

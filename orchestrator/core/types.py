@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal, Protocol
 
 from orchestrator.core import permissions
+from orchestrator.core.budgets import Budget
 from orchestrator.core.errors import EngineError
 from orchestrator.core.limits import Limit, Network, is_named, network_of
 from orchestrator.core.permissions import NOBODY, Permission, Reach, reach_of
+from orchestrator.core.prices import Price
 from orchestrator.core.turns import Turn
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -118,6 +119,9 @@ class Usage:
     completion_tokens: int = 0
     cached_tokens: int = 0  # of the question's: those the provider read from its own cache
     cache_write_tokens: int = 0  # of the question's: those it wrote there
+    cache_write_1h_tokens: int = 0  # of those: what it keeps for an hour
+    reasoning_tokens: int = 0  # of the answer's: thought and not shown
+    ref: str = ""  # what the provider calls this call
     load_ns: int = 0
     prompt_ns: int = 0
     eval_ns: int = 0
@@ -274,7 +278,8 @@ class Caller:
     families: frozenset[str] = frozenset()  # of endpoints; none: any
     networks: tuple[Network, ...] = ()  # where it may come from; none: anywhere
     tags: tuple[str, ...] = ()  # of the key, for every record
-    limits: tuple[Limit, ...] = ()  # every one that may be about it
+    limits: tuple[Limit, ...] = ()
+    budgets: tuple[Budget, ...] = ()  # every one that may be about it
     reads_from: tuple[tuple[int, str], ...] = ()  # other tenants, number and name, whose answers it may be given
 
     def reach(self, permission: Permission) -> Reach:
@@ -318,19 +323,6 @@ class Caller:
                         who = ""
                 bounds.append((f"{limit.name} {who}", limit.amount))
         return Turn(tenant=self.tenant_id, weight=self.priority, bounds=tuple(bounds))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Price:
-    """What a model charges, in US dollars for a million tokens: millionths of a dollar for one."""
-
-    input: Decimal
-    output: Decimal
-
-    def of(self, usage: Usage) -> int:
-        """What `usage` costs, in millionths of a dollar, rounded up."""
-        exact = self.input * usage.prompt_tokens + self.output * usage.completion_tokens
-        return int(exact.to_integral_value(ROUND_CEILING))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

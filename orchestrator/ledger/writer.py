@@ -19,9 +19,10 @@ from django.db import DataError, IntegrityError, connections
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
+from orchestrator.core.prices import Price
 from orchestrator.core.redaction import redacted
 from orchestrator.core.text import escaped
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Price, Usage
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Usage
 from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats, write_used
 
@@ -184,6 +185,10 @@ class Entry:
             "total_us": round(self.total_s * 1e6),
             "is_paid": self.is_paid,
             "cost_microusd": self.cost_microusd,
+            "saved_microusd": None,
+            "saved_why": None,
+            "saved_of": None,
+            "saved_price_id": None,
             "granted_by_id": self.granted_by,
         }
 

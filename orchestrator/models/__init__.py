@@ -3,6 +3,18 @@
 from orchestrator.models.audit import AuditEvent, AuditHead
 from orchestrator.models.keys import ApiKey, SignInLink
 from orchestrator.models.limits import Limit
+from orchestrator.models.money import (
+    Budget,
+    BudgetAlert,
+    BudgetPeriod,
+    Charge,
+    Hold,
+    HoldLine,
+    ImportedUsage,
+    PriceRow,
+    SpendDay,
+    UsageImport,
+)
 from orchestrator.models.people import Membership
 from orchestrator.models.policy import PolicyQuerySet, policy_updated
 from orchestrator.models.records import Attempt, RequestRecord
@@ -15,17 +27,27 @@ __all__ = [
     "Attempt",
     "AuditEvent",
     "AuditHead",
+    "Budget",
+    "BudgetAlert",
+    "BudgetPeriod",
+    "Charge",
     "Grant",
+    "Hold",
+    "HoldLine",
+    "ImportedUsage",
     "Limit",
     "Membership",
     "PolicyQuerySet",
+    "PriceRow",
     "RecoveryCode",
     "RequestRecord",
     "SecondFactor",
     "SignInAttempts",
     "SignInLink",
+    "SpendDay",
     "Team",
     "Tenant",
     "Unscoped",
+    "UsageImport",
     "policy_updated",
 ]

@@ -61,6 +61,17 @@ class RequestRecord(models.Model):
     total_us = models.PositiveBigIntegerField(help_text="Until the last, in microseconds.")
     is_paid = models.BooleanField(help_text="It went to a provider that charges.")
     cost_microusd = models.BigIntegerField(null=True, help_text="Millionths of a US dollar; empty when unknown.")
+    saved_microusd = models.BigIntegerField(
+        null=True, help_text="What it would have cost without the cache; empty when unknown, or when it was a call."
+    )
+    # Text that may be NULL: to add a column with a default, SQLite writes the whole table anew.
+    saved_why = models.CharField(  # noqa: DJ001
+        max_length=16, null=True, help_text="What spared the call: a tier, or a shared call."
+    )
+    saved_of = models.CharField(  # noqa: DJ001
+        max_length=64, null=True, help_text="The request whose call paid for this answer."
+    )
+    saved_price_id = models.PositiveBigIntegerField(null=True, help_text="The price it was reckoned by.")
     granted_by = models.ForeignKey(
         Tenant,
         null=True,

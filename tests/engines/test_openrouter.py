@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from orchestrator.core.errors import EngineError, EngineUnavailable, RateLimited
-from orchestrator.core.types import ChatRequest, Chunk, Message, Price, Usage
+from orchestrator.core.prices import Price
+from orchestrator.core.types import ChatRequest, Chunk, Message, Usage
 from orchestrator.engines.wires.base import Offer
 from orchestrator.engines.wires.openai import OpenAI
 from orchestrator.engines.wires.openrouter import EFFORTS, OpenRouter, OpenRouterAnswer

@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from orchestrator.core.types import Price, Usage
+from orchestrator.core.prices import Price
+from orchestrator.core.types import Usage
 from orchestrator.engines.wires.openai import OpenAI
 
 

@@ -31,7 +31,8 @@ from orchestrator.core.errors import (
     Unsupported,
 )
 from orchestrator.core.presets import BY_NAME
-from orchestrator.core.types import ChatRequest, Message, Price, Reply, ReplyBuilder, ToolCall
+from orchestrator.core.prices import Price
+from orchestrator.core.types import ChatRequest, Message, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines import listing
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.wires import WIRES

@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.errors import ModelNotFound
-from orchestrator.core.types import Caller, Model, Price
+from orchestrator.core.prices import Price
+from orchestrator.core.types import Caller, Model
 from orchestrator.parts import Parts
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
 from orchestrator.routes import choose, plans_for

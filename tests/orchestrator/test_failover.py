@@ -31,7 +31,8 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Price, Usage
+from orchestrator.core.prices import Price
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Usage
 from orchestrator.identity.keys import default_caller
 from orchestrator.models import Attempt, RequestRecord
 from orchestrator.parts import Parts

@@ -23,7 +23,8 @@ from orchestrator.core.errors import (
     RateLimited,
 )
 from orchestrator.core.permissions import EVERYBODY
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Message, Price, ToolCall, Usage
+from orchestrator.core.prices import Price
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Message, ToolCall, Usage
 from orchestrator.ledger import writer
 from orchestrator.ledger.estimate import about
 from orchestrator.ledger.retention import prune

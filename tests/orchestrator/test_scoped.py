@@ -16,12 +16,12 @@ from cache.models import CacheEntry
 from cache.tiers import sqlite
 from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach
 from orchestrator.ledger import rows
-from orchestrator.models import ApiKey, Attempt, AuditEvent, RequestRecord, Team, Tenant, Unscoped
+from orchestrator.models import ApiKey, Attempt, AuditEvent, Charge, RequestRecord, SpendDay, Team, Tenant, Unscoped
 from orchestrator.models.scoped import ScopedQuerySet
 
-SCOPED = (ApiKey, Attempt, AuditEvent, CacheEntry, RequestRecord, Team)
+SCOPED = (ApiKey, Attempt, AuditEvent, CacheEntry, Charge, RequestRecord, SpendDay, Team)
 # They say who may do what, and are read where that is decided: a limit or a role without a tenant is about every one.
-POLICY = {"Limit", "Membership"}
+POLICY = {"Budget", "Limit", "Membership"}
 # Purges by tenant, which only the cache itself reads.
 OF_THE_CACHE = {"Purge", "TenantHolding"}
 

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from orchestrator.core.types import Balance, Candidate, Model, Price
+from orchestrator.core.prices import Price
+from orchestrator.core.types import Balance, Candidate, Model
 from routing.balance import Load, order
 from tests.fakes import SetClock
 

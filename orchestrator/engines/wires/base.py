@@ -17,13 +17,13 @@ import orjson
 
 from orchestrator.core.errors import ContextTooLong, EngineError, EngineUnavailable, OrchestratorError, RateLimited
 from orchestrator.core.ids import call_id
+from orchestrator.core.prices import Price
 from orchestrator.core.types import (
     JSON,
     ChatRequest,
     Chunk,
     Done,
     Message,
-    Price,
     StopReason,
     TokenLogprob,
     ToolCall,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
-from orchestrator.core.types import Price
+from orchestrator.core.prices import Price
 
 MILLION = 1_000_000
 MOST_A_MILLION = Decimal(100_000)  # dollars for a million tokens
