@@ -27,6 +27,7 @@ MONTH_S = 31 * 86400
 SHARE = 16  # of what is left, one part may be in a lease
 BEAT_S = 1.0
 STOPPED_S = 3.0
+AGAIN_S = 0.2  # who is told to come again asks after so long
 GIVES_BACK_WITHIN_S = 15.0
 KNOWN = Question(name="known")
 MAKE = """
@@ -170,7 +171,10 @@ class Quotas:
             while True:
                 answer = await self.ask(key, KNOWN if number % 2 else self.fresh(name))
                 heard[answer.status] += 1
-                if answer.status == 429:
+                if answer.status == 503:  # too many for the processor, and nothing was charged
+                    self.run.expect("retry-after" in answer.headers, f"{name}: 503 without Retry-After")
+                    await asyncio.sleep(AGAIN_S)
+                elif answer.status == 429:
                     self.is_refusal(name, answer)
                     if is_over.is_set():
                         return
@@ -204,7 +208,8 @@ class Quotas:
         self.run.counts[f"{kind} answered"] += answered
         self.run.counts[f"{kind} refused"] += heard[429]
         self.run.counts[f"{kind} broken off"] += broken
-        strange = {status: count for status, count in heard.items() if status not in {0, 200, 429}}
+        self.run.counts[f"{kind} told to come again"] += heard[503]
+        strange = {status: count for status, count in heard.items() if status not in {0, 200, 429, 503}}
         self.run.expect(not strange, f"{name}: answers of other kinds: {strange}")
         self.run.expect(not broken or kind == "killed", f"{name}: {broken} connections broke")
         calls = len([call for call in self.provider.calls() if call.name.startswith(f"{name} ")])
