@@ -70,8 +70,8 @@ class BoundedConnection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
-            if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
+            if self.pipeline:  # who waited in line gets a task; its body may be yet to come, and be waited for
+                super()._start_asgi_task(*self.pipeline.pop())
             else:
                 self._idle_since = self.loop.time()
                 if self.timeout_keep_alive_task is None:
