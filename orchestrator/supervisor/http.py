@@ -149,6 +149,7 @@ class BoundedHead(BoundedConnection):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Called by uvicorn while it reads a head, when nobody waits on this connection."""
         if hasattr(app, "at_once"):
+            self._served = cycle
             self._begun = cycle, app
         else:
             super()._start_asgi_task(cycle, app)
