@@ -71,7 +71,9 @@ class Pace:
             is_near = self._has_met and self._idle < IDLES
             self._base *= 1 + (SLOWLY if is_near else QUICKLY) * off
         if self._base > self._can_per_s:  # what was begun has yet to cost what it will
-            self._can_per_s *= 1 + CREEP * max(off, 0.0)  # unless calls cost less now
+            # Unless calls cost less now; or other work was taken for theirs, and the loop is idle by what it lacks.
+            spare = 1 - busy if self._idle >= IDLES else 0.0
+            self._can_per_s *= 1 + max(CREEP, QUICKLY * spare) * max(off, 0.0)
             self._base = self._can_per_s
         self._base = max(self._base, LEAST)
         self.per_s = max(self._base * (1 + SWING * off), LEAST)
@@ -84,4 +86,4 @@ class Pace:
         self._begun_per_s += SMOOTHLY * (begun_per_s - self._begun_per_s)
         self._busy += SMOOTHLY * (busy - self._busy)
         if self._busy >= BUSY:
-            self._can_per_s = self._begun_per_s / self._busy
+            self._can_per_s = max(self._begun_per_s / self._busy, LEAST)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 SEND_WITHIN_S = 60.0
 TOLD = 64  # that are told there is no place for them; those beyond just see their connection closed
@@ -36,6 +36,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._looking: asyncio.TimerHandle | None = None
         self._idle_since: float | None = None  # seconds of the loop; None while something is asked
+        self._served: RequestResponseCycle | None = None  # who came later on this connection waits in line
         self._turns = 0  # each may have changed how much is left to take
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -54,8 +55,15 @@ class BoundedConnection(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
+        if self._served is not None and not self._served.response_complete:  # uvicorn tells the last in line
+            self._served.disconnected = True
+            self._served.message_event.set()
         if self._is_full and len(self.connections) < 0.9 * self.most_connections:
             self._say(is_full=False)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._served = cycle
+        super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -70,8 +78,8 @@ class BoundedConnection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if not self.transport.is_closing():
             self.flow.resume_reading()
-            if self.pipeline:
-                self._start_asgi_task(*self.pipeline.pop())
+            if self.pipeline:  # who waited in line gets a task; its body may be yet to come, and be waited for
+                BoundedConnection._start_asgi_task(self, *self.pipeline.pop())
             else:
                 self._idle_since = self.loop.time()
                 if self.timeout_keep_alive_task is None:

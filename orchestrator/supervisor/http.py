@@ -147,9 +147,11 @@ class BoundedHead(BoundedConnection):
             self.scope["extensions"] = {EXCHANGE: WholeExchange(self.cycle)}  # type: ignore[dict-item]  # no mere options
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        if cycle.more_body and hasattr(app, "at_once"):
+        """Called by uvicorn while it reads a head, when nobody waits on this connection."""
+        if hasattr(app, "at_once"):
+            self._served = cycle
             self._begun = cycle, app
-        else:  # or it had to wait until others on its connection were answered
+        else:
             super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:

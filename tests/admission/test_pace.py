@@ -24,7 +24,7 @@ def run(
         work_s += (begun[-1] + begun[-1 - settles]) / 2 / capacity_per_s
         done_s = min(work_s, LOOK_S)
         work_s -= done_s
-        pace.look(work_s / 10, begun[-1] / LOOK_S, is_awaited=queued >= 1)
+        pace.look(work_s / 10, begun[-1] / LOOK_S, is_awaited=queued >= 1, busy=done_s / LOOK_S)
         seen.append((work_s / 10, done_s / LOOK_S))
     return seen
 
@@ -98,3 +98,13 @@ def test_what_is_seldom_asked_says_nothing_of_it_either() -> None:
         pace.look(0.0, 5, is_awaited=False, busy=0.1)
     pace.look(0.1, 1000, is_awaited=True, busy=0.2)
     assert pace.per_s > 100
+
+
+@pytest.mark.parametrize("begun_per_s", [0, 1, 30])
+def test_work_of_another_kind_tells_little_of_what_calls_cost(begun_per_s: int) -> None:
+    pace = Pace()
+    for _ in range(200):  # nearly all that it does is to repeat answers
+        pace.look(0.0, begun_per_s, is_awaited=False, busy=0.8)
+    pace.look(0.1, 1000, is_awaited=True, busy=1.0)
+    shares = [share for _, share in run(pace, 6000, 600, 8)]
+    assert sum(shares[-10:]) / 10 >= 0.9

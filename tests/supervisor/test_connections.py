@@ -168,3 +168,20 @@ async def test_nothing_is_watched_for_a_caller_who_has_taken_all(reader: Reader)
     reader.time_passes()
     assert not reader.is_aborted
     assert not reader.due
+
+
+async def test_who_is_answered_while_another_waits_in_line_is_told_that_the_caller_has_gone() -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await told.put("asked")
+        await told.put((await receive())["type"])
+
+    async with serving(app, BoundedConnection) as place, asyncio.timeout(10):
+        _, writer = await asyncio.open_connection(*place)
+        writer.write(ASK * 3)
+        assert await told.get() == "asked"
+        writer.close()
+        assert await told.get() == "http.disconnect"
+        assert told.empty(), "nobody is left for the others"

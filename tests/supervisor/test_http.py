@@ -148,6 +148,19 @@ class Prompt:
         await send({"type": "http.response.body", "body": b"later"})
 
 
+class Reading(Prompt):
+    """Reads a body before it answers."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body[::-1]})
+
+
 async def test_what_can_be_answered_at_once_gets_no_task(caplog: pytest.LogCaptureFixture) -> None:
     app = Prompt()
     async with serving(app, BoundedHead) as place:
@@ -163,6 +176,27 @@ async def test_what_can_be_answered_at_once_gets_no_task(caplog: pytest.LogCaptu
         ]
     assert app.called_for == ["/later", "/now", "/now", "/broken"], "and each request is answered once"
     assert caplog.text.count("a request could not be answered at once") == 2
+
+
+@pytest.mark.parametrize("first", ["/now", "/later"])
+async def test_who_waits_in_line_with_half_of_a_body_is_answered_when_the_rest_comes(first: str) -> None:
+    app = Prompt()
+    async with serving(app, BoundedHead) as place:
+        second = post("/now", connection="close")
+        said = await say(place, post(first) + second[:-1], second[-1:])
+    assert answers(said) == [b"cba" if first == "/now" else b"later", b"later"]
+
+
+async def test_who_waits_in_line_to_be_told_to_go_on_is_told() -> None:
+    app = Reading()
+    async with serving(app, BoundedHead) as place:
+        reader, writer = await asyncio.open_connection(*place)
+        second = post("/read", connection="close").replace(b"host: a", b"host: a\r\nexpect: 100-continue")
+        writer.write(post("/now") + second[:-3])
+        assert await asyncio.wait_for(reader.readuntil(b"100 Continue\r\n\r\n"), 10)
+        writer.write(second[-3:])
+        assert (await asyncio.wait_for(reader.read(-1), 10)).endswith(b"cba")
+        writer.close()
 
 
 async def test_many_that_come_together_are_all_answered() -> None:
