@@ -1,6 +1,7 @@
 """Prices by genai-prices, a table of what providers charge that is installed with us. Nobody is asked for it.
 
-Nothing of it is loaded before a price is looked for: that takes an eighth of a second and 25 MB, so not on an event loop.
+Nothing of it is loaded before a price is looked for: that takes an eighth of a second and 25 MB, so not
+on an event loop.
 """
 
 from __future__ import annotations

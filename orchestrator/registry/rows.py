@@ -26,6 +26,7 @@ PROVIDER: Mapping[str, Kinds] = {
     "answer_timeout_s": NUMBER,
     "slow_after_s": NUMBER,
     "most_calls": COUNT,
+    "is_paid": (bool, type(None)),
     "extra_body": dict,
 }
 MODEL: Mapping[str, Kinds] = {

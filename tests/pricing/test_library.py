@@ -1,4 +1,4 @@
-"""The table's prices are read as the table itself reckons by them; what it does not know is unknown, and never nothing."""
+"""The table's prices are read as it reckons by them itself; what it does not know is unknown, and never nothing."""
 
 from __future__ import annotations
 
