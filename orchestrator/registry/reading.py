@@ -125,7 +125,7 @@ def stated_prices() -> tuple[Stated, ...]:
     """What operators say that models charge, the later word after the earlier one."""
     return tuple(
         Stated(provider=row.provider, model=row.model, since=row.holds_from.timestamp(), price=_stated(row))
-        for row in StatedPrice.objects.order_by("id")
+        for row in rows_of(StatedPrice.objects.order_by("id"), named="model")[0]
     )
 
 
