@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -13,8 +13,11 @@ from orchestrator.core.prices import Price
 from orchestrator.core.tasks import end
 from orchestrator.core.types import Candidate, Model, Route
 from orchestrator.engines.base import Engine, ProviderEngine
+from orchestrator.pricing.book import PriceBook
+from orchestrator.pricing.order import DEARER, Place, said
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
 
+LOOKED_UP = 100  # prices that are looked for in one turn of the loop
 LISTED_S = 1.0  # how long the list of registered models holds while the registry stays the same
 
 
@@ -30,9 +33,17 @@ class Catalogue:
     """All engines as one, with the registry's names in front of theirs."""
 
     def __init__(
-        self, engines: Sequence[Engine], make: Callable[[ProviderEntry], ProviderEngine] | None = None
+        self,
+        engines: Sequence[Engine],
+        make: Callable[[ProviderEntry], ProviderEngine] | None = None,
+        prices: PriceBook | None = None,
     ) -> None:
-        """`engines` are always there, asked in this order; `make` makes one for each provider of the registry."""
+        """`engines` are always there, asked in this order; `make` makes one for each provider of the registry.
+
+        prices  knows what models charge; without it they charge what the registry and their providers say.
+        """
+        self._prices = prices
+        self._priced: Registry | None = None  # of which all prices were looked up
         self._always = {engine.name: engine for engine in engines}
         self._make = make
         self._made: dict[str, tuple[ProviderEntry, ProviderEngine]] = {}
@@ -68,6 +79,8 @@ class Catalogue:
                 self._registered[name.lower()] = model
         self.registry = registry
         self._listed = None
+        if self._prices is not None:
+            self._prices.go_by(registry.stated)
         return changed
 
     def engine_of(self, model: Model) -> Engine:
@@ -86,6 +99,13 @@ class Catalogue:
         """
         if self.watch is not None:
             await self.watch.catch_up()
+        route = await self._route(name)
+        if self._prices is not None and self._prices.is_behind and route is not None and _lacks_a_price(route):
+            await self._prices.catch_up()
+            route = await self._route(name)
+        return route
+
+    async def _route(self, name: str) -> Route | None:
         entry = self._entry(name)
         if entry is not None:
             return await self._registered_route(entry)
@@ -114,6 +134,22 @@ class Catalogue:
             self._listed = now + LISTED_S, [model for model in deployed if model is not None]
         return self._listed[1]
 
+    async def look_up_prices(self) -> None:
+        """Find out what registered models charge before anybody asks for them, and what it is by now."""
+        if self._prices is None:
+            return
+        registry = self.registry
+        if self._priced is not registry:
+            self._priced = registry
+            if any(one.is_paid for one in registry.providers):
+                await self._prices.load()
+            for deployments in _in_parts([one for entry in registry.models for one in entry.deployments]):
+                for deployment in deployments:
+                    if found := await self._at(deployment):
+                        self._with_price(found, deployment)
+                await asyncio.sleep(0)  # others have their turn: there may be thousands
+        await self._prices.renew()
+
     def known(self) -> list[Model]:
         """What providers are known to list; nobody is asked, and nothing waited for."""
         return [model for entry, engine in self._made.values() if entry.lists_models for model in engine.known()]
@@ -124,6 +160,8 @@ class Catalogue:
         await end(retiring)
         for engine in (*self._engines(), *retiring.values()):
             await engine.aclose()
+        if self._prices is not None:
+            await self._prices.aclose()
 
     def _engines(self) -> list[Engine]:
         return [*(engine for _, engine in self._made.values()), *self._always.values()]
@@ -144,7 +182,7 @@ class Catalogue:
     async def _at_engines(self, name: str) -> Model | None:
         for engine in self._engines():
             if model := await engine.find(name):
-                return model
+                return self._with_price(model)
         return None
 
     async def _registered_route(self, entry: ModelEntry) -> Route:
@@ -205,7 +243,7 @@ class Catalogue:
         for deployment in entry.deployments:
             found = await self._at(deployment)
             if found is not None:
-                places.append((deployment, _told(found, entry, deployment)))
+                places.append((deployment, _told(self._with_price(found, deployment), entry)))
         if not places:
             return None, []
         model = _as_one(entry, [found for _, found in places])
@@ -213,6 +251,21 @@ class Catalogue:
             Candidate(model=found, stands_for=model, rank=deployment.rank, weight=deployment.weight)
             for deployment, found in places
         ]
+
+    def _with_price(self, model: Model, deployment: DeploymentEntry | None = None) -> Model:
+        """`model` with what it charges here, at the moment."""
+        stated = None
+        if deployment and deployment.input_price is not None and deployment.output_price is not None:
+            stated = Price(input=deployment.input_price, output=deployment.output_price)
+        if not (model.is_paid or stated or (self._prices and self._prices.has_said(model.engine))):
+            return model
+        place = _place(model, self._entry_of(model), stated)
+        price = (self._prices.of(place) if self._prices else said(place, (), 0.0)).price
+        return replace(model, price=price, is_paid=model.is_paid or bool(price and (price.input or price.output)))
+
+    def _entry_of(self, model: Model) -> ProviderEntry | None:
+        made = self._made.get(model.engine)
+        return made[0] if made else None
 
     async def _at(self, deployment: DeploymentEntry) -> Model | None:
         if deployment.provider == LOCAL:
@@ -227,18 +280,33 @@ class Catalogue:
 
 def _engine_part(entry: ProviderEntry) -> ProviderEntry:
     """What of a provider its engine is made from."""
-    return replace(entry, reset_at=0.0, most_calls=None, slow_after_s=None, lists_models=True)
+    return replace(entry, reset_at=0.0, most_calls=None, slow_after_s=None, lists_models=True, is_paid_by_default=False)
 
 
-def _told(model: Model, entry: ModelEntry, deployment: DeploymentEntry | None = None) -> Model:
+def _place(model: Model, entry: ProviderEntry | None, stated: Price | None) -> Place:
+    """Where a model runs, as far as its price hangs on it."""
+    return Place(
+        provider=model.engine,
+        model=model.remote_name or model.name,
+        kind=entry.kind if entry else "",
+        address=entry.address if entry else "",
+        is_paid=model.is_paid,
+        is_plain=entry is None or DEARER.isdisjoint(entry.extra_body),
+        stated=stated,
+        listed=model.price,
+    )
+
+
+def _lacks_a_price(route: Route) -> bool:
+    """Whether a place of it charges by a price that is not known, or not known by its number."""
+    models = [one.model for one in route.candidates if one.model.is_paid]
+    return any(model.price is None or model.price.number is None for model in models)
+
+
+def _told(model: Model, entry: ModelEntry) -> Model:
     """`model` with what the registry knows better than its provider."""
-    price = model.price
-    if deployment and deployment.input_price is not None and deployment.output_price is not None:
-        price = Price(input=deployment.input_price, output=deployment.output_price)
     return replace(
         model,
-        price=price,
-        is_paid=model.is_paid or bool(price and (price.input or price.output)),
         capabilities=entry.capabilities or model.capabilities,
         context_length=entry.context_length or model.context_length,
     )
@@ -265,6 +333,10 @@ def _digest(entry: ModelEntry, places: Sequence[Model]) -> str:
     """What answers are kept under: the places with all that has a say in what they answer. A change begins anew."""
     identity = "\n".join(["registered", entry.name, *sorted({place.digest for place in places})])
     return hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest()
+
+
+def _in_parts(deployments: Sequence[DeploymentEntry]) -> Iterator[Sequence[DeploymentEntry]]:
+    return (deployments[at : at + LOOKED_UP] for at in range(0, len(deployments), LOOKED_UP))
 
 
 def _all(sets: Iterable[frozenset[str]]) -> frozenset[str]:

@@ -93,6 +93,7 @@ class RegistryWatch:
                 self._reset(said)
                 await self._tell()
                 self._say("how providers are")
+                await self._catalogue.look_up_prices()
             except Exception as error:  # noqa: BLE001  # whatever it is: who looks must go on looking
                 self._say("how providers are", error)
             await asyncio.sleep(LOOK_EVERY_S)

@@ -39,6 +39,7 @@ from orchestrator.outbound.connection import USER_AGENT, Connection
 from orchestrator.outbound.places import Rules
 from orchestrator.parts import Parts
 from orchestrator.pictures import Pictures
+from orchestrator.pricing.book import PriceBook
 from orchestrator.registry.entries import ProviderEntry
 from orchestrator.vitals import Sampler
 from orchestrator.watching import RegistryWatch
@@ -67,7 +68,7 @@ def build() -> Parts:
     cache = open_cache(clock, generation)
     cache.listen()
     local = LlamaCpp(settings.MODELS_SOCKET, open_store(settings.MODELS_DIR))
-    catalogue = Catalogue([local], partial(engine_for, clock=clock))
+    catalogue = Catalogue([local], partial(engine_for, clock=clock), PriceBook(clock))
     reads = WorkerThread("reads", most_waiting=256)
     places = Places(clock)
     watch = RegistryWatch(

@@ -33,7 +33,7 @@ def test_the_contracts_hold() -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("package", ["aiohttp", "httpcore", "httpx", "httpx_aiohttp", "requests", "urllib3"])
+@pytest.mark.parametrize("package", ["aiohttp", "httpcore", "httpx", "httpx2", "httpx_aiohttp", "requests", "urllib3"])
 def test_a_second_way_out_breaks_the_contract(tmp_path: Path, package: str) -> None:
     rules = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]
     (way_out,) = (contract for contract in rules["contracts"] if contract["type"] == "forbidden")

@@ -15,14 +15,13 @@ from django.db import DatabaseError
 from orchestrator.checks import DOCTOR, START
 from orchestrator.checks.finding import Found, unsafe, unwise
 from orchestrator.checks.ledger import has_ledger
-from orchestrator.core.addresses import origin_of
+from orchestrator.core.addresses import NEAR, origin_of
 from orchestrator.core.presets import PRESETS, is_at
 from orchestrator.core.redis_address import sentinels
 
 SHORTEST_PASSWORD = 16
 MOST_SKEW_S = 5.0
 ASK_S = 2.0
-_NEAR = (".local", ".internal", ".lan", ".home.arpa")
 
 
 @checks.register(START)
@@ -142,7 +141,7 @@ def is_near(host: str) -> bool:
     try:
         return ip_address(host).is_private
     except ValueError:
-        return "." not in host or host.lower().endswith(_NEAR)
+        return "." not in host or host.lower().endswith(NEAR)
 
 
 def _is_overheard(address: str) -> bool:

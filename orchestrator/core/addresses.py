@@ -13,6 +13,7 @@ _NO_PATH = re.compile(
     r"[\s\x00-\x1f\x7f]|%(?:[01][0-9a-f]|7f)", re.IGNORECASE
 )  # spaces and controls, written out or not
 _KEY = re.compile(r"[!-~]+")
+NEAR = (".local", ".internal", ".lan", ".home.arpa")  # how names of private networks end
 
 
 def check_address(value: str, schemes: Collection[str] = ("http", "https")) -> str:
@@ -64,6 +65,18 @@ def is_own(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_public(host: str) -> bool:
+    """Whether `host` is somewhere on the internet, as far as its name or number tells. A name is not looked up."""
+    name = host.lower().rstrip(".")
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return "." in name and not name.endswith(NEAR)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_global
 
 
 def leads_to(host: str, bound: str) -> bool:

@@ -101,5 +101,23 @@ class Price:
         return _up(max(costs))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stated:
+    """What an operator says that a model charges.
+
+    since  seconds since the epoch from which it holds.    price  None: no longer what an operator says.
+    """
+
+    provider: str
+    model: str  # as the provider calls it
+    since: float
+    price: Price | None
+
+
+def plain(price: Decimal) -> str:
+    """A price as it is written: without an exponent, and without noughts at its end."""
+    return format(price.normalize(), "f")
+
+
 def _up(exact: Decimal) -> int:
     return int(exact.to_integral_value(ROUND_CEILING))

@@ -194,7 +194,10 @@ class ProviderAdmin(_Versioned):
     @admin.display(description="charges", ordering="is_paid")
     def charges(self, row: Provider) -> str:
         """In words: Django's cross would look like a fault."""
-        return "yes" if row.is_paid else "no"
+        if row.is_paid is not None:
+            return "yes" if row.is_paid else "no"
+        found = provider_of(row)
+        return "not known" if isinstance(found, Off) else "yes, as far as is known" if found.is_paid else "no"
 
     @admin.display(description="state")
     def state(self, row: Provider) -> str:

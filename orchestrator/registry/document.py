@@ -29,6 +29,7 @@ from pydantic_core import PydanticCustomError
 from orchestrator.core.addresses import check_address, is_key
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.presets import KINDS
+from orchestrator.core.prices import plain
 from orchestrator.core.types import Balance
 from orchestrator.registry.entries import LOCAL
 
@@ -148,11 +149,6 @@ def _is_too_large(value: Any) -> bool:
     return isinstance(value, int) and not -(2**63) <= value < 2**64
 
 
-def plain(price: Decimal) -> str:
-    """A price as it is written: without an exponent, and without noughts at its end."""
-    return format(price.normalize(), "f")
-
-
 Seconds = Annotated[float, Field(ge=0.05, le=LONGEST_S, allow_inf_nan=False)]
 Price = Annotated[
     Decimal,
@@ -198,7 +194,9 @@ class ProviderPart(Part):
     answer_timeout_s: Seconds | None = None
     slow_after_s: Seconds | None = Field(None, description="A first token later than this counts against it.")
     most_calls: int | None = Field(None, ge=1, le=100_000, description="At once, from each process.")
-    is_paid: bool | None = Field(None, description="It charges. Left out: as its kind does.")
+    is_paid: bool | None = Field(
+        None, description="It charges. Null: as its kind does, and whoever is on the internet."
+    )
     lists_models: bool = Field(True, description="What it lists is shown beside what is registered.")
     extra_body: Annotated[dict[str, Any], AfterValidator(_extra)] = Field(
         {}, description="Sent along with each question."
@@ -207,8 +205,8 @@ class ProviderPart(Part):
 
     @model_validator(mode="after")
     def _settle(self) -> ProviderPart:
-        if self.is_paid is None:
-            self.__dict__["is_paid"] = KINDS[self.kind].is_paid  # without validating once more
+        if self.is_paid is None and KINDS[self.kind].is_paid:
+            self.__dict__["is_paid"] = True  # without validating once more
         if isinstance(self.key, SecretStr):
             key = self.key.get_secret_value()
             if not is_key(key) or len(key) > LONGEST_KEY:

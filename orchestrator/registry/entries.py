@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from orchestrator.core.prices import Stated
 from orchestrator.core.types import Balance
 
 LOCAL = "local"  # the provider that is this machine
@@ -29,6 +30,7 @@ class ProviderEntry:
     slow_after_s: float | None = None  # a first token later than this counts against it
     most_calls: int | None = None  # at once, from each process
     is_paid: bool = True
+    is_paid_by_default: bool = False  # nobody said so: whoever is at a public address is taken to charge
     lists_models: bool = True  # its own list is shown beside what is registered
     extra_body: Mapping[str, Any] = field(default_factory=dict)  # sent along with each question
     reset_at: float = 0.0  # when an operator last said that it is well again, seconds since the epoch
@@ -74,3 +76,4 @@ class Registry:
     version: int = 0
     providers: tuple[ProviderEntry, ...] = ()
     models: tuple[ModelEntry, ...] = ()
+    stated: tuple[Stated, ...] = ()  # what operators say that models charge, the later word after the earlier one

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from orchestrator.core.lines import Lines
 from orchestrator.core.presets import KINDS
+from orchestrator.core.prices import plain
 from orchestrator.registry import changes
 from orchestrator.registry.document import (
     CAPABILITIES,
@@ -23,7 +24,6 @@ from orchestrator.registry.document import (
     ProviderPart,
     WrongDocument,
     faults_of,
-    plain,
 )
 from orchestrator.registry.entries import LOCAL
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel

@@ -48,7 +48,11 @@ class Provider(models.Model):
         validators=[MinValueValidator(1)],
         help_text="Calls at once from each process. Empty: no limit.",
     )
-    is_paid = models.BooleanField(default=True, help_text="It charges for calls.")
+    is_paid = models.BooleanField(
+        null=True,
+        blank=True,
+        help_text="It charges for calls. Unknown: as its kind does, and whoever is on the internet.",
+    )
     lists_models = models.BooleanField(default=True, help_text="Show what it lists beside the registered models.")
     extra_body = models.JSONField(
         default=dict, blank=True, help_text="Sent along with each question, such as OpenRouter's `provider`."
@@ -126,6 +130,30 @@ class Deployment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider or 'local'}/{self.remote_name}"
+
+
+class StatedPrice(models.Model):
+    """What an operator says that a model of a provider charges, from a moment on. Rows are added and never changed."""
+
+    provider = models.CharField(max_length=39)
+    model = models.CharField(max_length=255, help_text="As the provider calls it.")
+    holds_from = models.DateTimeField()
+    input = _price()
+    output = _price()
+    cache_read = _price()
+    cache_write = _price()
+    cache_write_1h = _price()
+    at = models.DateTimeField(auto_now_add=True)
+    by = models.CharField(max_length=150, help_text="Who said so.")
+
+    objects = PolicyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("id",)
+        verbose_name = "stated price"
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model} from {self.holds_from:%Y-%m-%d %H:%M}"
 
 
 class RegistryVersion(models.Model):

@@ -11,11 +11,19 @@ from typing import TypeVar
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
-from orchestrator.core.presets import BY_NAME
+from orchestrator.core.presets import BY_NAME, KINDS
+from orchestrator.core.prices import Price, Stated
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
-from orchestrator.registry.models import Deployment, Provider, ProviderCheck, RegisteredModel, RegistryVersion
+from orchestrator.registry.models import (
+    Deployment,
+    Provider,
+    ProviderCheck,
+    RegisteredModel,
+    RegistryVersion,
+    StatedPrice,
+)
 from orchestrator.registry.rows import rows_of, tell, wrong_in_model, wrong_in_provider
-from orchestrator.registry.settled import ITS_ADDRESS, ITS_KEY, in_environment, key_of, place_of, why_off
+from orchestrator.registry.settled import ITS_ADDRESS, ITS_KEY, charges, in_environment, key_of, place_of, why_off
 
 T = TypeVar("T")
 MOST_READINGS = 5  # while others go on changing it
@@ -108,13 +116,34 @@ def _look(version: int) -> Reading:
         version=version,
         providers=tuple(sorted(entries, key=lambda entry: entry.name)),
         models=tuple(_models(rows_of(models)[0], names)),
+        stated=stated_prices(),
     )
     return Reading(registry, tuple(sorted(off, key=lambda one: one.name)))
 
 
+def stated_prices() -> tuple[Stated, ...]:
+    """What operators say that models charge, the later word after the earlier one."""
+    return tuple(
+        Stated(provider=row.provider, model=row.model, since=row.holds_from.timestamp(), price=_stated(row))
+        for row in rows_of(StatedPrice.objects.order_by("id"), named="model")[0]
+    )
+
+
+def _stated(row: StatedPrice) -> Price | None:
+    if row.input is None or row.output is None:
+        return None
+    return Price(
+        input=row.input,
+        output=row.output,
+        cache_read=row.cache_read,
+        cache_write=row.cache_write,
+        cache_write_1h=row.cache_write_1h,
+    )
+
+
 def _unwritten(name: str) -> Provider:
     """A provider of the environment that has no row yet."""
-    return Provider(name=name, kind=name, is_paid=BY_NAME[name].is_paid, is_from_environment=True)
+    return Provider(name=name, kind=name, is_paid=BY_NAME[name].is_paid or None, is_from_environment=True)
 
 
 def provider_of(row: Provider) -> ProviderEntry | Off:
@@ -143,7 +172,8 @@ def provider_of(row: Provider) -> ProviderEntry | Off:
         answer_timeout_s=row.answer_timeout_s,
         slow_after_s=row.slow_after_s,
         most_calls=row.most_calls,
-        is_paid=row.is_paid,
+        is_paid=charges(row.kind, place.address) if row.is_paid is None else row.is_paid,
+        is_paid_by_default=row.is_paid is None and not KINDS[row.kind].is_paid and charges(row.kind, place.address),
         lists_models=row.lists_models,
         extra_body=row.extra_body,
         reset_at=row.reset_at.timestamp() if row.reset_at else 0.0,

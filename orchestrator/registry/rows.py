@@ -26,6 +26,7 @@ PROVIDER: Mapping[str, Kinds] = {
     "answer_timeout_s": NUMBER,
     "slow_after_s": NUMBER,
     "most_calls": COUNT,
+    "is_paid": (bool, type(None)),
     "extra_body": dict,
 }
 MODEL: Mapping[str, Kinds] = {
@@ -41,12 +42,15 @@ DEPLOYMENT: Mapping[str, Kinds] = {"remote_name": str, "rank": int, "weight": in
 _told: set[tuple[str, str]] = set()  # what is wrong was logged once
 
 
-def rows_of(rows: QuerySet[RowT]) -> tuple[list[RowT], dict[str, str]]:
-    """All rows that can be read, and by name why others cannot. One after the other where not all can at once."""
+def rows_of(rows: QuerySet[RowT], named: str = "name") -> tuple[list[RowT], dict[str, str]]:
+    """All rows that can be read, and why others cannot, by the column that names them.
+
+    One after the other where not all can at once.
+    """
     try:
         return list(rows), {}
     except (TypeError, ValueError, ArithmeticError):  # a column holds what its field cannot be made of
-        numbers = list(rows.values_list("pk", "name"))
+        numbers = list(rows.values_list("pk", named))
     found: list[RowT] = []
     unread = {}
     for number, name in numbers:

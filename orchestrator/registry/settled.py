@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from orchestrator.core.addresses import check_address, origin_of
+from orchestrator.core.addresses import check_address, is_public, origin_of
 from orchestrator.core.presets import BY_NAME, KINDS, is_at
 from orchestrator.registry.seal import CannotOpen, Sealer
 
@@ -89,6 +90,11 @@ def why_off(name: str, kind: str, place: Place, key: Key, *, has_sealed_key: boo
         variable = KINDS[kind].key_variables[0] if name == kind and KINDS[kind].key_variables else ""
         return f"it has no key; give it one{f', or set {variable}' if variable else ''}"
     return ""
+
+
+def charges(kind: str, address: str) -> bool:
+    """Whether a provider charges of which nobody said: as its kind does, and anybody on the internet."""
+    return KINDS[kind].is_paid or is_public(urlsplit(address).hostname or "")
 
 
 def in_environment() -> list[str]:

@@ -119,7 +119,7 @@ async def test_what_the_registry_knows_better_holds(catalogue: Catalogue) -> Non
     route = await catalogue.route("m")
     assert route is not None
     (candidate,) = route.candidates
-    assert candidate.model.price == Price(input=Decimal("1.5"), output=Decimal(6))
+    assert candidate.model.price == Price(input=Decimal("1.5"), output=Decimal(6), source="operator")
     assert (candidate.model.context_length, candidate.model.capabilities) == (4096, {"completion"})
     assert (route.model.name, route.model.is_paid) == ("m", True)
 

@@ -39,7 +39,7 @@ def test_nothing_at_all() -> None:
 
 def test_reading_asks_little(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     changes.apply(read_document(EVERYTHING), OPS)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         read()
     with django_assert_num_queries(1):
         newest_version()

@@ -31,7 +31,7 @@ class ProviderTold(Shape):
     answer_timeout_s: float | None
     slow_after_s: float | None
     most_calls: Count | None
-    is_paid: bool
+    is_paid: bool | None = Field(description="Null: as its kind does, and whoever is on the internet.")
     lists_models: bool
     extra_body: dict[str, Any]
     is_enabled: bool

@@ -1,0 +1,71 @@
+"""Prices as they are kept for good: a row for each that was used, found again by all that it says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from decimal import Decimal
+from typing import Any
+
+from django.utils import timezone
+
+from orchestrator.core.prices import Price, Rates, plain
+from orchestrator.models import PriceRow
+
+MOST_NAMED = 500  # rows in one query
+PARTS = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
+
+
+def numbered(prices: Sequence[tuple[str, str, Price]]) -> list[Price]:
+    """These prices with the numbers of their rows, which are written where there are none yet.
+
+    prices  provider, model as that calls it, and price.
+
+    Processes that write the same at once come to the same row.
+    """
+    rows = [_row(*one) for one in prices]
+    numbers = _numbers(rows)
+    new = {row.digest: row for row in rows if row.digest not in numbers}
+    if new:
+        PriceRow.objects.bulk_create(new.values(), ignore_conflicts=True)
+        numbers |= _numbers(list(new.values()))
+    return [replace(price, number=numbers[row.digest]) for row, (_, _, price) in zip(rows, prices, strict=True)]
+
+
+def price_in(row: PriceRow) -> Price:
+    """The price that a row keeps."""
+    first, *longer = ({part: Decimal(one[part]) for part in PARTS if part in one} for one in row.rates)
+    above = [one["above"] for one in row.rates[1:]]
+    rates = tuple(Rates(above=start, **one) for start, one in zip(above, longer, strict=True))
+    return Price(**first, longer=rates, source=row.source, number=row.pk)
+
+
+def _row(provider: str, model: str, price: Price) -> PriceRow:
+    rates = [_told(asdict(one)) for one in price.rates]
+    said = json.dumps([provider, model, price.source, rates], sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(said.encode()).hexdigest()
+    return PriceRow(
+        provider=provider,
+        model=model,
+        source=price.source,
+        digest=digest,
+        rates=rates,
+        first_used_at=timezone.now(),
+    )
+
+
+def _numbers(rows: Sequence[PriceRow]) -> dict[str, int]:
+    digests = sorted({row.digest for row in rows})
+    found: dict[str, int] = {}
+    for at in range(0, len(digests), MOST_NAMED):
+        some = PriceRow.objects.filter(digest__in=digests[at : at + MOST_NAMED])
+        found |= dict(some.values_list("digest", "pk"))
+    return found
+
+
+def _told(rates: Mapping[str, Any]) -> dict[str, Any]:
+    """Rates as text, each number in one form only; what is not set is left out."""
+    told: dict[str, Any] = {part: plain(rates[part]) for part in PARTS if rates[part] is not None}
+    return told | ({"above": rates["above"]} if rates["above"] else {})
