@@ -7,12 +7,12 @@ comes past it (a shell, a backup) is held off by SQLite's own lock as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from django.db import connections
+from django.db import OperationalError, connections
 from django.db.backends.sqlite3 import base
 
 from orchestrator.core.turnstile import Turnstile
@@ -32,8 +32,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Nobody else writes meanwhile. Raises OperationalError when the turn does not come in time."""
-        with self.wrap_database_errors:
-            self._take_turn()
+        self._take_turn()
         try:
             yield
         finally:
@@ -50,9 +49,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
                     self._turnstile = Turnstile(Path(self.settings_dict["NAME"]))
                 is_ours = self._turnstile.take(self.settings_dict["OPTIONS"].get("timeout", 5.0))
             except OSError as error:
-                raise base.Database.OperationalError(f"no turn to write: {error.strerror}") from None
+                raise OperationalError(f"no turn to write: {error.strerror}") from None
             if not is_ours:
-                raise base.Database.OperationalError("database is locked")
+                raise OperationalError("database is locked")
         self._turns += 1
 
     def _leave_turn(self) -> None:
@@ -63,28 +62,28 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self._turnstile.leave()
 
     def _start_transaction_under_autocommit(self) -> None:
-        with self.wrap_database_errors:
-            self._take_turn()
+        self._take_turn()
         try:
-            super()._start_transaction_under_autocommit()
+            super()._start_transaction_under_autocommit()  # type: ignore[misc]  # not in the stubs
         except BaseException:
             self._leave_turn()
             raise
         self._has_begun = True
 
     def _commit(self) -> None:
-        super()._commit()  # when it fails it is rolled back, or the connection closed
+        # When it fails it is rolled back, or the connection closed.
+        super()._commit()  # type: ignore[misc]  # not in the stubs
         self._ended()
 
     def _rollback(self) -> None:
         try:
-            super()._rollback()
+            super()._rollback()  # type: ignore[misc]  # not in the stubs
         finally:
             self._ended()
 
     def _close(self) -> None:
         try:
-            super()._close()
+            super()._close()  # type: ignore[misc]  # not in the stubs
         finally:
             self._has_begun, self._turns = False, 0
             if self._turnstile is not None:
@@ -102,13 +101,13 @@ class _Cursor(base.SQLiteCursorWrapper):
         super().__init__(connection)
         self._wrapper = wrapper
 
-    def execute(self, query: str, params: Any = None) -> Any:
+    def execute(self, query: str, params: Any = None) -> Any:  # type: ignore[override]
         if not self._writes_alone(query):
             return super().execute(query, params)
         with self._wrapper.turn():
             return super().execute(query, params)
 
-    def executemany(self, query: str, param_list: Sequence[Any]) -> Any:
+    def executemany(self, query: str, param_list: Any) -> Any:
         if not self._writes_alone(query):
             return super().executemany(query, param_list)
         with self._wrapper.turn():
