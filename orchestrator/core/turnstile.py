@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+import weakref
 from pathlib import Path
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.0002, 0.002  # between two looks: a lock that is waited for in the kernel has no end
@@ -26,6 +27,7 @@ class Turnstile:
         except OSError:
             os.close(self._next)
             raise
+        self._close = weakref.finalize(self, _close, self._next, self._turn)  # also when it is merely let go
 
     def take(self, within_s: float) -> bool:
         """Wait for a turn, in a thread; False when it has not come within `within_s`."""
@@ -43,8 +45,12 @@ class Turnstile:
 
     def close(self) -> None:
         """Leave for good."""
-        os.close(self._turn)
-        os.close(self._next)
+        self._close()
+
+
+def _close(*files: int) -> None:
+    for file in files:
+        os.close(file)
 
 
 def _lock(file: int, give_up: float) -> bool:

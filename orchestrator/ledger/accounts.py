@@ -73,7 +73,7 @@ def used(cursor: Cursor, accounts: Collection[Account]) -> dict[Account, Used]:
         "SELECT p.budget_id, p.under, CAST(p.begins AS TEXT), p.spent_microusd, p.reserved_microusd"  # noqa: S608  # our own name
         f" FROM json_each(%s) AS asked CROSS JOIN {table(BudgetPeriod)} AS p ON p.budget_id = asked.value ->> 0"
         " AND p.under = asked.value ->> 1 AND p.begins = asked.value ->> 2",
-        sorted(accounts),
+        [[*account] for account in sorted(accounts)],
     )
     return {Account(*key): Used(spent, reserved) for *key, spent, reserved in rows}
 

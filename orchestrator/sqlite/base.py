@@ -101,7 +101,7 @@ class _Cursor(base.SQLiteCursorWrapper):
         super().__init__(connection)
         self._wrapper = wrapper
 
-    def execute(self, query: str, params: Any = None) -> Any:  # type: ignore[override]
+    def execute(self, query: str, params: Any = None) -> Any:
         if not self._writes_alone(query):
             return super().execute(query, params)
         with self._wrapper.turn():
