@@ -236,6 +236,13 @@ FETCH_NETWORKS = env.networks(
     "Networks of yours that may be fetched from although they are not public, such as `10.1.2.0/24`.",
 )
 RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record is kept.", least=1, most=36500)
+CHARGE_DAYS = env.integer(
+    "ORCHESTRATOR_CHARGE_DAYS",
+    400,
+    "Days it is kept what each call cost; the sums of each day stay for good.",
+    least=32,  # a budget that is made counts what its month had cost before
+    most=36500,
+)
 
 # Secrets: one file, from which each use derives its own key
 
@@ -351,9 +358,9 @@ TEMPLATES = [
 ]
 
 
-def _sqlite(name: str, synchronous: str) -> dict[str, object]:
+def _sqlite(name: str, synchronous: str, engine: str) -> dict[str, object]:
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": engine,
         "NAME": DATA_DIR / name,
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",
@@ -366,7 +373,10 @@ def _sqlite(name: str, synchronous: str) -> dict[str, object]:
 
 
 # Two files: what must survive a power cut, and what may be deleted at any time.
-DATABASES = {"default": _sqlite("ledger.sqlite3", "FULL"), "cache": _sqlite("cache.sqlite3", "NORMAL")}
+DATABASES = {
+    "default": _sqlite("ledger.sqlite3", "FULL", "orchestrator.sqlite"),  # whose writers take turns
+    "cache": _sqlite("cache.sqlite3", "NORMAL", "django.db.backends.sqlite3"),
+}
 DATABASE_ROUTERS = ["orchestrator.databases.CacheFile"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -34,9 +34,17 @@ class Reservation(NamedTuple):
 class Charged(NamedTuple):
     """What one asking came to. `row` has a value for each column of `Charge`; `cost` is None where nobody knows.
 
+    Where nobody knows and something was reserved, that is what it is charged. Of two charges of one hold the first
+    counts.
+
     is_free  nothing was made: the hold is released, and no charge is written.
     """
 
     hold: str
     row: dict[str, Any]
     is_free: bool = False
+
+
+def released(hold: str) -> Charged:
+    """That nothing came of a hold."""
+    return Charged(hold, {}, is_free=True)

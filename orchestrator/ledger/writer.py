@@ -1,4 +1,4 @@
-"""Request records on their way to the database: one thread, grouped commits.
+"""What becomes known of a request, and what the rest of the product says to the ledger about it.
 
 Records of calls that cost money are awaited until they are on disk; the others leave in batches.
 """
@@ -6,39 +6,32 @@ Records of calls that cost money are awaited until they are on disk; the others 
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
-from django.db import DataError, IntegrityError, connections
+from django.conf import settings
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import LedgerUnavailable, OrchestratorError
+from orchestrator.core.errors import BudgetSpent, LedgerUnavailable, OrchestratorError, PriceUnknown
 from orchestrator.core.prices import Price
 from orchestrator.core.redaction import redacted
 from orchestrator.core.text import escaped
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Usage
+from orchestrator.ledger import writing
+from orchestrator.ledger.batch import Pending
 from orchestrator.ledger.estimate import counted
-from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats, write_used
+from orchestrator.ledger.holds import Charged, Reservation, released
+from orchestrator.ledger.rows import Attempted, Repeat
+from orchestrator.ledger.waiting import Waiter
+from orchestrator.ledger.writing import Writing
 
-T = TypeVar("T")
-log = logging.getLogger(__name__)
-
-BATCH_EVERY_S = 0.2
-MOST_PENDING = 50_000
-MOST_A_COMMIT = 2_000
-MOST_REPEATS_A_COMMIT = 20_000
 COMMIT_DEADLINE_S = 8.0
-RETRY_S = 1.0
-USED_EVERY_S = 60.0  # how exactly it is known when a key was used last
+RESERVE_DEADLINE_S = 5.0
 # How a call ends whose question was read, so that a provider charges for it whatever came of it.
 WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout", "key_ended", "stream_limit"})
-REFUSALS = (IntegrityError, DataError, OverflowError, TypeError, ValueError)  # of these rows, now and always
 
 
 @dataclass(slots=True)
@@ -70,6 +63,7 @@ class Entry:
     pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
     laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
     attempts: list[Attempted] = field(default_factory=list)  # places that were asked and did not answer
+    charges: list[Charged] = field(default_factory=list)  # what each asking that is over came to
     granted_by: int | None = None  # the tenant whose answer it is, where it is another's
     has_spent: bool = False  # some of them charge all the same
     spent_microusd: int | None = 0  # so much, as far as can be told; None: nobody knows
@@ -197,55 +191,25 @@ def _microseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1e6)
 
 
-@dataclass(slots=True)
-class _Pending:
-    row: dict[str, Any]
-    settled: Callable[[Exception | None], None] | None = None
-
-
-class Ledger:
-    """Takes entries and writes them."""
+class Ledger(Writing):
+    """Takes entries and writes them, with what they cost, and keeps what is reserved for calls under way."""
 
     def __init__(
         self,
         clock: Clock,
         taken: Callable[[Entry], None] = lambda entry: None,
         repeated: Callable[[Sequence[Repeat]], None] = lambda repeats: None,
+        *,
+        holds_dir: Path | None = None,
     ) -> None:
         """Who else wants to know.
 
-        taken     hears of each entry once, on the event loop, when no more becomes known of it.
-        repeated  hears of repetitions that were written, many at a time, on the ledger's thread.
+        taken      hears of each entry once, on the event loop, when no more becomes known of it.
+        repeated   hears of repetitions that were written, many at a time, on the ledger's thread.
+        holds_dir  where processes that write the same ledger see who lives; None: beside what runs.
         """
-        self._clock = clock
+        super().__init__(clock, repeated, holds_dir or settings.RUN_DIR / "holds")
         self._taken = taken
-        self._repeated = repeated
-        self._pending: deque[_Pending] = deque()
-        self._repeats: deque[Repeat] = deque()
-        self._attempts: deque[Attempted] = deque(maxlen=MOST_PENDING)
-        self._used: deque[int] = deque(maxlen=MOST_PENDING)  # keys, by number
-        self._used_at: dict[int, float] = {}  # when that was written last, monotonic seconds
-        self._is_urgent = False  # somebody waits for what is pending
-        self._wake = threading.Condition()
-        self._is_closing = False
-        self._is_closed = False  # nothing more is written
-        self._failure: str | None = None
-        self.written = 0
-        self.dropped = 0
-        self._thread = threading.Thread(target=self._write_until_closed, name="ledger", daemon=True)
-        self._thread.start()
-
-    @property
-    def pending(self) -> int:
-        """Records that wait to be written."""
-        return len(self._pending) + len(self._repeats)
-
-    @property
-    def failure(self) -> str | None:
-        """Why the last attempt to write failed; None when it went well."""
-        if not self._thread.is_alive() and not self._is_closing:
-            return "its thread has ended; restart this process"
-        return self._failure
 
     def begin(self, request: ChatRequest, caller: Caller) -> Entry:
         """A request has come."""
@@ -263,12 +227,12 @@ class Ledger:
         if not entry.is_posted:
             entry.is_posted = True
             self._attempts.extend(entry.attempts)
-            self._add(_Pending(entry.row()), is_urgent=entry.is_paid)
+            self._add(Pending(entry.row(), tuple(entry.charges)), is_urgent=entry.is_paid)
             self._tell(self._taken, entry)
 
     def repeat(self, repeat: Repeat) -> None:
         """Write one more row like an earlier one, with the next batch. Takes a fifth of a microsecond, and no lock."""
-        if len(self._repeats) >= MOST_PENDING:
+        if len(self._repeats) >= writing.MOST_PENDING:
             self.dropped += 1
         else:
             self._repeats.append(repeat)
@@ -278,28 +242,18 @@ class Ledger:
         self._used.append(key_id)
 
     async def commit(self, entry: Entry) -> None:
-        """Return when the record is on disk.
+        """Return when the record is on disk, and what its calls cost.
 
         Raises LedgerUnavailable when it is not; it then says so itself when it is written later.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-
-        def settle(error: Exception | None) -> None:
-            if not future.done():
-                future.set_exception(error) if error else future.set_result(None)
-
-        def settled(error: Exception | None) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(settle, error)
-
         entry.is_posted = True
         self._attempts.extend(entry.attempts)
-        pending = _Pending(entry.row(), settled)
+        waiter = Waiter.here()
+        pending = Pending(entry.row(), tuple(entry.charges), waiter=waiter)
         self._add(pending, is_urgent=True)
         try:
             async with asyncio.timeout(COMMIT_DEADLINE_S):
-                await future
+                await waiter.future
         except (TimeoutError, LedgerUnavailable) as error:
             refused = (
                 error
@@ -309,164 +263,43 @@ class Ledger:
                 )
             )
             entry.outcome = refused.kind
-            pending.row.update(status=refused.status, outcome=refused.kind, error=str(refused)[:500])
+            if pending.row is not None:
+                pending.row.update(status=refused.status, outcome=refused.kind, error=str(refused)[:500])
             raise refused from None
         finally:
             self._tell(self._taken, entry)
 
-    def _add(self, pending: _Pending, *, is_urgent: bool) -> None:
-        with self._wake:
-            if self._is_closed:
-                self._lost(1, "it came after the end")
-                return
-            if len(self._pending) >= MOST_PENDING and not is_urgent:
-                self.dropped += 1
-                return
-            self._pending.append(pending)
-            self._is_urgent = self._is_urgent or is_urgent
-            if is_urgent or len(self._pending) == MOST_A_COMMIT:
-                self._wake.notify()
+    async def reserve(self, reservation: Reservation) -> None:
+        """Return when it is reserved, on all of its budgets, and that is on disk.
 
-    def close(self) -> None:
-        """Write what waits and end the thread."""
-        with self._wake:
-            self._is_closing = True
-            self._wake.notify()
-        self._thread.join(timeout=COMMIT_DEADLINE_S)
-        if self._thread.is_alive():
-            log.error("%d request records are not written after %g s", self.pending, COMMIT_DEADLINE_S)
-
-    def _write_until_closed(self) -> None:
-        while True:
-            with self._wake:
-                if self._failure is not None:
-                    self._wake.wait_for(lambda: self._is_closing, RETRY_S)
-                elif not self._is_closing and not self._is_urgent and len(self._pending) < MOST_A_COMMIT:
-                    self._wake.wait(BATCH_EVERY_S)
-                batch = [self._pending.popleft() for _ in range(min(len(self._pending), MOST_A_COMMIT))]
-                self._is_urgent = self._is_urgent and bool(self._pending)
-                is_last = self._is_closing
-            if batch:
-                self._write(batch)
-            if self._repeats:
-                self._write_repeats()
-            if self._attempts and self._failure is None:
-                self._write_attempts()
-            if self._used and self._failure is None:
-                self._write_used()
-            if is_last and (not (self._pending or self._repeats) or self._failure is not None):
-                with self._wake:
-                    self._is_closed = True
-                    if self.pending:
-                        self._lost(self.pending, self._failure or "the process ends")
-                connections[ALIAS].close()
-                return
-
-    def _write(self, batch: list[_Pending]) -> None:
-        for some, error in _write_in_parts(batch, _insert, id):
-            refused = None
-            if error is None:
-                self._is_well(len(some))
-            elif isinstance(error, REFUSALS):
-                self._lost(len(some), error)
-                refused = LedgerUnavailable(f"The record of this call was refused: {error}.")
-            else:
-                self._fell_ill(error)
-                refused = LedgerUnavailable(f"The record of this call could not be written: {error}.")
-                with self._wake:
-                    self._pending.extendleft(_Pending(pending.row) for pending in reversed(some))
-            for pending in some:
-                if pending.settled:
-                    pending.settled(refused)
-
-    def _write_repeats(self) -> None:
-        batch = [self._repeats.popleft() for _ in range(min(len(self._repeats), MOST_REPEATS_A_COMMIT))]
-        for some, error in _write_in_parts(batch, insert_repeats, lambda repeat: id(repeat.line)):
-            if error is None:
-                self._is_well(len(some))
-                self._tell(self._repeated, some)
-            elif isinstance(error, REFUSALS):
-                self._lost(len(some), error)
-            else:
-                self._fell_ill(error)
-                self._repeats.extendleft(reversed(some))
-
-    def _write_attempts(self) -> None:
-        """Who did not answer. Unlike requests they are no accounts: what the database refuses is left out."""
-        batch = [self._attempts.popleft() for _ in range(min(len(self._attempts), MOST_A_COMMIT))]
+        Raises BudgetSpent, PriceUnknown where a hard budget would have to be asked for an amount that nobody knows,
+        LedgerUnavailable. Nothing is reserved then, nor when the wait is cancelled.
+        """
+        self.must_be_writable()
+        waiter = Waiter.here()
+        self._add(Pending(reservation=reservation, waiter=waiter), is_urgent=True)
         try:
-            insert_attempts(batch)
-        except Exception as error:  # noqa: BLE001  # whatever it is: the thread must live
-            log.error("%d attempts could not be written and are lost: %s", len(batch), error)
-            connections[ALIAS].close()
+            async with asyncio.timeout(RESERVE_DEADLINE_S):
+                await waiter.future
+        except (BudgetSpent, PriceUnknown):
+            raise
+        except TimeoutError:
+            self.release(reservation.hold)
+            raise LedgerUnavailable(
+                f"The ledger did not confirm within {RESERVE_DEADLINE_S:g} s that this call is within its budgets."
+            ) from None
+        except BaseException:
+            self.release(reservation.hold)  # it may be written all the same
+            raise
 
-    def _write_used(self) -> None:
-        """When keys were used. Nobody waits for it: what cannot be written now is written when they are used again."""
-        now = self._clock.monotonic()
-        shown = {self._used.popleft() for _ in range(len(self._used))}
-        due = [key for key in shown if now - self._used_at.get(key, -USED_EVERY_S) >= USED_EVERY_S]
-        if not due:
-            return
-        if len(self._used_at) > MOST_PENDING:
-            self._used_at.clear()
-        self._used_at.update(dict.fromkeys(due, now))
-        try:
-            write_used(due, datetime.fromtimestamp(self._clock.now(), UTC))
-        except Exception as error:  # noqa: BLE001  # whatever it is: the thread must live
-            log.warning("It could not be written that %d keys are used: %s", len(due), error)
-            connections[ALIAS].close()
+    def hold(self, reservation: Reservation) -> None:
+        """Reserve with the next batch, whatever is left of its budgets; nobody waits."""
+        self._add(Pending(reservation=reservation), is_urgent=True)
 
-    def _lost(self, count: int, why: object) -> None:
-        log.error("%d request records could not be written and are lost: %s", count, why)
-        self.dropped += count
+    def release(self, hold: str) -> None:
+        """Nothing came of a hold: nothing is reserved for it any longer, with the next batch."""
+        self.charge(released(hold))
 
-    def _tell(self, listener: Callable[[T], None], news: T) -> None:
-        """What goes wrong there is no matter of the record."""
-        try:
-            listener(news)
-        except Exception:
-            log.exception("What listens to the ledger failed in a way it should not.")
-
-    def _is_well(self, written: int) -> None:
-        self.written += written
-        if self._failure is not None:
-            log.warning("the ledger can be written again")
-            self._failure = None
-
-    def _fell_ill(self, error: Exception) -> None:
-        if self._failure is None:
-            log.error("the ledger cannot be written, calls that cost money are refused: %s", error)
-        self._failure = str(error) or type(error).__name__
-        connections[ALIAS].close()  # after a failed write nothing is assumed of it
-
-
-def _insert(batch: Sequence[_Pending]) -> None:
-    insert([pending.row for pending in batch])
-
-
-def _write_in_parts(
-    batch: list[T], write: Callable[[list[T]], None], part_of: Callable[[T], object]
-) -> Iterator[tuple[list[T], Exception | None]]:
-    """Write `batch`, part by part where the database refuses it: one is at fault, and the others shall pass.
-
-    Yields what there was to write and what became of it: nothing went wrong; one of REFUSALS; or it is not
-    written now, nor is anything after it, for a reason that is not its own.
-    """
-    left = [batch]
-    while left:
-        some = left.pop()
-        try:
-            write(some)
-        except REFUSALS as error:
-            parts: dict[object, list[T]] = {}
-            for one in some:
-                parts.setdefault(part_of(one), []).append(one)
-            if len(parts) > 1:
-                left.extend(reversed(parts.values()))
-            else:
-                yield some, error
-        except Exception as error:  # noqa: BLE001  # whatever it is: the thread must live, and the records be tried again
-            yield [*some, *(one for part in reversed(left) for one in part)], error
-            return
-        else:
-            yield some, None
+    def charge(self, charged: Charged) -> None:
+        """Write what a call came to whose request has its record already, with the next batch."""
+        self._add(Pending(charges=(charged,)), is_urgent=True)

@@ -109,8 +109,8 @@ async def test_who_was_refused_on_disk_is_counted_as_refused(
     def full(rows: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("orchestrator.ledger.writer.insert", full)
-    monkeypatch.setattr("orchestrator.ledger.writer.RETRY_S", 0.01)
+    monkeypatch.setattr("orchestrator.ledger.batch.insert", full)
+    monkeypatch.setattr("orchestrator.ledger.writing.RETRY_S", 0.01)
     response = await client.post("/api/chat", json=CHAT | {"model": "openai/big"})
     assert response.status_code == 503
     seen = await figures(client)

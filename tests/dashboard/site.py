@@ -22,7 +22,7 @@ from cache.models import CacheEntry
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Done, Model, Reply, Usage
 from orchestrator.engines.llamacpp import LoadedModel
-from orchestrator.ledger.writer import insert
+from orchestrator.ledger.rows import insert
 from orchestrator.models import ApiKey, Membership, Tenant
 from orchestrator.parts import Parts
 

@@ -13,8 +13,9 @@ from django.db import OperationalError
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.callers import REMEMBERED_S, Identity
-from orchestrator.ledger import writer
-from orchestrator.ledger.writer import USED_EVERY_S, Ledger
+from orchestrator.ledger import writing
+from orchestrator.ledger.writer import Ledger
+from orchestrator.ledger.writing import USED_EVERY_S
 from orchestrator.models import ApiKey, RequestRecord
 from orchestrator.parts import Parts
 from tests.fakes import SetClock
@@ -62,13 +63,13 @@ async def test_it_is_written_once_a_minute_and_never_set_back(
     await asyncio.to_thread(issue_key, "web", "acme")
     key = await ApiKey.objects.of(EVERYBODY).aget()
     written: list[datetime] = []
-    write = writer.write_used
+    write = writing.write_used
 
     def noting(keys: list[int], at: datetime) -> None:
         write(keys, at)
         written.append(at)
 
-    monkeypatch.setattr(writer, "write_used", noting)
+    monkeypatch.setattr(writing, "write_used", noting)
     clock = SetClock()
     ledger = Ledger(clock)
     for number in range(1, 3):
@@ -91,7 +92,7 @@ async def test_the_ledger_lives_on_when_it_cannot_be_written_that_a_key_is_used(
     def locked(*_: object) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(writer, "write_used", locked)
+    monkeypatch.setattr(writing, "write_used", locked)
     ledger = Ledger(SetClock())
     ledger.used(1)
     await until(lambda: "1 keys are used: database is locked" in caplog.text)

@@ -25,7 +25,7 @@ from orchestrator.core.errors import (
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Message, ToolCall, Usage
-from orchestrator.ledger import writer
+from orchestrator.ledger import batch, writing
 from orchestrator.ledger.estimate import about
 from orchestrator.ledger.retention import prune
 from orchestrator.ledger.rows import Line, Repeat
@@ -167,13 +167,13 @@ async def test_many_commits_share_few_transactions(
     ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
-    insert = writer.insert
+    insert = batch.insert
 
     def counting(rows: list[dict[str, Any]]) -> None:
         sizes.append(len(rows))
         insert(rows)
 
-    monkeypatch.setattr(writer, "insert", counting)
+    monkeypatch.setattr(batch, "insert", counting)
     await asyncio.gather(*(ledger.commit(entry(ledger, alice)) for _ in range(500)))
     assert sum(sizes) == 500
     assert len(sizes) < 100
@@ -182,18 +182,18 @@ async def test_many_commits_share_few_transactions(
 async def test_when_the_database_fails_a_commit_says_so_and_the_record_is_written_later(
     ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    insert = writer.insert
+    insert = batch.insert
 
     def full(rows: list[dict[str, Any]]) -> None:
         raise OperationalError("database or disk is full")
 
-    monkeypatch.setattr(writer, "insert", full)
-    monkeypatch.setattr(writer, "RETRY_S", 0.01)
+    monkeypatch.setattr(batch, "insert", full)
+    monkeypatch.setattr(writing, "RETRY_S", 0.01)
     with pytest.raises(LedgerUnavailable, match="disk is full"):
         await ledger.commit(entry(ledger, alice, "paid"))
     with pytest.raises(LedgerUnavailable):
         ledger.must_be_writable()
-    monkeypatch.setattr(writer, "insert", insert)
+    monkeypatch.setattr(batch, "insert", insert)
     async with asyncio.timeout(10):
         while ledger.failure:
             await asyncio.sleep(0.01)
@@ -226,17 +226,17 @@ def test_old_records_are_pruned_and_young_ones_stay(ledger: Ledger, alice: Calle
 
 
 async def test_no_error_ends_the_thread(ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
-    insert = writer.insert
+    insert = batch.insert
 
     def gone(rows: list[dict[str, Any]]) -> None:
         raise InterfaceError("connection already closed")
 
-    monkeypatch.setattr(writer, "insert", gone)
-    monkeypatch.setattr(writer, "RETRY_S", 0.01)
+    monkeypatch.setattr(batch, "insert", gone)
+    monkeypatch.setattr(writing, "RETRY_S", 0.01)
     with pytest.raises(LedgerUnavailable, match="already closed"):
         await ledger.commit(entry(ledger, alice, "paid"))
     assert ledger.failure == "connection already closed"
-    monkeypatch.setattr(writer, "insert", insert)
+    monkeypatch.setattr(batch, "insert", insert)
     async with asyncio.timeout(10):
         while ledger.failure:
             await asyncio.sleep(0.01)
@@ -289,14 +289,14 @@ async def test_repetitions_the_database_refuses_do_not_take_others_with_them(led
 async def test_repetitions_wait_while_the_database_cannot_be_written(
     ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    insert = writer.insert_repeats
+    insert = batch.insert_repeats
 
     def full(_: object) -> None:
         raise OperationalError("database or disk is full")
 
-    monkeypatch.setattr(writer, "insert_repeats", full)
-    monkeypatch.setattr(writer, "RETRY_S", 0.01)
-    monkeypatch.setattr(writer, "MOST_PENDING", 3)
+    monkeypatch.setattr(batch, "insert_repeats", full)
+    monkeypatch.setattr(writing, "RETRY_S", 0.01)
+    monkeypatch.setattr(writing, "MOST_PENDING", 3)
     line = Line(entry(ledger, alice).row())
     told: list[Repeat] = []
     monkeypatch.setattr(ledger, "_repeated", told.extend)
@@ -307,7 +307,7 @@ async def test_repetitions_wait_while_the_database_cannot_be_written(
     for number in range(1, 10):
         ledger.repeat(Repeat(line, str(number), 1_790_000_000_000_000, 9))
     assert ledger.dropped >= 6, "no more than the bound wait"
-    monkeypatch.setattr(writer, "insert_repeats", insert)
+    monkeypatch.setattr(batch, "insert_repeats", insert)
     await asyncio.to_thread(ledger.close)
     assert await RequestRecord.objects.of(EVERYBODY).acount() + ledger.dropped == 10
     assert len(told) == await RequestRecord.objects.of(EVERYBODY).acount(), (
@@ -320,7 +320,7 @@ async def test_what_is_written_is_not_written_again_when_the_database_is_locked_
 ) -> None:
     """One record is refused, so they go one by one; then the database is locked for a while."""
     nobody = Caller(tenant_id=10**6, tenant="nobody")
-    real = {"insert": writer.insert, "insert_repeats": writer.insert_repeats}
+    real = {"insert": batch.insert, "insert_repeats": batch.insert_repeats}
 
     def locked_for_a_while(kind: str) -> Any:
         tries: list[int] = []
@@ -335,8 +335,8 @@ async def test_what_is_written_is_not_written_again_when_the_database_is_locked_
         return write
 
     for kind in real:
-        monkeypatch.setattr(writer, kind, locked_for_a_while(kind))
-    monkeypatch.setattr(writer, "RETRY_S", 0.01)
+        monkeypatch.setattr(batch, kind, locked_for_a_while(kind))
+    monkeypatch.setattr(writing, "RETRY_S", 0.01)
     with ledger._wake:  # all in one batch
         for number, caller in enumerate([alice, alice, nobody, alice, alice]):
             line = Line(entry(ledger, caller, "r").row())
@@ -359,7 +359,7 @@ def test_records_that_cannot_be_written_at_the_end_are_said_to_be_lost(
     def locked(rows: list[dict[str, Any]]) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(writer, "insert", locked)
+    monkeypatch.setattr(batch, "insert", locked)
     ledger = Ledger(Clock())
     for number in range(10):
         ledger.post(entry(ledger, alice, str(number)))
@@ -403,7 +403,7 @@ async def test_it_tells_of_each_entry_once_and_as_it_ended(
     def refused(rows: object) -> None:
         raise OperationalError("disk full")
 
-    monkeypatch.setattr(writer, "insert", refused)
+    monkeypatch.setattr(batch, "insert", refused)
     with pytest.raises(LedgerUnavailable):
         await ledger.commit(entry(ledger, alice, "refused", is_paid=True))
     monkeypatch.undo()

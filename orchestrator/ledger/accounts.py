@@ -1,0 +1,103 @@
+"""How far budgets are used, and who is to be told of it. Each function is a part of somebody's transaction.
+
+The rows of `BudgetPeriod` are written here by SQL alone: they change with every call, and are no change of policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import date
+from typing import NamedTuple
+
+from orchestrator.core.budgets import EachOf, Period
+from orchestrator.ledger.sql import Cursor, insert_all, select_all, table
+from orchestrator.models import Budget, BudgetAlert, BudgetPeriod
+
+_MOVE = (
+    "ON CONFLICT (budget_id, under, begins) DO UPDATE SET spent_microusd = spent_microusd + excluded.spent_microusd,"
+    " reserved_microusd = reserved_microusd + excluded.reserved_microusd"
+)
+
+
+class Account(NamedTuple):
+    """A budget in one of its periods, for one of what it counts apart."""
+
+    budget_id: int
+    under: str
+    begins: str  # a date
+
+    @classmethod
+    def of(cls, budget_id: int, under: str, begins: date | str) -> Account:
+        """The account of that day."""
+        return cls(budget_id, under, begins if isinstance(begins, str) else begins.isoformat())
+
+
+class Used(NamedTuple):
+    """So much of it, in millionths of a dollar; also by how much that moves."""
+
+    spent: int = 0
+    reserved: int = 0
+
+
+class Rule(NamedTuple):
+    """What a budget says now, as against when its caller was made."""
+
+    name: str
+    period: Period
+    each: EachOf
+    amount: int
+    is_hard: bool
+    shares: tuple[int, ...]
+
+
+def rules(cursor: Cursor, budgets: Iterable[int]) -> dict[int, Rule]:
+    """Those that there are and that are not off, by number."""
+    rows = select_all(
+        cursor,
+        f"SELECT id, name, period, each, amount_microusd, is_hard, shares FROM {table(Budget)}"  # noqa: S608  # our own name
+        " WHERE NOT is_off AND id IN (SELECT value FROM json_each(%s))",
+        sorted(set(budgets)),
+    )
+    return {
+        number: Rule(name, period, each, amount, bool(is_hard), _shares(shares))
+        for number, name, period, each, amount, is_hard, shares in rows
+    }
+
+
+def used(cursor: Cursor, accounts: Collection[Account]) -> dict[Account, Used]:
+    """How far they are used; those are left out that nobody has used yet."""
+    if not accounts:
+        return {}
+    rows = select_all(
+        cursor,
+        "SELECT p.budget_id, p.under, CAST(p.begins AS TEXT), p.spent_microusd, p.reserved_microusd"  # noqa: S608  # our own name
+        f" FROM json_each(%s) AS asked CROSS JOIN {table(BudgetPeriod)} AS p ON p.budget_id = asked.value ->> 0"
+        " AND p.under = asked.value ->> 1 AND p.begins = asked.value ->> 2",
+        [[*account] for account in sorted(accounts)],
+    )
+    return {Account(*key): Used(spent, reserved) for *key, spent, reserved in rows}
+
+
+def move(cursor: Cursor, moves: Mapping[Account, Used]) -> None:
+    """Add to what is spent and reserved."""
+    names = ("budget_id", "under", "begins", "spent_microusd", "reserved_microusd")
+    rows = [(*account, *by) for account, by in sorted(moves.items()) if any(by)]
+    insert_all(cursor, BudgetPeriod, names, rows, _MOVE)
+
+
+def tell_of_shares(cursor: Cursor, accounts: Collection[Account], at: str) -> None:
+    """Write down which shares are reached, each once, whoever comes to it first."""
+    known = rules(cursor, (account.budget_id for account in accounts))
+    reached = [
+        (*account, share, at, of.spent)
+        for account, of in used(cursor, accounts).items()
+        if (rule := known.get(account.budget_id)) and of.spent > 0
+        for share in rule.shares
+        if of.spent * 100 >= share * rule.amount
+    ]
+    names = ("budget_id", "under", "begins", "share", "at", "spent_microusd")
+    insert_all(cursor, BudgetAlert, names, reached, "ON CONFLICT DO NOTHING")
+
+
+def _shares(text: str) -> tuple[int, ...]:
+    return tuple(int(share) for share in text.split(",") if share.strip().isdecimal())

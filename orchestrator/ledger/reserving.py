@@ -1,0 +1,168 @@
+"""Holds: what calls under way may come to. Each function is a part of somebody's transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, date, datetime, time
+from typing import NamedTuple
+
+from orchestrator.core.budgets import EachOf, Period, ends
+from orchestrator.core.errors import BudgetSpent, OrchestratorError, PriceUnknown
+from orchestrator.ledger import accounts
+from orchestrator.ledger.accounts import Account, Rule, Used
+from orchestrator.ledger.holds import Reservation
+from orchestrator.ledger.sql import Cursor, insert_all, moment, packed, select_all, table
+from orchestrator.models import Hold, HoldLine
+
+SOON_S = 2.0  # until a call under way may have ended, and given back what it does not need
+LONGEST_WAIT_S = 86_400.0  # that is asked of a caller: somebody may raise the budget meanwhile
+
+
+class Wanted(NamedTuple):
+    """A reservation; `may_be_refused` where somebody waits to hear whether it is."""
+
+    reservation: Reservation
+    may_be_refused: bool
+
+
+def reserve(cursor: Cursor, holder: str, wanted: Sequence[Wanted], now: float) -> list[OrchestratorError | None]:
+    """Reserve for each in turn, on all of its budgets or on none; return why not, or None, for each.
+
+    What budgets allow is read here, so a change of one counts from its own transaction on. A budget that was deleted
+    or switched off is about nothing.
+    """
+    there = _there(cursor, [one.reservation.hold for one in wanted])
+    wanted_lines = [line for one in wanted for line in one.reservation.lines]
+    rules = accounts.rules(cursor, (line.budget_id for line in wanted_lines)) if wanted_lines else {}
+    asked = {Account.of(line.budget_id, line.under, line.begins) for line in wanted_lines}
+    used = defaultdict(Used, accounts.used(cursor, asked))
+    moves: defaultdict[Account, Used] = defaultdict(Used)
+    refused: list[OrchestratorError | None] = []
+    held: list[tuple[Reservation, list[Account]]] = []
+    for reservation, may_be_refused in wanted:
+        about = {Account.of(line.budget_id, line.under, line.begins) for line in reservation.lines}
+        lines = sorted(account for account in about if account.budget_id in rules)
+        refusal = _refusal(reservation.amount, lines, rules, used, now) if may_be_refused else None
+        refused.append(refusal)
+        if refusal is None and reservation.hold not in there:
+            there.add(reservation.hold)
+            held.append((reservation, lines))
+            for account in lines:
+                amount = reservation.amount or 0
+                used[account] = Used(used[account].spent, used[account].reserved + amount)
+                moves[account] = Used(0, moves[account].reserved + amount)
+    _write(cursor, holder, held)
+    accounts.move(cursor, moves)
+    return refused
+
+
+def end(cursor: Cursor, holds: Collection[str]) -> dict[str, list[tuple[Account, int]]]:
+    """Holds are over, and nothing is reserved for them any longer; return what was, for each, by account."""
+    if not holds:
+        return {}
+    ended = sorted(set(holds))
+    lines: defaultdict[str, list[tuple[Account, int]]] = defaultdict(list)
+    moves: defaultdict[Account, Used] = defaultdict(Used)
+    for hold, budget, under, begins, amount in select_all(
+        cursor,
+        "SELECT hold_id, budget_id, under, CAST(begins AS TEXT), amount_microusd"  # noqa: S608  # our own name
+        f" FROM {table(HoldLine)} WHERE hold_id IN (SELECT value FROM json_each(%s))",
+        ended,
+    ):
+        account = Account(budget, under, begins)
+        lines[hold].append((account, amount))
+        moves[account] = Used(0, moves[account].reserved - amount)
+    for model, column in ((HoldLine, "hold_id"), (Hold, "id")):
+        cursor.execute(
+            f"DELETE FROM {table(model)} WHERE {column} IN (SELECT value FROM json_each(%s))",  # noqa: S608  # our own names
+            [packed(ended)],
+        )
+    accounts.move(cursor, moves)
+    return lines
+
+
+def add_lines(cursor: Cursor, lines: Iterable[tuple[str, Account, int]]) -> None:
+    """Holds count against these accounts as well."""
+    names = ("hold_id", "budget_id", "under", "begins", "amount_microusd")
+    insert_all(cursor, HoldLine, names, [(hold, *account, amount) for hold, account, amount in lines])
+
+
+def _there(cursor: Cursor, holds: Sequence[str]) -> set[str]:
+    """Those that are written already: a transaction may have succeeded whose end was not heard of."""
+    sql = f"SELECT id FROM {table(Hold)} WHERE id IN (SELECT value FROM json_each(%s))"  # noqa: S608  # our own name
+    return {hold for (hold,) in select_all(cursor, sql, holds)}
+
+
+def _write(cursor: Cursor, holder: str, held: Sequence[tuple[Reservation, list[Account]]]) -> None:
+    rows = [(one.hold, holder, moment(one.at), one.amount, one.call) for one, _ in held]
+    insert_all(cursor, Hold, ("id", "holder", "at", "amount_microusd", "call"), rows)
+    add_lines(cursor, ((one.hold, account, one.amount or 0) for one, lines in held for account in lines))
+
+
+def _refusal(
+    amount: int | None, lines: Sequence[Account], rules: dict[int, Rule], used: dict[Account, Used], now: float
+) -> OrchestratorError | None:
+    """Why these budgets do not allow it: of several that do not, the one says so whose renewal is furthest."""
+    hard = [account for account in lines if rules[account.budget_id].is_hard]
+    if amount is None:
+        return PriceUnknown() if hard else None
+    full = [account for account in hard if sum(used[account]) + amount > rules[account.budget_id].amount]
+    if not full:
+        return None
+
+    def renewal(account: Account) -> date:
+        return ends(rules[account.budget_id].period, date.fromisoformat(account.begins)) or date.max
+
+    last = max(full, key=renewal)
+    rule, of = rules[last.budget_id], used[last]
+    return spent(
+        rule.name,
+        rule.period,
+        rule.each,
+        rule.amount,
+        used=of.spent,
+        reserved=of.reserved,
+        asked=amount,
+        first=date.fromisoformat(last.begins),
+        now=now,
+    )
+
+
+def spent(
+    name: str,
+    period: Period,
+    each: EachOf,
+    amount: int,
+    *,
+    used: int,
+    reserved: int,
+    asked: int,
+    first: date,
+    now: float,
+) -> BudgetSpent:
+    """That a budget does not reach for a call that may cost `asked`. Amounts are millionths of a dollar.
+
+    used      is paid, and does not come back before the budget is renewed.
+    reserved  is for calls under way, which mostly need less of it.
+    """
+    whom = "for all together" if each == "all" else f"for each {each}"
+    within = "in all" if period == "total" else f"a {period}"
+    words = (
+        f'Budget "{name}" allows {_dollars(amount)} USD {within} {whom}; '
+        f"{_dollars(max(amount - used - reserved, 0))} are left, this call may cost {_dollars(asked)}"
+    )
+    if used + asked <= amount:
+        return BudgetSpent(f"{words}, and {_dollars(reserved)} are reserved for calls under way.", retry_after_s=SOON_S)
+    renewal = ends(period, first)
+    if renewal is None:
+        return BudgetSpent(f"{words}; it is not renewed.")
+    wait_s = datetime.combine(renewal, time(), UTC).timestamp() - now
+    return BudgetSpent(
+        f"{words}; it is renewed on {renewal.day} {renewal:%B} (UTC).",
+        retry_after_s=min(max(wait_s, 1.0), LONGEST_WAIT_S),
+    )
+
+
+def _dollars(microusd: int) -> str:
+    return f"{microusd // 1_000_000:,}.{microusd % 1_000_000:06d}".rstrip("0").rstrip(".")
