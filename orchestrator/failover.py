@@ -36,8 +36,9 @@ from orchestrator.core.errors import (
     TooMany,
 )
 from orchestrator.core.tasks import end
-from orchestrator.core.types import Candidate, ChatRequest, Chunk, Origin, Route, Usage
+from orchestrator.core.types import Candidate, ChatRequest, Chunk, Done, Origin, Route
 from orchestrator.engines.base import Engine
+from orchestrator.ledger.bills import Bill
 from routing.health import Health, Place
 from routing.retries import pause_s
 
@@ -48,15 +49,15 @@ MOST_WORDS = 600  # characters of what several places said together
 
 # After these another place may do better.
 ELSEWHERE = (EngineError, ModelNotFound, ContextTooLong, Busy, TooMany, LedgerUnavailable)
-# After these the same place may, shortly: no part of an answer was made, so nothing is paid twice.
+# After these the same place may, shortly: no part of an answer was heard, and as a rule none was made.
 AGAIN = (EngineUnreachable, EngineUnavailable, RateLimited)
 # These say nothing of how the place is.
 NOT_ITS_FAULT = (BadRequest, Busy, TooMany, LedgerUnavailable, CallLost, RateLimited, EngineRefused)
 
 
-# With these nothing was made, so nothing is charged.
+# With these nothing was made, so nothing is charged, unless they came within an answer.
 FREE = (
-    *(*AGAIN, KeyRefused, EngineRefused, ModelNotFound, ContextTooLong),
+    *(*AGAIN, KeyRefused, EngineRefused, ModelNotFound, BadRequest),
     *(Busy, TooMany, LedgerUnavailable, NoneAvailable),
 )
 
@@ -82,15 +83,18 @@ class Plan:
 class Listener(Protocol):
     """Hears what becomes of a question."""
 
-    def asks(self, plan: Plan) -> None:
-        """This place is about to be asked. Raises OrchestratorError when it must not be."""
+    async def asks(self, plan: Plan) -> Bill | None:
+        """This place is about to be asked: the bill of that, where it charges. Raises OrchestratorError when not.
+
+        A bill is settled, whatever becomes of the call.
+        """
         ...
 
-    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float, usage: Usage) -> None:
-        """It did not answer, or broke off. `usage` is as far as it told."""
+    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float) -> None:
+        """It did not answer, or broke off."""
         ...
 
-    def answers(self, plan: Plan, took_s: float, instead_of: Sequence[tuple[Plan, str]]) -> None:
+    def answers(self, plan: Plan, bill: Bill | None, took_s: float, instead_of: Sequence[tuple[Plan, str]]) -> None:
         """It has given its first piece, so long after it was asked.
 
         instead_of  others that come before it in the route, and a word why they did not.
@@ -112,20 +116,27 @@ class Failover:
         Raises what the places raised, or RateLimited, Busy or NoneAvailable when none may be asked now.
         """
         attempt, first = await _Question(self, plans, route, listener).first_piece()
-        plan = attempt.plan
+        plan, bill = attempt.plan, attempt.bill
         try:
             if plan is not plans[0]:
                 model = plan.candidate.model
                 origin = Origin(model=model.name, provider=model.engine, unsupported=plan.unsupported)
-                first = [replace(first[0], origin=origin), *first[1:]]
-            for chunk in first:
-                yield chunk
+                first = replace(first, origin=origin)
+            yield first
             async for chunk in attempt.chunks:
-                attempt.is_complete = attempt.is_complete or chunk.done is not None
+                if bill is not None:
+                    bill.saw(chunk)
+                if chunk.done is not None:
+                    attempt.completed(chunk.done)
+                elif chunk.usage is not None and not _says_something(chunk):
+                    continue
                 yield chunk
         except OrchestratorError as error:
             attempt.failed(error)
-            listener.gave_up(plan, error, attempt.took_s, Usage())
+            listener.gave_up(plan, error, attempt.took_s)
+            raise
+        except Exception:
+            attempt.settled(OrchestratorError.kind)
             raise
         finally:
             attempt.ended()
@@ -139,13 +150,13 @@ async def closed() -> None:
 
 
 class _Attempt:
-    """One place that is being asked. What becomes of it is told to its `Place` once."""
+    """One place that is being asked. What becomes of it is told to its `Place` once, and settles its bill."""
 
-    def __init__(self, failover: Failover, plan: Plan, place: Place, turn: Turn) -> None:
+    def __init__(self, failover: Failover, plan: Plan, place: Place, turn: Turn, bill: Bill | None) -> None:
         self.plan = plan
         self.place = place
+        self.bill = bill
         self.is_complete = False
-        self.usage = Usage()  # as far as it told before it said anything
         self.first_s = 0.0
         self._health = failover.health
         self._clock = failover.clock
@@ -154,7 +165,7 @@ class _Attempt:
         self._is_told = False  # that it was too slow
         self._began = self._clock.monotonic()
         self._is_over = False
-        self.chunks = plan.engine.chat(plan.request, plan.candidate.model)
+        self.chunks = plan.engine.chat(bill.request if bill else plan.request, plan.candidate.model)
         self._health.began(place)
 
     @property
@@ -162,37 +173,52 @@ class _Attempt:
         """Seconds since it began."""
         return self._clock.monotonic() - self._began
 
-    async def first_piece(self, *, is_last: bool) -> list[Chunk]:
-        """Wait for it, and return it after what came before: what the question was counted as, as a rule.
+    async def first_piece(self, *, is_last: bool) -> Chunk:
+        """Wait for it, and return it with what was told before it: what the question was counted as, as a rule.
 
         Where there is another place, one that was out is not waited for as long as others.
         """
         patience_s = None if is_last or self._turn is not Turn.PROBE else PROBE_S
-        first: list[Chunk] = []
+        first = told = None
+        if self.bill is not None:
+            self.bill.asked()
         try:
             async with asyncio.timeout(patience_s):
                 async for chunk in self.chunks:
-                    first.append(chunk)
-                    self.usage = chunk.usage or self.usage
+                    if self.bill is not None:
+                        self.bill.saw(chunk)
+                    told = chunk.usage or told
                     if _says_something(chunk):
+                        first = chunk
                         break
         except TimeoutError:
             raise EngineTimeout(f"{self.place.provider} has not recovered: silent for {PROBE_S:g} s.") from None
-        if not first or not _says_something(first[-1]):
+        if first is None:
             raise EngineError(f"{self.place.provider} ended its answer before it began.")
-        self.is_complete = first[-1].done is not None
+        if first.done is not None:
+            self.completed(first.done)
         self.first_s = self.took_s
         self.place.load.took(self.first_s)
         if self._turn is Turn.PROBE:  # now: an answer may be long, and the others wait for this
             self._tell()
             self._turn = Turn.CALL
-        return first
+        return first if told is first.usage else replace(first, usage=told)
+
+    def completed(self, done: Done) -> None:
+        """It has said all: its bill is settled before anybody hears the end, since the record says what it cost."""
+        self.is_complete = True
+        self.settled("cut" if done.reason == "length" else "done")
+
+    def settled(self, outcome: str, *, is_free: bool = False) -> None:
+        """Its bill is, if it was not already."""
+        if self.bill is not None:
+            self.bill.settle(outcome, is_free=is_free)
 
     def failed(self, error: OrchestratorError) -> None:
         """It did not answer, or broke off."""
         if self._is_over:
             return
-        self._over()
+        self._over(error.kind, is_free=_is_free(error))
         if isinstance(error, RateLimited):
             self.place.rest(error.retry_after_s, str(error), error.kind)
         if isinstance(error, NOT_ITS_FAULT):
@@ -205,13 +231,13 @@ class _Attempt:
     def outraced(self) -> None:
         """Another place spoke first."""
         self.place.load.missed(self.took_s)
-        self.ended()
+        self.ended(Outraced.kind)
 
-    def ended(self) -> None:
+    def ended(self, outcome: str = "cancelled") -> None:
         """It is over, and did not fail: it said all, or nobody listens any more."""
         if self._is_over:
             return
-        self._over()
+        self._over(outcome)
         if not self.is_complete:
             self._breaker.abandoned(self._turn)
         elif not self._is_told:
@@ -224,9 +250,10 @@ class _Attempt:
         else:
             self.place.answered(self._turn, self._breaker)
 
-    def _over(self) -> None:
+    def _over(self, outcome: str, *, is_free: bool = False) -> None:
         self._is_over = True
         self._health.ended(self.place)
+        self.settled(outcome, is_free=is_free)
 
 
 class _Question:
@@ -244,10 +271,10 @@ class _Question:
         self._errors: list[tuple[Plan, OrchestratorError]] = []
         self._passed_over: list[tuple[Plan, OrchestratorError]] = []  # why they are not asked now
 
-    async def first_piece(self) -> tuple[_Attempt, list[Chunk]]:
+    async def first_piece(self) -> tuple[_Attempt, Chunk]:
         """The attempt that speaks first, and what it says. Raises when none does."""
         while True:
-            attempt = self._begin() or await self._begin_again()
+            attempt = await self._begin() or await self._begin_again()
             if attempt is None:
                 raise self._failure()
             if self._hedge_after_s is not None and self._left:
@@ -256,10 +283,10 @@ class _Question:
                 found = await self._await(attempt)
             if found is not None:
                 attempt, _ = found
-                self._listener.answers(attempt.plan, attempt.first_s, self._before(attempt.plan))
+                self._listener.answers(attempt.plan, attempt.bill, attempt.first_s, self._before(attempt.plan))
                 return found
 
-    async def _await(self, attempt: _Attempt) -> tuple[_Attempt, list[Chunk]] | None:
+    async def _await(self, attempt: _Attempt) -> tuple[_Attempt, Chunk] | None:
         try:
             return attempt, await attempt.first_piece(is_last=not self._left)
         except OrchestratorError as error:
@@ -270,13 +297,16 @@ class _Question:
             await attempt.chunks.aclose()
             raise
 
-    async def _race(self, first: _Attempt, hedge_after_s: float) -> tuple[_Attempt, list[Chunk]] | None:
+    async def _race(self, first: _Attempt, hedge_after_s: float) -> tuple[_Attempt, Chunk] | None:
         """Ask a second place when the first has said nothing for so long. Who speaks first answers; None: neither."""
         racing = {asyncio.create_task(first.first_piece(is_last=False)): first}
         try:
             ready, _ = await asyncio.wait(racing, timeout=hedge_after_s)
-            if not ready and first.place.budget.take() and (second := self._begin()) is not None:
-                racing[asyncio.create_task(second.first_piece(is_last=not self._left))] = second
+            if not ready and first.place.budget.take() and (second := await self._begin()) is not None:
+                if _has_spoken(*racing):  # while money was reserved for the second
+                    second.ended(Outraced.kind)
+                else:
+                    racing[asyncio.create_task(second.first_piece(is_last=not self._left))] = second
             while racing:
                 ready, _ = await asyncio.wait(racing, return_when=asyncio.FIRST_COMPLETED)
                 spoke = next((task for task in ready if task.exception() is None), None)
@@ -293,11 +323,11 @@ class _Question:
             for task, attempt in racing.items():
                 if sys.exception() is None:
                     attempt.outraced()
-                    self._listener.gave_up(attempt.plan, Outraced(), attempt.took_s, attempt.usage)
+                    self._listener.gave_up(attempt.plan, Outraced(), attempt.took_s)
                 attempt.ended()
                 _close(task, attempt)
 
-    def _begin(self) -> _Attempt | None:
+    async def _begin(self) -> _Attempt | None:
         """Ask the next place that may be asked; None when there is none, or it was asked often enough."""
         while self._left and self._attempts < MOST_ATTEMPTS:
             plan = self._left.popleft()
@@ -305,13 +335,15 @@ class _Question:
             breaker, turn = place.breaker, None
             try:
                 turn = self._turn(plan, place)
-                self._listener.asks(plan)
-                attempt = _Attempt(self._failover, plan, place, turn)
-            except OrchestratorError as error:
+                bill = await self._listener.asks(plan)
+            except BaseException as error:  # whoever waits for a reservation may leave, too
                 if turn is not None:
                     breaker.abandoned(turn)
+                if not isinstance(error, OrchestratorError):
+                    raise
                 self._passed_over.append((plan, error))
                 continue
+            attempt = _Attempt(self._failover, plan, place, turn, bill)
             if id(plan) not in self._asked:
                 place.budget.called()
             self._asked.add(id(plan))
@@ -333,7 +365,7 @@ class _Question:
             return None
         await asyncio.sleep(wait_s)
         self._left.append(plan)
-        return self._begin()
+        return await self._begin()
 
     def _turn(self, plan: Plan, place: Place) -> Turn:
         """Leave to ask. Raises what a caller is told when there is none, and no other place.
@@ -364,6 +396,7 @@ class _Question:
         """Take note, so that another may be asked. Raises `error` where no other would do better."""
         # A name that a provider does not know is no failure of its own, where nobody registered it.
         if self._is_alone and (isinstance(error, ModelNotFound) or not attempt.plan.candidate.model.is_remote):
+            attempt.settled(error.kind, is_free=_is_free(error))
             attempt.ended()
         else:
             attempt.failed(error)
@@ -371,7 +404,7 @@ class _Question:
         if not isinstance(error, ELSEWHERE):
             raise error
         self._errors.append((attempt.plan, error))
-        self._listener.gave_up(attempt.plan, error, attempt.took_s, attempt.usage)
+        self._listener.gave_up(attempt.plan, error, attempt.took_s)
 
     def _before(self, plan: Plan) -> list[tuple[Plan, str]]:
         """Who did not answer, and why."""
@@ -394,14 +427,14 @@ class _Question:
         return type(error)(f"Nobody answered. {words}"[:MOST_WORDS], retry_after_s=min(waits, default=None))
 
 
-def _close(task: asyncio.Task[list[Chunk]] | None, attempt: _Attempt) -> None:
+def _close(task: asyncio.Task[Chunk] | None, attempt: _Attempt) -> None:
     """Have the connection of a call that was given up closed, whatever becomes of whoever asked."""
     closing = asyncio.create_task(_given_up(task, attempt))
     _closing.add(closing)
     closing.add_done_callback(_closing.discard)
 
 
-async def _given_up(task: asyncio.Task[list[Chunk]] | None, attempt: _Attempt) -> None:
+async def _given_up(task: asyncio.Task[Chunk] | None, attempt: _Attempt) -> None:
     if task is not None:
         await end([task])
         if not task.cancelled():
@@ -412,6 +445,15 @@ async def _given_up(task: asyncio.Task[list[Chunk]] | None, attempt: _Attempt) -
 def _says_something(chunk: Chunk) -> bool:
     """Whether a piece is one of the answer itself."""
     return bool(chunk.text or chunk.thinking or chunk.tool_calls or chunk.vectors or chunk.logprobs or chunk.done)
+
+
+def _has_spoken(task: asyncio.Task[Chunk]) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _is_free(error: OrchestratorError) -> bool:
+    """Whether nothing was made before it, so that nothing is charged."""
+    return isinstance(error, FREE) if error.has_made is None else not error.has_made
 
 
 def _is_no_longer(plan: Plan, than: Plan) -> bool:

@@ -24,12 +24,14 @@ from orchestrator.core.errors import (
     EngineError,
     OnlyIfCached,
     OrchestratorError,
+    PriceUnknown,
     TooMany,
     Unsupported,
 )
 from orchestrator.core.limits import NO_LIMIT, Standing
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Route, Usage
-from orchestrator.failover import FREE, Failover, Plan
+from orchestrator.failover import Failover, Plan
+from orchestrator.ledger.bills import Bill, Purpose
 from orchestrator.ledger.estimate import expected
 from orchestrator.ledger.writer import Entry
 from orchestrator.limits.limiter import Hold
@@ -202,7 +204,6 @@ def _expect(entry: Entry, plan: Plan) -> None:
     """`plan` is who answers, as far as is known."""
     model = plan.candidate.model
     entry.model, entry.provider, entry.unsupported = model.name, model.engine, plan.unsupported
-    entry.price = model.price
 
 
 async def _find(plan: Plan, entry: Entry, parts: Parts) -> Hit | None:
@@ -276,23 +277,27 @@ class _Call:
         said = "\n".join((self.keys[-1].hash, *names))
         return blake2b(said.encode("utf-8", "replace"), digest_size=32).hexdigest()
 
-    def asks(self, plan: Plan) -> None:
-        """As in `failover.Listener`: what costs money is asked only while it can be written down."""
-        if plan.candidate.model.is_paid:
-            self.parts.ledger.must_be_writable()
-            self.entry.is_paid = True
+    async def asks(self, plan: Plan) -> Bill | None:
+        """As in `failover.Listener`: what costs money is asked only while it can be written down, and is in budget."""
+        model = plan.candidate.model
+        if not model.is_paid:
+            return None
+        purpose: Purpose = "answer" if plan.request.inputs is None else "embedding"
+        bill = Bill(self.entry, model, plan.request, self.parts.ledger, self.parts.clock, purpose)
+        await bill.reserve()
+        self.entry.is_paid = True
+        return bill
 
-    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float, usage: Usage) -> None:
+    def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float) -> None:
         """As in `failover.Listener`."""
         self.entry.tried(plan.candidate.model, error, took_s)
-        has_answered = self.entry.engine_first_s is not None and plan is self.plan  # then the record itself says it
-        if plan.candidate.model.is_paid and not has_answered and not isinstance(error, FREE):
-            self.entry.spent(plan.candidate.model, plan.request, usage)
 
-    def answers(self, plan: Plan, took_s: float, instead_of: Sequence[tuple[Plan, str]]) -> None:
+    def answers(self, plan: Plan, bill: Bill | None, took_s: float, instead_of: Sequence[tuple[Plan, str]]) -> None:
         """As in `failover.Listener`."""
         self.plan = plan
         self.entry.engine_first_s = took_s
+        if bill is not None:
+            self.entry.answered_by, self.entry.cap = bill.hold, bill.cap
         self.entry.is_paid = plan.candidate.model.is_paid or self.entry.has_spent
         _expect(self.entry, plan)
         if instead_of:
@@ -368,6 +373,8 @@ async def _keep(call: _Call, builder: ReplyBuilder, parts: Parts) -> None:
     reply = builder.reply()
     if reply is None or not call.request.control.write:
         return
+    if call.entry.cap is not None and reply.done.reason == "length":
+        return  # a budget cut it, of which its question says nothing
     key = key_to_keep(call.plan.keys, reply)  # of who answered: another model's answer is not the asked one's
     if key is None:
         return
@@ -460,7 +467,7 @@ async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> A
                         else:
                             held.append(chunk)
                 rest, is_followed = _each(*held), False
-            except (CallLost, TooMany):  # the other was one too many, by limits that may not be this one's
+            except (CallLost, TooMany, PriceUnknown):  # by limits and budgets of the other, that may not be this one's
                 if passed_on or not beginnings_left:
                     raise
                 rest, is_followed = await _begin_again(call, begun, parts, is_last=beginnings_left == 1)

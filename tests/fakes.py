@@ -9,7 +9,10 @@ from dataclasses import replace
 from orchestrator import capabilities
 from orchestrator.api.options import READERS
 from orchestrator.core.clock import Clock
+from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Done, Model, Usage
+from orchestrator.ledger.holds import Charged, Reservation
+from orchestrator.ledger.writer import Ledger
 from orchestrator.modelhost.wire import Preview
 
 DIGEST = "d" * 64
@@ -106,3 +109,33 @@ class FakeEngine:
 
     async def aclose(self) -> None:
         pass
+
+
+class Books(Ledger):
+    """A ledger that notes what is reserved and let go. `refuses` comes of reserving; `gate` holds who reserves."""
+
+    refuses: OrchestratorError | None = None
+    gate: asyncio.Event | None = None
+
+    def __init__(self, clock: Clock) -> None:
+        self.reserved: list[Reservation] = []  # for a hard budget: it is waited for
+        self.held: list[Reservation] = []
+        self.released: list[str] = []
+        self.late: list[Charged] = []
+        super().__init__(clock)
+
+    async def reserve(self, reservation: Reservation) -> None:
+        self.reserved.append(reservation)
+        if self.gate:
+            await self.gate.wait()
+        if self.refuses:
+            raise self.refuses
+
+    def hold(self, reservation: Reservation) -> None:
+        self.held.append(reservation)
+
+    def release(self, hold: str) -> None:
+        self.released.append(hold)
+
+    def charge(self, charged: Charged) -> None:
+        self.late.append(charged)

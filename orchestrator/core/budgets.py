@@ -42,6 +42,26 @@ class Budget:
         return not self.model or is_named(model, self.model)
 
 
+def under(each: EachOf, *, key: int | None, team: int | None, tenant: int, model: str, provider: str) -> str:
+    """Which of those that are counted apart a call counts under: a number, a name, or nothing where there is but one.
+
+    Who has no key, or none of a team, is counted under 0.
+    """
+    match each:
+        case "key":
+            return str(key or 0)
+        case "team":
+            return str(team or 0)
+        case "tenant":
+            return str(tenant)
+        case "model":
+            return model
+        case "provider":
+            return provider
+        case "all":
+            return ""
+
+
 def begins(period: Period, at: datetime) -> date:
     """The first day of the period that a moment is in; weeks begin on Monday."""
     day = at.astimezone(UTC).date()

@@ -15,6 +15,7 @@ class OrchestratorError(Exception):
     status = 500
     kind = "error"
     is_recorded = False  # the ledger has the request it ended
+    has_made: bool | None = None  # whether a provider made something before it: by its kind, where nobody knows
 
     def __init__(self, message: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__(message or (self.__doc__ or "").split("\n")[0])

@@ -113,6 +113,7 @@ class Usage:
     """What an answer took. Token counts, and durations in nanoseconds; 0 where unknown."""
 
     is_estimated: bool = False  # the engine did not count the answer's tokens
+    is_implausible: bool = False  # it counted more than there can have been
     cost_microusd: int | None = None  # as the provider itself said; None where it does not
 
     prompt_tokens: int = 0
@@ -122,6 +123,7 @@ class Usage:
     cache_write_1h_tokens: int = 0  # of those: what it keeps for an hour
     reasoning_tokens: int = 0  # of the answer's: thought and not shown
     ref: str = ""  # what the provider calls this call
+    extras: tuple[str, ...] = ()  # what else is charged for, of which the price of tokens does not tell
     load_ns: int = 0
     prompt_ns: int = 0
     eval_ns: int = 0
@@ -345,6 +347,8 @@ class Model:
     quantization: str = ""
     format: str = ""  # of its file: gguf, onnx
     context_length: int = 0
+    most_output: int = 0  # tokens in an answer; 0 where it is not known
+    extras: tuple[str, ...] = ()  # what its provider is told with every question that changes what it charges
     embedding_length: int = 0
     edition: str = ""  # changes with what else it is told than the request says: the date
 

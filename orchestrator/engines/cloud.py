@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound
+from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, ModelNotFound, OrchestratorError
+from orchestrator.core.tokens import tokens_in
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Model, Usage
 from orchestrator.engines import counts
 from orchestrator.engines.lines import bounded, line_batches
@@ -89,7 +90,8 @@ class CloudEngine:
         """Yield the answer as the provider streams it. Errors as in `Engine.chat`."""
         if request.inputs is not None:
             with self._under_way():
-                yield await self._embed(request, model)
+                async for chunk in self._embed(request, model):
+                    yield chunk
             return
         ask = self._wire.chat(request, self._listing.offer(model.remote_name))
         question = _to_json({**self._extra_body, **ask.body})
@@ -100,8 +102,12 @@ class CloudEngine:
             async with aclosing(response):
                 left_s = self._deadlines.first_token_s - (self._clock.monotonic() - began)
                 await self._remote.raise_for_status(response, model.name, left_s)
-                async for chunk in self._chunks(response, model, counts.most_asked(request, len(question)), began):
-                    yield chunk
+                try:
+                    async for chunk in self._chunks(response, model, counts.most_asked(request, len(question)), began):
+                        yield chunk
+                except OrchestratorError as error:  # whatever its kind: it was at work by then
+                    error.has_made = True
+                    raise
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncGenerator[None, None]:
@@ -115,30 +121,50 @@ class CloudEngine:
                 f"{self.name} did not answer within {limit_s:g} s ({self._deadlines.first_token_from})."
             ) from None
 
-    async def _embed(self, request: ChatRequest, model: Model) -> Chunk:
-        """The vectors, in as many calls as the provider takes them in."""
+    async def _embed(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
+        """The vectors, in as many calls as the provider takes them in; before each, what there is to be paid with it.
+
+        Where a later one fails, the earlier ones were made.
+        """
         found: list[bytes] = []
-        tokens = size = 0
-        costs: list[int | None] = []
+        size = 0
+        paid = Usage(cost_microusd=0)
         asks = self._wire.embeddings(request, model.remote_name)
         began = self._clock.monotonic()
-        with self._remote.errors():
-            async with timeout(self._deadlines.answer_s):
-                for ask in asks:
-                    question = _to_json(ask.body)
-                    size += len(question)
-                    body = await self._vectors(ask.path, question, model)
-                    read = self._wire.vectors(body)
-                    found += read.vectors
-                    tokens += read.tokens
-                    costs.append(read.cost_microusd)
-        took_ns = round((self._clock.monotonic() - began) * 1e9)
-        if tokens > counts.most_asked(request, size):
-            tokens = 0
-        known = [cost for cost in costs if cost is not None]
-        cost = sum(known) if costs and len(known) == len(costs) else None
-        wanted = len(request.inputs or ())
-        return vectors.to_chunk(found, wanted, tokens=tokens, took_ns=took_ns, cost_microusd=cost)
+        for ask in asks:
+            question = _to_json(ask.body)
+            size += len(question)
+            if len(asks) > 1:
+                with_it = paid.prompt_tokens + tokens_in(len(question))
+                yield Chunk(usage=replace(paid, prompt_tokens=with_it, is_estimated=True, cost_microusd=None))
+            try:
+                with self._remote.errors():
+                    async with timeout(self._deadlines.answer_s - (self._clock.monotonic() - began)):
+                        read = self._wire.vectors(await self._vectors(ask.path, question, model))
+            except OrchestratorError as error:
+                if error.has_made is False and len(asks) > 1:
+                    error.has_made = bool(found)
+                    yield Chunk(usage=paid if found else Usage())
+                raise
+            found += read.vectors
+            cost = paid.cost_microusd
+            paid = replace(
+                paid,
+                prompt_tokens=paid.prompt_tokens + read.tokens,
+                cost_microusd=None if cost is None or read.cost_microusd is None else cost + read.cost_microusd,
+                ref=read.ref or paid.ref,
+            )
+        usage = replace(paid, prompt_ns=round((self._clock.monotonic() - began) * 1e9))
+        if not asks:
+            usage = replace(usage, cost_microusd=None)
+        usage = counts.plausible(
+            usage,
+            most_asked=counts.most_asked(request, size),
+            most_answered=0,
+            about=0,
+            is_paid=model.is_paid,
+        )
+        yield vectors.to_chunk(found, len(request.inputs or ()), usage)
 
     async def _vectors(self, path: str, question: bytes, model: Model) -> bytes:
         """What is answered to one call: it comes whole, so its first token is all of it."""
@@ -154,11 +180,17 @@ class CloudEngine:
         batches = line_batches(response, 8 * self._most_answer_bytes)
         first: float | None = None
         told = answer.usage
-        size = pieces = 0
+        size = 0
 
         def plausible(usage: Usage) -> Usage:
             most_answered = counts.most_answered(model, size)
-            return counts.plausible(usage, most_asked=most_asked, most_answered=most_answered, pieces=pieces)
+            return counts.plausible(
+                usage,
+                most_asked=most_asked,
+                most_answered=most_answered,
+                about=answer.about,
+                is_paid=model.is_paid,
+            )
 
         while not answer.is_over:
             # A deadline for each wait, not one around all: an asyncio timeout must not span a yield. And
@@ -174,11 +206,13 @@ class CloudEngine:
             size += sum(map(len, lines))
             for chunk in answer.read(lines):
                 first = first or self._clock.monotonic()
-                pieces += bool(chunk.text or chunk.thinking or chunk.logprobs)
                 if answer.usage is not told:  # a caller who hangs up now leaves a record that knows of it
                     told = answer.usage
                     chunk = replace(chunk, usage=plausible(told))
                 yield chunk
+            if answer.usage is not told or answer.writes:  # a call of a tool is passed on when it is whole
+                told = answer.usage
+                yield Chunk(usage=plausible(answer.so_far()))
             if answer.trouble:
                 raise answer.trouble
         if answer.is_over:

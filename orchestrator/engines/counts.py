@@ -1,4 +1,7 @@
-"""Which counts of tokens can be true, by the bytes that went to a provider and came back: records add them up."""
+"""Which counts of tokens can be true, by the bytes that went to a provider and came back: records add them up.
+
+Who charges is believed all the same, since that is what the bill will say; the charge then says that it is doubted.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,16 @@ def most_answered(model: Model, size: int) -> int:
     return size + (THOUGHTS if "thinking" in model.capabilities else AROUND)
 
 
-def plausible(usage: Usage, *, most_asked: int, most_answered: int, pieces: int) -> Usage:
-    """`usage` without counts that cannot be: nothing is known of the question, then, and an answer is its pieces."""
+def plausible(usage: Usage, *, most_asked: int, most_answered: int, about: int, is_paid: bool) -> Usage:
+    """`usage` without counts that cannot be: nothing is known of the question, then, and the answer is `about` so long.
+
+    Of a provider that charges they stay, and are marked.
+    """
+    if is_paid:
+        is_odd = usage.prompt_tokens > most_asked or usage.completion_tokens > most_answered
+        return replace(usage, is_implausible=True) if is_odd else usage
     if usage.prompt_tokens > most_asked:
         usage = replace(usage, prompt_tokens=0)
     if usage.completion_tokens > most_answered:
-        usage = replace(usage, completion_tokens=pieces, is_estimated=True)
+        usage = replace(usage, completion_tokens=about, is_estimated=True)
     return usage

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, EngineError, ModelNotFound
 from orchestrator.core.types import JSON, Model
+from orchestrator.engines.extras import asked_in
 from orchestrator.engines.remote import Remote
 from orchestrator.engines.wires.base import ODD, Offer
 
@@ -32,6 +33,7 @@ class Listing:
         self._wire = remote.wire
         self._clock = clock
         self._extra_body = extra_body
+        self._extras = asked_in(extra_body)
         self._offered: dict[str, tuple[Offer, Model]] = {}  # by the provider's name, in lower case
         self._looking: Task[None] | None = None  # under way
         self._again_at = float("-inf")
@@ -101,6 +103,8 @@ class Listing:
             parameter_size=offer.parameter_size,
             quantization=offer.quantization,
             context_length=offer.context_length,
+            most_output=offer.most_output,
+            extras=self._extras,
         )
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from orchestrator.core.errors import (
     RateLimited,
 )
 from orchestrator.engines.lines import bounded
-from orchestrator.engines.wires.base import Wire
+from orchestrator.engines.wires.base import Said, Wire
 from orchestrator.outbound.answers import (
     ConnectError,
     ConnectTimeout,
@@ -78,49 +78,56 @@ class Remote:
         """Errors of the way there become EngineError or EngineTimeout; and no error passes that holds our key."""
         try:
             yield
-        except OrchestratorError as error:
-            words = self.connection.shown(str(error))
+        except OrchestratorError as known:
+            words = self.connection.shown(str(known))
             if words.startswith(NOBODY):  # a wire does not know whose words it reads
                 words = self.name + words.removeprefix(NOBODY)
-            error.args = (words,)
+            known.args = (words,)
             raise
         except (ConnectError, ConnectTimeout):  # the transport says timeout for a refusal, too
             advice = f"is {self.account.address_from} right, and is it running?"
-            raise EngineUnreachable(f"{self.name} could not be reached: {advice}") from None
+            error = EngineUnreachable(f"{self.name} could not be reached: {advice}")
+            error.has_made = False
+            raise error from None
         except (TimeoutException, TimeoutError):
             raise EngineTimeout(f"{self.name} did not answer in time.") from None
         except RemoteProtocolError:
             raise EngineError(f"{self.name} sent what is no HTTP; {self._advice}") from None
-        except HTTPError as error:
-            raise EngineError(f"The connection to {self.name} broke off: {type(error).__name__}.") from None
+        except HTTPError as broken:
+            raise EngineError(f"The connection to {self.name} broke off: {type(broken).__name__}.") from None
 
     async def raise_for_status(self, response: Response, wanted: str, left_s: float = REFUSAL_S) -> None:
+        """Raises what another status than 200 means: nothing was made, then."""
         if response.status_code == 200:
             if _is_packed(response):
                 raise EngineError(f"{self.name} packed its answer, which it was asked not to.")
             if response.headers.get("Content-Type", "").lower().startswith("text/html"):
                 raise EngineError(f"{self.name} sent a page in place of an answer; {self._advice}")
             return
+        error = self._refused(response, self.wire.said(await self._refusal(response, left_s)), wanted)
+        error.has_made = False
+        raise error
+
+    def _refused(self, response: Response, said: Said, wanted: str) -> OrchestratorError:
         status = response.status_code
-        said = self.wire.said(await self._refusal(response, left_s))
         if status == 401 or said.is_about_key:
             advice = f"ask your operator to check {self.account.key_from}"
-            raise KeyRefused(f"{self.name} refused our key (HTTP {status}); {advice}.")
+            return KeyRefused(f"{self.name} refused our key (HTTP {status}); {advice}.")
         words = f": {said.words}" if said.words else "."
         if status == 402:  # until somebody pays: trying again is of no use
-            raise EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
+            return EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
         if status == 403:  # a region, a model that the account may not use, a rule: only the words tell
-            raise EngineRefused(f"{self.name} refused this to us (HTTP 403){words}")
+            return EngineRefused(f"{self.name} refused this to us (HTTP 403){words}")
         if status == 404 and not said.is_spoken:  # a model that is not there would be told in its own form
-            raise EngineError(f"{self.name} has no such address (HTTP 404); {self._advice}")
+            return EngineError(f"{self.name} has no such address (HTTP 404); {self._advice}")
         if status == 404:
-            raise ModelNotFound(f"{self.name} does not have {wanted}{words}")
+            return ModelNotFound(f"{self.name} does not have {wanted}{words}")
         if status in {400, 413, 422}:
             refused = ContextTooLong if said.is_about_length or status == 413 else BadRequest
-            raise refused(f"{self.name} refused the request{words}")
+            return refused(f"{self.name} refused the request{words}")
         retry_after_s = retry_after(response.headers.get("Retry-After", "")) or _bounded(said.retry_after_s)
         kind = RateLimited if status == 429 else EngineUnavailable if status >= 500 else EngineError
-        raise kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
+        return kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
 
     async def _refusal(self, response: Response, left_s: float) -> bytes:
         """The body of a refusal, or what came of it soon, cut where it is too long: the status alone says enough."""

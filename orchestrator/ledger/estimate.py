@@ -1,33 +1,44 @@
-"""How many tokens a call may have had where nobody counted them: a caller hung up, or the line broke.
+"""How many tokens a call may have had where nobody counted them, and how many it can come to before it is made.
 
-What was asked of a provider that charges is paid for all the same. An estimate is a guess, and said to be one; nothing
-would be wrong for certain.
+What was asked of a provider that charges is paid for all the same when a caller hung up or the line broke. An estimate
+is a guess, and said to be one; nothing would be wrong for certain.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import orjson
 
-from orchestrator.core.types import JSON, ChatRequest, Usage
+from orchestrator.core.tokens import BYTES_A_TOKEN, size_of
+from orchestrator.core.types import JSON, ChatRequest, Model, Usage
 
-BYTES_A_TOKEN = 4
 AN_ANSWER = 256  # tokens, where the caller sets no cap
 A_PICTURE = 1_024  # tokens, about: providers count squares of it
 
+# The most, for what is reserved: a token has three bytes and more in nearly all that people write, and what has fewer
+# is settled at what it came to.
+FEWEST_BYTES_A_TOKEN = 3
+AROUND = 65  # tokens that a provider puts around a conversation
+AROUND_A_TURN = 8
+AROUND_TOOLS = 512  # some explain to their models how tools are called
+MOST_A_PICTURE = 36_864  # the largest picture with gpt-4o-mini, which counts more for one than any other
+UNCAPPED = 4_096  # tokens of an answer, where neither its caller nor its provider sets an end to it
 
-def counted(usage: Usage, pieces: int, asked: ChatRequest | None) -> Usage:
-    """`usage` with counts in place of those that are missing.
 
-    pieces  of answer that came: about as many tokens.
-    asked   the question; None where nobody charges for it, and its count may stay unknown.
-    """
+class Most(NamedTuple):
+    """The most tokens that a call may come to."""
+
+    prompt: int
+    completion: int
+
+
+def counted(usage: Usage, pieces: int) -> Usage:
+    """`usage` with so many tokens of answer as pieces came, where nobody counted them."""
     if pieces and not usage.completion_tokens:
         usage = replace(usage, completion_tokens=pieces, is_estimated=True)
-    if asked and not usage.prompt_tokens:
-        usage = replace(usage, prompt_tokens=about(asked), is_estimated=True)
     return usage
 
 
@@ -38,17 +49,44 @@ def expected(request: ChatRequest) -> int:
 
 def about(request: ChatRequest) -> int:
     """The tokens of a question, more or less."""
-    texts = [request.prompt or "", request.suffix, *(request.inputs or ())]
-    pictures = 0
+    return -(-_size(request) // BYTES_A_TOKEN) + A_PICTURE * _pictures(request)
+
+
+def at_most(request: ChatRequest, model: Model) -> Most:
+    """The tokens that a call comes to at most, with the cap that it is sent or would end at by itself."""
+    prompt = -(-_size(request) // FEWEST_BYTES_A_TOKEN) + MOST_A_PICTURE * _pictures(request) + AROUND
+    prompt += AROUND_A_TURN * (len(request.messages) + len(request.inputs or ()))
+    prompt += AROUND_TOOLS if request.tools else 0
+    if request.inputs is not None:
+        return Most(prompt, 0)
+    if request.cap is not None:
+        return Most(prompt, request.cap)
+    most = model.most_output or UNCAPPED
+    room = model.context_length - prompt
+    return Most(prompt, min(most, room) if room > 0 else most)
+
+
+def _size(request: ChatRequest) -> int:
+    return sum(map(size_of, _texts(request)))
+
+
+def _pictures(request: ChatRequest) -> int:
+    return sum(len(message.images) for message in request.messages)
+
+
+def _texts(request: ChatRequest) -> Iterator[str]:
+    """All of a question that a model reads, but for pictures."""
+    yield request.prompt or ""
+    yield request.suffix
+    yield from request.inputs or ()
     for message in request.messages:
-        texts += [message.content, message.thinking]
-        texts += [_written(call.arguments) for call in message.tool_calls]
-        pictures += len(message.images)
-    texts += map(_written, request.tools)
+        yield message.content
+        yield message.thinking
+        for call in message.tool_calls:
+            yield _written(call.arguments)
+    yield from map(_written, request.tools)
     if isinstance(request.format, Mapping):
-        texts.append(_written(request.format))
-    size = sum(len(text.encode("utf-8", "replace")) for text in texts)
-    return -(-size // BYTES_A_TOKEN) + A_PICTURE * pictures
+        yield _written(request.format)
 
 
 def _written(value: JSON) -> str:

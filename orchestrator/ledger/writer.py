@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from django.conf import settings
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BudgetSpent, LedgerUnavailable, OrchestratorError, PriceUnknown
-from orchestrator.core.prices import Price
 from orchestrator.core.redaction import redacted
 from orchestrator.core.text import escaped
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Usage
@@ -30,8 +29,7 @@ from orchestrator.ledger.writing import Writing
 
 COMMIT_DEADLINE_S = 8.0
 RESERVE_DEADLINE_S = 5.0
-# How a call ends whose question was read, so that a provider charges for it whatever came of it.
-WAS_READ = frozenset({"done", "cut", "cancelled", "engine_timeout", "key_ended", "stream_limit"})
+COUNTED = ("prompt_tokens", "completion_tokens", "cached_tokens", "is_estimated")  # alike in a record and its charge
 
 
 @dataclass(slots=True)
@@ -53,7 +51,6 @@ class Entry:
     outcome: str = ""
     error: str = ""
     usage: Usage = field(default_factory=Usage)
-    price: Price | None = None  # of the model that is asked; None: not known
     first_s: float | None = None
     engine_first_s: float | None = None  # the same, since whoever answered was asked
     total_s: float = 0.0
@@ -63,36 +60,50 @@ class Entry:
     pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
     laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
     attempts: list[Attempted] = field(default_factory=list)  # places that were asked and did not answer
-    charges: list[Charged] = field(default_factory=list)  # what each asking that is over came to
     granted_by: int | None = None  # the tenant whose answer it is, where it is another's
-    has_spent: bool = False  # some of them charge all the same
-    spent_microusd: int | None = 0  # so much, as far as can be told; None: nobody knows
-    spent_tokens: int = 0  # for so many, about
+    charges: list[Charged] = field(default_factory=list)  # of each place that was asked and charges
+    answered_by: str = ""  # the hold of the one who answers; empty: nobody does, or for nothing
+    cap: int | None = None  # that its caller did not set, and a budget did
+
+    @property
+    def has_spent(self) -> bool:
+        """Whether somebody charges for it."""
+        return any(not charged.is_free for charged in self.charges)
 
     @property
     def tokens(self) -> int:
         """What models read and wrote for it, those included that charge for it and did not answer."""
-        answer = self.usage.prompt_tokens + self.usage.completion_tokens
-        nobody_answered = self.engine_first_s is None and bool(self.attempts) and self.outcome != "cancelled"
-        return self.spent_tokens + (0 if nobody_answered else answer)  # what was spent is known by attempt
+        rows = [charged.row for charged in self.charges if not charged.is_free]
+        tokens: int = sum(row["prompt_tokens"] + row["completion_tokens"] for row in rows)
+        if self._charge is None:  # the answer is nobody's who charges
+            tokens += self.usage.prompt_tokens + self.usage.completion_tokens
+        return tokens
 
     @property
     def cost_microusd(self) -> int | None:
-        """What it cost, as the provider says or by its price; None where neither is known, which is never nothing."""
-        if not self.is_paid:
-            return 0
-        answer = self._answer_microusd
-        return None if answer is None or self.spent_microusd is None else answer + self.spent_microusd
+        """What it cost: all that was charged; None where nobody knows some of it, which is never nothing."""
+        total = 0
+        for charged in self.charges:
+            if not charged.is_free:
+                cost = charged.row["cost_microusd"]
+                if cost is None:
+                    return None
+                total += cost
+        return total
 
     @property
-    def _answer_microusd(self) -> int | None:
-        """What the answer itself cost."""
-        if self.engine_first_s is None and self.attempts:
-            return 0  # nobody answered: what was spent is known by attempt
-        if self.usage.cost_microusd is not None:
-            return self.usage.cost_microusd
-        is_open = self.outcome == "engine_error" and not (self.usage.prompt_tokens or self.usage.completion_tokens)
-        return None if is_open or self.price is None else self.price.of(self.usage)
+    def tags(self) -> str:
+        """Words of its key and of its caller for the record."""
+        return ",".join(dict.fromkeys((*self.caller.tags, *self.request.tags)))
+
+    @property
+    def _charge(self) -> dict[str, Any] | None:
+        """The charge whose tokens the record shows: of who answers, or the last one where nobody does."""
+        if self.engine_first_s is not None and not self.answered_by:
+            return None
+        charges = (one for one in reversed(self.charges) if not one.is_free and self.answered_by in {"", one.hold})
+        last = next(charges, None)
+        return last.row if last else None
 
     def tried(self, model: Model, error: OrchestratorError, took_s: float) -> None:
         """`model` was asked and did not answer, or broke off."""
@@ -108,16 +119,6 @@ class Entry:
                 took_us=round(took_s * 1e6),
             )
         )
-
-    def spent(self, model: Model, asked: ChatRequest, usage: Usage) -> None:
-        """`model` charges for what it was asked, though it did not answer; `usage` is as far as it told."""
-        self.has_spent = True
-        told = counted(usage, 0, asked)
-        self.spent_tokens += told.prompt_tokens + told.completion_tokens
-        cost = usage.cost_microusd
-        if cost is None and model.price is not None:
-            cost = model.price.of(told)
-        self.spent_microusd = None if cost is None or self.spent_microusd is None else self.spent_microusd + cost
 
     def told(self, origin: Origin) -> None:
         """Another than who was expected answers."""
@@ -139,8 +140,10 @@ class Entry:
         if not self.outcome:
             self.outcome = outcome
         self.total_s = now - self.started
-        was_read = bool(self.pieces) or self.outcome in WAS_READ
-        self.usage = counted(self.usage, self.pieces, self.request if self.is_paid and was_read else None)
+        if charge := self._charge:
+            self.usage = replace(self.usage, **{name: charge[name] for name in COUNTED})
+        else:
+            self.usage = counted(self.usage, self.pieces)
 
     def failed(self, error: BaseException, now: float) -> None:
         """The answer ended in `error`."""
@@ -164,7 +167,7 @@ class Entry:
             "route": self.route,
             "tier": self.tier,
             "cache_key": self.cache_key,
-            "tags": ",".join(dict.fromkeys((*self.caller.tags, *self.request.tags))),
+            "tags": self.tags,
             "unsupported": ",".join(self.unsupported),
             "streamed": self.request.stream,
             "status": self.status,
@@ -222,12 +225,32 @@ class Ledger(Writing):
                 f"The ledger cannot be written ({self.failure}), so calls that cost money are refused until it can."
             )
 
+    async def reserve(self, reservation: Reservation) -> None:
+        """Return when what a call may cost is reserved.
+
+        Raises BudgetSpent where a budget does not reach for it, and LedgerUnavailable where that cannot be written.
+        """
+        self.must_be_writable()
+
+    def hold(self, reservation: Reservation) -> None:
+        """Write with the next batch that a call begins."""
+
+    def release(self, hold: str) -> None:
+        """The call was not made: nothing is reserved for it any more."""
+
+    def charge(self, charged: Charged) -> None:
+        """Write what a call came to, whose request is recorded already."""
+        if not charged.is_free:
+            self._charges.append(charged)
+
     def post(self, entry: Entry) -> None:
         """Write with the next batch, once. When too many wait a free one is dropped, and counted."""
         if not entry.is_posted:
             entry.is_posted = True
             self._attempts.extend(entry.attempts)
-            self._add(Pending(entry.row(), tuple(entry.charges)), is_urgent=entry.is_paid)
+            self._add(
+                Pending(entry.row(), tuple(entry.charges)), is_urgent=entry.is_paid or bool(entry.charges)
+            )
             self._tell(self._taken, entry)
 
     def repeat(self, repeat: Repeat) -> None:

@@ -42,6 +42,12 @@ class Charge(models.Model):
         RESERVED = "reserved", "what was reserved, since nobody knows"
         UNKNOWN = "unknown", "nobody"
 
+    class Doubt(models.TextChoices):
+        """What there is to be doubted of what the provider said. It is charged as said."""
+
+        COUNTS = "counts", "more tokens than it was sent and sent back can be"
+        NOTHING = "nothing", "it cost nothing, where its price says otherwise"
+
     hold = models.CharField(max_length=32, unique=True, help_text="What was reserved for it went by this name.")
     request_id = models.CharField(max_length=64, db_index=True)
     at = models.DateTimeField(
@@ -63,6 +69,9 @@ class Charge(models.Model):
     is_estimated = models.BooleanField(help_text="Not all of the tokens were counted by who had them.")
     cost_microusd = models.BigIntegerField(null=True, help_text="Millionths of a US dollar; empty when unknown.")
     source = models.CharField(max_length=16, choices=Source.choices)
+    doubt = models.CharField(
+        max_length=16, choices=Doubt.choices, blank=True, default="", db_default="", help_text="Of what was told."
+    )
     price_id = models.PositiveBigIntegerField(null=True, help_text="The price in force then, where one was known.")
     provider_ref = models.CharField(max_length=128, blank=True, help_text="What the provider calls this call.")
     tags = models.CharField(max_length=2200, blank=True)

@@ -18,7 +18,7 @@ from orchestrator.api.replies import to_json
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import EngineError, OrchestratorError
 from orchestrator.core.presets import OPENAI
-from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, ReplyBuilder
+from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, ReplyBuilder, Usage
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.wires import openai_vectors, vectors
 from orchestrator.engines.wires.openai import OpenAI
@@ -216,7 +216,7 @@ LISTS = st.fixed_dictionaries(
 
 def _chunk(body: bytes, count: int) -> Chunk:
     found = openai_vectors.read(body)
-    return vectors.to_chunk(found.vectors, count, tokens=found.tokens, took_ns=1)
+    return vectors.to_chunk(found.vectors, count, Usage(prompt_tokens=found.tokens, prompt_ns=1))
 
 
 @given(

@@ -87,12 +87,12 @@ async def test_thinking_tools_and_length_come_through(engine: CloudEngine) -> No
     assert (await ask(engine, "length")).done.reason == "length"
 
 
-async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> None:
-    assert (await ask(engine, "no_usage")).done.usage.completion_tokens == 2
+async def test_without_a_sane_count_bytes_are_counted(engine: CloudEngine) -> None:
+    assert (await ask(engine, "no_usage")).done.usage.completion_tokens == 3
     assert (await ask(engine, "no_usage")).done.usage.is_estimated
     assert not (await ask(engine, "good")).done.usage.is_estimated
     absurd = (await ask(engine, "absurd_usage")).done.usage
-    assert (absurd.prompt_tokens, absurd.completion_tokens) == (0, 2)
+    assert (absurd.prompt_tokens, absurd.completion_tokens) == (0, 3)
 
 
 @pytest.mark.parametrize(

@@ -27,5 +27,13 @@ def test_an_answer_is_bounded_by_its_bytes_and_what_may_have_been_thought() -> N
 )
 def test_a_count_that_cannot_be_is_none(asked: int, answered: int, seen: tuple[int, int, bool]) -> None:
     usage = Usage(prompt_tokens=asked, completion_tokens=answered, prompt_ns=3)
-    usage = plausible(usage, most_asked=5, most_answered=7, pieces=2)
+    usage = plausible(usage, most_asked=5, most_answered=7, about=2, is_paid=False)
     assert (usage.prompt_tokens, usage.completion_tokens, usage.is_estimated, usage.prompt_ns) == (*seen, 3)
+
+
+@pytest.mark.parametrize(("asked", "answered", "is_odd"), [(5, 7, False), (6, 7, True), (5, 8, True)])
+def test_what_is_charged_for_stays_as_it_was_told(asked: int, answered: int, is_odd: bool) -> None:
+    usage = Usage(prompt_tokens=asked, completion_tokens=answered)
+    usage = plausible(usage, most_asked=5, most_answered=7, about=2, is_paid=True)
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.is_estimated) == (asked, answered, False)
+    assert usage.is_implausible == is_odd

@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -149,10 +150,13 @@ async def test_a_providers_vectors_come_in_order(cloud: CloudEngine, provider: P
     assert provider.asked[-1] == {"model": f"embed-{behaviour}", "input": ["a", "bcd"], "encoding_format": "base64"}
 
 
-async def test_a_count_of_tokens_that_cannot_be_is_none(cloud: CloudEngine) -> None:
+async def test_a_count_of_tokens_that_cannot_be_is_none_where_nobody_charges_by_it(cloud: CloudEngine) -> None:
     model = await cloud.find("openai/embed-great")
     assert model
-    assert (await embed(cloud, model, "a", "bcd")).done.usage.prompt_tokens == 0
+    charged = (await embed(cloud, model, "a", "bcd")).done.usage
+    assert (charged.prompt_tokens, charged.is_implausible) == (2_000_000_000, True)
+    free = (await embed(cloud, replace(model, is_paid=False), "a", "bcd")).done.usage
+    assert (free.prompt_tokens, free.is_implausible) == (0, False)
 
 
 @pytest.mark.parametrize(

@@ -165,11 +165,18 @@ async def test_a_conversation_with_tools_and_pictures_is_one_the_api_takes(
     assert len(server.asked) == 1
 
 
-async def test_without_a_sane_count_pieces_are_counted(engine: CloudEngine) -> None:
-    for behaviour in ("no_usage", "absurd_usage", "great_usage"):
+async def test_without_a_sane_count_bytes_are_counted(engine: CloudEngine) -> None:
+    for behaviour in ("no_usage", "absurd_usage"):
         usage = (await ask(engine, behaviour)).done.usage
-        assert (usage.completion_tokens, usage.is_estimated) == (2, True)
-        assert usage.prompt_tokens == 0
+        assert (usage.prompt_tokens, usage.completion_tokens) == (0, 3)
+        assert (usage.is_estimated, usage.is_implausible) == (True, False)
+
+
+async def test_who_charges_is_believed_and_doubted_where_the_count_cannot_be(engine: CloudEngine) -> None:
+    usage = (await ask(engine, "great_usage")).done.usage
+    seen = (usage.prompt_tokens, usage.completion_tokens, usage.is_estimated, usage.is_implausible)
+    charges = engine.name != "ollama"
+    assert seen == ((2_000_000_000, 2_000_000_000, False, True) if charges else (0, 3, True, False))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import orjson
 
 from orchestrator.core.errors import BadRequest, EngineError, Unsupported
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Message, StopReason, Usage
+from orchestrator.engines.extras import TIER, told_in
 from orchestrator.engines.wires.base import (
     CHATS,
     MOST_WORDS,
@@ -298,6 +299,7 @@ class AnthropicAnswer(Reader):
         self._stop: str | None = None
         self._matched = ""  # the stop sequence
         self._counts: dict[str, int] = {}
+        self._for_an_hour = 0  # of those written to the provider's cache
 
     @property
     def is_underway(self) -> bool:
@@ -313,6 +315,7 @@ class AnthropicAnswer(Reader):
             case "message_start":
                 self._in_order(not self._has_begun)
                 self._has_begun = True
+                self._is_called(event["message"].get("id"))
                 self._count(event["message"].get("usage"), is_first=True)
             case "content_block_start":
                 yield from self._opened(event)
@@ -362,7 +365,7 @@ class AnthropicAnswer(Reader):
                 if thinking:
                     yield Chunk(thinking=thinking)
             case "tool_use", "input_json_delta":
-                self._arguments.append(as_text(delta["partial_json"]))
+                self._arguments.append(self._wrote(as_text(delta["partial_json"])))
             case _, "text_delta" | "thinking_delta":
                 raise EngineError("The provider sent a piece that does not belong into its block.")
 
@@ -392,12 +395,20 @@ class AnthropicAnswer(Reader):
         for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens"):
             if as_count(usage.get(name)) and not (is_first and name == "output_tokens"):  # that is still to come
                 self._counts[name] = as_count(usage[name])
+        written = usage.get("cache_creation")
+        if isinstance(written, dict):
+            self._for_an_hour = as_count(written.get("ephemeral_1h_input_tokens")) or self._for_an_hour
+        used = usage.get("server_tool_use")
+        searches = as_count(used.get("web_search_requests")) if isinstance(used, dict) else 0
         answered = self._counts.get("output_tokens", 0)
         self.usage = Usage(
             prompt_tokens=sum(self._counts.values()) - answered,
             completion_tokens=answered,
             cached_tokens=self._counts.get("cache_read_input_tokens", 0),
             cache_write_tokens=self._counts.get("cache_creation_input_tokens", 0),
+            cache_write_1h_tokens=self._for_an_hour,
+            ref=self.usage.ref,
+            extras=told_in(usage.get(TIER), searches) or self.usage.extras,
         )
 
     def _end(self) -> None:

@@ -18,6 +18,7 @@ import orjson
 from orchestrator.core.errors import ContextTooLong, EngineError, EngineUnavailable, OrchestratorError, RateLimited
 from orchestrator.core.ids import call_id
 from orchestrator.core.prices import Price
+from orchestrator.core.tokens import size_of, tokens_in
 from orchestrator.core.types import (
     JSON,
     ChatRequest,
@@ -36,6 +37,7 @@ MOST_TOOL_CALLS = 128
 # repeated among them, must be whole where it is taken out.
 MOST_WORDS = 16_384
 LARGEST_COUNT = 2**31
+LONGEST_REF = 128
 CHATS = frozenset({"completion", "tools", "vision", "thinking"})
 EMBEDS = frozenset({"embedding"})
 # What providers call too many requests, and trouble of their own, within an answer.
@@ -89,6 +91,7 @@ class Vectors:
     vectors: tuple[bytes, ...]  # as `Chunk.vectors` has them
     tokens: int = 0
     cost_microusd: int | None = None  # as the provider itself says
+    ref: str = ""  # what it calls this call
 
 
 class Answer(Protocol):
@@ -97,6 +100,16 @@ class Answer(Protocol):
     is_over: bool  # the provider said so; nothing that follows counts
     trouble: OrchestratorError | None  # why no more is read
     usage: Usage  # as far as the provider has told
+    writes: bool  # in the last lines a call of a tool went on, of which nothing is passed on yet
+
+    @property
+    def about(self) -> int:
+        """The tokens of answer that came by now, by estimate."""
+        ...
+
+    def so_far(self) -> Usage:
+        """What it told, with an estimate of the answer where it did not tell how long that is by now."""
+        ...
 
     @property
     def is_underway(self) -> bool:
@@ -166,8 +179,9 @@ class Reader:
         self.trouble: OrchestratorError | None = None
         self._reason: StopReason | None = None
         self.usage = Usage()
+        self.writes = False
         self._stop_string = ""  # which of the caller's ended it, where the provider tells
-        self._pieces = 0
+        self._pieces = self._size = 0  # of the answer, calls of tools that are being written among it
         self._calls = 0
 
     @property
@@ -175,9 +189,32 @@ class Reader:
         """As in `Answer`."""
         return bool(self._pieces or self._calls)
 
+    @property
+    def about(self) -> int:
+        """As in `Answer`."""
+        return tokens_in(self._size, self._pieces)
+
+    def so_far(self) -> Usage:
+        """As in `Answer`."""
+        if self.usage.completion_tokens or not self.about:
+            return self.usage
+        return replace(self.usage, completion_tokens=self.about, is_estimated=True)
+
+    def _is_called(self, ref: object) -> None:
+        """The provider names this call."""
+        if not self.usage.ref and (known := as_ref(ref)):
+            self.usage = replace(self.usage, ref=known)
+
+    def _wrote(self, arguments: str) -> str:
+        """A part of the arguments of a call, which is passed on when it is whole."""
+        self.writes = self.writes or bool(arguments)
+        self._size += size_of(arguments)
+        return arguments
+
     def read(self, lines: Sequence[bytes]) -> list[Chunk]:
         """As in `Answer`."""
         chunks: list[Chunk] = []
+        self.writes = False
         for line in lines:
             if self.is_over:
                 break
@@ -188,6 +225,7 @@ class Reader:
                 for chunk in self.take(as_object(data)):
                     chunks.append(chunk)
                     self._pieces += bool(chunk.text or chunk.thinking or chunk.logprobs)
+                    self._size += size_of(chunk.text) + size_of(chunk.thinking)
             except (EngineError, ContextTooLong) as error:
                 self.trouble = error
                 break
@@ -213,8 +251,8 @@ class Reader:
             prompt_ns=self.usage.prompt_ns or prompt_ns,
             eval_ns=self.usage.eval_ns or eval_ns,
         )
-        if not usage.completion_tokens:  # about one token a piece
-            usage = replace(usage, completion_tokens=self._pieces, is_estimated=True)
+        if not usage.completion_tokens:
+            usage = replace(usage, completion_tokens=self.about, is_estimated=True)
         return Chunk(done=Done(reason=self._reason, usage=usage, stop_string=self._stop_string))
 
     def _called(self, id: object, name: object, arguments: object) -> Chunk:
@@ -260,6 +298,11 @@ def as_text(value: object) -> str:
 def as_count(value: object) -> int:
     """A number of tokens where it is sane; a negative or absurd one is as good as none."""
     return value if type(value) is int and 0 <= value < LARGEST_COUNT else 0
+
+
+def as_ref(value: object) -> str:
+    """What a provider calls a call, where that can be written down."""
+    return value[:LONGEST_REF] if isinstance(value, str) and value.isprintable() else ""
 
 
 def as_logprob(token: object, logprob: object, spelt: Iterable[int] = ()) -> TokenLogprob:

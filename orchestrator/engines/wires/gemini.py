@@ -278,6 +278,7 @@ class GeminiAnswer(Reader):
         """Read one event."""
         if error := event.get("error"):
             raise broken_off(str(error["message"]), error.get("status"), error.get("code"))
+        self._is_called(event.get("responseId"))
         self._count(event.get("usageMetadata"))
         if (event.get("promptFeedback") or {}).get("blockReason"):
             self._reason = "content_filter"
@@ -313,9 +314,14 @@ class GeminiAnswer(Reader):
         if not isinstance(usage, dict):
             return
         prompt = as_count(usage.get("promptTokenCount")) + as_count(usage.get("toolUsePromptTokenCount"))
-        answer = as_count(usage.get("candidatesTokenCount")) + as_count(usage.get("thoughtsTokenCount"))
-        cached = as_count(usage.get("cachedContentTokenCount"))
-        self.usage = Usage(prompt_tokens=prompt, completion_tokens=answer, cached_tokens=cached)
+        thought = as_count(usage.get("thoughtsTokenCount"))
+        self.usage = Usage(
+            prompt_tokens=prompt,
+            completion_tokens=as_count(usage.get("candidatesTokenCount")) + thought,
+            cached_tokens=as_count(usage.get("cachedContentTokenCount")),
+            reasoning_tokens=thought,
+            ref=self.usage.ref,
+        )
 
 
 def _logprobs(wire: Any) -> tuple[TokenLogprob, ...]:

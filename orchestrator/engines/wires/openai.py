@@ -14,6 +14,7 @@ import orjson
 from orchestrator.core.errors import EngineError
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import ChatRequest, Chunk, Message, StopReason, TokenLogprob, ToolCall, Usage
+from orchestrator.engines.extras import TIER, told_in
 from orchestrator.engines.wires import openai_vectors
 from orchestrator.engines.wires.base import (
     CHATS,
@@ -267,8 +268,11 @@ class WireAnswer(Reader):
         if error := event.get("error") or choice.get("error") or (event if event.get("object") == "error" else None):
             codes = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
             raise broken_off(self.words(error), *codes)
+        self._is_called(event.get("id"))
         if isinstance(usage := event.get("usage"), dict):
-            self.usage = self.counted(usage)
+            self.usage = replace(self.counted(usage), ref=self.usage.ref, extras=self.usage.extras)
+        if (extras := told_in(event.get(TIER))) and extras != self.usage.extras:
+            self.usage = replace(self.usage, extras=extras)
         delta = choice.get("delta") or {}
         if reason := choice.get("finish_reason"):
             self._reason = _reason(reason)
@@ -288,15 +292,20 @@ class WireAnswer(Reader):
         return _words(error)
 
     def counted(self, usage: dict[str, Any]) -> Usage:
-        """The counts in it."""
-        details = usage.get("prompt_tokens_details")
-        details = details if isinstance(details, dict) else {}
+        """The counts in it. Thoughts are part of the answer, or come on top of it where the total says so."""
+        asked, answered = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+        details = asked if isinstance(asked, dict) else {}
+        thought = as_count(answered.get("reasoning_tokens")) if isinstance(answered, dict) else 0
+        prompt, completion = as_count(usage.get("prompt_tokens")), as_count(usage.get("completion_tokens"))
+        if thought and usage.get("total_tokens") == prompt + completion + thought:
+            completion += thought
         cached = details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")  # the second is DeepSeek's
         return Usage(
-            prompt_tokens=as_count(usage.get("prompt_tokens")),
-            completion_tokens=as_count(usage.get("completion_tokens")),
+            prompt_tokens=prompt,
+            completion_tokens=completion,
             cached_tokens=as_count(cached),
             cache_write_tokens=as_count(details.get("cache_write_tokens")),
+            reasoning_tokens=thought,
         )
 
     def _take_calls(self, calls: list[dict[str, Any]]) -> None:
@@ -307,7 +316,7 @@ class WireAnswer(Reader):
             function = part.get("function") or {}
             call["id"] = str(part.get("id") or call["id"])
             call["name"] += function.get("name") or ""
-            call["arguments"] += function.get("arguments") or ""
+            call["arguments"] += self._wrote(function.get("arguments") or "")
 
     def _place(self, part: dict[str, Any]) -> int:
         """Which call a part belongs to. Without an index a new id begins a call, or a name without an id."""

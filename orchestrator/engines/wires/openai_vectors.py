@@ -9,7 +9,7 @@ import orjson
 
 from orchestrator.core.types import ChatRequest
 from orchestrator.engines.wires import vectors
-from orchestrator.engines.wires.base import Vectors, as_count
+from orchestrator.engines.wires.base import Vectors, as_count, as_ref
 
 
 def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def read(body: bytes, charged: Callable[[dict[str, Any]], int | None] = lambda u
             vectors=tuple(found[place] for place in range(len(found))),
             tokens=as_count(usage.get("prompt_tokens")),
             cost_microusd=charged(usage),
+            ref=as_ref(value.get("id")),
         )
     except vectors.NO_VECTORS:
         raise vectors.none() from None

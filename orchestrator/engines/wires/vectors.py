@@ -31,14 +31,11 @@ def to_vector(wire: object) -> bytes:
     return data
 
 
-def to_chunk(
-    vectors: Sequence[bytes], count: int, *, tokens: int, took_ns: int, cost_microusd: int | None = None
-) -> Chunk:
+def to_chunk(vectors: Sequence[bytes], count: int, usage: Usage) -> Chunk:
     """The answer, which is to hold `count` vectors of one length. Raises EngineError when it does not."""
     lengths = len({len(vector) for vector in vectors})
     if len(vectors) != count or lengths > 1:
         raise EngineError(f"The provider sent {len(vectors)} vectors of {lengths} lengths for {count} texts.")
-    usage = Usage(prompt_tokens=tokens, prompt_ns=took_ns, cost_microusd=cost_microusd)
     return Chunk(vectors=tuple(vectors), done=Done(reason="stop", usage=usage))
 
 

@@ -1,0 +1,32 @@
+"""What is charged for beside tokens, or changes what tokens cost: the price of a model says nothing of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.core.types import JSON
+
+TIER = "service_tier"
+USUAL_TIERS = frozenset({"", "auto", "default", "standard", "standard_only", "on_demand"})
+# Fields that some provider takes with a question, each for something with a price of its own.
+ASKED = frozenset(
+    {
+        *("audio", "cachedContent", "container", "enable_search", "inference_geo", "mcp_servers", "modalities", "n"),
+        *("plugins", "search_parameters", "speed", "tools", "web_search", "web_search_options"),
+    }
+)
+LONGEST_TIER = 32
+
+
+def asked_in(body: Mapping[str, JSON]) -> tuple[str, ...]:
+    """What of it is asked for with every question."""
+    asked = {name for name in body if name in ASKED}
+    if str(body.get(TIER) or "") not in USUAL_TIERS:
+        asked.add(TIER)
+    return tuple(sorted(asked))
+
+
+def told_in(tier: object, searches: object = 0) -> tuple[str, ...]:
+    """What of it an answer tells: another tier than the usual, searches in the web."""
+    extras = (f"{TIER} {tier[:LONGEST_TIER]}",) if isinstance(tier, str) and tier.lower() not in USUAL_TIERS else ()
+    return (*extras, "web search") if searches else extras
