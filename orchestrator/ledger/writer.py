@@ -225,24 +225,6 @@ class Ledger(Writing):
                 f"The ledger cannot be written ({self.failure}), so calls that cost money are refused until it can."
             )
 
-    async def reserve(self, reservation: Reservation) -> None:
-        """Return when what a call may cost is reserved.
-
-        Raises BudgetSpent where a budget does not reach for it, and LedgerUnavailable where that cannot be written.
-        """
-        self.must_be_writable()
-
-    def hold(self, reservation: Reservation) -> None:
-        """Write with the next batch that a call begins."""
-
-    def release(self, hold: str) -> None:
-        """The call was not made: nothing is reserved for it any more."""
-
-    def charge(self, charged: Charged) -> None:
-        """Write what a call came to, whose request is recorded already."""
-        if not charged.is_free:
-            self._charges.append(charged)
-
     def post(self, entry: Entry) -> None:
         """Write with the next batch, once. When too many wait a free one is dropped, and counted."""
         if not entry.is_posted:
