@@ -251,8 +251,10 @@ class ReplayFront:
                 arrival.over()
 
     def _is_sent_away(self, error: OrchestratorError, visit: Visit) -> bool:
-        """Whether it was told. There is no record of it: a flood would fill the ledger, and cost what is short."""
+        """Whether that is all. There is no record of it: a flood would fill the ledger, and cost what is short."""
         asked, parts = visit.asked, visit.parts
+        if visit.exchange.is_gone():
+            return True
         if b"origin" in asked.steering:  # a page may read no answer without headers that are not made here
             return False
         head, body = self._refusals.form(asked.path, error, asked.known_id())

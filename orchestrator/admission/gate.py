@@ -45,7 +45,7 @@ class Gone(Exception):  # nobody is told: there is nobody left
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Somebody who has a place in the queue; `let_in` goes on when it is their turn."""
+    """Somebody who has a place in the queue; `arrive` goes on when it is their turn."""
 
     since: float  # on the clock
     future: asyncio.Future[None] | None = None  # None: it is their turn

@@ -51,15 +51,16 @@ class FakeExchange:
     def __init__(self, body: bytes | None, reply: Reply) -> None:
         self._body, self._reply = body, reply
         self.takes = True
+        self.has_gone = False
 
     def body(self) -> bytes | None:
         return self._body
 
     def is_gone(self) -> bool:
-        return False
+        return self.has_gone
 
     def reply(self, head: bytes, body: bytes, *, is_streamed: bool, status: int = 200) -> bool:
-        if not self.takes:
+        if not self.takes or self.has_gone:
             return False
         lines = [line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[:-1]]
         reply = self._reply
@@ -90,6 +91,7 @@ def ask(front: ReplayFront) -> Ask:
         query: str = "",
         is_whole: bool = True,
         takes: bool = True,
+        has_gone: bool = False,
         has_server: bool = True,
         as_they_are: Mapping[str, str] | None = None,
         **headers: str | list[str],
@@ -97,7 +99,7 @@ def ask(front: ReplayFront) -> Ask:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         reply = Reply()
         exchange = FakeExchange(data if is_whole else None, reply)
-        exchange.takes = takes
+        exchange.takes, exchange.has_gone = takes, has_gone
         pairs = [("host", "localhost"), ("content-length", str(len(data)))]
         for name, values in headers.items():
             pairs += [(name.replace("_", "-"), value) for value in ([values] if isinstance(values, str) else values)]
@@ -673,6 +675,14 @@ async def test_hits_are_served_while_all_else_is_sent_away(ask: Ask, parts: Part
     page, _ = await parts.metrics.page("")
     assert b'orchestrator_requests_total{dialect="ollama",outcome="busy",tier="none"} 1.0' in page
     assert len(await recorded(3)) == 3, "a flood does not fill the ledger"
+
+
+async def test_who_would_be_sent_away_and_has_gone_costs_nothing_more(ask: Ask, parts: Parts, recorded: Any) -> None:
+    await ask(HELLO)
+    parts.gate.pace.per_s, parts.gate._seats.most = 1e-9, 0
+    assert (await ask(HELLO | {"stream": True}, has_gone=True)).status == 0, "nobody goes the whole way to be refused"
+    assert parts.gate.refused["full"] == 1
+    assert len(await recorded(1)) == 1
 
 
 async def test_a_page_of_another_origin_is_told_in_a_way_it_may_read(ask: Ask, parts: Parts) -> None:
