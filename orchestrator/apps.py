@@ -14,7 +14,7 @@ class Orchestrator(AppConfig):
         from django.contrib.sessions.models import Session
 
         from orchestrator import policy
-        from orchestrator.checks import exposure, files, machine, people, places  # noqa: F401  # importing registers them
+        from orchestrator.checks import exposure, files, machine, people, places, prices  # noqa: F401  # importing registers them
         from orchestrator.models import ApiKey, Grant, Limit, Membership, Team, Tenant
         from orchestrator.registry.models import Deployment, Provider, RegisteredModel, StatedPrice
 

@@ -14,7 +14,7 @@ from orchestrator.core.tasks import end
 from orchestrator.core.types import Candidate, Model, Route
 from orchestrator.engines.base import Engine, ProviderEngine
 from orchestrator.pricing.book import PriceBook
-from orchestrator.pricing.order import DEARER, Place, said
+from orchestrator.pricing.order import Place, place_at, said
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
 
 LOOKED_UP = 100  # prices that are looked for in one turn of the loop
@@ -150,6 +150,19 @@ class Catalogue:
                 await asyncio.sleep(0)  # others have their turn: there may be thousands
         await self._prices.renew()
 
+    def unpriced(self, provider: str) -> list[str]:
+        """Models of a provider that charge nobody knows what: of those that are registered, or listed and asked for."""
+        if self._prices is None or provider not in self._made:
+            return []
+        there = {model.remote_name for model in self._made[provider][1].known()}
+        there |= {
+            one.remote_name
+            for entry in self.registry.models
+            for one in entry.deployments
+            if one.provider == provider and not entry.is_off
+        }
+        return sorted(there & self._prices.unknown(provider))
+
     def known(self) -> list[Model]:
         """What providers are known to list; nobody is asked, and nothing waited for."""
         return [model for entry, engine in self._made.values() if entry.lists_models for model in engine.known()]
@@ -259,13 +272,15 @@ class Catalogue:
             stated = Price(input=deployment.input_price, output=deployment.output_price)
         if not (model.is_paid or stated or (self._prices and self._prices.has_said(model.engine))):
             return model
-        place = _place(model, self._entry_of(model), stated)
+        place = self._place(model, stated)
         price = (self._prices.of(place) if self._prices else said(place, (), 0.0)).price
         return replace(model, price=price, is_paid=model.is_paid or bool(price and (price.input or price.output)))
 
-    def _entry_of(self, model: Model) -> ProviderEntry | None:
-        made = self._made.get(model.engine)
-        return made[0] if made else None
+    def _place(self, model: Model, stated: Price | None) -> Place:
+        name = model.remote_name or model.name
+        if made := self._made.get(model.engine):
+            return place_at(made[0], name, stated=stated, listed=model.price)
+        return Place(provider=model.engine, model=name, is_paid=model.is_paid, stated=stated, listed=model.price)
 
     async def _at(self, deployment: DeploymentEntry) -> Model | None:
         if deployment.provider == LOCAL:
@@ -281,20 +296,6 @@ class Catalogue:
 def _engine_part(entry: ProviderEntry) -> ProviderEntry:
     """What of a provider its engine is made from."""
     return replace(entry, reset_at=0.0, most_calls=None, slow_after_s=None, lists_models=True, is_paid_by_default=False)
-
-
-def _place(model: Model, entry: ProviderEntry | None, stated: Price | None) -> Place:
-    """Where a model runs, as far as its price hangs on it."""
-    return Place(
-        provider=model.engine,
-        model=model.remote_name or model.name,
-        kind=entry.kind if entry else "",
-        address=entry.address if entry else "",
-        is_paid=model.is_paid,
-        is_plain=entry is None or DEARER.isdisjoint(entry.extra_body),
-        stated=stated,
-        listed=model.price,
-    )
 
 
 def _lacks_a_price(route: Route) -> bool:

@@ -87,6 +87,14 @@ class PriceBook:
         if self._learning is not None:
             await asyncio.wait({self._learning}, timeout=PATIENCE_S)
 
+    def unknown(self, provider: str) -> set[str]:
+        """Models of a provider that were asked for, and that charge nobody knows what."""
+        return {
+            place.model
+            for place, known in self._known.items()
+            if place.provider == provider and place.is_paid and known.price is None
+        }
+
     async def load(self) -> None:
         """Have the table loaded before the first question needs it."""
         try:

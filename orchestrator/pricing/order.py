@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from orchestrator.core.prices import Price, Stated
 from orchestrator.pricing import library
@@ -31,6 +32,35 @@ class Place:
     is_plain: bool = True  # nothing goes along with its questions that they cost more for
     stated: Price | None = None
     listed: Price | None = None
+
+
+class Seller(Protocol):
+    """A provider, as far as prices hang on it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def is_paid(self) -> bool: ...
+    @property
+    def extra_body(self) -> Mapping[str, Any]: ...
+
+
+def place_at(seller: Seller, model: str, *, stated: Price | None = None, listed: Price | None = None) -> Place:
+    """A model at a provider of the registry."""
+    return Place(
+        provider=seller.name,
+        model=model,
+        kind=seller.kind,
+        address=seller.address,
+        is_paid=seller.is_paid,
+        is_plain=DEARER.isdisjoint(seller.extra_body),
+        stated=stated,
+        listed=listed,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,12 +34,34 @@ def numbered(prices: Sequence[tuple[str, str, Price]]) -> list[Price]:
     return [replace(price, number=numbers[row.digest]) for row, (_, _, price) in zip(rows, prices, strict=True)]
 
 
+def kept(provider: str, model: str, price: Price) -> PriceRow | None:
+    """The row of a price; None where it was never used."""
+    return PriceRow.objects.filter(digest=_row(provider, model, price).digest).first()
+
+
+def last_listed(source: str) -> dict[tuple[str, str], Price]:
+    """The newest price by a source of each provider and model, the latter in lower case."""
+    rows = PriceRow.objects.filter(source=source).order_by("id").iterator()
+    return {(row.provider, row.model.lower()): price_in(row) for row in rows}
+
+
 def price_in(row: PriceRow) -> Price:
     """The price that a row keeps."""
-    first, *longer = ({part: Decimal(one[part]) for part in PARTS if part in one} for one in row.rates)
-    above = [one["above"] for one in row.rates[1:]]
-    rates = tuple(Rates(above=start, **one) for start, one in zip(above, longer, strict=True))
-    return Price(**first, longer=rates, source=row.source, number=row.pk)
+    first, *longer = (_rates(one) for one in row.rates)
+    return Price(
+        input=first.input,
+        output=first.output,
+        cache_read=first.cache_read,
+        cache_write=first.cache_write,
+        cache_write_1h=first.cache_write_1h,
+        longer=tuple(longer),
+        source=row.source,
+        number=row.pk,
+    )
+
+
+def _rates(told: Mapping[str, Any]) -> Rates:
+    return Rates(above=told.get("above", 0), **{part: Decimal(told[part]) for part in PARTS if part in told})
 
 
 def _row(provider: str, model: str, price: Price) -> PriceRow:

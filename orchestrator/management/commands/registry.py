@@ -14,10 +14,10 @@ from django.db import DatabaseError
 
 from orchestrator.core import secrets
 from orchestrator.core.errors import Conflict, NotThere
-from orchestrator.identity.acting import at_terminal
+from orchestrator.management.changing import by
 from orchestrator.management.rows import UNUSABLE, ledger_errors
 from orchestrator.registry import changes, reading
-from orchestrator.registry.changes import By, Change
+from orchestrator.registry.changes import Change
 from orchestrator.registry.differences import differences
 from orchestrator.registry.document import WrongDocument, value_of
 from orchestrator.registry.models import RegistryVersion
@@ -100,7 +100,7 @@ class Command(BaseCommand):
         if change.removed and not (prune or dry_run):
             raise CommandError(_would_remove(change), returncode=UNUSABLE)
         if not dry_run:
-            change = changes.apply(draft, _by(reason), expected=change.version)
+            change = changes.apply(draft, by(reason), expected=change.version)
         self._tell(change, "There is nothing to change.", None if dry_run else "This is version {}.")
 
     def _history(self, most: int, **_: Any) -> None:
@@ -114,7 +114,7 @@ class Command(BaseCommand):
         self._lines(differences(_stored(number), after) or ["There is no difference."])
 
     def _restore(self, number: int, reason: str, **_: Any) -> None:
-        self._tell(changes.restore(number, _by(reason)), "There is nothing to change.", "This is version {}.")
+        self._tell(changes.restore(number, by(reason)), "There is nothing to change.", "This is version {}.")
 
     def _reseal(self, old_master: Path, **_: Any) -> None:
         if not old_master.is_file():
@@ -169,9 +169,3 @@ def _would_remove(change: Change) -> str:
 def _stored(number: int) -> Stored:
     document: Stored = changes.version(number).document
     return document
-
-
-def _by(reason: str) -> By:
-    actor = at_terminal().name
-    name = actor.removeprefix("command:")
-    return By("a terminal" if name == actor else f"{name} at a terminal", reason, actor)
