@@ -115,7 +115,7 @@ async def test_a_budget_refuses_what_would_go_beyond_and_says_when_it_is_renewed
     with pytest.raises(BudgetSpent, match=r"it is renewed on 27 November \(UTC\)") as spent:
         await ledger.reserve(reservation(acme, amount=1))
     assert spent.value.retry_after_s == 12 * 3600
-    assert ledger.over_budget == 2
+    assert ledger.over_budget == {"acme": 2}
     assert await period() == (1_000, 0)
 
 
