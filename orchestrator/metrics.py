@@ -159,6 +159,10 @@ class Metrics:
         self.written = counter("ledger_written_total", "Records written.")
         self.dropped = counter("ledger_dropped_total", "Records lost: too many waited, or the database refused one.")
         self.pending = gauge("ledger_pending", "Records that wait to be written.")
+        self.lost_calls = counter(
+            "holds_lost_total", "Calls under way in a process that died, charged what was reserved for them."
+        )
+        self.over_budget = counter("budget_refused_total", "Calls that a budget refused.", ["budget"])
         self.failing = gauge("ledger_failing", "Workers whose last attempt to write records failed.")
 
         self._tallied: tuple[_Counts | _Times, ...] = (
@@ -169,7 +173,7 @@ class Metrics:
         self._dialects, self._tiers = _Words(MOST_DIALECTS), _Words(MOST_TIERS)
         self._outcomes, self._parts = _Words(MOST_OUTCOMES), _Words(MOST_PARTS)
         self.providers = _Words(MOST_PROVIDERS)
-        self.limits = _Words(MOST_LIMITS)
+        self.limits, self.budgets = _Words(MOST_LIMITS), _Words(MOST_LIMITS)
         self._models = _Words(MOST_MODELS, _models_in(folder) if folder else ())
 
     def answered(self, one: Answered) -> None:

@@ -30,9 +30,11 @@ def expire_cache() -> None:
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
 def prune_records() -> None:
-    """Delete request records that are older than they are to be kept."""
+    """Delete request records and charges that are older than they are to be kept."""
     if gone := retention.prune(settings.RECORD_DAYS):
         log.info("deleted %d old request records", gone)
+    if gone := retention.prune_charges(settings.CHARGE_DAYS):
+        log.info("deleted %d old charges", gone)
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types

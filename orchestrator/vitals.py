@@ -9,8 +9,10 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
+from django.db import DatabaseError
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
@@ -18,6 +20,8 @@ from orchestrator import __version__
 from orchestrator.admission.gate import REFUSED
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.engines.llamacpp import LoadedModel
+from orchestrator.ledger.standing import Standing, standing
+from orchestrator.metrics import Metrics
 from orchestrator.parts import Parts
 from orchestrator.processes import Use, running, use
 
@@ -26,6 +30,7 @@ log = logging.getLogger(__name__)
 WAKE_EVERY_S = 0.25
 WAKES_A_SAMPLE = 4
 HOST_DEADLINE_S = 0.25
+LEDGER_DEADLINE_S = 0.25
 
 
 class Sampler:
@@ -100,6 +105,12 @@ async def sample(parts: Parts) -> None:
     metrics.up_to(metrics.dropped, ledger.dropped)
     metrics.pending.set(ledger.pending)
     metrics.failing.set(ledger.failure is not None)
+    metrics.up_to(metrics.lost_calls, ledger.lost_calls)
+    over_budget: Counter[str] = Counter()
+    for name, count in ledger.over_budget.copy().items():  # its thread adds to it
+        over_budget[metrics.budgets(name)] += count
+    for name, count in over_budget.items():
+        metrics.up_to(metrics.over_budget, count, name)
     metrics.hand_over()
 
 
@@ -109,12 +120,13 @@ async def page(parts: Parts, run_dir: Path, accept: str) -> tuple[bytes, str]:
     Raises Busy when too many ask, TimeoutError when the disk is stuck.
     """
     await sample(parts)
-    loaded = await _loaded(parts)
+    loaded, budgets = await asyncio.gather(_loaded(parts), _budgets(parts))
 
     def asked() -> Iterator[Metric]:
         yield InfoMetricFamily(
             "orchestrator_build", "What runs.", {"version": __version__, "python": platform.python_version()}
         )
+        yield from _of_budgets(parts.metrics, budgets)
         yield from _of_models(loaded)
         yield from _of_processes(run_dir, loaded or ())
 
@@ -127,6 +139,28 @@ async def _loaded(parts: Parts) -> list[LoadedModel] | None:
         async with asyncio.timeout(HOST_DEADLINE_S):
             return await parts.local.ps()
     return None
+
+
+async def _budgets(parts: Parts) -> Standing | None:
+    """How budgets stand; None when the ledger does not say so at once."""
+    at = datetime.fromtimestamp(parts.clock.now(), UTC)
+    with contextlib.suppress(TimeoutError, OrchestratorError, DatabaseError):
+        return await parts.reads.run(LEDGER_DEADLINE_S, standing, at)
+    return None
+
+
+def _of_budgets(metrics: Metrics, budgets: Standing | None) -> Iterator[Metric]:
+    if budgets is None:
+        return
+    yield GaugeMetricFamily("orchestrator_holds", "Calls under way for which money is reserved.", budgets.holds)
+    used = GaugeMetricFamily("orchestrator_budget_used_ratio", "Share of a budget that is spent.", labels=["budget"])
+    most: dict[str, float] = {}
+    for name, share in budgets.used.items():
+        label = metrics.budgets(name)
+        most[label] = max(share, most.get(label, 0.0))
+    for name, share in most.items():
+        used.add_metric([name], share)
+    yield used
 
 
 def _of_models(loaded: list[LoadedModel] | None) -> Iterator[Metric]:

@@ -82,6 +82,7 @@ class BudgetSpent(TooMany):
     """A budget does not reach for this call; it says when it is renewed."""
 
     kind = "budget"
+    budget = ""  # its name
 
 
 class PriceUnknown(Forbidden):

@@ -116,7 +116,7 @@ def _refusal(
 
     last = max(full, key=renewal)
     rule, of = rules[last.budget_id], used[last]
-    return spent(
+    refusal = spent(
         rule.name,
         rule.period,
         rule.each,
@@ -127,6 +127,8 @@ def _refusal(
         first=date.fromisoformat(last.begins),
         now=now,
     )
+    refusal.budget = rule.name
+    return refusal
 
 
 def spent(

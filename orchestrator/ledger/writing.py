@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +60,7 @@ class Writing:
         self.written = 0
         self.dropped = 0
         self.lost_calls = 0  # of processes that died, and were charged here
-        self.over_budget = 0  # reservations that were refused
+        self.over_budget: Counter[str] = Counter()  # reservations that were refused, by the budget's name
         self._thread = threading.Thread(target=self._write_until_closed, name="ledger", daemon=True)
         self._thread.start()
 
@@ -148,7 +148,8 @@ class Writing:
             if error is None:
                 self._is_well(sum(pending.row is not None for pending in some))
                 answer((one.waiter, refusals[id(one)]) for one in some if one.waiter)
-                self.over_budget += sum(isinstance(refusals[id(one)], BudgetSpent) for one in some)
+                refused = [refusals[id(one)] for one in some]
+                self.over_budget.update(error.budget for error in refused if isinstance(error, BudgetSpent))
             elif isinstance(error, REFUSALS):
                 self._lost(some, error)
                 self._settle_without(some, write)

@@ -1,0 +1,115 @@
+"""A budget counts what was spent before it was made; old charges go, and what they add up to stays."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from orchestrator.ledger import charging, reserving
+from orchestrator.ledger.beginning import begin_budget
+from orchestrator.ledger.holds import Charged, Reservation
+from orchestrator.ledger.reserving import Wanted
+from orchestrator.ledger.retention import prune_charges
+from orchestrator.models import ApiKey, Budget, BudgetAlert, BudgetPeriod, Charge, HoldLine, SpendDay, Team, Tenant
+from tests.ledger.calls import AT, CALL, charged, reservation
+
+pytestmark = pytest.mark.django_db
+
+
+def write(*charges: Charged) -> None:
+    with connection.cursor() as cursor:
+        charging.charge(cursor, charges, str(AT.replace(tzinfo=None)))
+
+
+def hold(one: Reservation) -> None:
+    with connection.cursor() as cursor:
+        assert reserving.reserve(cursor, "me", [Wanted(one, True)], AT.timestamp()) == [None]
+
+
+def begun(**fields: Any) -> dict[tuple[str, str], tuple[int, int]]:
+    """What is spent and reserved of a new budget, by what it counts apart and by period."""
+    budget = Budget.objects.create(
+        **({"name": "new", "period": "month", "each": "tenant", "amount_microusd": 100} | fields)
+    )
+    with transaction.atomic():
+        begin_budget(budget, AT)
+    return {
+        (one.under, str(one.begins)): (one.spent_microusd, one.reserved_microusd)
+        for one in BudgetPeriod.objects.filter(budget_id=budget.pk)
+    }
+
+
+@pytest.fixture
+def calls() -> None:
+    tenant = Tenant.objects.create(pk=1, name="acme")
+    Tenant.objects.create(pk=2, name="globex")
+    team = Team.objects.create(pk=4, tenant=tenant, name="search")
+    ApiKey.objects.create(pk=7, tenant=tenant, team=team, name="k")
+    write(
+        charged("a", 10),
+        charged("b", 20, key_id=8, at=AT - timedelta(days=20)),
+        charged("c", 40, tenant_id=2, key_id=None, model="groq/fast", provider="groq"),
+        charged("d", None, tenant_id=2),
+        charged("e", 80, at=AT - timedelta(days=40), team_id=4),
+    )
+    for amount, days in ((5, 0), (6, 26)):
+        hold(reservation(amount=amount, at=AT - timedelta(days=days)))
+
+
+NOVEMBER = "2026-11-01"
+
+
+@pytest.mark.usefixtures("calls")
+@pytest.mark.parametrize(
+    ("fields", "used"),
+    [
+        ({}, {("1", NOVEMBER): (30, 5), ("2", NOVEMBER): (40, 0), ("1", "2026-10-01"): (0, 6)}),
+        ({"period": "day", "tenant_id": 1}, {("1", "2026-11-26"): (10, 5), ("1", "2026-10-31"): (0, 6)}),
+        ({"each": "all", "model": "groq/*"}, {("", NOVEMBER): (40, 0)}),
+        ({"each": "model", "provider": "groq"}, {("groq/fast", NOVEMBER): (40, 0)}),
+        ({"each": "provider", "tenant_id": 2}, {("groq", NOVEMBER): (40, 0)}),
+        ({"each": "key", "key_id": 7}, {("7", NOVEMBER): (10, 5), ("7", "2026-10-01"): (0, 6)}),
+        ({"period": "total", "each": "team", "team_id": 4}, {("4", "1970-01-01"): (80, 0)}),
+        ({"period": "total", "each": "all"}, {("", "1970-01-01"): (150, 11)}),
+        ({"is_off": True}, {}),
+    ],
+    ids=str,
+)
+def test_a_budget_counts_what_was_spent_and_reserved_before_it_was_made(
+    fields: dict[str, Any], used: dict[tuple[str, str], tuple[int, int]]
+) -> None:
+    assert begun(**fields) == used
+
+
+@pytest.mark.usefixtures("calls")
+def test_a_changed_budget_counts_anew_and_its_holds_once() -> None:
+    begun(each="all", amount_microusd=1_000)
+    budget = Budget.objects.get()
+    begin_budget(budget, AT)
+    budget.tenant_id = 1
+    budget.save()
+    begin_budget(budget, AT)
+    rows = {str(one.begins): (one.spent_microusd, one.reserved_microusd) for one in BudgetPeriod.objects.all()}
+    assert rows == {NOVEMBER: (30, 5), "2026-10-01": (0, 6)}
+    assert sorted(HoldLine.objects.values_list("amount_microusd", flat=True)) == [5, 6]
+
+
+@pytest.mark.usefixtures("calls")
+def test_shares_that_are_reached_already_are_told() -> None:
+    begun(each="all", amount_microusd=80)
+    assert set(BudgetAlert.objects.values_list("share", "spent_microusd")) == {(50, 70), (80, 70)}
+
+
+def test_old_charges_go_by_whole_days_and_their_sums_stay_and_still_count() -> None:
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    ages = {"young": 0, "edge": 400, "old": 401, "older": 500}
+    write(*(charged(name, 10, at=midnight - timedelta(days=age)) for name, age in ages.items()))
+    write(*(charged(f"late {name}", 1, at=midnight - timedelta(days=age, hours=-23)) for name, age in ages.items()))
+    assert prune_charges(400, batch=1) == 4
+    assert {charge.hold.removeprefix("late ") for charge in Charge.rows.all()} == {"young", "edge"}
+    assert sum(SpendDay.rows.values_list("cost_microusd", flat=True)) == 44
+    assert begun(period="total", each="key") == {(str(CALL["key_id"]), "1970-01-01"): (44, 0)}
