@@ -1,4 +1,4 @@
-"""What is charged for calls over real connections that are left, broken or raced: one for each in the provider's log."""
+"""What is charged for calls over real connections that are left, broken or raced: one charge for each call that came."""
 
 from __future__ import annotations
 
