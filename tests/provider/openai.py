@@ -57,6 +57,7 @@ _STREAMS = {
     + ended("tool_calls"),
     "json": sse(delta(content='{"city": "Par')) + sse(delta(content='is"}')) + ended(),
     "bad_tools": _call("[1") + ended(),
+    "torn_call": _call('{"text":"' + "x" * 4_000) + _call("x" * 4_000, index=0) + b"data: {torn\n\n",
     "odd_index": _call("{}", index="x") + ended(),
     "odd_shape": sse({"choices": [{"delta": {"content": {"not": "text"}}}]}),
     "filtered": _FIRST + ended("content_filter"),
