@@ -15,8 +15,8 @@ class Orchestrator(AppConfig):
 
         from orchestrator import policy
         from orchestrator.checks import exposure, files, machine, people, places  # noqa: F401  # importing registers them
-        from orchestrator.models import ApiKey, Grant, Limit, Membership, Team, Tenant
+        from orchestrator.models import ApiKey, Budget, Grant, Limit, Membership, Team, Tenant
         from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 
-        policy.watch(ApiKey, Grant, Limit, Membership, Team, Tenant, Provider, RegisteredModel, Deployment)
+        policy.watch(ApiKey, Budget, Grant, Limit, Membership, Team, Tenant, Provider, RegisteredModel, Deployment)
         policy.watch_people(Membership, User, Session)
