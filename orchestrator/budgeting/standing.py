@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
-from django.db.models import F, Sum
+from django.db.models import Case, DateField, ExpressionWrapper, F, OuterRef, QuerySet, Subquery, Sum, Value, When
 from django.utils import timezone
 
+from orchestrator.budgeting.names import named
 from orchestrator.budgeting.rows import told
-from orchestrator.core.budgets import begins, ends, renewed_at
-from orchestrator.core.dollars import dollars
-from orchestrator.core.permissions import EVERYBODY
-from orchestrator.models import ApiKey, Budget, BudgetAlert, BudgetPeriod, Team, Tenant
+from orchestrator.core.budgets import PERIODS, begins, ends, renewed_at
+from orchestrator.core.dollars import MICRO, dollars
+from orchestrator.models import Budget, BudgetAlert, BudgetPeriod
 
 MOST_SHOWN = 100  # of what a budget counts apart
 MOST_MEASURED = 50  # budgets that have figures in /metrics
 TOO_SOON_S = 3600  # of a period: nobody can tell its pace yet
 DAY_S = 86_400
+_USED = F("spent_microusd") + F("reserved_microusd")
 
 
 class Standing(NamedTuple):
@@ -43,9 +43,19 @@ class Standing(NamedTuple):
 def standings(row: Budget, most: int = MOST_SHOWN, now: datetime | None = None) -> list[Standing]:
     """In the period that runs, the most used first."""
     rows = BudgetPeriod.objects.filter(budget_id=row.pk, begins=begins(row.rule.period, now or timezone.now()))
-    used = F("spent_microusd") + F("reserved_microusd")
-    columns = rows.order_by(used.desc(), "under").values_list("under", "spent_microusd", "reserved_microusd")
+    columns = rows.order_by(_USED.desc(), "under").values_list("under", "spent_microusd", "reserved_microusd")
     return [Standing(under, row.amount_microusd, spent, reserved) for under, spent, reserved in columns[:most]]
+
+
+def with_most_used(budgets: QuerySet[Budget], now: datetime) -> QuerySet[Budget]:
+    """The same, each with `most_spent` and `most_reserved`: of what it counts apart, where it is used most."""
+    first = Case(*(When(period=period, then=Value(begins(period, now))) for period in PERIODS))
+    of_period = budgets.annotate(first=ExpressionWrapper(first, DateField()))
+    most = BudgetPeriod.objects.filter(budget_id=OuterRef("pk"), begins=OuterRef("first")).order_by(_USED.desc())
+    return of_period.annotate(
+        most_spent=Subquery(most.values("spent_microusd")[:1]),
+        most_reserved=Subquery(most.values("reserved_microusd")[:1]),
+    )
 
 
 def pace(row: Budget, spent: int, now: datetime) -> int | None:
@@ -72,33 +82,24 @@ def shown(row: Budget, most: int = MOST_SHOWN) -> dict[str, Any]:
     }
 
 
-def named(each: str, words: Iterable[str]) -> dict[str, str]:
-    """What people call the things that those words stand for."""
-    words = list(words)
-    numbers = [int(word) for word in words if word.isdecimal()]
-    names: dict[int, str] = {}
-    match each:
-        case "key":
-            names = dict(ApiKey.objects.of(EVERYBODY).filter(pk__in=numbers).values_list("pk", "prefix"))
-        case "team":
-            teams = Team.objects.of(EVERYBODY).filter(pk__in=numbers).values_list("pk", "tenant__name", "name")
-            names = {number: f"{tenant}/{name}" for number, tenant, name in teams}
-        case "tenant":
-            names = dict(Tenant.objects.filter(pk__in=numbers).values_list("pk", "name"))
-        case _:
-            return {word: word for word in words}
-    return {word: names.get(int(word), word) if word.isdecimal() else word for word in words}
+class Figures(NamedTuple):
+    """What /metrics tells of a budget, in the period that runs."""
+
+    name: str
+    spent_usd: float
+    used: float  # how much of it, where it is used most
+    alerts: int  # shares that were reached
 
 
-def figures() -> list[tuple[str, float, float, int]]:
-    """Of the first budgets by name: its name, dollars spent, how much is used where it is most, shares reached."""
+def figures() -> list[Figures]:
+    """Those of the first budgets by name."""
     now, found = timezone.now(), []
     for row in Budget.objects.filter(is_off=False).order_by("name")[:MOST_MEASURED]:
         of_period = {"budget_id": row.pk, "begins": begins(row.rule.period, now)}
         spent = BudgetPeriod.objects.filter(**of_period).aggregate(all=Sum("spent_microusd"))["all"] or 0
         most = next(iter(standings(row, 1, now)), None)
         used = (most.spent + most.reserved) / most.amount if most else 0.0
-        found.append((row.name, spent / 1e6, used, BudgetAlert.objects.filter(**of_period).count()))
+        found.append(Figures(row.name, spent / MICRO, used, BudgetAlert.objects.filter(**of_period).count()))
     return found
 
 

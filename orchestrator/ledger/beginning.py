@@ -33,7 +33,8 @@ def begin_budget(row: Budget) -> None:
     with transaction.atomic():
         BudgetPeriod.objects.filter(budget_id=row.pk, begins=first).delete()
         HoldLine.objects.filter(budget_id=row.pk, begins=first).delete()
-        firsts = dict(ApiKey.objects.of(EVERYBODY).filter(first_id__isnull=False).values_list("pk", "first_id"))
+        keys = ApiKey.objects.of(EVERYBODY).filter(first_id__isnull=False).values_list("pk", "first_id")
+        firsts = {key: first for key, first in keys if first is not None}
         spent: Counter[str] = Counter()
         charged = Charge.objects.of(EVERYBODY).filter(at__gte=since, cost_microusd__isnull=False)
         for call in charged.values(*_COLUMNS, "cost_microusd").iterator():
