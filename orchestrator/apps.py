@@ -15,9 +15,9 @@ class Orchestrator(AppConfig):
 
         from orchestrator import policy
         from orchestrator.checks import exposure, files, machine, people, places, prices  # noqa: F401  # importing registers them
-        from orchestrator.models import ApiKey, Grant, Limit, Membership, Team, Tenant
+        from orchestrator.models import ApiKey, Budget, Grant, Limit, Membership, Team, Tenant
         from orchestrator.registry.models import Deployment, Provider, RegisteredModel, StatedPrice
 
-        policy.watch(ApiKey, Grant, Limit, Membership, Team, Tenant)
+        policy.watch(ApiKey, Budget, Grant, Limit, Membership, Team, Tenant)
         policy.watch(Provider, RegisteredModel, Deployment, StatedPrice)
         policy.watch_people(Membership, User, Session)

@@ -23,6 +23,7 @@ VISIBILITY_S = 600  # after this a task whose worker died is given to another
 KEY_PREFIX = "orchestrator:celery:"
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
+ALERTS_S = 10.0
 _WITHIN = {"socket_connect_timeout": 2, "socket_timeout": 5}  # seconds
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -39,6 +40,7 @@ def every(seconds: float, task: str) -> dict[str, Any]:
 SCHEDULE = {
     "expire the cache": every(5 * MINUTE_S, "orchestrator.tasks.expire_cache"),
     "prune the records": every(HOUR_S, "orchestrator.tasks.prune_records"),
+    "tell alerts": every(ALERTS_S, "orchestrator.tasks.tell_alerts"),
 }
 if settings.PROVIDER_CHECK_S:
     SCHEDULE["check the providers"] = every(settings.PROVIDER_CHECK_S, "orchestrator.tasks.check_providers")

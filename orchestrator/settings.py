@@ -243,6 +243,15 @@ CHARGE_DAYS = env.integer(
     least=32,  # a budget that is made counts what its month had cost before
     most=36500,
 )
+ALERT_URL = env.url(
+    "ORCHESTRATOR_ALERT_URL",
+    "",
+    "Where to send alerts of budgets, as a webhook. Unset: they are logged and listed.",
+    schemes=("http", "https"),
+)
+ALERT_SECRET = env.secret("ORCHESTRATOR_ALERT_SECRET", "What alerts are signed with: any text, or `whsec_` and base64.")
+if ALERT_URL and not ALERT_SECRET:
+    raise env.BadSetting("ORCHESTRATOR_ALERT_URL needs ORCHESTRATOR_ALERT_SECRET: alerts are signed.")
 
 # Secrets: one file, from which each use derives its own key
 
@@ -272,6 +281,8 @@ AUDIT_KEY, *OLD_AUDIT_KEYS = _masters.keys("audit")
 hide(
     *PROVIDER_KEYS.values(),
     METRICS_TOKEN,
+    ALERT_URL,
+    ALERT_SECRET,
     password_of(REDIS_URL),
     SECRET_KEY,
     _masters.current.hex(),

@@ -10,6 +10,7 @@ from celery.signals import worker_shutting_down
 from django.conf import settings
 
 from cache import maintenance
+from orchestrator.budgeting import telling
 from orchestrator.core.tasks import Stoppable
 from orchestrator.ledger import retention
 from orchestrator.registry import reading as registry
@@ -18,6 +19,7 @@ from orchestrator.registry.entries import ProviderEntry
 log = logging.getLogger(__name__)
 
 looks = Stoppable()
+tells = Stoppable()
 _looked_at: dict[str, ProviderEntry] = {}  # each as it was when this process last looked at it
 
 
@@ -35,6 +37,12 @@ def prune_records() -> None:
         log.info("deleted %d old request records", gone)
     if gone := retention.prune_charges(settings.CHARGE_DAYS):
         log.info("deleted %d old charges", gone)
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def tell_alerts() -> None:
+    """Tell of shares of budgets that were reached."""
+    telling.tell_due(tells.run)
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
@@ -64,5 +72,6 @@ def _look_at(entries: Iterable[ProviderEntry]) -> None:
 
 @worker_shutting_down.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _look_no_more(**_: Any) -> None:
-    """A provider that hangs does not hold up the end; how it is will be seen at the next start."""
+    """Who hangs does not hold up the end. How a provider is, will be seen at the next start; alerts are told then."""
     looks.stop()
+    tells.stop()

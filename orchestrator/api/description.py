@@ -63,7 +63,9 @@ REFUSED = {  # whatever is asked: there is no ollama.com behind this
     "/api/experimental/web_search": 403,
     "/api/experimental/web_fetch": 403,
 }
-WHO_MAY_ASK = tuple(f"/api/admin/v1/{one}" for one in ("keys", "tenants", "people", "teams", "grants", "limits"))
+WHO_MAY_ASK = tuple(
+    f"/api/admin/v1/{one}" for one in ("keys", "tenants", "people", "teams", "grants", "limits", "budgets")
+)
 NOT_READY = {"/readyz": "No question could be answered."}  # said in the shape of an answer
 FIRST_MODEL = "smollm2:135m"
 EMBEDDER = "all-minilm"
@@ -101,6 +103,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "tenant": "acme",
     },
     "/api/admin/v1/limits/{name}": {"amount": 300},
+    "/api/admin/v1/budgets": {
+        "name": "a-month",
+        "period": "month",
+        "each": "key",
+        "amount_usd": "50.00",
+        "shares": [80, 100],
+        "tenant": "acme",
+    },
+    "/api/admin/v1/budgets/{name}": {"amount_usd": "75.00"},
     "/api/admin/v1/registry": REGISTRY,
     "/api/admin/v1/registry/check": REGISTRY,
     "/api/admin/v1/providers/{name}": VLLM,

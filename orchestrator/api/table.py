@@ -22,6 +22,7 @@ from orchestrator.api import (
     completions,
     embed,
     local,
+    manage_budgets,
     manage_cache,
     manage_keys,
     manage_limits,
@@ -131,6 +132,7 @@ api.add_router("/api/admin/v1/cache", manage_cache.router)
 api.add_router("/api/admin/v1", manage_registry.router)
 api.add_router("/api/admin/v1/keys", manage_keys.router)
 api.add_router("/api/admin/v1/limits", manage_limits.router)
+api.add_router("/api/admin/v1/budgets", manage_budgets.router)
 api.add_router("/api/admin/v1/people", manage_people.router)
 api.add_router("/api/admin/v1", manage_tenants.router)
 api.add_router("", absent.router)

@@ -17,6 +17,8 @@ class Permission(StrEnum):
     CHANGE_REGISTRY = "change the registry"
     SEE_KEYS = "see keys"  # keys, teams and limits
     CHANGE_KEYS = "change keys"
+    SEE_BUDGETS = "see budgets"  # with what was spent of them
+    CHANGE_BUDGETS = "change budgets"
     SEE_PEOPLE = "see people"  # tenants, people, grants
     CHANGE_PEOPLE = "change people"
     SEE_AUDIT = "see the audit"  # who changed what
@@ -44,7 +46,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_LOOKS = frozenset({Permission.SEE_USAGE, Permission.SEE_REGISTRY})
+_LOOKS = frozenset({Permission.SEE_USAGE, Permission.SEE_BUDGETS, Permission.SEE_REGISTRY})
 ALLOWED: Mapping[Role, frozenset[Permission]] = {
     Role.VIEWER: _LOOKS,
     Role.OPERATOR: _LOOKS
@@ -54,6 +56,7 @@ ALLOWED: Mapping[Role, frozenset[Permission]] = {
         Permission.CHANGE_REGISTRY,
         Permission.SEE_KEYS,
         Permission.CHANGE_KEYS,
+        Permission.CHANGE_BUDGETS,
     },
     Role.AUDITOR: _LOOKS | {Permission.SEE_ANSWERS, Permission.SEE_KEYS, Permission.SEE_PEOPLE, Permission.SEE_AUDIT},
     Role.ADMIN: frozenset(Permission),

@@ -270,6 +270,7 @@ class Caller:
     key_id: int | None = None
     key_name: str = ""
     key_prefix: str = ""  # the part of the key that may be shown
+    first_key_id: int | None = None  # of those the key took the place of, one after the other; None: of none
     team_id: int | None = None
     expires_at: float | None = None  # of the key, seconds since the epoch
     priority: int = 5  # of the tenant, 1 to 10

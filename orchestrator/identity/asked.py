@@ -1,5 +1,5 @@
-"""What can be asked of keys, tenants, people, teams, grants and limits: each field by itself. What they are together,
-and who may ask it, is told by who does it. Pages, API and commands read the same.
+"""What can be asked of keys, tenants, people, teams, grants, limits and budgets: each field by itself. What they are
+together, and who may ask it, is told by who does it. Pages, API and commands read the same.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from orchestrator.core.budgets import EachOf
+from orchestrator.core.budgets import Period as Renewal
+from orchestrator.core.dollars import read_dollars
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.limits import Each, Kind
 from orchestrator.core.permissions import DIALECTS, FAMILIES, Role
@@ -26,6 +29,8 @@ LONGEST_LIFE = timedelta(days=36_500)
 LONGEST_OVERLAP_S = 30 * 86_400
 MOST_AMOUNT = 10**12
 LONGEST_PERIOD_S = 31 * 86_400
+MOST_MICROUSD = 10**15
+MOST_SHARES, LARGEST_SHARE = 8, 200  # percent
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -125,6 +130,32 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
     return check
 
 
+def _dollars(value: Any) -> int:
+    """Millionths. A number with a point is no amount: what JSON makes of 0.1 is a little more than that."""
+    try:
+        microusd = read_dollars(str(value)) if isinstance(value, str | int) and not isinstance(value, bool) else 0
+    except ValueError:
+        microusd = 0
+    if not 1 <= microusd <= MOST_MICROUSD:
+        raise _say('an amount is text, in US dollars, as in "12.50": up to 1000000000, with six digits after the point')
+    return microusd
+
+
+def _not_taken(value: str) -> str:
+    if value == "alerts":  # there is a list of that name where budgets are
+        raise _say("another name; this one is taken")
+    return value
+
+
+def _provider(value: str) -> str:
+    value = value.strip()
+    return _slug(value) if value else ""
+
+
+def _rising(values: list[int]) -> list[int]:
+    return sorted(set(values))
+
+
 def _once(values: list[T]) -> list[T]:
     return list(dict.fromkeys(values))
 
@@ -147,6 +178,16 @@ Tags = Annotated[list[Tag], Field(max_length=MOST_TAGS), AfterValidator(_once)]
 Amount = Annotated[int, Field(ge=1, le=MOST_AMOUNT)]
 Period = Annotated[int, Field(ge=1, le=LONGEST_PERIOD_S, description="Of requests and tokens: in so many seconds.")]
 Priority = Annotated[int, Field(ge=1, le=10, description="10 gets ten times what 1 gets when there is not enough.")]
+
+
+Dollars = Annotated[
+    int,
+    BeforeValidator(_dollars),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,6})?$", "examples": ["12.50"]}),
+]
+Shares = Annotated[
+    list[Annotated[int, Field(ge=1, le=LARGEST_SHARE)]], Field(max_length=MOST_SHARES), AfterValidator(_rising)
+]
 
 
 def _without_defaults(schema: dict[str, Any]) -> None:
@@ -277,6 +318,32 @@ class LimitChange(AskedChange, _Amounts):
 
     amount: Amount = 1
     each: Each = "all"
+
+
+class _Money(Asked):
+    amount_usd: Dollars = Field(description="US dollars, as text: 12.50")
+    is_hard: bool = Field(True, description="What would go beyond is refused; otherwise it is only told.")
+    shares: Shares = Field([50, 80, 100], description="Percent of it at which somebody is told.")
+    is_off: bool = False
+
+
+class BudgetAsked(_Money):
+    """A budget to be made. It is about calls that match every field that is set."""
+
+    name: Annotated[Slug, AfterValidator(_not_taken)]
+    period: Renewal = Field(description="When it is renewed, at midnight in UTC; weeks begin on Monday.")
+    each: EachOf = Field(description="What is counted apart.")
+    tenant: Slug | None = None
+    team: Slug | None = Field(None, description="Of the tenant.")
+    key: Prefix | None = None
+    model: Annotated[str, AfterValidator(_any_or_pattern)] = Field("", description="A pattern; empty: any.")
+    provider: Annotated[str, AfterValidator(_provider)] = Field("", description="Empty: any.")
+
+
+class BudgetChange(AskedChange, _Money):
+    """What is to be different of a budget. What it counts, whose and when it is renewed, stays."""
+
+    amount_usd: Dollars = 1
 
 
 def read(model: type[M], values: Mapping[str, Any]) -> M:

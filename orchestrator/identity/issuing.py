@@ -19,7 +19,7 @@ from orchestrator.core.permissions import Permission, Role, reach_of
 from orchestrator.identity.acting import MOST_SHOWN, Actor
 from orchestrator.identity.asked import KeyAsked, KeyChange, Rotation
 from orchestrator.identity.keys import make_key
-from orchestrator.models import ApiKey, Limit, Team, Tenant
+from orchestrator.models import ApiKey, Budget, Limit, Team, Tenant
 
 SCOPES = (
     "team",
@@ -92,7 +92,7 @@ def rotate(by: Actor, prefix: str, asked: Rotation) -> tuple[ApiKey, str]:
         scopes = {field: getattr(old, field) for field in SCOPES}
         scopes["expires_at"] = asked.expires_at or _end_of_another(by, old, now)
         _must_be_within(by, ApiKey(tenant=old.tenant, **scopes))
-        key, credential = make_key(old.tenant, old.name, replaces=old, **scopes)
+        key, credential = make_key(old.tenant, old.name, replaces=old, first_id=old.first_id or old.pk, **scopes)
         ends = now + timedelta(seconds=asked.overlap_s)
         if asked.overlap_s == 0:
             old.revoked_at = now
@@ -100,7 +100,8 @@ def rotate(by: Actor, prefix: str, asked: Rotation) -> tuple[ApiKey, str]:
             old.expires_at = ends
         old.save()
         # Those of one that was to take its place before, and was revoked, are its own, too.
-        Limit.objects.filter(Q(key=old) | Q(key__replaces=old)).update(key=key)
+        for held in (Limit, Budget):
+            held.objects.filter(Q(key=old) | Q(key__replaces=old)).update(key=key)
         _note(by, "key.rotated", key, {"replaces": old.prefix, "overlap_s": asked.overlap_s, **_told(key)})
     return key, credential
 

@@ -12,11 +12,13 @@ from typing import Any, cast
 from django.db.models import Q
 from django.utils import timezone
 
+from orchestrator.core.budgets import Budget
 from orchestrator.core.limits import Each, Kind, Limit
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Caller
 from orchestrator.identity.digests import is_digest_of, key_digest, renew_digest
 from orchestrator.models import ApiKey, Tenant
+from orchestrator.models import Budget as BudgetRow
 from orchestrator.models import Limit as LimitRow
 
 DEFAULT_TENANT = "default"
@@ -39,7 +41,12 @@ def find_key(credential: str) -> Caller | None:
         return None
     renew_digest(key, credential)
     grants = key.tenant.grants_received.values_list("owner_id", "owner__name")
-    return replace(_scoped(key), limits=limits_for(key.tenant, key), reads_from=tuple(grants))
+    return replace(
+        _scoped(key),
+        limits=limits_for(key.tenant, key),
+        budgets=budgets_for(key.tenant, key),
+        reads_from=tuple(grants),
+    )
 
 
 def now_of(key_ids: Collection[int | None]) -> dict[int | None, Caller]:
@@ -68,6 +75,7 @@ def _scoped(key: ApiKey) -> Caller:
         key_id=key.pk,
         key_name=key.name,
         key_prefix=key.prefix,
+        first_key_id=key.first_id,
         team_id=key.team_id,
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
         priority=key.tenant.priority,
@@ -83,15 +91,7 @@ def _scoped(key: ApiKey) -> Caller:
 
 def limits_for(tenant: Tenant, key: ApiKey | None) -> tuple[Limit, ...]:
     """Every limit that may be about a caller of `tenant` with `key`; the oldest first."""
-    about = Q(tenant=None) | Q(tenant=tenant)
-    if key is None:
-        about &= Q(key=None, team=None) & ~Q(each__in=("key", "team"))
-    else:
-        # What is set for a key holds for the one that it replaced too, as long as both work.
-        about &= (Q(key=None) | Q(key=key) | Q(key__replaces=key)) & (Q(team=None) | Q(team=key.team_id))
-        if key.team_id is None:
-            about &= Q(team=None) & ~Q(each="team")
-    rows = LimitRow.objects.filter(about, is_off=False).order_by("pk")
+    rows = LimitRow.objects.filter(_about(tenant, key), is_off=False).order_by("pk")
     return tuple(
         Limit(
             id=row.pk,
@@ -108,6 +108,22 @@ def limits_for(tenant: Tenant, key: ApiKey | None) -> tuple[Limit, ...]:
     )
 
 
+def budgets_for(tenant: Tenant, key: ApiKey | None) -> tuple[Budget, ...]:
+    """Every budget that may be about a caller of `tenant` with `key`; the oldest first."""
+    rows = BudgetRow.objects.filter(_about(tenant, key), is_off=False).order_by("pk")
+    return tuple(row.rule for row in rows)
+
+
+def _about(tenant: Tenant, key: ApiKey | None) -> Q:
+    """Which limits and budgets may be about a caller of `tenant` with `key`."""
+    about = Q(tenant=None) | Q(tenant=tenant)
+    if key is None:
+        return about & Q(key=None, team=None) & ~Q(each__in=("key", "team"))
+    # What is set for a key holds for the one that it replaced too, as long as both work.
+    about &= (Q(key=None) | Q(key=key) | Q(key__replaces=key)) & (Q(team=None) | Q(team=key.team_id))
+    return about if key.team_id else about & Q(team=None) & ~Q(each="team")
+
+
 def default_caller(_: str = "") -> Caller | None:
     """Whoever shows no key; None while their tenant is suspended."""
     tenant = ensure_default_tenant()
@@ -118,6 +134,7 @@ def default_caller(_: str = "") -> Caller | None:
         tenant=tenant.name,
         priority=tenant.priority,
         limits=limits_for(tenant, None),
+        budgets=budgets_for(tenant, None),
         reads_from=tuple(tenant.grants_received.values_list("owner_id", "owner__name")),
     )
 

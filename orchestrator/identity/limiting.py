@@ -9,10 +9,12 @@ from django.db.models import QuerySet
 
 from orchestrator.audit import differences
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
+from orchestrator.core.limits import EACH
 from orchestrator.core.permissions import EVERYBODY, Permission
 from orchestrator.identity.acting import MOST_SHOWN, Actor
 from orchestrator.identity.asked import LimitAsked, LimitChange
-from orchestrator.models import ApiKey, Limit
+from orchestrator.identity.whose import Whose, counted_apart, find_whose
+from orchestrator.models import Limit
 
 FIELDS = ("amount", "per_s", "burst", "each", "model", "network", "is_off")
 RATES = ("requests", "tokens")
@@ -21,24 +23,10 @@ MOST_BURST = 100  # times the amount
 
 def make(by: Actor, asked: LimitAsked) -> Limit:
     """Make a limit. Raises BadRequest, NotThere, Forbidden; Conflict when there is one of that name."""
-    reach = by.must(Permission.CHANGE_KEYS)
+    by.must(Permission.CHANGE_KEYS)
     with transaction.atomic():
         row = Limit(name=asked.name, kind=asked.kind, **asked.model_dump(include=set(FIELDS)))
-        if asked.tenant is not None:
-            row.tenant = by.tenant(asked.tenant, Permission.CHANGE_KEYS)
-        if asked.key is not None:
-            row.key = ApiKey.objects.of(reach).filter(prefix=asked.key).select_related("tenant").first()
-            if row.key is None:
-                raise BadRequest(f"key: there is none with the prefix {asked.key!r}.")
-            if row.tenant not in (None, row.key.tenant):
-                raise BadRequest(f"key: {asked.key} is of another tenant than {row.tenant}.")
-            row.tenant = row.key.tenant
-        if asked.team is not None:
-            if row.tenant is None:
-                raise BadRequest("team: say of which tenant.")
-            row.team = row.tenant.teams.filter(name=asked.team).first()
-            if row.team is None:
-                raise BadRequest(f"team: there is none called {asked.team!r} in {row.tenant}.")
+        row.tenant, row.team, row.key = find_whose(by, asked, Permission.CHANGE_KEYS)
         _must_be_whole(row)
         _must_be_theirs(by, row)
         if Limit.objects.filter(name=row.name).exists():
@@ -119,11 +107,7 @@ def _must_be_whole(row: Limit) -> None:
         raise BadRequest(f"burst: only requests and tokens have one, {row.kind} has not; leave it out.")
     if row.burst is not None and row.burst > row.amount * MOST_BURST:
         raise BadRequest(f"burst: it is {MOST_BURST} times the amount at most, here {row.amount * MOST_BURST}.")
-    allowed = ["key", "team", "tenant", "model", "address", "all"]
-    if row.key:
-        allowed.remove("team")
-    if row.key or row.team:
-        allowed.remove("tenant")
+    allowed = counted_apart(Whose(row.tenant, row.team, row.key), EACH)
     if row.kind == "cache_bytes":
         allowed = ["tenant"]
         if row.team or row.key or row.model or row.network:

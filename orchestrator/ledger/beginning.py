@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from django.db import connections
 from django.db.models import Min, Sum
 
-from orchestrator.core.budgets import EVER, Period, begins
-from orchestrator.core.limits import is_named
+from orchestrator.core.budgets import EVER, begins, under
+from orchestrator.core.budgets import Budget as Rule
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger import accounts
 from orchestrator.ledger.accounts import Account, Used
@@ -20,26 +20,23 @@ from orchestrator.ledger.rows import ALIAS
 from orchestrator.ledger.sql import moment
 from orchestrator.models import ApiKey, Budget, BudgetPeriod, Charge, Hold, HoldLine, SpendDay
 
-LONGEST_UNDER = 255  # characters
-
 
 class _Call(NamedTuple):
     """Whose a call is and where it goes."""
 
     tenant_id: int
-    team_id: int
-    key_id: int
+    team_id: int | None
+    key_id: int | None
+    first_key_id: int | None
     model: str
     provider: str
 
 
-def begin_budget(budget: Budget, at: datetime, first_key: Callable[[int], int] = lambda key: key) -> None:
-    """Count its period of `at` anew. Whoever calls it is in a transaction, so that no call is made meanwhile.
-
-    first_key  of a key that took another's place, the first of those: they are counted as one.
-    """
-    period = cast(Period, budget.period)
-    first = begins(period, at)
+def begin_budget(budget: Budget, at: datetime) -> None:
+    """Count its period of `at` anew. Whoever calls it is in a transaction, so that no call is made meanwhile."""
+    first_of = dict(ApiKey.objects.of(EVERYBODY).filter(first_id__isnull=False).values_list("pk", "first_id"))
+    rule = budget.rule
+    first = begins(rule.period, at)
     of_it = BudgetPeriod.objects.filter(budget_id=budget.pk)
     of_it.filter(begins=first).delete()
     of_it.update(reserved_microusd=0)
@@ -47,14 +44,14 @@ def begin_budget(budget: Budget, at: datetime, first_key: Callable[[int], int] =
     if budget.is_off:
         return
     moves: defaultdict[Account, Used] = defaultdict(Used)
-    for call, cost in _spent(first):
-        if _is_about(budget, call, first_key):
-            account = Account.of(budget.pk, _under(budget, call, first_key), first)
+    for call, cost in _spent(first, first_of):
+        if _is_about(budget, rule, call, first_of):
+            account = Account.of(budget.pk, under(rule, call, call.model, call.provider), first)
             moves[account] = Used(moves[account].spent + cost, 0)
     lines = []
-    for hold, held_at, amount, call in _held():
-        if _is_about(budget, call, first_key):
-            account = Account.of(budget.pk, _under(budget, call, first_key), begins(period, held_at))
+    for hold, held_at, amount, call in _held(first_of):
+        if _is_about(budget, rule, call, first_of):
+            account = Account.of(budget.pk, under(rule, call, call.model, call.provider), begins(rule.period, held_at))
             moves[account] = Used(moves[account].spent, moves[account].reserved + amount)
             lines.append((hold, account, amount))
     with connections[ALIAS].cursor() as cursor:
@@ -64,7 +61,7 @@ def begin_budget(budget: Budget, at: datetime, first_key: Callable[[int], int] =
         accounts.tell_of_shares(cursor, now, moment(at))
 
 
-def _spent(first: date) -> Iterator[tuple[_Call, int]]:
+def _spent(first: date, first_of: dict[int, int | None]) -> Iterator[tuple[_Call, int]]:
     """What was spent from that day on: by charges, and by the sums of those days whose charges are gone."""
     charges = Charge.objects.of(EVERYBODY).order_by()
     if first == EVER:
@@ -74,46 +71,33 @@ def _spent(first: date) -> Iterator[tuple[_Call, int]]:
         for tenant, key, model, provider, cost in days.values_list("tenant_id", "key_id", "model", "provider").annotate(
             cost=Sum("cost_microusd")
         ):
-            yield _Call(tenant, teams.get(key) or 0, key, model, provider), cost
+            yield _Call(tenant, teams.get(key), key or None, first_of.get(key), model, provider), cost
     since = datetime.combine(first, time(), UTC)
     for tenant, team, key, model, provider, cost in (
         charges.filter(at__gte=since)
         .values_list("tenant_id", "team_id", "key_id", "model", "provider")
         .annotate(cost=Sum("cost_microusd", default=0))
     ):
-        yield _Call(tenant, team or 0, key or 0, model, provider), cost
+        yield _Call(tenant, team, key, first_of.get(key), model, provider), cost
 
 
-def _held() -> Iterator[tuple[str, datetime, int, _Call]]:
+def _held(first_of: dict[int, int | None]) -> Iterator[tuple[str, datetime, int, _Call]]:
     for hold in Hold.objects.all():
         of = hold.call
-        call = _Call(of["tenant_id"], of.get("team_id") or 0, of.get("key_id") or 0, of["model"], of["provider"])
+        key = of.get("key_id")
+        call = _Call(of["tenant_id"], of.get("team_id"), key, first_of.get(key), of["model"], of["provider"])
         yield hold.pk, hold.at, hold.amount_microusd or 0, call
 
 
-def _is_about(budget: Budget, call: _Call, first_key: Callable[[int], int]) -> bool:
-    """Whether it counts a call; as `core.budgets` says it of the calls of a caller."""
+def _is_about(budget: Budget, rule: Rule, call: _Call, first_of: dict[int, int | None]) -> bool:
+    """Whether it counts a call; as identity has it, which gives callers their budgets."""
     return (
         budget.tenant_id in {None, call.tenant_id}
         and budget.team_id in {None, call.team_id}
-        and (budget.key_id is None or (call.key_id != 0 and first_key(budget.key_id) == first_key(call.key_id)))
-        and (not budget.provider or budget.provider == call.provider)
-        and (not budget.model or is_named(call.model, budget.model))
+        and (budget.key_id is None or _first(budget.key_id, first_of) == (call.first_key_id or call.key_id))
+        and rule.is_about(call.model, call.provider)
     )
 
 
-def _under(budget: Budget, call: _Call, first_key: Callable[[int], int]) -> str:
-    """What it counts a call under."""
-    match budget.each:
-        case "key":
-            return str(first_key(call.key_id) if call.key_id else 0)
-        case "team":
-            return str(call.team_id)
-        case "tenant":
-            return str(call.tenant_id)
-        case "model":
-            return call.model[:LONGEST_UNDER]
-        case "provider":
-            return call.provider[:LONGEST_UNDER]
-        case _:
-            return ""
+def _first(key: int, first_of: dict[int, int | None]) -> int:
+    return first_of.get(key) or key

@@ -18,7 +18,7 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BudgetSpent, PriceUnknown
 from orchestrator.core.prices import Price
 from orchestrator.core.tokens import size_of, tokens_in
-from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Usage
+from orchestrator.core.types import ChatRequest, Chunk, Model, Usage
 from orchestrator.ledger.estimate import about, at_most
 from orchestrator.ledger.holds import Charged, Line, Reservation
 from orchestrator.ledger.writer import Entry, Ledger
@@ -211,17 +211,13 @@ def _lines(entry: Entry, model: Model) -> tuple[Line, ...]:
         Line(
             budget.id,
             budget.name,
-            under(budget.each, **_who(caller), model=model.name, provider=model.engine),
+            under(budget, caller, model.name, model.engine),
             begins(budget.period, entry.at),
             budget.is_hard,
         )
         for budget in caller.budgets
         if budget.is_about(model.name, model.engine)
     )
-
-
-def _who(caller: Caller) -> dict[str, Any]:
-    return {"key": caller.key_id, "team": caller.team_id, "tenant": caller.tenant_id}
 
 
 def _columns(entry: Entry, model: Model, hold: str, price: Price | None, purpose: Purpose) -> dict[str, Any]:

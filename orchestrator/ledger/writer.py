@@ -230,9 +230,7 @@ class Ledger(Writing):
         if not entry.is_posted:
             entry.is_posted = True
             self._attempts.extend(entry.attempts)
-            self._add(
-                Pending(entry.row(), tuple(entry.charges)), is_urgent=entry.is_paid or bool(entry.charges)
-            )
+            self._add(Pending(entry.row(), tuple(entry.charges)), is_urgent=entry.is_paid or bool(entry.charges))
             self._tell(self._taken, entry)
 
     def repeat(self, repeat: Repeat) -> None:

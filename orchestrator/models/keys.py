@@ -46,6 +46,9 @@ class ApiKey(models.Model):
     replaces = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="replaced_by", editable=False
     )
+    first_id = models.PositiveBigIntegerField(
+        null=True, editable=False, help_text="The first of those before it; budgets count all of them as one."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)

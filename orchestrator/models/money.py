@@ -4,9 +4,13 @@ Amounts are millionths of a US dollar, in whole numbers. What the ledger writes 
 written whatever became of its key or tenant meanwhile.
 """
 
+from typing import cast
+
 from django.db import models
 
+from orchestrator.core import budgets
 from orchestrator.core.budgets import EACH_OF, PERIODS
+from orchestrator.core.dollars import dollars
 from orchestrator.models.keys import ApiKey
 from orchestrator.models.policy import PolicyQuerySet
 from orchestrator.models.scoped import ScopedQuerySet
@@ -133,6 +137,9 @@ class Budget(models.Model):
     model = models.CharField(max_length=255, blank=True, default="", help_text="A pattern: openai/*. Empty: any.")
     provider = models.CharField(max_length=40, blank=True, default="", help_text="Empty: any.")
     is_off = models.BooleanField(default=False)
+    is_given = models.BooleanField(
+        default=False, editable=False, help_text="By who manages every tenant; nobody else changes it."
+    )
 
     objects = PolicyQuerySet.as_manager()
 
@@ -140,7 +147,22 @@ class Budget(models.Model):
         ordering = ("name",)
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.amount_microusd / 1_000_000:g} USD a {self.period} for each {self.each}"
+        return f"{self.name}: {dollars(self.amount_microusd)} USD, {self.period}, {self.each}"
+
+    @property
+    def rule(self) -> budgets.Budget:
+        """As calls are counted by it."""
+        return budgets.Budget(
+            id=self.pk,
+            name=self.name,
+            period=cast(budgets.Period, self.period),
+            each=cast(budgets.EachOf, self.each),
+            amount=self.amount_microusd,
+            is_hard=self.is_hard,
+            shares=tuple(map(int, filter(None, self.shares.split(",")))),
+            model=self.model,
+            provider=self.provider,
+        )
 
 
 class BudgetPeriod(models.Model):
@@ -171,6 +193,9 @@ class BudgetAlert(models.Model):
     share = models.PositiveSmallIntegerField(help_text="Percent.")
     at = models.DateTimeField()
     spent_microusd = models.BigIntegerField()
+    told_at = models.DateTimeField(null=True, help_text="When it was logged, and taken where alerts are sent.")
+    tries = models.PositiveSmallIntegerField(db_default=0, help_text="How often it was begun to tell.")
+    again_at = models.DateTimeField(null=True, help_text="When it is tried again.")
 
     class Meta:
         ordering = ("-id",)

@@ -12,9 +12,10 @@ import httpx
 import pytest
 from django.utils import timezone
 
+from orchestrator.core.budgets import EVER
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.threads import WorkerThread
-from orchestrator.models import ApiKey, AuditEvent, Tenant
+from orchestrator.models import ApiKey, AuditEvent, Budget, BudgetAlert, BudgetPeriod, Tenant
 from orchestrator.parts import Parts
 from orchestrator.registry.models import Provider
 from tests.keys import issue_key
@@ -138,6 +139,54 @@ async def test_tenants_teams_grants_and_limits(ask: Asking, of_acme: Asking) -> 
     await of_acme("GET", "/keys", 401)
 
 
+async def test_budgets_and_their_alerts(ask: Asking, of_acme: Asking, parts: Parts) -> None:
+    await ask("POST", "/teams", json={"tenant": "acme", "name": "search"})
+    budget = {"name": "team", "period": "total", "each": "model", "amount_usd": "12.5", "tenant": "acme"}
+    made = await of_acme("POST", "/budgets", json=budget | {"team": "search"})
+    assert (made["amount_usd"], made["begins"], made["renewed_at"]) == ("12.50", "1970-01-01", None)
+    assert (made["standings"], made["is_given"]) == ([], False)
+    assert await ask("GET", "/budgets/team") == made
+    await of_acme("POST", "/budgets", 403, json=budget | {"name": "whole"})
+    for wrong in ({"amount_usd": 0.5}, {"amount_usd": "1e3"}, {"amount": 5}, {"team": "other"}, {"provider": "opnai"}):
+        await of_acme("POST", "/budgets", 400, json=budget | wrong)
+
+    def spend() -> None:
+        used = {"budget_id": Budget.objects.get().pk, "begins": EVER, "spent_microusd": 10_000_001}
+        BudgetPeriod.objects.create(under="openai/gpt", **used, reserved_microusd=500_000)
+        BudgetPeriod.objects.create(under="groq/llama", budget_id=used["budget_id"], begins=EVER, spent_microusd=1)
+        for share in (50, 80):
+            BudgetAlert.objects.create(under="openai/gpt", **used, share=share, at=timezone.now())
+
+    await parts.reads.run(5, spend)
+    changed = await of_acme("PATCH", "/budgets/team", json={"amount_usd": 11, "is_hard": False})
+    first = {"counted": "openai/gpt", "spent_usd": "10.000001", "reserved_usd": "0.50", "free_usd": "0.499999"}
+    assert changed["standings"][0] == first | {"share": 95, "pace_usd": None}
+    assert [one["counted"] for one in changed["standings"]] == ["openai/gpt", "groq/llama"]
+    (listed,) = (await of_acme("GET", "/budgets"))["budgets"]
+    assert listed == changed | {"standings": changed["standings"][:1]}
+    page = await of_acme("GET", "/budgets/alerts?limit=1")
+    (alert,) = page["alerts"]
+    assert (alert["budget"], alert["counted"], alert["share"], alert["spent_usd"]) == (
+        "team",
+        "openai/gpt",
+        80,
+        "10.000001",
+    )
+    rest = await ask("GET", f"/budgets/alerts?budget=team&before={page['next']}")
+    assert ([one["share"] for one in rest["alerts"]], rest["next"]) == ([50], None)
+    await ask("GET", "/budgets/alerts?budget=other", 404)
+    await ask(
+        "POST", "/budgets", json={"name": "theirs", "period": "day", "each": "all", "amount_usd": 1, "tenant": "globex"}
+    )
+    for method, body in (("GET", None), ("PATCH", {"is_off": True}), ("DELETE", None)):
+        await of_acme(method, "/budgets/theirs", 404, json=body)
+    await of_acme("GET", "/budgets/alerts?budget=theirs", 404)
+    assert [one["name"] for one in (await of_acme("GET", "/budgets"))["budgets"]] == ["team"]
+    await of_acme("DELETE", "/budgets/team")
+    await of_acme("DELETE", "/budgets/team", 404)
+    assert (await ask("GET", "/budgets/alerts"))["alerts"] == []
+
+
 async def test_who_manages_one_tenant_finds_nothing_of_others(ask: Asking, of_acme: Asking) -> None:
     theirs = (await ask("POST", "/keys", json={"name": "x", "tenant": "globex"}))["prefix"]
     limit = {"kind": "queue", "each": "all", "amount": 1}
@@ -191,6 +240,8 @@ async def test_each_role_may_what_its_permissions_say(
     }[role]
     for path in ("/keys", "/teams", "/limits"):
         await theirs("GET", path, sees_keys)
+    for path in ("/budgets", "/budgets/alerts"):
+        await theirs("GET", path, 200)
     for path in ("/tenants", "/grants"):
         await theirs("GET", path, sees_people)
     await theirs("GET", "/audit", sees_audit)
@@ -198,13 +249,15 @@ async def test_each_role_may_what_its_permissions_say(
     await theirs("POST", "/teams", changes_keys, json={"name": "x"})
     limit = {"name": "l", "kind": "queue", "each": "all", "amount": 1000}
     await theirs("POST", "/limits", changes_keys, json=limit)
+    budget = {"name": "b", "period": "day", "each": "all", "amount_usd": "5"}
+    await theirs("POST", "/budgets", changes_keys, json=budget)
     await theirs("POST", "/tenants", changes_people, json={"name": "x"})
 
 
 async def test_no_key_and_a_key_without_a_role_manage_nothing(client: httpx.AsyncClient, parts: Parts) -> None:
     key = await parts.reads.run(5, lambda: issue_key("plain", "default"))
     for headers in ({}, {"Authorization": f"Bearer {key}"}):
-        for path in ("keys", "teams", "limits", "tenants", "grants", "audit"):
+        for path in ("keys", "teams", "limits", "budgets", "budgets/alerts", "tenants", "grants", "audit"):
             assert (await client.get(f"{ROOT}/{path}", headers=headers)).status_code == 403
     assert not await AuditEvent.objects.of(EVERYBODY).aexists()
 

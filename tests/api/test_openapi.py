@@ -204,7 +204,7 @@ def named(client: httpx.Client, path: str) -> str:
         made = client.post(f"{ACCESS}/keys", json={"name": "example"})
         names["prefix"] = made.json()["prefix"]
     if path.startswith(
-        (f"{ACCESS}/tenants/", f"{ACCESS}/limits", f"{ACCESS}/teams", f"{ACCESS}/grants", f"{ACCESS}/people")
+        tuple(f"{ACCESS}/{kind}" for kind in ("tenants/", "limits", "budgets", "teams", "grants", "people"))
     ):
         for name in ("acme", "globex"):
             assert client.post(f"{ACCESS}/tenants", json={"name": name}).status_code in {200, 409}
@@ -215,6 +215,9 @@ def named(client: httpx.Client, path: str) -> str:
     if path.startswith(f"{ACCESS}/limits/"):
         limit = description.EXAMPLES[f"{ACCESS}/limits"] | {"name": "globex"}
         assert client.post(f"{ACCESS}/limits", json=limit).status_code in {200, 409}
+    if path.startswith(f"{ACCESS}/budgets/"):
+        budget = description.EXAMPLES[f"{ACCESS}/budgets"] | {"name": "globex"}
+        assert client.post(f"{ACCESS}/budgets", json=budget).status_code in {200, 409}
     return path.format(**names)
 
 

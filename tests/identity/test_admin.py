@@ -11,12 +11,25 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import include, path
+from django.utils.timezone import now
 
 from orchestrator.audit import verify
+from orchestrator.core.budgets import EVER, begins
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.issuing import STATES
 from orchestrator.identity.keys import find_key
-from orchestrator.models import ApiKey, AuditEvent, Grant, Limit, Membership, Team, Tenant
+from orchestrator.models import (
+    ApiKey,
+    AuditEvent,
+    Budget,
+    BudgetAlert,
+    BudgetPeriod,
+    Grant,
+    Limit,
+    Membership,
+    Team,
+    Tenant,
+)
 from tests.keys import issue_key
 
 admin.autodiscover()
@@ -24,7 +37,7 @@ urlpatterns = [path("admin/", admin.site.urls), path("", include("dashboard.urls
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 ROOT = "/admin/orchestrator"
-PAGES = ("tenant", "team", "grant", "limit", "apikey", "auditevent")
+PAGES = ("tenant", "team", "grant", "limit", "budget", "budgetalert", "apikey", "auditevent")
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +131,39 @@ def test_limits_are_checked_as_everywhere(root: Client) -> None:
     assert [action for _, action in actions()] == ["limit.made", "limit.changed", "limit.deleted"]
 
 
+def test_budgets_are_typed_and_shown_in_dollars(root: Client) -> None:
+    acme = Tenant.objects.get(name="acme")
+    form = {"name": "a-month", "period": "month", "each": "key", "amount_usd": "12.50", "tenant": acme.pk}
+    form |= {"is_hard": "on", "shares": "80, 50"}
+    assert "greater than or equal to 0.000001" in post(root, "budget/add", **(form | {"amount_usd": "0"}))
+    assert "6 decimal places" in post(root, "budget/add", **(form | {"amount_usd": "0.0000001"}))
+    assert "valid integer" in post(root, "budget/add", **(form | {"shares": "many"}))
+    assert "none called 'opnai'" in post(root, "budget/add", **form, provider="opnai")
+    assert not Budget.objects.exists()
+    assert post(root, "budget/add", **form, model="openai/*") == ""
+    budget = Budget.objects.get()
+    assert (budget.amount_microusd, budget.shares, budget.is_hard) == (12_500_000, "50,80", True)
+    first = begins("month", now())
+    BudgetPeriod.objects.create(
+        budget_id=budget.pk, under="7", begins=first, spent_microusd=10_000_000, reserved_microusd=1_500_000
+    )
+    BudgetAlert.objects.create(budget_id=budget.pk, under="7", begins=first, share=80, at=now(), spent_microusd=10**7)
+    page = root.get(f"{ROOT}/budget/").content.decode()
+    assert "92 %, 10.00 spent and 1.50 reserved" in page
+    assert 'class="field-left">1.00<' in page
+    page = root.get(f"{ROOT}/budget/{budget.pk}/change/").content.decode()
+    assert 'value="12.50"' in page
+    alerts = root.get(f"{ROOT}/budgetalert/").content.decode()
+    assert "Budget &quot;a-month&quot; for key 7: 80 % of 12.50 USD are reached, 10.00 are spent in the month" in alerts
+    change = {"amount_usd": "0.000001", "shares": "", "is_off": "on"}
+    assert post(root, f"budget/{budget.pk}/change", **change) == ""
+    budget.refresh_from_db()
+    assert (budget.amount_microusd, budget.shares, budget.is_hard, budget.is_off) == (1, "", False, True)
+    assert (budget.model, budget.tenant) == ("openai/*", acme)
+    assert post(root, f"budget/{budget.pk}/delete", post="yes") == ""
+    assert [action for _, action in actions()] == ["budget.made", "budget.changed", "budget.deleted"]
+
+
 def test_a_key_is_changed_and_never_shown(root: Client) -> None:
     credential = issue_key("web", "acme", dialects=["ollama"], tags=["a"])
     key = ApiKey.objects.of(EVERYBODY).get()
@@ -178,8 +224,8 @@ def test_somebody_of_one_tenant_sees_and_changes_what_is_theirs() -> None:
 @pytest.mark.parametrize(
     ("role", "names"),
     [
-        (Role.OPERATOR, ["API keys", "Limits", "Teams"]),
-        (Role.AUDITOR, ["API keys", "Limits", "Teams", "Tenants", "Grants", "Audit"]),
+        (Role.OPERATOR, ["API keys", "Limits", "Teams", "Budgets", "Alerts"]),
+        (Role.AUDITOR, ["API keys", "Limits", "Teams", "Budgets", "Alerts", "Tenants", "Grants", "Audit"]),
     ],
 )
 def test_the_pages_beside_the_keys_are_those_that_open(role: Role, names: list[str]) -> None:
@@ -256,6 +302,11 @@ def test_a_list_takes_as_many_queries_for_many_rows(
         Grant.objects.create(owner=tenant, reader=Tenant.objects.get(name="acme"))
         issue_key("k", tenant.name, team=team)
         Limit.objects.create(name=f"l{number}", kind="queue", each="all", amount=1, tenant=tenant, team=team)
+        money = {"amount_microusd": 5, "tenant": tenant, "team": team}
+        budget = Budget.objects.create(name=f"b{number}", period="total", each="key", **money)
+        told = {"budget_id": budget.pk, "begins": EVER, "spent_microusd": 3}
+        BudgetPeriod.objects.create(under="1", **told)
+        BudgetAlert.objects.create(under="1", share=50, at=now(), **told)
         post(root, "tenant/add", name=f"u{number}", priority=5)
     with django_assert_max_num_queries(14):
         response = root.get(f"{ROOT}/{page}/")

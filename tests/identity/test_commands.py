@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils.timezone import now
 
+from orchestrator.core.budgets import begins
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.keys import find_key
-from orchestrator.models import ApiKey, AuditEvent, Limit, Tenant
+from orchestrator.models import ApiKey, AuditEvent, Budget, BudgetAlert, BudgetPeriod, Limit, Tenant
 
 pytestmark = pytest.mark.django_db
 Run = Callable[..., tuple[int, str, str]]
@@ -154,6 +156,35 @@ def test_limits() -> None:
     assert not Limit.objects.exists()
 
 
+def test_budgets() -> None:
+    run("tenants", "make", "acme")
+    made = asked("budgets", "make", "a-month", "12.5", "month", "--tenant", "acme", "--model", "openai/*", "--at", 80)
+    assert (made["amount_usd"], made["each"], made["shares"], made["is_hard"]) == ("12.50", "key", [80], True)
+    changed = asked("budgets", "change", "a-month", "--amount", "30", "--soft", "--at", 50, "--at", 90)
+    assert (changed["amount_usd"], changed["is_hard"], changed["shares"]) == ("30.00", False, [50, 90])
+    assert asked("budgets", "off", "a-month")["is_off"]
+    assert not asked("budgets", "on", "a-month")["is_off"]
+    budget = Budget.objects.get()
+    first = begins("month", now())
+    BudgetPeriod.objects.create(
+        budget_id=budget.pk, under="gone", begins=first, spent_microusd=15_000_000, reserved_microusd=20_000_000
+    )
+    BudgetAlert.objects.create(budget_id=budget.pk, under="gone", begins=first, share=50, at=now(), spent_microusd=1)
+    _, out, _ = run("budgets", "list")
+    assert re.search(r"^a-month +30.00 +month +key +acme openai/\* +no +116 % +0.00 ", out.splitlines()[1])
+    _, out, _ = run("budgets", "show", "a-month")
+    assert "is hard:    no" in out
+    assert re.search(r"^gone +15.00 +20.00 +0.00 +116 ", out.splitlines()[-1])
+    assert asked("budgets", "list", "--tenant", "acme")[0]["standings"][0]["spent_usd"] == "15.00"
+    assert re.search(r" a-month +gone +50 +0.000001 +30.00 +-$", run("budgets", "alerts")[1].splitlines()[-1])
+    assert "no budget 'x'" in refused("budgets", "alerts", "--budget", "x")
+    assert "There is no budget 'x'" in refused("budgets", "show", "x")
+    assert "amount_usd: an amount is text" in refused("budgets", "make", "x", "0.0000001", "day")
+    assert run("budgets", "delete", "a-month")[2] == "The budget a-month is gone.\n"
+    assert run("budgets", "list")[2] == "There is no budget.\n"
+    assert run("budgets", "alerts")[2] == "There is no alert.\n"
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -166,6 +197,9 @@ def test_limits() -> None:
         ("issue_key x --network 10.0.0.0/8 --network 10.0.0.1/8", "--network: the address has bits"),
         ("issue_key x --all-tenants", "--all-tenants: there is no role that could hold for every tenant; give one."),
         ("keys rotate abc --overlap 800h", "--overlap: should be less than or equal to"),
+        ("budgets change x --amount five", "--amount: an amount is text, in US dollars"),
+        ("budgets make x 5 day --provider opnai", "--provider: there is none called 'opnai'"),
+        ("budgets make x 5 day --at 0", "--at: should be greater than or equal to 1"),
         ("tenants make x --priority 11", "--priority: should be less than or equal to 10"),
     ],
 )
@@ -185,7 +219,7 @@ def test_the_audit_is_listed_and_verified() -> None:
     assert run("audit", "verify") == (1, "", "Event 2: it was changed, or put where another was.\n")
 
 
-@pytest.mark.parametrize("command", ["keys", "tenants", "limits", "audit"])
+@pytest.mark.parametrize("command", ["keys", "tenants", "limits", "budgets", "audit"])
 def test_a_command_alone_tells_its_commands(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command)[0] == 2
     assert "list" in capsys.readouterr().err

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from orchestrator.api.answers import access, anthropic, ollama, openai, ours, registry, responses
+from orchestrator.api.answers import access, anthropic, budgets, ollama, openai, ours, registry, responses
 
 ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/healthz"): ours.Alive,
@@ -56,6 +56,12 @@ ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/api/admin/v1/limits/{name}"): access.LimitTold,
     ("patch", "/api/admin/v1/limits/{name}"): access.LimitTold,
     ("delete", "/api/admin/v1/limits/{name}"): access.Deleted,
+    ("get", "/api/admin/v1/budgets"): budgets.BudgetsTold,
+    ("post", "/api/admin/v1/budgets"): budgets.BudgetTold,
+    ("get", "/api/admin/v1/budgets/alerts"): budgets.AlertsTold,
+    ("get", "/api/admin/v1/budgets/{name}"): budgets.BudgetTold,
+    ("patch", "/api/admin/v1/budgets/{name}"): budgets.BudgetTold,
+    ("delete", "/api/admin/v1/budgets/{name}"): access.Deleted,
     ("get", "/api/admin/v1/audit"): access.EventsTold,
     ("post", "/api/chat"): ollama.ChatAnswer,
     ("post", "/api/generate"): ollama.GenerateAnswer,

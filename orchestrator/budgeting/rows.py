@@ -1,0 +1,159 @@
+"""The rows of budgets: made, changed and deleted, each with an event that tells of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from orchestrator.audit import differences
+from orchestrator.core.budgets import EACH_OF
+from orchestrator.core.dollars import dollars
+from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
+from orchestrator.core.permissions import EVERYBODY, Permission
+from orchestrator.core.presets import BY_NAME
+from orchestrator.identity.acting import MOST_SHOWN, Actor
+from orchestrator.identity.asked import BudgetAsked, BudgetChange
+from orchestrator.identity.whose import Whose, counted_apart, find_whose
+from orchestrator.ledger.beginning import begin_budget
+from orchestrator.models import Budget, BudgetAlert, BudgetPeriod
+from orchestrator.registry.models import Provider
+
+
+def make(by: Actor, asked: BudgetAsked) -> Budget:
+    """Make a budget, with what was spent in its period already.
+
+    Raises BadRequest, NotThere, Forbidden; Conflict when there is one of that name.
+    """
+    reach = by.must(Permission.CHANGE_BUDGETS)
+    with transaction.atomic():
+        whose = find_whose(by, asked, Permission.CHANGE_BUDGETS)
+        row = Budget(
+            name=asked.name,
+            period=asked.period,
+            each=asked.each,
+            model=asked.model,
+            provider=asked.provider,
+            is_given=reach == EVERYBODY,
+            **whose._asdict(),
+            **_columns(asked.model_dump(include={"amount_usd", "is_hard", "shares", "is_off"})),
+        )
+        _must_be_whole(row, whose)
+        _must_be_theirs(by, row)
+        if Budget.objects.filter(name=row.name).exists():
+            raise Conflict(f"There is a budget called {row.name} already; the names of budgets are one list for all.")
+        row.save()
+        if not row.is_off:
+            begin_budget(row, timezone.now())
+        _note(by, "budget.made", row, told(row))
+    return row
+
+
+def change(by: Actor, name: str, asked: BudgetChange) -> Budget:
+    """Make a budget be otherwise, or switch it off or on. Raises NotThere, BadRequest, Forbidden.
+
+    While it is off nothing is counted; when it is on again what was spent meanwhile is.
+    """
+    with transaction.atomic():
+        row = find(by, name, Permission.CHANGE_BUDGETS)
+        _must_be_theirs(by, row)
+        before, was_off = told(row), row.is_off
+        for column, value in _columns(asked.given).items():
+            setattr(row, column, value)
+        different = differences(before, told(row))
+        if different:
+            row.is_given = row.is_given or by.reach(Permission.CHANGE_BUDGETS) == EVERYBODY
+            row.save()
+            if was_off and not row.is_off:
+                begin_budget(row, timezone.now())
+            _note(by, "budget.changed", row, different)
+    return row
+
+
+def delete(by: Actor, name: str) -> None:
+    """Take a budget away, with what was counted under it. Raises NotThere, Forbidden."""
+    with transaction.atomic():
+        row = find(by, name, Permission.CHANGE_BUDGETS)
+        _must_be_theirs(by, row)
+        _note(by, "budget.deleted", row, told(row))
+        for counted in (BudgetPeriod, BudgetAlert):
+            counted.objects.filter(budget_id=row.pk).delete()
+        row.delete()
+
+
+def find(by: Actor, name: str, permission: Permission = Permission.SEE_BUDGETS) -> Budget:
+    """A budget, by its name. Raises NotThere, also for those of others."""
+    row = seen(by, permission).filter(name=name).first()
+    if row is None:
+        raise NotThere(f"There is no budget {name[:MOST_SHOWN]!r}.")
+    return row
+
+
+def budgets(by: Actor, *, tenant: str | None = None, after: str | None = None) -> QuerySet[Budget]:
+    """Those that `by` may see, by name; after the one called `after`."""
+    found = seen(by)
+    if tenant is not None:
+        found = found.filter(tenant=by.tenant(tenant, Permission.SEE_BUDGETS))
+    return found if after is None else found.filter(name__gt=after)
+
+
+def seen(by: Actor, permission: Permission = Permission.SEE_BUDGETS) -> QuerySet[Budget]:
+    """Those for which `by` has the permission."""
+    reach = by.must(permission)
+    found = Budget.objects.select_related("tenant", "team", "key").order_by("name")
+    return found if reach.tenants is None else found.filter(tenant__in=reach.tenants)
+
+
+def told(row: Budget) -> dict[str, Any]:
+    """A budget, as it is asked for."""
+    return {
+        "name": row.name,
+        "period": row.period,
+        "each": row.each,
+        "amount_usd": dollars(row.amount_microusd),
+        "is_hard": row.is_hard,
+        "shares": list(row.rule.shares),
+        "tenant": row.tenant.name if row.tenant else None,
+        "team": row.team.name if row.team else None,
+        "key": row.key.prefix if row.key else None,
+        "model": row.model,
+        "provider": row.provider,
+        "is_off": row.is_off,
+    }
+
+
+def _columns(asked: dict[str, Any]) -> dict[str, Any]:
+    """What is asked for, as the table has it."""
+    columns = dict(asked)
+    if "amount_usd" in columns:
+        columns["amount_microusd"] = columns.pop("amount_usd")
+    if "shares" in columns:
+        columns["shares"] = ",".join(map(str, columns["shares"]))
+    return columns
+
+
+def _must_be_whole(row: Budget, whose: Whose) -> None:
+    """Raises BadRequest when its fields do not go together, or name what there is not."""
+    allowed = counted_apart(whose, EACH_OF)
+    if row.each not in allowed:
+        raise BadRequest(f"each: counted apart within this can be {', '.join(allowed)}.")
+    if row.provider and row.provider not in BY_NAME and not Provider.objects.filter(name=row.provider).exists():
+        raise BadRequest(
+            f"provider: there is none called {row.provider!r}; `openai` is one, and those of the registry."
+        )
+
+
+def _must_be_theirs(by: Actor, row: Budget) -> None:
+    """Raises Forbidden for what binds whoever manages some tenants only: nobody gives themselves more to spend."""
+    if by.reach(Permission.CHANGE_BUDGETS) == EVERYBODY:
+        return
+    if row.team is None and row.key is None:
+        raise Forbidden("Budgets of a whole tenant are set by who manages every tenant; name a team or a key.")
+    if row.is_given:
+        raise Forbidden("This budget was set by who manages every tenant, and only they change it.")
+
+
+def _note(by: Actor, action: str, row: Budget, details: dict[str, Any]) -> None:
+    by.note(action, f"budget {row.name}", row.tenant_id, details)

@@ -1,0 +1,106 @@
+"""Alerts are told: each in a line of the log, and to an address where one is set.
+
+Whoever is told hears of each at least once: what was sent and whose answer was lost is sent again, under the same
+number. The form is that of Standard Webhooks (https://www.standardwebhooks.com), for which there are readers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from orchestrator.budgeting.alerts import in_words, shown
+from orchestrator.models import BudgetAlert
+
+log = logging.getLogger(__name__)
+
+Run = Callable[[Coroutine[Any, Any, int]], int | None]
+
+TELL_S = 10.0  # how long one may take
+MOST_AT_ONCE = 20
+MOST_TRIES = 7
+FIRST_WAIT_S = 30.0  # and four times as long after each try: half a day in all
+KIND = "budget.share_reached"
+
+
+def tell_due(run: Run) -> int:
+    """Tell what is to be told by now, and return how many there were.
+
+    run  what the coroutine returns; None when it was to stop. After one that was not taken the rest waits.
+    """
+    now, told = timezone.now(), 0
+    is_due = Q(again_at=None) | Q(again_at__lte=now)
+    due = BudgetAlert.objects.filter(is_due, told_at=None, tries__lt=MOST_TRIES).order_by("pk")
+    for row in due[:MOST_AT_ONCE]:
+        if not _claim(row, now):
+            continue
+        alert = next(iter(shown([row])), None)
+        if alert is None:  # its budget went with a team or key
+            row.delete()
+            continue
+        if row.tries == 1:
+            log.warning("%s.", in_words(alert))
+        if settings.ALERT_URL and not _is_taken(row, alert, run):
+            break
+        row.told_at = timezone.now()
+        row.save(update_fields=["told_at"])
+        told += 1
+    return told
+
+
+def signed(number: int, at: datetime, body: bytes) -> dict[str, str]:
+    """The headers by which whoever is told knows that it is us, and that it is not told what is old."""
+    told = {"webhook-id": f"alert_{number}", "webhook-timestamp": str(int(at.timestamp()))}
+    content = b".".join([told["webhook-id"].encode(), told["webhook-timestamp"].encode(), body])
+    digest = hmac.new(key_of(settings.ALERT_SECRET), content, hashlib.sha256).digest()
+    return told | {"webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
+
+
+def key_of(secret: str) -> bytes:
+    """The bytes to sign with: those behind `whsec_`, or of the text as it is."""
+    if secret.startswith("whsec_"):
+        try:
+            return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            pass
+    return secret.encode()
+
+
+def _claim(row: BudgetAlert, now: datetime) -> bool:
+    """Whether nobody else tells it. Who claims it and is killed has it told again later."""
+    wait = timedelta(seconds=FIRST_WAIT_S * 4**row.tries)
+    mine = BudgetAlert.objects.filter(pk=row.pk, tries=row.tries, told_at=None)
+    if not mine.update(tries=row.tries + 1, again_at=now + wait):
+        return False
+    row.tries += 1
+    return True
+
+
+def _is_taken(row: BudgetAlert, alert: dict[str, Any], run: Run) -> bool:
+    import httpx  # here, because it is much to load where there is nobody to tell
+
+    from orchestrator.outbound.tell import tell
+
+    at = timezone.now()
+    body = orjson.dumps({"type": KIND, "timestamp": at, "data": alert}, option=orjson.OPT_UTC_Z)
+    try:
+        status = run(tell(settings.ALERT_URL, body, signed(row.pk, at, body), within_s=TELL_S))
+    except (httpx.HTTPError, OSError) as error:  # TimeoutError is one
+        why = type(error).__name__
+    else:
+        if status is None or 200 <= status < 300:
+            return status is not None
+        why = f"HTTP {status}"
+    again = "is given up" if row.tries >= MOST_TRIES else "is sent again"
+    log.warning("Alert %d was not taken at ORCHESTRATOR_ALERT_URL (%s), and %s", row.pk, why, again)
+    return False
