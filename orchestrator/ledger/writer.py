@@ -23,8 +23,10 @@ from orchestrator.core.prices import Price
 from orchestrator.core.redaction import redacted
 from orchestrator.core.text import escaped
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Usage
+from orchestrator.ledger import savings
 from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats, write_used
+from orchestrator.ledger.savings import Saving
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Entry:
     laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
     attempts: list[Attempted] = field(default_factory=list)  # places that were asked and did not answer
     granted_by: int | None = None  # the tenant whose answer it is, where it is another's
+    saving: Saving | None = None  # of an answer that takes no call
     has_spent: bool = False  # some of them charge all the same
     spent_microusd: int | None = 0  # so much, as far as can be told; None: nobody knows
     spent_tokens: int = 0  # for so many, about
@@ -89,6 +92,11 @@ class Entry:
             return 0
         answer = self._answer_microusd
         return None if answer is None or self.spent_microusd is None else answer + self.spent_microusd
+
+    @property
+    def saved(self) -> Saving | None:
+        """What the answer saved; None when it was a call, or was not heard to its end."""
+        return self.saving if self.outcome in {"done", "cut"} else None
 
     @property
     def _answer_microusd(self) -> int | None:
@@ -185,10 +193,7 @@ class Entry:
             "total_us": round(self.total_s * 1e6),
             "is_paid": self.is_paid,
             "cost_microusd": self.cost_microusd,
-            "saved_microusd": None,
-            "saved_why": None,
-            "saved_of": None,
-            "saved_price_id": None,
+            **savings.columns(self.saved),
             "granted_by_id": self.granted_by,
         }
 
