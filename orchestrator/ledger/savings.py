@@ -48,7 +48,7 @@ def of_hit(kept: Done, model: Model) -> Saving:
     """What it saves to be answered from what is kept, where `model` would be asked otherwise."""
     maker = kept.made_by
     if not model.is_paid or (maker is not None and not maker.is_paid):
-        return Saving(0, FREE, maker and maker.request_id)
+        return Saving(0, FREE, maker.request_id if maker else None)
     if maker is None:
         return Saving(None, UNKNOWN)
     if model.price is not None:
