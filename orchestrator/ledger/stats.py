@@ -162,7 +162,7 @@ def figures(since: datetime, until: datetime, reach: Reach) -> Figures:
         refused=everything.refused,
         prompt_tokens=everything.prompt_tokens,
         completion_tokens=everything.completion_tokens,
-        saved={tier: by_tier[tier].saved for tier in WITHOUT_A_CALL},
+        saved={tier.value: by_tier[tier].saved for tier in WITHOUT_A_CALL},
         saved_unknown=everything.saved_unknown,
         by_tier={tier: by_tier[tier].requests for tier in Tier.values},
         latency=latency(everything.durations),

@@ -32,13 +32,14 @@ WHERE at >= :since AND at < :until
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 ORDER BY first
 """
-# A request's id is its caller's own word, and may have come before.
+# Callers are answered with texts and with vectors; any other purpose is a cost of saving. A request's id is its
+# caller's own word, and may have come before.
 _PAID = """
 SELECT prompt_tokens AS prompt, completion_tokens AS completion, cached_tokens AS cached,
        cache_write_tokens AS written, cache_write_1h_tokens AS for_an_hour, is_estimated, cost_microusd AS cost
 FROM orchestrator_charge
 WHERE request_id = :of AND tenant_id IN (:reader, :owner) AND model = :model
-  AND purpose = 'answer' AND outcome <> 'lost'
+  AND purpose IN ('answer', 'embedding') AND outcome <> 'lost'
 """
 _DAILY = """
 SELECT day, tenant_id, sum(saved_microusd) AS saved
@@ -46,7 +47,8 @@ FROM orchestrator_spendday WHERE day >= :since AND day < :until GROUP BY 1, 2
 """
 _SPENT = """
 SELECT purpose, count(*) AS calls, coalesce(sum(cost_microusd), 0) AS cost, sum(cost_microusd IS NULL) AS unpriced
-FROM orchestrator_charge WHERE at >= :since AND at < :until AND purpose <> 'answer' GROUP BY 1 ORDER BY 1
+FROM orchestrator_charge
+WHERE at >= :since AND at < :until AND purpose NOT IN ('answer', 'embedding') GROUP BY 1 ORDER BY 1
 """
 
 
@@ -107,9 +109,11 @@ def prove(ledger: Path, since: date, until: date, others: Sequence[Path] = ()) -
     """
     proof = Proof(since, until)
     with ExitStack() as closes:
-        first, *more = (closes.enter_context(closing(_opened(path))) for path in (ledger, *others))
-        first.execute("BEGIN")  # what is read is of one moment
-        _Reckoning(first, [first, *more], proof).run()
+        opened = [closes.enter_context(closing(_opened(path))) for path in (ledger, *others)]
+        for one in opened:
+            one.execute("BEGIN")  # what is read of it is of one moment
+            one.execute("SELECT 1 FROM orchestrator_charge LIMIT 1")
+        _Reckoning(opened[0], opened, proof).run()
     return proof
 
 
@@ -223,13 +227,12 @@ def cost_of(tokens: Mapping[str, int] | sqlite3.Row, steps: Sequence[Rates]) -> 
 
 
 def read_rates(kept: str) -> list[Rates] | None:
-    """The rates of a price as it is kept, by the million tokens; None where they cannot be read."""
+    """The rates of a price as they are kept, by the million tokens; None where they cannot be read."""
     try:
-        said = json.loads(kept, parse_float=str)
-        steps = [_step(said), *map(_step, said.get("longer") or ())]
+        steps = [_step(said) for said in json.loads(kept, parse_float=str)]
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    return sorted(steps)
+    return sorted(steps) if any(not step.above for step in steps) else None
 
 
 def _step(said: Mapping[str, Any]) -> Rates:
