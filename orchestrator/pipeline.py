@@ -28,22 +28,10 @@ from orchestrator.core.errors import (
     Unsupported,
 )
 from orchestrator.core.limits import NO_LIMIT, Standing
-from orchestrator.core.types import (
-    Caller,
-    ChatRequest,
-    Chunk,
-    Chunks,
-    Done,
-    MadeBy,
-    Model,
-    Reply,
-    ReplyBuilder,
-    Route,
-    Usage,
-)
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Route, Usage
 from orchestrator.failover import FREE, Failover, Plan
-from orchestrator.ledger import savings
 from orchestrator.ledger.estimate import expected
+from orchestrator.ledger.savings import of_hit, of_shared, signed
 from orchestrator.ledger.writer import Entry
 from orchestrator.limits.limiter import Hold
 from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
@@ -234,7 +222,7 @@ def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float], 
     entry.tier = hit.tier
     entry.model = hit.entry.reply.model
     entry.provider = next((plan.candidate.model.engine for plan in plans if plan.name == entry.model), "")
-    entry.saving = savings.of_hit(hit.entry.reply.done, plans[0].candidate.model)
+    entry.saving = of_hit(hit.entry.reply.done, plans[0].candidate.model)
     spent_ns = max(round((parts.clock.monotonic() - entry.started) * 1e9), 1)
     chunks = _each(*as_of_now(hit.entry.reply, spent_ns).chunks())
     return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=timing)
@@ -351,16 +339,11 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
                 builder.add(chunk)
                 if chunk.done:
                     entry.ended(_outcome(chunk.done), clock.monotonic())
-                    builder.done = replace(chunk.done, made_by=_made_by(call, chunk.done))
+                    builder.done = signed(chunk.done, call.plan.candidate.model, call.request.request_id, entry.usage)
                     chunk = replace(chunk, done=builder.done)
                     await _through(_settle(call, builder, parts))
                     parts.metrics.settled(clock.monotonic() - entry.started - entry.total_s)
                 yield chunk
-
-
-def _made_by(call: _Call, done: Done) -> MadeBy:
-    """What the answer remembers of its call, for whoever is spared one by it."""
-    return savings.made_by(call.request.request_id, call.plan.candidate.model, done.usage, call.entry.usage)
 
 
 @contextmanager
@@ -476,7 +459,7 @@ async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> A
                         if chunk.origin:
                             entry.told(chunk.origin)
                         if chunk.done:
-                            entry.saving = savings.of_shared(chunk.done, call.plan.candidate.model)
+                            entry.saving = of_shared(chunk.done, call.plan.candidate.model)
                         _saw(chunk, entry, parts)
                         if call.request.stream:
                             passed_on += 1

@@ -6,6 +6,7 @@ sharing nothing with this.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from orchestrator.core.types import Done, MadeBy, Model, Usage
@@ -25,23 +26,23 @@ class Saving(NamedTuple):
     price_id: int | None = None
 
 
-def made_by(request_id: str, model: Model, told: Usage, charged: Usage) -> MadeBy:
-    """What an answer is to remember of its call to `model`.
+def signed(done: Done, model: Model, request_id: str, charged: Usage) -> Done:
+    """The end of an answer by `model`, with what the answer is to remember of its call.
 
-    told     the usage in the answer.
-    charged  the same, with estimates for what it does not tell.
+    charged  the usage that it tells, with estimates for what it does not tell.
     """
     cost: int | None = 0
     if model.is_paid:
         cost = charged.cost_microusd
         if cost is None and model.price is not None:
             cost = model.price.of(charged)
-    return MadeBy(
+    maker = MadeBy(
         request_id=request_id,
         is_paid=model.is_paid,
         cost_microusd=cost,
-        usage=None if charged == told else charged,
+        usage=None if charged == done.usage else charged,
     )
+    return replace(done, made_by=maker)
 
 
 def of_hit(kept: Done, model: Model) -> Saving:

@@ -26,7 +26,6 @@ from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, U
 from orchestrator.ledger import savings
 from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.rows import ALIAS, Attempted, Repeat, insert, insert_attempts, insert_repeats, write_used
-from orchestrator.ledger.savings import Saving
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -61,6 +60,7 @@ class Entry:
     status: int = 200
     outcome: str = ""
     error: str = ""
+    saving: savings.Saving | None = None  # of an answer that takes no call
     usage: Usage = field(default_factory=Usage)
     price: Price | None = None  # of the model that is asked; None: not known
     first_s: float | None = None
@@ -73,7 +73,6 @@ class Entry:
     laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
     attempts: list[Attempted] = field(default_factory=list)  # places that were asked and did not answer
     granted_by: int | None = None  # the tenant whose answer it is, where it is another's
-    saving: Saving | None = None  # of an answer that takes no call
     has_spent: bool = False  # some of them charge all the same
     spent_microusd: int | None = 0  # so much, as far as can be told; None: nobody knows
     spent_tokens: int = 0  # for so many, about
@@ -92,11 +91,6 @@ class Entry:
             return 0
         answer = self._answer_microusd
         return None if answer is None or self.spent_microusd is None else answer + self.spent_microusd
-
-    @property
-    def saved(self) -> Saving | None:
-        """What the answer saved; None when it was a call, or was not heard to its end."""
-        return self.saving if self.outcome in {"done", "cut"} else None
 
     @property
     def _answer_microusd(self) -> int | None:
@@ -162,6 +156,11 @@ class Entry:
         known.is_recorded = True
         self.status, self.error = known.status, escaped(redacted(str(known))[:500])[:500]
         self.ended(known.kind, now)
+
+    @property
+    def saved(self) -> savings.Saving | None:
+        """What the answer saved; None when it was a call, or was not heard to its end."""
+        return self.saving if self.outcome in {"done", "cut"} else None
 
     def row(self) -> dict[str, Any]:
         """The record, by column."""

@@ -17,7 +17,7 @@ from cache.tiers.memory import MemoryTier
 from orchestrator.core.errors import EngineError
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, MadeBy, Message, Model, Usage
-from orchestrator.ledger.savings import Saving, made_by, of_hit, of_shared
+from orchestrator.ledger.savings import Saving, of_hit, of_shared, signed
 from orchestrator.parts import Parts
 from orchestrator.pipeline import Answer, answer
 from orchestrator.replay import ReplayFront
@@ -37,8 +37,8 @@ def kept(maker: MadeBy | None, usage: Usage = USAGE) -> Done:
     return Done(reason="stop", usage=usage, made_by=maker)
 
 
-def maker(model: Model = PAID, told: Usage = USAGE, charged: Usage | None = None) -> MadeBy:
-    return made_by("r1", model, told, charged or told)
+def maker(model: Model = PAID, told: Usage = USAGE, charged: Usage | None = None) -> MadeBy | None:
+    return signed(kept(None, told), model, "r1", charged or told).made_by
 
 
 @pytest.mark.parametrize(
