@@ -13,6 +13,8 @@ _ENTRY = 1500
 _TOOL_CALL = 200
 _LOGPROB = 160
 _TOKEN_ID = 36
+_MADE_BY = 128
+_USAGE = 256
 
 
 def weigh(entry: Entry) -> int:
@@ -23,6 +25,8 @@ def weigh(entry: Entry) -> int:
         weight += _tool_call(call)
     for logprob in reply.logprobs:
         weight += _logprob(logprob)
+    if maker := reply.done.made_by:
+        weight += _MADE_BY + getsizeof(maker.request_id) + (_USAGE if maker.usage else 0)
     return weight + getsizeof(reply.done.stop_string) + sum(map(getsizeof, reply.vectors))
 
 

@@ -70,6 +70,14 @@ class Attempt(Protocol):
         """The kind of error."""
 
 
+class Saved(Protocol):
+    """What an answer saved that took no call."""
+
+    @property
+    def microusd(self) -> int | None:
+        """Millionths of a US dollar; None when it is not known."""
+
+
 class Answered(Protocol):
     """What is known of a request at its end; the ledger's entry is such."""
 
@@ -91,6 +99,10 @@ class Answered(Protocol):
     @property
     def cost_microusd(self) -> int | None:
         """Millionths of a US dollar; None when it is not known."""
+
+    @property
+    def saved(self) -> Saved | None:
+        """None where nothing is claimed: it was a call, or did not come to its end."""
 
 
 class Metrics:
@@ -124,6 +136,16 @@ class Metrics:
         self._cost = _Counts(counter("cost_dollars_total", "Known cost in US dollars.", ["model"]))
         self._unpriced = _Counts(
             counter("unpriced_requests_total", "Requests that cost money whose amount is not known.", ["model"])
+        )
+        self._saved = _Counts(
+            counter(
+                "saved_microdollars_total",
+                "Millionths of a US dollar that calls would have cost which were not made.",
+                ["tier"],
+            )
+        )
+        self._saved_unknown = _Counts(
+            counter("savings_unknown_total", "Answers without a call that saved nobody knows how much.", ["tier"])
         )
         self._seconds = times("request_seconds", "Time until the last piece of the answer.", ["dialect", "tier"])
         self._first_seconds = times("first_chunk_seconds", "Time until the first piece of the answer.", ["tier"])
@@ -167,6 +189,7 @@ class Metrics:
 
         self._tallied: tuple[_Counts | _Times, ...] = (
             *(self._requests, self._of_model, self._tokens, self._cost, self._unpriced),
+            *(self._saved, self._saved_unknown),
             *(self._seconds, self._first_seconds, self._part_seconds, self._loop_lag),
             *(self._asked, self._asked_seconds),
         )
@@ -209,6 +232,13 @@ class Metrics:
                 self._unpriced.add(1, model)
             elif cost:
                 self._cost.add(cost / 1e6, model)
+            self._was_saved(one.saved, tier)
+
+    def _was_saved(self, saved: Saved | None, tier: str) -> None:
+        if saved is not None and saved.microusd is None:
+            self._saved_unknown.add(1, tier)
+        elif saved is not None and saved.microusd:
+            self._saved.add(saved.microusd, tier)
 
     def sent_away(self, dialect: str, outcome: str) -> None:
         """A request was refused before anything was done for it; there is no record of it."""
@@ -232,10 +262,12 @@ class Metrics:
         *,
         prompt_tokens: int = 0,
         completion_tokens: int = 0,
+        saved: Sequence[int | None] = (),
     ) -> None:
         """Answers from cache that went the short way, many at once; from any thread.
 
         durations_s  one for each.    prompt_tokens, completion_tokens  of all of them together.
+        saved        millionths of a dollar, one for each that claims it; None where that is not known.
         """
         dialect, tier, model = self._dialects(dialect), self._tiers(tier), self._models(model)
         self._requests.add_now(len(durations_s), dialect, tier, self._outcomes(outcome))
@@ -243,6 +275,10 @@ class Metrics:
         self._tokens.add_now(prompt_tokens, f"prompt{SAVED}", model)
         self._tokens.add_now(completion_tokens, f"completion{SAVED}", model)
         self._seconds.add_now(durations_s, dialect, tier)
+        if amount := sum(one or 0 for one in saved):
+            self._saved.add_now(amount, tier)
+        if unknown := sum(one is None for one in saved):
+            self._saved_unknown.add_now(unknown, tier)
 
     def hand_over(self) -> None:
         """Let every worker see what this one has tallied."""

@@ -33,6 +33,7 @@ from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Mo
 from orchestrator.failover import Failover, Plan
 from orchestrator.ledger.bills import Bill, Purpose
 from orchestrator.ledger.estimate import expected
+from orchestrator.ledger.savings import of_hit, of_shared, signed
 from orchestrator.ledger.writer import Entry
 from orchestrator.limits.limiter import Hold
 from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
@@ -222,6 +223,7 @@ def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float], 
     entry.tier = hit.tier
     entry.model = hit.entry.reply.model
     entry.provider = next((plan.candidate.model.engine for plan in plans if plan.name == entry.model), "")
+    entry.saving = of_hit(hit.entry.reply.done, plans[0].candidate.model)
     spent_ns = max(round((parts.clock.monotonic() - entry.started) * 1e9), 1)
     chunks = _each(*as_of_now(hit.entry.reply, spent_ns).chunks())
     return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=timing)
@@ -231,6 +233,7 @@ def as_of_now(reply: Reply, spent_ns: int) -> Reply:
     """The kept answer with the durations of this request, in nanoseconds; its counts stay."""
     kept = reply.done.usage
     usage = Usage(
+        is_estimated=kept.is_estimated,
         prompt_tokens=kept.prompt_tokens,
         completion_tokens=kept.completion_tokens,
         load_ns=1,
@@ -341,6 +344,8 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
                 builder.add(chunk)
                 if chunk.done:
                     entry.ended(_outcome(chunk.done), clock.monotonic())
+                    builder.done = signed(chunk.done, call.plan.candidate.model, call.request.request_id, entry.usage)
+                    chunk = replace(chunk, done=builder.done)
                     await _through(_settle(call, builder, parts))
                     parts.metrics.settled(clock.monotonic() - entry.started - entry.total_s)
                 yield chunk
@@ -460,6 +465,8 @@ async def _shared(chunks: Chunks, call: _Call, begun: Answer, parts: Parts) -> A
                     async for chunk in rest:
                         if chunk.origin:
                             entry.told(chunk.origin)
+                        if chunk.done:
+                            entry.saving = of_shared(chunk.done, call.plan.candidate.model)
                         _saw(chunk, entry, parts)
                         if call.request.stream:
                             passed_on += 1

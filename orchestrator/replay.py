@@ -13,7 +13,7 @@ what a call costs is spent before it begins.
     the latter on another machine             within a second, when the key is read again
     the end of the key, or of the answer      at its moment
     a later answer to the same question       at once, where this process made or met it
-    a model that comes, goes or changes       within two seconds
+    a model or price that comes or changes    within two seconds
     the need of room                          as S3-FIFO chooses, among those of the tenant that keeps most
 
 Whoever is not certain to be served from here goes the whole way, and is told there what is wrong.
@@ -309,7 +309,10 @@ class ReplayFront:
         try:
             async with asyncio.timeout(MODELS_S):
                 models = hash(
-                    tuple((model.name, model.digest, model.edition) for model in await parts.catalogue.models())
+                    tuple(
+                        (model.name, model.digest, model.edition, model.price)
+                        for model in await parts.catalogue.models()
+                    )
                 )
         except (OrchestratorError, OSError, TimeoutError) as error:
             if self._models is not None:

@@ -126,7 +126,13 @@ def count_repeats(metrics: Metrics, repeats: Sequence[Repeat]) -> None:
             sum(repeat.line.row[kind] for repeat in some) for kind in ("prompt_tokens", "completion_tokens")
         )
         durations_s = [repeat.took / 1e6 for repeat in some]
-        metrics.replayed(dialect, tier, model, durations_s, outcome, prompt_tokens=prompt, completion_tokens=completion)
+        saved = [repeat.line.row["saved_microusd"] for repeat in some if repeat.line.row["saved_why"] is not None]
+        metrics.replayed(
+            *(dialect, tier, model, durations_s, outcome),
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            saved=saved,
+        )
 
 
 def engine_for(entry: ProviderEntry, clock: Clock) -> CloudEngine:

@@ -41,6 +41,7 @@ def answered(**fields: Any) -> SimpleNamespace:
         "total_s": 0.5,
         "laps": {"route": 0.01, "cache": 0.02},
         "cost_microusd": 0,
+        "saved": None,
         "provider": "llamacpp",
         "attempts": (),
         "engine_first_s": 0.1,

@@ -36,7 +36,7 @@ def test_the_contracts_hold() -> None:
 @pytest.mark.parametrize("package", ["aiohttp", "httpcore", "httpx", "httpx2", "httpx_aiohttp", "requests", "urllib3"])
 def test_a_second_way_out_breaks_the_contract(tmp_path: Path, package: str) -> None:
     rules = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    (way_out,) = (contract for contract in rules["contracts"] if contract["type"] == "forbidden")
+    (way_out,) = (contract for contract in rules["contracts"] if contract["name"].startswith("One way out by HTTP"))
     for name in PACKAGES:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()

@@ -66,6 +66,7 @@ def _figures(sums: Figures) -> dict[str, Any]:
             tier.value: sums.by_tier[tier] / sums.cacheable if sums.cacheable else None for tier in WITHOUT_A_CALL
         },
         "tokens": {"prompt": sums.prompt_tokens, "completion": sums.completion_tokens},
+        "saved": {"microusd": sum(sums.saved.values()), "unknown": sums.saved_unknown, "by_tier": sums.saved},
         "total_ms": _milliseconds(sums.latency),
         "first_ms": _milliseconds(sums.first),
         "by_tier": {

@@ -130,11 +130,22 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MadeBy:
+    """The call that made an answer: for whom, and what it cost. It goes wherever the answer goes."""
+
+    request_id: str
+    is_paid: bool  # it went to a provider that charges
+    cost_microusd: int | None = None  # None: nobody knows
+    usage: Usage | None = None  # what was charged, where that is not what the answer says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """The end of an answer."""
 
     reason: StopReason
     usage: Usage = Usage()
+    made_by: MadeBy | None = None  # None: it was kept when nobody noted that, or no model made it
     context: tuple[int, ...] = ()  # token ids of prompt and answer, where the engine tells
     stop_string: str = ""  # which of the caller's ended it, where the engine tells
 
@@ -223,12 +234,12 @@ class ReplyBuilder:
         self._tool_calls: list[ToolCall] = []
         self._logprobs: list[TokenLogprob] = []
         self._vectors: list[bytes] = []
-        self._done: Done | None = None
+        self.done: Done | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether the last chunk was added."""
-        return self._done is not None
+        return self.done is not None
 
     def add(self, chunk: Chunk) -> None:
         """Take the next chunk. Raises EngineError when the answer gets too long."""
@@ -244,11 +255,11 @@ class ReplyBuilder:
         self._tool_calls.extend(chunk.tool_calls)
         self._logprobs.extend(chunk.logprobs)
         self._vectors.extend(chunk.vectors)
-        self._done = chunk.done or self._done
+        self.done = chunk.done or self.done
 
     def reply(self) -> Reply | None:
         """The answer, or None while its end has not come."""
-        if self._done is None:
+        if self.done is None:
             return None
         return Reply(
             model=self.model,
@@ -257,7 +268,7 @@ class ReplyBuilder:
             tool_calls=tuple(self._tool_calls),
             logprobs=tuple(self._logprobs),
             vectors=tuple(self._vectors),
-            done=self._done,
+            done=self.done,
         )
 
 

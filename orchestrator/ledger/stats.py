@@ -18,6 +18,7 @@ from django.db.models import Count, F, Q, QuerySet, Sum, Value
 
 from orchestrator.core.permissions import Reach
 from orchestrator.ledger.grouping import Epoch, digits, whole
+from orchestrator.ledger.savings import UNKNOWN
 from orchestrator.models import RequestRecord
 
 Tier = RequestRecord.Tier
@@ -80,6 +81,8 @@ class Figures:
 
     errors      requests that failed on our side or a model's; refused  those answered 4xx, or not in the cache.
     latency     of all requests until the last piece; first  until the first piece, of those a model answered.
+    saved       millionths of a dollar, by tier, that calls would have cost which were not made; and saved_unknown
+                answers of which nobody knows how much they saved.
     by_tier     counts for every tier, zeros too; by_model  the busiest, busiest first.
     buckets     steps of `bucket_s` seconds on round times, oldest first, without gaps.
     """
@@ -91,6 +94,8 @@ class Figures:
     refused: int
     prompt_tokens: int
     completion_tokens: int
+    saved: Mapping[str, int]
+    saved_unknown: int
     by_tier: Mapping[str, int]
     latency: Latency
     first: Latency
@@ -157,6 +162,8 @@ def figures(since: datetime, until: datetime, reach: Reach) -> Figures:
         refused=everything.refused,
         prompt_tokens=everything.prompt_tokens,
         completion_tokens=everything.completion_tokens,
+        saved={tier.value: by_tier[tier].saved for tier in WITHOUT_A_CALL},
+        saved_unknown=everything.saved_unknown,
         by_tier={tier: by_tier[tier].requests for tier in Tier.values},
         latency=latency(everything.durations),
         first=latency(sum(first.values(), Counter())),
@@ -213,6 +220,8 @@ class _Tally:
     refused: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    saved: int = 0
+    saved_unknown: int = 0
     durations: Counter[int] = field(default_factory=Counter)
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -221,6 +230,8 @@ class _Tally:
         self.refused += row["refused"]
         self.prompt_tokens += row["prompt"]
         self.completion_tokens += row["completion"]
+        self.saved += row["saved"] or 0
+        self.saved_unknown += row["saved_unknown"]
         self.durations[row["took"]] += row["n"]
 
 
@@ -237,6 +248,8 @@ def _tallied(rows: QuerySet[RequestRecord], *columns: str, **keys: Any) -> Itera
         "refused": Count("pk", filter=REFUSED),
         "prompt": Sum("prompt_tokens"),
         "completion": Sum("completion_tokens"),
+        "saved": Sum("saved_microusd"),
+        "saved_unknown": Count("pk", filter=Q(saved_why=UNKNOWN)),
     }
     return cast(Iterable[dict[str, Any]], rows.values(*columns, **keys).annotate(**sums).order_by())
 

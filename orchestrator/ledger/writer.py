@@ -19,7 +19,7 @@ from orchestrator.core.errors import BudgetSpent, LedgerUnavailable, Orchestrato
 from orchestrator.core.redaction import redacted
 from orchestrator.core.text import escaped
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Usage
-from orchestrator.ledger import writing
+from orchestrator.ledger import savings, writing
 from orchestrator.ledger.batch import Pending
 from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.holds import Charged, Reservation, released
@@ -50,6 +50,7 @@ class Entry:
     status: int = 200
     outcome: str = ""
     error: str = ""
+    saving: savings.Saving | None = None  # of an answer that takes no call
     usage: Usage = field(default_factory=Usage)
     first_s: float | None = None
     engine_first_s: float | None = None  # the same, since whoever answered was asked
@@ -152,6 +153,11 @@ class Entry:
         self.status, self.error = known.status, escaped(redacted(str(known))[:500])[:500]
         self.ended(known.kind, now)
 
+    @property
+    def saved(self) -> savings.Saving | None:
+        """What the answer saved; None when it was a call, or was not heard to its end."""
+        return self.saving if self.outcome in {"done", "cut"} else None
+
     def row(self) -> dict[str, Any]:
         """The record, by column."""
         return {
@@ -182,10 +188,7 @@ class Entry:
             "total_us": round(self.total_s * 1e6),
             "is_paid": self.is_paid,
             "cost_microusd": self.cost_microusd,
-            "saved_microusd": None,
-            "saved_why": None,
-            "saved_of": None,
-            "saved_price_id": None,
+            **savings.columns(self.saved),
             "granted_by_id": self.granted_by,
         }
 

@@ -66,7 +66,7 @@ class RequestRecord(models.Model):
     )
     # Text that may be NULL: to add a column with a default, SQLite writes the whole table anew.
     saved_why = models.CharField(  # noqa: DJ001
-        max_length=16, null=True, help_text="What spared the call: a tier, or a shared call."
+        max_length=16, null=True, help_text="By what it was reckoned: price, charge, free or unknown; empty: a call."
     )
     saved_of = models.CharField(  # noqa: DJ001
         max_length=64, null=True, help_text="The request whose call paid for this answer."

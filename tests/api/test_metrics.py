@@ -17,6 +17,7 @@ from orchestrator.core.errors import EngineError
 from orchestrator.core.permissions import Role
 from orchestrator.core.types import Candidate, Model
 from orchestrator.engines.llamacpp import LoadedModel
+from orchestrator.ledger.savings import Saving
 from orchestrator.parts import Parts
 from orchestrator.processes import Child, Running
 from orchestrator.vitals import Sampler
@@ -70,6 +71,8 @@ async def full(
     monkeypatch.setattr(vitals, "running", lambda folder: this)
     parts.metrics.answered(answered(cost_microusd=3))
     parts.metrics.answered(answered(cost_microusd=None))
+    parts.metrics.answered(answered(tier="memory", saved=Saving(3, "price")))
+    parts.metrics.answered(answered(tier="memory", saved=Saving(None, "unknown")))
     model = Model(name="openai/big", digest="d", engine="openai", remote_name="big")
     place = parts.places.place(Candidate(model=model, stands_for=model))
     parts.places.began(place)

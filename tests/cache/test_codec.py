@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cache import codec
 from cache.codec import BadEntry, decode, encode
 from cache.entries import CacheKey, Entry
-from orchestrator.core.types import Done, Reply, ToolCall
+from orchestrator.core.types import Done, MadeBy, Reply, ToolCall, Usage
 from tests.cache.conftest import MakeEntry, reply
 
 
@@ -26,9 +26,18 @@ def test_what_ended_an_answer_survives_too(make_entry: MakeEntry):
     assert decode(entry.key, encode(entry)).reply.done.stop_string == "END"
 
 
+def test_whose_call_made_it_survives_with_what_it_was_charged(make_entry: MakeEntry):
+    charged = Usage(prompt_tokens=900, completion_tokens=7, cached_tokens=512, cache_write_1h_tokens=9)
+    for usage in (None, charged):
+        maker = MadeBy(request_id="r1", is_paid=True, cost_microusd=123, usage=usage)
+        entry = make_entry(answer=replace(reply("four"), done=Done(reason="stop", made_by=maker)))
+        assert decode(entry.key, encode(entry)).reply.done.made_by == maker
+
+
 def test_an_answer_that_was_kept_before_that_is_one_without_it():
     plain = msgspec.to_builtins(reply("four"))
     del plain["done"]["stop_string"]
+    del plain["done"]["made_by"]
     assert codec._decoder.decode(msgspec.msgpack.encode((1.0, 2.0, plain))) == (1.0, 2.0, reply("four"))
 
 

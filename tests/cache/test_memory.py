@@ -5,7 +5,7 @@ import tracemalloc
 
 from cache.entries import Scope
 from cache.tiers.memory import MemoryTier
-from orchestrator.core.types import Done, Reply, TokenLogprob, ToolCall, Usage
+from orchestrator.core.types import Done, MadeBy, Reply, TokenLogprob, ToolCall, Usage
 from tests.cache.conftest import HandClock, MakeEntry, reply
 
 LIMIT = 1024**2
@@ -19,9 +19,14 @@ async def test_it_stays_within_its_bytes(clock: HandClock, make_entry: MakeEntry
 
 
 def _varied(number: int) -> Reply:
-    done = Done(
-        reason="stop", usage=Usage(completion_tokens=1000 + number), context=tuple(range(1000, 1000 + number % 50))
+    usage = Usage(completion_tokens=1000 + number)
+    maker = MadeBy(
+        request_id=f"{number:032}",
+        is_paid=True,
+        cost_microusd=1000 + number,
+        usage=Usage(prompt_tokens=2000 + number, completion_tokens=3000 + number) if number % 2 else None,
     )
+    done = Done(reason="stop", usage=usage, made_by=maker, context=tuple(range(1000, 1000 + number % 50)))
     if number % 3 == 0:
         return Reply(model=f"tiny:{number}", text=f"{number} " * (number % 500), done=done)
     if number % 3 == 1:

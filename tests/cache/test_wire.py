@@ -20,13 +20,14 @@ from cache.wire import (
     unseal,
 )
 from orchestrator.core.errors import EngineError, OrchestratorError
-from orchestrator.core.types import Chunk, Done, TokenLogprob, ToolCall, Usage
+from orchestrator.core.types import Chunk, Done, MadeBy, TokenLogprob, ToolCall, Usage
 
 CHUNKS = [
     Chunk(text="é🎈", thinking="hm"),
     Chunk(tool_calls=(ToolCall(id="1", name="f", arguments={"a": [1, None, {"b": 0.5}]}),)),
     Chunk(logprobs=(TokenLogprob(token="a", logprob=-0.1, bytes=(97,), top=(TokenLogprob(token="b", logprob=-2),)),)),
     Chunk(done=Done(reason="stop", usage=Usage(prompt_tokens=1, load_ns=2**62), context=(1, 2), stop_string="é")),
+    Chunk(done=Done(reason="stop", made_by=MadeBy(request_id="r1", is_paid=True, cost_microusd=2**40, usage=Usage()))),
 ]
 MESSAGES = [
     Listen("inbox", 1, 2, 3),
@@ -34,7 +35,7 @@ MESSAGES = [
     Left("inbox", 1),
     Alive(1, 2),
     News(1, 0, CHUNKS),
-    End(1, 4),
+    End(1, 5),
     End(1, 4, to_failure(EngineError("é"))),
     No(1, "why"),
 ]

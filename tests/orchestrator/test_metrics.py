@@ -16,6 +16,7 @@ import pytest
 from prometheus_client import Metric, values
 
 from orchestrator.core.types import ChatRequest, Usage
+from orchestrator.ledger.savings import Saving
 from orchestrator.metrics import MOST_MODELS, RESERVED, Metrics, open_metrics
 from tests.figures import Figures, answered, parse, value
 
@@ -82,6 +83,18 @@ async def test_no_price_is_not_nothing(alone: Metrics) -> None:
     seen = await read(alone)
     assert value(seen, "unpriced_requests_total", model="openai/big") == 1
     assert value(seen, "cost_dollars_total", model="openai/big") == 1.5
+
+
+async def test_what_was_saved_is_counted_by_tier_and_no_price_is_not_nothing_there_either(alone: Metrics) -> None:
+    alone.answered(answered(tier="redis", saved=Saving(1_500, "price")))
+    alone.answered(answered(tier="redis", saved=Saving(None, "unknown")))
+    alone.answered(answered(tier="memory", saved=Saving(0, "free")))
+    alone.replayed("openai", "memory", "openai/big", [0.1] * 4, saved=[40, 2, None, 0])
+    seen = await read(alone)
+    assert value(seen, "saved_microdollars_total", tier="redis") == 1_500
+    assert value(seen, "savings_unknown_total", tier="redis") == 1
+    assert value(seen, "saved_microdollars_total", tier="memory") == 42
+    assert value(seen, "savings_unknown_total", tier="memory") == 1
 
 
 async def test_many_replays_at_once_are_as_many_answers(alone: Metrics) -> None:

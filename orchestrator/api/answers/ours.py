@@ -42,6 +42,14 @@ class TokenSums(Shape):
     completion: Count
 
 
+class Savings(Shape):
+    """What answers saved that took no call, in millionths of a US dollar."""
+
+    microusd: Count
+    unknown: Count = Field(description="Answers of which nobody knows how much they saved.")
+    by_tier: dict[WithoutACall, Count]
+
+
 class TierFigures(Shape):
     """What one tier answered."""
 
@@ -78,6 +86,7 @@ class Stats(Shape):
     hit_rate: Share | None = Field(description="Of what the cache was asked for; null when it was asked for nothing.")
     hit_rate_by_tier: dict[WithoutACall, Share | None]
     tokens: TokenSums
+    saved: Savings
     total_ms: Milliseconds = Field(description="Until the last piece.")
     first_ms: Milliseconds = Field(description="Until the first piece, of what a model answered.")
     by_tier: dict[TierName, TierFigures]
