@@ -4,4 +4,4 @@
 registry and the cache are apps of their own, with pages of their own.
 """
 
-from orchestrator.admin import audit, keys, limits, records, tenants  # noqa: F401  # importing registers them
+from orchestrator.admin import audit, costs, keys, limits, records, tenants  # noqa: F401  # importing registers them

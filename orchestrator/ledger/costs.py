@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time
 from typing import Any, Literal, NamedTuple
 
-from django.db.models import CharField, Count, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import CharField, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Concat
 
 from orchestrator.core.permissions import Reach
@@ -100,7 +100,7 @@ def whole(sums: Iterable[Sums]) -> Sums:
 
 def by_day(span: Span, reach: Reach) -> Mapping[date, Sums]:
     """The days on which anything was spent or saved, the first first."""
-    rows = _days(span, reach).values("day").annotate(**_summed(COLUMNS)).order_by("day")[:MOST_DAYS]
+    rows = _days(span, reach).values("day").annotate(**_summed(COLUMNS)).order_by("day")[: 2 * MOST_DAYS]
     return {row["day"]: _sums(row) for row in rows}
 
 
@@ -139,7 +139,8 @@ def tagged(span: Span, reach: Reach, most: int) -> Groups:
         **_summed(_OF_CHARGES),
     }
     rows = newest_charges(span, reach).values("tags").annotate(**columns)
-    sets = list(rows.order_by("-sum_cost_microusd", "tags")[: MOST_TAG_SETS + 1])
+    dearest = F("sum_cost_microusd").desc(nulls_last=True)
+    sets = list(rows.order_by(dearest, "tags")[: MOST_TAG_SETS + 1])
     found: dict[str, Sums] = {}
     for row in sets[:MOST_TAG_SETS]:
         for tag in dict.fromkeys(filter(None, row["tags"].split(","))) or ("",):
