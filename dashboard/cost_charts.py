@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from dashboard import formats
-from dashboard.charts import HEIGHT, WIDTH, Layer, Name, Spark, Tick, outline, round_ticks, spark
+from dashboard.charts import HEIGHT, WIDTH, Layer, Spark, Tick, outline, round_ticks, spark
 from orchestrator.ledger.costs import Span, Sums
 from orchestrator.ledger.pace import LATELY, Use
 
@@ -16,7 +15,6 @@ MOST_DATES = 6
 GAP = 0.14  # of a day's width, between two days
 WIDE = 62  # days, from which on no gaps are drawn
 NEAR_THE_END = 90.0
-APART = 9.0  # per cent of the height between two names
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,6 @@ class BurnDown:
     ends: float | None  # where it is used up, per cent from the left
     y: list[Tick]
     x: list[Tick]
-    names: list[Name]
 
 
 def by_day(span: Span, days: Mapping[date, Sums]) -> Days:
@@ -84,7 +81,6 @@ def burn_down(use: Use, burnt: Mapping[date, int]) -> BurnDown:
     goal, gone_at = _goal(use, burnt, end)
     forecast = "" if goal is None else _line([(now_x, now_y), place(*goal)])
     even = _line([place(begin, use.amount), place(end, 0)]) if use.ends is not None else ""
-    names = [Name(f"{formats.money(max(paid, 0))} left", now_y)]
     return BurnDown(
         left=_line([place(*point) for point in points]),
         even=even,
@@ -94,7 +90,6 @@ def burn_down(use: Use, burnt: Mapping[date, int]) -> BurnDown:
         ends=None if gone_at is None else place(gone_at, 0)[0] / 10,
         y=[Tick(_y(value, top), axis(value)) for value in ticks],
         x=dates(Span(begin.date(), end.date())) if end - begin > timedelta(days=1) else [],
-        names=names,
     )
 
 
@@ -158,7 +153,7 @@ def lasts_until(use: Use, burnt: Mapping[date, int]) -> datetime | None:
     paid, lately = use.amount - use.spent, sum(burnt.values())
     if use.ends is not None or paid <= 0 or lately <= 0 or paid // lately > 1_000:
         return None
-    return use.at + LATELY * paid / lately
+    return use.at + timedelta(seconds=int(LATELY.total_seconds()) * paid // lately)
 
 
 def _boxes(boxes: list[tuple[float, float, float, float]], *, apart: bool) -> str:

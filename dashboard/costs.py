@@ -80,6 +80,11 @@ class Prices:
     is_narrowed: bool  # only models that were used, since who looks may not see the registry
 
     @property
+    def dearest(self) -> int:
+        """What it would have cost on the dearest model that is shown."""
+        return max((one.microusd for one in self.elsewhere), default=0)
+
+    @property
     def difference(self) -> int:
         """What the prices in force say beyond what was booked, of all models together."""
         return sum(one.difference or 0 for one in self.repriced)

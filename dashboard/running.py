@@ -155,3 +155,11 @@ def known_prices() -> list[Known]:
         if (first := one.input_price) is not None and (second := one.output_price) is not None
     ]
     return [*listed, *operators]
+
+
+def registered_as(model: str) -> str | None:
+    """Under which name a provider's model, by its full name, is registered; None: it is not."""
+    for entry in parts().catalogue.registry.models:
+        if entry.name == model or any(f"{one.provider}/{one.remote_name}" == model for one in entry.deployments):
+            return entry.name
+    return None

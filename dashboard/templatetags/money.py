@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import template
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -14,6 +15,7 @@ from dashboard import formats
 from dashboard.cost_periods import Chosen
 from dashboard.costs import shown_price
 from dashboard.costs_verdict import shown_name
+from dashboard.running import registered_as
 from orchestrator.core.prices import Price
 from orchestrator.ledger.costs import Group
 from orchestrator.ledger.pace import Use
@@ -90,6 +92,21 @@ def short_count(number: int) -> str:
 def bar(share: float | None) -> str:
     """A share of 0 to 1 as the length of a bar, in per cent."""
     return f"{100 * min(max(share or 0.0, 0.0), 1.0):.2f}"
+
+
+@register.filter
+def share_of(number: int, whole: int) -> float:
+    """A part of a whole, 0 to 1."""
+    return number / whole if whole else 0.0
+
+
+@register.filter
+def price_page(model: str) -> str:
+    """Where the price of a model is set: at what is registered and runs there, else where it is registered."""
+    name = registered_as(model)
+    if name is None:
+        return f"{reverse('admin:registry_registeredmodel_add')}?{urlencode({'name': model})}"
+    return f"{reverse('admin:registry_registeredmodel_changelist')}?{urlencode({'q': name})}"
 
 
 @register.filter

@@ -20,6 +20,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from orchestrator.admin.lists import BoundedPaginator, When
+from orchestrator.admin.records import yes_or_no
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger.spreadsheet import dollars
 from orchestrator.ledger.wording import ending
@@ -125,6 +126,9 @@ class HasCost(admin.SimpleListFilter):
         return queryset.filter(cost_microusd__isnull=self.value() == "unknown")
 
 
+ESTIMATED = yes_or_no("is_estimated", "how tokens were counted", "Estimated here", "Counted by who had them")
+
+
 @admin.register(Charge)
 class ChargeAdmin(Read):
     """What each asking of a provider cost."""
@@ -132,7 +136,7 @@ class ChargeAdmin(Read):
     titled = "Charges"
     explanation = "What each asking of a provider cost, whether it was the one that answered or not."
     list_display = ("charged_at", "model", "who", "tokens", "cost", "source", "outcome_words", "request")
-    list_filter = (When, OfTenant, OfProvider, HasCost, "source", "purpose", "is_estimated")
+    list_filter = (When, OfTenant, OfProvider, HasCost, "source", "purpose", ESTIMATED)
     date_hierarchy = "at"
     search_fields = ("request_id",)  # shows the field; `get_search_results` does the searching
     search_help_text = "Request id, or the provider's id of the call"

@@ -69,7 +69,8 @@ class Use:
         """When nothing will be left at this pace, where that is before the end."""
         if self.projected is None or self.projected <= self.amount or self.is_used_up:
             return None
-        return _moment(self.begins) + (self.at - _moment(self.begins)) * self.amount / self.spent
+        passed = _seconds(self.at - _moment(self.begins))
+        return _moment(self.begins) + timedelta(seconds=passed * self.amount // self.spent)
 
     @property
     def is_used_up(self) -> bool:

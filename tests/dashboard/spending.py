@@ -79,7 +79,14 @@ def price(model: str, input_: str, output: str, source: str = "genai-prices 0.2.
 
 
 def budget(
-    name: str, amount: int, spent: int | None = None, *, now: datetime, under: str = "", reserved: int = 0, **fields: Any
+    name: str,
+    amount: int,
+    spent: int | None = None,
+    *,
+    now: datetime,
+    under: str = "",
+    reserved: int = 0,
+    **fields: Any,
 ) -> Budget:
     """A budget, with what is spent of it in the period that is now."""
     period: Period = fields.setdefault("period", "month")
