@@ -29,7 +29,6 @@ MOST_ELSEWHERE = 60
 class Unpriced:
     """A model with calls that nobody knows the price of."""
 
-    provider: str
     model: str
     sums: Sums
 
@@ -136,7 +135,7 @@ def read_prices(chosen: Chosen, reach: Reach, told: Iterable[Known]) -> Prices:
         unpriced=_unpriced(chosen, reach) if total.unpriced else (),
         repriced=again[:MOST_ROWS],
         booked_by=rows_of(number for one in again[:MOST_ROWS] for number in one.booked_by),
-        is_cut=costs.is_too_many(span, reach),
+        is_cut=sum(one.calls for one in again) >= costs.MOST_CHARGES,
         elsewhere=everywhere[:MOST_ELSEWHERE] if total.calls else (),
         known=len(known),
         is_narrowed=reach != EVERYBODY,
@@ -164,4 +163,4 @@ def shown_price(price: Price) -> str:
 
 def _unpriced(chosen: Chosen, reach: Reach) -> list[Unpriced]:
     rows = costs.by_model(chosen.span, reach, MOST_UNPRICED, only_unpriced=True)
-    return [Unpriced(provider, model, sums) for provider, model, sums in rows]
+    return [Unpriced(model, sums) for _, model, sums in rows]

@@ -175,6 +175,10 @@ ROW: dict[str, Any] = {
     "unsupported": "",
     "granted_by_id": None,
     "cost_microusd": 0,
+    "saved_microusd": None,
+    "saved_why": None,
+    "saved_of": None,
+    "saved_price_id": None,
 }
 
 
