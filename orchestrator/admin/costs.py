@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -41,7 +42,7 @@ class Read(AnyAdmin):
 
     list_per_page = 50
     actions = None
-    ordering: tuple[str, ...] = ("-id",)
+    ordering: ClassVar[tuple[str | Combinable, ...]] = ("-id",)
     sortable_by = ()
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -244,7 +245,7 @@ class SpendDayAdmin(Read):
     list_display = ("day", "who", "model", "calls", "unpriced", *TOKENS, "cost", "saved_calls", "saved")
     list_filter = (OfTenant, OfProvider)
     date_hierarchy = "day"
-    ordering = ("-day", "-cost_microusd", "-id")
+    ordering: ClassVar[tuple[str | Combinable, ...]] = ("-day", "-cost_microusd", "-id")
     search_fields = ("model",)
     search_help_text = "Full name of a model"
     change_list_template = "admin/costs.html"
@@ -373,7 +374,8 @@ def with_names(rows: QuerySet[Any]) -> QuerySet[Any]:
     """With the names that tenant and key have now, looked up by the database."""
     key = ApiKey.objects.of(EVERYBODY).filter(pk=OuterRef("key_id")).values("name")[:1]
     tenant = Tenant.objects.filter(pk=OuterRef("tenant_id")).values("name")[:1]
-    return rows.annotate(tenant_name=Subquery(tenant), key_name=Subquery(key))
+    named_: QuerySet[Any] = rows.annotate(tenant_name=Subquery(tenant), key_name=Subquery(key))
+    return named_
 
 
 def named(row: Any) -> str:
