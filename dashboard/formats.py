@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from orchestrator.ledger import wording
 
@@ -104,3 +104,18 @@ def sentence(words: str) -> str:
 def listing(words: list[str]) -> str:
     """Redis; Redis and Tasks; Redis, Tasks and Ledger."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def money(microusd: int | None) -> str:
+    """An amount to the cent: $1,234.56, −$3.00; what is less than a cent is not nothing."""
+    if microusd is None:
+        return UNKNOWN
+    sign, cents = "−" if microusd < 0 else "", (abs(microusd) + 5_000) // 10_000
+    if microusd and not cents:
+        return f"{sign}<$0.01"
+    return f"{sign}${cents // 100:,}.{cents % 100:02d}" if cents else "$0"
+
+
+def day(one: date) -> str:
+    """21 Nov 2025."""
+    return f"{one.day} {one:%b %Y}"

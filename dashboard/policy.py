@@ -27,6 +27,10 @@ PAGES: Mapping[str, Rule] = {
     "dashboard:series-csv": Permission.SEE_USAGE,
     "dashboard:cache": Permission.SEE_USAGE,
     "dashboard:purge": Permission.PURGE_ANSWERS,
+    "dashboard:costs": Permission.SEE_USAGE,
+    "dashboard:prices": Permission.SEE_USAGE,
+    "dashboard:costs-csv": Permission.SEE_USAGE,
+    "dashboard:charges-csv": Permission.SEE_USAGE,
     "dashboard:providers": Permission.SEE_REGISTRY,
     "dashboard:provider": Permission.SEE_REGISTRY,
     "dashboard:provider-test": Permission.CHANGE_REGISTRY,
@@ -71,6 +75,9 @@ class Rows(NamedTuple):
 
 MODELS: Mapping[str, Rows] = {
     "orchestrator.requestrecord": Rows(Permission.SEE_USAGE),
+    "orchestrator.charge": Rows(Permission.SEE_USAGE),
+    "orchestrator.spendday": Rows(Permission.SEE_USAGE),
+    "orchestrator.pricerow": Rows(Permission.SEE_USAGE),
     "orchestrator.apikey": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS, is_narrowed=True),
     "orchestrator.team": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS, is_narrowed=True),
     "orchestrator.limit": Rows(Permission.SEE_KEYS, Permission.CHANGE_KEYS, is_narrowed=True),

@@ -23,8 +23,10 @@ from dashboard.providers_verdict import providers_part
 from dashboard.reading import reader
 from dashboard.strip import Part, strip
 from orchestrator.core.permissions import EVERYBODY, Reach
+from orchestrator.core.prices import Price
 from orchestrator.core.types import Model
 from orchestrator.engines.llamacpp import LoadedModel
+from orchestrator.ledger.repricing import Known
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -137,3 +139,27 @@ async def _known(what: str, ask: Callable[[], Awaitable[T]], deadline_s: float =
         _unknown.discard(what)
         log.warning("the dashboard can read %s again", what)
     return found
+
+
+def known_prices() -> list[Known]:
+    """What models cost now, as far as this process knows: as providers list it, and as operators set it, who are right.
+
+    Nobody is asked, and nothing waited for.
+    """
+    catalogue = parts().catalogue
+    listed = [Known(model.engine, model.name, model.price) for model in catalogue.known() if model.price is not None]
+    operators = [
+        Known(one.provider, f"{one.provider}/{one.remote_name}", Price(input=first, output=second, source="operator"))
+        for entry in catalogue.registry.models
+        for one in entry.deployments
+        if (first := one.input_price) is not None and (second := one.output_price) is not None
+    ]
+    return [*listed, *operators]
+
+
+def registered_as(model: str) -> str | None:
+    """Under which name a provider's model, by its full name, is registered; None: it is not."""
+    for entry in parts().catalogue.registry.models:
+        if entry.name == model or any(f"{one.provider}/{one.remote_name}" == model for one in entry.deployments):
+            return entry.name
+    return None

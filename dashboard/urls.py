@@ -6,6 +6,7 @@ from dashboard.sign_in import SignIn, code, redeem, sign_out
 from dashboard.views import people
 from dashboard.views.account import account, sign_out_elsewhere, two_factor
 from dashboard.views.cache import cache, purge
+from dashboard.views.costs import charges_csv, costs, costs_csv, prices
 from dashboard.views.overview import overview, series_csv
 from dashboard.views.providers import again, provider, providers, switched, test
 
@@ -15,6 +16,10 @@ urlpatterns: list[URLPattern] = [
     path("series.csv", series_csv, name="series-csv"),
     path("cache/", cache, name="cache"),
     path("cache/purge/", purge, name="purge"),
+    path("costs/", costs, name="costs"),
+    path("costs/prices/", prices, name="prices"),
+    path("costs/costs.csv", costs_csv, name="costs-csv"),
+    path("costs/charges.csv", charges_csv, name="charges-csv"),
     path("providers/", providers, name="providers"),
     path("providers/<slug:name>/", provider, name="provider"),
     path("providers/<slug:name>/test/", test, name="provider-test"),

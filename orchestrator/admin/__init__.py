@@ -4,4 +4,12 @@
 registry and the cache are apps of their own, with pages of their own.
 """
 
-from orchestrator.admin import audit, budgets, keys, limits, records, tenants  # noqa: F401  # importing registers them
+from orchestrator.admin import (  # noqa: F401  # importing registers them
+    audit,
+    budgets,
+    costs,
+    keys,
+    limits,
+    records,
+    tenants,
+)

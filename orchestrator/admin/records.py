@@ -17,9 +17,10 @@ from django.template.response import TemplateResponse
 
 from orchestrator.admin.lists import MOST_COUNTED, BoundedPaginator, When
 from orchestrator.core.permissions import EVERYBODY, Reach
+from orchestrator.ledger.spreadsheet import dollars
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read
-from orchestrator.models import Attempt, RequestRecord
+from orchestrator.models import Attempt, Charge, RequestRecord
 
 if TYPE_CHECKING:
     RecordAdmin = admin.ModelAdmin[RequestRecord]
@@ -180,6 +181,7 @@ class RequestRecordAdmin(RecordAdmin):
         "engine_first_ms",
         "total_ms",
         "cost",
+        "charges",
     )
     list_select_related = ("tenant", "key")
     list_per_page = 50
@@ -280,6 +282,17 @@ class RequestRecordAdmin(RecordAdmin):
     def cost(self, record: RequestRecord) -> str:
         """To the millionth; an unknown price is not nothing."""
         return "unknown" if record.cost_microusd is None else f"{record.cost_microusd / 1e6:.6f}"
+
+    @admin.display(description="charges, $")
+    def charges(self, record: RequestRecord) -> str:
+        """Each asking that cost something, or may have: what `cost` is the sum of."""
+        found = Charge.objects.of(Reach(frozenset({record.tenant_id}))).filter(request_id=record.request_id)
+        lines = [
+            f"{dollars(one.cost_microusd) or 'unknown'}: {one.model}, {ending(one.outcome)},"
+            f" {one.prompt_tokens:,} in, {one.completion_tokens:,} out, by {one.source}"
+            for one in found.order_by("id")[:MOST_TRIED]
+        ]
+        return "\n".join(lines) or "-"
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[RequestRecord], search_term: str

@@ -76,6 +76,9 @@ TABLE: Mapping[tuple[str, str], str] = {
     # Management
     ("GET", f"{ADMIN}/cache"): P.SEE_USAGE,
     ("DELETE", f"{ADMIN}/cache"): P.PURGE_ANSWERS,
+    ("GET", f"{ADMIN}/costs"): P.SEE_USAGE,
+    ("GET", f"{ADMIN}/costs.csv"): P.SEE_USAGE,
+    ("GET", f"{ADMIN}/costs/charges.csv"): P.SEE_USAGE,
     ("GET", f"{ADMIN}/registry"): P.SEE_REGISTRY,
     ("PUT", f"{ADMIN}/registry"): P.CHANGE_REGISTRY,
     ("POST", f"{ADMIN}/registry/check"): P.SEE_REGISTRY,

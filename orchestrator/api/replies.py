@@ -33,7 +33,7 @@ Begin = Callable[[ChatRequest, Caller, Parts], Awaitable[Answer]]
 class PartsResponse(StreamingHttpResponse):
     """A stream that can be closed, so that what feeds it stops when the client goes, also before it has begun."""
 
-    def __init__(self, parts: AsyncGenerator[bytes, None], source: Chunks, content_type: str) -> None:
+    def __init__(self, parts: AsyncGenerator[bytes, None], source: Chunks | None, content_type: str) -> None:
         super().__init__(parts, content_type=content_type)
         self.parts = parts
         self._source = source
@@ -41,7 +41,8 @@ class PartsResponse(StreamingHttpResponse):
     async def aclose(self) -> None:
         """Nobody reads on."""
         await self.parts.aclose()
-        await self._source.aclose()  # a generator that never began closes nothing
+        if self._source is not None:
+            await self._source.aclose()  # a generator that never began closes nothing
 
 
 class WholeStream(HttpResponse):

@@ -24,6 +24,7 @@ from orchestrator.api import (
     local,
     manage_budgets,
     manage_cache,
+    manage_costs,
     manage_keys,
     manage_limits,
     manage_people,
@@ -129,6 +130,7 @@ api.add_router("/v1", responses.router)
 api.add_router("/v1", anthropic.router)
 api.add_router("/v1", embed.openai_router)
 api.add_router("/api/admin/v1/cache", manage_cache.router)
+api.add_router("/api/admin/v1", manage_costs.router)
 api.add_router("/api/admin/v1", manage_registry.router)
 api.add_router("/api/admin/v1/keys", manage_keys.router)
 api.add_router("/api/admin/v1/limits", manage_limits.router)

@@ -232,6 +232,7 @@ class SpendDay(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("day", "tenant_id", "key_id", "provider", "model"), name="one_row_a_day"),
         )
+        indexes = (models.Index(fields=("tenant_id", "day"), name="spend_of_tenant"),)
 
     def __str__(self) -> str:
         return f"{self.day}: {self.model}"

@@ -1,0 +1,166 @@
+"""What the pages of costs are made of: read for somebody, in few queries, however much was spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from django.db import close_old_connections
+
+from dashboard.cost_periods import Chosen
+from orchestrator.core.permissions import EVERYBODY, Reach
+from orchestrator.core.prices import Price
+from orchestrator.ledger import costs
+from orchestrator.ledger.costs import By, Group, Groups, Sums
+from orchestrator.ledger.pace import Use, spent_by_day, uses
+from orchestrator.ledger.price_rows import name_of, price_of, rows_of
+from orchestrator.ledger.repricing import Elsewhere, Known, Repriced, all_tokens, elsewhere, repriced
+from orchestrator.models import PriceRow
+
+MOST_ROWS = 50
+MOST_UNPRICED = 20
+MOST_USES = 30
+MOST_MODELS = 200
+MOST_ELSEWHERE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Unpriced:
+    """A model with calls that nobody knows the price of."""
+
+    model: str
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What was spent in some days, by what, and how far the budgets are."""
+
+    chosen: Chosen
+    by: By
+    days: Mapping[date, Sums]
+    total: Sums
+    before: Sums  # of as many days before
+    groups: Groups
+    unpriced: Sequence[Unpriced]
+    uses: Sequence[Use]
+    more_uses: int
+    use: Use | None  # the budget that is looked at
+    burnt: Mapping[date, int]  # what was spent of it by day
+    at: datetime
+
+    @property
+    def rest(self) -> Sums | None:
+        """What is in no row of the groups; None where rows cannot be told from the whole."""
+        if self.by == "tag" or not self.groups.has_more:
+            return None
+        shown = costs.whole(group.sums for group in self.groups.rows)
+        return Sums(**{name: getattr(self.total, name) - getattr(shown, name) for name in costs.COLUMNS})
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.total.calls or self.total.saved_calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """The same calls at other prices."""
+
+    chosen: Chosen
+    total: Sums
+    unpriced: Sequence[Unpriced]
+    repriced: Sequence[Repriced]
+    booked_by: Mapping[int, PriceRow]
+    is_cut: bool  # only the newest charges were looked at
+    elsewhere: Sequence[Elsewhere]
+    known: int  # how many models have a price
+    is_narrowed: bool  # only models that were used, since who looks may not see the registry
+
+    @property
+    def dearest(self) -> int:
+        """What it would have cost on the dearest model that is shown."""
+        return max((one.microusd for one in self.elsewhere), default=0)
+
+    @property
+    def difference(self) -> int:
+        """What the prices in force say beyond what was booked, of all models together."""
+        return sum(one.difference or 0 for one in self.repriced)
+
+
+def read_costs(chosen: Chosen, by: By, reach: Reach, now: datetime, picked: str = "") -> Costs:
+    """Read them. `picked` is the budget to look at, as `word_of` puts it; else it is the worst. Six queries at most."""
+    close_old_connections()
+    span = chosen.span
+    days = costs.by_day(costs.Span(span.before.first, span.until), reach)
+    within = {day: sums for day, sums in days.items() if day >= span.first}
+    total = costs.whole(within.values())
+    before = costs.whole(sums for day, sums in days.items() if day < span.first)
+    found = uses(reach, now)
+    use = next((one for one in found if word_of(one) == picked), found[0] if found else None)
+    return Costs(
+        chosen=chosen,
+        by=by,
+        days=within,
+        total=total,
+        before=before,
+        groups=costs.grouped(by, span, reach, MOST_ROWS),
+        unpriced=_unpriced(chosen, reach) if total.unpriced else (),
+        uses=found[:MOST_USES],
+        more_uses=max(0, len(found) - MOST_USES),
+        use=use,
+        burnt=spent_by_day(use, reach) if use is not None else {},
+        at=now,
+    )
+
+
+def read_prices(chosen: Chosen, reach: Reach, told: Iterable[Known]) -> Prices:
+    """Read them. `told` is what operators and providers say now, in whose favour a kept price is left out."""
+    close_old_connections()
+    span = chosen.span
+    models = costs.by_model(span, reach, MOST_MODELS)
+    kept = rows_of(())
+    known = {name_of(row): (row.provider, price) for row in reversed(kept.values()) if (price := price_of(row))}
+    known |= {one.model: (one.provider, one.price) for one in told}
+    if reach != EVERYBODY:  # which models there are, and at what price, is in the registry
+        used = {model for _, model, _ in models}
+        known = {name: value for name, value in known.items() if name in used}
+    again = repriced(span, reach, {name: price for name, (_, price) in known.items()})
+    total = all_tokens(models)
+    everywhere = elsewhere(total, (Known(provider, name, price) for name, (provider, price) in known.items()))
+    return Prices(
+        chosen=chosen,
+        total=total,
+        unpriced=_unpriced(chosen, reach) if total.unpriced else (),
+        repriced=again[:MOST_ROWS],
+        booked_by=rows_of(number for one in again[:MOST_ROWS] for number in one.booked_by),
+        is_cut=sum(one.calls for one in again) >= costs.MOST_CHARGES,
+        elsewhere=everywhere[:MOST_ELSEWHERE] if total.calls else (),
+        known=len(known),
+        is_narrowed=reach != EVERYBODY,
+    )
+
+
+def word_of(use: Use) -> str:
+    """A budget's use as it stands in an address."""
+    return f"{use.budget.name}:{use.under}"
+
+
+def group_rows(found: Costs) -> list[tuple[Group, float | None]]:
+    """Each group with its share of what was spent, 0 to 1; of tags there is none."""
+    whole = found.total.cost_microusd
+    return [
+        (group, group.sums.cost_microusd / whole if whole and found.by != "tag" else None)
+        for group in found.groups.rows
+    ]
+
+
+def shown_price(price: Price) -> str:
+    """What a million tokens cost, the question's and the answer's: $3 / $15."""
+    return f"${price.input.normalize():f} / ${price.output.normalize():f}"
+
+
+def _unpriced(chosen: Chosen, reach: Reach) -> list[Unpriced]:
+    rows = costs.by_model(chosen.span, reach, MOST_UNPRICED, only_unpriced=True)
+    return [Unpriced(model, sums) for _, model, sums in rows]

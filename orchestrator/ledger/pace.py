@@ -1,0 +1,214 @@
+"""How far budgets are used, at what pace, and where that leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from django.db.models import BigIntegerField, CharField, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Cast
+
+from orchestrator.core.budgets import PERIODS, begins, ends
+from orchestrator.core.limits import is_named
+from orchestrator.core.permissions import EVERYBODY, Reach
+from orchestrator.models import ApiKey, Budget, BudgetPeriod, SpendDay, Team, Tenant
+
+MOST_BUDGETS = 200
+MOST_PERIODS = 500
+MOST_SUMS = 20_000  # of days and models, under one budget
+EARLY = 0.02  # of a period, before which a pace says little
+LATELY = timedelta(days=28)  # what the pace of a budget without an end goes by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """A budget in the period that is now, for one of what it counts apart."""
+
+    budget: Budget
+    under: str  # which one; empty: all together
+    name: str  # of that one, for people
+    begins: date
+    at: datetime
+    spent: int
+    reserved: int
+
+    @property
+    def amount(self) -> int:
+        """Up to what."""
+        return self.budget.amount_microusd
+
+    @property
+    def left(self) -> int:
+        """What may still be spent; less than nothing where a call cost more than was reserved for it."""
+        return self.amount - self.spent - self.reserved
+
+    @property
+    def ends(self) -> date | None:
+        """The first day after the period."""
+        return ends(self.budget.period, self.begins)  # type: ignore[arg-type]  # one of the choices
+
+    @property
+    def gone(self) -> float | None:
+        """How much of the period is over, 0 to 1; None where it has no end."""
+        if self.ends is None:
+            return None
+        whole = _moment(self.ends) - _moment(self.begins)
+        return min(1.0, max(0.0, (self.at - _moment(self.begins)) / whole))
+
+    @property
+    def projected(self) -> int | None:
+        """What will be spent by the end at this pace; None where that is too early to say, or there is no end."""
+        if self.ends is None or self.gone is None or self.gone < EARLY:
+            return None
+        passed = _seconds(self.at - _moment(self.begins))
+        return self.spent * _seconds(_moment(self.ends) - _moment(self.begins)) // max(passed, 1)
+
+    @property
+    def used_up_at(self) -> datetime | None:
+        """When nothing will be left at this pace, where that is before the end."""
+        if self.projected is None or self.projected <= self.amount or self.is_used_up:
+            return None
+        passed = _seconds(self.at - _moment(self.begins))
+        return _moment(self.begins) + timedelta(seconds=passed * self.amount // self.spent)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing is left."""
+        return self.left <= 0
+
+    @property
+    def state(self) -> str:
+        """As marks of states have it: ok, slow (on course beyond it), down (used up)."""
+        if self.is_used_up:
+            return "down"
+        return "slow" if self.projected is not None and self.projected > self.amount else "ok"
+
+
+def uses(reach: Reach, now: datetime) -> list[Use]:
+    """The budgets that somebody may see who sees the things of `reach`, the worst first. Two queries.
+
+    Those of their tenants, and of general ones what is counted apart for their tenants, teams and keys.
+    """
+    budgets = {row.pk: row for row in _visible(reach)[:MOST_BUDGETS]}
+    if not budgets:
+        return []
+    current = Q(pk=None)
+    for period in PERIODS:
+        ids = [row.pk for row in budgets.values() if row.period == period]
+        if ids:
+            current |= Q(budget_id__in=ids, begins=begins(period, now))
+    rows = BudgetPeriod.objects.filter(current)
+    if reach.tenants is not None:
+        rows = rows.filter(_own(budgets, reach))
+    found = [
+        Use(
+            budget=budgets[row.budget_id],
+            under=row.under,
+            name=_name_of(budgets[row.budget_id].each, row),
+            begins=row.begins,
+            at=now,
+            spent=row.spent_microusd,
+            reserved=row.reserved_microusd,
+        )
+        for row in _named(rows).order_by("-spent_microusd")[:MOST_PERIODS]
+    ]
+    seen = {use.budget.pk for use in found}
+    for row in budgets.values():
+        if row.pk not in seen:
+            first = begins(row.period, now)  # type: ignore[arg-type]  # one of the choices
+            found.append(Use(budget=row, under="", name="", begins=first, at=now, spent=0, reserved=0))
+    return sorted(found, key=_worst_first)
+
+
+def spent_by_day(use: Use, reach: Reach) -> Mapping[date, int]:
+    """What was spent of a budget on each day of its period; of one without an end, lately. One query."""
+    first = use.begins if use.ends is not None else (use.at - LATELY).date()
+    rows = _about(use, SpendDay.objects.of(reach).filter(day__gte=first, day__lte=use.at.date()))
+    days: dict[date, int] = {}
+    for row in rows.order_by("day").values("day", "model").annotate(cost=Sum("cost_microusd"))[:MOST_SUMS]:
+        if not use.budget.model or is_named(row["model"], use.budget.model):
+            days[row["day"]] = days.get(row["day"], 0) + row["cost"]
+    return days
+
+
+def _about(use: Use, rows: QuerySet[SpendDay]) -> QuerySet[SpendDay]:
+    """Those of the days' sums that the budget counts."""
+    budget = use.budget
+    if budget.tenant_id:
+        rows = rows.filter(tenant_id=budget.tenant_id)
+    if budget.team_id:
+        rows = rows.filter(key_id__in=_keys_of(str(budget.team_id)))
+    if budget.key_id:
+        rows = rows.filter(key_id=budget.key_id)
+    if budget.provider:
+        rows = rows.filter(provider=budget.provider)
+    match budget.each:
+        case "key" | "tenant" if use.under.isdecimal():
+            rows = rows.filter(**{f"{budget.each}_id": int(use.under)})
+        case "team" if use.under.isdecimal():
+            rows = rows.filter(key_id__in=_keys_of(use.under))
+        case "model" | "provider" if use.under:
+            rows = rows.filter(**{budget.each: use.under})
+    return rows
+
+
+def _keys_of(team: str) -> QuerySet[ApiKey, int]:
+    return ApiKey.objects.of(EVERYBODY).filter(team_id=int(team)).values_list("pk", flat=True)
+
+
+def _name_of(each: str, row: BudgetPeriod) -> str:
+    """What the counted one is called; as it is counted where that is a name, or its row is gone."""
+    if each not in ("tenant", "team", "key") or not row.under:
+        return row.under
+    return getattr(row, f"{each}_name") or f"{each} {row.under}, gone"
+
+
+def _visible(reach: Reach) -> QuerySet[Budget]:
+    rows = Budget.objects.filter(is_off=False).select_related("tenant", "team", "key").order_by("name")
+    if reach.tenants is None:
+        return rows
+    nobodys = Q(tenant=None, team=None, key=None, each__in=("tenant", "team", "key"))
+    return rows.filter(_owned(reach) | nobodys)
+
+
+def _owned(reach: Reach) -> Q:
+    mine = sorted(reach.tenants or ())
+    return Q(tenant__in=mine) | Q(team__tenant__in=mine) | Q(key__tenant__in=mine)
+
+
+def _named(rows: QuerySet[BudgetPeriod]) -> QuerySet[BudgetPeriod]:
+    """With the names of the tenants, teams and keys that are counted by number: a page asks once."""
+    number = Cast(OuterRef("under"), BigIntegerField())
+    return rows.annotate(
+        tenant_name=Subquery(Tenant.objects.filter(pk=number).values("name")[:1]),
+        team_name=Subquery(Team.objects.of(EVERYBODY).filter(pk=number).values("name")[:1]),
+        key_name=Subquery(ApiKey.objects.of(EVERYBODY).filter(pk=number).values("name")[:1]),
+    )
+
+
+def _own(budgets: Mapping[int, Budget], reach: Reach) -> Q:
+    """Of the budgets that are nobody's, only what is counted for one's own."""
+    own = [row.pk for row in budgets.values() if row.tenant_id or row.team_id or row.key_id]
+    rest = {each: [row.pk for row in budgets.values() if row.each == each] for each in ("tenant", "team", "key")}
+    tenants = [str(number) for number in reach.tenants or ()]
+    keys = ApiKey.objects.of(reach)
+    return (
+        Q(budget_id__in=own)
+        | Q(budget_id__in=rest["tenant"], under__in=tenants)
+        | Q(budget_id__in=rest["team"], under__in=keys.annotate(text=Cast("team_id", CharField())).values("text"))
+        | Q(budget_id__in=rest["key"], under__in=keys.annotate(text=Cast("pk", CharField())).values("text"))
+    )
+
+
+def _worst_first(use: Use) -> tuple[int, float, str, str]:
+    share = use.spent / use.amount if use.amount else 1.0
+    return ("down", "slow", "ok").index(use.state), -share, use.budget.name, use.under
+
+
+def _moment(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _seconds(length: timedelta) -> int:
+    return int(length.total_seconds())
