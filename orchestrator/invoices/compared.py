@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -46,41 +46,40 @@ def differences(
 ) -> list[Difference]:
     """By day and model. `late` is what was begun here just before the end of a day."""
     found: dict[Place, Difference] = {}
+    sides: dict[Place, tuple[Figure, ...]] = {}
     for place in theirs.keys() | ours.keys():
         there, here = theirs.get(place), ours.get(place)
-        sides = figures(there or Sums(), here or Sums(), told, rounded)
-        if all(figure.is_same for figure in sides):
+        sides[place] = figures(there or Sums(), here or Sums(), told, rounded)
+        if all(figure.is_same for figure in sides[place]):
             continue
         kind = ONLY_HERE if there is None else ONLY_THERE if here is None else BOTH
-        found[place] = Difference(*place, kind, sides, there or Sums(), here or Sums())  # type: ignore[arg-type]  # one of three
-    for place in _over_midnight(found, late):
-        found[place] = replace(found[place], is_midnight=True)
-    return [found[place] for place in sorted(found)]
+        found[place] = Difference(*place, kind, sides[place], there or Sums(), here or Sums())  # type: ignore[arg-type]  # one of three
+    explained: set[Place] = set()
+    for place in sorted(found):
+        if place not in explained:
+            explained |= _over_midnight(place, sides, late) & found.keys()
+    return [replace(found[place], is_midnight=place in explained) for place in sorted(found)]
 
 
-def _over_midnight(found: Mapping[Place, Difference], late: Mapping[Place, Sums]) -> Iterable[Place]:
-    """Days in a row, of one model, of which each lacks what the next has too much, to the last token.
+def _over_midnight(first: Place, sides: Mapping[Place, tuple[Figure, ...]], late: Mapping[Place, Sums]) -> set[Place]:
+    """Days in a row, of one model, of which each lacks what the next has too much, to the last token. None: no days.
 
     What goes over is no more than was begun just before that midnight, and nothing is left over in the end.
     """
-    for day, model in sorted(found):
-        if (day - _DAY, model) in found:
-            continue  # it was looked at from the first of its days
-        chain: list[Place] = []
-        over: dict[str, Decimal] = {}
-        within = EXACT
-        while (day, model) in found:
-            one = found[day, model]
-            chain.append((day, model))
-            over = {figure.name: over.get(figure.name, Decimal(0)) - figure.difference for figure in one.figures}
-            within += next((figure.room for figure in one.figures if figure.name == COST), EXACT)
-            if _is_nothing(over, within):
-                if len(chain) > 1:
-                    yield from chain
-                chain, over, within = [], {}, EXACT
-            elif not _is_of(over, late.get((day, model), Sums()), within):
-                chain, over, within = [], {}, EXACT
-            day += _DAY
+    day, model = first
+    chain: set[Place] = set()
+    over: dict[str, Decimal] = {}
+    within = EXACT
+    while place_sides := sides.get((day, model)):
+        chain.add((day, model))
+        over = {figure.name: over.get(figure.name, Decimal(0)) - figure.difference for figure in place_sides}
+        within += next((figure.room for figure in place_sides if figure.name == COST), EXACT)
+        if _is_nothing(over, within):
+            return chain if len(chain) > 1 else set()
+        if not _is_of(over, late.get((day, model), Sums()), within):
+            break
+        day += _DAY
+    return set()
 
 
 def _is_nothing(over: Mapping[str, Decimal], within: Room) -> bool:

@@ -31,6 +31,7 @@ class Comparison:
     is_by_day  it names no models, so whole days are compared
     totals     of all days together
     calls      None: it does not name calls
+    learned    names that calls show to be of one model: there, and here
     """
 
     account: UsageImport
@@ -43,6 +44,7 @@ class Comparison:
     ours: Sums
     differences: list[Difference]
     calls: list[CallDifference] | None
+    learned: tuple[tuple[str, str], ...]
 
     @property
     def real(self) -> list[Difference]:
@@ -62,7 +64,7 @@ def compare(account: UsageImport, first: date | None = None, last: date | None =
         raise BadRequest(f"It is about {account.first_day} to {account.last_day}; none of these days is among them.")
     lines = _lines(account)
     told = _told(lines)
-    rounded = FORMS[account.form].rounded if account.form in FORMS else Decimal(0)
+    rounded = FORMS[account.form].rounded
     is_by_day = all(not there.model for _, there in lines)
     named: dict[str, list[There]] = defaultdict(list)
     for ref, there in lines:
@@ -87,6 +89,7 @@ def compare(account: UsageImport, first: date | None = None, last: date | None =
         ours=all_ours,
         differences=differences(theirs, ours, told, rounded, _sorted(side.late, name, begin, end)),
         calls=calls,
+        learned=() if is_by_day else tuple(sorted(side.names.learned.items())),
     )
 
 

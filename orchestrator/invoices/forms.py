@@ -15,7 +15,7 @@ from orchestrator.invoices.cells import Cells
 from orchestrator.invoices.pages import Found
 
 HALF_A_CENT = Decimal("0.005")
-NONE = Decimal(0)
+A_BILLIONTH = Decimal("0.000000001")  # whoever adds up binary fractions is off by less
 
 
 class Form(NamedTuple):
@@ -32,7 +32,7 @@ class Form(NamedTuple):
     row: Callable[[int, Cells], Line] | None = None
     result: Callable[[int, str, Found, Found], Line] | None = None
     span: tuple[str, str] | None = None
-    rounded: Decimal = NONE
+    rounded: Decimal = A_BILLIONTH
 
     @property
     def account(self) -> str:
@@ -127,10 +127,12 @@ FORMS: dict[str, Form] = {
 }
 
 
-def read(content: bytes, form: str | None = None) -> Account:
+def read(content: bytes, form: str | None = None, first: date | None = None, last: date | None = None) -> Account:
     """The account in a file. Raises BadRequest with the line and what is wrong, RequestTooLarge.
 
-    form  its name; None: recognised by the file's header
+    form         its name; None: recognised by the file's header
+    first, last  the days it was asked for; None: those of its first and last line. Where nothing was used, some forms
+                 have no line
     """
     if len(content) > MOST_BYTES:
         raise RequestTooLarge(f"A file may have {MOST_BYTES // 1024**2} MB at most; export a shorter time.")
@@ -141,18 +143,23 @@ def read(content: bytes, form: str | None = None) -> Account:
         chosen, found = _of_json(text, form)
     else:
         chosen, found = _of_csv(text, form)
-    days: set[date] = set()
-    kept = []
-    for line in found:
-        days.add(line.day)
-        if line.tells:
-            kept.append(line)
-    if not days:
-        raise BadRequest("There is no line in it, so it is about no day.")
-    first, last = min(days), max(days)
-    if (last - first).days >= MOST_DAYS:
-        raise BadRequest(f"It is about {first} to {last}, more than {MOST_DAYS} days; export a shorter time.")
-    return Account(chosen.name, first, last, tuple(kept))
+    lines = tuple(found)
+    begin, end = _days(lines, first, last)
+    return Account(chosen.name, begin, end, tuple(line for line in lines if line.tells))
+
+
+def _days(lines: Sequence[Line], first: date | None, last: date | None) -> tuple[date, date]:
+    days = {line.day for line in lines}
+    if not days and (first is None or last is None):
+        raise BadRequest("There is no line in it, so it is about no day; say from when and until when it is.")
+    begin, end = first or min(days), last or max(days)
+    if begin > end:
+        raise BadRequest(f"It cannot begin on {begin} and end on {end}.")
+    if wrong := next((line for line in lines if not begin <= line.day <= end), None):
+        raise BadRequest(f"line {wrong.number}: it is of {wrong.day}, which is not from {begin} to {end}.")
+    if (end - begin).days >= MOST_DAYS:
+        raise BadRequest(f"It is about {begin} to {end}, more than {MOST_DAYS} days; export a shorter time.")
+    return begin, end
 
 
 def _text(content: bytes) -> str:

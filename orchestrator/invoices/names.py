@@ -44,7 +44,7 @@ class Names:
 
     def __init__(self, provider: str, theirs: Iterable[str], ours: Iterable[str]) -> None:
         self._provider = provider
-        self._shown: dict[str, str] = {}  # what calls show, of names that no rule knows
+        self.learned: dict[str, str] = {}  # of names that no rule knows
         self._without_day: set[str] = set()
         plain_names = {plain(name, provider) for name in (*theirs, *ours)}
         self._without_day = {undated(name) for name in plain_names if not _DATED.search(name)}
@@ -54,23 +54,19 @@ class Names:
         name = plain(name, self._provider)
         base = undated(name)
         found = base if base in self._without_day else name
-        return self._shown.get(found, found)
+        return self.learned.get(found, found)
 
     def learn(self, calls: Iterable[tuple[str, str]]) -> None:
-        """Take what a name means from calls that are known on both sides, by their names there and here.
+        """Take what a name means from calls that are known to both, by their names there and here.
 
-        Only where no rule knows it: all its calls are of one model here, and more than half of the calls of that one
-        are its.
+        Only where no rule knows it, and more than half of the calls by that name are of one model here, of whose calls
+        they are more than half. What does not fit then is a difference of those calls.
         """
         pairs = Counter((self.of(theirs), self.of(ours)) for theirs, ours in calls)
-        here = Counter[str]()
-        meant: dict[str, set[str]] = {}
+        there, here = Counter[str](), Counter[str]()
         for (theirs, ours), times in pairs.items():
+            there[theirs] += times
             here[ours] += times
-            meant.setdefault(theirs, set()).add(ours)
-        for theirs, found in meant.items():
-            if theirs in here or len(found) > 1:
-                continue
-            (ours,) = found
-            if 2 * pairs[theirs, ours] > here[ours]:
-                self._shown[theirs] = ours
+        for (theirs, ours), times in pairs.items():
+            if theirs not in here and 2 * times > max(there[theirs], here[ours]):
+                self.learned[theirs] = ours

@@ -64,7 +64,7 @@ class Room(NamedTuple):
 def room(theirs: Sums, ours: Sums, rounded: Decimal) -> Room:
     """Here each call's cost is rounded up to a millionth; there each line's by `rounded`, and a line may be left out
     that was rounded to nothing."""
-    lines = max(theirs.entries, ours.kinds_of_tokens) if rounded else 0
+    lines = max(theirs.entries, ours.kinds_of_tokens)
     return Room((ours.entries - ours.unpriced) * MICRO + lines * rounded, lines * rounded)
 
 
