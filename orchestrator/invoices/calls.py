@@ -55,6 +55,7 @@ class CallDifference:
     ref: str
     kind: Literal["only there", "only here", "twice there", "twice here", "differs"]
     day: date
+    day_here: date | None
     lines: tuple[int, ...]
     request_id: str
     model_there: str
@@ -104,6 +105,7 @@ def _difference(
         ref,
         kind,  # type: ignore[arg-type]  # one of the five
         first.day if first else here[0].day,
+        mine.day_there(there) if mine else None,
         tuple(one.number for one in there),
         mine.request_id if mine else "",
         first.model if first else "",

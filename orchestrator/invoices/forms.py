@@ -35,6 +35,11 @@ class Form(NamedTuple):
     rounded: Decimal = A_BILLIONTH
 
     @property
+    def provider(self) -> str:
+        """Whose it is; empty: anybody's."""
+        return self.name.partition("-")[0] if "-" in self.name else ""
+
+    @property
     def account(self) -> str:
         """What it is an account of. Two files of one, about the same days, say the same twice."""
         return self.name.removesuffix("-csv").removesuffix("-json")

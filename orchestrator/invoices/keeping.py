@@ -36,6 +36,8 @@ class Kept(NamedTuple):
 
 def check_provider(name: str) -> None:
     """Raises BadRequest for what no provider is called. One that is not there any more may be meant."""
+    if not name:
+        raise BadRequest("provider: say whose account it is, by the provider's name here.")
     if not _PROVIDER.fullmatch(name):
         raise BadRequest("provider: its name here has 1 to 40 small letters, digits and hyphens, as in openai.")
 
