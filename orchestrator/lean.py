@@ -25,7 +25,7 @@ from django.utils.encoding import iri_to_uri
 
 from orchestrator.api.absent import is_absent
 from orchestrator.api.anthropic import error_response, is_anthropic
-from orchestrator.api.body import ENCODINGS, UnknownEncoding, is_packed, read_json, unpacked
+from orchestrator.api.body import ENCODINGS, FILES, UnknownEncoding, is_packed, read_json, unpacked
 from orchestrator.api.bounds import MOST_UNPACKED
 from orchestrator.api.calls import request_id
 from orchestrator.api.policy import admit, need_of, offered, path_of
@@ -108,7 +108,7 @@ class LeanHandler:
             if time.monotonic() - began >= ASKED_AGAIN_S:
                 request.caller = None
                 request.auth = await admit(request, method, path)
-            if len(request._body) > OFF_LOOP_BYTES:
+            if len(request._body) > OFF_LOOP_BYTES and request.path_info not in FILES:
                 request.json = await asyncio.to_thread(read_json, request._body)
             answer: HttpResponseBase | Awaitable[HttpResponseBase] = match.func(request, *match.args, **match.kwargs)
             # The pages that describe the API are plain functions.

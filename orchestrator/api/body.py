@@ -23,6 +23,7 @@ from orchestrator.core.errors import BadRequest, OrchestratorError, RequestTooLa
 MAY_BE_PACKED = frozenset(
     f"/v1/{name}" for name in ("chat/completions", "completions", "embeddings", "responses", "messages")
 )
+FILES = frozenset({"/api/admin/v1/invoices"})  # where a body is a file, which the endpoint reads
 ENCODINGS = "zstd"  # besides none, as `Accept-Encoding` has it
 LARGEST_WINDOW = 8 * 1024**2  # bytes; RFC 9659: no more is needed to read what is sent over HTTP
 

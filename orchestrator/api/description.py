@@ -54,7 +54,10 @@ STREAMS = {
     "/v1/responses": (EVENTS, "Events from `response.created` to `response.completed`, or `response.failed`."),
     "/v1/messages": (EVENTS, "Events from `message_start` to `message_stop`, or an `error` event."),
 }
-NOT_JSON = {"/metrics": ("text/plain", "application/openmetrics-text")}
+NOT_JSON = {
+    "/metrics": ("text/plain", "application/openmetrics-text"),
+    "/api/admin/v1/invoices/{number}/differences.csv": ("text/csv",),
+}
 OPEN = {"/healthz", "/readyz", "/api/version"}  # no key is asked for
 REFUSED = {  # whatever is asked: there is no ollama.com behind this
     "/api/me": 403,
@@ -73,6 +76,18 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 VLLM = {"kind": "compatible", "address": "http://127.0.0.1:8000/v1", "is_enabled": False}
 SMART = {"deployments": [{"remote_name": FIRST_MODEL}], "fallbacks": ["openai/gpt-4.1-mini"]}
 REGISTRY = {"providers": {"vllm": VLLM}, "models": {"smart": SMART}}
+COSTS = {
+    "data": [
+        {
+            "start_time": 1772323200,
+            "end_time": 1772409600,
+            "results": [
+                {"amount": {"value": "0.8958740000000000", "currency": "usd"}, "line_item": "gpt-4.1-2025-04-14, input"}
+            ],
+        }
+    ],
+    "has_more": False,
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "/api/chat": {"model": FIRST_MODEL, "messages": QUESTION, "stream": False, "options": {"num_predict": 16}},
     "/api/generate": {"model": FIRST_MODEL, "prompt": "The sky is", "stream": False, "options": {"num_predict": 4}},
@@ -112,6 +127,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "tenant": "acme",
     },
     "/api/admin/v1/budgets/{name}": {"amount_usd": "75.00"},
+    "/api/admin/v1/invoices": COSTS,
     "/api/admin/v1/registry": REGISTRY,
     "/api/admin/v1/registry/check": REGISTRY,
     "/api/admin/v1/providers/{name}": VLLM,

@@ -127,6 +127,12 @@ TABLE: Mapping[tuple[str, str], str] = {
     ("POST", f"{ADMIN}/grants"): P.CHANGE_PEOPLE,
     ("DELETE", f"{ADMIN}/grants/{{owner}}/{{reader}}"): P.CHANGE_PEOPLE,
     ("GET", f"{ADMIN}/audit"): P.SEE_AUDIT,
+    ("GET", f"{ADMIN}/invoices"): P.SEE_INVOICES,
+    ("POST", f"{ADMIN}/invoices"): P.CHANGE_INVOICES,
+    ("GET", f"{ADMIN}/invoices/{{number}}"): P.SEE_INVOICES,
+    ("DELETE", f"{ADMIN}/invoices/{{number}}"): P.CHANGE_INVOICES,
+    ("GET", f"{ADMIN}/invoices/{{number}}/differences"): P.SEE_INVOICES,
+    ("GET", f"{ADMIN}/invoices/{{number}}/differences.csv"): P.SEE_INVOICES,
 }
 _said: set[tuple[str, str]] = set()  # what was logged as missing
 

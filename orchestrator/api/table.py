@@ -25,6 +25,7 @@ from orchestrator.api import (
     manage_budgets,
     manage_cache,
     manage_costs,
+    manage_invoices,
     manage_keys,
     manage_limits,
     manage_people,
@@ -131,6 +132,7 @@ api.add_router("/v1", anthropic.router)
 api.add_router("/v1", embed.openai_router)
 api.add_router("/api/admin/v1/cache", manage_cache.router)
 api.add_router("/api/admin/v1", manage_costs.router)
+api.add_router("/api/admin/v1/invoices", manage_invoices.router)
 api.add_router("/api/admin/v1", manage_registry.router)
 api.add_router("/api/admin/v1/keys", manage_keys.router)
 api.add_router("/api/admin/v1/limits", manage_limits.router)

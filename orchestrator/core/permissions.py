@@ -22,6 +22,8 @@ class Permission(StrEnum):
     SEE_PEOPLE = "see people"  # tenants, people, grants
     CHANGE_PEOPLE = "change people"
     SEE_AUDIT = "see the audit"  # who changed what
+    SEE_INVOICES = "see invoices"  # what providers say was used, beside what is recorded here
+    CHANGE_INVOICES = "change invoices"
 
 
 # What a key may be kept to: families of endpoints, and dialects.
@@ -34,7 +36,9 @@ FAMILIES: tuple[str, ...] = (
 DIALECTS: tuple[str, ...] = ("ollama", "openai", "anthropic")
 
 # What is the same for every tenant: only somebody whose role holds for all of them may.
-FOR_ALL_TENANTS = frozenset({Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY})
+FOR_ALL_TENANTS = frozenset(
+    {Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY, Permission.SEE_INVOICES, Permission.CHANGE_INVOICES}
+)
 
 
 class Role(StrEnum):
@@ -46,7 +50,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_LOOKS = frozenset({Permission.SEE_USAGE, Permission.SEE_BUDGETS, Permission.SEE_REGISTRY})
+_LOOKS = frozenset({Permission.SEE_USAGE, Permission.SEE_BUDGETS, Permission.SEE_REGISTRY, Permission.SEE_INVOICES})
 ALLOWED: Mapping[Role, frozenset[Permission]] = {
     Role.VIEWER: _LOOKS,
     Role.OPERATOR: _LOOKS
@@ -57,6 +61,7 @@ ALLOWED: Mapping[Role, frozenset[Permission]] = {
         Permission.SEE_KEYS,
         Permission.CHANGE_KEYS,
         Permission.CHANGE_BUDGETS,
+        Permission.CHANGE_INVOICES,
     },
     Role.AUDITOR: _LOOKS | {Permission.SEE_ANSWERS, Permission.SEE_KEYS, Permission.SEE_PEOPLE, Permission.SEE_AUDIT},
     Role.ADMIN: frozenset(Permission),

@@ -271,7 +271,9 @@ class ImportedUsage(models.Model):
     completion_tokens = models.PositiveBigIntegerField(null=True)
     cached_tokens = models.PositiveBigIntegerField(null=True)
     cache_write_tokens = models.PositiveBigIntegerField(null=True)
-    cost_usd = models.DecimalField(max_digits=24, decimal_places=12, null=True, help_text="As it stands there.")
+    cost_usd = models.CharField(
+        max_length=48, blank=True, default="", help_text="A decimal number, with every digit; empty: it tells none."
+    )
 
     def __str__(self) -> str:
         return f"{self.day}: {self.model}, {self.kind}"

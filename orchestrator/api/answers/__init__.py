@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from orchestrator.api.answers import access, anthropic, budgets, ollama, openai, ours, registry, responses
+from orchestrator.api.answers import access, anthropic, budgets, invoices, ollama, openai, ours, registry, responses
 
 ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/healthz"): ours.Alive,
@@ -15,6 +15,11 @@ ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/api/stats"): ours.Stats,
     ("get", "/api/admin/v1/cache"): ours.HeldAnswers,
     ("delete", "/api/admin/v1/cache"): ours.PurgedAnswers,
+    ("get", "/api/admin/v1/invoices"): invoices.InvoicesTold,
+    ("post", "/api/admin/v1/invoices"): invoices.InvoiceImported,
+    ("get", "/api/admin/v1/invoices/{number}"): invoices.InvoiceTold,
+    ("delete", "/api/admin/v1/invoices/{number}"): access.Deleted,
+    ("get", "/api/admin/v1/invoices/{number}/differences"): invoices.DifferencesTold,
     ("get", "/api/admin/v1/registry"): registry.RegistryTold,
     ("put", "/api/admin/v1/registry"): registry.Changed,
     ("post", "/api/admin/v1/registry/check"): registry.Checked,

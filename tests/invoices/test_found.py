@@ -1,0 +1,199 @@
+"""What is wrong with an account is found, whatever its form, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.core.permissions import EVERYBODY
+from orchestrator.identity.acting import at_terminal
+from orchestrator.invoices import comparison, keeping
+from orchestrator.invoices.comparison import Comparison
+from orchestrator.invoices.forms import FORMS, read
+from orchestrator.models import Charge, UsageImport
+from tests.invoices import exports
+from tests.invoices.exports import FIRST, Call, charge, some_calls
+
+pytestmark = pytest.mark.django_db
+OPENAI = ("gpt-4o-2024-08-06", "gpt-4.1", "o5-mini")
+CLAUDE = tuple(exports.SHOWN)
+VENDORS = ("anthropic/claude-sonnet-4.5", "openai/gpt-4.1", "deepseek/deepseek-r1:free")
+LAST = FIRST + timedelta(days=exports.DAYS)
+UNHEARD_OF = "no-such-model-1"
+
+
+class Export(NamedTuple):
+    """A form, with what is made in it."""
+
+    form: str
+    provider: str
+    models: tuple[str, ...]
+    make: Callable[[list[Call]], bytes]
+    tells_tokens: bool = True
+    tells_cost: bool = True
+    tokens: int = 3000
+    has_cache_writes: bool = True
+
+
+EXPORTS = [
+    Export("openai-costs-csv", "openai", OPENAI, exports.openai_costs_csv, tells_tokens=False, has_cache_writes=False),
+    Export(
+        "openai-costs-json", "openai", OPENAI, exports.openai_costs_json, tells_tokens=False, has_cache_writes=False
+    ),
+    Export("openai-usage-csv", "openai", OPENAI, exports.openai_usage_csv, tells_cost=False, has_cache_writes=False),
+    Export("openai-usage-json", "openai", OPENAI, exports.openai_usage_json, tells_cost=False, has_cache_writes=False),
+    Export("anthropic-cost-csv", "claude", CLAUDE, exports.anthropic_cost_csv, tells_tokens=False, tokens=90_000),
+    Export("anthropic-cost-json", "claude", CLAUDE, exports.anthropic_cost_json, tells_tokens=False),
+    Export("anthropic-usage-csv", "claude", CLAUDE, exports.anthropic_usage_csv, tells_cost=False),
+    Export("openrouter-csv", "openrouter", VENDORS, exports.openrouter_csv),
+    Export("openrouter-json", "openrouter", VENDORS, exports.openrouter_json),
+    Export("csv", "others", OPENAI, exports.generic_csv),
+]
+BY_CALL = "openrouter-csv"
+every_export = pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.form)
+seeds = st.integers(0, 2**32)
+many = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def compared(export: Export, here: list[Call], there: list[Call]) -> Comparison:
+    """Charge what was called here, and import what they say was called."""
+    Charge.objects.of(EVERYBODY).delete()
+    UsageImport.objects.all().delete()
+    charge(here, export.provider)
+    charge(some_calls(Random(7), OPENAI), "somebody-else")
+    content = export.make(there)
+    account = read(content, first=FIRST, last=LAST)
+    assert account.form == export.form
+    return comparison.compare(keeping.keep(at_terminal(), account, content, export.provider).account)
+
+
+def calls_of(export: Export, random: Random) -> list[Call]:
+    return some_calls(random, export.models, tokens=export.tokens, has_cache_writes=export.has_cache_writes)
+
+
+def places(found: Comparison) -> set[tuple[date, str]]:
+    """Where it differs, by the name here."""
+    learned = dict(found.learned)
+    return {(one.day, learned.get(one.model, one.model)) for one in found.real}
+
+
+def named(export: Export, model: str) -> str:
+    """What the names of a model have in common: in the console's costs Claude Opus 4 has no date."""
+    return model.removesuffix("-20250514") if export.form == "anthropic-cost-csv" else model
+
+
+@every_export
+@given(seed=seeds)
+@settings(many, max_examples=20)
+def test_nothing_is_found_where_nothing_is_wrong(export: Export, seed: int) -> None:
+    calls = calls_of(export, Random(seed))
+    found = compared(export, calls, calls)
+    assert found.differences == []
+    assert not found.calls
+    assert found.is_same
+    assert found.ours.entries == len(calls)
+
+
+class Planted(NamedTuple):
+    """An error, the calls there with it, and the places where it shows: a day, and a model here or there."""
+
+    there: list[Call]
+    shows: set[tuple[date, str]]
+    kind: str
+    what: tuple[str, ...]
+
+
+def planted(export: Export, calls: list[Call], random: Random) -> Planted:
+    """One of the errors that the form can tell of."""
+    one = random.choice(calls)
+    rest = [call for call in calls if call is not one]
+    errors = ["missing", "doubled", "renamed", "moved", *(["dearer", "cheaper"] if export.tells_cost else [])]
+    error = random.choice([*errors, *(["token"] if export.tells_tokens else [])])
+    here = (one.day, one.model)
+    if error == "missing":
+        return Planted(rest, {here}, "only here", ())
+    if error == "doubled":
+        return Planted([*calls, one], {here}, "twice there", ("requests",))
+    if error == "renamed":
+        other = random.choice([UNHEARD_OF, *(model for model in export.models if model != one.model)])
+        return Planted([*rest, replace(one, model=other)], {here, (one.day, other)}, "differs", ("model",))
+    if error == "moved":
+        day = one.day + timedelta(days=1)
+        return Planted([*rest, replace(one, day=day)], {here, (day, one.model)}, "differs", ("day",))
+    if error == "token":
+        return Planted([*rest, replace(one, answer=one.answer + 1)], {here}, "differs", ("completion_tokens",))
+    if not export.tells_cost:
+        return Planted(rest, {here}, "only here", ())
+    more = Decimal("0.10") if error == "dearer" else -one.costs[0] / 2
+    return Planted([*rest, replace(one, more=more)], {here}, "differs", ("cost_usd",))
+
+
+@every_export
+@given(seed=seeds)
+@many
+def test_what_is_wrong_is_found_and_nothing_else(export: Export, seed: int) -> None:
+    random = Random(seed)
+    calls = calls_of(export, random)
+    error = planted(export, calls, random)
+    found = compared(export, calls, error.there)
+    assert places(found) == {(day, named(export, model)) for day, model in error.shows}
+    assert not found.is_same
+    if export.form == BY_CALL:
+        assert found.calls is not None
+        assert [(one.kind, set(error.what) <= set(one.differing)) for one in found.calls] == [(error.kind, True)]
+    else:
+        assert found.calls is None
+
+
+@pytest.mark.parametrize("export", [one for one in EXPORTS if one.form != BY_CALL], ids=lambda export: export.form)
+@given(seed=seeds)
+@settings(many, max_examples=15)
+def test_what_went_over_midnight_is_no_error(export: Export, seed: int) -> None:
+    """A call begun just before it, for each of some days in a row; counted on the next day there."""
+    random = Random(seed)
+    calls = calls_of(export, random)
+    late = [over_midnight(random.choice(calls), number, export) for number in range(random.randint(1, 3))]
+    found = compared(export, [*calls, *late], [*calls, *late])
+    assert {one.day for one in found.differences} != set()
+    assert found.real == []
+    assert found.is_same
+    wrong = compared(export, [*calls, *late], [*calls, *late[:-1]])
+    assert wrong.real != []
+    assert not wrong.is_same
+
+
+def over_midnight(like: Call, number: int, export: Export) -> Call:
+    day = FIRST + timedelta(days=number)
+    at = datetime(day.year, day.month, day.day, 23, 50, tzinfo=UTC)
+    more = {"fresh": like.fresh + number, "ref": f"late-{number}", "model": export.models[0]}
+    return replace(like, at=at, day=day + timedelta(days=1), **more)  # type: ignore[arg-type]  # its own fields
+
+
+@given(seed=seeds)
+@many
+def test_a_call_that_is_known_is_counted_on_the_day_it_is_counted_on_there(seed: int) -> None:
+    export = next(one for one in EXPORTS if one.form == BY_CALL)
+    random = Random(seed)
+    calls = calls_of(export, random)
+    calls += [over_midnight(random.choice(calls), number, export) for number in range(4)]
+    found = compared(export, calls, calls)
+    assert (found.differences, found.calls) == ([], [])
+
+
+def test_a_call_at_noon_goes_over_no_midnight() -> None:
+    export = EXPORTS[0]
+    calls = calls_of(export, Random(1))
+    found = compared(export, calls, [replace(calls[0], day=calls[0].day + timedelta(days=1)), *calls[1:]])
+    assert {one.day for one in found.real} == {calls[0].day, calls[0].day + timedelta(days=1)}
+
+
+def test_every_form_is_tried() -> None:
+    assert [export.form for export in EXPORTS] == list(FORMS)
