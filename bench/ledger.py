@@ -115,6 +115,7 @@ async def _write(args: argparse.Namespace) -> dict[str, object]:
 
 def _budgets() -> list[object]:
     from django.core.management import call_command
+
     from orchestrator.models import Budget, Tenant
 
     call_command("migrate", verbosity=0)

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orchestrator", "0012_money"),
+        ("orchestrator", "0013_budgets"),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orchestrator", "0012_money")]
+    dependencies = [("orchestrator", "0013_invoices")]
     operations = [
         migrations.AlterField(
             model_name="requestrecord",
