@@ -155,6 +155,7 @@ class BoundedHead(BoundedConnection):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:  # it is no websocket
+            self.scope["headers"] = self.headers.copy()  # the parser adds lines that come after a body
             self.scope["extensions"] = {EXCHANGE: WholeExchange(self.cycle)}  # type: ignore[dict-item]  # no mere options
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
