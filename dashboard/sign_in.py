@@ -15,6 +15,7 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.contrib.auth.views import LoginView
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, resolve_url
 from django.utils.crypto import constant_time_compare
@@ -22,7 +23,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from dashboard.access import page_now, roles
 from orchestrator.identity import attempts, second_factor
-from orchestrator.identity.links import redeem_link
+from orchestrator.identity.links import open_link, redeem_link
 from orchestrator.identity.sessions import WAITS_FOR_CODE, WITH_CODE
 
 BACKEND = "dashboard.backend.RolesBackend"
@@ -115,11 +116,23 @@ def code(request: HttpRequest) -> HttpResponse:
 @require_GET  # a HEAD, as link checkers send, must not spend it
 def redeem(request: HttpRequest, token: str) -> HttpResponse:
     """Sign in whoever holds an unspent link; of an account with a second factor it is the first one only."""
-    link = redeem_link(token)
-    if link is None:
-        context = {"form": SignInForm(request), "is_spent": True}
-        return page_now(request, "dashboard/sign_in.html", context, status=410)
-    return _admit(request, link.user, resolve_url("dashboard:account" if link.is_invitation else "dashboard:overview"))
+    response = _redeemed(request, token) if open_link(token) else None  # to guess is no way to keep others from writing
+    if response is not None:
+        return response
+    context = {"form": SignInForm(request), "is_spent": True}
+    return page_now(request, "dashboard/sign_in.html", context, status=410)
+
+
+def _redeemed(request: HttpRequest, token: str) -> HttpResponse | None:
+    """A role that is given meanwhile finds the link to make void or the session to end, and nothing between."""
+    with transaction.atomic():
+        link = redeem_link(token)
+        if link is None:
+            return None
+        where = "dashboard:account" if link.is_invitation else "dashboard:overview"
+        response = _admit(request, link.user, resolve_url(where))
+        request.session.save()
+    return response
 
 
 @require_POST

@@ -48,10 +48,18 @@ def link_for(user: User, lifetime: timedelta, *, is_invitation: bool = False) ->
     return token
 
 
-def redeem_link(token: str) -> SignInLink | None:
-    """Return the link, with whom it signs in, and spend it; None when it is unknown, late or spent."""
+def open_link(token: str) -> SignInLink | None:
+    """Return the link, with whom it signs in; None when it is unknown, late or spent."""
     link = SignInLink.objects.select_related("user").filter(digest__in=key_digests(token)).first()
     if link is None or link.expires_at <= timezone.now() or not link.user.is_active:
+        return None
+    return link
+
+
+def redeem_link(token: str) -> SignInLink | None:
+    """The same, and spend it."""
+    link = open_link(token)
+    if link is None:
         return None
     spent, _ = SignInLink.objects.filter(pk=link.pk).delete()
     return link if spent else None  # of two who come at once, one wins

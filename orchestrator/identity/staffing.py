@@ -116,7 +116,7 @@ def fresh_link(actor: Actor, user: User) -> str:
     with transaction.atomic():
         _touches_account(actor, user)  # not before: a role elsewhere that is given meanwhile would not be seen
         token = link_for(user, INVITATION_LIFETIME, is_invitation=not user.has_usable_password())
-        _note(actor, "person.link_made", user)
+        _note(actor, "person.link_made", user, _tenant_of(user))
     return token
 
 
@@ -163,6 +163,7 @@ def remove(actor: Actor, user: User) -> None:
     _is_not_oneself(actor, user)
     with _keeping_an_admin():
         _touches_account(actor, user)
+        tenant_id = _tenant_of(user)
         for row in Membership.objects.filter(user=user):
             row.delete()
         SignInLink.objects.filter(user=user).delete()
@@ -171,7 +172,7 @@ def remove(actor: Actor, user: User) -> None:
         user.set_unusable_password()
         user.save()
         end_sessions(user)
-        _note(actor, "person.removed", user)
+        _note(actor, "person.removed", user, tenant_id)
 
 
 def forget_second_factor(actor: Actor, user: User) -> None:
@@ -182,7 +183,7 @@ def forget_second_factor(actor: Actor, user: User) -> None:
         _touches_account(actor, user)
         second_factor.switch_off(user)
         end_sessions(user, only_with_code=True)
-        _note(actor, "person.two_factor_off", user)
+        _note(actor, "person.two_factor_off", user, _tenant_of(user))
 
 
 @contextmanager
@@ -250,6 +251,12 @@ def _is_not_oneself(actor: Actor, user: User) -> None:
 def _touches_account(actor: Actor, user: User) -> None:
     if not is_within(user, _reach(actor)):
         raise Forbidden(f"{user.get_username()} has a role elsewhere; that is for an admin of every tenant to do.")
+
+
+def _tenant_of(user: User) -> int | None:
+    """The one tenant where they have a role, whose matter they are; None where they have another one, or none."""
+    tenants = set(user.memberships.values_list("tenant_id", flat=True))
+    return tenants.pop() if len(tenants) == 1 and not user.is_superuser else None
 
 
 def _note(

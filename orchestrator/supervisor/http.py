@@ -107,7 +107,8 @@ class BoundedHead(BoundedConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
-        self._head = 0  # bytes of a head that is not complete
+        self._head = 0  # bytes that were no body and completed nothing: of a head, or of lines after a body
+        self._has_moved = False  # what was received just now did more than that
         self._has_too_many = False  # headers
         self._begun: tuple[RequestResponseCycle, Any] | None = None  # a request whose head was read, and for whom
         self._batch = _batches.get(self.loop) or _batches.setdefault(self.loop, Batch(self.loop))
@@ -123,27 +124,38 @@ class BoundedHead(BoundedConnection):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._has_moved = False
         super().data_received(data)
         if self._begun is not None and self._begun[0].more_body:
             self._start_begun()
         if self.transport.is_closing() or self.transport.get_protocol() is not self:  # refused, or a websocket now
             self._disarm()
-        elif self.cycle is None or self.cycle.response_complete:  # a head has begun and not ended
+            return
+        if self.cycle is None or self.cycle.response_complete:  # a head has begun and not ended
             self._arm()
-            self._head += len(data)
-            if self._head > MOST_HEAD:
-                self._refuse(b"431 Request Header Fields Too Large")
         # A head that came in one piece arms nothing: this is nearly every request's path.
+        self._head = 0 if self._has_moved else self._head + len(data)
+        if self._head > MOST_HEAD:
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_message_begin(self) -> None:
+        self._has_moved = True
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        self._has_moved = True
+        super().on_body(body)
 
     def on_headers_complete(self) -> None:
         self._disarm()
-        self._head = 0
+        self._has_moved = True
         if len(self.headers) > MOST_HEADERS:
             self._has_too_many = True
             raise ValueError("too many headers")  # the way to have the parser stop: `send_400_response` is called
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:  # it is no websocket
+            self.scope["headers"] = self.headers.copy()  # the parser adds lines that come after a body
             self.scope["extensions"] = {EXCHANGE: WholeExchange(self.cycle)}  # type: ignore[dict-item]  # no mere options
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -155,6 +167,7 @@ class BoundedHead(BoundedConnection):
             super()._start_asgi_task(cycle, app)
 
     def on_message_complete(self) -> None:
+        self._has_moved = True
         super().on_message_complete()
         if self._begun is not None and not self._begun[0].more_body:
             self._batch.add(self)
@@ -199,5 +212,7 @@ class BoundedHead(BoundedConnection):
     def _refuse(self, status: bytes) -> None:
         self._disarm()
         if not self.transport.is_closing():
-            self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            served = self._served
+            if served is None or served.response_complete or not served.response_started:
+                self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             self.transport.close()

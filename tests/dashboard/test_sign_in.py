@@ -12,16 +12,20 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
-from django.test import Client
+from django.test import Client, RequestFactory
 from django_otp.oath import hotp
 
+from dashboard.sign_in import redeem
 from orchestrator.core.permissions import Role
 from orchestrator.identity import second_factor, staffing
 from orchestrator.identity.acting import at_terminal
 from orchestrator.identity.attempts import FREE
 from orchestrator.identity.links import make_link
 from orchestrator.identity.second_factor import STEP_S
+from orchestrator.identity.sessions import end_sessions
 from orchestrator.models import SignInAttempts
 from tests.dashboard.site import somebody
 from tests.dashboard.test_live import heard, watching
@@ -172,6 +176,21 @@ def test_a_password_alone_opens_nothing_where_there_is_a_second_factor(client: C
     assert client.post(CODE, {"code": code(secret)})["Location"] == "/dashboard/cache/"
     assert client.cookies["orchestrator_session"].value != before
     assert client.get("/dashboard/").status_code == 200
+
+
+@pytest.mark.parametrize("has_code", [False, True])
+def test_what_a_link_opens_can_be_ended_as_soon_as_it_is_spent(
+    mira: User, request: pytest.FixtureRequest, has_code: bool
+) -> None:
+    """A role that is given meanwhile makes links void and ends sessions: between them there is nothing."""
+    if has_code:
+        request.getfixturevalue("secret")
+    asked = RequestFactory().get("/")
+    asked.session = SessionStore()
+    assert redeem(asked, make_link("mira")).status_code == 302
+    assert end_sessions(mira) == 1
+    with pytest.raises(UpdateError):  # as the middleware does when the answer goes out
+        asked.session.save()
 
 
 def test_a_link_is_a_first_factor_only(client: Client, secret: bytes) -> None:

@@ -282,6 +282,23 @@ def test_each_act_is_in_the_audit(root: Actor, acme: Tenant) -> None:
     assert audit.verify() is None
 
 
+def test_what_is_done_to_somebody_of_one_tenant_alone_is_in_its_audit(root: Actor, acme: Tenant) -> None:
+    globex = Tenant.objects.create(name="globex")
+    user, _ = staffing.invite(root, "mira", Role.VIEWER, acme.pk)
+    other, _ = staffing.invite(root, "both", Role.VIEWER, acme.pk)
+    staffing.give_role(root, other, Role.VIEWER, globex.pk)
+    boss, _ = staffing.invite(root, "boss", Role.VIEWER, acme.pk)
+    User.objects.filter(pk=boss.pk).update(is_superuser=True)
+    for one in (user, other, anew(boss)):
+        staffing.fresh_link(root, one)
+        staffing.forget_second_factor(root, one)
+        staffing.remove(root, one)
+    acts = ("person.link_made", "person.two_factor_off", "person.removed")
+    events = AuditEvent.objects.of(EVERYBODY).filter(action__in=acts)
+    assert {(one.subject, one.tenant_id) for one in events} == {("mira", acme.pk), ("both", None), ("boss", None)}
+    assert events.filter(tenant=acme).count() == 3
+
+
 def run(*words: str) -> str:
     return heard(*words)[0]
 

@@ -60,6 +60,40 @@ async def test_a_head_without_end_is_refused_early(place: Place) -> None:
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
+HEAD = b"GET / HTTP/1.1\r\nhost: a\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param([HEAD + b"\r\n", HEAD], id="behind one that is being answered"),
+        pytest.param([HEAD + b"\r\n" + HEAD], id="come with it"),
+        pytest.param([CHUNKED + b"0\r\n"], id="after the body"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\r\n", b""])
+async def test_lines_without_end_are_refused_wherever_they_come(begun: list[bytes], end: bytes) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    more = [b"x: " + b"y" * 8000 + end, *[(b"x: " if end else b"") + b"y" * 8000 + end] * (MOST_HEAD // 8000)]
+    async with serving(app, BoundedHead) as place:
+        assert (await say(place, *begun, *more)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_lines_after_a_body_are_no_headers() -> None:
+    """A proxy in front looks at the headers alone, and says in them who calls."""
+    app = Prompt()
+    after = b"0\r\nx-forwarded-for: 192.0.2.7\r\n\r\n"
+    whole = CHUNKED.replace(b"host: a", b"host: a\r\nconnection: close") + after
+    async with serving(app, BoundedHead) as place:
+        for pieces in ([whole], [whole[: -len(after)], after]):
+            assert answers(await say(place, *pieces)) == [b"later"]
+    assert [name for name, _ in app.headers] == [b"host", b"connection", b"transfer-encoding"] * 2
+
+
 def post(path: str = "/", body: bytes = b"abc", version: str = "1.1", connection: str = "keep-alive") -> bytes:
     head = f"POST {path} HTTP/{version}\r\nhost: a\r\nconnection: {connection}\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
@@ -129,6 +163,7 @@ class Prompt:
     def __init__(self) -> None:
         self.at_once_for: list[str] = []
         self.called_for: list[str] = []
+        self.headers: list[tuple[bytes, bytes]] = []
 
     def at_once(self, scope: Any, exchange: Exchange) -> bool:
         path = scope["path"]
@@ -144,6 +179,7 @@ class Prompt:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.called_for.append(scope["path"])
+        self.headers += scope["headers"]
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
         await send({"type": "http.response.body", "body": b"later"})
 
