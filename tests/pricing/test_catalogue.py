@@ -123,7 +123,7 @@ async def test_registered_models_have_theirs_before_anybody_asks(catalogue: Cata
 
 
 async def test_models_of_unknown_price_are_named_where_somebody_has_to_do_with_them(
-    catalogue: Catalogue, chosen: Chosen
+    catalogue: Catalogue, chosen: Chosen, caplog: pytest.LogCaptureFixture
 ) -> None:
     models = tuple(
         ModelEntry(name=name, deployments=(DeploymentEntry(provider="openai", remote_name=name),))
@@ -139,3 +139,5 @@ async def test_models_of_unknown_price_are_named_where_somebody_has_to_do_with_t
     )
     await catalogue.look_up_prices()
     assert catalogue.unpriced("openai") == ["newer"]
+    said = [line for line in caplog.messages if "no price is known" in line]
+    assert [line.rpartition(" ")[2] for line in said] == ["openai/new`", "openai/newer`"]

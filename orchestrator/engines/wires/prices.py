@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import Any
 
 from orchestrator.core.prices import Price
 
@@ -23,8 +24,8 @@ def price_in(entry: Mapping[str, object]) -> Price | None:
     match entry.get("pricing"):
         case {"prompt": str(), "completion": str(), "request": str(fee)} if amount(fee, MOST_AN_ANSWER) != 0:
             return None  # each request costs as well, which tokens do not tell
-        case {"prompt": str(asked), "completion": str(answered), **more}:  # OpenRouter: dollars a token, as text
-            return _with_cache(_price(asked, answered, MILLION), more)
+        case {"prompt": str(asked), "completion": str(answered), **told}:  # OpenRouter: dollars a token, as text
+            return _with_cache(_price(asked, answered, MILLION), told)
         case {"input": int() | float() as asked, "output": int() | float() as answered} if asked or answered:
             return _price(asked, answered, 1)  # Together: for a million; nothing at all where it does not say
     return None
@@ -37,7 +38,7 @@ def _price(asked: object, answered: object, factor: int) -> Price | None:
     return Price(input=prices[0] * factor, output=prices[1] * factor)
 
 
-def _with_cache(price: Price | None, told: Mapping[str, object]) -> Price | None:
+def _with_cache(price: Price | None, told: Mapping[Any, object]) -> Price | None:
     """With what its own cache costs, where the list says so; nothing at all is what it says of those without one."""
     read, written = (amount(told.get(f"input_cache_{what}"), MOST_A_MILLION / MILLION) for what in ("read", "write"))
     return price and replace(
