@@ -21,6 +21,7 @@ from orchestrator.registry.settled import ITS_ADDRESS, ITS_KEY
 MOST_LOOKS = 10
 MOST_FAILURES = 8
 REGISTRY = "the registry"
+GUESSED = "nobody said so, and it is on the internet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ def settings_of(row: Row) -> list[Setting]:
         Setting("Key", "set" if entry.key else "none", _from(entry.key_from) if entry.key else "it needs none"),
         *_patience(entry),
         Setting("Calls at once, each process", limit, REGISTRY),
-        Setting("Charges for calls", "yes" if entry.is_paid else "no", REGISTRY),
+        Setting(
+            "Charges for calls", "yes" if entry.is_paid else "no", GUESSED if entry.is_paid_by_default else REGISTRY
+        ),
         Setting("Its list is shown", "yes" if entry.lists_models else "no", REGISTRY),
         *(
             [Setting("Sent along", json.dumps(dict(entry.extra_body)), REGISTRY, is_code=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -16,6 +17,8 @@ from orchestrator.engines.base import Engine, ProviderEngine
 from orchestrator.pricing.book import PriceBook
 from orchestrator.pricing.order import Place, place_at, said
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
+
+log = logging.getLogger(__name__)
 
 LOOKED_UP = 100  # prices that are looked for in one turn of the loop
 LISTED_S = 1.0  # how long the list of registered models holds while the registry stays the same
@@ -44,6 +47,7 @@ class Catalogue:
         """
         self._prices = prices
         self._priced: Registry | None = None  # of which all prices were looked up
+        self._unknown: set[str] = set()  # of which was said that they have none
         self._always = {engine.name: engine for engine in engines}
         self._make = make
         self._made: dict[str, tuple[ProviderEntry, ProviderEngine]] = {}
@@ -148,7 +152,16 @@ class Catalogue:
                     if found := await self._at(deployment):
                         self._with_price(found, deployment)
                 await asyncio.sleep(0)  # others have their turn: there may be thousands
+            await self._prices.catch_up()
+            self._say_what_is_unknown()
         await self._prices.renew()
+
+    def _say_what_is_unknown(self) -> None:
+        """Log which registered models have no price; each once."""
+        unknown = {f"{name}/{model}" for name in self._made for model in self.unpriced(name)}
+        for name in sorted(unknown - self._unknown):
+            log.warning("no price is known of %s; say it with `manage.py prices set %s`", name, name)
+        self._unknown = unknown
 
     def unpriced(self, provider: str) -> list[str]:
         """Models of a provider that charge nobody knows what: of those that are registered, or listed and asked for."""

@@ -18,7 +18,7 @@ from orchestrator.models import PriceRow, SpendDay
 from orchestrator.pricing.order import LIST, InForce, Place, in_force, place_at
 from orchestrator.pricing.rows import kept, last_listed
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
-from orchestrator.registry.reading import read
+from orchestrator.registry.reading import read_without_keys
 
 LATELY = timedelta(days=30)
 MOST_SHOWN = 255  # characters of a name that is none
@@ -62,7 +62,7 @@ class Line:
 
 def price_list(at: datetime) -> list[Line]:
     """Every model that is registered, that an operator said something of, or that was charged for, by its name."""
-    registry = read()
+    registry = read_without_keys()
     asked = _unpriced_lately(at)
     wanted = _wanted(registry, asked)
     lines = list(_lines(registry, wanted, at, asked))
@@ -71,7 +71,7 @@ def price_list(at: datetime) -> list[Line]:
 
 def prices_of(name: str, at: datetime) -> list[Line]:
     """What a model charges in each place where it runs. Raises NotThere where that is no provider's."""
-    registry = read()
+    registry = read_without_keys()
     places = places_of(name, registry)
     return list(_lines(registry, [(provider, one, stated, ()) for provider, one, stated in places], at, {}))
 

@@ -26,6 +26,7 @@ from dashboard.views.overview import read
 from orchestrator.core.errors import NotThere, OrchestratorError
 from orchestrator.provider_checks import look, remember
 from orchestrator.registry import reading
+from orchestrator.wiring import parts
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -149,6 +150,7 @@ async def _one(request: HttpRequest, name: str, chosen: Period, said: Said | Non
             "slow_after_us": slow_after_us(row.entry) if row.entry else None,
             "row_id": found.ids.get(name),
             "places": places_at(name, found.registry),
+            "unpriced": parts().catalogue.unpriced(name),
             "looks": await read(reader.run(lambda: newest_looks(name))) or (),
             "failures": await read(reader.run(lambda: newest_failures(name, found, reach(request)))) or (),
         }

@@ -42,12 +42,12 @@ def prices_are_known(**_: Any) -> Found:
 @checks.register(DOCTOR, deploy=True)
 def who_charges_was_said(**_: Any) -> Found:
     """A server on the internet that speaks a common protocol may be anybody's."""
-    from orchestrator.registry.reading import read
+    from orchestrator.registry.reading import read_without_keys
 
     if not has_ledger():
         return
     try:
-        providers = read().providers
+        providers = read_without_keys().providers
     except DatabaseError:
         return
     for one in providers:

@@ -23,12 +23,23 @@ from orchestrator.registry.models import (
     StatedPrice,
 )
 from orchestrator.registry.rows import rows_of, tell, wrong_in_model, wrong_in_provider
-from orchestrator.registry.settled import ITS_ADDRESS, ITS_KEY, charges, in_environment, key_of, place_of, why_off
+from orchestrator.registry.settled import (
+    ITS_ADDRESS,
+    ITS_KEY,
+    Key,
+    Place,
+    charges,
+    in_environment,
+    key_of,
+    place_of,
+    why_off,
+)
 
 T = TypeVar("T")
 MOST_READINGS = 5  # while others go on changing it
 RECENT = timedelta(minutes=5)  # an older check says nothing of now
 CHECKS_READ = 1000
+NO_KEY = Key()
 FAILURES = 2  # in a row: one may be chance
 
 
@@ -99,11 +110,30 @@ def down_providers() -> frozenset[str]:
     return frozenset(name for name, ok in last.items() if len(ok) == FAILURES and not any(ok))
 
 
-def _look(version: int) -> Reading:
+def read_without_keys() -> Registry:
+    """The same, with every provider that nobody switched off, whether its key is known here or not: none is opened."""
+    rows, _, names = _providers()
+    return Registry(
+        providers=tuple(
+            _entry(row, place_of(row.name, row.kind, row.address))
+            for row in rows
+            if row.is_enabled and not wrong_in_provider(row) and row.kind in KINDS
+        ),
+        models=tuple(_models(rows_of(RegisteredModel.objects.prefetch_related("deployments"))[0], names)),
+        stated=stated_prices(),
+    )
+
+
+def _providers() -> tuple[list[Provider], dict[str, str], dict[int, str]]:
+    """Those of the database and the environment; why others cannot be read; and names by number."""
     rows, unread = rows_of(Provider.objects.all())
     known = {row.name for row in rows} | unread.keys()
     rows += [_unwritten(name) for name in in_environment() if name not in known]
-    names = {row.pk: row.name for row in rows if row.pk}
+    return rows, unread, {row.pk: row.name for row in rows if row.pk}
+
+
+def _look(version: int) -> Reading:
+    rows, unread, names = _providers()
     entries, off = [], [Off(name, why) for name, why in unread.items()]
     for row in rows:
         found = provider_of(row)
@@ -159,6 +189,10 @@ def provider_of(row: Provider) -> ProviderEntry | Off:
         if row.sealed_key and why == key.why:
             tell(f"provider {row.name}", why, "off")
         return Off(row.name, why)
+    return _entry(row, place, key)
+
+
+def _entry(row: Provider, place: Place, key: Key = NO_KEY) -> ProviderEntry:
     return ProviderEntry(
         name=row.name,
         kind=row.kind,

@@ -94,7 +94,11 @@ def why_off(name: str, kind: str, place: Place, key: Key, *, has_sealed_key: boo
 
 def charges(kind: str, address: str) -> bool:
     """Whether a provider charges of which nobody said: as its kind does, and anybody on the internet."""
-    return KINDS[kind].is_paid or is_public(urlsplit(address).hostname or "")
+    try:
+        host = urlsplit(address).hostname or ""
+    except ValueError:  # somebody wrote it by hand: it is nowhere
+        host = ""
+    return KINDS[kind].is_paid or is_public(host)
 
 
 def in_environment() -> list[str]:

@@ -17,6 +17,7 @@ from django.test import AsyncClient
 from dashboard.periods import DEFAULT
 from dashboard.providers import read_providers
 from dashboard.providers_verdict import providers_part, providers_verdict
+from orchestrator.catalogue import Catalogue
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.engines.cloud import Check
 from orchestrator.models import Attempt, Membership
@@ -534,3 +535,23 @@ async def test_an_act_needs_the_token_of_the_page(operator, console, keys):
     client = AsyncClient(enforce_csrf_checks=True)
     await client.aforce_login(operator)
     assert (await client.post(f"{LIST}groq/again/")).status_code == 403
+
+
+# What nobody knows the price of
+
+
+async def test_models_of_unknown_price_are_named_with_what_to_do(
+    staff: AsyncClient, keys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys("groq")
+    page = await staff.get(f"{LIST}groq/")
+    assert b"prices set" not in page.content
+    monkeypatch.setattr(Catalogue, "unpriced", lambda _, name: [f"of-{name}", "other"])
+    words = text(await staff.get(f"{LIST}groq/"))
+    assert "Nobody knows what 2 models of it cost. of-groq, other: their calls are of unknown cost" in words
+    assert "manage.py prices set groq/of-groq --input … --output …" in words
+
+
+async def test_who_is_taken_to_charge_is_told_to_be(staff: AsyncClient, db: None) -> None:
+    await Provider.objects.acreate(name="their", kind="compatible", address="https://llm.example.com/v1")
+    assert "Charges for calls yes nobody said so, and it is on the internet" in text(await staff.get(f"{LIST}their/"))

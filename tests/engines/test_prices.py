@@ -36,6 +36,8 @@ def test_a_price_is_exact(pricing: Any, told: str, answered: str) -> None:
     "pricing",
     [
         {"prompt": "-1", "completion": "-1"},  # openrouter/auto: as what it chooses
+        {"prompt": "0.000001", "completion": "0.000001", "request": "0.005"},  # each request costs as well
+        {"prompt": "0.000001", "completion": "0.000001", "request": "much"},
         {"prompt": "0.1"},
         {"prompt": "0.000001", "completion": ""},
         {"prompt": "NaN", "completion": "0"},
@@ -54,6 +56,26 @@ def test_a_price_is_exact(pricing: Any, told: str, answered: str) -> None:
 )
 def test_an_odd_price_is_unknown(pricing: Any) -> None:
     assert price(pricing) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "read", "written"),
+    [
+        ({"input_cache_read": "0.0000003", "input_cache_write": "0.00000375"}, "0.3", "3.75"),
+        ({"input_cache_read": "0", "input_cache_write": ""}, None, None),
+        ({"input_cache_read": "-1"}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_what_a_cache_costs_is_told_too(told: dict[str, str], read: str | None, written: str | None) -> None:
+    known = price({"prompt": "0.000003", "completion": "0.000015", "request": "0", **told})
+    assert known
+    assert known == Price(
+        input=Decimal(3),
+        output=Decimal(15),
+        cache_read=None if read is None else Decimal(read),
+        cache_write=None if written is None else Decimal(written),
+    )
 
 
 def test_a_cost_is_rounded_up_to_the_millionth() -> None:

@@ -120,3 +120,24 @@ async def test_registered_models_have_theirs_before_anybody_asks(catalogue: Cata
     assert {row.model async for row in PriceRow.objects.all()} == {"gpt-4o", "gpt-4o-mini"}
     listed = {model.name: model.price for model in await catalogue.models()}
     assert [bool(listed[name]) for name in names] == [True, True, False]
+
+
+async def test_models_of_unknown_price_are_named_where_somebody_has_to_do_with_them(
+    catalogue: Catalogue, chosen: Chosen, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = tuple(
+        ModelEntry(name=name, deployments=(DeploymentEntry(provider="openai", remote_name=name),))
+        for name in ("gpt-4o", "new", "newer")
+    )
+    catalogue.apply(replace(catalogue.registry, models=models))
+    await catalogue.look_up_prices()
+    await chosen("openai/made-up")  # by a caller, who may make up any name
+    assert catalogue.unpriced("openai") == ["new", "newer"]
+    assert catalogue.unpriced("own") == catalogue.unpriced("nobody") == []
+    catalogue.apply(
+        replace(catalogue.registry, stated=(Stated(provider="openai", model="new", since=0.0, price=LISTED),))
+    )
+    await catalogue.look_up_prices()
+    assert catalogue.unpriced("openai") == ["newer"]
+    said = [line for line in caplog.messages if "no price is known" in line]
+    assert [line.rpartition(" ")[2] for line in said] == ["openai/new`", "openai/newer`"]

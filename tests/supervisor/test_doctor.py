@@ -205,7 +205,8 @@ def wise(tmp_path_factory: pytest.TempPathFactory) -> Path:
     call_command("migrate", verbosity=0)
     origin = "https://vllm.example.org:443"
     sealed = sealer().seal("sk-1", "vllm", origin)
-    Provider.objects.create(name="vllm", kind="compatible", address="https://vllm.example.org", sealed_key=sealed)
+    vllm = {"kind": "compatible", "address": "https://vllm.example.org", "is_paid": False}
+    Provider.objects.create(name="vllm", sealed_key=sealed, **vllm)
     issue_key("web", "acme")
     issue_key("boss", "acme", role=Role.ADMIN)
     ApiKey.objects.of(EVERYBODY).filter(name="boss").update(networks=["10.0.0.0/8"])

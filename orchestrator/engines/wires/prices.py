@@ -6,7 +6,9 @@ What is odd is not known, which is never nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import Any
 
 from orchestrator.core.prices import Price
 
@@ -20,8 +22,10 @@ _MEANT = Decimal("0.000001")
 def price_in(entry: Mapping[str, object]) -> Price | None:
     """The price in an entry of a list of models; None where there is none, or none that can be read."""
     match entry.get("pricing"):
-        case {"prompt": str(asked), "completion": str(answered)}:  # OpenRouter: dollars a token, as text
-            return _price(asked, answered, MILLION)
+        case {"prompt": str(), "completion": str(), "request": str(fee)} if amount(fee, MOST_AN_ANSWER) != 0:
+            return None  # each request costs as well, which tokens do not tell
+        case {"prompt": str(asked), "completion": str(answered), **told}:  # OpenRouter: dollars a token, as text
+            return _with_cache(_price(asked, answered, MILLION), told)
         case {"input": int() | float() as asked, "output": int() | float() as answered} if asked or answered:
             return _price(asked, answered, 1)  # Together: for a million; nothing at all where it does not say
     return None
@@ -32,6 +36,14 @@ def _price(asked: object, answered: object, factor: int) -> Price | None:
     if prices[0] is None or prices[1] is None:
         return None
     return Price(input=prices[0] * factor, output=prices[1] * factor)
+
+
+def _with_cache(price: Price | None, told: Mapping[Any, object]) -> Price | None:
+    """With what its own cache costs, where the list says so; nothing at all is what it says of those without one."""
+    read, written = (amount(told.get(f"input_cache_{what}"), MOST_A_MILLION / MILLION) for what in ("read", "write"))
+    return price and replace(
+        price, cache_read=read * MILLION if read else None, cache_write=written * MILLION if written else None
+    )
 
 
 def microusd(dollars: object) -> int | None:

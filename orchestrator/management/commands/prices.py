@@ -16,7 +16,7 @@ from orchestrator.management.changing import by
 from orchestrator.management.rows import Rows, with_json, words
 from orchestrator.price_list import Line, places_of, price_list, prices_of
 from orchestrator.registry.models import StatedPrice
-from orchestrator.registry.reading import read
+from orchestrator.registry.reading import read_without_keys
 from orchestrator.registry.stating import RATES, history, said, state
 
 COLUMNS = ("model", "input", "output", "source", "since", "until", "registered_as")
@@ -82,7 +82,7 @@ class Command(Rows):
         self._state(model, {}, holds_from, reason)
 
     def _state(self, model: str, rates: Mapping[str, Decimal | None], holds_from: datetime | None, reason: str) -> None:
-        places = places_of(model, read())
+        places = places_of(model, read_without_keys())
         if len({place[:2] for place in places}) != 1:
             names = ", ".join(f"{provider}/{name}" for provider, name, _ in places) or "no provider"
             raise BadRequest(f"{model} runs at {names}: name one place, as PROVIDER/MODEL.")
