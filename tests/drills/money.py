@@ -145,16 +145,17 @@ def powerless(run: Run, empty: bytes) -> None:
         acknowledged, files = _until_the_power_is_cut(f"disk {run.seed} {cut}", empty, chance)
         with TemporaryDirectory() as name:
             power.write(files, Path(name))
+            run.counts["power cuts"] += 1
+            run.counts["charges acknowledged before them"] += len(acknowledged["charged"])
             with closing(sqlite3.connect(Path(name) / "ledger.sqlite3")) as database:
                 sound = database.execute("PRAGMA integrity_check").fetchone()[0]
+                if not run.expect(sound == "ok", f"power cut {cut}: {sound}"):
+                    continue
                 charged = {hold for (hold,) in database.execute("SELECT hold FROM orchestrator_charge")}
                 held = {hold for (hold,) in database.execute("SELECT id FROM orchestrator_hold")}
+            lost = (acknowledged["charged"] - charged) | (acknowledged["held"] - held - charged)
+            run.expect(not lost, f"power cut {cut}: {len(lost)} acknowledged calls are lost")
             sums(run, Path(name) / "ledger.sqlite3", f"after power cut {cut}")
-        run.counts["power cuts"] += 1
-        run.counts["charges acknowledged before them"] += len(acknowledged["charged"])
-        lost = (acknowledged["charged"] - charged) | (acknowledged["held"] - held - charged)
-        run.expect(sound == "ok", f"power cut {cut}: {sound}")
-        run.expect(not lost, f"power cut {cut}: {len(lost)} acknowledged calls are lost")
 
 
 def _until_the_power_is_cut(
