@@ -18,6 +18,7 @@ NAMES = (
     "quota",
     "isolation",
     "secrets",
+    "money",
 )  # each is a module here with a `DRILL`
 
 
