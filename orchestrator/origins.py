@@ -68,6 +68,7 @@ SHOWN = b", ".join(
         b"Retry-After",
         b"Server-Timing",
         b"X-Request-Id",
+        b"X-Orchestrator-Cap",
         b"X-Orchestrator-Model",
         b"X-Orchestrator-Route",
         b"X-Orchestrator-Unsupported",

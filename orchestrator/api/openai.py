@@ -16,7 +16,7 @@ from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.replies import EVENTS, Wire, begin, json_response, respond, to_json
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
-from orchestrator.core.errors import BadRequest, ModelNotFound, OrchestratorError
+from orchestrator.core.errors import BadRequest, BudgetSpent, ModelNotFound, OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.modelhost.names import Name
 from orchestrator.routes import MOST_SHOWN, find, how_to_reach, may_ask
@@ -36,6 +36,7 @@ EFFORTS: dict[str, bool | str] = {
     "xhigh": "max",
     "ultra": "max",
 }
+OUT_OF_BUDGET = "insufficient_quota"
 ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -261,9 +262,12 @@ class CompletionForm:
 
 
 def error_value(error: OrchestratorError) -> dict[str, Any]:
-    """The error as OpenAI's clients read it."""
+    """The error as OpenAI's clients read it; where a budget is spent it has the code that they know for that."""
     kind = ERROR_TYPES.get(error.status, "api_error")
-    return {"error": {"message": str(error), "type": kind, "param": None, "code": None}}
+    code = None
+    if isinstance(error, BudgetSpent):
+        kind = code = OUT_OF_BUDGET
+    return {"error": {"message": str(error), "type": kind, "param": None, "code": code}}
 
 
 def error_event(error: OrchestratorError) -> bytes:

@@ -215,6 +215,8 @@ def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBas
         response["RateLimit"] = answer.standing.now
     if entry.unsupported and parts().unsupported != "drop":
         response["X-Orchestrator-Unsupported"] = ", ".join(entry.unsupported)
+    if entry.cap is not None:
+        response["X-Orchestrator-Cap"] = str(entry.cap)
     laps = dict(answer.timing)
     if entry.first_s is not None:
         laps["first"] = max(entry.first_s - sum(answer.timing.values()), 0.0)

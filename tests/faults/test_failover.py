@@ -179,6 +179,7 @@ async def test_one_caller_of_fifty_finds_out_whether_a_place_is_back(
     await serve(at(first), at(second), models=[big(first, second)], clock=clock)
     await open_breaker(client, first, model)
     for turn, behaviour in enumerate(["500", "held"]):  # it is not back yet, and then it is
+        first.gate.clear()
         first.instead = behaviour
         clock.pass_(PAUSE_S * 2**turn)
         before = len(first.calls), len(second.calls)

@@ -1,4 +1,4 @@
-"""What is charged for calls over real connections that are left, broken or raced: one charge for each that came."""
+"""What is charged for calls over real connections that are left, broken or raced: a charge for each."""
 
 from __future__ import annotations
 

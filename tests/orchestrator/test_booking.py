@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import pytest
 
 from orchestrator import failover, wiring
@@ -26,8 +28,9 @@ from orchestrator.core.errors import (
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Caller, Chunk, Done, Model, Usage
+from orchestrator.ledger import bills
 from orchestrator.ledger.estimate import UNCAPPED
-from orchestrator.ledger.holds import Charged, Reservation
+from orchestrator.ledger.holds import Charged, Line, Reservation
 from orchestrator.models import Charge, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.pipeline import Answer, answer
@@ -352,3 +355,28 @@ async def test_who_spoke_while_money_was_reserved_for_another_has_no_rival(
     assert [one.row["provider"] for one in free] == ["groq"], "what was reserved for it is given back"
     _, charges = await booked(both)
     assert charges == [("openai", "done", 7, 1, 24)]
+
+
+async def test_a_caller_is_told_of_the_cap_and_of_a_budget_that_is_spent(
+    client: httpx.AsyncClient, both: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bills, "_lines", lambda entry, model: (Line(1, "all", "", date(2026, 11, 1), is_hard=True),))
+    asked = {"model": "big", "messages": [{"role": "user", "content": "What?"}], "stream": False}
+    answered = await client.post("/api/chat", json=asked)
+    assert (answered.status_code, answered.headers["X-Orchestrator-Cap"]) == (200, str(UNCAPPED))
+    capped = await client.post("/api/chat", json=asked | {"options": {"num_predict": 5}})
+    assert "X-Orchestrator-Cap" not in capped.headers
+
+    async def reserve(reservation: Reservation) -> None:
+        raise BudgetSpent("The budget 'all' is spent.", retry_after_s=60)
+
+    monkeypatch.setattr(both.ledger, "reserve", reserve)
+    asked["messages"] = [{"role": "user", "content": "And now?"}]
+    refused = await client.post("/v1/chat/completions", json=asked)
+    error = refused.json()["error"]
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+    assert (error["type"], error["code"]) == ("insufficient_quota", "insufficient_quota")
+    assert "budget 'all' is spent" in error["message"]
+    assert (await client.post("/api/chat", json=asked)).status_code == 429
+    theirs = await client.post("/v1/messages", json=asked | {"max_tokens": 5})
+    assert (theirs.status_code, theirs.json()["error"]["type"]) == (429, "rate_limit_error")

@@ -8,9 +8,11 @@ from pydantic import Field
 
 from orchestrator.api.answers.ollama import LogprobWithOthers
 from orchestrator.api.answers.shape import Count, Shape
-from orchestrator.api.openai import ERROR_TYPES
+from orchestrator.api.openai import ERROR_TYPES, OUT_OF_BUDGET
 
-ErrorType = Annotated[str, Field(json_schema_extra={"enum": [*sorted(ERROR_TYPES.values()), "api_error"]})]
+ErrorType = Annotated[
+    str, Field(json_schema_extra={"enum": [*sorted([*ERROR_TYPES.values(), OUT_OF_BUDGET]), "api_error"]})
+]
 Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
@@ -20,7 +22,7 @@ class OpenAIErrorValue(Shape):
     message: str = Field(min_length=1)
     type: ErrorType
     param: None
-    code: None
+    code: Literal["insufficient_quota"] | None
 
 
 class OpenAIError(Shape):
