@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from django.db import DatabaseError
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from orchestrator import __version__
 from orchestrator.admission.gate import REFUSED
+from orchestrator.budgeting import standing
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.parts import Parts
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 WAKE_EVERY_S = 0.25
 WAKES_A_SAMPLE = 4
 HOST_DEADLINE_S = 0.25
+BUDGETS_DEADLINE_S = 0.5
 
 
 class Sampler:
@@ -110,11 +113,13 @@ async def page(parts: Parts, run_dir: Path, accept: str) -> tuple[bytes, str]:
     """
     await sample(parts)
     loaded = await _loaded(parts)
+    budgets = await _budgets(parts)
 
     def asked() -> Iterator[Metric]:
         yield InfoMetricFamily(
             "orchestrator_build", "What runs.", {"version": __version__, "python": platform.python_version()}
         )
+        yield from _of_budgets(budgets)
         yield from _of_models(loaded)
         yield from _of_processes(run_dir, loaded or ())
 
@@ -127,6 +132,31 @@ async def _loaded(parts: Parts) -> list[LoadedModel] | None:
         async with asyncio.timeout(HOST_DEADLINE_S):
             return await parts.local.ps()
     return None
+
+
+async def _budgets(parts: Parts) -> list[standing.Figures]:
+    """How budgets stand; none when the database does not say so at once."""
+    try:
+        return await parts.reads.run(BUDGETS_DEADLINE_S, standing.figures)
+    except (TimeoutError, DatabaseError, OrchestratorError):
+        return []
+
+
+def _of_budgets(budgets: Iterable[standing.Figures]) -> Iterator[Metric]:
+    spent = GaugeMetricFamily(
+        "orchestrator_budget_spent_dollars", "Spent in the period that runs, by all it counts apart.", labels=["budget"]
+    )
+    used = GaugeMetricFamily(
+        "orchestrator_budget_used_ratio", "Spent and reserved of the amount, where it is used most.", labels=["budget"]
+    )
+    alerts = GaugeMetricFamily(
+        "orchestrator_budget_alerts", "Shares that were reached in the period that runs.", labels=["budget"]
+    )
+    for one in budgets:
+        spent.add_metric([one.name], one.spent_usd)
+        used.add_metric([one.name], one.used)
+        alerts.add_metric([one.name], one.alerts)
+    yield from (spent, used, alerts)
 
 
 def _of_models(loaded: list[LoadedModel] | None) -> Iterator[Metric]:
