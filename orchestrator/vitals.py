@@ -147,7 +147,7 @@ def _of_budgets(budgets: Iterable[standing.Figures]) -> Iterator[Metric]:
         "orchestrator_budget_spent_dollars", "Spent in the period that runs, by all it counts apart.", labels=["budget"]
     )
     used = GaugeMetricFamily(
-        "orchestrator_budget_used_ratio", "Spent and reserved of the amount, where it is used most.", labels=["budget"]
+        "orchestrator_budget_taken_ratio", "Spent and reserved of the amount, where it is used most.", labels=["budget"]
     )
     alerts = GaugeMetricFamily(
         "orchestrator_budget_alerts", "Shares that were reached in the period that runs.", labels=["budget"]

@@ -145,7 +145,7 @@ class InWords(ChangeList):
         super().get_results(request)
         words = {told["number"]: alerts.in_words(told) for told in alerts.shown(self.result_list)}
         for alert in self.result_list:
-            alert.words = words.get(alert.pk, "Its budget is gone")  # type: ignore[attr-defined]
+            alert.words = words.get(alert.pk, "Its budget is gone")
 
 
 @admin.register(BudgetAlert)

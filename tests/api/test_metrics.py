@@ -176,8 +176,8 @@ def lint(family: Metric) -> None:
 
 
 async def test_budgets_are_told_by_how_they_stand(full: Figures) -> None:
-    found = {name: value(full, f"budget_{name}", budget="team") for name in ("spent_dollars", "used_ratio", "alerts")}
-    assert found == {"spent_dollars": 2.5, "used_ratio": 0.75, "alerts": 2}
+    found = {name: value(full, f"budget_{name}", budget="team") for name in ("spent_dollars", "taken_ratio", "alerts")}
+    assert found == {"spent_dollars": 2.5, "taken_ratio": 0.75, "alerts": 2}
     assert [sample.labels["budget"] for sample in full["orchestrator_budget_alerts"].samples] == ["team"]
 
 
