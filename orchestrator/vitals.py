@@ -9,7 +9,6 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from django.db import DatabaseError
@@ -18,10 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 from orchestrator import __version__
 from orchestrator.admission.gate import REFUSED
+from orchestrator.budgeting import standing
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.engines.llamacpp import LoadedModel
-from orchestrator.ledger.standing import Standing, standing
-from orchestrator.metrics import Metrics
 from orchestrator.parts import Parts
 from orchestrator.processes import Use, running, use
 
@@ -30,7 +28,7 @@ log = logging.getLogger(__name__)
 WAKE_EVERY_S = 0.25
 WAKES_A_SAMPLE = 4
 HOST_DEADLINE_S = 0.25
-LEDGER_DEADLINE_S = 0.25
+BUDGETS_DEADLINE_S = 0.5
 
 
 class Sampler:
@@ -120,13 +118,13 @@ async def page(parts: Parts, run_dir: Path, accept: str) -> tuple[bytes, str]:
     Raises Busy when too many ask, TimeoutError when the disk is stuck.
     """
     await sample(parts)
-    loaded, budgets = await asyncio.gather(_loaded(parts), _budgets(parts))
+    loaded, (budgets, holds) = await asyncio.gather(_loaded(parts), _budgets(parts))
 
     def asked() -> Iterator[Metric]:
         yield InfoMetricFamily(
             "orchestrator_build", "What runs.", {"version": __version__, "python": platform.python_version()}
         )
-        yield from _of_budgets(parts.metrics, budgets)
+        yield from _of_budgets(budgets, holds)
         yield from _of_models(loaded)
         yield from _of_processes(run_dir, loaded or ())
 
@@ -141,26 +139,31 @@ async def _loaded(parts: Parts) -> list[LoadedModel] | None:
     return None
 
 
-async def _budgets(parts: Parts) -> Standing | None:
-    """How budgets stand; None when the ledger does not say so at once."""
-    at = datetime.fromtimestamp(parts.clock.now(), UTC)
-    with contextlib.suppress(TimeoutError, OrchestratorError, DatabaseError):
-        return await parts.reads.run(LEDGER_DEADLINE_S, standing, at)
-    return None
+async def _budgets(parts: Parts) -> tuple[list[standing.Figures], int | None]:
+    """How budgets stand, and how many calls hold money; nothing when the database does not say so at once."""
+    try:
+        return await parts.reads.run(BUDGETS_DEADLINE_S, lambda: (standing.figures(), standing.holds()))
+    except (TimeoutError, DatabaseError, OrchestratorError):
+        return [], None
 
 
-def _of_budgets(metrics: Metrics, budgets: Standing | None) -> Iterator[Metric]:
-    if budgets is None:
-        return
-    yield GaugeMetricFamily("orchestrator_holds", "Calls under way for which money is reserved.", budgets.holds)
-    used = GaugeMetricFamily("orchestrator_budget_used_ratio", "Share of a budget that is spent.", labels=["budget"])
-    most: dict[str, float] = {}
-    for name, share in budgets.used.items():
-        label = metrics.budgets(name)
-        most[label] = max(share, most.get(label, 0.0))
-    for name, share in most.items():
-        used.add_metric([name], share)
-    yield used
+def _of_budgets(budgets: Iterable[standing.Figures], holds: int | None) -> Iterator[Metric]:
+    if holds is not None:
+        yield GaugeMetricFamily("orchestrator_holds", "Calls under way for which money is reserved.", holds)
+    spent = GaugeMetricFamily(
+        "orchestrator_budget_spent_dollars", "Spent in the period that runs, by all it counts apart.", labels=["budget"]
+    )
+    used = GaugeMetricFamily(
+        "orchestrator_budget_taken_ratio", "Spent and reserved of the amount, where it is used most.", labels=["budget"]
+    )
+    alerts = GaugeMetricFamily(
+        "orchestrator_budget_alerts", "Shares that were reached in the period that runs.", labels=["budget"]
+    )
+    for one in budgets:
+        spent.add_metric([one.name], one.spent_usd)
+        used.add_metric([one.name], one.used)
+        alerts.add_metric([one.name], one.alerts)
+    yield from (spent, used, alerts)
 
 
 def _of_models(loaded: list[LoadedModel] | None) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from orchestrator.api.calls import controls, request_id
 from orchestrator.api.frames import typed_event
 from orchestrator.api.replies import EVENTS, Wire, begin, json_response, readable, respond, to_json
 from orchestrator.api.stamps import Stamps
-from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.errors import BudgetSpent, OrchestratorError
 from orchestrator.core.types import Chunk, Done, Reply, ToolCall, Usage
 from orchestrator.pipeline import count
 
@@ -33,6 +33,7 @@ ERROR_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+NO_MONEY = "enforced_spend_limit_reached"  # Anthropic's word for a bound on what is spent in a month
 REASONS = {"length": "max_tokens", "content_filter": "refusal"}
 OUR_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -199,10 +200,18 @@ def error_id(known: str) -> str:
     return f"req_{digits}"
 
 
-def error_value(status: int, message: str, error_id: str) -> dict[str, Any]:
+def error_value(status: int, message: str, error_id: str, code: str = "") -> dict[str, Any]:
     """The error as Anthropic's clients read it."""
     kind = ERROR_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": error_id}
+    error: dict[str, Any] = {"type": kind, "message": message}
+    if code:
+        error["details"] = {"error_code": code}
+    return {"type": "error", "error": error, "request_id": error_id}
+
+
+def code_of(error: OrchestratorError) -> str:
+    """What tells this error from others of its type; empty where nothing has to."""
+    return NO_MONEY if isinstance(error, BudgetSpent) else ""
 
 
 def error_response(request: HttpRequest, status: int, message: str) -> HttpResponse:
@@ -215,4 +224,4 @@ def error_response(request: HttpRequest, status: int, message: str) -> HttpRespo
 
 def error_event(error_id: str, error: OrchestratorError) -> bytes:
     """What a stream that broke off ends with; Anthropic's clients raise it."""
-    return typed_event("error", error_value(error.status, str(error), error_id))
+    return typed_event("error", error_value(error.status, str(error), error_id, code_of(error)))

@@ -16,7 +16,7 @@ from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.replies import EVENTS, Wire, begin, json_response, respond, to_json
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
-from orchestrator.core.errors import BadRequest, BudgetSpent, ModelNotFound, OrchestratorError
+from orchestrator.core.errors import BadRequest, BudgetSpent, ModelNotFound, OrchestratorError, PriceUnknown
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.modelhost.names import Name
 from orchestrator.routes import MOST_SHOWN, find, how_to_reach, may_ask
@@ -36,7 +36,6 @@ EFFORTS: dict[str, bool | str] = {
     "xhigh": "max",
     "ultra": "max",
 }
-OUT_OF_BUDGET = "insufficient_quota"
 ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -44,6 +43,8 @@ ERROR_TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+NO_QUOTA = "insufficient_quota"  # OpenAI's word where money is short; its type is the same
+CODES: dict[type[OrchestratorError], str] = {BudgetSpent: NO_QUOTA, PriceUnknown: PriceUnknown.kind}
 
 
 @router.post("/chat/completions", summary="One turn of a conversation")
@@ -262,11 +263,9 @@ class CompletionForm:
 
 
 def error_value(error: OrchestratorError) -> dict[str, Any]:
-    """The error as OpenAI's clients read it; where a budget is spent it has the code that they know for that."""
-    kind = ERROR_TYPES.get(error.status, "api_error")
-    code = None
-    if isinstance(error, BudgetSpent):
-        kind = code = OUT_OF_BUDGET
+    """The error as OpenAI's clients read it."""
+    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), None)
+    kind = NO_QUOTA if code == NO_QUOTA else ERROR_TYPES.get(error.status, "api_error")
     return {"error": {"message": str(error), "type": kind, "param": None, "code": code}}
 
 

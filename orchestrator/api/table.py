@@ -43,13 +43,14 @@ from orchestrator.api.openai import error_value
 from orchestrator.api.policy import dialect_of
 from orchestrator.api.replies import JSON_UTF8, to_json
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
-from orchestrator.core.errors import BadRequest, OrchestratorError, TooMany, Unauthorized
+from orchestrator.core.errors import BadRequest, BudgetSpent, OrchestratorError, TooMany, Unauthorized
 from orchestrator.core.text import escaped
 from orchestrator.core.types import ChatRequest
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
 
+WAITED_S = 60.0  # what a client may wait for by itself
 RECORDED = {
     "/api/chat",
     "/api/generate",
@@ -160,7 +161,7 @@ def told(path: str, error: OrchestratorError, known: str) -> tuple[bytes, dict[s
     headers = {"Content-Type": JSON_UTF8 if dialect == "ollama" else "application/json", "X-Request-Id": known}
     if dialect == "anthropic":
         headers["Request-Id"] = anthropic.error_id(known)
-        value = anthropic.error_value(error.status, str(error), headers["Request-Id"])
+        value = anthropic.error_value(error.status, str(error), headers["Request-Id"], anthropic.code_of(error))
     else:
         value = error_value(error) if dialect == "openai" else {"error": str(error)}
     if isinstance(error, TooMany) and error.standing.policy:
@@ -168,6 +169,8 @@ def told(path: str, error: OrchestratorError, known: str) -> tuple[bytes, dict[s
         headers["RateLimit"] = error.standing.now
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, BudgetSpent) and (error.retry_after_s is None or error.retry_after_s > WAITED_S):
+        headers["X-Should-Retry"] = "false"  # or clients of OpenAI and Anthropic would, twice
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="orchestrator"'
     return to_json(value), headers

@@ -12,7 +12,7 @@ from orchestrator.budgeting.names import named
 from orchestrator.budgeting.rows import told
 from orchestrator.core.budgets import PERIODS, begins, ends, renewed_at
 from orchestrator.core.dollars import MICRO, dollars
-from orchestrator.models import Budget, BudgetAlert, BudgetPeriod
+from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, Hold
 
 MOST_SHOWN = 100  # of what a budget counts apart
 MOST_MEASURED = 50  # budgets that have figures in /metrics
@@ -101,6 +101,11 @@ def figures() -> list[Figures]:
         used = (most.spent + most.reserved) / most.amount if most else 0.0
         found.append(Figures(row.name, spent / MICRO, used, BudgetAlert.objects.filter(**of_period).count()))
     return found
+
+
+def holds() -> int:
+    """Calls under way for which money is reserved."""
+    return Hold.objects.count()
 
 
 def _told(row: Budget, one: Standing, name: str, now: datetime) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from orchestrator.outbound.transport import BoundedTransport
 async def tell(address: str, body: bytes, headers: Mapping[str, str], *, within_s: float) -> int:
     """Send JSON, and return the status of the answer. A redirect is an answer like any other: nothing follows it.
 
-    Raises httpx.HTTPError, and TimeoutError when that takes longer than `within_s` in all.
+    Raises ConnectionError, and TimeoutError when that takes longer than `within_s` in all.
     """
     request = httpx.Request(
         "POST",
@@ -29,5 +29,7 @@ async def tell(address: str, body: bytes, headers: Mapping[str, str], *, within_
             response = await transport.handle_async_request(request)
             await response.aclose()
             return response.status_code
+    except httpx.HTTPError as error:
+        raise ConnectionError(type(error).__name__) from None  # its words may hold the address, which may be secret
     finally:
         await transport.aclose()

@@ -10,14 +10,17 @@ from typing import Any
 
 import httpx
 import pytest
+from django.utils.timezone import now
 from prometheus_client import Metric
 
 from orchestrator import vitals
+from orchestrator.core.budgets import EVER
 from orchestrator.core.errors import EngineError
 from orchestrator.core.permissions import Role
 from orchestrator.core.types import Candidate, Model
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.ledger.savings import Saving
+from orchestrator.models import Budget, BudgetAlert, BudgetPeriod
 from orchestrator.parts import Parts
 from orchestrator.processes import Child, Running
 from orchestrator.vitals import Sampler
@@ -78,7 +81,17 @@ async def full(
     parts.places.began(place)
     parts.places.ended(place)
     parts.limiter.refused["few", "requests"] += 1
+    await parts.reads.run(5, a_budget)
     return await figures(client)
+
+
+def a_budget() -> None:
+    budget = Budget.objects.create(name="team", period="total", each="key", amount_microusd=4_000_000)
+    for under, spent, reserved in (("1", 2_000_000, 1_000_000), ("2", 500_000, 0)):
+        of_budget = {"budget_id": budget.pk, "under": under, "begins": EVER}
+        BudgetPeriod.objects.create(**of_budget, spent_microusd=spent, reserved_microusd=reserved)
+        BudgetAlert.objects.create(**of_budget, share=50, at=now(), spent_microusd=spent)
+    Budget.objects.create(name="off", period="total", each="key", amount_microusd=1, is_off=True)
 
 
 async def test_what_was_answered_is_counted_in_every_dialect(client: httpx.AsyncClient, cloud: FakeEngine) -> None:
@@ -161,8 +174,14 @@ def lint(family: Metric) -> None:
     for sample in family.samples:
         assert sample.labels.keys() <= {
             *("dialect", "tier", "outcome", "result", "part", "kind", "model", "role", "process", "le"),
-            *("provider", "version", "python", "limit"),
+            *("provider", "version", "python", "limit", "budget"),
         }, "neither tenants nor keys are labels"
+
+
+async def test_budgets_are_told_by_how_they_stand(full: Figures) -> None:
+    found = {name: value(full, f"budget_{name}", budget="team") for name in ("spent_dollars", "taken_ratio", "alerts")}
+    assert found == {"spent_dollars": 2.5, "taken_ratio": 0.75, "alerts": 2}
+    assert [sample.labels["budget"] for sample in full["orchestrator_budget_alerts"].samples] == ["team"]
 
 
 async def test_the_document_lists_what_there_is(full: Figures) -> None:

@@ -16,15 +16,17 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
+from django.utils.timezone import now
 from websockets.asyncio.client import connect
 
 from dashboard import policy
 from dashboard.policy import MODELS, PAGES, SOCKETS, Open, is_for_all, rule_of
 from dashboard.routing import websocket_urlpatterns
 from orchestrator.audit import note
+from orchestrator.core.budgets import EVER
 from orchestrator.core.permissions import ALLOWED, FOR_ALL_TENANTS, Permission, Role
 from orchestrator.identity.links import make_link
-from orchestrator.models import ApiKey, Grant, Limit, Team, Tenant
+from orchestrator.models import ApiKey, Budget, BudgetAlert, Grant, Limit, Team, Tenant
 from orchestrator.parts import Parts
 from tests.dashboard.conftest import address, console, local  # noqa: F401  # fixtures
 from tests.dashboard.site import session_of, somebody
@@ -194,6 +196,8 @@ def test_a_list_that_is_narrowed_shows_nothing_of_another_tenant(console: Parts,
     key = ApiKey.objects.create(tenant=other, name="key-secret", prefix="secretsecr", digest="x")
     Team.objects.create(tenant=other, name="team-secret")
     Limit.objects.create(name="limit-secret", kind="requests", each="key", amount=1, per_s=1, key=key, tenant=other)
+    budget = Budget.objects.create(name="budget-secret", period="total", each="all", amount_microusd=1, tenant=other)
+    BudgetAlert.objects.create(budget_id=budget.pk, begins=EVER, share=50, at=now(), spent_microusd=1)
     Grant.objects.create(owner=other, reader=third)
     note("user:secret", "key.issued", "key-secret", other.pk)
     mine, every = Client(), Client()
@@ -208,7 +212,7 @@ def test_a_list_that_is_narrowed_shows_nothing_of_another_tenant(console: Parts,
         assert b"secret" not in response.content, model
         pk = apps.get_model(model)._default_manager.order_by("-pk").values_list("pk", flat=True)[0]
         assert b"secret" not in mine.get(f"{path}{pk}/change/", follow=True).content, model
-    assert len(narrowed) == 6
+    assert len(narrowed) == 8
 
 
 def test_a_page_without_a_row_is_refused_to_everybody(console: Parts, cast, monkeypatch) -> None:  # noqa: F811

@@ -15,11 +15,18 @@ ErrorType = Annotated[
 Reason = Literal["end_turn", "max_tokens", "tool_use", "stop_sequence", "refusal"]
 
 
+class AnthropicErrorDetails(Shape):
+    """What tells it from others of its type."""
+
+    error_code: Literal["enforced_spend_limit_reached"]
+
+
 class AnthropicErrorValue(Shape):
     """What went wrong, and of which kind it is."""
 
     type: ErrorType
     message: str = Field(min_length=1)
+    details: AnthropicErrorDetails | None = Field(None, description="Where a budget does not reach.")
 
 
 class AnthropicError(Shape):

@@ -8,11 +8,10 @@ from pydantic import Field
 
 from orchestrator.api.answers.ollama import LogprobWithOthers
 from orchestrator.api.answers.shape import Count, Shape
-from orchestrator.api.openai import ERROR_TYPES, OUT_OF_BUDGET
+from orchestrator.api.openai import CODES, ERROR_TYPES, NO_QUOTA
 
-ErrorType = Annotated[
-    str, Field(json_schema_extra={"enum": [*sorted([*ERROR_TYPES.values(), OUT_OF_BUDGET]), "api_error"]})
-]
+ErrorType = Annotated[str, Field(json_schema_extra={"enum": [*sorted(ERROR_TYPES.values()), "api_error", NO_QUOTA]})]
+ErrorCode = Annotated[str, Field(json_schema_extra={"enum": sorted(CODES.values())})]
 Reason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
@@ -22,7 +21,7 @@ class OpenAIErrorValue(Shape):
     message: str = Field(min_length=1)
     type: ErrorType
     param: None
-    code: Literal["insufficient_quota"] | None
+    code: ErrorCode | None = Field(description="Where money is short, or nobody knows a price that a budget needs.")
 
 
 class OpenAIError(Shape):
