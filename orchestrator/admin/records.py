@@ -169,6 +169,7 @@ class RequestRecordAdmin(RecordAdmin):
         "tier",
         "cache_key",
         "granted_by",
+        "saved",
         "is_streamed",
         "status",
         "ended",
@@ -257,6 +258,15 @@ class RequestRecordAdmin(RecordAdmin):
     def counted(self, record: RequestRecord) -> str:
         """Whether by who had them."""
         return "estimated" if record.is_estimated else "counted"
+
+    @admin.display(description="saved, $")
+    def saved(self, record: RequestRecord) -> str:
+        """And who paid; of another tenant's requests nothing is shown."""
+        if record.saved_why is None:
+            return "-"
+        amount = "unknown" if record.saved_microusd is None else f"{record.saved_microusd / 1e6:.6f}"
+        payer = record.saved_of if record.granted_by_id is None else "another tenant's"
+        return f"{amount}, by {record.saved_why}; paid by request {payer}" if payer else amount
 
     @admin.display(description="first, ms")
     def first_ms(self, record: RequestRecord) -> str:

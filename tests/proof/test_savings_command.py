@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin import site
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
+from orchestrator.admin.records import RequestRecordAdmin
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import Charge, PriceRow, RequestRecord, SpendDay, Tenant
 from tests.dashboard.site import record
@@ -246,3 +248,17 @@ def test_the_sums_are_told_apart_by_what_is_asked() -> None:
         *("MODEL", "ANSWERS", "FREE", "UNKNOWN", "SAVED", "USD")
     ]
     assert "No answer has saved a call" in run("--since", (NOON.date() + timedelta(days=1)).isoformat())[0]
+
+
+def test_the_page_of_a_record_says_who_paid_but_not_of_another_tenant() -> None:
+    page = RequestRecordAdmin(RequestRecord, site)
+    records = list(RequestRecord.objects.of(EVERYBODY).order_by("id"))
+    assert [page.saved(one) for one in records] == [
+        "-",
+        *["0.000230, by price; paid by request paid"] * 3,
+        "0.000200, by charge; paid by request paid",
+        "0.000000",
+        "unknown, by unknown; paid by request paid",
+    ]
+    records[1].granted_by_id = 99
+    assert page.saved(records[1]) == "0.000230, by price; paid by request another tenant's"
