@@ -54,7 +54,11 @@ STREAMS = {
     "/v1/responses": (EVENTS, "Events from `response.created` to `response.completed`, or `response.failed`."),
     "/v1/messages": (EVENTS, "Events from `message_start` to `message_stop`, or an `error` event."),
 }
-NOT_JSON = {"/metrics": ("text/plain", "application/openmetrics-text")}
+NOT_JSON = {
+    "/metrics": ("text/plain", "application/openmetrics-text"),
+    "/api/admin/v1/costs.csv": ("text/csv",),
+    "/api/admin/v1/costs/charges.csv": ("text/csv",),
+}
 OPEN = {"/healthz", "/readyz", "/api/version"}  # no key is asked for
 REFUSED = {  # whatever is asked: there is no ollama.com behind this
     "/api/me": 403,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from orchestrator.api.answers import access, anthropic, ollama, openai, ours, registry, responses
+from orchestrator.api.answers import access, anthropic, costs, ollama, openai, ours, registry, responses
 
 ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/healthz"): ours.Alive,
@@ -15,6 +15,7 @@ ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/api/stats"): ours.Stats,
     ("get", "/api/admin/v1/cache"): ours.HeldAnswers,
     ("delete", "/api/admin/v1/cache"): ours.PurgedAnswers,
+    ("get", "/api/admin/v1/costs"): costs.CostsTold,
     ("get", "/api/admin/v1/registry"): registry.RegistryTold,
     ("put", "/api/admin/v1/registry"): registry.Changed,
     ("post", "/api/admin/v1/registry/check"): registry.Checked,
