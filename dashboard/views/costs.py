@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.urls import reverse
@@ -42,6 +43,8 @@ async def costs(request: HttpRequest) -> HttpResponseBase:
     now, asked, whose = timezone.now(), _asked(request), reach(request)
     by, picked = _by(request), request.GET.get("budget", "")[:512]
     found = await read(reader.run(lambda: read_costs(asked, by, whose, now, picked)))
+    if found is None or found.use is None or word_of(found.use) != picked:
+        picked = ""  # there is none such, or not for who looks
     context = _shared(request, asked) | {
         "found": found,
         "verdict": costs_verdict(found),
@@ -49,6 +52,7 @@ async def costs(request: HttpRequest) -> HttpResponseBase:
         "by_words": WORDS[by],
         "bys": list(WORDS.items()),
         "budget": picked,
+        "and_budget": f"&{urlencode({'budget': picked})}" if picked else "",
     }
     if found is not None:
         context |= _drawn(found)

@@ -155,7 +155,7 @@ class ChargeAdmin(Read):
         "cache_write_tokens",
         "cache_write_1h_tokens",
         "reasoning_tokens",
-        "is_estimated",
+        "counted",
         "cost",
         "source",
         "price",
@@ -208,6 +208,11 @@ class ChargeAdmin(Read):
         about = "about " if charge.is_estimated else ""
         return f"{about}{charge.prompt_tokens:,}, {charge.completion_tokens:,}"
 
+    @admin.display(description="tokens are")
+    def counted(self, charge: Charge) -> str:
+        """In words: Django's cross would look like a fault."""
+        return "estimated" if charge.is_estimated else "counted"
+
     @admin.display(description="cost, $")
     def cost(self, charge: Charge) -> str:
         """To the millionth; an unknown price is not nothing."""
@@ -242,7 +247,7 @@ class SpendDayAdmin(Read):
     explanation = (
         "What was spent and saved in a day, by whom and where. These sums are kept when records and charges go."
     )
-    list_display = ("day", "who", "model", "calls", "unpriced", *TOKENS, "cost", "saved_calls", "saved")
+    list_display = ("day", "who", "model", "all_calls", "without_price", "tokens", "cost", "answers_saved", "saved")
     list_filter = (OfTenant, OfProvider)
     date_hierarchy = "day"
     ordering: ClassVar[tuple[str | Combinable, ...]] = ("-day", "-cost_microusd", "-id")
@@ -289,6 +294,26 @@ class SpendDayAdmin(Read):
     def who(self, row: Any) -> str:
         """Whose, by the names they have now."""
         return named(row)
+
+    @admin.display(description="calls")
+    def all_calls(self, row: SpendDay) -> str:
+        """Those of unknown cost as well."""
+        return f"{row.calls:,}"
+
+    @admin.display(description="without a price")
+    def without_price(self, row: SpendDay) -> str:
+        """Of them."""
+        return f"{row.unpriced:,}"
+
+    @admin.display(description="tokens in, out")
+    def tokens(self, row: SpendDay) -> str:
+        """Read and written."""
+        return f"{row.prompt_tokens:,}, {row.completion_tokens:,}"
+
+    @admin.display(description="answers saved")
+    def answers_saved(self, row: SpendDay) -> str:
+        """Without a call."""
+        return f"{row.saved_calls:,}"
 
     @admin.display(description="spent, $")
     def cost(self, row: SpendDay) -> str:

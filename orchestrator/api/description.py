@@ -57,6 +57,8 @@ STREAMS = {
 NOT_JSON = {
     "/metrics": ("text/plain", "application/openmetrics-text"),
     "/api/admin/v1/invoices/{number}/differences.csv": ("text/csv",),
+    "/api/admin/v1/costs.csv": ("text/csv",),
+    "/api/admin/v1/costs/charges.csv": ("text/csv",),
 }
 OPEN = {"/healthz", "/readyz", "/api/version"}  # no key is asked for
 REFUSED = {  # whatever is asked: there is no ollama.com behind this

@@ -17,6 +17,7 @@ from orchestrator.models import ApiKey, Budget, BudgetPeriod, SpendDay, Team, Te
 MOST_BUDGETS = 200
 MOST_PERIODS = 500
 MOST_SUMS = 20_000  # of days and models, under one budget
+NONE = "0"  # who has no key, or none of a team, is counted under it
 EARLY = 0.02  # of a period, before which a pace says little
 LATELY = timedelta(days=28)  # what the pace of a budget without an end goes by
 
@@ -146,6 +147,8 @@ def _about(use: Use, rows: QuerySet[SpendDay]) -> QuerySet[SpendDay]:
     match budget.each:
         case "key" | "tenant" if use.under.isdecimal():
             rows = rows.filter(**{f"{budget.each}_id": int(use.under)})
+        case "team" if use.under == NONE:
+            rows = rows.exclude(key_id__in=ApiKey.objects.of(EVERYBODY).exclude(team=None).values("pk"))
         case "team" if use.under.isdecimal():
             rows = rows.filter(key_id__in=_keys_of(use.under))
         case "model" | "provider" if use.under:
@@ -161,6 +164,8 @@ def _name_of(each: str, row: BudgetPeriod) -> str:
     """What the counted one is called; as it is counted where that is a name, or its row is gone."""
     if each not in ("tenant", "team", "key") or not row.under:
         return row.under
+    if row.under == NONE:
+        return f"those without a {each}"
     return getattr(row, f"{each}_name") or f"{each} {row.under}, gone"
 
 

@@ -14,6 +14,7 @@ from orchestrator.ledger import spreadsheet
 from orchestrator.parts import Parts
 from tests.dashboard.spending import charge, day
 from tests.keys import issue_key
+from tests.shapes import faults
 
 COSTS = "/api/admin/v1/costs"
 NOW = datetime.now(UTC)
@@ -38,6 +39,7 @@ async def keys(parts: Parts) -> dict[str, dict[str, str]]:
 async def got(client: httpx.AsyncClient, headers: dict[str, str], **query: str) -> Any:
     response = await client.get(COSTS, params=query, headers=headers)
     assert response.status_code == 200, response.text
+    assert faults("GET", COSTS, 200, response.headers["Content-Type"], response.content) == []
     return response.json()
 
 

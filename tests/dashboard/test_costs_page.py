@@ -121,7 +121,9 @@ async def test_calls_without_a_price_are_said_first_with_a_way_to_set_it(
     said = text(response)
     assert "Nothing known to be spent in the last 30 days; 3 calls have no known price." in said
     assert "3 calls cost nobody knows how much." in said
-    assert "/admin/registry/registeredmodel/add/?name=openai%2Fgpt-9" in response.content.decode()
+    form = "/admin/registry/registeredmodel/add/?name=openai%2Fgpt-9"
+    assert form in response.content.decode()
+    assert 'value="openai/gpt-9"' in (await staff.get(form)).content.decode()
     assert "An operator of the gateway sets prices." in await words(ada)
     entry = ModelEntry(name="chat", deployments=(DeploymentEntry(provider="openai", remote_name="gpt-9"),))
     console.catalogue.apply(Registry(models=(entry,)))

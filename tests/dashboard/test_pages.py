@@ -271,6 +271,8 @@ async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch)
         ("/admin/registry/provider/", ["Providers"]),
         ("/admin/orchestrator/apikey/", ["Keys"]),
         ("/admin/orchestrator/limit/add/", ["Keys"]),
+        ("/admin/orchestrator/charge/", ["Costs"]),
+        ("/admin/orchestrator/pricerow/", ["Costs"]),
         ("/admin/", []),
     ],
 )
@@ -280,6 +282,7 @@ async def test_the_admin_marks_the_page_it_shows(staff, path, marked):
     assert re.findall(r">(\w+)</a>", header) == [
         "Overview",
         "Cache",
+        "Costs",
         "Providers",
         "Models",
         "Records",

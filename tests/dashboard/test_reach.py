@@ -82,7 +82,16 @@ async def test_no_page_tells_of_another_tenant(site: AsyncClient, console: Any, 
     await fill(console, 3, namespace="namespace-of-globex", model="model-of-globex", tenant_id=globex)
     kept = await CacheEntry.objects.of(EVERYBODY).afirst()
     assert kept is not None
-    paths = ["", "cache/", "series.csv", "cache/purge/?what=model", f"cache/?key={kept.hash[:12]}"]
+    paths = [
+        "",
+        "cache/",
+        "costs/",
+        "costs/prices/",
+        "costs/costs.csv",
+        "series.csv",
+        "cache/purge/?what=model",
+        f"cache/?key={kept.hash[:12]}",
+    ]
     for path in paths:
         for period in PERIODS:
             mark = "&" if "?" in path else "?"

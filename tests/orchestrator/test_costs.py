@@ -20,7 +20,7 @@ from orchestrator.ledger.costs import BYS, Group, Span, Sums
 from orchestrator.ledger.pace import spent_by_day, uses
 from orchestrator.ledger.price_rows import price_of, rows_of
 from orchestrator.ledger.repricing import Known, elsewhere, repriced
-from orchestrator.models import PriceRow, SpendDay, Tenant
+from orchestrator.models import ApiKey, PriceRow, SpendDay, Team, Tenant
 from tests.dashboard.spending import budget, charge, company, day, key_of, price, tenant_of
 
 pytestmark = pytest.mark.django_db
@@ -175,6 +175,8 @@ def test_a_tenant_sees_its_budgets_and_of_general_ones_its_own_share() -> None:
 
 def test_the_days_of_a_budget_are_those_it_counts() -> None:
     web, batch = key_of("acme", "web"), key_of("acme", "batch")
+    team = Team.objects.create(tenant=web.tenant, name="search")
+    ApiKey.objects.of(EVERYBODY).filter(pk__in=[web.pk, batch.pk]).update(team=team)
     day(TODAY, key=web, cost_microusd=1)
     day(TODAY, key=batch, cost_microusd=2)
     day(TODAY, key=batch, model="groq/x", provider="groq", cost_microusd=4)
@@ -187,9 +189,14 @@ def test_the_days_of_a_budget_are_those_it_counts() -> None:
         ("d-model", 4, {"model": "groq/*"}),
         ("e-provider", 4, {"provider": "groq"}),
         ("f-each", 8, {"each": "tenant", "under": str(tenant_of("globex").pk)}),
+        ("g-team", 7, {"team": team, "each": "team", "under": str(team.pk)}),
+        ("h-teamless", 8, {"each": "team", "under": "0"}),
+        ("i-keyless", 8, {"each": "key", "under": "0"}),
     ):
         budget(name, 1000, spent, now=NOW, **fields)
-    for use in uses(EVERYBODY, NOW):
+    found = uses(EVERYBODY, NOW)
+    assert {use.name for use in found} >= {"search", "those without a team", "those without a key", "globex", "batch"}
+    for use in found:
         assert spent_by_day(use, EVERYBODY) == {TODAY: use.spent}, use.budget.name
 
 

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from orchestrator.api.answers import access, anthropic, budgets, invoices, ollama, openai, ours, registry, responses
+from orchestrator.api.answers import (
+    access,
+    anthropic,
+    budgets,
+    costs,
+    invoices,
+    ollama,
+    openai,
+    ours,
+    registry,
+    responses,
+)
 
 ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/healthz"): ours.Alive,
@@ -20,6 +31,7 @@ ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
     ("get", "/api/admin/v1/invoices/{number}"): invoices.InvoiceTold,
     ("delete", "/api/admin/v1/invoices/{number}"): access.Deleted,
     ("get", "/api/admin/v1/invoices/{number}/differences"): invoices.DifferencesTold,
+    ("get", "/api/admin/v1/costs"): costs.CostsTold,
     ("get", "/api/admin/v1/registry"): registry.RegistryTold,
     ("put", "/api/admin/v1/registry"): registry.Changed,
     ("post", "/api/admin/v1/registry/check"): registry.Checked,
