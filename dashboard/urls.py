@@ -3,7 +3,7 @@
 from django.urls import URLPattern, path, re_path
 
 from dashboard.sign_in import SignIn, code, redeem, sign_out
-from dashboard.views import people
+from dashboard.views import invoices, people
 from dashboard.views.account import account, sign_out_elsewhere, two_factor
 from dashboard.views.cache import cache, purge
 from dashboard.views.costs import charges_csv, costs, costs_csv, prices
@@ -20,6 +20,11 @@ urlpatterns: list[URLPattern] = [
     path("costs/prices/", prices, name="prices"),
     path("costs/costs.csv", costs_csv, name="costs-csv"),
     path("costs/charges.csv", charges_csv, name="charges-csv"),
+    path("costs/invoices/", invoices.invoices, name="invoices"),
+    path("costs/invoices/import/", invoices.bring, name="invoice-import"),
+    path("costs/invoices/<int:number>/", invoices.invoice, name="invoice"),
+    path("costs/invoices/<int:number>/differences.csv", invoices.invoice_csv, name="invoice-csv"),
+    path("costs/invoices/<int:number>/delete/", invoices.delete, name="invoice-delete"),
     path("providers/", providers, name="providers"),
     path("providers/<slug:name>/", provider, name="provider"),
     path("providers/<slug:name>/test/", test, name="provider-test"),

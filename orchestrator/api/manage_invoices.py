@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from ninja import Path, Query, Router
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from orchestrator.api.managing import LONGEST_NAME, Limit, acted, threaded, told
 from orchestrator.identity.acting import Actor
@@ -23,8 +23,6 @@ FILE = {"schema": {"type": "string"}}
 class Asked(BaseModel):
     """What a file is."""
 
-    model_config = ConfigDict(extra="forbid")
-
     provider: str | None = Field(
         None, max_length=40, description="By its name here. Unset: as the form's is called, where it is one provider's."
     )
@@ -37,8 +35,6 @@ class Asked(BaseModel):
 
 class Days(BaseModel):
     """Which days are compared."""
-
-    model_config = ConfigDict(extra="forbid")
 
     first_day: date | None = Field(None, description="Unset: the account's first.")
     last_day: date | None = Field(None, description="Unset: the account's last.")

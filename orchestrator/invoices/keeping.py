@@ -20,6 +20,7 @@ from orchestrator.invoices.account import Account, Line
 from orchestrator.invoices.forms import FORMS
 from orchestrator.models import ImportedUsage, UsageImport
 
+LAST = 2**63 - 1  # the highest number a row can have
 LONGEST_NAME = 255
 AT_ONCE = 500  # rows in a statement
 _PROVIDER = re.compile(r"[-a-z0-9]{1,40}", re.ASCII)
@@ -113,7 +114,7 @@ def invoices(by: Actor, *, provider: str | None = None, before: int | None = Non
 
 
 def _found(number: int) -> UsageImport:
-    row = UsageImport.objects.filter(pk=number).first()
+    row = UsageImport.objects.filter(pk=number).first() if number <= LAST else None
     if row is None:
         raise NotThere(f"There is no invoice {number}.")
     return row

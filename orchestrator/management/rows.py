@@ -8,6 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from keyword import iskeyword
 from typing import Any
 
 import orjson
@@ -42,7 +43,7 @@ class Rows(BaseCommand):
         self.add_commands(parser.add_subparsers(dest="command", metavar="COMMAND"))
 
     def add_commands(self, commands: Any) -> None:
-        """Name each; a method of its name does it."""
+        """Name each; a method of its name does it, with an underscore behind a word of Python's."""
         raise NotImplementedError
 
     def handle(self, *args: Any, command: str | None, **options: Any) -> None:
@@ -54,7 +55,7 @@ class Rows(BaseCommand):
         asked = {option: value for option, value in options.items() if option not in OF_DJANGO}
         with ledger_errors():
             try:
-                getattr(self, command.replace("-", "_"))(**asked)
+                getattr(self, _method(command))(**asked)
             except OrchestratorError as error:
                 raise CommandError(in_options(str(error), self._parser, command), returncode=UNUSABLE) from None
 
@@ -119,6 +120,10 @@ def in_options(wrong: str, parser: ArgumentParser, command: str) -> str:
     """What is wrong, said of the options that were typed in place of the fields that they give."""
     options = _options(parser, command)
     return FIELD.sub(lambda match: f"{options.get(match[1], match[0].removesuffix(': '))}: ", wrong)
+
+
+def _method(command: str) -> str:
+    return f"{command}_" if iskeyword(command) else command.replace("-", "_")
 
 
 def _options(parser: ArgumentParser, command: str) -> dict[str, str]:

@@ -48,11 +48,7 @@ class Command(Rows):
         differences.add_argument("--csv", action="store_true", help="as a table, with all there is")
         with_json(commands.add_parser("delete", help="forget one")).add_argument("number", type=int)
 
-    def handle(self, *args: Any, command: str | None, **options: Any) -> None:
-        """`import` is a word of Python's."""
-        super().handle(*args, command="bring" if command == "import" else command, **options)
-
-    def bring(
+    def import_(
         self, file: str, provider: str | None, form: str | None, first: date | None, last: date | None, *, replace: bool
     ) -> None:
         """And show it."""
@@ -76,8 +72,10 @@ class Command(Rows):
         elif self.is_json:
             self.one(telling.compared(found))
         else:
-            self.table(telling.differing(found), dict.fromkeys(FOUND, words), "")
-            self.stderr.write(telling.verdict(found))
+            rows = list(telling.differing(found))
+            self.table(rows, dict.fromkeys(FOUND, words), telling.verdict(found))
+            if rows:
+                self.stderr.write(telling.verdict(found))
         if not found.is_same:
             sys.exit(DIFFERENT)
 
