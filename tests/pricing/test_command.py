@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -36,6 +37,7 @@ REGISTRY: dict[str, Any] = {
         "openai": {"kind": "openai", "key": "sk-test-0123456789"},
         "openrouter": {"kind": "openrouter", "key": "sk-test-0123456789"},
         "own": {"kind": "compatible", "address": "http://gpu:8000/v1"},
+        "grok": {"kind": "compatible", "address": "https://api.x.ai/v1"},
         "their": {"kind": "compatible", "address": "https://llm.example.com/v1"},
     },
     "models": {
@@ -113,6 +115,7 @@ def test_a_price_is_said_shown_and_no_longer_said(run: Run) -> None:
     assert price is not None
     assert [str(one) for one in (price.input, price.output, price.cache_read)] == ["2.500000", "10.000000", "0.250000"]
     shown = run("show", "new")[1]
+    assert re.search(r"registered as: +new\n", shown)
     assert "cache read:" in shown
     assert "input 2.5, output 10, cache read 0.25, by command" in shown
     assert run("unset", "new")[0] == 0
