@@ -46,7 +46,7 @@ class Catalogue:
         prices  knows what models charge; without it they charge what the registry and their providers say.
         """
         self._prices = prices
-        self._priced: Registry | None = None  # of which all prices were looked up
+        self._looked_up: Registry | None = None  # of which all prices were
         self._unknown: set[str] = set()  # of which was said that they have none
         self._always = {engine.name: engine for engine in engines}
         self._make = make
@@ -109,6 +109,24 @@ class Catalogue:
             route = await self._route(name)
         return route
 
+    async def priced(self, route: Route) -> Route:
+        """A route to models that were taken from a list, with what they charge."""
+        found = self._priced_now(route)
+        if self._prices is not None and self._prices.is_behind and _lacks_a_price(found):
+            await self._prices.catch_up()
+            found = self._priced_now(route)
+        return found
+
+    def _priced_now(self, route: Route) -> Route:
+        candidates = tuple(map(self._with_its_price, route.candidates))
+        return replace(route, model=candidates[0].stands_for, candidates=candidates)
+
+    def _with_its_price(self, one: Candidate) -> Candidate:
+        if one.model.price is not None and one.model.price.source:  # of a registered model, which has it
+            return one
+        model = self._with_price(one.model)
+        return replace(one, model=model, stands_for=model)
+
     async def _route(self, name: str) -> Route | None:
         entry = self._entry(name)
         if entry is not None:
@@ -143,8 +161,8 @@ class Catalogue:
         if self._prices is None:
             return
         registry = self.registry
-        if self._priced is not registry:
-            self._priced = registry
+        if self._looked_up is not registry:
+            self._looked_up = registry
             if any(one.is_paid for one in registry.providers):
                 await self._prices.load()
             for deployments in _in_parts([one for entry in registry.models for one in entry.deployments]):

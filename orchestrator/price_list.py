@@ -72,8 +72,9 @@ def price_list(at: datetime) -> list[Line]:
 def prices_of(name: str, at: datetime) -> list[Line]:
     """What a model charges in each place where it runs. Raises NotThere where that is no provider's."""
     registry = read_without_keys()
-    places = places_of(name, registry)
-    return list(_lines(registry, [(provider, one, stated, ()) for provider, one, stated in places], at, {}))
+    names = {(provider, model, stated): names for provider, model, stated, names in _wanted(registry, ())}
+    places = [(*place, names.get(place, ())) for place in places_of(name, registry)]
+    return list(_lines(registry, places, at, {}))
 
 
 def places_of(name: str, registry: Registry) -> list[tuple[str, str, Price | None]]:

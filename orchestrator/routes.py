@@ -42,7 +42,7 @@ async def _choose(request: ChatRequest, caller: Caller, parts: Parts) -> Route:
         able = "embedding" if is_embedding else "completion"
         local = may_ask(await parts.local.models(), caller)
         others = parts.catalogue.known() if local else await parts.catalogue.models()
-        return choose_auto(local, may_ask(others, caller), able)
+        return await parts.catalogue.priced(choose_auto(local, may_ask(others, caller), able))
     if route is None and is_embedding:
         advice = how_to_reach(request.model, parts) or ", try pulling it first"
         raise ModelNotFound(f'model "{request.model[:MOST_SHOWN]}" not found{advice}')

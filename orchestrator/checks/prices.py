@@ -42,6 +42,7 @@ def prices_are_known(**_: Any) -> Found:
 @checks.register(DOCTOR, deploy=True)
 def who_charges_was_said(**_: Any) -> Found:
     """A server on the internet that speaks a common protocol may be anybody's."""
+    from orchestrator.pricing.library import knows
     from orchestrator.registry.reading import read_without_keys
 
     if not has_ledger():
@@ -51,7 +52,7 @@ def who_charges_was_said(**_: Any) -> Found:
     except DatabaseError:
         return
     for one in providers:
-        if one.is_paid_by_default:
+        if one.is_paid_by_default and not knows(one.address):
             yield unwise(
                 52,
                 f"Nobody said whether {one.name} charges. It is on the internet ({one.address}), so it is taken to.",

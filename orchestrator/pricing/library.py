@@ -6,6 +6,7 @@ on an event loop.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -91,21 +92,29 @@ def load() -> None:
     get_snapshot()
 
 
+def knows(address: str) -> bool:
+    """Whether somebody sells at an address whom the table has: they charge, whatever they sell it for."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    return _at(address, get_snapshot().providers) is not None
+
+
 def _vendor(kind: str, address: str, providers: list[Provider]) -> Provider | None:
     """Who sells at an address, as far as the table has it.
 
     At a private one that is whoever the kind names: a proxy of one's own. At a public one that the table does not
     have it may be anybody, who takes what they like.
     """
-    import re
-
-    parts = urlsplit(address)
-    host = (parts.hostname or "").lower()
-    usual = f"https://{host}{parts.path}"
-    there = next((one for one in providers if re.match(one.api_pattern, usual)), None)
-    if there is not None or is_public(host):
+    there = _at(address, providers)
+    if there is not None or is_public(urlsplit(address).hostname or ""):
         return there
     return next((one for one in providers if one.id == IDS.get(kind)), None)
+
+
+def _at(address: str, providers: list[Provider]) -> Provider | None:
+    parts = urlsplit(address)
+    usual = f"https://{(parts.hostname or '').lower()}{parts.path}"
+    return next((one for one in providers if re.match(one.api_pattern, usual)), None)
 
 
 def _rates(prices: ModelPrice) -> Iterator[Rates]:

@@ -14,6 +14,7 @@ from orchestrator.core.types import Candidate, Model
 from orchestrator.models import PriceRow
 from orchestrator.pricing.book import PriceBook
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
+from routing.router import in_turn
 from tests.fakes import FakeEngine, SetClock
 from tests.orchestrator.test_catalogue import MadeEngine
 
@@ -120,6 +121,30 @@ async def test_registered_models_have_theirs_before_anybody_asks(catalogue: Cata
     assert {row.model async for row in PriceRow.objects.all()} == {"gpt-4o", "gpt-4o-mini"}
     listed = {model.name: model.price for model in await catalogue.models()}
     assert [bool(listed[name]) for name in names] == [True, True, False]
+
+
+async def test_a_model_that_was_taken_from_a_list_has_its_price_as_well(catalogue: Catalogue) -> None:
+    """As of those that `auto` chooses from."""
+    await catalogue.models()
+    here = await FakeEngine().models()
+    sold = [
+        replace(made.known()[0], remote_name=model, price=listed)
+        for (_, made), model, listed in zip(
+            [catalogue._made["openai"], catalogue._made["openrouter"]],
+            ("gpt-4o", "listed"),
+            (None, LISTED),
+            strict=True,
+        )
+    ]
+    route = await catalogue.priced(in_turn([*here, *sold], "auto"))
+    assert [one.model is one.stands_for for one in route.candidates] == [True] * 3
+    assert route.model is route.candidates[0].model
+    assert route.model.price is None
+    prices = [one.model.price for one in route.candidates[1:]]
+    assert [price and price.source.partition(" ")[0] for price in prices] == ["genai-prices", "list"]
+    assert all(price and price.number for price in prices)
+    again = await catalogue.priced(route)
+    assert [one.model.price for one in again.candidates[1:]] == prices
 
 
 async def test_models_of_unknown_price_are_named_where_somebody_has_to_do_with_them(

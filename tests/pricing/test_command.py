@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from orchestrator.checks.prices import prices_are_known, who_charges_was_said
@@ -26,7 +31,7 @@ from orchestrator.pricing.rows import numbered
 from orchestrator.registry import changes
 from orchestrator.registry.changes import By
 from orchestrator.registry.document import read_document
-from orchestrator.registry.models import RegistryVersion, StatedPrice
+from orchestrator.registry.models import Deployment, Provider, RegistryVersion, StatedPrice
 from orchestrator.registry.reading import read
 
 Run = Callable[..., tuple[int, str, str]]
@@ -36,6 +41,7 @@ REGISTRY: dict[str, Any] = {
         "openai": {"kind": "openai", "key": "sk-test-0123456789"},
         "openrouter": {"kind": "openrouter", "key": "sk-test-0123456789"},
         "own": {"kind": "compatible", "address": "http://gpu:8000/v1"},
+        "grok": {"kind": "compatible", "address": "https://api.x.ai/v1"},
         "their": {"kind": "compatible", "address": "https://llm.example.com/v1"},
     },
     "models": {
@@ -113,6 +119,7 @@ def test_a_price_is_said_shown_and_no_longer_said(run: Run) -> None:
     assert price is not None
     assert [str(one) for one in (price.input, price.output, price.cache_read)] == ["2.500000", "10.000000", "0.250000"]
     shown = run("show", "new")[1]
+    assert re.search(r"registered as: +new\n", shown)
     assert "cache read:" in shown
     assert "input 2.5, output 10, cache read 0.25, by command" in shown
     assert run("unset", "new")[0] == 0
@@ -224,3 +231,17 @@ def test_whoever_is_on_the_internet_charges_unless_somebody_says_no(
     (found,) = (one for one in read().providers if one.name == "x")
     assert found.is_paid is charges
     assert found.is_paid_by_default is (charges and said is None and kind != "openai")
+
+
+def test_free_by_default_is_forgotten_and_what_somebody_said_is_kept() -> None:
+    """What a ledger of before says of who charges."""
+    Deployment.objects.all().delete()
+    Provider.objects.all().delete()
+    said = {"a": ("compatible", False), "b": ("ollama", False), "c": ("compatible", True), "d": ("openai", False)}
+    for name, (kind, is_paid) in said.items():
+        Provider.objects.create(name=name, kind=kind, is_paid=is_paid)
+    migration = import_module("orchestrator.registry.migrations.0004_prices")
+    migration.forget_what_nobody_said(apps, SimpleNamespace(connection=connection))
+    assert dict(Provider.objects.values_list("name", "is_paid")) == {"a": None, "b": None, "c": True, "d": False}
+    migration.say_it_again(apps, SimpleNamespace(connection=connection))
+    assert dict(Provider.objects.values_list("name", "is_paid")) == {name: one for name, (_, one) in said.items()}

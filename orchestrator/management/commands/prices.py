@@ -89,7 +89,7 @@ class Command(Rows):
         provider, name, _ = places[0]
         given = {rate: price for rate, price in rates.items() if price is not None}
         row = state(provider, name, given, holds_from, by(reason))
-        self.one(_stated(row) | {"model": f"{provider}/{name}"})
+        self.one({"model": f"{provider}/{name}"} | _stated(row))
 
 
 def _row(line: Line) -> dict[str, Any]:
