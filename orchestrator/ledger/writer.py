@@ -24,6 +24,7 @@ from orchestrator.ledger.batch import Pending
 from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.holds import Charged, Reservation, released
 from orchestrator.ledger.rows import Attempted, Repeat
+from orchestrator.ledger.steady import Steady
 from orchestrator.ledger.waiting import Waiter
 from orchestrator.ledger.writing import Writing
 
@@ -216,6 +217,7 @@ class Ledger(Writing):
         """
         super().__init__(clock, repeated, holds_dir or settings.RUN_DIR / "holds")
         self._taken = taken
+        self._steady = Steady(clock)
 
     def begin(self, request: ChatRequest, caller: Caller) -> Entry:
         """A request has come."""
@@ -282,6 +284,7 @@ class Ledger(Writing):
         LedgerUnavailable. Nothing is reserved then, nor when the wait is cancelled.
         """
         self.must_be_writable()
+        self._steady.must_be_known(reservation.lines)
         waiter = Waiter.here()
         self._add(Pending(reservation=reservation, waiter=waiter), is_urgent=True)
         try:
