@@ -62,7 +62,7 @@ def at_most(request: ChatRequest, model: Model) -> Most:
     if request.cap is not None:
         return Most(prompt, request.cap)
     most = model.most_output or UNCAPPED
-    room = model.context_length - prompt
+    room = model.context_length - about(request)  # about, since an answer is not to be cut for a guess on the safe side
     return Most(prompt, min(most, room) if room > 0 else most)
 
 
