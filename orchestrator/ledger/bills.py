@@ -149,7 +149,7 @@ class Bill:
             "cache_write_tokens": usage.cache_write_tokens,
             "cache_write_1h_tokens": usage.cache_write_1h_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
-            "is_estimated": usage.is_estimated,
+            "is_estimated": usage.is_estimated or source is Charge.Source.RESERVED,
             "cost_microusd": cost,
             "source": source.value,
             "doubt": doubt,
@@ -190,8 +190,7 @@ class Bill:
             return usage.cost_microusd, Charge.Source.TOLD, doubt
         if by_price is not None:
             return by_price, Charge.Source.PRICE, doubt
-        is_reserved = self.amount is not None
-        return None, Charge.Source.RESERVED if is_reserved else Charge.Source.UNKNOWN, doubt
+        return self.amount, Charge.Source.UNKNOWN if self.amount is None else Charge.Source.RESERVED, doubt
 
 
 def price_of(model: Model) -> Price | None:
