@@ -153,7 +153,7 @@ def _of_budgets(metrics: Metrics, budgets: Standing | None) -> Iterator[Metric]:
     if budgets is None:
         return
     yield GaugeMetricFamily("orchestrator_holds", "Calls under way for which money is reserved.", budgets.holds)
-    used = GaugeMetricFamily("orchestrator_budget_used_ratio", "Share of a budget that is spent.", labels=["budget"])
+    used = GaugeMetricFamily("orchestrator_budget_spent_ratio", "Share of a budget that is spent.", labels=["budget"])
     most: dict[str, float] = {}
     for name, share in budgets.used.items():
         label = metrics.budgets(name)

@@ -17,6 +17,7 @@ from orchestrator.core.errors import EngineError
 from orchestrator.core.permissions import Role
 from orchestrator.core.types import Candidate, Model
 from orchestrator.engines.llamacpp import LoadedModel
+from orchestrator.models import Budget
 from orchestrator.parts import Parts
 from orchestrator.processes import Child, Running
 from orchestrator.vitals import Sampler
@@ -75,6 +76,8 @@ async def full(
     parts.places.began(place)
     parts.places.ended(place)
     parts.limiter.refused["few", "requests"] += 1
+    parts.ledger.over_budget["acme"] += 1
+    await Budget.objects.acreate(name="acme", period="day", each="all", amount_microusd=1)
     return await figures(client)
 
 
@@ -158,7 +161,7 @@ def lint(family: Metric) -> None:
     for sample in family.samples:
         assert sample.labels.keys() <= {
             *("dialect", "tier", "outcome", "result", "part", "kind", "model", "role", "process", "le"),
-            *("provider", "version", "python", "limit"),
+            *("provider", "version", "python", "limit", "budget"),
         }, "neither tenants nor keys are labels"
 
 
