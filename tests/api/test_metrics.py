@@ -82,6 +82,7 @@ async def full(
     parts.places.ended(place)
     parts.limiter.refused["few", "requests"] += 1
     await parts.reads.run(5, a_budget)
+    parts.ledger.over_budget["team"] += 1
     return await figures(client)
 
 
