@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
@@ -37,6 +38,7 @@ class PriceBook:
         self._thread = WorkerThread("prices")
         self._stated: tuple[Stated, ...] = ()
         self._known: dict[Place, InForce] = {}
+        self._unknown: defaultdict[str, set[str]] | None = None  # by provider; None: to be looked for among the known
         self._wanted: dict[Place, None] = {}
         self._learning: asyncio.Task[None] | None = None
         self._is_in_trouble = False
@@ -52,6 +54,7 @@ class PriceBook:
         if stated != self._stated:
             self._stated = stated
             self._known.clear()
+            self._unknown = None
 
     def of(self, place: Place) -> InForce:
         """What a place charges, from memory. What is not known, or not any more, is found out by `catch_up`.
@@ -89,11 +92,12 @@ class PriceBook:
 
     def unknown(self, provider: str) -> set[str]:
         """Models of a provider that were asked for, and that charge nobody knows what."""
-        return {
-            place.model
-            for place, known in self._known.items()
-            if place.provider == provider and place.is_paid and known.price is None
-        }
+        if self._unknown is None:
+            self._unknown = defaultdict(set)
+            for place, known in self._known.items():
+                if place.is_paid and known.price is None:
+                    self._unknown[place.provider].add(place.model)
+        return self._unknown.get(provider, set())
 
     async def load(self) -> None:
         """Have the table loaded before the first question needs it."""
@@ -123,6 +127,7 @@ class PriceBook:
             self._learning = None
 
     def _keep(self, found: Iterable[tuple[Place, InForce]]) -> None:
+        self._unknown = None
         for place, known in found:
             self._wanted.pop(place, None)
             self._known.pop(place, None)
