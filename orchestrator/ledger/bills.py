@@ -182,7 +182,8 @@ class Bill:
 
     def _cost(self, usage: Usage) -> tuple[int | None, Charge.Source, str]:
         """What it cost, who says so, and what is to be doubted of it."""
-        by_price = self.price.of(usage) if self.price and not usage.extras else None
+        is_for_extras = bool(self._model.extras and self.price and self.price.source == BY_OPERATOR)
+        by_price = self.price.of(usage) if self.price and (is_for_extras or not usage.extras) else None
         doubt = Charge.Doubt.COUNTS.value if usage.is_implausible else ""
         if usage.cost_microusd is not None:
             if not usage.cost_microusd and by_price:

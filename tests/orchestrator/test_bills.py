@@ -109,6 +109,9 @@ def test_what_a_price_does_not_tell_of_is_charged_at_what_was_reserved(bill: Cal
     made = bill(PIECE, end(prompt_tokens=100, completion_tokens=7, extras=("service_tier priority",)))
     row = charge(made)
     assert (row["cost_microusd"], row["source"], row["is_estimated"]) == (made.amount, "reserved", True)
+    own = replace(MODEL, extras=("service_tier",), price=replace(PRICE, source="operator"))  # who wrote it knew
+    row = charge(bill(end(prompt_tokens=100, completion_tokens=7, extras=("service_tier priority",)), model=own))
+    assert (row["cost_microusd"], row["source"], row["is_estimated"]) == (320, "price", False)
 
 
 def test_a_providers_cache_and_long_questions_have_rates_of_their_own(bill: Callable[..., Bill]) -> None:
