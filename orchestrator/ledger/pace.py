@@ -141,12 +141,16 @@ def _about(use: Use, rows: QuerySet[SpendDay]) -> QuerySet[SpendDay]:
     if budget.team_id:
         rows = rows.filter(key_id__in=_keys_of(str(budget.team_id)))
     if budget.key_id:
-        rows = rows.filter(key_id=budget.key_id)
+        rows = rows.filter(key_id__in=_and_after(budget.key_id))
     if budget.provider:
         rows = rows.filter(provider=budget.provider)
     match budget.each:
-        case "key" | "tenant" if use.under.isdecimal():
-            rows = rows.filter(**{f"{budget.each}_id": int(use.under)})
+        case "tenant" if use.under.isdecimal():
+            rows = rows.filter(tenant_id=int(use.under))
+        case "key" if use.under == NONE:
+            rows = rows.filter(key_id=0)
+        case "key" if use.under.isdecimal():
+            rows = rows.filter(key_id__in=_and_after(int(use.under)))
         case "team" if use.under == NONE:
             rows = rows.exclude(key_id__in=ApiKey.objects.of(EVERYBODY).exclude(team=None).values("pk"))
         case "team" if use.under.isdecimal():
@@ -154,6 +158,11 @@ def _about(use: Use, rows: QuerySet[SpendDay]) -> QuerySet[SpendDay]:
         case "model" | "provider" if use.under:
             rows = rows.filter(**{budget.each: use.under})
     return rows
+
+
+def _and_after(key: int) -> QuerySet[ApiKey, int]:
+    """A key and those that it was rotated to: they are counted as one."""
+    return ApiKey.objects.of(EVERYBODY).filter(Q(pk=key) | Q(first=key)).values_list("pk", flat=True)
 
 
 def _keys_of(team: str) -> QuerySet[ApiKey, int]:
