@@ -155,12 +155,12 @@ def sold() -> Sold:
     sellers = {one.name: one for one in registry.providers}
     found: dict[tuple[str, str], Place] = {}
 
-    def add(provider: str, model: str, **said: Price | None) -> None:
+    def add(provider: str, model: str, stated: Price | None = None, listed: Price | None = None) -> None:
         if provider in sellers:
             known = found.get((provider, model.lower()))
-            found[provider, model.lower()] = (
-                replace(known, **said) if known else place_at(sellers[provider], model, **said)
-            )
+            listed = listed or (known.listed if known else None)
+            stated = stated or (known.stated if known else None)
+            found[provider, model.lower()] = place_at(sellers[provider], model, stated=stated, listed=listed)
 
     for model in catalogue.known():
         add(model.engine, model.remote_name or model.name, listed=model.price)

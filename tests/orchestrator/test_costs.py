@@ -178,8 +178,10 @@ def test_the_days_of_a_budget_are_those_it_counts() -> None:
     web, batch = key_of("acme", "web"), key_of("acme", "batch")
     team = Team.objects.create(tenant=web.tenant, name="search")
     ApiKey.objects.of(EVERYBODY).filter(pk__in=[web.pk, batch.pk]).update(team=team)
+    after = key_of("acme", "batch-2")  # it was rotated
+    ApiKey.objects.of(EVERYBODY).filter(pk=after.pk).update(team=team, first_id=batch.pk)
     day(TODAY, key=web, cost_microusd=1)
-    day(TODAY, key=batch, cost_microusd=2)
+    day(TODAY, key=after, cost_microusd=2)
     day(TODAY, key=batch, model="groq/x", provider="groq", cost_microusd=4)
     day(TODAY, "globex", cost_microusd=8)
     day(TODAY - timedelta(days=30), key=web, cost_microusd=16)
@@ -190,6 +192,8 @@ def test_the_days_of_a_budget_are_those_it_counts() -> None:
         ("d-model", 4, {"model": "groq/*"}),
         ("e-provider", 4, {"provider": "groq"}),
         ("f-each", 8, {"each": "tenant", "under": str(tenant_of("globex").pk)}),
+        ("c2-key", 6, {"key": batch}),
+        ("c3-key", 6, {"key": ApiKey.objects.of(EVERYBODY).get(pk=after.pk)}),
         ("g-team", 7, {"team": team, "each": "team", "under": str(team.pk)}),
         ("h-teamless", 8, {"each": "team", "under": "0"}),
         ("i-keyless", 8, {"each": "key", "under": "0"}),
