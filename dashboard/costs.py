@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from django.db import close_old_connections
 
 from dashboard.cost_periods import Chosen
+from dashboard.running import Sold
 from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.core.prices import Price
 from orchestrator.ledger import costs
 from orchestrator.ledger.costs import By, Group, Groups, Sums
 from orchestrator.ledger.pace import Use, spent_by_day, uses
-from orchestrator.ledger.price_rows import name_of, price_of, rows_of
+from orchestrator.ledger.price_rows import name_of, rows_of
 from orchestrator.ledger.repricing import Elsewhere, Known, Repriced, all_tokens, elsewhere, repriced
 from orchestrator.models import PriceRow
+from orchestrator.pricing.order import in_force
+from orchestrator.pricing.rows import price_in
 
 MOST_ROWS = 50
 MOST_UNPRICED = 20
@@ -89,15 +92,21 @@ class Prices:
         return sum(one.difference or 0 for one in self.repriced)
 
 
-def read_costs(chosen: Chosen, by: By, reach: Reach, now: datetime, picked: str = "") -> Costs:
-    """Read them. `picked` is the budget to look at, as `word_of` puts it; else it is the worst. Six queries at most."""
+def read_costs(
+    chosen: Chosen, by: By, reach: Reach, now: datetime, picked: str = "", budgets_of: Reach | None = None
+) -> Costs:
+    """Read them, in six queries at most.
+
+    picked      the budget to look at, as `word_of` puts it; else it is the worst.
+    budgets_of  whose budgets are shown, where that is not who may be seen to spend.
+    """
     close_old_connections()
     span = chosen.span
     days = costs.by_day(costs.Span(span.before.first, span.until), reach)
     within = {day: sums for day, sums in days.items() if day >= span.first}
     total = costs.whole(within.values())
     before = costs.whole(sums for day, sums in days.items() if day < span.first)
-    found = uses(reach, now)
+    found = uses(reach if budgets_of is None else budgets_of, now)
     use = next((one for one in found if word_of(one) == picked), found[0] if found else None)
     return Costs(
         chosen=chosen,
@@ -105,7 +114,7 @@ def read_costs(chosen: Chosen, by: By, reach: Reach, now: datetime, picked: str 
         days=within,
         total=total,
         before=before,
-        groups=costs.grouped(by, span, reach, MOST_ROWS),
+        groups=_newest(within) if by == "day" else costs.grouped(by, span, reach, MOST_ROWS),
         unpriced=_unpriced(chosen, reach) if total.unpriced else (),
         uses=found[:MOST_USES],
         more_uses=max(0, len(found) - MOST_USES),
@@ -115,14 +124,22 @@ def read_costs(chosen: Chosen, by: By, reach: Reach, now: datetime, picked: str 
     )
 
 
-def read_prices(chosen: Chosen, reach: Reach, told: Iterable[Known]) -> Prices:
-    """Read them. `told` is what operators and providers say now, in whose favour a kept price is left out."""
+def read_prices(chosen: Chosen, reach: Reach, now: datetime, sold: Sold) -> Prices:
+    """Read them. What is sold has the price in force; what is not any more, the newest that it was charged by.
+
+    It may load the table of prices.
+    """
     close_old_connections()
     span = chosen.span
     models = costs.by_model(span, reach, MOST_MODELS)
     kept = rows_of(())
-    known = {name_of(row): (row.provider, price) for row in reversed(kept.values()) if (price := price_of(row))}
-    known |= {one.model: (one.provider, one.price) for one in told}
+    known = {name_of(row): (row.provider, price_in(row)) for row in reversed(kept.values())}
+    for place in sold.places:
+        name = f"{place.provider}/{place.model}"
+        price = in_force(place, sold.stated, now.timestamp()).price
+        known.pop(name, None)
+        if price is not None:
+            known[name] = place.provider, price
     if reach != EVERYBODY:  # which models there are, and at what price, is in the registry
         used = {model for _, model, _ in models}
         known = {name: value for name, value in known.items() if name in used}
@@ -159,6 +176,11 @@ def group_rows(found: Costs) -> list[tuple[Group, float | None]]:
 def shown_price(price: Price) -> str:
     """What a million tokens cost, the question's and the answer's: $3 / $15."""
     return f"${price.input.normalize():f} / ${price.output.normalize():f}"
+
+
+def _newest(days: Mapping[date, Sums]) -> Groups:
+    rows = [Group(day.isoformat(), day.isoformat(), sums) for day, sums in sorted(days.items(), reverse=True)]
+    return Groups(rows[:MOST_ROWS], len(rows) > MOST_ROWS)
 
 
 def _unpriced(chosen: Chosen, reach: Reach) -> list[Unpriced]:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from django.utils import timezone
 
@@ -23,10 +23,10 @@ from dashboard.providers_verdict import providers_part
 from dashboard.reading import reader
 from dashboard.strip import Part, strip
 from orchestrator.core.permissions import EVERYBODY, Reach
-from orchestrator.core.prices import Price
+from orchestrator.core.prices import Price, Stated
 from orchestrator.core.types import Model
 from orchestrator.engines.llamacpp import LoadedModel
-from orchestrator.ledger.repricing import Known
+from orchestrator.pricing.order import Place, place_at
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -63,6 +63,13 @@ class Look:
         if health is not None:
             health = [part for part in health if part.page != PROVIDERS]
         return Look(health, loaded, self.installed, is_whole=False)
+
+
+class Sold(NamedTuple):
+    """Where models can be had, and what operators said that they charge."""
+
+    places: Sequence[Place]
+    stated: Sequence[Stated]
 
 
 async def look(reach: Reach = EVERYBODY) -> Look:
@@ -141,20 +148,30 @@ async def _known(what: str, ask: Callable[[], Awaitable[T]], deadline_s: float =
     return found
 
 
-def known_prices() -> list[Known]:
-    """What models cost now, as far as this process knows: as providers list it, and as operators set it, who are right.
-
-    Nobody is asked, and nothing waited for.
-    """
+def sold() -> Sold:
+    """Every model that a provider lists, is registered at, or that an operator said a price of. Nobody is asked."""
     catalogue = parts().catalogue
-    listed = [Known(model.engine, model.name, model.price) for model in catalogue.known() if model.price is not None]
-    operators = [
-        Known(one.provider, f"{one.provider}/{one.remote_name}", Price(input=first, output=second, source="operator"))
-        for entry in catalogue.registry.models
-        for one in entry.deployments
-        if (first := one.input_price) is not None and (second := one.output_price) is not None
-    ]
-    return [*listed, *operators]
+    registry = catalogue.registry
+    sellers = {one.name: one for one in registry.providers}
+    found: dict[tuple[str, str], Place] = {}
+
+    def add(provider: str, model: str, stated: Price | None = None, listed: Price | None = None) -> None:
+        if provider in sellers:
+            known = found.get((provider, model.lower()))
+            listed = listed or (known.listed if known else None)
+            stated = stated or (known.stated if known else None)
+            found[provider, model.lower()] = place_at(sellers[provider], model, stated=stated, listed=listed)
+
+    for model in catalogue.known():
+        add(model.engine, model.remote_name or model.name, listed=model.price)
+    for one in registry.stated:
+        add(one.provider, one.model)
+    for place in (one for entry in registry.models for one in entry.deployments):
+        if place.input_price is not None and place.output_price is not None:
+            add(place.provider, place.remote_name, stated=Price(input=place.input_price, output=place.output_price))
+        else:
+            add(place.provider, place.remote_name)
+    return Sold(list(found.values()), registry.stated)
 
 
 def registered_as(model: str) -> str | None:

@@ -19,10 +19,10 @@ from dashboard.running import registered_as
 from orchestrator.core.prices import Price
 from orchestrator.ledger.costs import Group
 from orchestrator.ledger.pace import Use
-from orchestrator.ledger.price_rows import price_of
 from orchestrator.ledger.repricing import Repriced
 from orchestrator.ledger.spreadsheet import dollars
 from orchestrator.models import PriceRow
+from orchestrator.pricing.rows import price_in
 
 register = template.Library()
 
@@ -155,9 +155,7 @@ def booked_by(one: Repriced, rows: Mapping[int, PriceRow]) -> SafeString:
     """The prices that charges were booked by, and who said them."""
     known = [rows[number] for number in one.booked_by if number in rows]
     words: list[tuple[Any, Any]] = [("the provider's own word", "")] if one.is_told else []
-    for row in known[-MOST_NAMED:]:
-        kept = price_of(row)
-        words.append((shown_price(kept) if kept else "a price", row.source))
+    words += [(shown_price(price_in(row)), row.source) for row in known[-MOST_NAMED:]]
     return format_html_join("", '{} <span class="note">{}</span>', words) or format_html(
         '<span class="zero">{}</span>', "–"
     )

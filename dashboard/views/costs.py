@@ -12,15 +12,15 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from dashboard import cost_charts
-from dashboard.access import page, reach
+from dashboard.access import page, reach, roles
 from dashboard.cost_periods import Chosen, choices, chosen
 from dashboard.costs import Costs, group_rows, read_costs, read_prices, word_of
 from dashboard.costs_verdict import costs_verdict
 from dashboard.reading import reader
-from dashboard.running import known_prices
+from dashboard.running import sold
 from dashboard.views.overview import read
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.permissions import EVERYBODY
+from orchestrator.core.permissions import EVERYBODY, Permission, reach_of
 from orchestrator.ledger import spreadsheet
 from orchestrator.ledger.costs import BYS, By, grouped
 
@@ -42,7 +42,8 @@ async def costs(request: HttpRequest) -> HttpResponseBase:
     """What was spent, by what, and what that does to the budgets."""
     now, asked, whose = timezone.now(), _asked(request), reach(request)
     by, picked = _by(request), request.GET.get("budget", "")[:512]
-    found = await read(reader.run(lambda: read_costs(asked, by, whose, now, picked)))
+    budgets = reach_of(roles(request), Permission.SEE_BUDGETS)
+    found = await read(reader.run(lambda: read_costs(asked, by, whose, now, picked, budgets)))
     if found is None or found.use is None or word_of(found.use) != picked:
         picked = ""  # there is none such, or not for who looks
     context = _shared(request, asked) | {
@@ -63,8 +64,8 @@ async def costs(request: HttpRequest) -> HttpResponseBase:
 async def prices(request: HttpRequest) -> HttpResponseBase:
     """The same calls at the prices in force, and on other models."""
     asked, whose = _asked(request), reach(request)
-    told = known_prices()
-    found = await read(reader.run(lambda: read_prices(asked, whose, told)))
+    now, models = timezone.now(), sold()
+    found = await read(reader.run(lambda: read_prices(asked, whose, now, models)))
     return await _rendered(request, "dashboard/prices.html", _shared(request, asked) | {"found": found})
 
 

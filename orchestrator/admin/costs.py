@@ -6,7 +6,6 @@ time, so a list is narrowed by when first.
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -346,10 +345,8 @@ class PriceRowAdmin(Read):
 
     @admin.display(description="dollars for a million tokens")
     def rates_shown(self, row: PriceRow) -> str:
-        """As they are kept."""
-        if not isinstance(row.rates, dict):
-            return json.dumps(row.rates)
-        return ", ".join(f"{name} {_rate(value)}" for name, value in row.rates.items() if value not in (None, [], ""))
+        """Those of short questions, then those of longer ones."""
+        return "; ".join(_rates(rates) for rates in row.rates)
 
     @admin.display(description="first used, UTC")
     def used_at(self, row: PriceRow) -> str:
@@ -378,5 +375,6 @@ def moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(" ", timespec="milliseconds")[:23]
 
 
-def _rate(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, list | dict) else str(value)
+def _rates(rates: dict[str, Any]) -> str:
+    above = f"above {rates['above']:,} tokens: " if rates.get("above") else ""
+    return above + ", ".join(f"{name.replace('_', ' ')} {rate}" for name, rate in rates.items() if name != "above")

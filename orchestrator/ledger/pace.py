@@ -125,7 +125,8 @@ def uses(reach: Reach, now: datetime) -> list[Use]:
 def spent_by_day(use: Use, reach: Reach) -> Mapping[date, int]:
     """What was spent of a budget on each day of its period; of one without an end, lately. One query."""
     first = use.begins if use.ends is not None else (use.at - LATELY).date()
-    rows = _about(use, SpendDay.objects.of(reach).filter(day__gte=first, day__lte=use.at.date()))
+    within = SpendDay.objects.of(reach).filter(day__gte=first, day__lte=use.at.date())
+    rows = _counted(use, _about(use, within))
     days: dict[date, int] = {}
     for row in rows.order_by("day").values("day", "model").annotate(cost=Sum("cost_microusd"))[:MOST_SUMS]:
         if not use.budget.model or is_named(row["model"], use.budget.model):
@@ -134,30 +135,43 @@ def spent_by_day(use: Use, reach: Reach) -> Mapping[date, int]:
 
 
 def _about(use: Use, rows: QuerySet[SpendDay]) -> QuerySet[SpendDay]:
-    """Those of the days' sums that the budget counts."""
+    """Those of the days' sums that the budget is about, whomever it counts apart."""
     budget = use.budget
     if budget.tenant_id:
         rows = rows.filter(tenant_id=budget.tenant_id)
     if budget.team_id:
-        rows = rows.filter(key_id__in=_keys_of(str(budget.team_id)))
-    if budget.key_id:
-        rows = rows.filter(key_id=budget.key_id)
+        rows = rows.filter(key_id__in=_keys_of(budget.team_id))
+    if budget.key:
+        rows = rows.filter(key_id__in=_and_after(budget.key.first_id or budget.key.pk))
     if budget.provider:
         rows = rows.filter(provider=budget.provider)
-    match budget.each:
-        case "key" | "tenant" if use.under.isdecimal():
-            rows = rows.filter(**{f"{budget.each}_id": int(use.under)})
-        case "team" if use.under == NONE:
-            rows = rows.exclude(key_id__in=ApiKey.objects.of(EVERYBODY).exclude(team=None).values("pk"))
-        case "team" if use.under.isdecimal():
-            rows = rows.filter(key_id__in=_keys_of(use.under))
-        case "model" | "provider" if use.under:
-            rows = rows.filter(**{budget.each: use.under})
     return rows
 
 
-def _keys_of(team: str) -> QuerySet[ApiKey, int]:
-    return ApiKey.objects.of(EVERYBODY).filter(team_id=int(team)).values_list("pk", flat=True)
+def _counted(use: Use, rows: QuerySet[SpendDay]) -> QuerySet[SpendDay]:
+    """Of those, what is counted under the one that is looked at."""
+    each, under = use.budget.each, use.under
+    if each in ("model", "provider") and under:
+        return rows.filter(**{each: under})
+    if not under.isdecimal():
+        return rows
+    number = int(under)
+    if each == "tenant":
+        return rows.filter(tenant_id=number)
+    if each == "key":
+        return rows.filter(key_id__in=_and_after(number)) if number else rows.filter(key_id=0)
+    if each == "team" and not number:
+        return rows.exclude(key_id__in=ApiKey.objects.of(EVERYBODY).exclude(team=None).values("pk"))
+    return rows.filter(key_id__in=_keys_of(number)) if each == "team" else rows
+
+
+def _and_after(key: int) -> QuerySet[ApiKey, int]:
+    """A key and those that it was rotated to: they are counted as one."""
+    return ApiKey.objects.of(EVERYBODY).filter(Q(pk=key) | Q(first_id=key)).values_list("pk", flat=True)
+
+
+def _keys_of(team: int) -> QuerySet[ApiKey, int]:
+    return ApiKey.objects.of(EVERYBODY).filter(team_id=team).values_list("pk", flat=True)
 
 
 def _name_of(each: str, row: BudgetPeriod) -> str:

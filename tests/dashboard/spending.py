@@ -68,12 +68,13 @@ def _charge(at: datetime, tenant_id: int, number: list[int] = [0], **fields: Any
 def price(model: str, input_: str, output: str, source: str = "genai-prices 0.2.3", **rates: Any) -> PriceRow:
     """A price that was used, by the model's full name."""
     provider, _, name = model.partition("/")
+    longer = rates.pop("longer", [])
     return PriceRow.objects.create(
         provider=provider,
         model=name,
         source=source,
         digest=f"{model} {input_} {output} {source} {rates}"[:64],
-        rates={"input": input_, "output": output} | rates,
+        rates=[{"input": input_, "output": output} | rates, *longer],
         first_used_at=datetime.now(UTC),
     )
 

@@ -21,14 +21,13 @@ from django.test.utils import CaptureQueriesContext
 from dashboard import cost_charts, formats
 from dashboard.cost_periods import chosen
 from dashboard.costs import read_costs, read_prices
-from dashboard.running import known_prices, registered_as
+from dashboard.running import registered_as, sold
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.core.prices import Price
+from orchestrator.core.prices import Price, Stated
 from orchestrator.ledger.costs import BYS, Span, Sums
 from orchestrator.ledger.pace import uses
-from orchestrator.ledger.repricing import Known
 from orchestrator.models import BudgetAlert, Charge, RequestRecord, SpendDay
-from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
 from tests.dashboard.site import record, somebody
 from tests.dashboard.spending import budget, charge, company, day, key_of, price, tenant_of
 
@@ -82,7 +81,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     plain = CursorWrapper.execute
 
     def execute(self: Any, sql: str, params: Any = None) -> Any:
-        statements.append(sql)
+        if "DISTINCT holder" not in sql:  # the ledger's own thread looks for processes that died
+            statements.append(sql)
         return plain(self, sql, params)
 
     with monkeypatch.context() as patched:
@@ -222,10 +222,15 @@ async def test_other_models_are_compared_by_what_operators_set_first(staff: Asyn
     await make(day, now().date(), prompt_tokens=1_000_000, completion_tokens=1_000_000, cost_microusd=2_000_000)
     await make(price, "openai/dear", "3", "15")
     here = DeploymentEntry(provider="openai", remote_name="dear", input_price=Decimal(1), output_price=Decimal("0.5"))
-    console.catalogue.apply(Registry(models=(ModelEntry(name="chat", deployments=(here,)),)))
-    assert known_prices()[-1].model == "openai/dear"
+    seller = ProviderEntry(name="openai", kind="openai", address="https://api.openai.com/v1")
+    said_so = Stated(provider="openai", model="said", since=0.0, price=Price(input=Decimal(4), output=Decimal(4)))
+    bare = DeploymentEntry(provider="openai", remote_name="gpt-4o")
+    models = (ModelEntry(name="chat", deployments=(here, bare)),)
+    console.catalogue.apply(Registry(models=models, providers=(seller,), stated=(said_so,)))
     said = await words(staff, PRICES)
     assert "openai/dear 1.50 −0.50 $1 / $0.5 operator" in said
+    assert "openai/said 8.00 +6.00 $4 / $4 operator" in said
+    assert re.search(r"openai/gpt-4o \S+ \S+ \$\S+ / \$\S+ genai-prices", said)
     assert "This assumes that the other model is asked the same and answers as much" in said
 
 
@@ -310,7 +315,7 @@ def test_reading_asks_six_times_at_most(console: Any) -> None:
             read_costs(days, by, EVERYBODY, now())
         assert len(queries) <= 6, by
     with CaptureQueriesContext(connection) as queries:
-        read_prices(days, EVERYBODY, [Known("a", "a/b", Price(input=Decimal(1), output=Decimal(1)))])
+        read_prices(days, EVERYBODY, now(), sold())
     assert len(queries) <= 6
 
 

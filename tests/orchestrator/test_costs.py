@@ -18,9 +18,10 @@ from orchestrator.core.prices import Price, Rates
 from orchestrator.ledger import costs, spreadsheet
 from orchestrator.ledger.costs import BYS, Group, Span, Sums
 from orchestrator.ledger.pace import spent_by_day, uses
-from orchestrator.ledger.price_rows import price_of, rows_of
+from orchestrator.ledger.price_rows import rows_of
 from orchestrator.ledger.repricing import Known, elsewhere, repriced
-from orchestrator.models import ApiKey, PriceRow, SpendDay, Team, Tenant
+from orchestrator.models import ApiKey, SpendDay, Team, Tenant
+from orchestrator.pricing.rows import price_in
 from tests.dashboard.spending import budget, charge, company, day, key_of, price, tenant_of
 
 pytestmark = pytest.mark.django_db
@@ -177,8 +178,10 @@ def test_the_days_of_a_budget_are_those_it_counts() -> None:
     web, batch = key_of("acme", "web"), key_of("acme", "batch")
     team = Team.objects.create(tenant=web.tenant, name="search")
     ApiKey.objects.of(EVERYBODY).filter(pk__in=[web.pk, batch.pk]).update(team=team)
+    after = key_of("acme", "batch-2")  # it was rotated
+    ApiKey.objects.of(EVERYBODY).filter(pk=after.pk).update(team=team, first_id=batch.pk)
     day(TODAY, key=web, cost_microusd=1)
-    day(TODAY, key=batch, cost_microusd=2)
+    day(TODAY, key=after, cost_microusd=2)
     day(TODAY, key=batch, model="groq/x", provider="groq", cost_microusd=4)
     day(TODAY, "globex", cost_microusd=8)
     day(TODAY - timedelta(days=30), key=web, cost_microusd=16)
@@ -189,6 +192,8 @@ def test_the_days_of_a_budget_are_those_it_counts() -> None:
         ("d-model", 4, {"model": "groq/*"}),
         ("e-provider", 4, {"provider": "groq"}),
         ("f-each", 8, {"each": "tenant", "under": str(tenant_of("globex").pk)}),
+        ("c2-key", 6, {"key": batch}),
+        ("c3-key", 6, {"key": ApiKey.objects.of(EVERYBODY).get(pk=after.pk)}),
         ("g-team", 7, {"team": team, "each": "team", "under": str(team.pk)}),
         ("h-teamless", 8, {"each": "team", "under": "0"}),
         ("i-keyless", 8, {"each": "key", "under": "0"}),
@@ -258,15 +263,12 @@ def test_prices_that_are_kept_are_read_back() -> None:
     new = price("openai/m", "3", "4", cache_read="0.3", longer=[{"above": 200_000, "input": "6", "output": "8"}])
     assert set(rows_of(())) == {new.pk}
     assert set(rows_of([old.pk])) == {old.pk, new.pk}
-    read = price_of(new)
-    assert read is not None
+    read = price_in(new)
     assert [(rates.above, rates.input, rates.output) for rates in read.rates] == [
         (0, Decimal(3), Decimal(4)),
         (200_000, Decimal(6), Decimal(8)),
     ]
     assert (read.cache_read, read.number, read.source) == (Decimal("0.3"), new.pk, "genai-prices 0.2.3")
-    for rates in ({}, {"input": "x", "output": "1"}, [], {"input": "1", "output": "1", "longer": [{}]}):
-        assert price_of(PriceRow(rates=rates)) is None
 
 
 # Files
