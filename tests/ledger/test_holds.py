@@ -106,7 +106,7 @@ async def test_a_budget_refuses_what_would_go_beyond_and_says_when_it_is_renewed
     await ledger.reserve(reservation(acme, amount=1_000))
     with pytest.raises(BudgetSpent, match=r'"acme" allows 0\.001 USD a day for each tenant; 0.00 are left') as busy:
         await ledger.reserve(reservation(acme, amount=1))
-    assert busy.value.retry_after_s == reserving.SOON_S, "calls under way may give something back"
+    assert busy.value.retry_after_s == SOON_S, "calls under way may give something back"
     one = reservation(amount=None)
     await ledger.reserve(one)
     hold = await Hold.objects.exclude(pk=one.hold).aget()
