@@ -15,6 +15,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
 
+from orchestrator.core.budgets import SOON_S
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BudgetSpent, LedgerUnavailable, PriceUnknown
 from orchestrator.core.types import Caller, ChatRequest
