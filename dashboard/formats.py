@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 
 from orchestrator.ledger import wording
 
 NARROW = "\u202f"  # narrow no-break space
 UNKNOWN = "unknown"
+_DECIMAL = re.compile(r"(-?)(\d+)((?:\.\d+)?)", re.ASCII)
 
 
 def count(number: float | None) -> str:
@@ -15,6 +17,12 @@ def count(number: float | None) -> str:
     if number is None:
         return UNKNOWN
     return f"{round(number):,}".replace("-", "−")
+
+
+def amount(number: str) -> str:
+    """A decimal number with all of its digits: −1,234.5670001. What is none stays as it is."""
+    found = _DECIMAL.fullmatch(number)
+    return number if found is None else f"{'−' if found[1] else ''}{int(found[2]):,}{found[3]}"
 
 
 def percent(share: float | None) -> str:

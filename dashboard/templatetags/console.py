@@ -20,6 +20,7 @@ from orchestrator.models import RequestRecord
 register = template.Library()
 
 register.filter("count", formats.count)
+register.filter("amount", formats.amount)
 register.filter("percent", formats.percent)
 register.filter("ms", formats.milliseconds)
 register.filter("size", formats.size)

@@ -20,6 +20,7 @@ from orchestrator.registry.document import Document, Fault, ModelPart, ProviderP
 from orchestrator.registry.models import RegistryVersion
 from orchestrator.registry.partly import Draft
 from orchestrator.registry.stored import Stored, read_tables, shown
+from orchestrator.wiring import parts
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,11 +95,13 @@ async def version(request: HttpRequest, number: Number) -> HttpResponseBase:
 
 @router.get("/providers", summary="Providers")
 async def providers(request: HttpRequest) -> HttpResponseBase:
-    """Every provider, and why those are off that are."""
+    """Every provider, why those are off that are, and which of their models cost nobody knows what."""
     version, (stored, off) = await _asked(
         reading.of_one_version, lambda _: (read_tables(), {one.name: one.why for one in reading.look().off})
     )
-    return _answer({"version": version, "providers": shown(stored)["providers"], "off": off}, version)
+    known = shown(stored)["providers"]
+    unpriced = {name: models for name in known if (models := parts().catalogue.unpriced(name))}
+    return _answer({"version": version, "providers": known, "off": off, "unpriced": unpriced}, version)
 
 
 @router.get("/providers/{name}", summary="One provider")

@@ -18,6 +18,7 @@ MOST_SHOWN = 100  # of what a budget counts apart
 MOST_MEASURED = 50  # budgets that have figures in /metrics
 TOO_SOON_S = 3600  # of a period: nobody can tell its pace yet
 DAY_S = 86_400
+CENT = 10_000  # millionths of a dollar
 _USED = F("spent_microusd") + F("reserved_microusd")
 
 
@@ -59,13 +60,14 @@ def with_most_used(budgets: QuerySet[Budget], now: datetime) -> QuerySet[Budget]
 
 
 def pace(row: Budget, spent: int, now: datetime) -> int | None:
-    """What will be spent at the end of the period, if it goes on so; None where that cannot be said."""
+    """What will be spent at the end of the period, if it goes on so, to a cent; None where that cannot be said."""
     first = begins(row.rule.period, now)
     end = ends(row.rule.period, first)
     elapsed_s = int(now.timestamp()) - _midnight_s(first)
     if end is None or elapsed_s < TOO_SOON_S:
         return None
-    return spent * (end - first).days * DAY_S // elapsed_s
+    comes_to = spent * (end - first).days * DAY_S // elapsed_s
+    return (comes_to + CENT // 2) // CENT * CENT
 
 
 def shown(row: Budget, most: int = MOST_SHOWN) -> dict[str, Any]:

@@ -42,10 +42,14 @@ class Here:
         """In UTC."""
         return self.at.date()
 
+    @property
+    def is_late(self) -> bool:
+        """Whether it was begun so shortly before midnight that it may count on the next day."""
+        return (self.at + LATE).date() > self.day
+
     def day_there(self, theirs: Iterable[There]) -> date:
         """The day it is to be counted on: theirs where it went over midnight, else its own."""
-        is_late = (self.at + LATE).date() > self.day
-        return self.day + _DAY if is_late and any(one.day == self.day + _DAY for one in theirs) else self.day
+        return self.day + _DAY if self.is_late and any(one.day == self.day + _DAY for one in theirs) else self.day
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
 from orchestrator.core.errors import BadRequest
 from orchestrator.invoices import charged
 from orchestrator.invoices.calls import CallDifference, Here, There, call_differences
-from orchestrator.invoices.compared import Difference, Place, differences
+from orchestrator.invoices.compared import ONLY_THERE, Difference, Place, differences
 from orchestrator.invoices.forms import FORMS
 from orchestrator.invoices.names import Names
 from orchestrator.invoices.sums import COST, COUNTS, FIGURES, Figure, Sums, figures
 from orchestrator.models import ImportedUsage, UsageImport
 
+DAY = timedelta(days=1)
 MOST_CALLS = 100_000  # that are looked at one by one
 
 _Lines = list[tuple[str, There]]  # each with what the provider calls its call
@@ -77,7 +78,8 @@ def compare(account: UsageImport, first: date | None = None, last: date | None =
     all_theirs, all_ours = _total(theirs.values()), _total(ours.values())
     calls = None
     if named:
-        calls = call_differences(*_in_days(named, side.calls, begin, end), told, rounded, name)
+        found = call_differences(*_in_days(named, side.calls, begin, end), told, rounded, name)
+        calls = _without_nameless(found, side.nameless, name)
     return Comparison(
         account=account,
         first_day=begin,
@@ -108,6 +110,7 @@ class _Side(NamedTuple):
     ours: list[Entry]
     late: list[Entry]
     calls: dict[str, list[Here]]
+    nameless: list[Here]
 
 
 def _by_day(provider: str, begin: date, end: date, lines: _Lines, _: Mapping[str, Sequence[There]]) -> _Side:
@@ -118,12 +121,13 @@ def _by_day(provider: str, begin: date, end: date, lines: _Lines, _: Mapping[str
         [Entry(*place, sums) for place, sums in whole.items()],
         [Entry(*place, sums) for place, sums in late.items()],
         {},
+        [],
     )
 
 
 def _by_call(provider: str, begin: date, end: date, lines: _Lines, named: Mapping[str, Sequence[There]]) -> _Side:
     """A call that went over midnight is counted on the day that it is counted on there."""
-    ours = []
+    ours, nameless = [], []
     calls: dict[str, list[Here]] = defaultdict(list)
     models = set()
     for count, one in enumerate(charged.calls(provider, begin, end), 1):
@@ -133,9 +137,27 @@ def _by_call(provider: str, begin: date, end: date, lines: _Lines, named: Mappin
         models.add(one.model)
         if one.ref:
             calls[one.ref].append(one)
+        else:
+            nameless.append(one)
     names = Names(provider, (there.model for _, there in lines), models)
     names.learn((named[ref][0].model, one.model) for ref, found in calls.items() if ref in named for one in found)
-    return _Side(names, ours, [], calls)
+    late = [Entry(one.day, one.model, one.sums) for one in nameless if one.is_late]
+    return _Side(names, ours, late, calls, nameless)
+
+
+def _without_nameless(
+    calls: Sequence[CallDifference], nameless: Iterable[Here], name: Callable[[str], str]
+) -> list[CallDifference]:
+    """Without calls that are only there by name, where as many here have none: their day and model tell of them."""
+    room = Counter[Place]()
+    for one in nameless:
+        room.update((day, name(one.model)) for day in ((one.day, one.day + DAY) if one.is_late else (one.day,)))
+    there = Counter((one.day, name(one.model_there)) for one in calls if one.kind == ONLY_THERE)
+    return [
+        one
+        for one in calls
+        if one.kind != ONLY_THERE or there[one.day, name(one.model_there)] > room[one.day, name(one.model_there)]
+    ]
 
 
 def _in_days(

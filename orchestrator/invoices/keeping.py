@@ -8,7 +8,8 @@ from datetime import date, timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from django.db import transaction
+import orjson
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -22,7 +23,14 @@ from orchestrator.models import ImportedUsage, UsageImport
 
 LAST = 2**63 - 1  # the highest number a row can have
 LONGEST_NAME = 255
-AT_ONCE = 500  # rows in a statement
+_COLUMNS = (
+    *("line", "day", "model", "kind", "ref", "requests", "prompt_tokens", "completion_tokens", "cached_tokens"),
+    *("cache_write_tokens", "cost_usd"),
+)
+_INSERT = (
+    f"INSERT INTO {ImportedUsage._meta.db_table} (of_id, {', '.join(_COLUMNS)}) SELECT %s, "  # noqa: S608  # names of ours
+    f"{', '.join(f'value ->> {place}' for place in range(len(_COLUMNS)))} FROM json_each(%s)"
+)
 _PROVIDER = re.compile(r"[-a-z0-9]{1,40}", re.ASCII)
 _DAY = timedelta(days=1)
 
@@ -73,7 +81,7 @@ def keep(by: Actor, account: Account, content: bytes, provider: str, name: str =
             first_day=account.first_day,
             last_day=account.last_day,
         )
-        ImportedUsage.objects.bulk_create((_row(row, line) for line in account.lines), batch_size=AT_ONCE)
+        _write(row, account.lines)
         details = {
             "provider": provider,
             "form": account.form,
@@ -161,18 +169,23 @@ def _make_way(row: UsageImport, account: Account) -> str:
     return f"{gone[0]} to {gone[1]} of number {number}"
 
 
-def _row(row: UsageImport, line: Line) -> ImportedUsage:
-    return ImportedUsage(
-        of=row,
-        line=line.number,
-        day=line.day,
-        model=line.model,
-        kind=line.kind,
-        ref=line.ref,
-        requests=line.requests,
-        prompt_tokens=line.prompt_tokens,
-        completion_tokens=line.completion_tokens,
-        cached_tokens=line.cached_tokens,
-        cache_write_tokens=line.cache_write_tokens,
-        cost_usd="" if line.cost_usd is None else f"{line.cost_usd:f}",
-    )
+def _write(row: UsageImport, lines: Sequence[Line]) -> None:
+    """All of them in one statement: others wait to write meanwhile, and row by row it would be for seconds."""
+    values = [
+        (
+            line.number,
+            line.day.isoformat(),
+            line.model,
+            line.kind,
+            line.ref,
+            line.requests,
+            line.prompt_tokens,
+            line.completion_tokens,
+            line.cached_tokens,
+            line.cache_write_tokens,
+            "" if line.cost_usd is None else f"{line.cost_usd:f}",
+        )
+        for line in lines
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, [row.pk, orjson.dumps(values).decode()])

@@ -45,15 +45,17 @@ class Names:
     def __init__(self, provider: str, theirs: Iterable[str], ours: Iterable[str]) -> None:
         self._provider = provider
         self.learned: dict[str, str] = {}  # of names that no rule knows
-        self._without_day: set[str] = set()
+        self._found: dict[str, str] = {}
         plain_names = {plain(name, provider) for name in (*theirs, *ours)}
         self._without_day = {undated(name) for name in plain_names if not _DATED.search(name)}
 
     def of(self, name: str) -> str:
         """The name of the model that this one is of."""
-        name = plain(name, self._provider)
-        base = undated(name)
-        found = base if base in self._without_day else name
+        found = self._found.get(name)
+        if found is None:
+            bare = plain(name, self._provider)
+            base = undated(bare)
+            found = self._found[name] = base if base in self._without_day else bare
         return self.learned.get(found, found)
 
     def learn(self, calls: Iterable[tuple[str, str]]) -> None:

@@ -38,8 +38,15 @@ class Sums:
 
     def add(self, other: Sums) -> None:
         """Add what another has."""
-        for name in (*FIGURES, "entries", "estimated", "unpriced"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.cost_usd += other.cost_usd
+        self.requests += other.requests
+        self.prompt_tokens += other.prompt_tokens
+        self.completion_tokens += other.completion_tokens
+        self.cached_tokens += other.cached_tokens
+        self.cache_write_tokens += other.cache_write_tokens
+        self.entries += other.entries
+        self.estimated += other.estimated
+        self.unpriced += other.unpriced
         self.names |= other.names
         self.told |= other.told
 

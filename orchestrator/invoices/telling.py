@@ -102,9 +102,10 @@ def differing(found: Comparison) -> Iterator[dict[str, Any]]:
     """Only the figures that differ, in rows."""
     for row in _rows(found):
         if row["differs"]:
-            below, above = row["may_be_below"], row["may_be_above"]
-            yield {column: row.get(column, "") for column in COLUMNS} | {
-                "tolerated": f"-{below} +{above}" if below or above else "0",
+            shown = {name: str(cell) if isinstance(cell, Decimal) else cell for name, cell in row.items()}
+            below, above = str(row["may_be_below"]), str(row["may_be_above"])
+            yield {column: shown.get(column, "") for column in COLUMNS} | {
+                "tolerated": "0" if below == above == "0" else f"-{below} to +{above}",
                 "kind": "over midnight" if row.get("midnight") else row["kind"],
             }
 

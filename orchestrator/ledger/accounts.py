@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 from typing import NamedTuple
 
-from orchestrator.core.budgets import EachOf, Period
+from orchestrator.core.budgets import Budget as Rule
 from orchestrator.ledger.sql import Cursor, insert_all, select_all, table
 from orchestrator.models import Budget, BudgetAlert, BudgetPeriod
 
@@ -39,19 +39,8 @@ class Used(NamedTuple):
     reserved: int = 0
 
 
-class Rule(NamedTuple):
-    """What a budget says now, as against when its caller was made."""
-
-    name: str
-    period: Period
-    each: EachOf
-    amount: int
-    is_hard: bool
-    shares: tuple[int, ...]
-
-
 def rules(cursor: Cursor, budgets: Iterable[int]) -> dict[int, Rule]:
-    """Those that there are and that are not off, by number."""
+    """What budgets say now, as against when their caller was made: those that are there and not off, by number."""
     rows = select_all(
         cursor,
         f"SELECT id, name, period, each, amount_microusd, is_hard, shares FROM {table(Budget)}"  # noqa: S608  # our own name
@@ -59,7 +48,15 @@ def rules(cursor: Cursor, budgets: Iterable[int]) -> dict[int, Rule]:
         sorted(set(budgets)),
     )
     return {
-        number: Rule(name, period, each, amount, bool(is_hard), _shares(shares))
+        number: Rule(
+            id=number,
+            name=name,
+            period=period,
+            each=each,
+            amount=amount,
+            is_hard=bool(is_hard),
+            shares=_shares(shares),
+        )
         for number, name, period, each, amount, is_hard, shares in rows
     }
 

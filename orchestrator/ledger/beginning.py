@@ -95,6 +95,8 @@ def _is_about(budget: Budget, rule: Rule, call: _Call, first_of: dict[int, int |
         budget.tenant_id in {None, call.tenant_id}
         and budget.team_id in {None, call.team_id}
         and (budget.key_id is None or _first(budget.key_id, first_of) == (call.first_key_id or call.key_id))
+        and (rule.each != "key" or call.key_id is not None)
+        and (rule.each != "team" or call.team_id is not None)
         and rule.is_about(call.model, call.provider)
     )
 

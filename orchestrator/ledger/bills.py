@@ -149,7 +149,7 @@ class Bill:
             "cache_write_tokens": usage.cache_write_tokens,
             "cache_write_1h_tokens": usage.cache_write_1h_tokens,
             "reasoning_tokens": usage.reasoning_tokens,
-            "is_estimated": usage.is_estimated,
+            "is_estimated": usage.is_estimated or source is Charge.Source.RESERVED,
             "cost_microusd": cost,
             "source": source.value,
             "doubt": doubt,
@@ -182,7 +182,8 @@ class Bill:
 
     def _cost(self, usage: Usage) -> tuple[int | None, Charge.Source, str]:
         """What it cost, who says so, and what is to be doubted of it."""
-        by_price = self.price.of(usage) if self.price and not usage.extras else None
+        is_for_extras = bool(self._model.extras and self.price and self.price.source == BY_OPERATOR)
+        by_price = self.price.of(usage) if self.price and (is_for_extras or not usage.extras) else None
         doubt = Charge.Doubt.COUNTS.value if usage.is_implausible else ""
         if usage.cost_microusd is not None:
             if not usage.cost_microusd and by_price:
@@ -190,8 +191,7 @@ class Bill:
             return usage.cost_microusd, Charge.Source.TOLD, doubt
         if by_price is not None:
             return by_price, Charge.Source.PRICE, doubt
-        is_reserved = self.amount is not None
-        return None, Charge.Source.RESERVED if is_reserved else Charge.Source.UNKNOWN, doubt
+        return self.amount, Charge.Source.UNKNOWN if self.amount is None else Charge.Source.RESERVED, doubt
 
 
 def price_of(model: Model) -> Price | None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import NamedTuple
 
-from orchestrator.core.budgets import EachOf, Period, ends
-from orchestrator.core.errors import BudgetSpent, OrchestratorError, PriceUnknown
+from orchestrator.core.budgets import Budget as Rule
+from orchestrator.core.budgets import ends, spent
+from orchestrator.core.errors import OrchestratorError, PriceUnknown
 from orchestrator.ledger import accounts
-from orchestrator.ledger.accounts import Account, Rule, Used
+from orchestrator.ledger.accounts import Account, Used
 from orchestrator.ledger.holds import Reservation
 from orchestrator.ledger.sql import Cursor, insert_all, moment, packed, select_all, table
 from orchestrator.models import Hold, HoldLine
-
-SOON_S = 2.0  # until a call under way may have ended, and given back what it does not need
-LONGEST_WAIT_S = 86_400.0  # that is asked of a caller: somebody may raise the budget meanwhile
 
 
 class Wanted(NamedTuple):
@@ -117,10 +115,7 @@ def _refusal(
     last = max(full, key=renewal)
     rule, of = rules[last.budget_id], used[last]
     refusal = spent(
-        rule.name,
-        rule.period,
-        rule.each,
-        rule.amount,
+        rule,
         used=of.spent,
         reserved=of.reserved,
         asked=amount,
@@ -129,42 +124,3 @@ def _refusal(
     )
     refusal.budget = rule.name
     return refusal
-
-
-def spent(
-    name: str,
-    period: Period,
-    each: EachOf,
-    amount: int,
-    *,
-    used: int,
-    reserved: int,
-    asked: int,
-    first: date,
-    now: float,
-) -> BudgetSpent:
-    """That a budget does not reach for a call that may cost `asked`. Amounts are millionths of a dollar.
-
-    used      is paid, and does not come back before the budget is renewed.
-    reserved  is for calls under way, which mostly need less of it.
-    """
-    whom = "for all together" if each == "all" else f"for each {each}"
-    within = "in all" if period == "total" else f"a {period}"
-    words = (
-        f'Budget "{name}" allows {_dollars(amount)} USD {within} {whom}; '
-        f"{_dollars(max(amount - used - reserved, 0))} are left, this call may cost {_dollars(asked)}"
-    )
-    if used + asked <= amount:
-        return BudgetSpent(f"{words}, and {_dollars(reserved)} are reserved for calls under way.", retry_after_s=SOON_S)
-    renewal = ends(period, first)
-    if renewal is None:
-        return BudgetSpent(f"{words}; it is not renewed.")
-    wait_s = datetime.combine(renewal, time(), UTC).timestamp() - now
-    return BudgetSpent(
-        f"{words}; it is renewed on {renewal.day} {renewal:%B} (UTC).",
-        retry_after_s=min(max(wait_s, 1.0), LONGEST_WAIT_S),
-    )
-
-
-def _dollars(microusd: int) -> str:
-    return f"{microusd // 1_000_000:,}.{microusd % 1_000_000:06d}".rstrip("0").rstrip(".")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 from math import inf
 
-from django.db import DatabaseError, connections
+from django.db import connections
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.prices import Stated
@@ -37,6 +38,7 @@ class PriceBook:
         self._thread = WorkerThread("prices")
         self._stated: tuple[Stated, ...] = ()
         self._known: dict[Place, InForce] = {}
+        self._unknown: defaultdict[str, set[str]] | None = None  # by provider; None: to be looked for among the known
         self._wanted: dict[Place, None] = {}
         self._learning: asyncio.Task[None] | None = None
         self._is_in_trouble = False
@@ -52,6 +54,7 @@ class PriceBook:
         if stated != self._stated:
             self._stated = stated
             self._known.clear()
+            self._unknown = None
 
     def of(self, place: Place) -> InForce:
         """What a place charges, from memory. What is not known, or not any more, is found out by `catch_up`.
@@ -89,11 +92,12 @@ class PriceBook:
 
     def unknown(self, provider: str) -> set[str]:
         """Models of a provider that were asked for, and that charge nobody knows what."""
-        return {
-            place.model
-            for place, known in self._known.items()
-            if place.provider == provider and place.is_paid and known.price is None
-        }
+        if self._unknown is None:
+            self._unknown = defaultdict(set)
+            for place, known in self._known.items():
+                if place.is_paid and known.price is None:
+                    self._unknown[place.provider].add(place.model)
+        return self._unknown.get(provider, set())
 
     async def load(self) -> None:
         """Have the table loaded before the first question needs it."""
@@ -111,11 +115,15 @@ class PriceBook:
         try:
             while places := list(islice(self._wanted, MOST_AT_ONCE)):
                 stated, now = self._stated, self._clock.now()
+                found = [said(place, stated, now) for place in places]
                 try:
                     found = await self._thread.run(DEADLINE_S, look_up, places, stated, now)
+                    if stated is self._stated:  # a question that cannot wait for the rows goes by this
+                        self._known |= {place: _for_a_while(one, now) for place, one in zip(places, found, strict=True)}
+                    found = await self._thread.run(DEADLINE_S, with_numbers, places, found)
                     self._say()
-                except Exception as error:  # noqa: BLE001  # whatever it is, questions go by what can be told without
-                    found = [_for_a_while(said(place, stated, now), now) for place in places]
+                except Exception as error:  # noqa: BLE001  # whatever it is, what was found so far holds
+                    found = [_for_a_while(one, now) for one in found]
                     self._say(error)
                 if stated is self._stated:  # else they are asked for again, of what operators say by now
                     self._keep(zip(places, found, strict=True))
@@ -123,6 +131,7 @@ class PriceBook:
             self._learning = None
 
     def _keep(self, found: Iterable[tuple[Place, InForce]]) -> None:
+        self._unknown = None
         for place, known in found:
             self._wanted.pop(place, None)
             self._known.pop(place, None)
@@ -133,31 +142,26 @@ class PriceBook:
 
     def _say(self, error: Exception | None = None) -> None:
         if error is not None and not self._is_in_trouble:
-            log.warning("prices cannot be looked up: %s", str(error) or type(error).__name__)
+            log.warning("prices cannot be looked up, or not kept: %s", str(error) or type(error).__name__)
         elif error is None and self._is_in_trouble:
-            log.warning("prices can be looked up again")
+            log.warning("prices can be looked up and kept again")
         self._is_in_trouble = error is not None
 
 
 def look_up(places: list[Place], stated: tuple[Stated, ...], at: float) -> list[InForce]:
-    """What places charge, each with the number of its row. It reads and writes the database: not on an event loop.
+    """What places charge. It may load the table: not on an event loop."""
+    return [in_force(place, stated, at) for place in places]
 
-    What cannot be written now has no number, and is looked up again soon.
-    """
-    found = [in_force(place, stated, at) for place in places]
+
+def with_numbers(places: list[Place], found: list[InForce]) -> list[InForce]:
+    """The same prices, each with the number of its row. It writes the database: not on an event loop."""
     priced = [
-        (index, place, one.price)
-        for index, (place, one) in enumerate(zip(places, found, strict=True))
+        (place.provider, place.model, one.price)
+        for place, one in zip(places, found, strict=True)
         if one.price is not None
     ]
-    try:
-        prices = numbered([(place.provider, place.model, price) for _, place, price in priced])
-    except DatabaseError as error:
-        log.warning("prices cannot be kept: %s", error)
-        return [_for_a_while(one, at) for one in found]
-    for (index, _, _), price in zip(priced, prices, strict=True):
-        found[index] = replace(found[index], price=price)
-    return found
+    prices = iter(numbered(priced))
+    return [one if one.price is None else replace(one, price=next(prices)) for one in found]
 
 
 def _for_a_while(found: InForce, now: float) -> InForce:

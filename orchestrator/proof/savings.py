@@ -36,10 +36,11 @@ ORDER BY first
 # caller's own word, and may have come before.
 _PAID = """
 SELECT prompt_tokens AS prompt, completion_tokens AS completion, cached_tokens AS cached,
-       cache_write_tokens AS written, cache_write_1h_tokens AS for_an_hour, is_estimated, cost_microusd AS cost
+       cache_write_tokens AS written, cache_write_1h_tokens AS for_an_hour, is_estimated, cost_microusd AS cost,
+       outcome = 'lost' AS is_lost
 FROM orchestrator_charge
 WHERE request_id = :of AND tenant_id IN (:reader, :owner) AND model = :model
-  AND purpose IN ('answer', 'embedding') AND outcome <> 'lost'
+  AND purpose IN ('answer', 'embedding')
 """
 _DAILY = """
 SELECT day, tenant_id, sum(saved_microusd) AS saved
@@ -82,6 +83,7 @@ class Proof:
     saved: int = 0  # as claimed
     proven: int = 0  # of that, as reckoned here
     estimated: int = 0  # of that, by counts that are estimates
+    lost: int = 0  # claimed for calls whose process died before it wrote what they cost
     free: int = 0  # answers that saved nothing, since a call costs nothing
     unknown: int = 0  # answers of which nobody knows what they saved
     spent: dict[str, int] = field(default_factory=dict)  # on saving, by purpose
@@ -174,13 +176,20 @@ class _Reckoning:
         rates = self._rates_of(claim["price_id"]) if claim["why"] == "price" else None
         if claim["why"] == "price" and rates is None:
             return f"it claims {claim['claimed']} by price {claim['price_id']}, which is not there or cannot be read"
+        is_lost = False
         for paid in self._paid(claim):
+            if paid["is_lost"]:
+                is_lost = True
+                continue
             amount = paid["cost"] if rates is None else cost_of(paid, rates)
             if amount == claim["claimed"]:
                 self._proof.proven += amount * claim["records"]
                 self._proof.estimated += amount * claim["records"] if paid["is_estimated"] else 0
                 return None
             found.append(amount)
+        if is_lost:
+            self._proof.lost += claim["claimed"] * claim["records"]
+            return None
         if not found:
             return f"it claims {claim['claimed']} for the call of request {claim['of']}, and no such call was charged"
         return f"it claims {claim['claimed']}, and by the call of request {claim['of']} it is {found[0]}"

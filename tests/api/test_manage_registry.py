@@ -12,6 +12,7 @@ import pytest
 from django.conf import settings
 
 from orchestrator.api.answers import registry as told
+from orchestrator.catalogue import Catalogue
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.presets import PRESETS
 from orchestrator.models import AuditEvent
@@ -136,7 +137,7 @@ async def test_a_models_name_may_hold_slashes(admin: httpx.AsyncClient, written:
     assert name in (await ask(admin, "GET", path, 404))["error"]
 
 
-async def test_a_provider_alone(admin: httpx.AsyncClient) -> None:
+async def test_a_provider_alone(admin: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"kind": "openai", "key": CANARY}
     assert (await ask(admin, "PUT", "/providers/main", json=body))["changes"][-1] == "provider main: key given"
     await ask(admin, "PUT", "/providers/off", json={"kind": "groq"})
@@ -148,6 +149,9 @@ async def test_a_provider_alone(admin: httpx.AsyncClient) -> None:
     found = await ask(admin, "GET", "/providers")
     assert list(found["providers"]) == ["main", "off"]
     assert found["off"] == {"off": "it has no key; give it one"}
+    assert found["unpriced"] == {}
+    monkeypatch.setattr(Catalogue, "unpriced", lambda _, name: ["new"] if name == "main" else [])
+    assert (await ask(admin, "GET", "/providers"))["unpriced"] == {"main": ["new"]}
     moved = one | {"address": "https://evil.example.com"}
     assert "give it again" in (await ask(admin, "PUT", "/providers/main", 400, json=moved))["error"]
     await ask(admin, "PUT", "/models/m", json={"deployments": [{"provider": "main", "remote_name": "x"}]})

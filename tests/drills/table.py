@@ -19,6 +19,7 @@ NAMES = (
     "isolation",
     "secrets",
     "money",
+    "budget",
 )  # each is a module here with a `DRILL`
 
 

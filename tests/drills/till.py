@@ -240,13 +240,18 @@ class _Payer:
         }
 
     async def _rush(self, per_s: int, seconds: int) -> dict[str, list[float]]:
+        from orchestrator.core.errors import LedgerUnavailable
+
         calls = []
         began = time.perf_counter()
         for number in range(per_s * seconds):
             await asyncio.sleep(began + number / per_s - time.perf_counter())
             calls.append(asyncio.create_task(self._call("rush", is_told=False)))
-        took = await asyncio.gather(*calls)
+        heard = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [one for one in heard if isinstance(one, LedgerUnavailable)]
+        took = [one for one in heard if isinstance(one, tuple)]
         return {
+            "refused": [float(len(refused))],
             "reserve": [one for one, _ in took],
             "commit": [one for _, one in took],
             "seconds": [time.perf_counter() - began],

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.acting import at_terminal
-from orchestrator.invoices import comparison, keeping
+from orchestrator.invoices import comparison, keeping, telling
 from orchestrator.invoices.comparison import Comparison
 from orchestrator.invoices.forms import FORMS, read
 from orchestrator.models import Charge, UsageImport
@@ -197,3 +197,86 @@ def test_a_call_at_noon_goes_over_no_midnight() -> None:
 
 def test_every_form_is_tried() -> None:
     assert [export.form for export in EXPORTS] == list(FORMS)
+
+
+@given(seed=seeds)
+@settings(many, max_examples=20)
+def test_calls_whose_names_were_not_kept_are_compared_by_day(seed: int) -> None:
+    export = next(one for one in EXPORTS if one.form == BY_CALL)
+    random = Random(seed)
+    calls = calls_of(export._replace(models=VENDORS[1:]), random)  # a name that only calls could explain is left out
+    late = over_midnight(calls[0], 1, export._replace(models=VENDORS[1:]))
+    nameless = {call.ref for call in [*random.sample(calls, 3), late]}
+    here = [replace(call, ref="") if call.ref in nameless else call for call in [*calls, late]]
+    found = compared(export, here, [*calls, late])
+    assert (found.real, found.calls, found.is_same) == ([], [], True)
+    gone = random.choice([call for call in calls if call.ref not in nameless])
+    wrong = compared(export, [call for call in here if call.ref != gone.ref], [*calls, late])
+    beside = {
+        (late.at.date(), late.model),
+        (late.day, late.model),
+    }  # which fit together no more when one of them is wrong
+    assert (gone.day, gone.model) in places(wrong)
+    assert places(wrong) <= {(gone.day, gone.model), *(beside if (gone.day, gone.model) in beside else ())}
+
+
+@given(seed=seeds)
+@settings(many, max_examples=40)
+def test_several_errors_at_once_are_all_found(seed: int) -> None:
+    """One in each model, of different kinds."""
+    random = Random(seed)
+    export = random.choice([one for one in EXPORTS if one.tells_cost])
+    calls = calls_of(export, random)
+    there, shows = list(calls), set()
+    for model, error in zip(export.models, random.sample(["missing", "doubled", "dearer", "moved"], 3), strict=True):
+        one = random.choice([call for call in calls if call.model == model])
+        shows.add((one.day, named(export, model)))
+        if error != "doubled":
+            there.remove(one)
+        if error == "doubled":
+            there.append(one)
+        elif error == "dearer":
+            there.append(replace(one, more=Decimal("0.30")))
+        elif error == "moved":
+            there.append(replace(one, day=one.day + timedelta(days=1)))
+            shows.add((one.day + timedelta(days=1), named(export, model)))
+    found = compared(export, calls, there)
+    assert places(found) == shows
+    if export.form == BY_CALL:
+        assert found.calls is not None
+        assert len(found.calls) == 3
+
+
+@given(seed=seeds)
+@settings(many, max_examples=20)
+def test_an_account_without_models_is_compared_by_whole_days(seed: int) -> None:
+    export = EXPORTS[0]._replace(make=ungrouped)
+    random = Random(seed)
+    calls = calls_of(export, random)
+    found = compared(export, calls, calls)
+    assert (found.is_by_day, found.differences) == (True, [])
+    gone = random.choice(calls)
+    wrong = compared(export, calls, [call for call in calls if call is not gone])
+    assert places(wrong) == {(gone.day, "")}
+
+
+def ungrouped(calls: list[Call]) -> bytes:
+    rows = []
+    for day in exports.every_day():
+        here = [call.cost for call in calls if call.day == day]
+        rows.append([exports.seconds(day), f"{sum(here):f}" if here else "", "usd" if here else "", ""])
+    return exports.table("start_time,amount_value,amount_currency,line_item", rows)
+
+
+def test_calls_of_unknown_cost_and_estimated_tokens_are_said_beside() -> None:
+    export = EXPORTS[-1]
+    calls = calls_of(export, Random(4))
+    charge_row = Charge.objects.of(EVERYBODY).filter(provider_ref=calls[0].ref)
+    compared(export, calls, calls)
+    charge_row.update(cost_microusd=None, is_estimated=True, source="unknown")
+    found = comparison.compare(UsageImport.objects.get())
+    (one,) = found.real
+    assert [figure.name for figure in one.differing] == ["cost_usd"]
+    assert (one.ours.unpriced, one.ours.estimated) == (1, 1)
+    assert one.differing[0].difference == pytest.approx(calls[0].cost, abs=Decimal("0.00001"))
+    assert "What 1 call here cost is not known" in telling.verdict(found)

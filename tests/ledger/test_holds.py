@@ -104,7 +104,7 @@ async def test_a_call_is_charged_with_its_record_and_the_rest_is_free_again(ledg
 
 async def test_a_budget_refuses_what_would_go_beyond_and_says_when_it_is_renewed(ledger: Ledger, acme: Budget) -> None:
     await ledger.reserve(reservation(acme, amount=1_000))
-    with pytest.raises(BudgetSpent, match=r'"acme" allows 0\.001 USD a day for each tenant; 0 are left') as busy:
+    with pytest.raises(BudgetSpent, match=r'"acme" allows 0\.001 USD a day for each tenant; 0.00 are left') as busy:
         await ledger.reserve(reservation(acme, amount=1))
     assert busy.value.retry_after_s == reserving.SOON_S, "calls under way may give something back"
     one = reservation(amount=None)

@@ -88,7 +88,6 @@ def charge(bill: Bill, outcome: str = "done", **how: bool) -> dict[str, Any]:
             "",
         ),
         ({"prompt_tokens": 100, "completion_tokens": 7, "is_implausible": True}, PRICE, 320, "price", "counts"),
-        ({"prompt_tokens": 100, "completion_tokens": 7, "extras": ("web search",)}, PRICE, None, "reserved", ""),
         (
             {"prompt_tokens": 100, "completion_tokens": 7, "extras": ("web search",), "cost_microusd": 9},
             PRICE,
@@ -104,6 +103,15 @@ def test_a_cost_is_the_providers_own_figure_or_by_its_price_or_unknown(
     row = charge(bill(PIECE, end(**usage), model=replace(MODEL, price=price)))
     assert (row["cost_microusd"], row["source"], row["doubt"]) == (cost, source, doubt)
     assert not row["is_estimated"]
+
+
+def test_what_a_price_does_not_tell_of_is_charged_at_what_was_reserved(bill: Callable[..., Bill]) -> None:
+    made = bill(PIECE, end(prompt_tokens=100, completion_tokens=7, extras=("service_tier priority",)))
+    row = charge(made)
+    assert (row["cost_microusd"], row["source"], row["is_estimated"]) == (made.amount, "reserved", True)
+    own = replace(MODEL, extras=("service_tier",), price=replace(PRICE, source="operator"))  # who wrote it knew
+    row = charge(bill(end(prompt_tokens=100, completion_tokens=7, extras=("service_tier priority",)), model=own))
+    assert (row["cost_microusd"], row["source"], row["is_estimated"]) == (320, "price", False)
 
 
 def test_a_providers_cache_and_long_questions_have_rates_of_their_own(bill: Callable[..., Bill]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
@@ -208,6 +209,30 @@ async def test_what_cannot_be_kept_has_no_number_and_is_tried_again(
     assert again
     assert again.number
     await book.aclose()
+
+
+async def test_a_question_that_cannot_wait_for_the_row_has_the_price_all_the_same(
+    book: PriceBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while somebody else writes the database, and goes on writing."""
+    may_write = threading.Event()
+    numbered = book_module.numbered
+
+    def late(prices: list[tuple[str, str, Price]]) -> list[Price]:
+        may_write.wait(30)
+        return numbered(prices)
+
+    monkeypatch.setattr(book_module, "numbered", late)
+    monkeypatch.setattr(book_module, "PATIENCE_S", 0.01)
+    async with asyncio.timeout(30):
+        while (found := book.of(GPT).price) is None:
+            await book.catch_up()
+    assert found.source.startswith("genai-prices ")
+    assert (found.number, book.is_behind) == (None, True)
+    may_write.set()
+    known = (await learnt(book, GPT)).price
+    assert known == replace(found, number=known and known.number)
+    assert known.number
 
 
 async def test_no_more_is_known_than_there_is_room_for(book: PriceBook, monkeypatch: pytest.MonkeyPatch) -> None:

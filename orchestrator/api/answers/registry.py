@@ -82,6 +82,7 @@ class ProvidersTold(Shape):
     version: Count
     providers: dict[str, ProviderTold]
     off: dict[str, str] = Field(description="Those that are not asked, and why.")
+    unpriced: dict[str, list[str]] = Field(description="Models that charge nobody knows what, of those that have any.")
 
 
 class ModelsTold(Shape):

@@ -118,6 +118,7 @@ def _said(proof: Proof) -> dict[str, Any]:
         "claimed_microusd": proof.saved,
         "proven_microusd": proof.proven,
         "estimated_microusd": proof.estimated,
+        "lost_microusd": proof.lost,
         "spent_microusd": proof.spent,
         "unpriced": proof.unpriced,
         "net_microusd": proof.net,
@@ -136,6 +137,8 @@ def _lines(proof: Proof) -> Iterator[str]:
     )
     yield f"Claimed: {dollars(proof.saved)} USD. Proven: {dollars(proof.proven)} USD,"
     yield f"  {dollars(proof.estimated)} of it by tokens that are estimates and not counts."
+    if proof.lost:
+        yield f"Not proven: {dollars(proof.lost)} USD, for calls whose process died before it wrote what they cost."
     for purpose, cost in proof.spent.items():
         yield f"Spent on it: {dollars(cost)} USD for {purpose}."
     if proof.unpriced:
