@@ -13,6 +13,7 @@ from orchestrator.ledger.pace import LATELY, Use
 
 MOST_DATES = 6
 GAP = 0.14  # of a day's width, between two days
+WIDEST = WIDTH / 8  # of a day, where there are few
 WIDE = 62  # days, from which on no gaps are drawn
 NEAR_THE_END = 90.0
 
@@ -46,7 +47,7 @@ def by_day(span: Span, days: Mapping[date, Sums]) -> Days:
     each = [(index, days.get(span.first + timedelta(days=index), none)) for index in range(span.days)]
     ticks = round_ticks(max((sums.cost_microusd + max(sums.saved_microusd, 0) for _, sums in each), default=0))
     top, width = ticks[-1], WIDTH / span.days
-    gap = width * GAP if span.days <= WIDE else 0.0
+    gap = max(width * GAP, width - WIDEST) if span.days <= WIDE else 0.0
     spent, saved = [], []
     for index, sums in each:
         left, right = index * width + gap / 2, (index + 1) * width - gap / 2

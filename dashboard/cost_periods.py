@@ -37,9 +37,9 @@ class Chosen:
 
     @property
     def before(self) -> str:
-        """What the days before it are called."""
+        """When the days before it were."""
         days = self.span.days
-        return "the day before" if days == 1 else f"the {days} days before"
+        return "on the day before" if days == 1 else f"in the {days} days before"
 
 
 def choices(today: date) -> list[Chosen]:

@@ -70,8 +70,8 @@ def _compared(found: Costs) -> str:
     if not found.before.calls:
         return ""
     if more == 0:
-        return f"As much as in {found.chosen.before}."
-    return f"That is {formats.money(abs(more))} {'more' if more > 0 else 'less'} than in {found.chosen.before}."
+        return f"As much as {found.chosen.before}."
+    return f"That is {formats.money(abs(more))} {'more' if more > 0 else 'less'} than {found.chosen.before}."
 
 
 def _saved(found: Costs) -> str:
