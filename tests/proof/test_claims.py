@@ -48,6 +48,12 @@ def maker(model: Model = PAID, told: Usage = USAGE, charged: Usage | None = None
         pytest.param(kept(maker(UNPRICED)), PAID, Saving(BY_PRICE, "price", "r1", 9), id="though there was none then"),
         pytest.param(kept(maker()), UNPRICED, Saving(BY_PRICE, "charge", "r1"), id="no price now: as charged"),
         pytest.param(
+            kept(maker(told=replace(USAGE, cost_microusd=5))),
+            replace(PAID, price=replace(PRICE, number=None)),
+            Saving(5, "charge", "r1"),
+            id="a price that is not kept yet: as charged",
+        ),
+        pytest.param(
             kept(maker(told=replace(USAGE, cost_microusd=5))), UNPRICED, Saving(5, "charge", "r1"), id="as it was told"
         ),
         pytest.param(kept(maker(UNPRICED)), UNPRICED, Saving(None, "unknown", "r1"), id="never a price"),
@@ -211,6 +217,17 @@ async def test_what_is_replayed_claims_by_the_price_in_force(
     assert [record.saved_microusd for record in again] == [prices[0].of(paid.usage)] * 2 + [
         prices[1].of(paid.usage)
     ] * 3
+
+
+async def test_what_is_replayed_claims_no_price_that_has_ended(
+    ask: Callable[..., Awaitable[Any]], parts: Parts, cloud: FakeEngine, recorded: Callable[[int], Any]
+) -> None:
+    body = {"model": "openai/big", "messages": [{"role": "user", "content": "What?"}], "stream": False}
+    for until, is_replayed in ((parts.clock.now() + 3600, True), (parts.clock.now() - 1, False)):
+        cloud.model = replace(cloud.model, price=replace(PRICE, until=until))
+        body["messages"][0]["content"] += "?"  # type: ignore[index]  # the question
+        assert [(await ask(body)).is_replayed for _ in range(3)] == [False, False, is_replayed]
+    assert [record.saved_price_id for record in await recorded(6)].count(9) == 4
 
 
 async def test_stats_tell_what_was_saved(
