@@ -14,6 +14,7 @@ import pytest
 
 from cache.inflight import InFlight
 from cache.tiers.memory import MemoryTier
+from orchestrator import pipeline
 from orchestrator.core.errors import EngineError
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, MadeBy, Message, Model, Usage
@@ -71,6 +72,10 @@ def maker(model: Model = PAID, told: Usage = USAGE, charged: Usage | None = None
 )
 def test_a_hit_claims_a_call_of_now_with_the_tokens_of_then(done: Done, model: Model, claim: Saving) -> None:
     assert of_hit(done, model) == claim
+
+
+def test_a_claim_knows_when_its_price_ends() -> None:
+    assert of_hit(kept(maker()), replace(PAID, price=replace(PRICE, until=7.0))).until == 7.0
 
 
 @pytest.mark.parametrize(
@@ -220,14 +225,14 @@ async def test_what_is_replayed_claims_by_the_price_in_force(
 
 
 async def test_what_is_replayed_claims_no_price_that_has_ended(
-    ask: Callable[..., Awaitable[Any]], parts: Parts, cloud: FakeEngine, recorded: Callable[[int], Any]
+    ask: Callable[..., Awaitable[Any]], parts: Parts, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    body = {"model": "openai/big", "messages": [{"role": "user", "content": "What?"}], "stream": False}
+    cloud.model = replace(cloud.model, price=PRICE)
+    body: dict[str, Any] = {"model": "openai/big", "messages": [{"role": "user", "content": "What?"}], "stream": False}
     for until, is_replayed in ((parts.clock.now() + 3600, True), (parts.clock.now() - 1, False)):
-        cloud.model = replace(cloud.model, price=replace(PRICE, until=until))
-        body["messages"][0]["content"] += "?"  # type: ignore[index]  # the question
+        monkeypatch.setattr(pipeline, "of_hit", lambda *of, until=until: of_hit(*of)._replace(until=until))
+        body["messages"][0]["content"] += "?"
         assert [(await ask(body)).is_replayed for _ in range(3)] == [False, False, is_replayed]
-    assert [record.saved_price_id for record in await recorded(6)].count(9) == 4
 
 
 async def test_stats_tell_what_was_saved(
