@@ -11,7 +11,7 @@ what a call costs is spent before it begins.
     What ends it                              is noticed
     a purge, a change of keys or policy       at once: two counters that all processes share
     the latter on another machine             within a second, when the key is read again
-    the end of the key, or of the answer      at its moment
+    the end of the key, answer or price       at its moment
     a later answer to the same question       at once, where this process made or met it
     a model or price that comes or changes    within two seconds
     the need of room                          as S3-FIFO chooses, among those of the tenant that keeps most
@@ -270,6 +270,8 @@ class ReplayFront:
         life_s = kept.expires_at - kept.created_at
         if entry.request.control.max_age_s is not None:
             life_s = min(life_s, entry.request.control.max_age_s)
+        if entry.saved is not None and entry.saved.until is not None:  # a copy claims what this one does
+            life_s = min(life_s, entry.saved.until - kept.created_at)
         replayable = Replayable(
             template=offer.template,
             head=head,

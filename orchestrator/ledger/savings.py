@@ -24,6 +24,7 @@ class Saving(NamedTuple):
     why: str
     of: str | None = None  # the request whose call paid
     price_id: int | None = None
+    until: float | None = None  # seconds since the epoch when it may be another; None: nobody knows of an end
 
 
 def signed(done: Done, model: Model, request_id: str, charged: Usage) -> Done:
@@ -52,8 +53,9 @@ def of_hit(kept: Done, model: Model) -> Saving:
         return Saving(0, FREE, maker.request_id if maker else None)
     if maker is None:
         return Saving(None, UNKNOWN)
-    if model.price is not None:
-        return Saving(model.price.of(maker.usage or kept.usage), PRICE, maker.request_id, model.price.number)
+    price = model.price
+    if price is not None and price.number is not None:  # without a row of its own it would prove nothing
+        return Saving(price.of(maker.usage or kept.usage), PRICE, maker.request_id, price.number, price.until)
     return _as_charged(maker)
 
 
@@ -72,5 +74,10 @@ def _as_charged(maker: MadeBy) -> Saving:
 
 def columns(saving: Saving | None) -> dict[str, Any]:
     """The columns of a record that say it."""
-    amount, why, of, price_id = saving or (None, None, None, None)
-    return {"saved_microusd": amount, "saved_why": why, "saved_of": of, "saved_price_id": price_id}
+    claim = saving or Saving(None, "")
+    return {
+        "saved_microusd": claim.microusd,
+        "saved_why": claim.why or None,
+        "saved_of": claim.of,
+        "saved_price_id": claim.price_id,
+    }

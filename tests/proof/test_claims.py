@@ -14,6 +14,7 @@ import pytest
 
 from cache.inflight import InFlight
 from cache.tiers.memory import MemoryTier
+from orchestrator import pipeline
 from orchestrator.core.errors import EngineError
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, MadeBy, Message, Model, Usage
@@ -48,6 +49,12 @@ def maker(model: Model = PAID, told: Usage = USAGE, charged: Usage | None = None
         pytest.param(kept(maker(UNPRICED)), PAID, Saving(BY_PRICE, "price", "r1", 9), id="though there was none then"),
         pytest.param(kept(maker()), UNPRICED, Saving(BY_PRICE, "charge", "r1"), id="no price now: as charged"),
         pytest.param(
+            kept(maker(told=replace(USAGE, cost_microusd=5))),
+            replace(PAID, price=replace(PRICE, number=None)),
+            Saving(5, "charge", "r1"),
+            id="a price that is not kept yet: as charged",
+        ),
+        pytest.param(
             kept(maker(told=replace(USAGE, cost_microusd=5))), UNPRICED, Saving(5, "charge", "r1"), id="as it was told"
         ),
         pytest.param(kept(maker(UNPRICED)), UNPRICED, Saving(None, "unknown", "r1"), id="never a price"),
@@ -65,6 +72,10 @@ def maker(model: Model = PAID, told: Usage = USAGE, charged: Usage | None = None
 )
 def test_a_hit_claims_a_call_of_now_with_the_tokens_of_then(done: Done, model: Model, claim: Saving) -> None:
     assert of_hit(done, model) == claim
+
+
+def test_a_claim_knows_when_its_price_ends() -> None:
+    assert of_hit(kept(maker()), replace(PAID, price=replace(PRICE, until=7.0))).until == 7.0
 
 
 @pytest.mark.parametrize(
@@ -211,6 +222,17 @@ async def test_what_is_replayed_claims_by_the_price_in_force(
     assert [record.saved_microusd for record in again] == [prices[0].of(paid.usage)] * 2 + [
         prices[1].of(paid.usage)
     ] * 3
+
+
+async def test_what_is_replayed_claims_no_price_that_has_ended(
+    ask: Callable[..., Awaitable[Any]], parts: Parts, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.model = replace(cloud.model, price=PRICE)
+    body: dict[str, Any] = {"model": "openai/big", "messages": [{"role": "user", "content": "What?"}], "stream": False}
+    for until, is_replayed in ((parts.clock.now() + 3600, True), (parts.clock.now() - 1, False)):
+        monkeypatch.setattr(pipeline, "of_hit", lambda *of, until=until: of_hit(*of)._replace(until=until))
+        body["messages"][0]["content"] += "?"
+        assert [(await ask(body)).is_replayed for _ in range(3)] == [False, False, is_replayed]
 
 
 async def test_stats_tell_what_was_saved(
