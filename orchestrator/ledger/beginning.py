@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 from django.db import connections
 from django.db.models import Min, Sum
 
-from orchestrator.core.budgets import EVER, Period, begins
+from orchestrator.core.budgets import EVER, Period, begins, ends
 from orchestrator.core.limits import is_named
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger import accounts
@@ -47,7 +47,7 @@ def begin_budget(budget: Budget, at: datetime, first_key: Callable[[int], int] =
     if budget.is_off:
         return
     moves: defaultdict[Account, Used] = defaultdict(Used)
-    for call, cost in _spent(first):
+    for call, cost in _spent(first, ends(period, first)):
         if _is_about(budget, call, first_key):
             account = Account.of(budget.pk, _under(budget, call, first_key), first)
             moves[account] = Used(moves[account].spent + cost, 0)
@@ -64,8 +64,8 @@ def begin_budget(budget: Budget, at: datetime, first_key: Callable[[int], int] =
         accounts.tell_of_shares(cursor, now, moment(at))
 
 
-def _spent(first: date) -> Iterator[tuple[_Call, int]]:
-    """What was spent from that day on: by charges, and by the sums of those days whose charges are gone."""
+def _spent(first: date, end: date | None) -> Iterator[tuple[_Call, int]]:
+    """What was spent from the first day until the end: by charges, and by the sums of days whose charges are gone."""
     charges = Charge.objects.of(EVERYBODY).order_by()
     if first == EVER:
         oldest = charges.aggregate(at=Min("at"))["at"]
@@ -75,12 +75,12 @@ def _spent(first: date) -> Iterator[tuple[_Call, int]]:
             cost=Sum("cost_microusd")
         ):
             yield _Call(tenant, teams.get(key) or 0, key, model, provider), cost
-    since = datetime.combine(first, time(), UTC)
-    for tenant, team, key, model, provider, cost in (
-        charges.filter(at__gte=since)
-        .values_list("tenant_id", "team_id", "key_id", "model", "provider")
-        .annotate(cost=Sum("cost_microusd", default=0))
-    ):
+    within = charges.filter(at__gte=datetime.combine(first, time(), UTC))
+    if end is not None:
+        within = within.filter(at__lt=datetime.combine(end, time(), UTC))
+    for tenant, team, key, model, provider, cost in within.values_list(
+        "tenant_id", "team_id", "key_id", "model", "provider"
+    ).annotate(cost=Sum("cost_microusd", default=0)):
         yield _Call(tenant, team or 0, key or 0, model, provider), cost
 
 
