@@ -10,7 +10,7 @@ from typing import NamedTuple
 from django.db import connections
 from django.db.models import Min, Sum
 
-from orchestrator.core.budgets import EVER, begins, under
+from orchestrator.core.budgets import EVER, begins, ends, under
 from orchestrator.core.budgets import Budget as Rule
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger import accounts
@@ -44,7 +44,7 @@ def begin_budget(budget: Budget, at: datetime) -> None:
     if budget.is_off:
         return
     moves: defaultdict[Account, Used] = defaultdict(Used)
-    for call, cost in _spent(first, first_of):
+    for call, cost in _spent(first, ends(rule.period, first), first_of):
         if _is_about(budget, rule, call, first_of):
             account = Account.of(budget.pk, under(rule, call, call.model, call.provider), first)
             moves[account] = Used(moves[account].spent + cost, 0)
@@ -61,8 +61,8 @@ def begin_budget(budget: Budget, at: datetime) -> None:
         accounts.tell_of_shares(cursor, now, moment(at))
 
 
-def _spent(first: date, first_of: dict[int, int | None]) -> Iterator[tuple[_Call, int]]:
-    """What was spent from that day on: by charges, and by the sums of those days whose charges are gone."""
+def _spent(first: date, end: date | None, first_of: dict[int, int | None]) -> Iterator[tuple[_Call, int]]:
+    """What was spent from the first day until the end: by charges, and by the sums of days whose charges are gone."""
     charges = Charge.objects.of(EVERYBODY).order_by()
     if first == EVER:
         oldest = charges.aggregate(at=Min("at"))["at"]
@@ -72,12 +72,12 @@ def _spent(first: date, first_of: dict[int, int | None]) -> Iterator[tuple[_Call
             cost=Sum("cost_microusd")
         ):
             yield _Call(tenant, teams.get(key), key or None, first_of.get(key), model, provider), cost
-    since = datetime.combine(first, time(), UTC)
-    for tenant, team, key, model, provider, cost in (
-        charges.filter(at__gte=since)
-        .values_list("tenant_id", "team_id", "key_id", "model", "provider")
-        .annotate(cost=Sum("cost_microusd", default=0))
-    ):
+    within = charges.filter(at__gte=datetime.combine(first, time(), UTC))
+    if end is not None:
+        within = within.filter(at__lt=datetime.combine(end, time(), UTC))
+    for tenant, team, key, model, provider, cost in within.values_list(
+        "tenant_id", "team_id", "key_id", "model", "provider"
+    ).annotate(cost=Sum("cost_microusd", default=0)):
         yield _Call(tenant, team, key, first_of.get(key), model, provider), cost
 
 
