@@ -31,7 +31,7 @@ from orchestrator.core.errors import (
 from orchestrator.core.limits import NO_LIMIT, Standing
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Route, Usage
 from orchestrator.failover import Failover, Plan
-from orchestrator.ledger.bills import Bill, Purpose
+from orchestrator.ledger.bills import Bill, Purpose, price_of
 from orchestrator.ledger.estimate import expected
 from orchestrator.ledger.savings import of_hit, of_shared, signed
 from orchestrator.ledger.writer import Entry
@@ -223,7 +223,8 @@ def _from_cache(hit: Hit, entry: Entry, parts: Parts, timing: dict[str, float], 
     entry.tier = hit.tier
     entry.model = hit.entry.reply.model
     entry.provider = next((plan.candidate.model.engine for plan in plans if plan.name == entry.model), "")
-    entry.saving = of_hit(hit.entry.reply.done, plans[0].candidate.model)
+    model = plans[0].candidate.model
+    entry.saving = of_hit(hit.entry.reply.done, model, price_of(model))
     spent_ns = max(round((parts.clock.monotonic() - entry.started) * 1e9), 1)
     chunks = _each(*as_of_now(hit.entry.reply, spent_ns).chunks())
     return Answer(entry, _recorded(chunks, entry, parts), hit=hit, timing=timing)
@@ -344,7 +345,7 @@ async def _call(call: _Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
                 builder.add(chunk)
                 if chunk.done:
                     entry.ended(_outcome(chunk.done), clock.monotonic())
-                    builder.done = signed(chunk.done, call.plan.candidate.model, call.request.request_id, entry.usage)
+                    builder.done = signed(chunk.done, call.request.request_id, entry.usage, entry.answer_charge)
                     chunk = replace(chunk, done=builder.done)
                     await _through(_settle(call, builder, parts))
                     parts.metrics.settled(clock.monotonic() - entry.started - entry.total_s)

@@ -6,9 +6,11 @@ sharing nothing with this.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from orchestrator.core.prices import Price
 from orchestrator.core.types import Done, MadeBy, Model, Usage
 
 PRICE = "price"  # the price of a call now, for the tokens that the call of then was charged for
@@ -27,36 +29,32 @@ class Saving(NamedTuple):
     until: float | None = None  # seconds since the epoch when it may be another; None: nobody knows of an end
 
 
-def signed(done: Done, model: Model, request_id: str, charged: Usage) -> Done:
-    """The end of an answer by `model`, with what the answer is to remember of its call.
+def signed(done: Done, request_id: str, counted: Usage, charge: Mapping[str, Any] | None) -> Done:
+    """The end of an answer, with what it is to remember of its call.
 
-    charged  the usage that it tells, with estimates for what it does not tell.
+    counted  the usage that it tells, with estimates for what it does not tell.
+    charge   the row of who answered; None where that costs nothing.
     """
-    cost: int | None = 0
-    if model.is_paid:
-        cost = charged.cost_microusd
-        if cost is None and model.price is not None:
-            cost = model.price.of(charged)
     maker = MadeBy(
         request_id=request_id,
-        is_paid=model.is_paid,
-        cost_microusd=cost,
-        usage=None if charged == done.usage else charged,
+        is_paid=charge is not None,
+        cost_microusd=charge["cost_microusd"] if charge else 0,
+        usage=None if counted == done.usage else counted,
     )
     return replace(done, made_by=maker)
 
 
-def of_hit(kept: Done, model: Model) -> Saving:
-    """What it saves to be answered from what is kept, where `model` would be asked otherwise."""
+def of_hit(kept: Done, model: Model, price: Price | None) -> Saving:
+    """What it saves to be answered from what is kept, where `model` would be asked otherwise, at `price`."""
     maker = kept.made_by
     if not model.is_paid or (maker is not None and not maker.is_paid):
         return Saving(0, FREE, maker.request_id if maker else None)
     if maker is None:
         return Saving(None, UNKNOWN)
-    price = model.price
-    if price is not None and price.number is not None:  # without a row of its own it would prove nothing
-        return Saving(price.of(maker.usage or kept.usage), PRICE, maker.request_id, price.number, price.until)
-    return _as_charged(maker)
+    usage = maker.usage or kept.usage
+    if price is None or price.number is None or usage.extras:  # without a row of its own a price would prove nothing
+        return _as_charged(maker)
+    return Saving(price.of(usage), PRICE, maker.request_id, price.number, price.until)
 
 
 def of_shared(done: Done, model: Model) -> Saving:

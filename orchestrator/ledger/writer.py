@@ -77,7 +77,7 @@ class Entry:
         """What models read and wrote for it, those included that charge for it and did not answer."""
         rows = [charged.row for charged in self.charges if not charged.is_free]
         tokens: int = sum(row["prompt_tokens"] + row["completion_tokens"] for row in rows)
-        if self._charge is None:  # the answer is nobody's who charges
+        if self.answer_charge is None:  # the answer is nobody's who charges
             tokens += self.usage.prompt_tokens + self.usage.completion_tokens
         return tokens
 
@@ -99,7 +99,7 @@ class Entry:
         return ",".join(dict.fromkeys((*self.caller.tags, *self.request.tags)))
 
     @property
-    def _charge(self) -> dict[str, Any] | None:
+    def answer_charge(self) -> dict[str, Any] | None:
         """The charge whose tokens the record shows: of who answers, or the last one where nobody does."""
         if self.engine_first_s is not None and not self.answered_by:
             return None
@@ -142,7 +142,7 @@ class Entry:
         if not self.outcome:
             self.outcome = outcome
         self.total_s = now - self.started
-        if charge := self._charge:
+        if charge := self.answer_charge:
             self.usage = replace(self.usage, **{name: charge[name] for name in COUNTED})
         else:
             self.usage = counted(self.usage, self.pieces)

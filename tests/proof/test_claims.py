@@ -18,6 +18,7 @@ from orchestrator import pipeline
 from orchestrator.core.errors import EngineError
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, MadeBy, Message, Model, Usage
+from orchestrator.ledger.bills import price_of
 from orchestrator.ledger.savings import Saving, of_hit, of_shared, signed
 from orchestrator.parts import Parts
 from orchestrator.pipeline import Answer, answer
@@ -31,6 +32,7 @@ PAID = Model(name="openai/big", digest="d" * 64, engine="openai", is_paid=True, 
 UNPRICED = replace(PAID, price=None)
 LOCAL = Model(name="tiny:latest", digest="d" * 64, engine="llamacpp")
 USAGE = Usage(prompt_tokens=100, completion_tokens=10, cached_tokens=40)
+SEARCHED = replace(USAGE, extras=("web search",), cost_microusd=7)
 BY_PRICE = 60 * 2 + 40 * 1 + 10 * 3
 
 
@@ -39,7 +41,11 @@ def kept(maker: MadeBy | None, usage: Usage = USAGE) -> Done:
 
 
 def maker(model: Model = PAID, told: Usage = USAGE, charged: Usage | None = None) -> MadeBy | None:
-    return signed(kept(None, told), model, "r1", charged or told).made_by
+    usage = charged or told
+    cost = usage.cost_microusd
+    if cost is None and model.price is not None:
+        cost = model.price.of(usage)
+    return signed(kept(None, told), "r1", usage, {"cost_microusd": cost} if model.is_paid else None).made_by
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,18 @@ def maker(model: Model = PAID, told: Usage = USAGE, charged: Usage | None = None
         pytest.param(kept(maker(UNPRICED)), UNPRICED, Saving(None, "unknown", "r1"), id="never a price"),
         pytest.param(kept(None), PAID, Saving(None, "unknown"), id="kept before makers were noted"),
         pytest.param(kept(None), LOCAL, Saving(0, "free"), id="a local model's, kept before that"),
+        pytest.param(
+            kept(maker(told=SEARCHED), SEARCHED),
+            PAID,
+            Saving(7, "charge", "r1"),
+            id="more than tokens was charged for: as charged",
+        ),
+        pytest.param(
+            kept(maker()),
+            replace(PAID, extras=("service tier flex",)),
+            Saving(BY_PRICE, "charge", "r1"),
+            id="or is now",
+        ),
         pytest.param(kept(maker(LOCAL)), PAID, Saving(0, "free", "r1"), id="nothing paid for it"),
         pytest.param(kept(maker()), LOCAL, Saving(0, "free", "r1"), id="nothing would be paid now"),
         pytest.param(
@@ -71,11 +89,11 @@ def maker(model: Model = PAID, told: Usage = USAGE, charged: Usage | None = None
     ],
 )
 def test_a_hit_claims_a_call_of_now_with_the_tokens_of_then(done: Done, model: Model, claim: Saving) -> None:
-    assert of_hit(done, model) == claim
+    assert of_hit(done, model, price_of(model)) == claim
 
 
 def test_a_claim_knows_when_its_price_ends() -> None:
-    assert of_hit(kept(maker()), replace(PAID, price=replace(PRICE, until=7.0))).until == 7.0
+    assert of_hit(kept(maker()), PAID, replace(PRICE, until=7.0)).until == 7.0
 
 
 @pytest.mark.parametrize(
