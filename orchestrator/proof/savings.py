@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
+from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -175,7 +176,7 @@ class _Reckoning:
         found: list[int | None] = []
         rates = self._rates_of(claim["price_id"]) if claim["why"] == "price" else None
         if claim["why"] == "price" and rates is None:
-            return f"it claims {claim['claimed']} by price {claim['price_id']}, which is not there or cannot be read"
+            return f"it claims {claim['claimed']} by price {claim['price_id']}, which is not there as it was written"
         is_lost = False
         for paid in self._paid(claim):
             if paid["is_lost"]:
@@ -203,8 +204,10 @@ class _Reckoning:
         if number is None:
             return None
         if number not in self._rates:
-            row = self._ledger.execute("SELECT rates FROM orchestrator_pricerow WHERE id = ?", (number,)).fetchone()
-            self._rates[number] = read_rates(row["rates"]) if row else None
+            row = self._ledger.execute(
+                "SELECT provider, model, source, digest, rates FROM orchestrator_pricerow WHERE id = ?", (number,)
+            ).fetchone()
+            self._rates[number] = read_rates(row["rates"]) if row and _is_as_written(row) else None
         return self._rates[number]
 
     def _compare_days(self, sums: dict[tuple[str, int], int]) -> None:
@@ -242,6 +245,17 @@ def read_rates(kept: str) -> list[Rates] | None:
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     return sorted(steps) if any(not step.above for step in steps) else None
+
+
+def _is_as_written(price: sqlite3.Row) -> bool:
+    """Rows of prices are never changed, and are known by a digest of all that they say."""
+    try:
+        said = [price["provider"], price["model"], price["source"], json.loads(price["rates"])]
+    except ValueError:
+        return False
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    digest: str = price["digest"]
+    return sha256(text.encode()).hexdigest() == digest
 
 
 def _step(said: Mapping[str, Any]) -> Rates:

@@ -10,7 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from django.utils import timezone
 
 from cache.purges import PurgeLog
 from cache.tiered import TieredCache
@@ -20,11 +19,10 @@ from cache.tiers.redis import RedisTier
 from cache.tiers.sqlite import SQLiteTier
 from orchestrator import wiring
 from orchestrator.core.clock import Clock
-from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price, Rates
 from orchestrator.core.types import ChatRequest, Chunk, Done, Model, Usage
-from orchestrator.models import Charge, PriceRow, RequestRecord, SpendDay
 from orchestrator.parts import Parts
+from orchestrator.pricing.rows import numbered
 from tests.cache.conftest import PATIENT_S, cache_file, redis_cache  # noqa: F401  # a fixture
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_replay import ask, front  # noqa: F401  # fixtures
@@ -66,28 +64,13 @@ class Account:
 def price(chance: random.Random) -> Price:
     """A price with rates for everything, kept as a row."""
 
-    def rate() -> str:
-        return str(Decimal(chance.randrange(1, 30_000)) / 1000)
+    def rate() -> Decimal:
+        return Decimal(chance.randrange(1, 30_000)) / 1000
 
-    short = {"input": rate(), "output": rate()}
-    short |= {name: rate() for name in ("cache_read", "cache_write", "cache_write_1h") if chance.random() < 0.5}
-    long = {"above": 200_000, "input": rate(), "output": rate(), "cache_read": rate()}
-    row = PriceRow.objects.create(
-        provider="openai",
-        model="big",
-        source="operator",
-        digest=f"{chance.getrandbits(256):064x}",
-        rates=[short, long],
-        first_used_at=timezone.now(),
-    )
-    return read_price(row)
-
-
-def read_price(row: PriceRow) -> Price:
-    """A row as the product has it."""
-    short, long = ({name: Decimal(value) for name, value in step.items()} for step in row.rates)
-    longer = Rates(**long | {"above": int(long["above"])})  # type: ignore[arg-type]  # names that are there
-    return Price(**short, longer=(longer,), number=row.pk, source=row.source)  # type: ignore[arg-type]
+    some = {name: rate() for name in ("cache_read", "cache_write", "cache_write_1h") if chance.random() < 0.5}
+    long = Rates(above=200_000, input=rate(), output=rate(), cache_read=rate())
+    new = Price(input=rate(), output=rate(), longer=(long,), source="operator", **some)
+    return numbered([("openai", "big", new)])[0]
 
 
 @pytest.fixture
@@ -141,41 +124,3 @@ async def parts(
     made = replace(parts, cache=cache)
     monkeypatch.setattr(wiring, "_parts", made)  # who made the others closes them, and these
     return made
-
-
-def book(account: Account, price_id: int | None = None) -> None:
-    """Write the charges of what was served and the sums of the day, where the ledger has not done so itself."""
-    records = {one.request_id: one for one in RequestRecord.objects.of(EVERYBODY).filter(is_paid=True)}
-    for number, served in enumerate(account.served):
-        if Charge.objects.of(EVERYBODY).filter(request_id=served.request_id).exists():
-            continue
-        record, usage = records[served.request_id], served.usage
-        Charge.rows.create(
-            hold=f"{number:032}",
-            request_id=served.request_id,
-            at=record.at,
-            tenant_id=record.tenant_id,
-            provider=record.provider,
-            model=record.model,
-            purpose="answer",
-            outcome="done",
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cached_tokens=usage.cached_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            cache_write_1h_tokens=usage.cache_write_1h_tokens,
-            reasoning_tokens=0,
-            is_estimated=usage.is_estimated,
-            cost_microusd=served.cost,
-            source="unknown" if served.cost is None else "told" if usage.cost_microusd is not None else "price",
-            price_id=price_id,
-        )
-    if SpendDay.objects.of(EVERYBODY).filter(saved_calls__gt=0).exists():
-        return
-    for record in RequestRecord.objects.of(EVERYBODY).filter(saved_microusd__isnull=False):
-        day, _ = SpendDay.rows.get_or_create(
-            day=record.at.date(), tenant_id=record.tenant_id, provider=record.provider, model=record.model
-        )
-        day.saved_calls += 1
-        day.saved_microusd += record.saved_microusd or 0
-        day.save()

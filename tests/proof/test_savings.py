@@ -18,14 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache.tiers.memory import MemoryTier
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price, Rates
 from orchestrator.core.types import Usage
-from orchestrator.models import PriceRow
+from orchestrator.models import Charge, PriceRow
 from orchestrator.parts import Parts
 from orchestrator.proof.savings import Proof, cost_of, prove, read_rates
 from tests.fakes import FakeEngine
 from tests.keys import issue_key
-from tests.proof.conftest import Account, book, price
+from tests.proof.conftest import Account, price
 from tests.servers import RedisServer
 
 Ask = Callable[..., Awaitable[Any]]
@@ -133,7 +134,10 @@ async def test_every_claim_is_what_paid_for_its_answer_says(
     for _ in range(120):
         await traffic.step(keys)
     records = await recorded(traffic.asked)
-    await parts.managing.run(10, book, account)
+    charges = {one.request_id: one for one in await parts.managing.run(5, lambda: list(Charge.objects.of(EVERYBODY)))}
+    assert {one.request_id: one.cost for one in account.served} == {
+        request_id: one.cost_microusd for request_id, one in charges.items()
+    }
 
     proof = await parts.managing.run(10, proven)
     assert not proof.differing, proof.differences

@@ -13,11 +13,12 @@ import pytest
 from django.contrib.admin import site
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.utils import timezone
 
 from orchestrator.admin.records import RequestRecordAdmin
 from orchestrator.core.permissions import EVERYBODY
-from orchestrator.models import Charge, PriceRow, RequestRecord, SpendDay, Tenant
+from orchestrator.core.prices import Price
+from orchestrator.models import Charge, RequestRecord, SpendDay, Tenant
+from orchestrator.pricing.rows import numbered
 from tests.dashboard.site import record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,20 +42,13 @@ def claim(amount: int | None, why: str, of: str | None = "paid", **fields: Any) 
 
 
 @pytest.fixture(autouse=True)
-def ledger() -> PriceRow:
+def ledger() -> Price:
     """Two answers from memory and one from Redis by the price, one shared, one free, one of which nobody knows."""
-    price = PriceRow.objects.create(
-        provider="openai",
-        model="big",
-        source="operator",
-        digest="d",
-        rates=[{"input": "2", "output": "3"}],
-        first_used_at=timezone.now(),
-    )
+    (price,) = numbered([("openai", "big", Price(input=Decimal(2), output=Decimal(3), source="operator"))])
     record(NOON, **PAID | {"tier": "miss", "is_paid": True, "cost_microusd": CHARGED, "request_id": "paid"})
     charge("paid")
     for tier in ("memory", "memory", "redis"):
-        claim(BY_PRICE, "price", tier=tier, saved_price_id=price.pk)
+        claim(BY_PRICE, "price", tier=tier, saved_price_id=price.number)
     claim(CHARGED, "charge", tier="collapsed")
     claim(0, "free", None, model="tiny:latest")
     claim(None, "unknown")
@@ -163,10 +157,10 @@ CLAIM = "UPDATE orchestrator_requestrecord SET {} WHERE id = (SELECT max(id) FRO
         ),
         pytest.param(
             """UPDATE orchestrator_pricerow SET rates = '[{"input": "2.01", "output": "3"}]'""",
-            "by the call of request paid it is 231",
+            "which is not there as it was written",
             id="another price",
         ),
-        pytest.param("UPDATE orchestrator_pricerow SET rates = '[]'", "cannot be read", id="no price"),
+        pytest.param("UPDATE orchestrator_pricerow SET rates = '[]'", "not there as it was written", id="no price"),
         pytest.param(
             "DELETE FROM orchestrator_requestrecord WHERE tier = 'redis'",
             f"{DAY}, tenant {{tenant}}: the records claim 660, the sum of the day is 890",
@@ -179,7 +173,7 @@ CLAIM = "UPDATE orchestrator_requestrecord SET {} WHERE id = (SELECT max(id) FRO
         ),
     ],
 )
-def test_what_was_tampered_with_is_named(change: str, words: str, ledger: PriceRow) -> None:
+def test_what_was_tampered_with_is_named(change: str, words: str, ledger: Price) -> None:
     with connection.cursor() as cursor:
         cursor.execute(change)
     found, code = verify()
@@ -231,6 +225,13 @@ def test_it_says_from_which_day_on_it_can_prove(settings: Any) -> None:
     found, code = verify("--since", "2020-01-01")
     assert (code, found["since"]) == (0, (NOON.date() + timedelta(days=1)).isoformat())
     settings.RECORD_DAYS = 90
+    assert verify()[1] == 1
+    settings.CHARGE_DAYS = 2
+    assert verify()[1] == 0
+    settings.CHARGE_DAYS = 4  # but an answer of the first day may have been paid for the day before
+    settings.CACHE_TTL_S = 2 * 86400
+    assert verify()[1] == 0
+    settings.CACHE_TTL_S = 60
     assert verify()[1] == 1
     assert verify("--until", (NOON.date() - timedelta(days=1)).isoformat())[1] == 0
 

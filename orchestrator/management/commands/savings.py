@@ -99,8 +99,9 @@ def _end(last: date | None) -> date:
 
 
 def _kept_since() -> date:
-    """The first day of which no record has gone yet."""
-    return (datetime.now(UTC) - timedelta(days=settings.RECORD_DAYS)).date() + timedelta(days=1)
+    """The first day of which no record has gone yet, nor the charge of an answer that was kept until then."""
+    charged = timedelta(days=settings.CHARGE_DAYS) - timedelta(seconds=settings.CACHE_TTL_S)
+    return (datetime.now(UTC) - min(timedelta(days=settings.RECORD_DAYS), charged)).date() + timedelta(days=1)
 
 
 def dollars(microusd: int) -> str:
