@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("orchestrator", "0013_budgets"),
+        ("orchestrator", "0014_budgets"),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("orchestrator", "0013_invoices")]
+    dependencies = [("orchestrator", "0016_invoices")]
     operations = [
         migrations.AlterField(
             model_name="requestrecord",
