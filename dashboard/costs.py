@@ -165,17 +165,19 @@ def word_of(use: Use) -> str:
 
 
 def group_rows(found: Costs) -> list[tuple[Group, float | None]]:
-    """Each group with its share of what was spent, 0 to 1; of tags there is none."""
-    whole = found.total.cost_microusd
-    return [
-        (group, group.sums.cost_microusd / whole if whole and found.by != "tag" else None)
-        for group in found.groups.rows
-    ]
+    """Each group with its share of what was spent, 0 to 1; of tags there is none, nor where nothing is known."""
+    whole = found.total.cost_microusd if found.by != "tag" else 0
+    return [(group, _share(group.sums, whole)) for group in found.groups.rows]
 
 
 def shown_price(price: Price) -> str:
     """What a million tokens cost, the question's and the answer's: $3 / $15."""
     return f"${price.input.normalize():f} / ${price.output.normalize():f}"
+
+
+def _share(sums: Sums, whole: int) -> float | None:
+    is_known = sums.cost_microusd or not sums.unpriced
+    return sums.cost_microusd / whole if whole and is_known else None
 
 
 def _newest(days: Mapping[date, Sums]) -> Groups:

@@ -17,7 +17,7 @@ from dashboard.costs import shown_price
 from dashboard.costs_verdict import shown_name
 from dashboard.running import registered_as
 from orchestrator.core.prices import Price
-from orchestrator.ledger.costs import Group
+from orchestrator.ledger.costs import Group, Sums
 from orchestrator.ledger.pace import Use
 from orchestrator.ledger.repricing import Repriced
 from orchestrator.ledger.spreadsheet import dollars
@@ -46,6 +46,12 @@ def money_column(microusd: int | None) -> SafeString:
     if microusd == 0:
         return format_html('<span class="zero">{}</span>', "0")
     return format_html("{}", formats.money(microusd).replace("$", ""))
+
+
+@register.filter
+def spent_column(sums: Sums) -> SafeString:
+    """What is known to be spent. Where that is known of no call it says so, since unknown is never nothing."""
+    return money_column(None if sums.unpriced and not sums.cost_microusd else sums.cost_microusd)
 
 
 @register.filter

@@ -120,7 +120,7 @@ async def test_calls_without_a_price_are_said_first_with_a_way_to_set_it(
     response = await staff.get(PAGE)
     said = text(response)
     assert "Nothing known to be spent in the last 30 days; 3 calls have no known price." in said
-    assert "3 calls cost nobody knows how much." in said
+    assert "Nobody knows what 3 calls cost. They are in no sum of money here" in said
     form = "/admin/registry/registeredmodel/add/?name=openai%2Fgpt-9"
     assert form in response.content.decode()
     assert 'value="openai/gpt-9"' in (await staff.get(form)).content.decode()
@@ -138,6 +138,35 @@ async def test_a_budget_that_is_used_up_comes_before_anything_else(staff: AsyncC
     assert "$10.00 spent in the last 30 days. Budget hard is used up." in said
     assert re.search(r"used up Calls that cost money are refused until 1 \w+\.", said)
     assert "nothing left" in said
+
+
+async def test_where_nothing_is_known_to_be_spent_it_is_not_said_to_be_nothing(staff: AsyncClient) -> None:
+    await make(day, now().date(), cost_microusd=5_000_000)
+    await make(day, now().date(), model="openai/gpt-9", unpriced=1, calls=1)
+    said = await words(staff)
+    assert "Nobody knows what 1 call cost. It is in no sum of money here, but its tokens are known." in said
+    assert "openai/gpt-9 unknown 1 0 0 0 1 All 5.00 100" in said
+
+
+async def test_it_leads_to_budgets_to_alerts_and_to_what_providers_say(staff: AsyncClient, ada: AsyncClient) -> None:
+    await make(day, now().date(), cost_microusd=1)
+    await make(budget, "hers", 100, 1, now=now(), tenant=await make(tenant_of, "acme"))
+    leads = {"to-budgets", "to-alerts", "to-accounts"}
+
+    async def led(client: AsyncClient) -> dict[str, str]:
+        links = re.findall(r'<a id="([^"]+)" href="([^"]+)"', (await client.get(PAGE)).content.decode())
+        return {name: where for name, where in links if name in leads}
+
+    found = await led(staff)
+    assert set(found) == leads
+    for where in found.values():
+        assert (await staff.get(where)).status_code == 200
+    assert "Costs, providers' accounts" in await words(staff, found["to-accounts"])
+    hers = await led(ada)
+    assert "to-accounts" not in hers  # accounts are of every tenant together
+    assert "to-budgets" not in hers  # she may see them, not change them
+    for where in hers.values():
+        assert (await ada.get(where)).status_code == 200
 
 
 async def test_a_budget_is_looked_at_by_its_name(staff: AsyncClient) -> None:
