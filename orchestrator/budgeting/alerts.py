@@ -59,7 +59,8 @@ def _told(row: BudgetAlert, budget: Budget, names: dict[str, dict[str, str]]) ->
 def in_words(told: dict[str, Any]) -> str:
     """An alert that is shown, for whoever reads a log."""
     whose = f" for {told['each']} {told['counted']}" if told["counted"] else ""
+    when = "in all" if told["period"] == "total" else f"in the {told['period']} from {told['begins']}"
     return (
         f'Budget "{told["budget"]}"{whose}: {told["share"]} % of {told["amount_usd"]} USD are reached,'
-        f" {told['spent_usd']} are spent in the {told['period']} from {told['begins']}"
+        f" {told['spent_usd']} are spent {when}"
     )

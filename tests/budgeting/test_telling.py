@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from orchestrator import tasks
 from orchestrator.budgeting import telling
+from orchestrator.budgeting.alerts import in_words, shown
 from orchestrator.core.tasks import Stoppable
 from orchestrator.models import Budget, BudgetAlert, Tenant
 from tests.budgeting.conftest import Receiver
@@ -65,6 +66,13 @@ def test_without_a_webhook_it_is_logged_once(reach: Reach, caplog: pytest.LogCap
     assert [record.message for record in caplog.records if record.name == telling.__name__] == [
         'Budget "team" for tenant acme: 80 % of 50.00 USD are reached, 40.01 are spent in the month from 2026-11-01.'
     ]
+
+
+def test_a_budget_that_is_never_renewed_is_spent_in_all(reach: Reach) -> None:
+    alert = reach()
+    Budget.objects.filter(pk=alert.budget_id).update(period="total")
+    said = in_words(shown([alert])[0])
+    assert said == 'Budget "team" for tenant acme: 80 % of 50.00 USD are reached, 40.01 are spent in all'
 
 
 def test_it_is_sent_once_and_signed(reach: Reach, webhook: Receiver) -> None:
