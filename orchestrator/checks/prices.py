@@ -31,7 +31,7 @@ def prices_are_known(**_: Any) -> Found:
     names = ", ".join(line.name for line in lines[:MOST_NAMED])
     more = f" and {len(lines) - MOST_NAMED} more" if len(lines) > MOST_NAMED else ""
     calls = sum(line.calls for line in lines)
-    lately = f" {calls} calls of the last 30 days are of unknown cost." if calls else ""
+    lately = f" Calls of unknown cost in the last 30 days: {calls}." if calls else ""
     yield unwise(
         51,
         f"No price is known of {names}{more}: what they cost is unknown, and a hard budget refuses them.{lately}",

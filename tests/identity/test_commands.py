@@ -177,6 +177,8 @@ def test_budgets() -> None:
     assert re.search(r"^gone +15.00 +20.00 +0.00 +116 ", out.splitlines()[-1])
     assert asked("budgets", "list", "--tenant", "acme")[0]["standings"][0]["spent_usd"] == "15.00"
     assert re.search(r" a-month +gone +50 +0.000001 +30.00 +-$", run("budgets", "alerts")[1].splitlines()[-1])
+    assert re.search(r"^begins: +-$", run("budgets", "make", "ever", "5", "total")[1], re.MULTILINE)
+    run("budgets", "delete", "ever")
     assert "no budget 'x'" in refused("budgets", "alerts", "--budget", "x")
     assert "There is no budget 'x'" in refused("budgets", "show", "x")
     assert "amount_usd: an amount is text" in refused("budgets", "make", "x", "0.0000001", "day")

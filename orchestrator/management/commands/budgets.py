@@ -104,6 +104,8 @@ class Command(Rows):
             self.one(shown)
             return
         standings = shown.pop("standings")
+        if shown["period"] == "total":
+            shown["begins"] = None  # it always was; the day it is kept under says nothing to people
         self.one(shown)
         self.stdout.write("")
         self.table(standings, dict.fromkeys(OF_STANDING, words), "Nothing is spent in this period.")
