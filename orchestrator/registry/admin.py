@@ -208,14 +208,24 @@ class ProviderAdmin(_Versioned):
         return f"off: {found.why}" if isinstance(found, Off) else "on"
 
 
+def _named_place(request: HttpRequest) -> dict[str, Any] | None:
+    """Where the model runs that a link to an empty form names, if its name says so."""
+    name, _, remote_name = request.GET.get("name", "").partition("/")
+    provider = Provider.objects.filter(name=name).first() if request.method == "GET" and remote_name else None
+    return {"provider": provider.pk, "remote_name": remote_name} if provider else None
+
+
 class DeploymentInline(Inline):
     """Where a model runs."""
 
     model = Deployment
     formset = DeploymentFormSet
-    extra = 0
     verbose_name = "deployment"
     fields = ("provider", "remote_name", "rank", "weight", "input_price", "output_price", "is_enabled")
+
+    def get_extra(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> int:
+        """An empty row only for the place that a link to the form names."""
+        return 1 if obj is None and _named_place(request) else 0
 
     def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         """Providers by name; no pencil beside each, which would leave the form."""
@@ -253,6 +263,12 @@ class RegisteredModelAdmin(_Versioned):
         ("What it can", {"fields": ("context_length", "capabilities")}),
         WHY,
     )
+
+    def get_formset_kwargs(self, request: HttpRequest, obj: Any, inline: Any, prefix: str) -> dict[str, Any]:
+        """Who comes to give `openai/gpt-9` a price finds its place: the usual one, this machine, does not have it."""
+        kwargs: dict[str, Any] = super().get_formset_kwargs(request, obj, inline, prefix)
+        place = _named_place(request)
+        return kwargs | {"initial": [place]} if obj.pk is None and place else kwargs
 
     def put(self, form: Any, by: By) -> Change:
         """The model with its deployments."""

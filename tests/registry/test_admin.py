@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from html import unescape
 from typing import Any
 
@@ -105,6 +106,20 @@ def test_what_was_saved_and_does_nothing_is_warned_of(staff: Client) -> None:
     assert row.startswith(
         "on; it runs nowhere: it has no deployments, and no model is called so here; there is no model"
     )
+
+
+def test_who_comes_to_price_a_model_finds_its_place(staff: Client) -> None:
+    staff.post(f"{PROVIDERS}add/", NEW)
+    values = form_of(staff, f"{MODELS}add/?name=vllm/org/model")
+    row = Provider.objects.get(name="vllm")
+    place = (values["deployments-0-provider"], values["deployments-0-remote_name"])
+    assert (values["name"], place) == ("vllm/org/model", (row.pk, "org/model"))
+    priced = values | {"deployments-0-input_price": "1.50", "deployments-0-output_price": "2"}
+    assert staff.post(f"{MODELS}add/?name=vllm/org/model", priced).status_code == 302
+    (one,) = read().models[0].deployments
+    assert (one.provider, one.remote_name, one.input_price) == ("vllm", "org/model", Decimal("1.5"))
+    for query in ("", "?name=vllm", "?name=nobody/x"):
+        assert "deployments-0-provider" not in form_of(staff, f"{MODELS}add/{query}"), query
 
 
 def test_a_reason_can_be_given(staff: Client) -> None:
