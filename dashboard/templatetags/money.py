@@ -51,7 +51,9 @@ def money_column(microusd: int | None) -> SafeString:
 @register.filter
 def spent_column(sums: Sums) -> SafeString:
     """What is known to be spent. Where that is known of no call it says so, since unknown is never nothing."""
-    return money_column(None if sums.unpriced and not sums.cost_microusd else sums.cost_microusd)
+    if sums.unpriced and not sums.cost_microusd:
+        return format_html('<span class="zero">{}</span>', formats.UNKNOWN)
+    return money_column(sums.cost_microusd)
 
 
 @register.filter
