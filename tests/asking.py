@@ -57,12 +57,14 @@ def _cases(draw: st.DrawFn, method: str, path: str, chatting: Sequence[str]) -> 
 
 
 def switched_off(body: Any) -> Any:
-    """A body that sets up providers, with all of them off: what is made up could lead anywhere."""
+    """A body that sets up providers or a budget, switched off: what is made up could lead anywhere, or refuse all."""
     if not isinstance(body, dict):
         return body
     providers = body.get("providers")
     if isinstance(providers, dict):
         return body | {"providers": {name: switched_off(one) for name, one in providers.items()}}
+    if "amount_usd" in body:
+        return body | {"is_off": True}
     return body | {"is_enabled": False} if "kind" in body else body
 
 

@@ -198,13 +198,21 @@ class Product:
 
 @contextmanager
 def registry_kept(product: Product, admin_key: str) -> Iterator[None]:
-    """Put the registry back as it was, whatever is done to it within."""
+    """Put the registry back as it was, whatever is done to it within, and take away budgets that were made."""
     address = f"{product.base_url}/api/admin/v1/registry"
     headers = {"Authorization": f"Bearer {admin_key}"}
     with httpx.Client(headers=headers, timeout=30) as client:
         before = client.get(address).raise_for_status().json()
+        budgets = f"{product.base_url}/api/admin/v1/budgets"
+        known = _names(client, budgets)
         yield
+        for name in _names(client, budgets) - known:
+            client.delete(f"{budgets}/{name}").raise_for_status()
         if client.get(address).raise_for_status().json()["version"] != before["version"]:
             client.post(f"{address}/versions/{before['version']}/restore").raise_for_status()
             after = client.get(address).raise_for_status().json()
             assert after | {"version": 0} == before | {"version": 0}
+
+
+def _names(client: httpx.Client, address: str) -> set[str]:
+    return {one["name"] for one in client.get(address, params={"limit": 100}).raise_for_status().json()["budgets"]}

@@ -19,7 +19,6 @@ from tests.product import PROJECT, Product
 
 WORKERS = 2
 CALLERS = 500
-IS_FOR = 100  # calls under way, by what is reserved for each
 PROMPT_TOKENS = 7  # that the provider tells
 PIECES = 4  # as many tokens of answer
 INPUT, OUTPUT = 1_000, 1  # dollars for a million tokens
@@ -74,7 +73,8 @@ class Spenders:
         self.heard: Counter[int] = Counter()
         self.key = product.issue_key(name, "--tenant", "drill")
         prefix = self.key.split("_")[1]
-        amount = f"{IS_FOR * RESERVED // 1_000_000}"
+        is_for = run.pick(25, 100)  # calls under way
+        amount = f"{is_for * RESERVED / 1_000_000:.2f}"
         manage(product, "budgets", "make", name, amount, "day", "--each", "key", "--key", prefix, "--tenant", "drill")
 
     async def once(self, number: int) -> Heard:

@@ -203,6 +203,8 @@ def fields() -> Iterator[Sent]:
 
 def _values_of(path: str) -> dict[str, tuple[str, ...]]:
     media = DOCUMENT["paths"][path][method_of(path).lower()]["requestBody"]["content"]["application/json"]
+    if "$ref" not in media["schema"]:  # a file: it has no fields
+        return {}
     shape = DOCUMENT["components"]["schemas"][media["schema"]["$ref"].rpartition("/")[2]]
     values: dict[str, tuple[str, ...]] = {}
     for field, schema in shape["properties"].items():
