@@ -221,6 +221,17 @@ def test_a_rotated_key_is_no_new_money() -> None:
     assert Budget.objects.get(name="of-key").key == third
 
 
+@pytest.mark.parametrize("of", ["old", "new"])
+def test_a_budget_of_a_key_holds_for_the_one_before_and_the_one_after_it(of: str) -> None:
+    credentials = {"old": issue_key("web", "acme")}
+    old = ApiKey.objects.of(EVERYBODY).get()
+    new, credentials["new"] = issuing.rotate(ROOT, old.prefix, read(Rotation, {}))
+    make(key={"old": old, "new": new}[of].prefix)
+    callers = {name: find_key(credential) for name, credential in credentials.items()}
+    found = {name: [one.name for one in caller.budgets] for name, caller in callers.items() if caller}
+    assert found == {"old": ["team"], "new": ["team"]}
+
+
 def test_a_budget_begins_with_what_its_period_has_seen() -> None:
     acme, globex = Tenant.objects.order_by("name")
     issue_key("web", "acme")
