@@ -15,7 +15,7 @@ from orchestrator.core.errors import EngineError, EngineTimeout, EngineUnavailab
 from orchestrator.core.presets import OPENAI
 from orchestrator.core.types import ChatRequest, Chunk, Message, Usage
 from orchestrator.engines.cloud import CloudEngine, Deadlines
-from orchestrator.engines.extras import asked_in
+from orchestrator.core.extras import asked_in
 from orchestrator.engines.wires import openai_vectors
 from orchestrator.engines.wires.anthropic import Anthropic
 from orchestrator.engines.wires.base import Ask, Wire
