@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db import connection
 from django.utils import timezone
 
 from orchestrator.budgeting import rows
@@ -18,7 +19,10 @@ from orchestrator.identity import issuing
 from orchestrator.identity.acting import Actor, at_terminal, of_caller
 from orchestrator.identity.asked import BudgetAsked, BudgetChange, Rotation, read
 from orchestrator.identity.keys import default_caller, find_key
+from orchestrator.ledger import charging
 from orchestrator.ledger.beginning import begin_budget
+from orchestrator.ledger.holds import Charged
+from orchestrator.ledger.sql import moment
 from orchestrator.models import (
     ApiKey,
     AuditEvent,
@@ -33,6 +37,7 @@ from orchestrator.models import (
 )
 from orchestrator.registry.models import Provider
 from tests.keys import issue_key
+from tests.ledger.calls import CALL
 from tests.product import PROJECT
 
 pytestmark = pytest.mark.django_db
@@ -66,8 +71,11 @@ def charge(cost: int | None, **fields: Any) -> Charge:
     tokens = ("prompt", "completion", "cached", "cache_write", "cache_write_1h", "reasoning")
     told = {"purpose": "answer", "outcome": "done", "source": "price", "is_estimated": False, "at": timezone.now()}
     counts = {f"{kind}_tokens": 1 for kind in tokens}
-    ids = {"hold": f"{number:032x}", "request_id": f"{number:032x}"}
-    return Charge.objects.create(**(ids | counts | told | whose | {"cost_microusd": cost} | fields))
+    ids = {"hold": f"{number:032x}", "request_id": f"{number:032x}", "key_id": None, "team_id": None}
+    row = CALL | ids | counts | told | whose | {"cost_microusd": cost} | fields
+    with connection.cursor() as cursor:
+        charging.charge(cursor, [Charged(row["hold"], row)], moment(row["at"]))
+    return Charge.objects.of(EVERYBODY).get(hold=row["hold"])
 
 
 def counted(row: Budget) -> dict[str, tuple[int, int]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orchestrator.ledger import charging, reserving
@@ -126,3 +127,15 @@ def test_a_call_that_ends_when_its_budget_is_gone_opens_no_account() -> None:
     found = BudgetPeriod.objects.values_list("budget_id", "spent_microusd", "reserved_microusd")
     assert list(found) == [(stays.pk, 60, 0)]
     assert not HoldLine.objects.filter(budget_id=number).exists()
+
+
+@pytest.mark.usefixtures("calls")
+@pytest.mark.parametrize(
+    ("fields", "reads_charges"), [({}, False), ({"period": "total", "each": "all"}, False), ({"each": "team"}, True)]
+)
+def test_who_waits_to_write_does_not_wait_until_every_charge_is_read(
+    fields: dict[str, Any], *, reads_charges: bool
+) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        begun(**fields)
+    assert any(Charge._meta.db_table in query["sql"] for query in queries) == reads_charges
