@@ -105,6 +105,23 @@ def test_a_budget_is_made_changed_switched_off_and_deleted() -> None:
     }  # fmt: skip
 
 
+def test_shares_of_a_raised_budget_are_told_anew_once_they_are_reached() -> None:
+    acme, globex = Tenant.objects.order_by("name")
+    charge(50_000_000)
+    charge(95_000_000, tenant_id=globex.pk)
+    row = make(each="tenant", amount_usd="50")
+
+    def reached() -> set[tuple[str, int]]:
+        return set(BudgetAlert.objects.filter(budget_id=row.pk).values_list("under", "share"))
+
+    both = {(str(tenant.pk), share) for tenant in (acme, globex) for share in (50, 80, 100)}
+    assert reached() == both
+    change(ROOT, "team", is_hard=False)
+    assert reached() == both
+    change(ROOT, "team", amount_usd="100")
+    assert reached() == {(str(acme.pk), 50), (str(globex.pk), 50), (str(globex.pk), 80)}
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
