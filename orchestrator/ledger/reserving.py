@@ -14,7 +14,7 @@ from orchestrator.ledger import accounts
 from orchestrator.ledger.accounts import Account, Used
 from orchestrator.ledger.holds import Reservation
 from orchestrator.ledger.sql import Cursor, insert_all, moment, packed, select_all, table
-from orchestrator.models import Budget, Hold, HoldLine
+from orchestrator.models import Hold, HoldLine
 
 
 class Wanted(NamedTuple):
@@ -56,10 +56,7 @@ def reserve(cursor: Cursor, holder: str, wanted: Sequence[Wanted], now: float) -
 
 
 def end(cursor: Cursor, holds: Collection[str]) -> dict[str, list[tuple[Account, int]]]:
-    """Holds are over, and nothing is reserved for them any longer; return what was, for each, by account.
-
-    Of a budget that was deleted meanwhile there is no account, and none is opened.
-    """
+    """Holds are over, and nothing is reserved for them any longer; return what was, for each, by account."""
     if not holds:
         return {}
     ended = sorted(set(holds))
@@ -68,8 +65,7 @@ def end(cursor: Cursor, holds: Collection[str]) -> dict[str, list[tuple[Account,
     for hold, budget, under, begins, amount in select_all(
         cursor,
         "SELECT hold_id, budget_id, under, CAST(begins AS TEXT), amount_microusd"  # noqa: S608  # our own name
-        f" FROM {table(HoldLine)} WHERE hold_id IN (SELECT value FROM json_each(%s))"
-        f" AND budget_id IN (SELECT id FROM {table(Budget)})",
+        f" FROM {table(HoldLine)} WHERE hold_id IN (SELECT value FROM json_each(%s))",
         ended,
     ):
         account = Account(budget, under, begins)

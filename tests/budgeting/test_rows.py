@@ -257,6 +257,15 @@ def test_a_budget_of_a_key_holds_for_the_one_before_and_the_one_after_it(of: str
     assert found == {"old": ["team"], "new": ["team"]}
 
 
+def test_a_call_that_ends_when_its_budget_is_deleted_opens_no_account() -> None:
+    call = CALL | {"tenant_id": Tenant.objects.get(name="acme").pk}
+    Hold.objects.create(id="h", holder="me", at=timezone.now(), amount_microusd=60, call=call)
+    gone, stays = (make(name=name, each="all") for name in ("gone", "stays"))
+    rows.delete(ROOT, "gone")
+    charge(50, hold="h")
+    assert (counted(gone), counted(stays)) == ({}, {"": (50, 0)})
+
+
 def test_a_budget_begins_with_what_its_period_has_seen() -> None:
     acme, globex = Tenant.objects.order_by("name")
     issue_key("web", "acme")

@@ -16,7 +16,7 @@ from orchestrator.ledger.holds import Charged, Reservation
 from orchestrator.ledger.reserving import Wanted
 from orchestrator.ledger.retention import prune_charges
 from orchestrator.models import ApiKey, Budget, BudgetAlert, BudgetPeriod, Charge, HoldLine, SpendDay, Team, Tenant
-from tests.ledger.calls import AT, CALL, budget, charged, reservation
+from tests.ledger.calls import AT, CALL, charged, reservation
 
 pytestmark = pytest.mark.django_db
 
@@ -114,19 +114,6 @@ def test_old_charges_go_by_whole_days_and_their_sums_stay_and_still_count() -> N
     assert {charge.hold.removeprefix("late ") for charge in Charge.rows.all()} == {"young", "edge"}
     assert sum(SpendDay.rows.values_list("cost_microusd", flat=True)) == 44
     assert begun(period="total", each="key") == {(str(CALL["key_id"]), "1970-01-01"): (44, 0)}
-
-
-def test_a_call_that_ends_when_its_budget_is_gone_opens_no_account() -> None:
-    gone, stays = (budget(name=name) for name in ("gone", "stays"))
-    under_way = reservation(gone, stays)
-    hold(under_way)
-    BudgetPeriod.objects.filter(budget_id=gone.pk).delete()
-    number = gone.pk
-    gone.delete()
-    write(charged(under_way, 60))
-    found = BudgetPeriod.objects.values_list("budget_id", "spent_microusd", "reserved_microusd")
-    assert list(found) == [(stays.pk, 60, 0)]
-    assert not HoldLine.objects.filter(budget_id=number).exists()
 
 
 @pytest.mark.usefixtures("calls")
