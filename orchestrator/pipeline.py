@@ -31,7 +31,7 @@ from orchestrator.core.errors import (
 from orchestrator.core.limits import NO_LIMIT, Standing
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Done, Model, Reply, ReplyBuilder, Route, Usage
 from orchestrator.failover import Failover, Plan
-from orchestrator.ledger.bills import Bill, Purpose, price_of
+from orchestrator.ledger.bills import Bill, Purpose, is_capped, price_of
 from orchestrator.ledger.estimate import expected
 from orchestrator.ledger.savings import of_hit, of_shared, signed
 from orchestrator.ledger.writer import Entry
@@ -274,11 +274,15 @@ class _Call:
 
     @property
     def shared(self) -> str:
-        """Equal for all who may hear it: the question's hash, with which models may answer where there are others."""
+        """Equal for all who may hear it: the question's hash, with which models may answer where there are others.
+
+        What a budget may cut is heard by those whose answers one may cut anyway.
+        """
         names = tuple(dict.fromkeys(plan.candidate.stands_for.name for plan in self.plans))
-        if len(names) == 1:
+        may_be_cut = any(is_capped(plan.request, plan.candidate.model, self.entry.caller) for plan in self.plans)
+        if len(names) == 1 and not may_be_cut:
             return self.keys[-1].hash
-        said = "\n".join((self.keys[-1].hash, *names))
+        said = "\n".join((self.keys[-1].hash, *names, *(("",) if may_be_cut else ())))
         return blake2b(said.encode("utf-8", "replace"), digest_size=32).hexdigest()
 
     async def asks(self, plan: Plan) -> Bill | None:

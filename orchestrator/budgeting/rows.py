@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from orchestrator.audit import differences
-from orchestrator.core.budgets import EACH_OF
+from orchestrator.core.budgets import EACH_OF, begins
 from orchestrator.core.dollars import dollars
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY, Permission
@@ -18,7 +18,7 @@ from orchestrator.identity.acting import MOST_SHOWN, Actor
 from orchestrator.identity.asked import BudgetAsked, BudgetChange
 from orchestrator.identity.whose import Whose, counted_apart, find_whose
 from orchestrator.ledger.beginning import begin_budget
-from orchestrator.models import Budget, BudgetAlert, BudgetPeriod
+from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, HoldLine
 from orchestrator.registry.models import Provider
 
 
@@ -66,6 +66,8 @@ def change(by: Actor, name: str, asked: BudgetChange) -> Budget:
         if different:
             row.is_given = row.is_given or by.reach(Permission.CHANGE_BUDGETS) == EVERYBODY
             row.save()
+            if "amount_usd" in different:
+                _forget_what_is_not_reached(row)
             if was_off and not row.is_off:
                 begin_budget(row, timezone.now())
             _note(by, "budget.changed", row, different)
@@ -78,7 +80,7 @@ def delete(by: Actor, name: str) -> None:
         row = find(by, name, Permission.CHANGE_BUDGETS)
         _must_be_theirs(by, row)
         _note(by, "budget.deleted", row, told(row))
-        for counted in (BudgetPeriod, BudgetAlert):
+        for counted in (BudgetPeriod, BudgetAlert, HoldLine):
             counted.objects.filter(budget_id=row.pk).delete()
         row.delete()
 
@@ -153,6 +155,16 @@ def _must_be_theirs(by: Actor, row: Budget) -> None:
         raise Forbidden("Budgets of a whole tenant are set by who manages every tenant; name a team or a key.")
     if row.is_given:
         raise Forbidden("This budget was set by who manages every tenant, and only they change it.")
+
+
+def _forget_what_is_not_reached(row: Budget) -> None:
+    """Shares that a raised budget has not come to any more are told when it does, as if for the first time."""
+    first = begins(row.rule.period, timezone.now())
+    used = BudgetPeriod.objects.filter(budget_id=row.pk, under=OuterRef("under"), begins=first)
+    reached = used.annotate(hundredfold=F("spent_microusd") * 100, share=OuterRef("share")).filter(
+        hundredfold__gte=F("share") * row.amount_microusd
+    )
+    BudgetAlert.objects.filter(budget_id=row.pk, begins=first).exclude(Exists(reached)).delete()
 
 
 def _note(by: Actor, action: str, row: Budget, details: dict[str, Any]) -> None:

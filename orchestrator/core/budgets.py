@@ -14,6 +14,7 @@ Period = Literal["day", "week", "month", "total"]
 EachOf = Literal["key", "team", "tenant", "model", "provider", "all"]
 PERIODS: tuple[Period, ...] = ("day", "week", "month", "total")
 EACH_OF: tuple[EachOf, ...] = ("key", "team", "tenant", "model", "provider", "all")
+SHARED = ("model", "provider", "all")  # by several tenants, where the budget is nobody's own
 EVER = date(1970, 1, 1)  # when a total begins
 LONGEST_UNDER = 255  # characters
 SOON_S = 2.0  # until a call under way may have ended, and given back what it does not need
@@ -42,6 +43,7 @@ class Budget:
     shares    percent of it at which somebody is told.
     model     a pattern, as in limits; empty: any.
     provider  empty: any.
+    is_common  it is about every tenant.
     """
 
     id: int
@@ -53,6 +55,12 @@ class Budget:
     shares: tuple[int, ...] = (50, 80, 100)
     model: str = ""
     provider: str = ""
+    is_common: bool = False
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether tenants spend the same money: how much is left tells each of them of the others."""
+        return self.is_common and self.each in SHARED
 
     def is_about(self, model: str, provider: str) -> bool:
         """Whether it counts a call of that model, by its full name, at that provider."""
@@ -127,11 +135,15 @@ def spent(budget: Budget, *, used: int, reserved: int, asked: int, first: date, 
     reserved  is for calls under way, which mostly need less of it.
     first     the first day of the period.    now  seconds since the epoch
     """
-    free = max(budget.amount - used - reserved, 0)
-    words = f"{in_words(budget)}; {dollars(free)} are left, and this call may cost {dollars(asked)}"
+    words, held = in_words(budget), f"{dollars(reserved)} are"
+    if budget.is_shared:
+        words, held = f"{words}; it does not reach for this call, which may cost {dollars(asked)}", "some of it is"
+    else:
+        free = max(budget.amount - used - reserved, 0)
+        words = f"{words}; {dollars(free)} are left, and this call may cost {dollars(asked)}"
     renewal = renewed_at(budget.period, first)
     if used + asked <= budget.amount:
-        return BudgetSpent(f"{words}; {dollars(reserved)} are reserved for calls under way.", retry_after_s=SOON_S)
+        return BudgetSpent(f"{words}; {held} reserved for calls under way.", retry_after_s=SOON_S)
     if renewal is None:
         return BudgetSpent(f"{words}; it is not renewed.")
     wait_s = min(max(renewal.timestamp() - now, 1.0), LONGEST_WAIT_S)

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BadRequest, EngineError, ModelNotFound
+from orchestrator.core.extras import asked_in
 from orchestrator.core.types import JSON, Model
-from orchestrator.engines.extras import asked_in
 from orchestrator.engines.remote import Remote
 from orchestrator.engines.wires.base import ODD, Offer
 

@@ -119,8 +119,10 @@ def _about(tenant: Tenant, key: ApiKey | None) -> Q:
     about = Q(tenant=None) | Q(tenant=tenant)
     if key is None:
         return about & Q(key=None, team=None) & ~Q(each__in=("key", "team"))
-    # What is set for a key holds for the one that it replaced too, as long as both work.
-    about &= (Q(key=None) | Q(key=key) | Q(key__replaces=key)) & (Q(team=None) | Q(team=key.team_id))
+    # What is set for a key holds for those before and after it too, as long as they work.
+    first = key.first_id or key.pk
+    about &= Q(key=None) | Q(key=first) | Q(key__first_id=first)
+    about &= Q(team=None) | Q(team=key.team_id)
     return about if key.team_id else about & Q(team=None) & ~Q(each="team")
 
 

@@ -43,7 +43,7 @@ def rules(cursor: Cursor, budgets: Iterable[int]) -> dict[int, Rule]:
     """What budgets say now, as against when their caller was made: those that are there and not off, by number."""
     rows = select_all(
         cursor,
-        f"SELECT id, name, period, each, amount_microusd, is_hard, shares FROM {table(Budget)}"  # noqa: S608  # our own name
+        f"SELECT id, name, period, each, amount_microusd, is_hard, shares, tenant_id IS NULL FROM {table(Budget)}"  # noqa: S608  # our own name
         " WHERE NOT is_off AND id IN (SELECT value FROM json_each(%s))",
         sorted(set(budgets)),
     )
@@ -56,8 +56,9 @@ def rules(cursor: Cursor, budgets: Iterable[int]) -> dict[int, Rule]:
             amount=amount,
             is_hard=bool(is_hard),
             shares=_shares(shares),
+            is_common=bool(is_common),
         )
-        for number, name, period, each, amount, is_hard, shares in rows
+        for number, name, period, each, amount, is_hard, shares, is_common in rows
     }
 
 

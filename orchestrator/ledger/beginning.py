@@ -10,8 +10,8 @@ from typing import NamedTuple
 from django.db import connections
 from django.db.models import Min, Sum
 
-from orchestrator.core.budgets import EVER, begins, ends, under
 from orchestrator.core.budgets import Budget as Rule
+from orchestrator.core.budgets import begins, ends, under
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger import accounts
 from orchestrator.ledger.accounts import Account, Used
@@ -44,7 +44,7 @@ def begin_budget(budget: Budget, at: datetime) -> None:
     if budget.is_off:
         return
     moves: defaultdict[Account, Used] = defaultdict(Used)
-    for call, cost in _spent(first, ends(rule.period, first), first_of):
+    for call, cost in _spent(budget, first, ends(rule.period, first), first_of):
         if _is_about(budget, rule, call, first_of):
             account = Account.of(budget.pk, under(rule, call, call.model, call.provider), first)
             moves[account] = Used(moves[account].spent + cost, 0)
@@ -61,24 +61,32 @@ def begin_budget(budget: Budget, at: datetime) -> None:
         accounts.tell_of_shares(cursor, now, moment(at))
 
 
-def _spent(first: date, end: date | None, first_of: dict[int, int | None]) -> Iterator[tuple[_Call, int]]:
-    """What was spent from the first day until the end: by charges, and by the sums of days whose charges are gone."""
-    charges = Charge.objects.of(EVERYBODY).order_by()
-    if first == EVER:
-        oldest = charges.aggregate(at=Min("at"))["at"]
-        days = SpendDay.objects.of(EVERYBODY).filter(day__lt=oldest.date() if oldest else date.max).order_by()
-        teams = dict(ApiKey.objects.of(EVERYBODY).values_list("pk", "team_id"))
-        for tenant, key, model, provider, cost in days.values_list("tenant_id", "key_id", "model", "provider").annotate(
-            cost=Sum("cost_microusd")
-        ):
-            yield _Call(tenant, teams.get(key), key or None, first_of.get(key), model, provider), cost
-    within = charges.filter(at__gte=datetime.combine(first, time(), UTC))
+def _spent(
+    budget: Budget, first: date, end: date | None, first_of: dict[int, int | None]
+) -> Iterator[tuple[_Call, int]]:
+    """What was spent from the first day until the end, by the sums of days: others wait to write meanwhile.
+
+    Those know no teams. Where teams are told apart it is by charges, and by the sums of days whose charges are gone.
+    """
+    days = SpendDay.objects.of(EVERYBODY).filter(day__gte=first).order_by()
+    charges = Charge.objects.of(EVERYBODY).filter(at__gte=datetime.combine(first, time(), UTC)).order_by()
     if end is not None:
-        within = within.filter(at__lt=datetime.combine(end, time(), UTC))
-    for tenant, team, key, model, provider, cost in within.values_list(
-        "tenant_id", "team_id", "key_id", "model", "provider"
-    ).annotate(cost=Sum("cost_microusd", default=0)):
-        yield _Call(tenant, team, key, first_of.get(key), model, provider), cost
+        days, charges = days.filter(day__lt=end), charges.filter(at__lt=datetime.combine(end, time(), UTC))
+    if budget.tenant_id is not None:
+        days, charges = days.filter(tenant_id=budget.tenant_id), charges.filter(tenant_id=budget.tenant_id)
+    teams: dict[int, int | None] = {}
+    if budget.team_id is not None or budget.each == "team":
+        teams = dict(ApiKey.objects.of(EVERYBODY).values_list("pk", "team_id"))
+        oldest = Charge.objects.of(EVERYBODY).aggregate(at=Min("at"))["at"]
+        days = days.filter(day__lt=oldest.date()) if oldest else days
+        for tenant, team, key, model, provider, cost in charges.values_list(
+            "tenant_id", "team_id", "key_id", "model", "provider"
+        ).annotate(cost=Sum("cost_microusd", default=0)):
+            yield _Call(tenant, team, key, first_of.get(key), model, provider), cost
+    for tenant, key, model, provider, cost in days.values_list("tenant_id", "key_id", "model", "provider").annotate(
+        cost=Sum("cost_microusd")
+    ):
+        yield _Call(tenant, teams.get(key), key or None, first_of.get(key), model, provider), cost
 
 
 def _held(first_of: dict[int, int | None]) -> Iterator[tuple[str, datetime, int, _Call]]:

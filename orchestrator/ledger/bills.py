@@ -18,7 +18,7 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BudgetSpent, PriceUnknown
 from orchestrator.core.prices import Price
 from orchestrator.core.tokens import size_of, tokens_in
-from orchestrator.core.types import ChatRequest, Chunk, Model, Usage
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Usage
 from orchestrator.ledger.estimate import about, at_most
 from orchestrator.ledger.holds import Charged, Line, Reservation
 from orchestrator.ledger.writer import Entry, Ledger
@@ -202,6 +202,13 @@ def price_of(model: Model) -> Price | None:
     if model.extras and model.price and model.price.source != BY_OPERATOR:
         return None
     return model.price
+
+
+def is_capped(request: ChatRequest, model: Model, caller: Caller) -> bool:
+    """Whether its bill would set an end to the answer, which its caller did not: a hard budget is about it."""
+    if request.cap is not None or request.inputs is not None or not model.is_paid:
+        return False
+    return any(budget.is_hard and budget.is_about(model.name, model.engine) for budget in caller.budgets)
 
 
 def _lines(entry: Entry, model: Model) -> tuple[Line, ...]:

@@ -15,13 +15,12 @@ import orjson
 from django.db import connections
 from django.db.models import QuerySet
 
-from orchestrator.models import ApiKey, Attempt, Charge, RequestRecord
+from orchestrator.models import ApiKey, Attempt, RequestRecord
 
 ALIAS = "default"
 _COLUMNS = [f.attname for f in RequestRecord._meta.concrete_fields if not f.primary_key]
 _OWN = ("request_id", "at", "first_us", "total_us")  # what a repeated request has for itself
 _SHARED = [name for name in _COLUMNS if name not in _OWN]
-_CHARGE = [f.attname for f in Charge._meta.concrete_fields if not f.primary_key]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,21 +65,6 @@ def insert(rows: Sequence[dict[str, Any]]) -> None:
         values.append([row[column] for column in _COLUMNS])
     chosen = ", ".join(f"value ->> {place}" for place in range(len(_COLUMNS)))
     _execute(f"SELECT {chosen} FROM json_each(%s)", _COLUMNS, values)  # noqa: S608  # numbers of our own
-
-
-def insert_charges(rows: Sequence[dict[str, Any]]) -> None:
-    """Write a charge for each, all or none; one that is there already stays. Raises as `insert` does."""
-    values = []
-    for row in rows:
-        at = row["at"] if isinstance(row["at"], str) else str(row["at"].replace(tzinfo=None))
-        values.append([at if column == "at" else row[column] for column in _CHARGE])
-    connection = connections[ALIAS]
-    quote = connection.ops.quote_name
-    chosen = ", ".join(f"value ->> {place}" for place in range(len(_CHARGE)))
-    into = f"INSERT INTO {quote(Charge._meta.db_table)} ({', '.join(map(quote, _CHARGE))}) "
-    said = f"SELECT {chosen} FROM json_each(%s) WHERE true ON CONFLICT (hold) DO NOTHING"  # noqa: S608  # numbers
-    with connection.cursor() as cursor:
-        cursor.execute(into + said, [orjson.dumps(values).decode()])
 
 
 def insert_repeats(repeats: Sequence[Repeat]) -> None:

@@ -162,6 +162,7 @@ class Budget(models.Model):
             shares=tuple(map(int, filter(None, self.shares.split(",")))),
             model=self.model,
             provider=self.provider,
+            is_common=self.tenant_id is None,
         )
 
 

@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from orchestrator.core.extras import asked_in
 from orchestrator.core.prices import Price, Stated
 from orchestrator.pricing import library
 
 OPERATOR, LIST = "operator", "list"
-# What an operator may have sent along that changes what a question costs: no list of prices by tokens tells of it.
-DEARER = frozenset(
-    {"audio", "modalities", "plugins", "processing", "server_tools", "service_tier", "speed", "web_search_options"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +54,7 @@ def place_at(seller: Seller, model: str, *, stated: Price | None = None, listed:
         kind=seller.kind,
         address=seller.address,
         is_paid=seller.is_paid,
-        is_plain=DEARER.isdisjoint(seller.extra_body),
+        is_plain=not asked_in(seller.extra_body),
         stated=stated,
         listed=listed,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db import connection
 from django.utils import timezone
 
 from orchestrator.budgeting import rows
@@ -18,7 +19,10 @@ from orchestrator.identity import issuing
 from orchestrator.identity.acting import Actor, at_terminal, of_caller
 from orchestrator.identity.asked import BudgetAsked, BudgetChange, Rotation, read
 from orchestrator.identity.keys import default_caller, find_key
+from orchestrator.ledger import charging
 from orchestrator.ledger.beginning import begin_budget
+from orchestrator.ledger.holds import Charged
+from orchestrator.ledger.sql import moment
 from orchestrator.models import (
     ApiKey,
     AuditEvent,
@@ -33,6 +37,7 @@ from orchestrator.models import (
 )
 from orchestrator.registry.models import Provider
 from tests.keys import issue_key
+from tests.ledger.calls import CALL
 from tests.product import PROJECT
 
 pytestmark = pytest.mark.django_db
@@ -66,8 +71,11 @@ def charge(cost: int | None, **fields: Any) -> Charge:
     tokens = ("prompt", "completion", "cached", "cache_write", "cache_write_1h", "reasoning")
     told = {"purpose": "answer", "outcome": "done", "source": "price", "is_estimated": False, "at": timezone.now()}
     counts = {f"{kind}_tokens": 1 for kind in tokens}
-    ids = {"hold": f"{number:032x}", "request_id": f"{number:032x}"}
-    return Charge.objects.create(**(ids | counts | told | whose | {"cost_microusd": cost} | fields))
+    ids = {"hold": f"{number:032x}", "request_id": f"{number:032x}", "key_id": None, "team_id": None}
+    row = CALL | ids | counts | told | whose | {"cost_microusd": cost} | fields
+    with connection.cursor() as cursor:
+        charging.charge(cursor, [Charged(row["hold"], row)], moment(row["at"]))
+    return Charge.objects.of(EVERYBODY).get(hold=row["hold"])
 
 
 def counted(row: Budget) -> dict[str, tuple[int, int]]:
@@ -95,6 +103,23 @@ def test_a_budget_is_made_changed_switched_off_and_deleted() -> None:
     assert events[1].details == {
         "amount_usd": ["12.50", "30.00"], "is_hard": [True, False], "shares": [[50, 80], []],
     }  # fmt: skip
+
+
+def test_shares_of_a_raised_budget_are_told_anew_once_they_are_reached() -> None:
+    acme, globex = Tenant.objects.order_by("name")
+    charge(50_000_000)
+    charge(95_000_000, tenant_id=globex.pk)
+    row = make(each="tenant", amount_usd="50")
+
+    def reached() -> set[tuple[str, int]]:
+        return set(BudgetAlert.objects.filter(budget_id=row.pk).values_list("under", "share"))
+
+    both = {(str(tenant.pk), share) for tenant in (acme, globex) for share in (50, 80, 100)}
+    assert reached() == both
+    change(ROOT, "team", is_hard=False)
+    assert reached() == both
+    change(ROOT, "team", amount_usd="100")
+    assert reached() == {(str(acme.pk), 50), (str(globex.pk), 50), (str(globex.pk), 80)}
 
 
 @pytest.mark.parametrize(
@@ -219,6 +244,26 @@ def test_a_rotated_key_is_no_new_money() -> None:
         ("of-key", "each"), str(first.pk)
     )
     assert Budget.objects.get(name="of-key").key == third
+
+
+@pytest.mark.parametrize("of", ["old", "new"])
+def test_a_budget_of_a_key_holds_for_the_one_before_and_the_one_after_it(of: str) -> None:
+    credentials = {"old": issue_key("web", "acme")}
+    old = ApiKey.objects.of(EVERYBODY).get()
+    new, credentials["new"] = issuing.rotate(ROOT, old.prefix, read(Rotation, {}))
+    make(key={"old": old, "new": new}[of].prefix)
+    callers = {name: find_key(credential) for name, credential in credentials.items()}
+    found = {name: [one.name for one in caller.budgets] for name, caller in callers.items() if caller}
+    assert found == {"old": ["team"], "new": ["team"]}
+
+
+def test_a_call_that_ends_when_its_budget_is_deleted_opens_no_account() -> None:
+    call = CALL | {"tenant_id": Tenant.objects.get(name="acme").pk}
+    Hold.objects.create(id="h", holder="me", at=timezone.now(), amount_microusd=60, call=call)
+    gone, stays = (make(name=name, each="all") for name in ("gone", "stays"))
+    rows.delete(ROOT, "gone")
+    charge(50, hold="h")
+    assert (counted(gone), counted(stays)) == ({}, {"": (50, 0)})
 
 
 def test_a_budget_begins_with_what_its_period_has_seen() -> None:

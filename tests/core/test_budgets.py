@@ -89,6 +89,20 @@ def test_what_others_hold_may_come_back_in_a_moment() -> None:
     assert error.retry_after_s == 2.0
 
 
+@pytest.mark.parametrize("each", ["model", "provider", "all"])
+def test_nobody_is_told_what_other_tenants_spend(each: Any) -> None:
+    """How much is left of what all of them share tells each of the others."""
+    common = replace(TEAM, each=each, is_common=True)
+    for used, reserved, end in ((48_111_111, 0, "it is renewed on 1 December (UTC)."), (0, 48_111_111, "under way.")):
+        error = str(spent(common, used=used, reserved=reserved, asked=4_000_000, first=NOVEMBER, now=LATE))
+        assert error.startswith(f"{in_words(common)}; it does not reach for this call, which may cost 4.00; ")
+        assert error.endswith(end)
+        assert "48.1" not in error
+        assert "1.88" not in error
+    own = spent(replace(common, each="tenant"), used=46_800_000, reserved=0, asked=4_000_000, first=NOVEMBER, now=LATE)
+    assert "3.20 are left" in str(own), "what is one's own is told"
+
+
 def test_nobody_is_told_to_wait_for_longer_than_a_day_and_not_for_what_never_comes() -> None:
     early = datetime(2026, 11, 2, tzinfo=UTC).timestamp()
     used = {"used": 60_000_000, "reserved": 0, "asked": 1}

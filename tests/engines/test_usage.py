@@ -12,10 +12,10 @@ import pytest
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import EngineError, EngineTimeout, EngineUnavailable, KeyRefused, OrchestratorError
+from orchestrator.core.extras import asked_in
 from orchestrator.core.presets import OPENAI
 from orchestrator.core.types import ChatRequest, Chunk, Message, Usage
 from orchestrator.engines.cloud import CloudEngine, Deadlines
-from orchestrator.engines.extras import asked_in
 from orchestrator.engines.wires import openai_vectors
 from orchestrator.engines.wires.anthropic import Anthropic
 from orchestrator.engines.wires.base import Ask, Wire

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orchestrator.ledger import charging, reserving
@@ -113,3 +114,15 @@ def test_old_charges_go_by_whole_days_and_their_sums_stay_and_still_count() -> N
     assert {charge.hold.removeprefix("late ") for charge in Charge.rows.all()} == {"young", "edge"}
     assert sum(SpendDay.rows.values_list("cost_microusd", flat=True)) == 44
     assert begun(period="total", each="key") == {(str(CALL["key_id"]), "1970-01-01"): (44, 0)}
+
+
+@pytest.mark.usefixtures("calls")
+@pytest.mark.parametrize(
+    ("fields", "reads_charges"), [({}, False), ({"period": "total", "each": "all"}, False), ({"each": "team"}, True)]
+)
+def test_who_waits_to_write_does_not_wait_until_every_charge_is_read(
+    fields: dict[str, Any], *, reads_charges: bool
+) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        begun(**fields)
+    assert any(Charge._meta.db_table in query["sql"] for query in queries) == reads_charges

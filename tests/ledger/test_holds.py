@@ -120,6 +120,15 @@ async def test_a_budget_refuses_what_would_go_beyond_and_says_when_it_is_renewed
     assert await period() == (1_000, 0)
 
 
+async def test_who_meets_a_budget_of_all_tenants_is_not_told_what_is_left(ledger: Ledger, acme: Budget) -> None:
+    await Budget.objects.aupdate(each="all")
+    await ledger.reserve(reservation(acme, amount=700))
+    with pytest.raises(
+        BudgetSpent, match=r"does not reach for this call, which may cost 0\.0005; some of it is reserved"
+    ):
+        await ledger.reserve(reservation(acme, amount=500))
+
+
 async def test_it_is_reserved_on_all_budgets_or_on_none(ledger: Ledger, acme: Budget) -> None:
     small = await sync_to_async(budget)(50, "small")
     with pytest.raises(BudgetSpent, match="small"):

@@ -380,3 +380,16 @@ async def test_a_caller_is_told_of_the_cap_and_of_a_budget_that_is_spent(
     assert (await client.post("/api/chat", json=asked)).status_code == 429
     theirs = await client.post("/v1/messages", json=asked | {"max_tokens": 5})
     assert (theirs.status_code, theirs.json()["error"]["type"]) == (429, "rate_limit_error")
+
+
+async def test_whom_no_budget_binds_does_not_hear_an_answer_that_anothers_budget_may_cut(
+    both: Parts, begin: Begin, cloud: FakeEngine
+) -> None:
+    cloud.reason = "length"
+    begun = [await begin(budgets=budgets) for budgets in ((HARD,), (), (HARD,), ())]
+    await asyncio.gather(*map(read, begun))
+    assert [one.entry.tier for one in begun] == ["miss", "miss", "collapsed", "collapsed"]
+    assert sorted(request.cap or 0 for request in cloud.asked) == [0, UNCAPPED]
+    begun = [await begin(budgets=budgets, options={"num_predict": 9, "seed": 1}) for budgets in ((HARD,), ())]
+    await asyncio.gather(*map(read, begun))
+    assert [one.entry.tier for one in begun] == ["miss", "collapsed"], "it set the cap itself"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -105,10 +106,22 @@ async def test_what_is_stated_holds_for_every_way_to_the_model(catalogue: Catalo
     assert (await chosen("smart")).model.price.input == (await chosen("openai/gpt-4o")).model.price.input == 3
 
 
-async def test_a_service_tier_that_is_sent_along_makes_the_price_unknown(catalogue: Catalogue, chosen: Chosen) -> None:
-    fast = replace(OPENAI, extra_body={"service_tier": "priority"})
-    catalogue.apply(replace(catalogue.registry, providers=(fast,)))
-    assert (await chosen("openai/gpt-4o")).model.price is None
+@pytest.mark.parametrize(
+    ("body", "is_known"),
+    [
+        ({"service_tier": "priority"}, False),
+        ({"server_tools": []}, False),
+        ({"n": 3}, False),
+        ({"search_parameters": {}}, False),
+        ({"service_tier": "default", "seed": 1}, True),
+    ],
+    ids=str,
+)
+async def test_what_is_sent_along_and_charged_for_makes_the_price_unknown(
+    catalogue: Catalogue, chosen: Chosen, body: dict[str, Any], *, is_known: bool
+) -> None:
+    catalogue.apply(replace(catalogue.registry, providers=(replace(OPENAI, extra_body=body),)))
+    assert ((await chosen("openai/gpt-4o")).model.price is not None) == is_known
 
 
 async def test_registered_models_have_theirs_before_anybody_asks(catalogue: Catalogue) -> None:

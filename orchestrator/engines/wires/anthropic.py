@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from orchestrator.core.errors import BadRequest, EngineError, Unsupported
+from orchestrator.core.extras import TIER, told_in
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Message, StopReason, Usage
-from orchestrator.engines.extras import TIER, told_in
 from orchestrator.engines.wires.base import (
     CHATS,
     MOST_WORDS,

@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 
 from orchestrator.core.errors import EngineError
+from orchestrator.core.extras import TIER, told_in
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import ChatRequest, Chunk, Message, StopReason, TokenLogprob, ToolCall, Usage
-from orchestrator.engines.extras import TIER, told_in
 from orchestrator.engines.wires import openai_vectors
 from orchestrator.engines.wires.base import (
     CHATS,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from orchestrator.core.types import JSON
+from typing import Any
 
 TIER = "service_tier"
 USUAL_TIERS = frozenset({"", "auto", "default", "standard", "standard_only", "on_demand"})
@@ -12,13 +11,14 @@ USUAL_TIERS = frozenset({"", "auto", "default", "standard", "standard_only", "on
 ASKED = frozenset(
     {
         *("audio", "cachedContent", "container", "enable_search", "inference_geo", "mcp_servers", "modalities", "n"),
-        *("plugins", "search_parameters", "speed", "tools", "web_search", "web_search_options"),
+        *("plugins", "processing", "search_parameters", "server_tools", "speed", "tools", "web_search"),
+        "web_search_options",
     }
 )
 LONGEST_TIER = 32
 
 
-def asked_in(body: Mapping[str, JSON]) -> tuple[str, ...]:
+def asked_in(body: Mapping[str, Any]) -> tuple[str, ...]:
     """What of it is asked for with every question."""
     asked = {name for name in body if name in ASKED}
     if str(body.get(TIER) or "") not in USUAL_TIERS:
