@@ -147,9 +147,9 @@ class Writing:
         for some, error in _write_in_parts(batch, write, id):
             if error is None:
                 self._is_well(sum(pending.row is not None for pending in some))
-                answer((one.waiter, refusals[id(one)]) for one in some if one.waiter)
                 refused = [refusals[id(one)] for one in some]
                 self.over_budget.update(error.budget for error in refused if isinstance(error, BudgetSpent))
+                answer((one.waiter, refusals[id(one)]) for one in some if one.waiter)
             elif isinstance(error, REFUSALS):
                 self._lost(some, error)
                 self._settle_without(some, write)

@@ -134,7 +134,8 @@ async def test_who_was_refused_on_disk_is_counted_as_refused(
     assert value(seen, "requests_total", outcome="ledger_unavailable") == value(seen, "requests_total") == 1
     assert value(seen, "ledger_failing") == 1
     async with asyncio.timeout(10):
-        while value(await figures(client), "ledger_pending") != 1:  # it is tried again and again, and is none meanwhile
+        # It is tried again and again, and is none meanwhile; beside it may wait what is reserved for its call.
+        while value(await figures(client), "ledger_pending") not in {1, 2}:
             await asyncio.sleep(0.01)
     monkeypatch.undo()
 
