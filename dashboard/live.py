@@ -103,6 +103,7 @@ class Live:
         self._reader = reader
         self._look = look
         self._watchers: dict[Mailbox, Watched] = {}
+        self._tails: dict[Reach, _Tail] = {}
         self._task: asyncio.Task[None] | None = None
         self._is_failing = False
 
@@ -120,8 +121,14 @@ class Live:
         reaches = {watched.reach for watched in self._watchers.values()}
         if reach not in reaches and len(reaches) >= MOST_REACHES:
             raise Busy("Too many watch for too many tenants.")
+        tail = None
+        if reach not in self._tails:  # before anybody is told that the page is live: what comes from now on is news
+            with self._told("the newest requests"):
+                tail = _Tail(await self._reader.newest_id())
         mailbox = Mailbox()
         self._watchers[mailbox] = Watched(period, reach)
+        if tail is not None:
+            self._tails.setdefault(reach, tail)
         if not self.is_polling:
             self._task = asyncio.create_task(self._poll(), name="dashboard poller")
             self._task.add_done_callback(self._ended)
@@ -130,6 +137,7 @@ class Live:
         finally:
             del self._watchers[mailbox]
             if not self._watchers and self._task is not None:
+                self._tails.clear()
                 task, self._task = self._task, None
                 task.cancel()
                 await asyncio.wait([task])
@@ -146,15 +154,14 @@ class Live:
             group.create_task(self._figures())
 
     async def _rows(self) -> None:
-        tails: dict[Reach, _Tail] = {}
         while True:
             reaches = {watched.reach for watched in self._watchers.values()}
-            tails = {reach: tail for reach, tail in tails.items() if reach in reaches}
+            self._tails = {reach: tail for reach, tail in self._tails.items() if reach in reaches}
             with self._told("the newest requests"):
                 for reach in reaches:
-                    tail = tails.get(reach)
+                    tail = self._tails.get(reach)
                     if tail is None:
-                        tail = tails[reach] = _Tail(await self._reader.newest_id())
+                        tail = self._tails[reach] = _Tail(await self._reader.newest_id())
                     await self._send_newest(reach, tail)
             await asyncio.sleep(BACK_OFF_S if self._is_failing else ROWS_EVERY_S)
 
