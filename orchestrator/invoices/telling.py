@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.models import Count
 
+from orchestrator.core.cells import harmless
 from orchestrator.invoices.calls import DAY, MODEL, CallDifference
 from orchestrator.invoices.compared import Difference
 from orchestrator.invoices.comparison import Comparison
@@ -23,7 +24,6 @@ COLUMNS = (
     *("day", "model", "call", "kind", "figure", "theirs", "ours", "difference", "may_be_below", "may_be_above"),
     *("differs", "named_there", "named_here", "lines", "calls", "estimated", "unpriced", "midnight", "request_id"),
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for one
 
 
 def account(row: UsageImport, lines: int) -> dict[str, Any]:
@@ -118,11 +118,6 @@ def as_csv(found: Comparison) -> str:
     for row in _rows(found):
         out.writerow([harmless(row.get(column, "")) for column in COLUMNS])
     return text.getvalue()
-
-
-def harmless(cell: object) -> object:
-    """A cell that no spreadsheet reckons with."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def amount(number: Decimal) -> str:

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 from django.db.models import OuterRef, Q, Subquery
 
+from orchestrator.core.cells import harmless
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.permissions import Reach
 from orchestrator.ledger.costs import COLUMNS, MOST_CHARGES, By, Group, Span, charges, is_too_many
 from orchestrator.models import ApiKey, Tenant
 
 PAGE = 1_000
-# A spreadsheet takes a cell for a formula that begins so, also in the wide forms of East Asian writing.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 MONEY = {"cost_microusd": "cost_usd", "saved_microusd": "saved_usd"}
 OF_A_CHARGE = (
     "at",
@@ -101,12 +100,8 @@ async def of_charges(read: Read) -> AsyncGenerator[bytes, None]:
 def written(lines: Iterable[Sequence[Any]]) -> bytes:
     """Lines of CSV. Text that a spreadsheet would take for a formula gets an apostrophe before it."""
     text = io.StringIO()
-    csv.writer(text).writerows([[_plain(cell) for cell in line] for line in lines])
+    csv.writer(text).writerows([[harmless(cell) for cell in line] for line in lines])
     return text.getvalue().encode("utf-8", "replace")
-
-
-def _plain(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def _figures(group: Group) -> list[Any]:
