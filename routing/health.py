@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -149,6 +150,7 @@ class Health:
         self.rng = rng or random.Random()  # noqa: S311  # for balancing
         self._places: OrderedDict[tuple[str, str], Place] = OrderedDict()
         self._calls: dict[str, int] = {}  # under way, by provider
+        self._give_way: dict[str, list[Callable[[], object]]] = {}  # what ends those of them that nobody waits for
         self.most_calls: Mapping[str, int] = {}  # at once, by provider; one that is not here has no limit
         self.slow_after_s: Mapping[str, float] = {}  # a first piece later than this counts as a failure
         self.down: frozenset[str] = frozenset()  # providers that did not answer when they were looked at
@@ -164,6 +166,10 @@ class Health:
                 self._forget_one()
         self._places.move_to_end(key)
         return place
+
+    def known(self, candidate: Candidate) -> Place | None:
+        """What is known of where it runs; None where nobody asked it."""
+        return self._places.get((candidate.model.engine, candidate.model.name))
 
     def in_order(self, plans: Sequence[P], balance: Balance) -> list[P]:
         """`plans` in the order they are asked: by rank, then those that leave out least, then as `balance` says.
@@ -188,7 +194,8 @@ class Health:
         """Whether its provider was found down and nothing speaks against it: an answer of late does."""
         if candidate.model.engine not in self.down:
             return False
-        return self._clock.monotonic() - self.place(candidate).answered_at > MEMORY_S
+        place = self.known(candidate)
+        return place is None or self._clock.monotonic() - place.answered_at > MEMORY_S
 
     def _load(self, candidate: Candidate) -> Load:
         return self.place(candidate).load
@@ -196,6 +203,29 @@ class Health:
     def is_full(self, provider: str) -> bool:
         """Whether as many calls of `provider` are under way as may be."""
         return self._calls.get(provider, 0) >= self.most_calls.get(provider, 1 << 30)
+
+    def has_room(self, provider: str) -> bool:
+        """Whether a caller's question may be asked of `provider`: a call that nobody waits for is ended for it."""
+        if not self.is_full(provider):
+            return True
+        beside = self._give_way.get(provider)
+        if not beside:
+            return False
+        beside.pop()()
+        return True
+
+    @contextmanager
+    def beside(self, place: Place, give_way: Callable[[], object]) -> Iterator[None]:
+        """A call that nobody waits for, within this: `give_way` ends it."""
+        beside = self._give_way.setdefault(place.provider, [])
+        beside.append(give_way)
+        self.began(place)
+        try:
+            yield
+        finally:
+            self.ended(place)
+            if give_way in beside:
+                beside.remove(give_way)
 
     def began(self, place: Place) -> None:
         """A call is under way."""

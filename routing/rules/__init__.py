@@ -1,0 +1,1 @@
+"""Rules of operators: what a request is like, and what becomes of it then. Cheap, certain, readable."""

@@ -1,0 +1,139 @@
+"""Conditions of rules as functions of a request: what can be prepared is prepared once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from fnmatch import translate
+from hashlib import blake2b
+from operator import attrgetter
+from zoneinfo import ZoneInfo
+
+from routing.rules.asked import SCORES, Asked
+from routing.rules.document import Condition, Hours
+from routing.rules.expressions import DAYS
+from routing.rules.facts import FACTS
+
+Test = Callable[[Asked], bool]
+
+
+def id_of(*parts: object) -> str:
+    """What a condition about the text is known by in `Verdict.heard`: the same condition, the same id."""
+    said = json.dumps(parts, ensure_ascii=True, sort_keys=True)
+    return blake2b(said.encode(), digest_size=8).hexdigest()
+
+
+def is_about_text(condition: Condition) -> bool:
+    """Whether the text is needed for it."""
+    return FACTS[condition.fact].kind == "text"
+
+
+def test_of(condition: Condition) -> Test:
+    """Whether a condition holds. Raises where `checking` would have found a fault."""
+    kind, value = FACTS[condition.fact].kind, condition.value
+    if kind == "time":
+        assert isinstance(value, Hours)
+        return _within(value)
+    if kind == "flag":
+        return _flag(condition.fact, value is True)
+    if kind == "number":
+        return _number(condition)
+    assert isinstance(value, list)
+    words = [str(word) for word in value]
+    if kind == "text":
+        return _contains(condition, words)
+    if kind == "words":
+        return _has(condition.op == "has", frozenset(map(str.lower, words)))
+    return _named(condition.fact, condition.op == "is", words)
+
+
+def folded(fact: str, name: str) -> str:
+    """A name as it is compared: in letters of one size, and a model without `:latest`."""
+    name = name.lower()
+    return name.removesuffix(":latest") if fact == "model" else name
+
+
+def _named(fact: str, wanted: bool, words: Sequence[str]) -> Test:
+    words = [folded(fact, word) for word in words]
+    exact = frozenset(word for word in words if "*" not in word)
+    patterns = [re.compile(translate(re.sub(r"[\[?]", r"[\g<0>]", word))) for word in words if "*" in word]
+    is_analysed = FACTS[fact].is_analysed
+
+    def test(asked: Asked) -> bool:
+        name = asked.name(fact)
+        if is_analysed and not name:
+            return False
+        return (name in exact or any(pattern.match(name) for pattern in patterns)) is wanted
+
+    return test
+
+
+def _has(wanted: bool, words: frozenset[str]) -> Test:
+    def test(asked: Asked) -> bool:
+        return words.isdisjoint(asked.tags) is not wanted
+
+    return test
+
+
+def _flag(fact: str, wanted: bool) -> Test:
+    def test(asked: Asked) -> bool:
+        return getattr(asked.facts, fact) is wanted
+
+    return test
+
+
+def _number(condition: Condition) -> Test:
+    fact, value = condition.fact, condition.value
+    if condition.op == "between":
+        assert isinstance(value, list)
+        low, high = (float(bound) for bound in value)
+    else:
+        assert isinstance(value, float | int)
+        low, high = (float(value), float("inf")) if condition.op == "at_least" else (float("-inf"), float(value))
+
+    read = attrgetter(fact) if fact not in SCORES else None
+
+    def scored(asked: Asked) -> bool:
+        score = asked.facts.scores.get(fact)
+        return score is not None and low <= score < high
+
+    def counted(asked: Asked) -> bool:
+        assert read is not None
+        return bool(low <= read(asked.facts) < high)
+
+    return scored if read is None else counted
+
+
+def _contains(condition: Condition, words: Sequence[str]) -> Test:
+    fact, wanted, id_ = condition.fact, condition.op == "contains", id_of(condition.fact, condition.op, words)
+    phrases = tuple(word.casefold() for word in words)
+
+    def test(asked: Asked) -> bool:
+        return asked.hear(id_, fact, lambda text: any(phrase in text for phrase in phrases), wanted)
+
+    return test
+
+
+def _within(hours: Hours) -> Test:
+    zone = ZoneInfo(hours.zone)
+    since, until = _minutes(hours.since), _minutes(hours.until)
+    days = frozenset(hours.days or DAYS)
+
+    def test(asked: Asked) -> bool:
+        now = asked.when(zone)
+        if now is None:
+            return False
+        minute = now.hour * 60 + now.minute
+        if since < until:
+            return since <= minute < until and DAYS[now.weekday()] in days
+        began = now if minute >= since else now - timedelta(days=1) if minute < until else None
+        return began is not None and DAYS[began.weekday()] in days
+
+    return test
+
+
+def _minutes(time: str) -> int:
+    hour, minute = time.split(":")
+    return int(hour) * 60 + int(minute)

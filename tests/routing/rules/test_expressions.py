@@ -1,0 +1,125 @@
+"""What an expression may say, what is told of one that is wrong, and where."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from routing.rules.expressions import VARIABLES, faults_in, names_in
+from routing.rules.facts import FACTS, Facts
+from tests.product import PROJECT
+from tests.routing.rules.wanted import EXPRESSIONS, rule_set
+
+MONDAY = datetime(2026, 1, 5, 23, 30, tzinfo=UTC).timestamp()
+
+
+def holds(expression: str, **facts: Any) -> bool:
+    """Whether a rule with it matches; the rule has to be answerable."""
+    verdict = rule_set({"expression": expression}).decide(Facts(**facts))
+    assert verdict.failed == ()
+    return bool(verdict.matched)
+
+
+@pytest.mark.parametrize(
+    ("expression", "fault"),
+    [
+        ("tokens >", "column 9: it ends too soon"),
+        ("tokens > 1 tools", "column 12: 'tools' is not expected here"),
+        ("tokens &&& tools", "column 10: '& ' cannot be read"),
+        ("tokns > 5", "column 1: there is no tokns here; is tokens meant?"),
+        ("tokens > 5 &&\n  'é' in tgs", "line 2, column 10: there is no tgs here; is tags meant?"),
+        ("true || tokns > 5", "column 9: there is no tokns here; is tokens meant?"),
+        ("now() > time", "column 4: there is no now here"),
+        ("tokens > 0.5", "column 8: > does not go with int, double (write 1.0 for a double, 1 for an int)"),
+        ("tags == 'eu'", "column 6: == does not go with list(string), string"),
+        ("tokens", "column 1: it has to say true or false, and this is of type int"),
+        ("tags.exists(t, t + 'x')", "column 12: || does not go with bool, string"),
+        ("time.getHours('Nowhere') > 3", "column 1: it has no answer for any of the requests that were tried"),
+        ("1 / 0 == 1", "column 1: it has no answer for any of the requests that were tried: divide by zero"),
+        ("tags.all(a, tags.all(b, a == b))", "column 18: all cannot be within another loop"),
+        ("[1].all(a, [a].map(b, b) == [1])", "column 16: map cannot be within another loop"),
+        ("tags.exists(t, text.contains(t))", "column 16: text cannot be within a loop"),
+        ("tags.exists(t, t.matches('a'))", "column 18: matches cannot be within a loop"),
+        ("text.matches(model)", "column 6: the pattern of `matches` is a text, written here"),
+        ("text.matches('a' + model)", "column 6: the pattern of `matches` is a text, written here"),
+        ("text.matches('(')", "column 14: invalid regular expression: missing ): ("),
+        ("text.matches('(ab){3}')", "column 14: a group cannot be repeated a number of times"),
+        ("text.matches('a{33}')", "column 14: the numbers of repetitions come to 32 at most"),
+        (f"text.matches('{'a' * 100}a{{20}}')", "column 14: the numbers of repetitions come to 32 at most"),
+        ("text.matches(r'\\pL')", "column 14: a pattern has no \\p"),
+        (f"text.matches('{'a' * 201}')", "column 14: a pattern has 200 characters at most"),
+        (" || ".join(["text.matches('a')"] * 5), "column 90: an expression has 4 `matches` at most"),
+        (" || ".join(["text == 'a'"] * 17), "column 241: text may be named 16 times"),
+        ("(" * 60 + "tools" + ")" * 60, "it is nested too deep, or has too many operators in a row"),
+        ("tokens" + " + tokens" * 60 + " > 1", "it is nested too deep, or has too many operators in a row"),
+    ],
+)
+def test_a_wrong_expression_is_told_with_its_place(expression: str, fault: str) -> None:
+    assert faults_in(expression)[0].startswith(fault)
+
+
+def test_all_that_is_wrong_with_an_expression_is_told() -> None:
+    assert faults_in("foo > 1 && bar") == ["column 1: there is no foo here", "column 12: there is no bar here"]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_a_right_expression_has_no_faults(expression: str) -> None:
+    assert faults_in(expression) == []
+
+
+@pytest.mark.parametrize("name", sorted(VARIABLES))
+def test_every_fact_can_be_named(name: str) -> None:
+    assert faults_in(f"{name} == {name}") == []
+    assert FACTS.keys() | {"hour", "weekday"} == VARIABLES.keys()
+
+
+def test_strings_hold_words_that_are_no_names() -> None:
+    quoted = "'text' in tags // language\n && model == \"it's \\\" tokens\" && {'a': 1}.cap == 1"
+    assert names_in(quoted) == {"tags", "model"}
+    assert names_in('r"\\" == model && """a " text """ == key && b\'task\' == b""') == {"model", "key"}
+    assert names_in("hour > 3") == {"time"}
+
+
+def test_an_expression_sees_what_the_request_is_like() -> None:
+    assert holds("tokens * 2 == 8 && 'eu' in tags && size(tags) == 1", tokens=4, tags=frozenset({"eu"}))
+    assert holds("hour == 23 && weekday == 'mon'", at=MONDAY)
+    assert holds("time.getHours('Europe/Berlin') == 0 && time.getDayOfWeek('Europe/Berlin') == 2", at=MONDAY)
+    assert holds("complexity > 0.5", scores={"complexity": 0.75})
+    assert not holds("tools", tools=False)
+
+
+def test_what_nobody_looked_at_meets_no_expression() -> None:
+    assert not holds("complexity < 0.5")
+    assert not holds("!(language == 'de')")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"text": "no number"},
+        {"text": "\ud800"},
+        {"text": "7", "tokens": 2**80},
+        {"text": "9", "at": float("nan")},
+        {"text": "9", "temperature": float("inf")},
+    ],
+)
+def test_whatever_a_request_is_like_it_is_answered_or_the_rule_counts_as_not_matched(facts: dict[str, Any]) -> None:
+    rules = rule_set({"expression": "int(text) > 5 && tokens >= 0", "then": {"use": ["m"]}}, {"then": {"use": ["n"]}})
+    verdict = rules.decide(Facts(**facts))
+    assert (verdict.failed, verdict.use) in {(("rule 1",), ("n",)), ((), ("m",))}
+
+
+def test_the_library_is_only_there_where_there_is_an_expression() -> None:
+    """It takes 11 MB of each process."""
+    program = (
+        "import sys; from routing.rules.checking import read_document, faults_in;"
+        "from routing.rules.compiled import compile_rules; from routing.rules.facts import Facts;"
+        "document = read_document({'rules': [{'name': 'a', 'when': [{'fact': 'tools', 'op': 'is', 'value': True}]}]});"
+        "assert not faults_in(document); compile_rules(document, 1).decide(Facts());"
+        "assert 'cel_expr_python' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=PROJECT, check=True, timeout=60)
