@@ -1,0 +1,82 @@
+"""Answers that are to be JSON: asked for in words where a model takes no format, and seen to be what was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+
+from orchestrator.adaptation.schemas import wrong_with
+from orchestrator.adaptation.written import MISSING, json_in
+from orchestrator.core.errors import NotTaken
+from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message
+
+
+class WrongForm(NotTaken):
+    """An answer is not the JSON that was asked for, and cannot be made to be. Another model may do better."""
+
+    kind = "wrong_form"
+
+
+def in_words(request: ChatRequest) -> ChatRequest:
+    """The same question with the form that is wanted told in words, to the end of what the system says."""
+    wanted = request.format
+    said = "Answer with nothing but JSON: no words around it, no fence."
+    if isinstance(wanted, Mapping):
+        said += f" It has to fit this JSON Schema:\n{json.dumps(wanted, ensure_ascii=False)}"
+    place = next((at for at, one in enumerate(request.messages) if one.role != "system"), len(request.messages))
+    told = Message(role="system", content=said)
+    return replace(request, format=None, messages=(*request.messages[:place], told, *request.messages[place:]))
+
+
+def checking(wanted: str | Mapping[str, JSON]) -> Callable[[Chunks], AsyncGenerator[Chunk, None]]:
+    """A step that holds the text of an answer until it is whole, and passes it on as it was wanted.
+
+    It raises WrongForm with what was said where that cannot be. One that was cut is passed on as it is: its end is
+    missing.
+    """
+    schema = dict(wanted) if isinstance(wanted, Mapping) else None
+
+    async def step(chunks: Chunks) -> AsyncGenerator[Chunk, None]:
+        held: list[Chunk] = []
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if chunk.usage and not (chunk.text or chunk.thinking or chunk.tool_calls or chunk.done):
+                    yield chunk
+                    continue
+                held.append(chunk)
+                if chunk.done is None:
+                    continue
+                whole = "".join(one.text for one in held)
+                try:
+                    right = whole
+                    if chunk.done.reason == "stop":  # beside: to mend it may take seconds
+                        right = await asyncio.to_thread(settled, whole, schema)
+                except WrongForm as error:
+                    error.kept = held
+                    raise
+                if right != whole:
+                    held = [*(replace(one, text="", logprobs=(), done=None) for one in held), Chunk(text=right)]
+                    held = [*(one for one in held if one != Chunk()), replace(chunk, text="", logprobs=(), thinking="")]
+                for one in held:
+                    yield one
+
+    return step
+
+
+def settled(text: str, schema: Mapping[str, JSON] | None) -> str:
+    """`text` as it is where it is right, else mended. Raises WrongForm."""
+    value = json_in(text)
+    if value is MISSING:
+        raise WrongForm("The model's answer is not JSON, as it was asked to be.")
+    if schema is None and not isinstance(value, dict | list):
+        raise WrongForm("The model's answer is no JSON object, as it was asked to be.")
+    if schema is not None and (wrong := wrong_with(value, schema)):
+        raise WrongForm(f"The model's answer does not fit the JSON Schema that was asked for: {wrong}")
+    try:
+        json.loads(text)
+    except ValueError:
+        return json.dumps(value, ensure_ascii=False)
+    return text

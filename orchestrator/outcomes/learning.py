@@ -1,0 +1,172 @@
+"""What the router learns from what was said of answers: snapshots, each made from the last and what is new."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from orchestrator.core.permissions import EVERYBODY
+from orchestrator.core.trouble import Trouble
+from orchestrator.models import AnswerOutcome, RouteDecision, RouterState
+
+if TYPE_CHECKING:
+    from routing.predictor.types import Outcome, State
+
+log = logging.getLogger(__name__)
+_trouble = Trouble(log, "To learn from what is said of answers", "it waits")
+MOST = 1_000  # outcomes in one batch
+KEPT = 5  # snapshots
+NOTHING = 0  # what was learned in it: an answer that the router did not choose says nothing of its choices
+
+
+def learn_due() -> int:
+    """Learn from what was said since the last time, and return how much that was."""
+    due = list(AnswerOutcome.objects.of(EVERYBODY).filter(learned_in__isnull=True).order_by("id")[:MOST])
+    if not due:
+        return 0
+    # Only here: numpy takes a tenth of a second and 25 MB, for which there is no use while nothing was said.
+    from routing.predictor.priors import Unusable, shipped
+    from routing.predictor.snapshot import to_bytes
+    from routing.predictor.state import learn
+
+    try:
+        shipped()
+    except Unusable as error:
+        _trouble.met(error)
+        return 0
+    _trouble.over()
+    found = list(with_places(due))
+    with transaction.atomic():
+        before, count = _newest()
+        state = learn(before, [outcome for outcome, _ in found])
+        if found:
+            RouterState.objects.create(
+                version=state.version, at=timezone.now(), outcomes=count + len(found), state=to_bytes(state)
+            )
+            RouterState.objects.filter(version__lte=state.version - KEPT).delete()
+        learned = {row.pk for _, row in found}
+        rows = AnswerOutcome.objects.of(EVERYBODY)
+        rows.filter(pk__in=learned).update(learned_in=state.version)
+        rows.filter(pk__in=[row.pk for row in due if row.pk not in learned]).update(learned_in=NOTHING)
+    return len(found)
+
+
+def forget() -> int:
+    """Begin anew from the shipped priors, and return the number of the snapshot that knows nothing."""
+    from routing.predictor.snapshot import to_bytes
+    from routing.predictor.types import State
+
+    with transaction.atomic():
+        newest = RouterState.objects.order_by("-version").first()
+        version = (newest.version if newest else 0) + 1
+        RouterState.objects.create(version=version, at=timezone.now(), outcomes=0, state=to_bytes(State(version)))
+    return version
+
+
+def learned() -> dict[str, Any]:
+    """Of which models something was learned, and from how much."""
+    row = RouterState.objects.order_by("-version").first()
+    waiting = AnswerOutcome.objects.of(EVERYBODY).filter(learned_in__isnull=True).count()
+    found: dict[str, Any] = {"version": 0, "at": None, "outcomes": 0, "waiting": waiting, "models": []}
+    if row is None:
+        return found
+    state, _ = _newest()
+    models = [
+        {
+            "model": name,
+            "ability": round(one.ability, 3),
+            "seen": round(one.seen, 3),
+            "level": round(float(one.mean[0]), 4),
+        }
+        for name, one in sorted(state.models.items())
+    ]
+    return found | {"version": row.version, "at": row.at.isoformat(), "outcomes": row.outcomes, "models": models}
+
+
+def newest_version() -> int:
+    """Of what was learned; 0: nothing was."""
+    return RouterState.objects.order_by("-version").values_list("version", flat=True).first() or 0
+
+
+def newest_state() -> tuple[int, bytes | None]:
+    """The snapshot to go by, and its number."""
+    row = RouterState.objects.order_by("-version").first()
+    return (row.version, bytes(row.state)) if row is not None else (0, None)
+
+
+def _newest() -> tuple[State, int]:
+    from routing.predictor.snapshot import from_bytes
+    from routing.predictor.types import State
+
+    row = RouterState.objects.order_by("-version").first()
+    if row is None:
+        return State(), 0
+    try:
+        return from_bytes(bytes(row.state)), row.outcomes
+    except ValueError as error:
+        log.warning("What the router had learned is of no use, so it begins anew: %s", error)
+        return State(row.version), 0
+
+
+def with_places(due: Sequence[AnswerOutcome]) -> Iterable[tuple[Outcome, AnswerOutcome]]:
+    """What can be learned of each, where the router chose and it is known where the question lies."""
+    from routing.predictor.places import unpacked_place
+    from routing.predictor.priors import shipped
+    from routing.predictor.types import WEIGHTS, Outcome
+
+    weights = {str(kind): weight for kind, weight in WEIGHTS.items()}
+    priors = shipped()
+    width = len(priors.frame.mean) + priors.frame.axes.shape[1]
+    decided = {(one.tenant_id, one.request_id): one for one in _decisions(due)}
+    for row in due:
+        decision = decided.get((row.tenant_id, row.request_id))
+        if decision is None or decision.vector is None or row.kind not in weights:
+            continue
+        document = json.loads(decision.document)
+        place = unpacked_place(bytes(decision.vector), priors.digest, width)
+        model = _name(document, row.model)
+        ability = _abilities(document).get(model)
+        if place is None or ability is None:
+            continue
+        is_first = _first(document) == model
+        yield (
+            Outcome(
+                model=model,
+                ability=ability,
+                tenant=str(row.tenant_id),
+                place=place,
+                good=min(max(row.good, 0.0), 1.0),
+                weight=weights[row.kind],
+                propensity=decision.propensity if is_first and decision.propensity else 1.0,
+            ),
+            row,
+        )
+
+
+def _decisions(due: Sequence[AnswerOutcome]) -> Iterable[RouteDecision]:
+    """The decision of each, the newest where there are two: it comes last."""
+    ids = {row.request_id for row in due}
+    return RouteDecision.objects.of(EVERYBODY).filter(request_id__in=ids, vector__isnull=False).order_by("id")
+
+
+def _abilities(document: dict[str, Any]) -> dict[str, float]:
+    """Where each candidate stood before anything was learned of it."""
+    found = document.get("abilities")
+    return found if isinstance(found, dict) else {}
+
+
+def _name(document: dict[str, Any], answered: str) -> str:
+    """What the router calls a model, by what it is called where it answered."""
+    found = document.get("names")
+    return str(found.get(answered, answered)) if isinstance(found, dict) else answered
+
+
+def _first(document: dict[str, Any]) -> str:
+    """Who was to be asked first."""
+    choices = document.get("decision", {}).get("choices", [])
+    return next((str(one["name"]) for one in choices if one["place"] == 0), "")

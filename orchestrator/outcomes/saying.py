@@ -1,0 +1,49 @@
+"""What is said of an answer, kept beside its record."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from orchestrator.core.errors import NotThere
+from orchestrator.core.permissions import Reach
+from orchestrator.models import AnswerOutcome, RequestRecord
+
+LONGEST_NOTE = 500
+LONGEST_BY = 255
+MOST_SHOWN = 64  # characters of an id that is none
+
+
+def say(
+    reach: Reach, request_id: str, good: float, *, by: str, note: str = "", kind: str = AnswerOutcome.Kind.FEEDBACK
+) -> AnswerOutcome:
+    """Keep what `by` says of the newest answer to that request. Who said something already says it anew.
+
+    good  0 to 1.
+    Raises NotThere where nobody in `reach` asked it, or nobody answered.
+    """
+    asked = RequestRecord.objects.of(reach).filter(request_id=request_id).exclude(model="")
+    record = asked.order_by("-id").only("tenant_id", "model").first()
+    if record is None:
+        raise NotThere(
+            f"There is no answer to a request {request_id[:MOST_SHOWN]!r}; a record is there a moment after."
+        )
+    whose = Reach(frozenset({record.tenant_id}))
+    said, _ = AnswerOutcome.objects.of(whose).update_or_create(
+        tenant_id=record.tenant_id,
+        request_id=request_id,
+        kind=kind,
+        by=by[:LONGEST_BY],
+        defaults={
+            "at": timezone.now(),
+            "model": record.model,
+            "good": good,
+            "note": note[:LONGEST_NOTE],
+            "learned_in": None,
+        },
+    )
+    return said
+
+
+def said_of(reach: Reach, request_id: str) -> list[AnswerOutcome]:
+    """All that was said of it, the oldest first."""
+    return list(AnswerOutcome.objects.of(reach).filter(request_id=request_id).order_by("id")[:100])

@@ -1,0 +1,133 @@
+"""How the sides of a split compare, and a shadow with whoever answered: with 95 % intervals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Avg, QuerySet
+
+from orchestrator.core.permissions import Reach
+from orchestrator.models import AnswerOutcome, RequestRecord, RouteDecision, ShadowRun
+from routing.intervals import Interval, differ, mean, median, share
+
+MOST_READ = 5_000  # of the newest decisions by a split, or of the newest runs of shadows
+FEW = 500
+MICRO = 1e6
+
+Asked = tuple[int, str]  # tenant, and a request's id, which is the caller's
+Ids = Sequence[str] | QuerySet[Any]
+Ended = tuple[str, int | None, int]  # outcome, millionths of a dollar, microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a split.
+
+    requests  that went this way and called a model.    answered  share of them that ended well.
+    good      mean of what was said of the answers, 0 to 1.    cost_usd  mean, of those whose cost is known.
+    took_s    median, of whole answers.    differs  in what from the first side, where that can be told.
+    """
+
+    arm: str
+    requests: int
+    answered: Interval | None
+    good: Interval | None
+    cost_usd: Interval | None
+    took_s: Interval | None
+    differs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A shadow beside whoever answered: of the same questions, so differences are of pairs.
+
+    cost_usd, took_s, good  what the shadow has more, as a mean of differences.
+    """
+
+    rule: str
+    model: str
+    shadow: str
+    runs: int
+    failed: Interval | None
+    likeness: Interval | None
+    cost_usd: Interval | None
+    took_s: Interval | None
+    good: Interval | None
+
+
+def sides(reach: Reach, since: datetime) -> dict[str, list[Side]]:
+    """The sides of every split and canary, by their rules and by name; of the newest requests that went through any."""
+    decided = RouteDecision.objects.of(reach).filter(at__gte=since).exclude(split="").order_by("-at")
+    asked: dict[str, dict[str, list[Asked]]] = defaultdict(lambda: defaultdict(list))
+    rows = list(decided.values_list("split", "arm", "tenant_id", "request_id")[:MOST_READ])
+    for rule, arm, tenant, request_id in rows:
+        asked[rule][arm].append((tenant, request_id))
+    # Many are found again by the database sooner than it reads a list of them.
+    ids = [row[3] for row in rows] if len(rows) <= FEW else decided.values("request_id")[:MOST_READ]
+    ended, said = _ended(reach, ids), _said(reach, ids)
+    found: dict[str, list[Side]] = {}
+    for rule in sorted(asked):
+        of_rule = [_side(arm, some, ended, said) for arm, some in sorted(asked[rule].items())]
+        found[rule] = [*of_rule[:1], *(_compared(side, of_rule[0]) for side in of_rule[1:])]
+    return found
+
+
+def shadows(reach: Reach, since: datetime) -> list[Beside]:
+    """Every shadow of late, by rule and models."""
+    rows = ShadowRun.objects.of(reach).filter(at__gte=since).order_by("-id")[:MOST_READ]
+    pairs: dict[tuple[str, str, str], list[ShadowRun]] = defaultdict(list)
+    for row in rows:
+        pairs[row.rule, row.model, row.shadow].append(row)
+    return [_beside(*names, runs) for names, runs in sorted(pairs.items())]
+
+
+def _ended(reach: Reach, ids: Ids) -> Mapping[Asked, Sequence[Ended]]:
+    """How those ended that called a model."""
+    found: dict[Asked, list[Ended]] = defaultdict(list)
+    rows = RequestRecord.objects.of(reach).filter(tier__in=("miss", "bypass"))
+    columns = ("tenant_id", "request_id", "outcome", "cost_microusd", "total_us")
+    for tenant, request_id, *ended in rows.filter(request_id__in=ids).values_list(*columns):
+        found[tenant, request_id].append((ended[0], ended[1], ended[2]))
+    return found
+
+
+def _said(reach: Reach, ids: Ids) -> Mapping[Asked, float]:
+    """What was said of them, in the mean."""
+    rows = AnswerOutcome.objects.of(reach).filter(request_id__in=ids).order_by()
+    means = rows.values("tenant_id", "request_id").annotate(mean=Avg("good"))
+    return {(one["tenant_id"], one["request_id"]): one["mean"] for one in means}
+
+
+def _side(
+    arm: str, asked: Sequence[Asked], ended: Mapping[Asked, Sequence[Ended]], said: Mapping[Asked, float]
+) -> Side:
+    wanted = set(asked)
+    called = [one for each in wanted for one in ended.get(each, ())]
+    well = [one for one in called if one[0] in {"done", "cut"}]
+    costs = [cost / MICRO for _, cost, _ in called if cost is not None]
+    goods = [said[each] for each in wanted if each in said]
+    times = [took / MICRO for _, _, took in well]
+    return Side(arm, len(called), share(len(well), len(called)), mean(goods), mean(costs), median(times))
+
+
+def _compared(side: Side, first: Side) -> Side:
+    names = ("answered", "good", "cost_usd")
+    found = tuple(name for name in names if differ(getattr(first, name), getattr(side, name)))
+    return Side(side.arm, side.requests, side.answered, side.good, side.cost_usd, side.took_s, found)
+
+
+def _beside(rule: str, model: str, shadow: str, runs: list[ShadowRun]) -> Beside:
+    costs = [
+        (one.shadow_cost_microusd - one.cost_microusd) / MICRO
+        for one in runs
+        if one.shadow_cost_microusd is not None and one.cost_microusd is not None
+    ]
+    times = [(one.shadow_took_us - one.took_us) / MICRO for one in runs if one.shadow_took_us is not None]
+    goods = [one.shadow_good - one.good for one in runs if one.shadow_good is not None and one.good is not None]
+    alike = [one.likeness for one in runs if one.likeness is not None]
+    failed = share(sum(bool(one.failed) for one in runs), len(runs))
+    return Beside(rule, model, shadow, len(runs), failed, mean(alike), mean(costs), mean(times), mean(goods))

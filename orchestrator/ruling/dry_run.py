@@ -1,0 +1,336 @@
+"""What rules would have done with the requests that came last: nobody is asked, and nothing is changed.
+
+It goes by what was written down of each decision: the facts, what was heard in a text that was not kept, what the
+rules said then, and the order of the router's choice. What cannot be told of that is counted, not guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from orchestrator.core.limits import is_named
+from orchestrator.core.permissions import Reach
+from orchestrator.models import RequestRecord
+from orchestrator.models.decisions import RouteDecision
+from orchestrator.registry.reading import read_without_keys
+from orchestrator.ruling import versions
+from orchestrator.ruling.charges import Charges, Tokens
+from orchestrator.ruling.doubts import AUTO, had
+from routing.rules.compiled import compile_rules
+from routing.rules.document import Document
+from routing.rules.facts import Facts
+from routing.rules.verdict import Verdict
+
+MOST_REQUESTS = 1000
+LONGEST_S = 5.0
+AT_ONCE = 100  # rows that are read
+MOST_MOVES = 50  # from one model to another that are told
+MOST_SAMPLES = 50
+REFUSED = ""  # in place of a model
+CALLS = frozenset({RequestRecord.Tier.MISS, RequestRecord.Tier.BYPASS})
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Requests that another model would have had. Costs are in millionths of a dollar, where both are known."""
+
+    instead_of: str  # who was asked; empty: nobody
+    to: str  # empty: nobody, they would have been refused
+    requests: int
+    cost_before: int
+    cost_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One of these requests."""
+
+    request_id: str
+    at: datetime
+    tenant: str
+    model: str  # as the caller wrote it
+    instead_of: str
+    to: str
+    rules: tuple[str, ...]  # that would have caught it
+    cost_before: int | None
+    cost_after: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryRun:
+    """What came of it. Costs are in millionths of a dollar, of those requests of which both are known.
+
+    decisions   that were looked at; `unread` more could not be.
+    requests    that these stand for: of those that no rule caught, and that the router did not choose for, a sample is
+                written down. All below counts requests.
+    since       when the oldest of them came.
+    is_cut      whether the time was over before all of them were looked at.
+    caught      how many each rule catches, by its name; `did`: and has a say in.
+    failed      how often a rule's expression could not be answered.
+    unheard     how often a rule is about a text that was not kept, and nobody had asked that of it then.
+    caught_any  how many some rule catches.
+    moved       how many another model would have had, or nobody; `refused`: of those, nobody.
+    uncertain   how many the router would have chosen for by another aim, so that nobody can tell whom.
+    unpriced    how many cost nobody knows what, before or after.
+    """
+
+    decisions: int = 0
+    requests: int = 0
+    unread: int = 0
+    since: datetime | None = None
+    is_cut: bool = False
+    caught: Mapping[str, int] = field(default_factory=dict)
+    did: Mapping[str, int] = field(default_factory=dict)
+    failed: Mapping[str, int] = field(default_factory=dict)
+    unheard: Mapping[str, int] = field(default_factory=dict)
+    caught_any: int = 0
+    moved: int = 0
+    refused: int = 0
+    uncertain: int = 0
+    moves: tuple[Move, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    cost_before: int = 0
+    cost_after: int = 0
+    unpriced: int = 0
+
+    @property
+    def uncaught(self) -> int:
+        """How many no rule catches."""
+        return self.requests - self.caught_any
+
+    @property
+    def saved_micros(self) -> int:
+        """What would have been spent less; below 0: more."""
+        return self.cost_before - self.cost_after
+
+
+def dry_run(
+    document: Document,
+    last: int,
+    reach: Reach,
+    *,
+    models: Collection[str] | None = None,
+    within_s: float = LONGEST_S,
+) -> DryRun:
+    """What the rules of a document would have done with the `last` requests of those in `reach`.
+
+    models    those that can be had: others are passed over, as they are for requests. None: nobody knows.
+    within_s  how long it may take. The newest requests come first; what is left then is left out.
+    """
+    until = time.monotonic() + within_s
+    rules = compile_rules(document)
+    charges = Charges(read_without_keys(), time.time())
+    trial = _Trial(document, charges, had(models), other_aim=_has_another_aim(document))
+    rows = RouteDecision.objects.of(reach).select_related("tenant").order_by("-id")
+    for some in _in_parts(rows[: min(last, MOST_REQUESTS)].iterator(chunk_size=AT_ONCE)):
+        costs = _costs(some, reach)
+        for row in some:
+            if time.monotonic() > until:
+                return trial.done(is_cut=True)
+            seen = _seen(row)
+            if seen is None:
+                trial.unread += 1
+            else:
+                verdict = rules.decide(seen.facts, heard=seen.verdict.heard)
+                trial.add(row, seen, verdict, costs.get((row.tenant_id, row.request_id)))
+    return trial.done()
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was written down of a decision."""
+
+    facts: Facts
+    verdict: Verdict
+    order: tuple[str, ...]  # of the router's choice; empty: it did not choose
+    stands_for: int  # requests
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """What a request cost, in millionths of a dollar, and for how much."""
+
+    micros: int | None
+    tokens: Tokens
+    is_call: bool  # it did not come from the cache
+
+
+class _Trial:
+    """Everything that is counted on the way."""
+
+    def __init__(
+        self, document: Document, charges: Charges, is_there: Callable[[str], bool], *, other_aim: bool
+    ) -> None:
+        self._never = document.auto.never
+        self._is_there = is_there
+        self._written: dict[str, str] = {}  # how a model is called, by its plain name
+        self._charges = charges
+        self._other_aim = other_aim
+        self._decisions = self._requests = self._moved = self._refused = 0
+        self._any = self._uncertain = self._unpriced = 0
+        self._before = self._after = 0
+        self.unread = 0
+        self._since: datetime | None = None
+        self._by_rule: dict[str, Counter[str]] = defaultdict(Counter)
+        self._moves: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+        self._samples: list[Sample] = []
+
+    def add(self, row: RouteDecision, seen: _Seen, verdict: Verdict, cost: _Cost | None) -> None:
+        """One request, and what the rules say of it now."""
+        many = seen.stands_for
+        self._decisions += 1
+        self._requests += many
+        self._since = row.at
+        self._any += many * bool(verdict.matched)
+        for one in verdict.matched:
+            self._by_rule["caught"][one.rule] += many
+            self._by_rule["did"][one.rule] += many * bool(one.did)
+        for name, rules in (("failed", verdict.failed), ("unheard", verdict.unheard)):
+            self._by_rule[name].update(dict.fromkeys(rules, many))
+        was = self._first(seen.verdict, seen, ())
+        now = self._first(verdict, seen, self._never)
+        if AUTO in _asked(verdict, seen.facts) and (self._other_aim or _is_other_choice(seen.verdict, verdict)):
+            self._uncertain += many
+        before = 0 if was == REFUSED else cost.micros if cost else None
+        after = self._cost(was, now, before, cost)
+        move = self._moves[was, now]
+        move[0] += many
+        if before is None or after is None:
+            self._unpriced += many
+        else:
+            self._before += many * before
+            self._after += many * after
+            move[1] += many * before
+            move[2] += many * after
+        if now == was:
+            return
+        self._moved += many
+        self._refused += many * (now == REFUSED)
+        if len(self._samples) < MOST_SAMPLES:
+            names = tuple(one.rule for one in verdict.matched)
+            shown = (self._written.get(was, was), self._written.get(now, now))
+            self._samples.append(
+                Sample(row.request_id, row.at, row.tenant.name, seen.facts.model, *shown, names, before, after)
+            )
+
+    def done(self, *, is_cut: bool = False) -> DryRun:
+        """All of it."""
+        names = self._written | {REFUSED: REFUSED}
+        moved = (one for one in self._moves.items() if one[0][0] != one[0][1])
+        most = sorted(moved, key=lambda one: (-one[1][0], one[0]))
+        return DryRun(
+            decisions=self._decisions,
+            requests=self._requests,
+            unread=self.unread,
+            since=self._since,
+            is_cut=is_cut,
+            caught=dict(self._by_rule["caught"]),
+            did=dict(+self._by_rule["did"]),
+            failed=dict(self._by_rule["failed"]),
+            unheard=dict(self._by_rule["unheard"]),
+            caught_any=self._any,
+            moved=self._moved,
+            refused=self._refused,
+            uncertain=self._uncertain,
+            moves=tuple(Move(names[was], names[now], *counted) for (was, now), counted in islice(most, MOST_MOVES)),
+            samples=tuple(self._samples),
+            cost_before=self._before,
+            cost_after=self._after,
+            unpriced=self._unpriced,
+        )
+
+    def _first(self, verdict: Verdict, seen: _Seen, never: Sequence[str]) -> str:
+        """Who is asked first by a verdict, by their plain name; nobody where all are refused, `auto` where the router
+        did not choose.
+
+        Where a rule names nobody who may be asked and can be had, it is whom the caller asked for.
+        """
+        if verdict.forbid is not None:
+            return REFUSED
+        for name in (*_asked(verdict, seen.facts), seen.facts.model):
+            if name == AUTO and not seen.order:
+                return self._plain(AUTO)
+            if name != seen.facts.model and not self._is_there(name):
+                continue
+            order = seen.order if name == AUTO else (name,)
+            for one in order:
+                if name == AUTO and any(is_named(one, pattern) for pattern in never):
+                    continue
+                if verdict.may_ask(one) and (not verdict.is_local_only or self._charges.is_local(one)):
+                    return self._plain(one)
+        return REFUSED
+
+    def _plain(self, name: str) -> str:
+        """A name as names are compared; it is shown as it was written first."""
+        plain = name.lower().removesuffix(":latest")
+        self._written.setdefault(plain, name.removesuffix(":latest"))
+        return plain
+
+    def _cost(self, was: str, now: str, before: int | None, cost: _Cost | None) -> int | None:
+        """What would have been paid. What came from the cache would have the next time, too."""
+        if now == was or (cost is not None and not cost.is_call and was != REFUSED):
+            return before
+        if now == REFUSED:
+            return 0
+        is_counted = (
+            cost is not None and was != REFUSED
+        )  # of what was refused nobody knows how long the answer had been
+        return self._charges.of(now, cost.tokens) if cost is not None and is_counted and now != AUTO else None
+
+
+def _asked(verdict: Verdict, facts: Facts) -> tuple[str, ...]:
+    return (facts.model,) if verdict.use is None else verdict.use
+
+
+def _is_other_choice(before: Verdict, now: Verdict) -> bool:
+    """Whether the router is told something else, or may choose whom it might not: those it did not look at then."""
+    fields = ("aim", "cascade", "most_micros")
+    is_lifted = before.is_local_only and not now.is_local_only
+    is_lifted = is_lifted or not set(before.never) <= set(now.never) or not set(before.only) <= set(now.only)
+    return is_lifted or any(getattr(before, name) != getattr(now, name) for name in fields)
+
+
+def _has_another_aim(document: Document) -> bool:
+    live = versions.live_if_read()
+    return live is None or document.auto.model_copy(update={"never": live.auto.never}) != live.auto
+
+
+def _in_parts(rows: Iterator[RouteDecision]) -> Iterator[list[RouteDecision]]:
+    while some := list(islice(rows, AT_ONCE)):
+        yield some
+
+
+def _seen(row: RouteDecision) -> _Seen | None:
+    """What a row says, where it can be read: another release may have written it."""
+    try:
+        said = json.loads(row.document)
+        verdict = Verdict.from_json(said.get("verdict", {}))
+        order = _order(said.get("decision") or {})
+        return _Seen(Facts.from_json(said["facts"]), verdict, order, max(int(said.get("stands_for", 1)), 1))
+    except (ValueError, TypeError, KeyError, AttributeError, msgspec.MsgspecError):
+        return None
+
+
+def _order(decision: Mapping[str, Any]) -> tuple[str, ...]:
+    """The models that the router chose, in the order they are asked."""
+    chosen = [one for one in decision.get("choices", ()) if one.get("place") is not None]
+    return tuple(one["name"] for one in sorted(chosen, key=lambda one: one["place"]))
+
+
+def _costs(rows: Sequence[RouteDecision], reach: Reach) -> dict[tuple[int, str], _Cost]:
+    """What the requests cost, by tenant and id; the newest of each, for an id is the caller's own word."""
+    found = RequestRecord.objects.of(reach).filter(request_id__in=[row.request_id for row in rows]).order_by("id")
+    fields = ("tenant_id", "request_id", "cost_microusd", "prompt_tokens", "completion_tokens", "tier")
+    return {
+        (tenant, request): _Cost(micros, Tokens(prompt, completion), tier in CALLS)
+        for tenant, request, micros, prompt, completion, tier in found.values_list(*fields)
+    }

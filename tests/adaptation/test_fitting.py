@@ -1,0 +1,122 @@
+"""Question and model are made to fit; what already fits stays as it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.adaptation.fitting import fit
+from orchestrator.adaptation.system_role import folded, is_lacking
+from orchestrator.core.errors import ContextTooLong
+from orchestrator.core.types import ChatRequest, Message, Model
+from tests.adaptation.pieces import Spoken, answered, text_of
+from tests.adaptation.test_tool_calls import CALL, TOOL
+
+MODEL = Model(name="p/m", digest="0" * 64, engine="p", remote_name="m", takes=frozenset({"stop", "format"}))
+BARE = replace(MODEL, takes=frozenset())
+QUESTION = ChatRequest(
+    model="auto", messages=(Message(role="system", content="Be brief."), Message(role="user", content="Hello"))
+)
+ASKING = replace(QUESTION, tools=(TOOL,), options={"stop": ["END"]})
+
+
+def test_what_fits_stays_as_it_is() -> None:
+    model = replace(MODEL, capabilities=frozenset({"completion", "tools"}))
+    assert fit(ASKING, model, is_chosen=True).request is ASKING
+    assert fit(ASKING, model, is_chosen=True).steps == ()
+
+
+def test_who_names_a_model_hears_that_it_knows_no_functions() -> None:
+    assert fit(ASKING, BARE, is_chosen=False).request.tools
+    assert not fit(ASKING, BARE, is_chosen=False, wish="always").request.tools
+    assert not fit(ASKING, BARE, is_chosen=True).request.tools
+    assert fit(ASKING, BARE, is_chosen=True, wish="never").request is ASKING
+
+
+async def test_everything_at_once() -> None:
+    fitted = fit(ASKING, BARE, is_chosen=True)
+    assert fitted.said == ("tools", "stop")
+    assert "stop" not in fitted.request.options
+    heard = await answered(fitted, Spoken(*f"{CALL} END and more"))
+    assert [call.name for chunk in heard for call in chunk.tool_calls] == ["weather"]
+    assert text_of(heard) == ""
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+async def test_json_is_held_until_it_is_whole_unless_somebody_listens(is_streamed: bool) -> None:
+    question = replace(QUESTION, format="json", stream=is_streamed)
+    taken, untaken = fit(question, MODEL, is_chosen=False), fit(question, BARE, is_chosen=False)
+    assert taken.request.format == "json"
+    assert len(taken.steps) == (0 if is_streamed else 1)
+    assert untaken.request.format is None
+    assert untaken.said == ("format",)
+    heard = await answered(untaken, Spoken('{"a": ', "1,}"))
+    assert json.loads(text_of(heard)) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("google/gemma-2-9b-it", True),
+        ("gemma-3-27b-it", True),
+        ("gemma3:4b", True),
+        ("gemma-3n-e4b-it", True),
+        ("gemma-4-27b", False),
+        ("o1-mini", True),
+        ("o1", False),
+        ("gpt-4o-mini", False),
+        ("codegemma", False),
+    ],
+)
+def test_who_knows_no_system_role(name: str, lacks: bool) -> None:
+    assert is_lacking(replace(MODEL, remote_name=name)) is lacks
+
+
+def test_what_the_system_says_opens_what_the_user_says() -> None:
+    gemma = replace(MODEL, remote_name="gemma-2-9b-it")
+    fitted = fit(QUESTION, gemma, is_chosen=False)
+    assert fitted.said == ("system",)
+    assert fitted.request.messages == (Message(role="user", content="Be brief.\n\nHello"),)
+    only = (Message(role="system", content="Go"),)
+    assert folded(only) == (Message(role="user", content="Go"),)
+
+
+def long(exchanges: int) -> ChatRequest:
+    """A conversation of so many exchanges of about 200 tokens."""
+    turns = [Message(role="system", content="Be brief.")]
+    for at in range(exchanges):
+        turns += [Message(role="user", content=f"{at}" + "x" * 300), Message(role="assistant", content="y" * 300)]
+    return replace(QUESTION, messages=(*turns, Message(role="user", content="Last")))
+
+
+def test_the_oldest_exchanges_are_left_out_where_a_rule_says_so() -> None:
+    model = replace(MODEL, context_length=2048)
+    question = long(40)
+    assert fit(question, model, is_chosen=True).request is question
+    fitted = fit(question, model, is_chosen=True, trims=True)
+    kept = fitted.request.messages
+    assert fitted.said == ("context",)
+    assert kept[0].role == "system"
+    assert kept[1].role == "user"
+    assert kept[1:] == question.messages[-len(kept) + 1 :]
+    assert 10 < len(kept) < 40
+    assert fit(long(2), model, is_chosen=True, trims=True).said == ()
+    with pytest.raises(ContextTooLong, match="2,048 tokens"):
+        fit(question, model, is_chosen=True, trims=False)
+    assert fit(long(2), model, is_chosen=True, trims=False).said == ()
+
+
+def test_the_last_exchange_stays_however_long_it_is() -> None:
+    question = replace(QUESTION, messages=(Message(role="user", content="z" * 50_000),))
+    model = replace(MODEL, context_length=2048)
+    assert fit(question, model, is_chosen=True, trims=True).request is question
+
+
+def test_what_is_done_here_tells_questions_apart() -> None:
+    """Who asks for an end or for functions has another answer than who does not, though the model hears the same."""
+    fitted = fit(ASKING, BARE, is_chosen=True)
+    known = fitted.as_asked(fitted.request, ASKING)
+    assert (known.tools, known.options["stop"]) == (ASKING.tools, ["END"])
+    assert known.messages == fitted.request.messages

@@ -1,0 +1,109 @@
+"""Functions for models that know of none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.adaptation import tool_calls
+from orchestrator.core.types import ChatRequest, Chunk, Message, ToolCall
+from tests.adaptation.pieces import Spoken, text_of, through
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a town.",
+        "parameters": {"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]},
+    },
+}
+CALL = '{"name": "weather", "arguments": {"town": "Bern"}}'
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        CALL,
+        f'{{"tool_calls": [{CALL}]}}',
+        f"[{CALL}]",
+        f"```json\n{CALL}\n```",
+        f"<tool_call>\n{CALL}\n</tool_call>",
+        '[{"type": "function", "function": {"name": "weather", "arguments": "{\\"town\\": \\"Bern\\"}"}}]',
+        '{"name": "weather", "parameters": {"town": "Bern"}}',
+        '\n {"name": "weather", "arguments": {"town": "Bern",}}',
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_a_call_is_read_in_any_form_models_write_it_in(said: str, size: int) -> None:
+    pieces = [said[at : at + size] for at in range(0, len(said), size)]
+    heard = await through(tool_calls.reading([TOOL]), Spoken(*pieces))
+    assert text_of(heard) == ""
+    calls = [call for chunk in heard for call in chunk.tool_calls]
+    assert [(call.name, call.arguments) for call in calls] == [("weather", {"town": "Bern"})]
+    assert calls[0].id.startswith("call_")
+    assert heard[-1].done is not None
+
+
+async def test_several_calls_are_several() -> None:
+    heard = await through(tool_calls.reading([TOOL]), Spoken(f'{{"tool_calls": [{CALL}, {CALL}]}}'))
+    assert len({call.id for chunk in heard for call in chunk.tool_calls}) == 2
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "It is sunny.",
+        '{"name": "another", "arguments": {}}',
+        f'{{"tool_calls": [{CALL}, {{"name": "another"}}]}}',
+        '{"weather": "sunny"}',
+        "[1, 2]",
+        "```python\nprint(1)\n```",
+        "",
+    ],
+)
+async def test_what_is_no_call_is_passed_on_as_it_is(said: str) -> None:
+    heard = await through(tool_calls.reading([TOOL]), Spoken(*said))
+    assert text_of(heard) == said
+    assert not any(chunk.tool_calls for chunk in heard)
+
+
+async def test_plain_words_are_heard_as_they_come() -> None:
+    spoken = Spoken("It ", "is ", "sunny.")
+    async for chunk in tool_calls.reading([TOOL])(spoken.chunks()):
+        assert chunk.text == "It "
+        break
+    assert spoken.heard == 1
+
+
+async def test_the_model_is_told_of_functions_and_of_earlier_calls_in_words() -> None:
+    request = ChatRequest(
+        model="m",
+        tools=(TOOL,),
+        messages=(
+            Message(role="system", content="Be brief."),
+            Message(role="user", content="Weather in Bern?"),
+            Message(role="assistant", tool_calls=(ToolCall(id="1", name="weather", arguments={"town": "Bern"}),)),
+            Message(role="tool", tool_name="weather", tool_call_id="1", content="sunny"),
+        ),
+    )
+    told = tool_calls.in_words(request)
+    assert told.tools == ()
+    assert [message.role for message in told.messages] == ["system", "system", "user", "assistant", "user"]
+    assert json.dumps(TOOL["function"]) in told.messages[1].content
+    assert not any(message.tool_calls or message.role == "tool" for message in told.messages)
+    assert "sunny" in told.messages[-1].content
+    assert "weather" in told.messages[-1].content
+    # What it is told an earlier call looked like is what it is told to write.
+    assert [call.name for call in tool_calls.calls_in(told.messages[3].content, {"weather"})] == ["weather"]
+
+
+@given(st.lists(st.text(alphabet='{}[]",:`ab \n<>/_', max_size=6), max_size=12))
+async def test_nothing_that_a_model_says_is_lost_or_raises(pieces: list[str]) -> None:
+    heard = await through(tool_calls.reading([TOOL]), Spoken(*pieces, Chunk(thinking="hm")))
+    said = "".join(pieces)
+    assert text_of(heard) == said or any(chunk.tool_calls for chunk in heard)
+    assert "".join(chunk.thinking for chunk in heard) == "hm"
+    assert sum(bool(chunk.done) for chunk in heard) == 1

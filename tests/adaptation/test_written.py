@@ -1,0 +1,37 @@
+"""What models write is read beside, where others are served meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from orchestrator.adaptation import json_answers, tool_calls, written
+from orchestrator.adaptation.fitting import Step
+from tests.adaptation.pieces import Spoken, through
+
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("module", "step"), [(json_answers, json_answers.checking("json")), (tool_calls, tool_calls.reading([TOOL]))]
+)
+async def test_nobody_else_waits_while_an_answer_is_mended(
+    module: Any, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[threading.Thread] = []
+
+    def read(text: str) -> Any:
+        readers.append(threading.current_thread())
+        return written.json_in(text)
+
+    monkeypatch.setattr(module, "json_in", read)
+    await through(step, Spoken('{"name": "f", "arguments": {},}'))
+    assert readers
+    assert threading.main_thread() not in readers
+
+
+def test_what_is_long_and_wrong_is_not_mended() -> None:
+    assert written.json_in("{" * (written.LONGEST + 1)) is written.MISSING
+    assert written.json_in("{'n': 1}") == {"n": 1}
