@@ -18,7 +18,7 @@ from orchestrator.identity.acting import MOST_SHOWN, Actor
 from orchestrator.identity.asked import BudgetAsked, BudgetChange
 from orchestrator.identity.whose import Whose, counted_apart, find_whose
 from orchestrator.ledger.beginning import begin_budget
-from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, HoldLine
+from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, HoldLine, Share, ShareElsewhere
 from orchestrator.registry.models import Provider
 
 
@@ -80,7 +80,7 @@ def delete(by: Actor, name: str) -> None:
         row = find(by, name, Permission.CHANGE_BUDGETS)
         _must_be_theirs(by, row)
         _note(by, "budget.deleted", row, told(row))
-        for counted in (BudgetPeriod, BudgetAlert, HoldLine):
+        for counted in (BudgetPeriod, BudgetAlert, HoldLine, Share, ShareElsewhere):
             counted.objects.filter(budget_id=row.pk).delete()
         row.delete()
 

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from orchestrator.budgeting import claiming
 from orchestrator.budgeting.alerts import in_words, shown
 from orchestrator.models import BudgetAlert
 
@@ -48,6 +49,10 @@ def tell_due(run: Run) -> int:
         if alert is None:  # its budget went with a team or key
             row.delete()
             continue
+        if row.tries == 1 and not _is_ours(row, run):
+            row.told_at = timezone.now()
+            row.save(update_fields=["told_at"])
+            continue
         if row.tries == 1:
             log.warning("%s.", in_words(alert))
         if settings.ALERT_URL and not _is_taken(row, alert, run):
@@ -58,12 +63,18 @@ def tell_due(run: Run) -> int:
     return told
 
 
-def signed(number: int, at: datetime, body: bytes) -> dict[str, str]:
+def signed(name: str, at: datetime, body: bytes) -> dict[str, str]:
     """The headers by which whoever is told knows that it is us, and that it is not told what is old."""
-    told = {"webhook-id": f"alert_{number}", "webhook-timestamp": str(int(at.timestamp()))}
+    told = {"webhook-id": name, "webhook-timestamp": str(int(at.timestamp()))}
     content = b".".join([told["webhook-id"].encode(), told["webhook-timestamp"].encode(), body])
     digest = hmac.new(key_of(settings.ALERT_SECRET), content, hashlib.sha256).digest()
     return told | {"webhook-signature": f"v1,{base64.b64encode(digest).decode()}"}
+
+
+def _name(row: BudgetAlert) -> str:
+    """The same at each try, and of no other alert: numbers are those of one machine."""
+    machine = claiming.this_machine() if settings.REDIS_URL else ""
+    return f"alert_{row.pk}" + (f"_{machine[:8]}" if machine else "")
 
 
 def key_of(secret: str) -> bytes:
@@ -86,13 +97,20 @@ def _claim(row: BudgetAlert, now: datetime) -> bool:
     return True
 
 
+def _is_ours(row: BudgetAlert, run: Run) -> bool:
+    """Whether it is this machine that tells, where several spend the budget."""
+    if not settings.REDIS_URL or not (machine := claiming.this_machine()):
+        return True
+    return run(claiming.claim(claiming.place_of(row), machine)) != 0
+
+
 def _is_taken(row: BudgetAlert, alert: dict[str, Any], run: Run) -> bool:
     from orchestrator.outbound.tell import tell  # here, because it is much to load where there is nobody to tell
 
     at = timezone.now()
     body = orjson.dumps({"type": KIND, "timestamp": at, "data": alert}, option=orjson.OPT_UTC_Z)
     try:
-        status = run(tell(settings.ALERT_URL, body, signed(row.pk, at, body), within_s=TELL_S))
+        status = run(tell(settings.ALERT_URL, body, signed(_name(row), at, body), within_s=TELL_S))
     except OSError as error:  # TimeoutError is one
         why = str(error) or type(error).__name__
     else:

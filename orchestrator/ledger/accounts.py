@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from orchestrator.core.budgets import Budget as Rule
 from orchestrator.ledger.sql import Cursor, insert_all, select_all, table
-from orchestrator.models import Budget, BudgetAlert, BudgetPeriod
+from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, ShareElsewhere
 
 _MOVE = (
     "ON CONFLICT (budget_id, under, begins) DO UPDATE SET spent_microusd = spent_microusd + excluded.spent_microusd,"
@@ -39,12 +39,12 @@ class Used(NamedTuple):
     reserved: int = 0
 
 
-def rules(cursor: Cursor, budgets: Iterable[int]) -> dict[int, Rule]:
+def rules(cursor: Cursor, budgets: Iterable[int], *, also_off: bool = False) -> dict[int, Rule]:
     """What budgets say now, as against when their caller was made: those that are there and not off, by number."""
     rows = select_all(
         cursor,
         f"SELECT id, name, period, each, amount_microusd, is_hard, shares, tenant_id IS NULL FROM {table(Budget)}"  # noqa: S608  # our own name
-        " WHERE NOT is_off AND id IN (SELECT value FROM json_each(%s))",
+        f" WHERE {'true' if also_off else 'NOT is_off'} AND id IN (SELECT value FROM json_each(%s))",
         sorted(set(budgets)),
     )
     return {
@@ -76,6 +76,22 @@ def used(cursor: Cursor, accounts: Collection[Account]) -> dict[Account, Used]:
     return {Account(*key): Used(spent, reserved) for *key, spent, reserved in rows}
 
 
+def spent_everywhere(cursor: Cursor, accounts: Collection[Account]) -> dict[Account, int]:
+    """What is spent of them: here, and at other machines as far as was heard."""
+    if not accounts:
+        return {}
+    rows = select_all(
+        cursor,
+        "SELECT p.budget_id, p.under, CAST(p.begins AS TEXT),"  # noqa: S608  # our own names
+        f" p.spent_microusd + coalesce((SELECT sum(e.spent_microusd) FROM {table(ShareElsewhere)} AS e"
+        " WHERE (e.budget_id, e.under, e.begins) = (p.budget_id, p.under, p.begins)), 0)"
+        f" FROM json_each(%s) AS asked CROSS JOIN {table(BudgetPeriod)} AS p ON p.budget_id = asked.value ->> 0"
+        " AND p.under = asked.value ->> 1 AND p.begins = asked.value ->> 2",
+        [[*account] for account in sorted(accounts)],
+    )
+    return {Account(*key): spent for *key, spent in rows}
+
+
 def move(cursor: Cursor, moves: Mapping[Account, Used]) -> None:
     """Add to what is spent and reserved."""
     names = ("budget_id", "under", "begins", "spent_microusd", "reserved_microusd")
@@ -87,11 +103,11 @@ def tell_of_shares(cursor: Cursor, accounts: Collection[Account], at: str) -> No
     """Write down which shares are reached, each once, whoever comes to it first."""
     known = rules(cursor, (account.budget_id for account in accounts))
     reached = [
-        (*account, share, at, of.spent)
-        for account, of in used(cursor, accounts).items()
-        if (rule := known.get(account.budget_id)) and of.spent > 0
+        (*account, share, at, spent)
+        for account, spent in spent_everywhere(cursor, accounts).items()
+        if (rule := known.get(account.budget_id)) and spent > 0
         for share in rule.shares
-        if of.spent * 100 >= share * rule.amount
+        if spent * 100 >= share * rule.amount
     ]
     names = ("budget_id", "under", "begins", "share", "at", "spent_microusd")
     insert_all(cursor, BudgetAlert, names, reached, "ON CONFLICT DO NOTHING")

@@ -8,8 +8,8 @@ taken as they are. What it did not tell is estimated from what was seen, and sai
 from __future__ import annotations
 
 from dataclasses import replace
+from secrets import token_hex
 from typing import Any, Literal
-from uuid import uuid4
 
 import orjson
 
@@ -24,7 +24,7 @@ from orchestrator.ledger.holds import Charged, Line, Reservation
 from orchestrator.ledger.writer import Entry, Ledger
 from orchestrator.models import Charge
 
-Purpose = Literal["answer", "embedding"]
+Purpose = Literal["answer", "embedding", "shadow", "judge"]
 # A model may think without showing it. While nothing of an answer is seen it is taken to write so many tokens a second,
 # as quick ones do, once the question has come to it and was read.
 UNSEEN_A_SECOND = 100
@@ -50,7 +50,7 @@ class Bill:
         request  as this place would be asked. Where a hard budget is about it and it has no cap, it is given one.
         """
         self._entry, self._model, self._ledger, self._clock = entry, model, ledger, clock
-        self.hold = uuid4().hex
+        self.hold = token_hex(16)
         self.price = price_of(model)
         self.lines = _lines(entry, model)
         most = at_most(request, model)
@@ -120,20 +120,24 @@ class Bill:
             if self._first is None:
                 self._first = self._clock.monotonic()
 
-    def settle(self, outcome: str, *, is_free: bool = False) -> None:
-        """The call is over. A second time it does nothing.
+    def settle(self, outcome: str, *, is_free: bool = False) -> int | None:
+        """The call is over: what it cost, in millionths of a dollar; None where nobody knows.
+
+        A second time it does nothing.
 
         outcome  done, cut, or why it ended before its end.
         is_free  nothing was made. What was seen or told of it proves otherwise.
         """
         if self._is_settled:
-            return
+            return None
         self._is_settled = True
         charged = self._charged(outcome, is_free=is_free)
         if self._entry.is_posted:  # it ended after its request
             self._ledger.charge(charged)
         else:
             self._entry.charges.append(charged)
+        cost: int | None = 0 if charged.is_free else charged.row["cost_microusd"]
+        return cost
 
     def _charged(self, outcome: str, *, is_free: bool) -> Charged:
         is_seen = self._first is not None or bool(self._told.prompt_tokens or self._told.cost_microusd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.db import models
 
 from orchestrator.ledger import accounts, reserving, spending
 from orchestrator.ledger.accounts import Account, Used
-from orchestrator.ledger.holds import Charged
+from orchestrator.ledger.holds import Charged, Reservation
 from orchestrator.ledger.sql import Cursor, columns, insert_all, moment, select_all, table
 from orchestrator.models import Charge, Hold
 
@@ -19,16 +19,25 @@ COLUMNS = columns(Charge)
 MOST = 2**63 - 1  # that the database holds
 
 
-def charge(cursor: Cursor, charges: Sequence[Charged], at: str) -> int:
+def charge(
+    cursor: Cursor, charges: Sequence[Charged], at: str, unwritten: Mapping[str, Reservation] | None = None
+) -> int:
     """Write them and end their holds; return how many are new. `at` is now.
 
     Each hold is charged once. What it had reserved is free again, what it cost is spent: of the budgets, and in the
     periods, that it was held for.
+
+    unwritten  holds that no budget is about and that are over before they were written; they need not be any more.
     """
-    rows = _rows(cursor, charges)
+    unwritten = unwritten or {}
+    rows = _rows(cursor, charges, unwritten)
+    held = {one.hold for one in charges} - unwritten.keys()
+    lines_of, count = reserving.end(cursor, held)
+    if count < len(held):  # a hold that is there was not charged yet
+        _forget_charged(cursor, rows)
     insert_all(cursor, Charge, COLUMNS, [[row.get(name) for name in COLUMNS] for row in rows.values()])
     moves: defaultdict[Account, Used] = defaultdict(Used)
-    for hold, lines in reserving.end(cursor, [one.hold for one in charges]).items():
+    for hold, lines in lines_of.items():
         cost = rows[hold]["cost_microusd"] if hold in rows else None
         for account, _ in lines:
             if cost:
@@ -39,26 +48,33 @@ def charge(cursor: Cursor, charges: Sequence[Charged], at: str) -> int:
     return len(rows)
 
 
-def _rows(cursor: Cursor, charges: Sequence[Charged]) -> dict[str, dict[str, Any]]:
-    """What is to be written, by hold: the first word on each."""
+def _rows(
+    cursor: Cursor, charges: Sequence[Charged], unwritten: Mapping[str, Reservation]
+) -> dict[str, dict[str, Any]]:
+    """The first word on each hold."""
     rows: dict[str, dict[str, Any]] = {}
     for one in charges:
         if not one.is_free and one.hold not in rows:
             rows[one.hold] = one.row | {"hold": one.hold, "at": moment(one.row["at"])}
-    if not rows:
-        return rows
-    charged = f"SELECT hold FROM {table(Charge)} WHERE hold IN (SELECT value FROM json_each(%s))"  # noqa: S608  # our own name
-    for (hold,) in select_all(cursor, charged, list(rows)):
-        del rows[hold]
     unknown = [hold for hold, row in rows.items() if row["cost_microusd"] is None]
     if unknown:
+        amounts = {hold: unwritten[hold].amount for hold in unknown if hold in unwritten}
         reserved = (
             f"SELECT id, amount_microusd FROM {table(Hold)}"  # noqa: S608  # our own name
             " WHERE amount_microusd IS NOT NULL AND id IN (SELECT value FROM json_each(%s))"
         )
-        for hold, amount in select_all(cursor, reserved, unknown):
-            rows[hold] |= {"cost_microusd": amount, "source": Charge.Source.RESERVED, "is_estimated": True}
+        amounts.update(select_all(cursor, reserved, [hold for hold in unknown if hold not in unwritten]))
+        for hold, amount in amounts.items():
+            if amount is not None:
+                rows[hold] |= {"cost_microusd": amount, "source": Charge.Source.RESERVED, "is_estimated": True}
     return rows
+
+
+def _forget_charged(cursor: Cursor, rows: dict[str, dict[str, Any]]) -> None:
+    """Leave out what was charged before."""
+    charged = f"SELECT hold FROM {table(Charge)} WHERE hold IN (SELECT value FROM json_each(%s))"  # noqa: S608  # our own name
+    for (hold,) in select_all(cursor, charged, list(rows)):
+        del rows[hold]
 
 
 def lost(hold: str, at: str, amount: int | None, call: dict[str, Any]) -> Charged:

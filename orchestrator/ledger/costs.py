@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 
-from django.db.models import CharField, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.conf import settings
+from django.db.models import CharField, Count, F, Min, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Concat
+from django.utils import timezone
 
 from orchestrator.core.permissions import Reach
 from orchestrator.models import ApiKey, Charge, SpendDay, Tenant
 
-By = Literal["day", "model", "provider", "tenant", "key", "tag"]
-BYS: tuple[By, ...] = ("day", "model", "provider", "tenant", "key", "tag")
+By = Literal["day", "model", "provider", "tenant", "key", "tag", "purpose"]
+BYS: tuple[By, ...] = ("day", "model", "provider", "tenant", "key", "tag", "purpose")
+OF_CHARGES: frozenset[By] = frozenset({"tag", "purpose"})  # days do not know these
 MOST_DAYS = 366
 MOST_CHARGES = 100_000  # read one by one for a page or a file; the newest
 MOST_TAG_SETS = 5_000
@@ -84,10 +87,14 @@ class Group(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """The groups that cost most, and whether there are more."""
+    """The groups that cost most, and whether there are more.
+
+    since  of single charges: from when on they were read; None: of sums of days, which are all kept.
+    """
 
     rows: list[Group]
     has_more: bool
+    since: datetime | None = None
 
 
 def whole(sums: Iterable[Sums]) -> Sums:
@@ -106,8 +113,8 @@ def by_day(span: Span, reach: Reach) -> Mapping[date, Sums]:
 
 def grouped(by: By, span: Span, reach: Reach, most: int) -> Groups:
     """The `most` groups that cost most; of days, the last. One query."""
-    if by == "tag":
-        return tagged(span, reach, most)
+    if by in OF_CHARGES:
+        return tagged(span, reach, most) if by == "tag" else _by_purpose(span, reach, most)
     if by == "day":
         days = _days(span, reach).values("day").annotate(**_summed(COLUMNS)).order_by("-day")[: most + 1]
         found = [Group(row["day"].isoformat(), row["day"].isoformat(), _sums(row)) for row in days]
@@ -133,12 +140,7 @@ def by_model(span: Span, reach: Reach, most: int, *, only_unpriced: bool = False
 
 def tagged(span: Span, reach: Reach, most: int) -> Groups:
     """The same by tag, of the newest charges. A call with three tags counts under each of them: never add these up."""
-    columns = {
-        "sum_calls": Count("pk"),
-        "sum_unpriced": Count("pk", filter=Q(cost_microusd=None)),
-        **_summed(_OF_CHARGES),
-    }
-    rows = newest_charges(span, reach).values("tags").annotate(**columns)
+    rows = newest_charges(span, reach).values("tags").annotate(**_counted())
     dearest = F("sum_cost_microusd").desc(nulls_last=True)
     sets = list(rows.order_by(dearest, "tags")[: MOST_TAG_SETS + 1])
     found: dict[str, Sums] = {}
@@ -147,7 +149,23 @@ def tagged(span: Span, reach: Reach, most: int) -> Groups:
             found[tag] = found.get(tag, Sums()) + _sums(row)
     ordered = sorted(found.items(), key=lambda one: (-one[1].cost_microusd, -one[1].calls, one[0]))
     groups = [Group(tag or UNTAGGED, tag, sums) for tag, sums in ordered[:most]]
-    return Groups(groups, len(ordered) > most or len(sets) > MOST_TAG_SETS)
+    return Groups(groups, len(ordered) > most or len(sets) > MOST_TAG_SETS, _read_since(span, sets))
+
+
+def _by_purpose(span: Span, reach: Reach, most: int) -> Groups:
+    """What calls were for: an answer, vectors, a judge or a shadow. Each call is for one thing."""
+    rows = newest_charges(span, reach).values("purpose").annotate(**_counted())
+    every = list(rows.order_by(F("sum_cost_microusd").desc(nulls_last=True), "purpose"))
+    found = [Group(row["purpose"], row["purpose"], _sums(row)) for row in every[:most]]
+    return Groups(found, len(every) > most, _read_since(span, every))
+
+
+def _read_since(span: Span, rows: Sequence[Mapping[str, Any]]) -> datetime:
+    """From when on single charges were read: as they are kept, and no more than `MOST_CHARGES` of them."""
+    kept = datetime.combine((timezone.now() - timedelta(days=settings.CHARGE_DAYS)).date(), time(), UTC)
+    since = max(span.moments[0], kept)
+    is_cut = sum(row["sum_calls"] for row in rows) >= MOST_CHARGES
+    return max(since, min(row["oldest"] for row in rows)) if is_cut else since
 
 
 def charges(span: Span, reach: Reach) -> QuerySet[Charge]:
@@ -173,6 +191,12 @@ def _days(span: Span, reach: Reach) -> QuerySet[SpendDay]:
 
 def _summed(columns: Sequence[str]) -> dict[str, Any]:
     return {f"sum_{name}": Sum(name) for name in columns}
+
+
+def _counted() -> dict[str, Any]:
+    """The same of single charges."""
+    counts = {"sum_calls": Count("pk"), "sum_unpriced": Count("pk", filter=Q(cost_microusd=None)), "oldest": Min("at")}
+    return counts | _summed(_OF_CHARGES)
 
 
 def _sums(row: Mapping[str, Any]) -> Sums:

@@ -1,29 +1,20 @@
-"""What the providers did in a stretch of time, from the records of calls and of attempts that failed.
-
-Four grouped queries. Those of requests go over the index of called engines, `called_at`, which leaves out all that
-came from cache; those of attempts over their index on `at`. None reads what is older than the stretch.
-"""
+"""What the providers did in a stretch of time, from rollups of calls and of attempts that failed."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from django.db.models import BooleanField, Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum, Value
-from django.db.models.expressions import RawSQL
-
-from orchestrator.core.errors import Outraced
 from orchestrator.core.permissions import Reach
-from orchestrator.ledger.grouping import Epoch, digits, whole
-from orchestrator.ledger.stats import BUCKET_LENGTHS_S, FAILED, REFUSED, Latency, latency
-from orchestrator.models import Attempt, RequestRecord
+from orchestrator.ledger import rolled
+from orchestrator.ledger.stats import BUCKET_LENGTHS_S, Latency, latency
+from orchestrator.ledger.stretches import longest_within
+from orchestrator.ledger.tallies import OF_PROVIDER, durations, newest, whole_minute
 
 MOST_STEPS = 30  # what a line as wide as a word can show
-ANSWERED = ~FAILED & ~REFUSED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,92 +44,37 @@ class ProviderFigures:
 
 
 def provider_figures(since: datetime, until: datetime, reach: Reach) -> Mapping[str, ProviderFigures]:
-    """Add up the calls for `reach` from `since` until before `until`, by provider; also of this machine's engines."""
-    called = called_between(since, until, reach)
+    """Add up the calls for `reach` from the step that `since` is in until the minute `until` is in, by provider.
+
+    Also of this machine's engines.
+    """
+    span_s = (until - since).total_seconds()
+    step_s = next((length for length in BUCKET_LENGTHS_S if span_s / length <= MOST_STEPS), BUCKET_LENGTHS_S[-1])
+    unit = longest_within(step_s)
+    first, end = int(since.timestamp()) // unit * unit, int(whole_minute(until, up=True).timestamp())
+    rolls = rolled.read(first, end, step_s, reach, ("cells",), with_failures=True)
     found: defaultdict[str, ProviderFigures] = defaultdict(ProviderFigures)
-    firsts: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    for row in _answers(called):
-        figures = found[row["provider"]]
-        figures.calls += row["n"]
-        figures.prompt_tokens += row["prompt"]
-        figures.completion_tokens += row["completion"]
-        figures.cost_microusd += row["cost"] or 0
-        figures.unpriced += row["unpriced"]
-        if row["took"] is not None:
-            firsts[row["provider"]][row["took"]] += row["n"]
-        if row["newest"] and (figures.answered_at is None or row["newest"] > figures.answered_at):
-            figures.answered_at = row["newest"]
-    for provider, outcome, n in (*_failed_attempts(since, until, reach), *_failed_alone(called, reach)):
+    for cell, sums in rolls.total.of_cells():
+        if cell.is_called and not cell.fate:  # what a caller was refused is none of them
+            _add(found[cell.provider], sums)
+    for provider, outcome, n in rolls.total.of_failures():
         found[provider].calls += n
         found[provider].failures[outcome] += n
     everything = sum(figures.calls for figures in found.values())
-    steps = _steps(called, since, until)
+    numbers = range(first // step_s, math.ceil(end / step_s))
     for provider, figures in found.items():
-        figures.first = latency(firsts[provider])
+        steps = {n: durations(step.steps.get(OF_PROVIDER + provider, {})) for n, step in rolls.steps.items()}
+        figures.first = latency(sum(map(Counter, steps.values()), Counter()))
         figures.share = figures.calls / everything if everything else None
-        figures.first_p95_us = steps(provider)
+        figures.first_p95_us = tuple(latency(steps.get(number, {})).p95_us for number in numbers)
     return dict(found)
 
 
-def called_between(since: datetime, until: datetime, reach: Reach) -> QuerySet[RequestRecord]:
-    """Requests that an engine was called for, as the index of those has them."""
-    # Written out: SQLite takes a partial index whose condition stands in the query word for word, not bound to it.
-    is_called: Any = RawSQL("tier IN ('miss', 'bypass')", (), output_field=BooleanField())
-    called = RequestRecord.objects.of(reach, by_tenant=False).order_by().filter(is_called, at__gte=since, at__lt=until)
-    return called.exclude(provider="")
-
-
-def _answers(called: QuerySet[RequestRecord]) -> Iterable[Mapping[str, Any]]:
-    """All that did not fail, by provider and time to the first piece. What a caller was refused is none of them."""
-    return (
-        called.filter(ANSWERED)
-        .values("provider", took=digits("engine_first_us", 3))
-        .annotate(
-            n=Count("pk"),
-            prompt=Sum("prompt_tokens"),
-            completion=Sum("completion_tokens"),
-            cost=Sum("cost_microusd"),
-            unpriced=Count("pk", filter=Q(cost_microusd=None)),
-            newest=Max("at", filter=Q(outcome__in=("done", "cut"))),
-        )
-        .order_by()
-    )
-
-
-def _failed_attempts(since: datetime, until: datetime, reach: Reach) -> list[tuple[str, str, int]]:
-    attempts = (
-        Attempt.objects.of(reach, by_tenant=False)
-        .order_by()
-        .filter(at__gte=since, at__lt=until)
-        .exclude(outcome=Outraced.kind)
-    )
-    return list(attempts.values_list("provider", "outcome").annotate(n=Count("pk")).order_by())
-
-
-def _failed_alone(called: QuerySet[RequestRecord], reach: Reach) -> list[tuple[str, str, int]]:
-    """Requests that failed and have no attempt that says so: those after their first piece."""
-    said = Attempt.objects.of(reach, by_tenant=False).filter(
-        request_id=OuterRef("request_id"), tenant_id=OuterRef("tenant_id"), provider=OuterRef("provider")
-    )
-    failed = called.filter(FAILED).exclude(Exists(said))
-    return list(failed.values_list("provider", "outcome").annotate(n=Count("pk")).order_by())
-
-
-def _steps(
-    called: QuerySet[RequestRecord], since: datetime, until: datetime
-) -> Callable[[str], tuple[int | None, ...]]:
-    """A function from a provider to its p95 of the first piece, step by step."""
-    span_s = (until - since).total_seconds()
-    step_s = next((length for length in BUCKET_LENGTHS_S if span_s / length <= MOST_STEPS), BUCKET_LENGTHS_S[-1])
-    tallies: defaultdict[tuple[str, int], Counter[int]] = defaultdict(Counter)
-    rows = called.filter(ANSWERED, engine_first_us__isnull=False)
-    keys = {"step": whole(Epoch(F("at")) / Value(step_s)), "took": digits("engine_first_us", 2)}
-    counted: Iterable[Mapping[str, Any]] = rows.values("provider", **keys).annotate(n=Count("pk")).order_by()
-    for row in counted:
-        tallies[row["provider"], row["step"]][row["took"]] += row["n"]
-    numbers = range(int(since.timestamp()) // step_s, math.ceil(until.timestamp() / step_s))
-
-    def of(provider: str) -> tuple[int | None, ...]:
-        return tuple(latency(tallies.get((provider, number), {})).p95_us for number in numbers)
-
-    return of
+def _add(figures: ProviderFigures, sums: Mapping[str, int]) -> None:
+    figures.calls += sums["n"]
+    figures.prompt_tokens += sums["prompt"]
+    figures.completion_tokens += sums["completion"]
+    figures.cost_microusd += sums["cost"]
+    figures.unpriced += sums["unpriced"]
+    if answered_at := newest(sums):
+        figures.answered_at = max(figures.answered_at or answered_at, answered_at)

@@ -2,19 +2,30 @@
 
 from datetime import UTC, datetime, time, timedelta
 
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from orchestrator.core.permissions import EVERYBODY
-from orchestrator.models import Attempt, Charge, RequestRecord
+from orchestrator.ledger.rolled import read_marks
+from orchestrator.models import Attempt, Charge, RequestRecord, RouteDecision, UnreadGrades
 
+Table = type[Attempt] | type[Charge] | type[RequestRecord] | type[RouteDecision]
 BATCH = 500  # in one transaction, while calls wait for their turn to be written
 
 
 def prune(days: int, batch: int = BATCH) -> int:
-    """Delete records older than `days` and return how many; each transaction takes `batch` at most."""
+    """Delete records older than `days`, and decisions, and return how many; a transaction takes `batch` at most.
+
+    A record that is in no rollup yet stays until it is: figures are to hold it when it is gone. So do its attempts:
+    without them it would count as one that failed alone, beside them.
+    """
     before = timezone.now() - timedelta(days=days)
-    _prune(Attempt, before, batch)
-    return _prune(RequestRecord, before, batch)
+    marks = read_marks()
+    waiting = RequestRecord.objects.of(EVERYBODY).filter(pk__gt=marks.requests, request_id=OuterRef("request_id"))
+    _prune(Attempt, before, batch, Q(~Exists(waiting), pk__lte=marks.attempts))
+    _prune(RouteDecision, before, batch)
+    UnreadGrades.objects.of(EVERYBODY).filter(day__lt=before.date()).delete()  # a row a day of each judge
+    return _prune(RequestRecord, before, batch, Q(pk__lte=marks.requests))
 
 
 def prune_charges(days: int, batch: int = BATCH) -> int:
@@ -23,9 +34,10 @@ def prune_charges(days: int, batch: int = BATCH) -> int:
     return _prune(Charge, datetime.combine(day, time(), UTC), batch)
 
 
-def _prune(table: type[Attempt] | type[Charge] | type[RequestRecord], before: datetime, batch: int) -> int:
+def _prune(table: Table, before: datetime, batch: int, which: Q | None = None) -> int:
     gone = 0
     rows = table.objects.of(EVERYBODY)
-    while ids := list(rows.filter(at__lt=before).order_by("at").values_list("pk", flat=True)[:batch]):
+    old = rows.filter(which or Q(), at__lt=before)
+    while ids := list(old.order_by("at").values_list("pk", flat=True)[:batch]):
         gone += rows.filter(pk__in=ids).delete()[0]
     return gone

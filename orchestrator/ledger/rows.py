@@ -1,20 +1,17 @@
-"""Request records as SQL: many rows in one statement.
-
-The rows travel as one JSON text that SQLite takes apart itself. Binding them row by row hands the
-interpreter's lock back and forth once a row, and while the event loop is busy each return waits.
-"""
+"""Request records as SQL: many rows in one statement."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
-import orjson
 from django.db import connections
 from django.db.models import QuerySet
 
+from orchestrator.ledger.sql import Cursor, insert_all, moment, packed, table
 from orchestrator.models import ApiKey, Attempt, RequestRecord
 
 ALIAS = "default"
@@ -57,14 +54,19 @@ def insert_attempts(attempts: Sequence[Attempted]) -> None:
     Attempt.objects.using(ALIAS).bulk_create([Attempt(**one._asdict()) for one in attempts])
 
 
-def insert(rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows, all or none. Raises what the database raises, and TypeError for what is no text or number."""
+def insert(rows: Sequence[dict[str, Any]], cursor: Cursor | None = None) -> None:
+    """Write rows, all or none; a cursor is in a transaction. Raises what the database raises, and TypeError."""
     values = []
     for row in rows:
-        row["at"] = row["at"] if isinstance(row["at"], str) else str(row["at"].replace(tzinfo=None))
+        row["at"] = moment(row["at"])
         values.append([row[column] for column in _COLUMNS])
-    chosen = ", ".join(f"value ->> {place}" for place in range(len(_COLUMNS)))
-    _execute(f"SELECT {chosen} FROM json_each(%s)", _COLUMNS, values)  # noqa: S608  # numbers of our own
+    if cursor is not None:
+        insert_all(cursor, RequestRecord, _COLUMNS, values)
+        return
+    # One statement is a transaction by itself. Around it, BEGIN and COMMIT would give up the interpreter's lock
+    # twice more, and while the event loop is busy it is waited for each time: a third of what a commit takes.
+    with connections[ALIAS].cursor() as own:
+        insert_all(own, RequestRecord, _COLUMNS, values)
 
 
 def insert_repeats(repeats: Sequence[Repeat]) -> None:
@@ -72,17 +74,8 @@ def insert_repeats(repeats: Sequence[Repeat]) -> None:
     places: dict[Line, int] = {}
     own = [(places.setdefault(line, len(places)), *rest) for line, *rest in repeats]
     shared = [[line.row[column] for column in _SHARED] for line in places]
-    columns = ", ".join(f"value ->> {place} AS c{place}" for place in range(len(_SHARED)))
-    chosen = ", ".join(f"c{place}" for place in range(len(_SHARED)))
-    moment = "strftime('%%Y-%%m-%%d %%H:%%M:%%S', {0} / 1000000, 'unixepoch') || printf('.%%06d', {0} %% 1000000)"
-    _execute(
-        f"WITH line AS MATERIALIZED (SELECT key AS place, {columns} FROM json_each(%s)) "  # noqa: S608  # our own column names
-        f"SELECT hit.value ->> 1, {moment.format('(hit.value ->> 2)')}, hit.value ->> 3, hit.value ->> 3, {chosen} "
-        "FROM json_each(%s) AS hit CROSS JOIN line ON line.place = hit.value ->> 0",
-        [*_OWN, *_SHARED],
-        shared,
-        own,
-    )
+    with connections[ALIAS].cursor() as cursor:
+        cursor.execute(_repeating(), [packed(shared), packed(own)])
 
 
 def write_used(keys: Collection[int], at: datetime) -> None:
@@ -91,11 +84,15 @@ def write_used(keys: Collection[int], at: datetime) -> None:
     rows.filter(pk__in=keys).exclude(last_used_at__gte=at).update(last_used_at=at)
 
 
-def _execute(select: str, columns: Sequence[str], *values: Any) -> None:
-    connection = connections[ALIAS]
-    quote = connection.ops.quote_name
-    into = f"INSERT INTO {quote(RequestRecord._meta.db_table)} ({', '.join(map(quote, columns))}) "
-    # One statement is a transaction by itself. Around it, BEGIN and COMMIT would give up the interpreter's lock
-    # twice more, and while the event loop is busy it is waited for each time: a third of what a commit takes.
-    with connection.cursor() as cursor:
-        cursor.execute(into + select, [orjson.dumps(value).decode() for value in values])
+@cache
+def _repeating() -> str:
+    into = ", ".join(f'"{column}"' for column in [*_OWN, *_SHARED])
+    columns = ", ".join(f"value ->> {place} AS c{place}" for place in range(len(_SHARED)))
+    chosen = ", ".join(f"c{place}" for place in range(len(_SHARED)))
+    moment = "strftime('%%Y-%%m-%%d %%H:%%M:%%S', {0} / 1000000, 'unixepoch') || printf('.%%06d', {0} %% 1000000)"
+    return (
+        f"INSERT INTO {table(RequestRecord)} ({into}) "  # noqa: S608  # our own column names
+        f"WITH line AS MATERIALIZED (SELECT key AS place, {columns} FROM json_each(%s)) "
+        f"SELECT hit.value ->> 1, {moment.format('(hit.value ->> 2)')}, hit.value ->> 3, hit.value ->> 3, {chosen} "
+        "FROM json_each(%s) AS hit CROSS JOIN line ON line.place = hit.value ->> 0"
+    )

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, cast
+from typing import Any
 
-from django.db.models import Count, F, Q, Sum, Value
-
-from orchestrator.core.permissions import Reach
-from orchestrator.ledger.grouping import Epoch, whole
-from orchestrator.ledger.savings import FREE, UNKNOWN
-from orchestrator.models import RequestRecord
+from orchestrator.core.permissions import EVERYBODY, Reach
+from orchestrator.ledger import rolled
+from orchestrator.ledger.tallies import Cell
+from orchestrator.models import Tenant
 
 A_DAY_S = 86400
-BY = {
-    "day": whole(Epoch(F("at")) / Value(A_DAY_S)),
-    "tier": F("tier"),
-    "model": F("model"),
-    "tenant": F("tenant__name"),
+BY: Mapping[str, Callable[[Cell, int, str], Any]] = {
+    "day": lambda cell, start, tenant: date(1970, 1, 1) + timedelta(days=start // A_DAY_S),
+    "tier": lambda cell, start, tenant: cell.tier,
+    "model": lambda cell, start, tenant: cell.model,
+    "tenant": lambda cell, start, tenant: tenant,
 }
+SUMS = {"answers": "answers", "free": "free", "unknown": "unknown", "microusd": "saved"}
 
 
 def saved_sums(since: date, until: date, by: Sequence[str], reach: Reach) -> list[dict[str, Any]]:
@@ -28,23 +28,14 @@ def saved_sums(since: date, until: date, by: Sequence[str], reach: Reach) -> lis
     by  what is told apart, of BY.
     Of so many answers some are free, since a call costs nothing, and of some it is unknown what they saved.
     """
-    begin, end = (datetime.combine(day, time(), UTC) for day in (since, until))
-    rows = RequestRecord.objects.of(reach, by_tenant=False).filter(at__gte=begin, at__lt=end, saved_why__isnull=False)
-    apart = {f"by_{name}": BY[name] for name in by}
-    sums = (
-        rows.order_by()
-        .values(**apart)
-        .annotate(
-            answers=Count("pk"),
-            free=Count("pk", filter=Q(saved_why=FREE)),
-            unknown=Count("pk", filter=Q(saved_why=UNKNOWN)),
-            microusd=Sum("saved_microusd", default=0),
-        )
-    )
-    found = []
-    for row in cast(Iterable[dict[str, Any]], sums.order_by(*apart)):
-        named = {name: row[f"by_{name}"] for name in by}
-        if "day" in named:
-            named["day"] = date(1970, 1, 1) + timedelta(days=named["day"])
-        found.append(named | {name: row[name] for name in ("answers", "free", "unknown", "microusd")})
-    return found
+    begin, end = (int(datetime.combine(day, time(), UTC).timestamp()) for day in (since, until))
+    names = dict(Tenant.objects.values_list("pk", "name")) if "tenant" in by else {}
+    whose = names.keys() if names and reach == EVERYBODY else reach.tenants
+    found: defaultdict[tuple[Any, ...], dict[str, int]] = defaultdict(lambda: dict.fromkeys(SUMS, 0))
+    for tenant, start, tally in rolled.read_days(begin, end, whose):
+        for cell, sums in tally.of_cells():
+            if "answers" in sums:
+                of_group = found[tuple(BY[name](cell, start, names.get(tenant, "")) for name in by)]
+                for name, kept in SUMS.items():
+                    of_group[name] += sums.get(kept, 0)
+    return [dict(zip(by, group, strict=True)) | sums for group, sums in sorted(found.items())]

@@ -39,7 +39,7 @@ def signed(done: Done, request_id: str, counted: Usage, charge: Mapping[str, Any
         request_id=request_id,
         is_paid=charge is not None,
         cost_microusd=charge["cost_microusd"] if charge else 0,
-        usage=None if counted == done.usage else counted,
+        usage=None if counted is done.usage or counted == done.usage else counted,
     )
     return replace(done, made_by=maker)
 

@@ -1,13 +1,23 @@
-"""Many rows in one statement: they travel as one JSON text, which SQLite takes apart itself."""
+"""Many rows in one statement: as one JSON text, which SQLite takes apart itself, or a few as they are.
+
+Binding them in one statement after the other would hand the interpreter's lock back and forth once a row, and while
+the event loop is busy each return waits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from functools import cache
+from itertools import chain
+from types import NoneType
 from typing import Any, Protocol
 
 import orjson
 from django.db.models import Model
+
+FEW = 8  # rows that are bound: more of them are quicker by way of JSON, and each number is a statement of its own
+TAKEN = (str, int, float, NoneType)  # by SQLite
 
 
 class Cursor(Protocol):
@@ -18,6 +28,10 @@ class Cursor(Protocol):
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """What it found."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were written or deleted."""
 
 
 def table(model: type[Model]) -> str:
@@ -50,12 +64,30 @@ def select_all(cursor: Cursor, sql: str, *values: Any) -> list[tuple[Any, ...]]:
 def insert_all(
     cursor: Cursor, model: type[Model], names: Sequence[str], rows: Collection[Iterable[Any]], conflict: str = ""
 ) -> None:
-    """Write rows, all or none. `conflict` is what SQLite is to do where one is there already."""
+    """Write rows, all or none. `conflict` is what SQLite is to do where one is there already.
+
+    Raises TypeError for what is no text and no number.
+    """
     if not rows:
         return
-    chosen = ", ".join(f"value ->> {place}" for place in range(len(names)))
+    if len(rows) > FEW:
+        cursor.execute(_insert(model, tuple(names), 0, conflict), [packed([list(row) for row in rows])])
+        return
+    values = list(chain.from_iterable(rows))
+    for value in values:
+        if not isinstance(value, TAKEN):
+            raise TypeError(f"{type(value).__name__} is no text and no number")
+    cursor.execute(_insert(model, tuple(names), len(rows), conflict), values)
+
+
+@cache
+def _insert(model: type[Model], names: tuple[str, ...], count: int, conflict: str) -> str:
+    """Of so many rows that are bound; of any number, as JSON, where that is 0."""
     into = ", ".join(f'"{name}"' for name in names)
-    cursor.execute(
-        f"INSERT INTO {table(model)} ({into}) SELECT {chosen} FROM json_each(%s) WHERE true {conflict}",  # noqa: S608  # our own names
-        [packed([list(row) for row in rows])],
-    )
+    if count:
+        row = ", ".join(["%s"] * len(names))
+        source = f"VALUES {', '.join([f'({row})'] * count)}"
+    else:
+        chosen = ", ".join(f"value ->> {place}" for place in range(len(names)))
+        source = f"SELECT {chosen} FROM json_each(%s) WHERE true"  # noqa: S608  # numbers of our own
+    return f"INSERT INTO {table(model)} ({into}) {source} {conflict}"

@@ -1,8 +1,7 @@
-"""What the request records of a stretch of time add up to.
+"""What the requests of a stretch of time add up to, from rollups: at the same cost however many there are.
 
-The database does the adding: a handful of grouped queries over the index on `at`, whose results
-are as long as there are distinct values, not as there are records. Durations are grouped by their
-leading three digits, so a percentile is exact to three digits however many records there are.
+Durations are kept by their leading two digits, so a percentile is exact to two digits. A window begins and ends at
+whole minutes, and a long one begins at a whole quarter or hour: with a step of its charts.
 """
 
 from __future__ import annotations
@@ -11,32 +10,46 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, cast
-
-from django.db.models import Count, F, Q, QuerySet, Sum, Value
+from datetime import UTC, datetime, timedelta
 
 from orchestrator.core.permissions import Reach
-from orchestrator.ledger.grouping import Epoch, digits, whole
-from orchestrator.ledger.savings import UNKNOWN
+from orchestrator.ledger import rolled
+from orchestrator.ledger.rolled import FAILED, REFUSED
+from orchestrator.ledger.stretches import longest_within
+from orchestrator.ledger.tallies import (
+    BY_A_MODEL,
+    ENDED_WELL,
+    ERROR,
+    FIRST,
+    FRESH,
+    OF_MODEL,
+    OF_TIER,
+    REFUSAL,
+    SUMS,
+    TIERS,
+    TOOK,
+    Tally,
+    Tier,
+    durations,
+    fate,
+    newest,
+    whole_minute,
+)
 from orchestrator.models import RequestRecord
 
-Tier = RequestRecord.Tier
+__all__ = ["BY_A_MODEL", "ENDED_WELL", "FAILED", "REFUSED", "Tier"]
+
 FROM_CACHE = (Tier.MEMORY, Tier.REDIS, Tier.SQLITE, Tier.SEMANTIC)
 WITHOUT_A_CALL = (*FROM_CACHE, Tier.COLLAPSED)
-BY_A_MODEL = (Tier.MISS, Tier.BYPASS)
-ENDED_WELL = ("done", "cut", "cancelled")
-NOT_WANTED = "only_if_cached"  # and it was not: what the caller asked for, whatever its status
-REFUSED = Q(status__range=(400, 499)) | Q(outcome=NOT_WANTED)
-FAILED = ~Q(outcome__in=ENDED_WELL) & ~REFUSED
-BUCKET_LENGTHS_S = (1, 5, 15, 60, 300, 900, 3600, 6 * 3600, 86400, 7 * 86400)
+BUCKET_LENGTHS_S = (60, 300, 900, 3600, 2 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400)
 MOST_BUCKETS = 100
 MOST_MODELS = 50
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latency:
-    """Nearest-rank percentiles in microseconds, to three digits; None when there is nothing to rank."""
+    """Nearest-rank percentiles in microseconds, to two digits; None when there is nothing to rank."""
 
     p50_us: int | None = None
     p95_us: int | None = None
@@ -64,7 +77,7 @@ class Bucket:
     start: datetime
     by_tier: Mapping[str, int]
     durations: Mapping[int, int]  # requests by total time in microseconds, to two digits
-    latency: Latency  # to two digits
+    latency: Latency
     first: Latency  # until the first piece, of those a model answered
     errors: int
     completion_tokens: int
@@ -77,7 +90,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """The records with `since` <= at < `until`.
+    """The requests that began with `since` or after it, and before `until`.
 
     errors      requests that failed on our side or a model's; refused  those answered 4xx, or not in the cache.
     latency     of all requests until the last piece; first  until the first piece, of those a model answered.
@@ -85,6 +98,8 @@ class Figures:
                 answers of which nobody knows how much they saved.
     by_tier     counts for every tier, zeros too; by_model  the busiest, busiest first.
     buckets     steps of `bucket_s` seconds on round times, oldest first, without gaps.
+    answered_at when each provider's last call began that was answered.
+    behind_s    0, or how old the oldest request is that is missing, because the background worker is behind.
     """
 
     since: datetime
@@ -103,6 +118,13 @@ class Figures:
     by_model: tuple[ModelFigures, ...]
     bucket_s: int
     buckets: tuple[Bucket, ...]
+    answered_at: Mapping[str, datetime] = field(default_factory=dict)
+    behind_s: float = 0.0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether requests are missing that are not added up yet."""
+        return self.behind_s > 0
 
     @property
     def hits(self) -> int:
@@ -131,31 +153,29 @@ class Figures:
 
 
 def figures(since: datetime, until: datetime, reach: Reach) -> Figures:
-    """Add up the records from `since` until before `until`, of the tenants in `reach`.
+    """Add up what the tenants in `reach` asked, from the step that `since` is in until the minute `until` is in.
 
-    Three queries. Meant for windows of up to a day or so: each reads every record of the window once.
+    Meant for windows that end about now: of what is long ago no minutes are kept.
     """
-    rows = RequestRecord.objects.of(reach, by_tenant=False).order_by().filter(at__gte=since, at__lt=until)
-
-    by_tier: defaultdict[str, _Tally] = defaultdict(_Tally)
-    by_model: defaultdict[str, _Tally] = defaultdict(_Tally)
-    fresh: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    everything = _Tally()
-    for row in _tallied(rows, "tier", "model", took=digits("total_us", 3)):
-        for tally in (everything, by_tier[row["tier"]], by_model[row["model"]]):
-            tally.add(row)
-        if row["tier"] in BY_A_MODEL:
-            fresh[row["model"]][row["took"]] += row["n"] - row["errors"] - row["refused"]
+    bucket_s = bucket_length(since, until)
+    first = _first(since, bucket_s)
+    end = int(whole_minute(until, up=True).timestamp())
+    found = rolled.read(first, end, bucket_s, reach)
+    everything = _Sums()
+    answered_at: dict[str, datetime] = {}
+    by_tier: defaultdict[str, _Sums] = defaultdict(_Sums)
+    by_model: defaultdict[str, _Sums] = defaultdict(_Sums)
+    for cell, sums in found.total.of_cells():
+        for one in (everything, by_tier[cell.tier], by_model[cell.model]):
+            one.add(cell.fate, sums)
+        if cell.is_called and not cell.fate and (at := newest(sums)):
+            answered_at[cell.provider] = max(at, answered_at.get(cell.provider, at))
+    times = found.total.times
     by_model.pop("", None)  # nobody answered
     busiest = sorted(by_model.items(), key=lambda item: (-item[1].requests, item[0]))[:MOST_MODELS]
-    bucket_s = bucket_length(since, until)
-    step = whole(Epoch(F("at")) / Value(bucket_s))
-    first: defaultdict[int, Counter[int]] = defaultdict(Counter)
-    by_models = rows.filter(tier__in=BY_A_MODEL, first_us__isnull=False)
-    for row in _grouped(by_models, step=step, took=digits("first_us", 3)):
-        first[row["step"]][row["took"]] += row["n"]
+    took = {tier: durations(times.get(OF_TIER + tier, {})) for tier in Tier.values}
     return Figures(
-        since=since,
+        since=datetime.fromtimestamp(first, UTC),
         until=until,
         requests=everything.requests,
         errors=everything.errors,
@@ -165,30 +185,33 @@ def figures(since: datetime, until: datetime, reach: Reach) -> Figures:
         saved={tier.value: by_tier[tier].saved for tier in WITHOUT_A_CALL},
         saved_unknown=everything.saved_unknown,
         by_tier={tier: by_tier[tier].requests for tier in Tier.values},
-        latency=latency(everything.durations),
-        first=latency(sum(first.values(), Counter())),
-        latency_by_tier={tier: latency(by_tier[tier].durations) for tier in Tier.values},
-        by_model=tuple(
-            ModelFigures(
-                model=model,
-                requests=tally.requests,
-                errors=tally.errors,
-                prompt_tokens=tally.prompt_tokens,
-                completion_tokens=tally.completion_tokens,
-                latency=latency(tally.durations),
-                fresh_answers=fresh[model].total(),
-                fresh=latency(fresh[model]),
-            )
-            for model, tally in busiest
-        ),
+        latency=latency(_together(took.values())),
+        first=latency(_together(durations(step.steps.get(FIRST, {})) for step in found.steps.values())),
+        latency_by_tier={tier: latency(took[tier]) for tier in Tier.values},
+        by_model=tuple(_of_model(model, sums, found.total) for model, sums in busiest),
         bucket_s=bucket_s,
-        buckets=_buckets(rows, step, since, until, bucket_s, first),
+        buckets=_buckets(found.steps, first, end, bucket_s),
+        answered_at=answered_at,
+        behind_s=found.behind_s,
     )
+
+
+def figures_before(length: timedelta, now: datetime, reach: Reach) -> Figures:
+    """What `figures` of the last `length` are compared with: as long before where that is a day or longer, else the
+    same time of the day before.
+
+    It ends with the step that those begin with, so that no request is in both or in neither, and is exactly `length`
+    long: ends that are no steps would need minutes of long ago. Those have in addition what the step that is running
+    came to so far.
+    """
+    began = datetime.fromtimestamp(_first(now - length, bucket_length(now - length, now)), UTC)
+    begins = began - max(DAY, length)
+    return figures(begins, begins + length, reach)
 
 
 def has_failed(record: RequestRecord) -> bool:
     """Whether one record counts among `Figures.errors`; the same as `FAILED`."""
-    return record.outcome not in {*ENDED_WELL, NOT_WANTED} and not 400 <= record.status <= 499
+    return fate(record.outcome, record.status) == ERROR
 
 
 def bucket_length(since: datetime, until: datetime) -> int:
@@ -214,7 +237,7 @@ def latency(durations: Mapping[int, int]) -> Latency:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _Sums:
     requests: int = 0
     errors: int = 0
     refused: int = 0
@@ -222,61 +245,59 @@ class _Tally:
     completion_tokens: int = 0
     saved: int = 0
     saved_unknown: int = 0
-    durations: Counter[int] = field(default_factory=Counter)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        self.requests += row["n"]
-        self.errors += row["errors"]
-        self.refused += row["refused"]
-        self.prompt_tokens += row["prompt"]
-        self.completion_tokens += row["completion"]
-        self.saved += row["saved"] or 0
-        self.saved_unknown += row["saved_unknown"]
-        self.durations[row["took"]] += row["n"]
+    def add(self, fate: str, sums: Mapping[str, int]) -> None:
+        self.requests += sums["n"]
+        self.errors += sums["n"] if fate == ERROR else 0
+        self.refused += sums["n"] if fate == REFUSAL else 0
+        self.prompt_tokens += sums["prompt"]
+        self.completion_tokens += sums["completion"]
+        self.saved += sums.get("saved", 0)
+        self.saved_unknown += sums.get("unknown", 0)
 
 
-def _grouped(rows: QuerySet[RequestRecord], *columns: str, **keys: Any) -> Iterable[dict[str, Any]]:
-    """Count rows by columns and expressions."""
-    return cast(Iterable[dict[str, Any]], rows.values(*columns, **keys).annotate(n=Count("pk")).order_by())
+def _first(since: datetime, bucket_s: int) -> int:
+    """The second that the step begins with which `since` is in."""
+    unit = longest_within(bucket_s)
+    return math.floor(since.timestamp()) // unit * unit
 
 
-def _tallied(rows: QuerySet[RequestRecord], *columns: str, **keys: Any) -> Iterable[dict[str, Any]]:
-    """The same with what a `_Tally` adds up."""
-    sums = {
-        "n": Count("pk"),
-        "errors": Count("pk", filter=FAILED),
-        "refused": Count("pk", filter=REFUSED),
-        "prompt": Sum("prompt_tokens"),
-        "completion": Sum("completion_tokens"),
-        "saved": Sum("saved_microusd"),
-        "saved_unknown": Count("pk", filter=Q(saved_why=UNKNOWN)),
-    }
-    return cast(Iterable[dict[str, Any]], rows.values(*columns, **keys).annotate(**sums).order_by())
-
-
-def _buckets(
-    rows: QuerySet[RequestRecord],
-    step: Any,
-    since: datetime,
-    until: datetime,
-    bucket_s: int,
-    first: Mapping[int, Mapping[int, int]],
-) -> tuple[Bucket, ...]:
-    tallies: defaultdict[int, _Tally] = defaultdict(_Tally)
-    by_tier: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for row in _tallied(rows, "tier", step=step, took=digits("total_us", 2)):
-        tallies[row["step"]].add(row)
-        by_tier[row["step"]][row["tier"]] += row["n"]
-    begin, end = int(since.timestamp()) // bucket_s, math.ceil(until.timestamp() / bucket_s)
-    return tuple(
-        Bucket(
-            start=datetime.fromtimestamp(number * bucket_s, UTC),
-            by_tier=by_tier[number],
-            durations=tallies[number].durations,
-            latency=latency(tallies[number].durations),
-            first=latency(first.get(number, {})),
-            errors=tallies[number].errors,
-            completion_tokens=tallies[number].completion_tokens,
-        )
-        for number in range(begin, end)
+def _of_model(model: str, sums: _Sums, total: Tally) -> ModelFigures:
+    fresh = durations(total.times.get(FRESH + model, {}))
+    return ModelFigures(
+        model=model,
+        requests=sums.requests,
+        errors=sums.errors,
+        prompt_tokens=sums.prompt_tokens,
+        completion_tokens=sums.completion_tokens,
+        latency=latency(_together((fresh, durations(total.times.get(OF_MODEL + model, {}))))),
+        fresh_answers=sum(fresh.values()),
+        fresh=latency(fresh),
     )
+
+
+def _buckets(steps: Mapping[int, Tally], first: int, end: int, bucket_s: int) -> tuple[Bucket, ...]:
+    return tuple(
+        _bucket(number * bucket_s, steps.get(number) or Tally())
+        for number in range(first // bucket_s, math.ceil(end / bucket_s))
+    )
+
+
+def _bucket(start: int, step: Tally) -> Bucket:
+    took, sums = durations(step.steps.get(TOOK, {})), step.steps.get(SUMS, {})
+    return Bucket(
+        start=datetime.fromtimestamp(start, UTC),
+        by_tier=Counter(step.steps.get(TIERS, {})),
+        durations=took,
+        latency=latency(took),
+        first=latency(durations(step.steps.get(FIRST, {}))),
+        errors=sums.get("errors", 0),
+        completion_tokens=sums.get("completion", 0),
+    )
+
+
+def _together(some: Iterable[Mapping[int, int]]) -> Counter[int]:
+    total: Counter[int] = Counter()
+    for one in some:
+        total.update(one)
+    return total

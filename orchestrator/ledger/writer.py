@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from django.conf import settings
 
@@ -19,18 +19,29 @@ from orchestrator.core.errors import BudgetSpent, LedgerUnavailable, Orchestrato
 from orchestrator.core.redaction import redacted
 from orchestrator.core.text import escaped
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Origin, Usage
-from orchestrator.ledger import savings, writing
+from orchestrator.ledger import savings, stages, writing
 from orchestrator.ledger.batch import Pending
+from orchestrator.ledger.decisions import Decided
 from orchestrator.ledger.estimate import counted
 from orchestrator.ledger.holds import Charged, Reservation, released
+from orchestrator.ledger.machines import Own
 from orchestrator.ledger.rows import Attempted, Repeat
+from orchestrator.ledger.shares import Grant, Short
 from orchestrator.ledger.steady import Steady
 from orchestrator.ledger.waiting import Waiter
 from orchestrator.ledger.writing import Writing
 
 COMMIT_DEADLINE_S = 8.0
 RESERVE_DEADLINE_S = 5.0
+MOST_ASKS = 3  # for one call: others may take what was granted meanwhile
 COUNTED = ("prompt_tokens", "completion_tokens", "cached_tokens", "is_estimated")  # alike in a record and its charge
+
+
+class Asks(Protocol):
+    """Who asks other machines for what they do not need."""
+
+    async def ask(self, short: Short) -> bool:
+        """Return, soon, whether something was granted."""
 
 
 @dataclass(slots=True)
@@ -47,7 +58,9 @@ class Entry:
     charged: str = ""  # the model whose limits it counts against
     tier: str = ""
     cache_key: str = ""
+    missed: str = ""  # why the cache had no answer, where a model was asked
     unsupported: tuple[str, ...] = ()  # what was left out, since the model cannot do it
+    adapted: tuple[str, ...] = ()  # what was put to it in another way, or is done in its place
     status: int = 200
     outcome: str = ""
     error: str = ""
@@ -61,11 +74,15 @@ class Entry:
     is_posted: bool = False  # the ledger has it; it takes each entry once
     pieces: int = 0  # pieces of answer seen: about as many tokens, where no count came
     laps: dict[str, float] = field(default_factory=dict)  # seconds by part, up to the engine's turn
+    tiers: dict[str, float] = field(default_factory=dict)  # seconds by tier of the cache that was asked, in order
+    hold_s: float = 0.0  # until what its calls may cost was reserved
     attempts: list[Attempted] = field(default_factory=list)  # places that were asked and did not answer
     granted_by: int | None = None  # the tenant whose answer it is, where it is another's
     charges: list[Charged] = field(default_factory=list)  # of each place that was asked and charges
     answered_by: str = ""  # the hold of the one who answers; empty: nobody does, or for nothing
     cap: int | None = None  # that its caller did not set, and a budget did
+    decided: Decided | None = None  # why who is asked is asked, where that is kept
+    same_until: float | None = None  # seconds since the epoch; rules say the same until then. None: while they hold
 
     @property
     def has_spent(self) -> bool:
@@ -143,7 +160,9 @@ class Entry:
             self.outcome = outcome
         self.total_s = now - self.started
         if charge := self.answer_charge:
-            self.usage = replace(self.usage, **{name: charge[name] for name in COUNTED})
+            charged = {name: charge[name] for name in COUNTED}
+            if any(getattr(self.usage, name) != counts for name, counts in charged.items()):
+                self.usage = replace(self.usage, **charged)
         else:
             self.usage = counted(self.usage, self.pieces)
 
@@ -176,6 +195,7 @@ class Entry:
             "cache_key": self.cache_key,
             "tags": self.tags,
             "unsupported": ",".join(self.unsupported),
+            "adapted": ",".join(self.adapted) or None,
             "streamed": self.request.stream,
             "status": self.status,
             "outcome": self.outcome,
@@ -191,6 +211,8 @@ class Entry:
             "cost_microusd": self.cost_microusd,
             **savings.columns(self.saved),
             "granted_by_id": self.granted_by,
+            "missed": self.missed or None,
+            "stages": None if self.tier == "memory" else stages.written(self.laps, self.tiers, self.hold_s),
         }
 
 
@@ -208,16 +230,19 @@ class Ledger(Writing):
         repeated: Callable[[Sequence[Repeat]], None] = lambda repeats: None,
         *,
         holds_dir: Path | None = None,
+        file: str = "",
     ) -> None:
         """Who else wants to know.
 
         taken      hears of each entry once, on the event loop, when no more becomes known of it.
         repeated   hears of repetitions that were written, many at a time, on the ledger's thread.
         holds_dir  where processes that write the same ledger see who lives; None: beside what runs.
+        file       that the ledger is in, where several machines spend its budgets: then `shares` is to be set.
         """
-        super().__init__(clock, repeated, holds_dir or settings.RUN_DIR / "holds")
+        super().__init__(clock, repeated, holds_dir or settings.RUN_DIR / "holds", file)
         self._taken = taken
         self._steady = Steady(clock)
+        self.shares: Asks | None = None
 
     def begin(self, request: ChatRequest, caller: Caller) -> Entry:
         """A request has come."""
@@ -235,7 +260,8 @@ class Ledger(Writing):
         if not entry.is_posted:
             entry.is_posted = True
             self._attempts.extend(entry.attempts)
-            self._add(Pending(entry.row(), tuple(entry.charges)), is_urgent=entry.is_paid or bool(entry.charges))
+            pending = Pending(entry.row(), tuple(entry.charges), decided=entry.decided)
+            self._add(pending, is_urgent=entry.is_paid or bool(entry.charges))
             self._tell(self._taken, entry)
 
     def repeat(self, repeat: Repeat) -> None:
@@ -257,7 +283,7 @@ class Ledger(Writing):
         entry.is_posted = True
         self._attempts.extend(entry.attempts)
         waiter = Waiter.here()
-        pending = Pending(entry.row(), tuple(entry.charges), waiter=waiter)
+        pending = Pending(entry.row(), tuple(entry.charges), waiter=waiter, decided=entry.decided)
         self._add(pending, is_urgent=True)
         try:
             async with asyncio.timeout(COMMIT_DEADLINE_S):
@@ -285,8 +311,21 @@ class Ledger(Writing):
         """
         self.must_be_writable()
         self._steady.must_be_known(reservation.lines)
+        for _ in range(MOST_ASKS if self.shares else 0):
+            try:
+                await self._reserve(reservation, may_ask=True)
+            except Short as short:
+                assert self.shares, "or nobody would be asked"
+                if not await self.shares.ask(short):
+                    break
+            else:
+                return
+        await self._reserve(reservation)
+
+    async def _reserve(self, reservation: Reservation, *, may_ask: bool = False) -> None:
+        """As `reserve`. Raises Short where a share does not reach, and others may be asked."""
         waiter = Waiter.here()
-        self._add(Pending(reservation=reservation, waiter=waiter), is_urgent=True)
+        self._add(Pending(reservation=reservation, waiter=waiter, may_ask=may_ask), is_urgent=True)
         try:
             async with asyncio.timeout(RESERVE_DEADLINE_S):
                 await waiter.future
@@ -301,9 +340,13 @@ class Ledger(Writing):
             self.release(reservation.hold)  # it may be written all the same
             raise
 
+    def granted(self, who: Own, grants: Sequence[Grant]) -> None:
+        """Redis granted `who` more. It is written with the next batch, and before what is reserved of it."""
+        self._add(Pending(granted=(who, grants)), is_urgent=True)
+
     def hold(self, reservation: Reservation) -> None:
-        """Reserve with the next batch, whatever is left of its budgets; nobody waits."""
-        self._add(Pending(reservation=reservation), is_urgent=True)
+        """Reserve within `HOLDS_WITHIN_S`, whatever is left of its budgets; nobody waits."""
+        self._add_hold(Pending(reservation=reservation))
 
     def release(self, hold: str) -> None:
         """Nothing came of a hold: nothing is reserved for it any longer, with the next batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections import Counter, deque
@@ -28,6 +29,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BATCH_EVERY_S = 0.2
+HOLDS_WITHIN_S = 0.01  # for which nobody waits: until then they go with what somebody waits for, if they are not over
 MOST_PENDING = 50_000
 MOST_A_COMMIT = 2_000
 MOST_REPEATS_A_COMMIT = 20_000
@@ -41,16 +43,21 @@ REFUSALS = (IntegrityError, DataError, OverflowError, TypeError, ValueError, Key
 class Writing:
     """What waits, and the thread that writes it."""
 
-    def __init__(self, clock: Clock, repeated: Callable[[Sequence[Repeat]], None], holds_dir: Path) -> None:
+    def __init__(
+        self, clock: Clock, repeated: Callable[[Sequence[Repeat]], None], holds_dir: Path, file: str = ""
+    ) -> None:
+        """`file` is the one that the ledger is in, where several machines spend its budgets."""
         self._clock = clock
         self._repeated = repeated
         self._holds_dir = holds_dir
+        self._file = file
         self._pending: deque[Pending] = deque()
         self._repeats: deque[Repeat] = deque()
         self._attempts: deque[Attempted] = deque(maxlen=MOST_PENDING)
         self._used: deque[int] = deque(maxlen=MOST_PENDING)  # keys, by number
         self._used_at: dict[int, float] = {}  # when that was written last, monotonic seconds
         self._is_urgent = False  # somebody waits for what is pending
+        self._first_hold: Pending | None = None  # of those that are pending and nobody waits for
         self._wake = threading.Condition()
         self._is_closing = False
         self._is_closed = False  # nothing more is written
@@ -99,6 +106,24 @@ class Writing:
             if is_urgent or len(self._pending) == MOST_A_COMMIT:
                 self._wake.notify()
 
+    def _add_hold(self, pending: Pending) -> None:
+        """Write within HOLDS_WITHIN_S. Called on an event loop, whose alarm costs less than to wake the thread."""
+        with self._wake:
+            if self._is_closed:
+                self._lost([pending], "it came after the end")
+                return
+            self._pending.append(pending)
+            if self._first_hold is None:
+                self._first_hold = pending
+                asyncio.get_running_loop().call_later(HOLDS_WITHIN_S, self._hurry, pending)
+
+    def _hurry(self, hold: Pending) -> None:
+        """It is due, unless it went with what somebody waited for."""
+        with self._wake:
+            if self._first_hold is hold:
+                self._is_urgent = True
+                self._wake.notify()
+
     def _write_until_closed(self) -> None:
         while True:
             with self._wake:
@@ -123,7 +148,7 @@ class Writing:
                     self._write(batch)
                 if self._repeats:
                     self._write_repeats()
-                if self._attempts and self._failure is None:
+                while self._attempts and self._failure is None:  # all: who sees a request sees who did not answer it
                     self._write_attempts()
                 if self._used and self._failure is None:
                     self._write_used()
@@ -134,6 +159,8 @@ class Writing:
         with self._wake:
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), MOST_A_COMMIT))]
             self._is_urgent = self._is_urgent and bool(self._pending)
+            if not self._pending:
+                self._first_hold = None
         return batch
 
     def _write(self, batch: list[Pending]) -> None:
@@ -141,14 +168,16 @@ class Writing:
 
         def write(some: list[Pending]) -> None:
             now = self._clock.now()
-            refused = batches.write(some, self._holder(some), now, moment(datetime.fromtimestamp(now, UTC)))
+            refused = batches.write(some, self._holder(some), now, moment(datetime.fromtimestamp(now, UTC)), self._file)
             refusals.update(zip(map(id, some), refused, strict=True))
 
         for some, error in _write_in_parts(batch, write, id):
             if error is None:
                 self._is_well(sum(pending.row is not None for pending in some))
                 refused = [refusals[id(one)] for one in some]
-                self.over_budget.update(error.budget for error in refused if isinstance(error, BudgetSpent))
+                self.over_budget.update(
+                    error.budget for error in refused if isinstance(error, BudgetSpent) and error.budget
+                )
                 answer((one.waiter, refusals[id(one)]) for one in some if one.waiter)
             elif isinstance(error, REFUSALS):
                 self._lost(some, error)

@@ -8,7 +8,8 @@ comes past it (a shell, a backup) is held off by SQLite's own lock as ever.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ class DatabaseWrapper(base.DatabaseWrapper):
             yield
         finally:
             self._leave_turn()
+
+    @contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """All that is read meanwhile is of one moment, whoever writes. It waits for no turn, and holds up nobody."""
+        self.ensure_connection()
+        raw = self.connection
+        if raw.in_transaction:  # it is already
+            yield
+            return
+        raw.execute("BEGIN DEFERRED")
+        try:
+            yield
+        finally:
+            if raw.in_transaction:
+                raw.execute("COMMIT")
 
     def create_cursor(self, name: Any = None) -> Any:
         """A cursor whose writes outside of transactions take turns."""
@@ -113,8 +129,55 @@ class _Cursor(base.SQLiteCursorWrapper):
         with self._wrapper.turn():
             return super().executemany(query, param_list)
 
+    def convert_query(self, query: str, *, param_names: list[str] | None = None) -> str:
+        return super().convert_query(query, param_names=param_names) if param_names else _converted(query)
+
     def _writes_alone(self, query: str) -> bool:
         return not self.connection.in_transaction and query.lstrip()[:6].upper() in WRITES
+
+
+@lru_cache(maxsize=256)
+def _converted(query: str) -> str:
+    """As SQLite has it. What the ledger says is long, and always the same."""
+    return str(base.FORMAT_QMARK_REGEX.sub("?", query).replace("%%", "%"))
+
+
+class Direct:
+    """A cursor without layers between. They take a third of what a small transaction takes, most of it interpreted."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def execute(self, sql: str, params: Any = ()) -> Any:
+        """As Django has it, with `%s` for what is told apart."""
+        return self._cursor.execute(_converted(sql), params)
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """What was found."""
+        rows: list[tuple[Any, ...]] = self._cursor.fetchall()
+        return rows
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows were written or deleted."""
+        return int(self._cursor.rowcount)
+
+
+@contextmanager
+def written_directly(alias: str) -> Iterator[Direct]:
+    """A transaction: all that is said in it, or nothing. Raises Django's errors. It is nobody's part."""
+    connection = connections[alias]
+    with connection.turn() if isinstance(connection, DatabaseWrapper) else nullcontext():
+        connection.ensure_connection()
+        with connection.wrap_database_errors:
+            raw = connection.connection
+            raw.execute("BEGIN IMMEDIATE")
+            try:
+                yield Direct(raw.cursor())
+                raw.commit()
+            except BaseException:
+                raw.rollback()
+                raise
 
 
 @contextmanager

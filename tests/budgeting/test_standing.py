@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 
 from orchestrator.budgeting.names import named
-from orchestrator.budgeting.standing import Standing, pace, shown, standings, with_most_used
+from orchestrator.budgeting.standing import Standing, of_most, pace, shown, standings, with_most_used
+from orchestrator.core.budgets import EVER
 from orchestrator.core.permissions import EVERYBODY
-from orchestrator.models import ApiKey, Budget, BudgetPeriod, Team, Tenant
+from orchestrator.models import ApiKey, Budget, BudgetPeriod, Share, ShareElsewhere, Team, Tenant
 from tests.keys import issue_key
 
 pytestmark = pytest.mark.django_db
@@ -93,6 +95,34 @@ def test_a_hundred_are_shown_at_most() -> None:
     told = shown(row)
     assert len(told["standings"]) == 100
     assert told["standings"][0] == {
-        "counted": "m102", "spent_usd": "0.000102", "reserved_usd": "0.00", "free_usd": "49.999898", "share": 0,
-        "pace_usd": None,
+        "counted": "m102", "spent_usd": "0.000102", "spent_here_usd": "0.000102", "reserved_usd": "0.00",
+        "free_usd": "49.999898", "granted_here_usd": None, "share": 0, "pace_usd": None,
     }  # fmt: skip
+
+
+def test_what_other_machines_spend_counts_and_is_told_apart(settings: Any) -> None:
+    settings.REDIS_URL = "redis://elsewhere"
+    row = budget()
+    used(row, "m", 10_000_000, 2_000_000)
+    used(row, "n", 11_000_000)
+    begins = date(2026, 11, 1)
+    of = {"budget_id": row.pk, "under": "m", "begins": begins}
+    Share.objects.create(**of, granted_microusd=15_000_000)
+    heard = {"amount_microusd": 40_000_000, "granted_microusd": 9_000_000, "reserved_microusd": 500_000}
+    ShareElsewhere.objects.create(**of, **heard, machine="0" * 16, spent_microusd=8_000_000)
+    first, second = standings(row, now=NOON)
+    assert (first.under, first.spent, first.others_spent, first.free) == ("m", 10_000_000, 8_000_000, 29_500_000)
+    assert second.free == 39_000_000
+    assert of_most(with_most_used(Budget.objects.all(), NOON).get()) == first._replace(under="")
+
+
+def test_a_total_tells_what_is_spent_here_and_everywhere(settings: Any) -> None:
+    settings.REDIS_URL = "redis://elsewhere"
+    row = budget("total")
+    used(row, "m", 10_000_000, begins=EVER)
+    of = {"budget_id": row.pk, "under": "m", "begins": EVER}
+    Share.objects.create(**of, granted_microusd=15_000_000)
+    heard = {"granted_microusd": 9_000_000, "reserved_microusd": 0, "spent_microusd": 8_000_000}
+    ShareElsewhere.objects.create(**of, **heard, machine="0" * 16)
+    (told,) = shown(row)["standings"]
+    assert (told["spent_usd"], told["spent_here_usd"], told["granted_here_usd"]) == ("18.00", "10.00", "15.00")

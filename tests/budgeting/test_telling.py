@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import re
+from asyncio import run
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -15,11 +16,12 @@ import pytest
 from django.utils import timezone
 
 from orchestrator import tasks
-from orchestrator.budgeting import telling
+from orchestrator.budgeting import claiming, telling
 from orchestrator.budgeting.alerts import in_words, shown
 from orchestrator.core.tasks import Stoppable
-from orchestrator.models import Budget, BudgetAlert, Tenant
+from orchestrator.models import Budget, BudgetAlert, Machine, Tenant
 from tests.budgeting.conftest import Receiver
+from tests.servers import RedisServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = f"whsec_{base64.b64encode(b'thirty-two bytes of a secret key').decode()}"
@@ -66,6 +68,24 @@ def test_without_a_webhook_it_is_logged_once(reach: Reach, caplog: pytest.LogCap
     assert [record.message for record in caplog.records if record.name == telling.__name__] == [
         'Budget "team" for tenant acme: 80 % of 50.00 USD are reached, 40.01 are spent in the month from 2026-11-01.'
     ]
+
+
+def test_of_several_machines_the_first_one_tells(
+    reach: Reach, caplog: pytest.LogCaptureFixture, settings: Any, own_redis: RedisServer
+) -> None:
+    settings.REDIS_URL = settings.REDIS_LOCATION = own_redis.url
+    machine = Machine.objects.create(name="0" * 16, is_own=True)
+    ours, theirs, unknown = reach(50), reach(80), reach(100)
+    assert run(claiming.claim(claiming.place_of(ours), machine.name))
+    assert run(claiming.claim(claiming.place_of(theirs), "f" * 16))
+    BudgetAlert.objects.filter(pk=unknown.pk).update(again_at=timezone.now() + timedelta(hours=1))
+    tasks.tell_alerts()
+    own_redis.kill()
+    due_again(unknown)
+    tasks.tell_alerts()
+    told = [record.message for record in caplog.records if record.name == telling.__name__]
+    assert [re.findall(r"(\d+) %", line) for line in told] == [["50"], ["100"]], "twice rather than never"
+    assert not BudgetAlert.objects.filter(told_at=None).exists()
 
 
 def test_a_budget_that_is_never_renewed_is_spent_in_all(reach: Reach) -> None:

@@ -40,9 +40,10 @@ def reservation(*budgets: Budget, amount: int | None = 100, hold: str = "", at: 
     return Reservation(hold or token_hex(16), at, amount, lines, CALL | {"at": str(at.replace(tzinfo=None))})
 
 
-def charged(hold: str | Reservation, cost: int | None = 60, **columns: Any) -> Charged:
+def charged(hold: str | Reservation, cost: int | None = 60, *, is_free: bool = False, **columns: Any) -> Charged:
     name = hold if isinstance(hold, str) else hold.hold
-    return Charged(name, CALL | {"hold": name, "at": AT, "cost_microusd": cost, "prompt_tokens": 10} | columns)
+    row = CALL | {"hold": name, "at": AT, "cost_microusd": cost, "prompt_tokens": 10} | columns
+    return Charged(name, row, is_free)
 
 
 def budget(amount: int = 1_000, name: str = "acme", **fields: Any) -> Budget:

@@ -20,6 +20,7 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BudgetSpent, LedgerUnavailable, PriceUnknown
 from orchestrator.core.types import Caller, ChatRequest
 from orchestrator.ledger import batch, reserving, writer, writing
+from orchestrator.ledger.bereft import charge_the_dead
 from orchestrator.ledger.lives import Life, left_behind
 from orchestrator.ledger.rows import Line, Repeat
 from orchestrator.ledger.writer import Entry, Ledger
@@ -46,7 +47,12 @@ class At(Clock):
 
 
 @pytest.fixture
-async def ledger(transactional_db: None, tmp_path: Path) -> AsyncIterator[Ledger]:
+async def ledger(transactional_db: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ledger]:
+    def of_these(alias: str, folder: Path, own: str, at: str) -> int:
+        """A ledger that another test has not closed yet looks elsewhere for who lives, and takes these for dead."""
+        return charge_the_dead(alias, folder, own, at) if folder == tmp_path else 0
+
+    monkeypatch.setattr(writing, "charge_the_dead", of_these)
     ledger = Ledger(At(), holds_dir=tmp_path)
     yield ledger
     await asyncio.to_thread(ledger.close)
@@ -198,6 +204,79 @@ async def test_where_nobody_knows_what_a_call_cost_it_is_charged_what_was_reserv
     charge = await sync_to_async(Charge.rows.get)()
     assert (charge.cost_microusd, charge.source, charge.is_estimated) == (400, "reserved", True)
     assert await period() == (400, 0)
+
+
+async def test_a_hold_that_nobody_waits_for_is_there_before_its_call_is_over(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "BATCH_EVERY_S", 3_600)  # nothing else has it written
+    soft = await sync_to_async(budget)(1_000, "soft", is_hard=False)
+    holds = [reservation(amount=70), reservation(soft, amount=400), reservation(soft, amount=100)]
+    for one in holds:
+        ledger.hold(one)
+        await until(Hold.objects.filter(amount_microusd=one.amount).exists)
+    assert await period() == (0, 500)
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "unknown"])
+async def test_a_call_that_is_over_before_its_hold_is_written_is_charged_alone(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, *, is_known: bool
+) -> None:
+    soft = await sync_to_async(budget)(1_000, "soft", is_hard=False)
+    written: list[str] = []
+    add = reserving.add
+
+    def noted(cursor: Any, holder: str, held: Any) -> None:
+        written.extend(one.hold for one, _ in held)
+        add(cursor, holder, held)
+
+    monkeypatch.setattr(reserving, "add", noted)
+    alone, counted, nothing = reservation(amount=70), reservation(soft, amount=400), reservation(amount=90)
+    ended = await make(
+        ledger,
+        charged(alone, 60 if is_known else None),
+        charged(counted, 150 if is_known else None),
+        charged(nothing, is_free=True),
+        is_paid=True,
+    )
+    for one in (alone, counted, nothing):
+        ledger.hold(one)
+    await ledger.commit(ended)
+    assert written == [counted.hold]
+    costs = {charge.hold: charge.cost_microusd async for charge in Charge.rows.all()}
+    assert costs == {alone.hold: 60 if is_known else 70, counted.hold: 150 if is_known else 400}
+    assert await period() == (costs[counted.hold], 0)
+    assert await Hold.objects.acount() + await HoldLine.objects.acount() == 0
+
+
+async def test_what_was_written_though_nobody_heard_of_it_is_not_written_again(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft = await sync_to_async(budget)(1_000, "soft", is_hard=False)
+    over, over_too, under_way = reservation(amount=70), reservation(soft, amount=400), reservation(soft, amount=30)
+    paid = await make(ledger, charged(over, 60), charged(over_too, 150), is_paid=True)
+    write = batch.write
+    deaf = iter([True])
+
+    def heard_of_nothing(*args: Any) -> Any:
+        told = write(*args)
+        if next(deaf, False):
+            raise OperationalError("disk I/O error")
+        return told
+
+    monkeypatch.setattr(writing, "RETRY_S", 0.01)
+    monkeypatch.setattr(batch, "write", heard_of_nothing)
+    for one in (over, over_too, under_way):
+        ledger.hold(one)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.commit(paid)
+    await until(lambda: ledger.failure is None and not ledger.pending)
+    assert {charge.hold: charge.cost_microusd async for charge in Charge.rows.all()} == {
+        over.hold: 60,
+        over_too.hold: 150,
+    }
+    assert [hold.pk async for hold in Hold.objects.all()] == [under_way.hold]
+    assert await period() == (150, 30)
 
 
 async def test_who_no_longer_waits_has_nothing_reserved(

@@ -70,7 +70,7 @@ class Money(RuleBasedStateMachine):
         ]
         with connection.cursor() as cursor:
             refused = reserving.reserve(cursor, holder, wanted, AT.timestamp())
-        for (one, guarded), refusal in zip(wanted, refused, strict=True):
+        for (one, guarded, _, _), refusal in zip(wanted, refused, strict=True):
             lines = [(each.budget_id, str(each.begins)) for each in one.lines if each.budget_id in self.amounts]
             hard = {each.pk for each in self.budgets if each.is_hard}
             fits = all(
@@ -92,6 +92,17 @@ class Money(RuleBasedStateMachine):
         charges = [charged(hold, cost, at=self.live[hold][1].at) for hold, cost in zip(holds, costs, strict=True)]
         self._charge(charges)
         self._charge(charges)  # again, as after a commit whose end was not heard of
+
+    @rule(costs=st.lists(st.one_of(st.none(), amounts), min_size=1, max_size=3), data=st.data())
+    def settle_before_it_is_written(self, costs: list[int | None], data: st.DataObject) -> None:
+        """Calls that no budget is about, with others that have holds."""
+        unwritten = {one.hold: one for one in (self._reservation(set(), 100, AT) for _ in costs)}
+        charges = [charged(hold, cost, at=AT) for hold, cost in zip(unwritten, costs, strict=True)]
+        if self.live:
+            hold = data.draw(st.sampled_from(sorted(self.live)))
+            charges.append(charged(hold, 50, at=self.live[hold][1].at))
+        self.live |= {hold: ("nobody", one) for hold, one in unwritten.items()}
+        self._charge(charges, unwritten)
 
     @precondition(lambda self: self.live)
     @rule(data=st.data())
@@ -173,9 +184,9 @@ class Money(RuleBasedStateMachine):
             if (each.budget_id, str(each.begins)) == account
         )
 
-    def _charge(self, charges: list[Charged]) -> None:
+    def _charge(self, charges: list[Charged], unwritten: dict[str, Reservation] | None = None) -> None:
         with connection.cursor() as cursor:
-            charging.charge(cursor, charges, NOW)
+            charging.charge(cursor, charges, NOW, unwritten)
         for one in charges:
             if one.hold in self.live:
                 amount = self.live[one.hold][1].amount
