@@ -18,6 +18,7 @@ from django.shortcuts import redirect, render
 from django.urls import ResolverMatch, reverse
 from django.utils.cache import add_never_cache_headers
 
+from dashboard import beside
 from dashboard.policy import SOCKETS, Open, Rule, is_for_all, rule_of
 from orchestrator import __version__
 from orchestrator.core.permissions import (
@@ -104,9 +105,12 @@ def reach_through(rule: Rule | None, held: Roles, *, for_all: bool = False) -> R
 
 
 def may(request: HttpRequest) -> dict[str, Any]:
-    """For every template: `may.purge_answers` is whether who looks may do that for anybody."""
+    """For every template: `may.purge_answers` is whether who looks may do that for anybody; and by which roles."""
     held = roles(request)
-    return {"may": {one.name.lower(): not reach_of(held, one).is_nobody for one in Permission}}
+    return {
+        "may": {one.name.lower(): not reach_of(held, one).is_nobody for one in Permission},
+        "roles_held": ", ".join(sorted({role.value for role in held.values()})),
+    }
 
 
 def reach_of_session(socket: str, session_key: str) -> Reach:
@@ -130,6 +134,8 @@ async def page(
     request: HttpRequest, template: str, context: dict[str, Any] | None = None, status: int = 200
 ) -> HttpResponse:
     """Render off the event loop: templates may ask the session, the user and the database."""
+    if "HX-Request" not in request.headers:  # a part has no rail
+        request.beside = await beside.words()  # type: ignore[attr-defined]  # see the rail's template tag
     return await sync_to_async(page_now)(request, template, context, status)
 
 
@@ -158,7 +164,8 @@ def _to_sign_in(request: HttpRequest) -> HttpResponseBase:
     door = reverse("dashboard:sign-in")
     if request.headers.get("HX-Request"):
         return _to(request, door)
-    return redirect_to_login(request.get_full_path(), door)
+    is_page = request.method in {"GET", "HEAD"}  # else what was sent is gone, and its address may be none
+    return redirect_to_login(request.get_full_path() if is_page else reverse("dashboard:overview"), door)
 
 
 def _to(request: HttpRequest, address: str) -> HttpResponseBase:

@@ -9,7 +9,7 @@ from django.contrib.auth.backends import ModelBackend
 
 from dashboard.access import reach_through
 from dashboard.policy import MODELS, needed_for
-from orchestrator.identity.people import roles_of
+from orchestrator.identity.people import roles_of, somebody
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser, User
@@ -20,6 +20,15 @@ class RolesBackend(ModelBackend):
 
     Where a list of the admin shows every tenant's rows, only what somebody may for every tenant counts.
     """
+
+    def get_user(self, user_id: int) -> User | None:
+        """Who is signed in, with their roles: every page asks for both."""
+        found = somebody(user_id)
+        return found if found is not None and self.user_can_authenticate(found) else None
+
+    async def aget_user(self, user_id: int) -> User | None:
+        """The same."""
+        return await sync_to_async(self.get_user)(user_id)
 
     def has_perm(self, user_obj: User | AnonymousUser, perm: str, obj: Any = None) -> bool:
         """Whether a role that is held opens what is behind `perm`."""

@@ -16,7 +16,8 @@ from dashboard.tiers import ALWAYS_SHOWN, NAMES, STACK
 from orchestrator.ledger.stats import Bucket, Figures
 
 WIDTH, HEIGHT = 1000.0, 100.0
-TICK_LENGTHS_S = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 86400)
+A_DAY_S = 86400
+TICK_LENGTHS_S = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, A_DAY_S, 2 * A_DAY_S, 7 * A_DAY_S)
 MOST_TIME_TICKS = 5
 NEAR_THE_END = 86.0  # per cent; a time there would touch the word "now"
 ROWS_A_DECADE = 6
@@ -34,6 +35,7 @@ class Tick:
     at: float  # per cent
     label: str = ""
     moment: datetime | None = None
+    is_day: bool = False  # it is one of so many that the time of day says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def steps(figures: Figures) -> Steps:
     shown = [tier for tier in STACK if tier in ALWAYS_SHOWN or figures.by_tier[tier]]
     ticks = round_ticks(max((sum(b.by_tier.get(t, 0) for t in shown) for b in buckets), default=0))
     top = ticks[-1]
-    x = _scale(figures)
+    x = scale(figures)
     below = [0.0] * len(buckets)
     layers = []
     for tier in shown:
@@ -145,7 +147,7 @@ def heat(figures: Figures) -> Heat:
         for took, n in bucket.durations.items():
             row = _heat_row(took, rows)
             cells[column, row] = cells.get((column, row), 0) + n
-    x = _scale(figures)
+    x = scale(figures)
     place = _log_scale(rows)
     lines, names = [], []
     for name, whole, values in (
@@ -237,7 +239,10 @@ def time_ticks(figures: Figures) -> list[Tick]:
     begin, end = buckets[0].start.timestamp(), _end(figures)
     length = next((s for s in TICK_LENGTHS_S if (end - begin) / s < MOST_TIME_TICKS), TICK_LENGTHS_S[-1])
     times = range(math.ceil(begin / length) * length, int(end) + 1, length)
-    ticks = [Tick(100 * (t - begin) / (end - begin), moment=datetime.fromtimestamp(t, UTC)) for t in times]
+    ticks = [
+        Tick(100 * (t - begin) / (end - begin), moment=datetime.fromtimestamp(t, UTC), is_day=length >= A_DAY_S)
+        for t in times
+    ]
     return [*(tick for tick in ticks if tick.at < NEAR_THE_END), Tick(100.0, "now")]
 
 
@@ -268,7 +273,8 @@ def _end(figures: Figures) -> float:
     return buckets[-1].start.timestamp() + figures.bucket_s if buckets else figures.until.timestamp()
 
 
-def _scale(figures: Figures) -> Callable[..., float]:
+def scale(figures: Figures) -> Callable[..., float]:
+    """From a moment to where it is on the axis of the buckets."""
     buckets = whole_buckets(figures)
     begin = buckets[0].start.timestamp() if buckets else figures.since.timestamp()
     end = _end(figures)

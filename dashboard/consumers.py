@@ -16,6 +16,7 @@ from orchestrator.core.permissions import NOBODY
 
 SEND_S = 20.0  # a page that takes longer than this to take a message is gone
 SPEAK_EVERY_S = 5.0  # a page that hears nothing for longer takes the connection for dead
+PAUSE_S = 0.6  # between one time and the next, two messages each: at most four in a second
 STILL_HERE = "<!-- nothing new -->"
 SIGNED_OUT, FAILED = 4403, 1011
 
@@ -73,3 +74,4 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             messages = [STILL_HERE]
         for message in messages:
             await asyncio.wait_for(self.send(text_data=message), SEND_S)
+        await asyncio.sleep(PAUSE_S)  # what comes meanwhile goes together

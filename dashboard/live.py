@@ -22,7 +22,7 @@ from django.template.loader import render_to_string
 
 from dashboard.board import render_parts
 from dashboard.periods import Period
-from dashboard.reading import News, Reader, Snapshot, reader
+from dashboard.reading import Beside, News, Reader, Snapshot, reader
 from dashboard.running import Look, look
 from orchestrator.core.errors import Busy, OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Reach
@@ -177,8 +177,7 @@ class Live:
             await self._send_rows(reach, news)
 
     async def _send_rows(self, reach: Reach, news: News) -> None:
-        shown = [{"record": row, "is_whole": reach == EVERYBODY} for row in reversed(news.rows)]
-        rows = [render_to_string("dashboard/_request_row.html", row) for row in shown]
+        rows = [render_to_string("dashboard/_request_row.html", {"record": row}) for row in reversed(news.rows)]
         note = {"tail-note": render_to_string("dashboard/_tail-note.html", {"news": news, "live": True})}
         for mailbox, watched in self._watchers.items():
             if watched.reach == reach:
@@ -191,16 +190,17 @@ class Live:
             wanted = set(self._watchers.values())
             seen = await self._look()
             for watched in wanted:
-                snapshot = None
+                snapshot = beside = None
                 with self._told("the figures"):
                     snapshot = await self._reader.snapshot(watched.period, watched.reach)
+                    beside = await self._reader.beside(watched.period, watched.reach)
                 shown = seen if watched.reach == EVERYBODY else seen.for_one_tenant()
-                await self._send_parts(watched, snapshot, shown)
+                await self._send_parts(watched, snapshot, shown, beside)
             pause = BACK_OFF_S if self._is_failing else FIGURES_EVERY_S - (time.monotonic() - began)
             await asyncio.sleep(max(0.1, pause))
 
-    async def _send_parts(self, of: Watched, snapshot: Snapshot | None, seen: Look) -> None:
-        parts = await asyncio.to_thread(render_parts, snapshot, seen)
+    async def _send_parts(self, of: Watched, snapshot: Snapshot | None, seen: Look, beside: Beside | None) -> None:
+        parts = await asyncio.to_thread(render_parts, snapshot, seen, beside)
         for mailbox, watched in self._watchers.items():
             if watched == of:
                 mailbox.put_parts(parts)

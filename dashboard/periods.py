@@ -20,6 +20,8 @@ PERIODS = (
     Period("15m", "15\u202fmin", "last 15 minutes", timedelta(minutes=15)),
     Period("1h", "1\u202fh", "last hour", timedelta(hours=1)),
     Period("24h", "24\u202fh", "last 24 hours", timedelta(hours=24)),
+    Period("7d", "7\u202fd", "last 7 days", timedelta(days=7)),
+    Period("30d", "30\u202fd", "last 30 days", timedelta(days=30)),
 )
 DEFAULT = PERIODS[1]
 

@@ -25,6 +25,40 @@ Rule = Permission | Open
 PAGES: Mapping[str, Rule] = {
     "dashboard:overview": Permission.SEE_USAGE,
     "dashboard:series-csv": Permission.SEE_USAGE,
+    "dashboard:go": Open.SIGNED_IN,  # it finds what whoever looks may see
+    "dashboard:requests": Permission.SEE_USAGE,
+    "dashboard:requests-csv": Permission.SEE_USAGE,
+    "dashboard:request": Permission.SEE_USAGE,
+    "dashboard:request-judged": Permission.PURGE_ANSWERS,
+    "dashboard:models": Permission.SEE_REGISTRY,
+    "dashboard:model": Permission.SEE_REGISTRY,
+    "dashboard:models-act": Permission.CHANGE_REGISTRY,
+    "dashboard:keys": Permission.SEE_KEYS,
+    "dashboard:key": Permission.SEE_KEYS,
+    "dashboard:key-new": Permission.CHANGE_KEYS,
+    "dashboard:key-rotate": Permission.CHANGE_KEYS,
+    "dashboard:key-revoke": Permission.CHANGE_KEYS,
+    "dashboard:key-find": Permission.SEE_KEYS,
+    "dashboard:limit": Permission.CHANGE_KEYS,
+    "dashboard:limit-new": Permission.CHANGE_KEYS,
+    "dashboard:limit-delete": Permission.CHANGE_KEYS,
+    "dashboard:tenant": Permission.SEE_KEYS,
+    "dashboard:tenant-new": Permission.CHANGE_PEOPLE,
+    "dashboard:tenant-switch": Permission.CHANGE_PEOPLE,
+    "dashboard:team-new": Permission.CHANGE_KEYS,
+    "dashboard:budgets": Permission.SEE_BUDGETS,
+    "dashboard:budget-new": Permission.CHANGE_BUDGETS,
+    "dashboard:budget-delete": Permission.CHANGE_BUDGETS,
+    "dashboard:budget": Permission.SEE_BUDGETS,
+    "dashboard:budget-change": Permission.CHANGE_BUDGETS,
+    "dashboard:audit": Permission.SEE_AUDIT,
+    "dashboard:audit-event": Permission.SEE_AUDIT,
+    "dashboard:audit-csv": Permission.SEE_AUDIT,
+    "dashboard:audit-verify": Permission.SEE_AUDIT,
+    "dashboard:playground": Permission.ASK,
+    "dashboard:playground-ask": Permission.ASK,
+    "dashboard:settings": Permission.SEE_SETTINGS,
+    "dashboard:doctor": Permission.SEE_SETTINGS,
     "dashboard:cache": Permission.SEE_USAGE,
     "dashboard:purge": Permission.PURGE_ANSWERS,
     "dashboard:costs": Permission.SEE_USAGE,
@@ -36,6 +70,15 @@ PAGES: Mapping[str, Rule] = {
     "dashboard:invoice-csv": Permission.SEE_INVOICES,
     "dashboard:invoice-import": Permission.CHANGE_INVOICES,
     "dashboard:invoice-delete": Permission.CHANGE_INVOICES,
+    "dashboard:rules": Permission.SEE_RULES,
+    "dashboard:rules-results": Permission.SEE_USAGE,
+    "dashboard:rules-act": Permission.CHANGE_RULES,
+    "dashboard:rules-publish": Permission.CHANGE_RULES,
+    "dashboard:rules-version": Permission.SEE_RULES,
+    "dashboard:rules-restore": Permission.CHANGE_RULES,
+    "dashboard:rule-new": Permission.CHANGE_RULES,
+    "dashboard:rule-part": Permission.CHANGE_RULES,
+    "dashboard:rule": Permission.CHANGE_RULES,
     "dashboard:providers": Permission.SEE_REGISTRY,
     "dashboard:provider": Permission.SEE_REGISTRY,
     "dashboard:provider-test": Permission.CHANGE_REGISTRY,
@@ -60,6 +103,7 @@ PAGES: Mapping[str, Rule] = {
     "admin:index": Permission.SEE_USAGE,
     "admin:app_list": Permission.SEE_USAGE,
     "admin:jsi18n": Permission.SEE_USAGE,
+    "admin:orchestrator_requestrecord_said": Permission.PURGE_ANSWERS,
     "admin:autocomplete": Permission.SEE_USAGE,  # asks for the model's own permission besides
     "admin:view_on_site": Permission.SEE_USAGE,
     "admin:password_change": Open.SIGNED_IN,
@@ -80,6 +124,9 @@ class Rows(NamedTuple):
 
 MODELS: Mapping[str, Rows] = {
     "orchestrator.requestrecord": Rows(Permission.SEE_USAGE),
+    "orchestrator.routedecision": Rows(Permission.SEE_USAGE, is_narrowed=True),
+    "orchestrator.answeroutcome": Rows(Permission.SEE_USAGE, is_narrowed=True),
+    "orchestrator.shadowrun": Rows(Permission.SEE_USAGE, is_narrowed=True),
     "orchestrator.charge": Rows(Permission.SEE_USAGE),
     "orchestrator.spendday": Rows(Permission.SEE_USAGE),
     "orchestrator.pricerow": Rows(Permission.SEE_USAGE),
@@ -97,9 +144,11 @@ MODELS: Mapping[str, Rows] = {
     "registry.registeredmodel": Rows(Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY),
     "registry.deployment": Rows(Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY),
     "registry.registryversion": Rows(Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY),
+    "routing.ruledraft": Rows(Permission.SEE_RULES, Permission.CHANGE_RULES),
+    "routing.ruleversion": Rows(Permission.SEE_RULES, Permission.CHANGE_RULES),
 }
 _ADMIN = "admin:"
-_ACTIONS_THAT_SEE = frozenset({"changelist", "change", "history"})
+_ACTIONS_THAT_SEE = frozenset({"changelist", "change", "history", "export"})
 
 
 def rule_of(page: str) -> Rule | None:

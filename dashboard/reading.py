@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
 from django.db import close_old_connections
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from dashboard.answers.misses import AllHits, Misses, read_hits, read_misses
+from dashboard.costs.today import Today, hours, read_today
+from dashboard.llm.rows import Used, read_used
+from dashboard.marks import Event, read_events
 from dashboard.periods import Period
-from dashboard.providers import Providers, read_providers
+from dashboard.providers.rows import Providers, read_providers
 from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.core.threads import WorkerThread
-from orchestrator.ledger.stats import Figures, figures
+from orchestrator.ledger.stats import Figures, figures, figures_before
 from orchestrator.models import RequestRecord
 
 T = TypeVar("T")
@@ -30,6 +35,10 @@ PROVIDERS_FRESH_S = 2.0
 # Figures over many records take long; they are then read less often, to take this share of a core at most.
 MOST_SHARE = 0.2
 ROWS = 30
+BEFORE_FRESH_S = 60.0  # what was before does not change; only where it begins does
+MONEY_FRESH_S = 5.0
+EVENTS_FRESH_S = 2.0
+CACHE_FRESH_S = 2.0
 MOST_KEPT = 256  # of figures: periods by whose they are
 MINUTE = timedelta(minutes=1)
 
@@ -43,6 +52,19 @@ class Snapshot:
     figures: Figures
     last_minute: int  # requests
     is_new: bool  # nothing was ever asked
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What stands beside the figures of a period. None: it could not be read, or is not for who looks."""
+
+    before: Figures | None = None  # the same stretch of the day before, or the stretch before where it is longer
+    today: Today | None = None
+    events: Sequence[Event] = ()
+    providers: Providers | None = None
+
+
+NOTHING_BESIDE = Beside()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +97,22 @@ class Reader:
         """How the providers are, with what they did in `period`. Raises as `snapshot` does."""
         return await self._thread.run(DEADLINE_S, self._providers, period, reach)
 
+    async def beside(self, period: Period, reach: Reach) -> Beside:
+        """What stands beside them. Raises as `snapshot` does."""
+        return await self._thread.run(DEADLINE_S, self._beside, period, reach)
+
+    async def used(self, period: Period, reach: Reach, providers: Collection[str]) -> Used:
+        """What models did in `period`, and how these providers are. Raises as `snapshot` does."""
+        return await self._thread.run(DEADLINE_S, self._used, period, reach, providers)
+
+    async def misses(self, period: Period, reach: Reach) -> Misses:
+        """Why requests of `period` missed. Raises as `snapshot` does."""
+        return await self._thread.run(DEADLINE_S, self._misses, period, reach)
+
+    async def hits(self, reach: Reach) -> AllHits:
+        """How often kept answers were served lately. Raises as `snapshot` does."""
+        return await self._thread.run(DEADLINE_S, self._hits, reach)
+
     async def rows(self, reach: Reach, most: int = ROWS) -> list[RequestRecord]:
         """The newest requests. Raises as `snapshot` does."""
         return await self._thread.run(DEADLINE_S, newest_rows, reach, most)
@@ -91,9 +129,14 @@ class Reader:
         """Do something else in the same thread, which keeps it off the event loop."""
         return await self._thread.run(DEADLINE_S, function)
 
+    async def kept(self, name: str, reach: Reach, fresh_s: float, read: Callable[[], T]) -> T:
+        """The same, of what is read for all who may see as much, and holds for a moment."""
+        return await self._thread.run(DEADLINE_S, self._fresh, (name, "", reach), fresh_s, read)
+
     def forget(self) -> None:
         """Read everything anew from now on."""
         self._kept.clear()
+        hours.forget()
 
     def _snapshot(self, period: Period, reach: Reach) -> Snapshot:
         return self._fresh(("figures", period.slug, reach), FRESH_S, lambda: read_snapshot(period, reach, self._now()))
@@ -101,6 +144,38 @@ class Reader:
     def _providers(self, period: Period, reach: Reach) -> Providers:
         name = ("providers", period.slug, reach)
         return self._fresh(name, PROVIDERS_FRESH_S, lambda: read_providers(period, reach, self._now()))
+
+    def _misses(self, period: Period, reach: Reach) -> Misses:
+        close_old_connections()
+        now = self._now()
+        name = ("misses", period.slug, reach)
+        return self._fresh(name, CACHE_FRESH_S, lambda: read_misses(now - period.length, now, reach))
+
+    def _hits(self, reach: Reach) -> AllHits:
+        close_old_connections()
+        return self._fresh(("hits", "", reach), CACHE_FRESH_S, lambda: read_hits(reach))
+
+    def _beside(self, period: Period, reach: Reach) -> Beside:
+        close_old_connections()
+        now = self._now()
+        return Beside(
+            before=self._fresh(
+                ("before", period.slug, reach),
+                BEFORE_FRESH_S,
+                lambda: figures_before(period.length, now, reach),
+            ),
+            today=self._fresh(("today", "", reach), MONEY_FRESH_S, lambda: read_today(reach, reach, now)),
+            events=self._fresh(
+                ("events", period.slug, EVERYBODY), EVENTS_FRESH_S, lambda: read_events(now - period.length, now)
+            )
+            if reach == EVERYBODY
+            else (),
+            providers=self._providers(period, reach) if reach == EVERYBODY else None,
+        )
+
+    def _used(self, period: Period, reach: Reach, providers: Collection[str]) -> Used:
+        name = ("models", period.slug, reach)
+        return self._fresh(name, PROVIDERS_FRESH_S, lambda: read_used(period, reach, self._now(), providers))
 
     def _fresh(self, name: tuple[str, str, Reach], fresh_s: float, read: Callable[[], T]) -> T:
         """What was read a moment ago, or is read now."""
@@ -133,7 +208,7 @@ def read_snapshot(period: Period, reach: Reach, now: datetime) -> Snapshot:
 def newest_rows(reach: Reach, most: int) -> list[RequestRecord]:
     """The newest records, newest first."""
     close_old_connections()
-    return list(RequestRecord.objects.of(reach).select_related("tenant", "key").order_by("-id")[:most])
+    return _named(RequestRecord.objects.of(reach), most)
 
 
 def newest_id() -> int:
@@ -150,13 +225,19 @@ def news(reach: Reach, after_id: int, most: int) -> News:
     """
     close_old_connections()
     after = RequestRecord.objects.of(reach).filter(id__gt=after_id)
-    rows = list(after.select_related("tenant", "key").order_by("-id")[:most])
+    rows = _named(after, most)
     if not rows:
         return News(rows, 0, after_id)
     newest = rows[0].pk
     if reach == EVERYBODY:
         return News(rows, newest - after_id, newest)
     return News(rows, len(rows) if len(rows) < most else after.filter(id__lte=newest).count(), newest)
+
+
+def _named(rows: QuerySet[RequestRecord], most: int) -> list[RequestRecord]:
+    """The newest of them with whose they are. Chosen before they are joined, else a database may begin with tenants."""
+    newest = RequestRecord.objects.of(EVERYBODY).filter(pk__in=rows.order_by("-id").values("pk")[:most])
+    return list(newest.select_related("tenant", "key").order_by("-id"))
 
 
 reader = Reader()

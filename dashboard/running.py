@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple, TypeVar
@@ -17,16 +17,20 @@ from django.utils import timezone
 
 from cache.entries import Holding, Scope
 from cache.tiered import Purged
+from dashboard.llm.offers import Offer, Offers
 from dashboard.periods import DEFAULT
-from dashboard.providers_verdict import PAGE as PROVIDERS
-from dashboard.providers_verdict import providers_part
+from dashboard.providers.verdict import PAGE as PROVIDERS
+from dashboard.providers.verdict import providers_part
 from dashboard.reading import reader
 from dashboard.strip import Part, strip
 from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.core.prices import Price, Stated
-from orchestrator.core.types import Model
+from orchestrator.core.types import Candidate, Model
 from orchestrator.engines.llamacpp import LoadedModel
+from orchestrator.modelhost.details import ModelDetails
 from orchestrator.pricing.order import Place, place_at
+from orchestrator.registry.entries import LOCAL
+from orchestrator.ruling.doubts import models_there
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,15 @@ class Look:
         if health is not None:
             health = [part for part in health if part.page != PROVIDERS]
         return Look(health, loaded, self.installed, is_whole=False)
+
+
+class Here(NamedTuple):
+    """The models of this machine; None where nobody answered in time."""
+
+    loaded: Sequence[LoadedModel] | None
+    installed: Sequence[Model] | None
+    loading: Collection[str] = ()  # names
+    paces: Mapping[str, Pace] = {}
 
 
 class Sold(NamedTuple):
@@ -174,9 +187,75 @@ def sold() -> Sold:
     return Sold(list(found.values()), registry.stated)
 
 
+def offers() -> Offers:
+    """Every model elsewhere that a provider lists, is registered, or has a price of an operator's. Nobody is asked."""
+    catalogue = parts().catalogue
+    registry = catalogue.registry
+    found: dict[str, Offer] = {}
+    for model in catalogue.known():
+        one = Offer(provider=model.engine, remote_name=model.remote_name or model.name, model=model)
+        found[one.name.lower()] = one
+    for entry in registry.models:
+        for place in entry.deployments:
+            if place.provider not in {"", LOCAL}:
+                one = _known_or_new(found, place.provider, place.remote_name)
+                found[one.name.lower()] = replace(
+                    one,
+                    names=(*one.names, entry.name),
+                    capabilities=entry.capabilities or one.capabilities,
+                    context_length=entry.context_length or one.context_length,
+                )
+    for said in registry.stated:
+        one = _known_or_new(found, said.provider, said.model)
+        found[one.name.lower()] = replace(one, is_stated=True)
+    charging = {f"{place.provider}/{place.model}".lower(): place for place in sold().places}
+    return Offers(registry=registry, off=catalogue.off, places=list(found.values()), sold=charging)
+
+
+def _known_or_new(found: Mapping[str, Offer], provider: str, model: str) -> Offer:
+    known = found.get(f"{provider}/{model}".lower())
+    return known or Offer(provider=provider, remote_name=model)
+
+
+async def models_here() -> Here:
+    """What the model host and the folder of models say."""
+    loaded, installed, loading = await asyncio.gather(
+        _known("loaded models", lambda: parts().local.ps()),
+        _known("installed models", lambda: parts().local.models()),
+        _known("models that are being loaded", lambda: parts().local.loading()),
+    )
+    return Here(loaded, installed, loading or frozenset(), _paces_of(loaded, timezone.now()))
+
+
+async def installed_model(name: str) -> Model | None:
+    """The model of this machine that a name means; None also where nobody says in time."""
+    return await _known("an installed model", lambda: parts().local.find(name))
+
+
+async def shown(model: Model) -> ModelDetails | None:
+    """All that the file of an installed model tells; None where it cannot be read."""
+    return await _known("what a model is", lambda: parts().local.show(model))
+
+
+async def candidates_of(name: str) -> Sequence[Candidate]:
+    """The places that may answer for a model, in order; none where it can be had nowhere."""
+    route = await _known("places of a model", lambda: parts().catalogue.places(name))
+    return route.candidates if route else ()
+
+
+async def models_to_name() -> frozenset[str] | None:
+    """The models that rules may name, `openai/*` for whoever may have any; None when nobody says in time."""
+    return await _known("models", lambda: models_there(parts().catalogue))
+
+
 def registered_as(model: str) -> str | None:
     """Under which name a provider's model, by its full name, is registered; None: it is not."""
     for entry in parts().catalogue.registry.models:
         if entry.name == model or any(f"{one.provider}/{one.remote_name}" == model for one in entry.deployments):
             return entry.name
     return None
+
+
+def tiers_there() -> frozenset[str]:
+    """The tiers that the cache has here."""
+    return frozenset(parts().cache.stats())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.urls import reverse
@@ -17,7 +18,6 @@ MANY_ERRORS = 0.01
 NEARLY = 0.015
 ENOUGH_ANSWERS = 10  # below this, the slowest few say little
 TOO_LONG_US = 20_000_000  # one answer in twenty longer than this is worth a word
-TOO_LONG_SLUG = "20s"  # the same, in the list of requests
 LONGEST_NAME = 40
 ROUND_SHARES = (
     (1 / 4, "One in four answers"),
@@ -58,14 +58,14 @@ def overview_verdict(look: Look, snapshot: Snapshot | None, records: str = "") -
             f"{formats.percent(figures.error_rate)}{formats.NARROW}% of requests failed.",
             f"{formats.count(figures.errors)} of {formats.count(figures.requests)} in the {snapshot.period.words}.",
             "down",
-            *_those(records, f"ended=failed&when={snapshot.period.slug}"),
+            *_those(records, f"outcome=failed&period={snapshot.period.slug}"),
         )
     if slow:
         return Verdict(f"Healthy. {_are(slow, 'slow')}.", _because(slow, traffic), "slow", *_link(slow))
     if look.health is None:
         return Verdict("Health is unknown.", f"The parts did not answer in time. {traffic}".strip(), "unknown")
     if snapshot is None:
-        return Verdict("Every part is healthy.", "The ledger's figures could not be read.", "unknown")
+        return Verdict("What requests come to is unknown.", "Every part answers; no figure could be read.", "unknown")
     if snapshot.is_new:
         return Verdict("Ready. Nothing has been asked yet.", "Figures appear here with the first request.", "ok")
     if sluggish := _slow_models(snapshot):
@@ -73,14 +73,19 @@ def overview_verdict(look: Look, snapshot: Snapshot | None, records: str = "") -
             f"Healthy. {_models_are_slow(sluggish, look)}.",
             f"{_how_slow(sluggish)} {traffic}",
             "slow",
-            *_those(records, f"when={snapshot.period.slug}&took={TOO_LONG_SLUG}"),
+            *_those(records, f"period={snapshot.period.slug}&slower={TOO_LONG_US // 1000}"),
         )
     return Verdict("Healthy.", traffic, "ok")
 
 
-def cache_verdict(snapshot: Snapshot | None, entries: int | None) -> Verdict:
-    """How much the cache answered, then how much it holds."""
+def cache_verdict(snapshot: Snapshot | None, entries: int | None, full: Sequence[str] = ()) -> Verdict:
+    """How much the cache answered and saved, then how much it holds.
+
+    full  the tiers that are near the most they may hold.
+    """
     kept = "" if entries is None else _kept(entries)
+    if full:
+        kept = f"{kept} {formats.listing(list(full))} {'is' if len(full) == 1 else 'are'} nearly full."
     if snapshot is None or entries is None:
         return Verdict(
             "What the cache does is unknown." if snapshot is None else "What is kept is unknown.", kept, "unknown"
@@ -90,10 +95,15 @@ def cache_verdict(snapshot: Snapshot | None, entries: int | None) -> Verdict:
         return Verdict(kept, f"Nobody asked the cache in the {snapshot.period.words}.", "ok")
     share = f"{formats.percent(figures.hit_rate)}{formats.NARROW}%"
     return Verdict(
-        f"{_share_words(figures.hit_rate)} came from cache.",
+        f"{_share_words(figures.hit_rate)} came from cache{_and_saved(figures.saved)}.",
         f"{share} of {formats.count(figures.cacheable)} answers in the {snapshot.period.words}. {kept}",
         "ok",
     )
+
+
+def _and_saved(saved: Mapping[str, int]) -> str:
+    total = sum(saved.values())
+    return f", and saved {formats.money(total)}" if total > 0 else ""
 
 
 def _those(records: str, query: str) -> tuple[str, str]:

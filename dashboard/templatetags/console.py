@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from django import template
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from dashboard import formats, tiers
+from dashboard.rules.rows import Piece
 from orchestrator.ledger.provider_stats import ProviderFigures
 from orchestrator.ledger.stats import has_failed
 from orchestrator.ledger.wording import ending, tokens_read
 from orchestrator.models import RequestRecord
+from routing.rules.sentences import NAME, STRONG
 
 register = template.Library()
 
@@ -45,6 +48,28 @@ def tenths(share: float | None) -> str:
 
 
 @register.filter
+def marked(text: str) -> SafeString:
+    """Words between backticks as code."""
+    parts = text.split("`")
+    return format_html_join(
+        "", "{}", ((format_html("<code>{}</code>", one) if odd % 2 else one,) for odd, one in enumerate(parts))
+    )
+
+
+@register.filter
+def scrollable(rows: SafeString) -> SafeString:
+    """The admin's list of rows, which may be wider than the page: keys scroll it, too."""
+    return mark_safe(rows.replace('<div class="results">', '<div class="results" tabindex="0">', 1))  # noqa: S308  # it was
+
+
+@register.filter
+def headed(rows: SafeString) -> SafeString:
+    """The admin's rows within a form, with words at the head of their first column."""
+    named = '<th class="original"><span class="visually-hidden">Row</span></th>'
+    return mark_safe(rows.replace('<th class="original"></th>', named, 1))  # noqa: S308  # it was
+
+
+@register.filter
 def at(mapping: Mapping[Any, Any], key: Any) -> Any:
     """The value of a key."""
     return mapping[key]
@@ -63,6 +88,18 @@ def measure(microseconds: float | None) -> SafeString:
     if not unit:
         return format_html('<span class="unknown-value">{}</span>', number)
     return format_html('{}<span class="unit">{}{}</span>', number, formats.NARROW, unit)
+
+
+@register.filter
+def seconds(length: float | None) -> str:
+    """A duration in seconds, in prose."""
+    return took(None if length is None else length * 1e6)
+
+
+@register.filter
+def six_places(microusd: int) -> str:
+    """An amount to the millionth of a dollar; nothing is 0."""
+    return f"${microusd / 1e6:,.6f}" if microusd else "$0"
 
 
 @register.filter
@@ -142,6 +179,59 @@ def dollars(figures: ProviderFigures) -> str:
 
 
 register.filter("ending", ending)
+register.filter("dollar", formats.money)
+
+
+@register.simple_tag
+def difference(before: int, after: int) -> str:
+    """What an amount of money grew by, in a column of dollars: +1.20, −0.03; 0 where it did not."""
+    change = after - before
+    return (
+        "0"
+        if not change
+        else formats.money(change).replace("$", "")
+        if change < 0
+        else f"+{formats.money(change)}".replace("$", "")
+    )
+
+
+_MARKED = re.compile(f"{NAME[0]}([^{NAME[1]}]*){NAME[1]}|{STRONG[0]}([^{STRONG[1]}]*){STRONG[1]}")
+
+
+@register.simple_tag
+def pieces(words: Iterable[Piece]) -> SafeString:
+    """A sentence about a rule, with what a draft changes in it: old struck, new underlined. `…` is code."""
+    return format_html_join(" ", "{}", ((_piece(one),) for one in words))
+
+
+@register.filter
+def coded(words: str) -> SafeString:
+    """A sentence with names, and what stands between backticks, as code; and what joins its parts in bold."""
+    parts = words.replace(" %", f"{formats.NARROW}%").split("`")
+    return format_html_join("", "{}", ((_plain_or_code(at, part),) for at, part in enumerate(parts)))
+
+
+def _piece(one: Piece) -> SafeString:
+    shown = coded(one.words)
+    if not one.mark:
+        return shown
+    tag, word = ("del", "was") if one.mark == "old" else ("ins", "now")
+    return format_html('<{0}><span class="visually-hidden">{1} </span>{2}</{0}>', tag, word, shown)
+
+
+def _plain_or_code(at: int, part: str) -> SafeString:
+    if at % 2:
+        return format_html("<code>{}</code>", part)
+    marked = _MARKED.split(part)  # plain, name, joining word, plain, ...
+    return format_html_join(
+        "",
+        "{}",
+        (
+            (format_html(("{}", "<code>{}</code>", "<b>{}</b>")[place % 3], word),)
+            for place, word in enumerate(marked)
+            if word
+        ),
+    )
 
 
 @register.inclusion_tag("dashboard/_depth.html")

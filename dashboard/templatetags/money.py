@@ -12,9 +12,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from dashboard import formats
-from dashboard.cost_periods import Chosen
-from dashboard.costs import shown_price
-from dashboard.costs_verdict import shown_name
+from dashboard.costs.periods import Chosen
+from dashboard.costs.sums import shown_price
+from dashboard.costs.verdict import shown_name
 from dashboard.running import registered_as
 from orchestrator.core.prices import Price
 from orchestrator.ledger.costs import Group, Sums
@@ -30,7 +30,7 @@ register.filter("money", formats.money)
 register.filter("use_name", shown_name)
 
 PERIODS = {"day": "a day", "week": "a week", "month": "a month", "total": "in all"}
-FILTERS = {"model": "model", "provider": "provider", "tenant": "tenant_id", "key": "key_id"}
+FILTERS = {"model": "model", "provider": "provider", "tenant": "tenant_id", "key": "key_id", "purpose": "purpose"}
 MOST_NAMED = 2
 
 

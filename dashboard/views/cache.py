@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
@@ -22,10 +23,12 @@ from django_htmx.http import HttpResponseClientRedirect
 from cache.entries import Holding, Scope
 from cache.models import CacheEntry
 from cache.tiered import OTHER_MACHINES, Purged
-from dashboard import formats, kept, purging
-from dashboard.access import page, reach
+from dashboard import formats
+from dashboard.access import page, reach, roles
+from dashboard.answers import kept, purging
+from dashboard.answers.misses import NO_HITS, AllHits, Hits
+from dashboard.answers.purging import KINDS, Purge, within
 from dashboard.periods import PERIODS, period
-from dashboard.purging import KINDS, Purge, within
 from dashboard.reading import Snapshot, reader
 from dashboard.running import holding
 from dashboard.running import purge as purge_now
@@ -33,11 +36,25 @@ from dashboard.tiers import ALWAYS_SHOWN, FAR_FROM_CACHE, NAMES, STACK
 from dashboard.verdict import cache_verdict
 from dashboard.views.overview import read
 from orchestrator.audit import note
-from orchestrator.core.permissions import Reach
+from orchestrator.core.numbers import whole
+from orchestrator.core.permissions import Permission, Reach, reach_of
 
 log = logging.getLogger(__name__)
 
+FILTERS = ("key", "model", "namespace", "tenant", "hits")
+NEARLY_FULL = 90.0  # per cent
+LEAST_HITS = (1, 2, 5, 10, 100)
 RECORD = "record"  # what a purge calls its own log, beside the tiers
+
+
+class Answer(NamedTuple):
+    """A kept answer as a page shows it."""
+
+    entry: CacheEntry
+    tenant: str
+    namespace: str
+    text: str | None  # how it begins; None: who looks may not see it, or it is long
+    hits: Hits | None  # lately
 
 
 @require_safe
@@ -45,19 +62,29 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
     """How far requests travel, what each tier holds, and the answers kept."""
     chosen = period(request.GET.get("period"))
     whose = reach(request)
-    query = {name: request.GET.get(name, "").strip() for name in ("key", "model", "namespace", "after")}
-    snapshot, held, listed = await asyncio.gather(
-        read(reader.snapshot(chosen, whose)), holding(*within(Scope(), whose)), sync_to_async(_listed)(query, whose)
+    query = {name: request.GET.get(name, "").strip().replace("\0", "") for name in (*FILTERS, "after")}
+    snapshot, misses, hits, held = await asyncio.gather(
+        read(reader.snapshot(chosen, whose)),
+        read(reader.misses(chosen, whose)),
+        read(reader.hits(whose)),
+        holding(*within(Scope(), whose)),
     )
+    listed = await sync_to_async(_listed)(query, whose, reach_of(roles(request), Permission.SEE_ANSWERS), hits)
+    stair = _stair(snapshot, held)
+    full = [row["name"] for row in stair if row["used"] is not None and row["used"] >= NEARLY_FULL]
     context = {
         "here": "cache",
         "period": chosen,
         "periods": PERIODS,
-        "verdict": cache_verdict(snapshot, None if held is None else purging.total(held)),
-        "stair": _stair(snapshot, held),
+        "verdict": cache_verdict(snapshot, None if held is None else purging.total(held), full),
+        "stair": stair,
         "snapshot": snapshot,
         "query": query,
-        "is_filtered": any(query[name] for name in ("key", "model", "namespace")),
+        "is_filtered": any(query[name] for name in FILTERS),
+        "misses": misses,
+        "least_hits": LEAST_HITS,
+        "hits": hits,
+        "records": reverse("dashboard:requests"),
         **listed,
     }
     return await page(request, "dashboard/cache.html", context)
@@ -72,6 +99,7 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
     """
     asked = purging.read(request.POST if request.method == "POST" else request.GET)
     whose = reach(request)
+    asked = await sync_to_async(_named)(asked, whose)
     held = await holding(*within(asked.scope, whose)) if asked.scope else {}
     count = 0 if held is None else purging.total(held)
     if request.method == "POST":
@@ -95,6 +123,15 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
         **names,
     }
     return await page(request, template, context, status=422 if asked.faults and request.method == "POST" else 200)
+
+
+def _named(asked: Purge, whose: Reach) -> Purge:
+    """With its tenant's name. A tenant that is not there, or not theirs who ask, is none."""
+    number = whole(asked.tenant)
+    if number is None:
+        return asked
+    name = kept.tenant_names({number}).get(number) if number in whose else None  # type: ignore[comparison-overlap]
+    return replace(asked, tenant=asked.tenant if name else "", tenant_name=name or "")
 
 
 async def _carry_out(request: HttpRequest, asked: Purge, scopes: Sequence[Scope]) -> None:
@@ -142,26 +179,51 @@ def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged, tena
         log.error("the purge of %s could not be written into the log: %s", words, error)
 
 
-def _listed(query: Mapping[str, str], whose: Reach) -> dict[str, Any]:
+def _listed(query: Mapping[str, str], whose: Reach, sees_answers: Reach, hits: AllHits | None) -> dict[str, Any]:
     """The kept answers a page shows; None when the cache file cannot be read."""
     namespace = purging.namespace_of(query["namespace"]) if query["namespace"] else None
+    known = hits or NO_HITS
+    least = whole(query["hits"]) or 0
+    often = [key for key, one in known.by_key.items() if one.count >= least] if least else None
+    wanted = kept.Filter(
+        key=query["key"].lower(),
+        model=query["model"] or None,
+        namespace=namespace,
+        tenant_id=whole(query["tenant"]),
+        keys=often,
+    )
     try:
-        found = kept.kept_page(whose, query["key"].lower(), query["model"] or None, namespace, query["after"])
+        found = kept.kept_page(whose, wanted, query["after"])
         names = _names(whose)
+        texts = kept.beginnings(found.entries, sees_answers)
     except DatabaseError as error:
         log.warning("a page could not read the kept answers: %s", error)
-        return {"kept": None, "models": [], "namespaces": []}
-    tenants = kept.tenant_names({entry.tenant_id for entry in found.entries})
+        return {"kept": None, "models": [], "namespaces": [], "tenants": []}
+    tenants = {number: name for number, name, _ in names["tenants"]}
+    tenants |= kept.tenant_names({entry.tenant_id for entry in found.entries} - tenants.keys())
     rows = [
-        (entry, tenants.get(entry.tenant_id, f"tenant {entry.tenant_id}"), purging.shown_namespace(entry.namespace))
+        Answer(
+            entry,
+            tenants.get(entry.tenant_id, f"tenant {entry.tenant_id}"),
+            purging.shown_namespace(entry.namespace),
+            texts.get(entry.hash),
+            known.by_key.get(entry.hash),
+        )
         for entry in found.entries
     ]
-    return {"kept": found, "rows": rows, "most_counted": kept.MOST_COUNTED, **names}
+    return {
+        "kept": found,
+        "rows": rows,
+        "most_counted": kept.MOST_COUNTED,
+        "sees_texts": not sees_answers.is_nobody,
+        **names,
+    }
 
 
 def _names(whose: Reach) -> dict[str, Any]:
     namespaces = [(purging.shown_namespace(named.name), named.entries) for named in kept.by_namespace(whose)]
-    return {"models": kept.by_model(whose), "namespaces": namespaces}
+    tenants = kept.by_tenant(whose)
+    return {"models": kept.by_model(whose), "namespaces": namespaces, "tenants": tenants}
 
 
 def _stair(snapshot: Snapshot | None, held: Mapping[str, Holding | None] | None) -> list[dict[str, Any]]:
@@ -191,6 +253,7 @@ def _stair(snapshot: Snapshot | None, held: Mapping[str, Holding | None] | None)
                 "length": 100 * (share or 0),
                 "share": share,
                 "share_of_asked": answered / asked if asked and tier not in FAR_FROM_CACHE else None,
+                "saved": figures.saved.get(tier) if figures else None,
                 "p50_us": figures.latency_by_tier[tier].p50_us if figures else None,
                 "holds": holds,
                 "is_off": held is not None and tier not in held,

@@ -11,18 +11,18 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from dashboard import cost_charts
 from dashboard.access import page, reach, roles
-from dashboard.cost_periods import Chosen, choices, chosen
-from dashboard.costs import Costs, group_rows, read_costs, read_prices, word_of
-from dashboard.costs_verdict import costs_verdict
+from dashboard.costs import charts as cost_charts
+from dashboard.costs.periods import Chosen, choices, chosen
+from dashboard.costs.sums import Costs, group_rows, read_costs, read_prices, word_of
+from dashboard.costs.verdict import costs_verdict
 from dashboard.reading import reader
 from dashboard.running import sold
 from dashboard.views.overview import read
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Permission, reach_of
 from orchestrator.ledger import spreadsheet
-from orchestrator.ledger.costs import BYS, By, grouped
+from orchestrator.ledger.costs import BYS, OF_CHARGES, By, grouped
 
 CSV = "text/csv; charset=utf-8"
 MOST_LINES = 10_000
@@ -33,6 +33,7 @@ WORDS: Mapping[By, str] = {
     "tenant": "Tenant",
     "key": "Key",
     "tag": "Tag",
+    "purpose": "Purpose",
     "day": "Day",
 }
 
@@ -52,6 +53,7 @@ async def costs(request: HttpRequest) -> HttpResponseBase:
         "by": by,
         "by_words": WORDS[by],
         "bys": list(WORDS.items()),
+        "has_savings": by not in OF_CHARGES,
         "budget": picked,
         "and_budget": f"&{urlencode({'budget': picked})}" if picked else "",
     }

@@ -31,10 +31,13 @@ async def overview(request: HttpRequest) -> HttpResponseBase:
     """The overview of a period; any part that cannot be read is unknown, and the rest stands."""
     chosen = period(request.GET.get("period"))
     whose = reach(request)
-    seen, snapshot, rows = await asyncio.gather(
-        look(whose), read(reader.snapshot(chosen, whose)), read(reader.rows(whose))
+    seen, snapshot, beside, rows = await asyncio.gather(
+        look(whose),
+        read(reader.snapshot(chosen, whose)),
+        read(reader.beside(chosen, whose)),
+        read(reader.rows(whose)),
     )
-    context = board(snapshot, seen) | {"period": chosen, "periods": PERIODS, "rows": rows, "here": "overview"}
+    context = board(snapshot, seen, beside) | {"period": chosen, "periods": PERIODS, "rows": rows, "here": "overview"}
     return await page(request, "dashboard/overview.html", context)
 
 

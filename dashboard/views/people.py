@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from dashboard.access import page_now, reach
 from dashboard.formats import listing
 from orchestrator.core.errors import BadRequest, NotThere, OrchestratorError
+from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import ALLOWED, EVERYBODY, Permission, Role
 from orchestrator.identity import acting, staffing
 from orchestrator.identity.acting import Actor
@@ -21,6 +22,7 @@ from orchestrator.models import Tenant
 
 EVERY = "every"  # tenant, in a form
 NONE = "none"  # no role, in a form
+MOST_TENANTS = 1_000  # to choose from
 Context = dict[str, Any]
 
 
@@ -127,21 +129,26 @@ def _role(request: HttpRequest) -> Role:
 def _tenant_id(shown: str) -> int | None:
     if shown == EVERY:
         return None
-    if not (shown.isascii() and shown.isdigit() and len(shown) < 19):
+    number = whole(shown)
+    if number is None:
         raise BadRequest("Choose a tenant, or every one.")
-    return int(shown)
+    return number
 
 
 def _address(request: HttpRequest, token: str) -> str:
     return request.build_absolute_uri(reverse("dashboard:sign-in-link", args=[token]))
 
 
-def _choices(request: HttpRequest) -> Context:
+def _choices(request: HttpRequest, chosen: int | None = None) -> Context:
+    """The first tenants by name, and the one that is chosen: a form that lacked it would say another."""
     here = reach(request)
     tenants = Tenant.objects.order_by("name")
     if here.tenants is not None:
         tenants = tenants.filter(pk__in=here.tenants)
-    return {"here": "people", "roles": list(Role), "tenants": list(tenants), "for_every": here == EVERYBODY}
+    found = list(tenants[:MOST_TENANTS])
+    if chosen is not None and all(one.pk != chosen for one in found):
+        found += tenants.filter(pk=chosen)
+    return {"here": "people", "roles": list(Role), "tenants": found, "for_every": here == EVERYBODY}
 
 
 def _list(request: HttpRequest, more: Context | None = None, status: int = 200) -> HttpResponse:
@@ -160,7 +167,7 @@ def _list(request: HttpRequest, more: Context | None = None, status: int = 200) 
 def _one(request: HttpRequest, user: User, more: Context | None = None, status: int = 200) -> HttpResponse:
     user = staffing.people(reach(request)).filter(pk=user.pk).first() or user
     first = next(iter(getattr(user, "roles_here", ())), None)
-    context = _choices(request) | {
+    context = _choices(request, first.tenant_id if first else None) | {
         "typed": {"role": first.role, "of": str(first.tenant_id or EVERY)} if first else {},
         "person": user,
         "is_oneself": user.pk == request.user.pk,

@@ -17,10 +17,10 @@ from django.views.decorators.http import require_POST, require_safe
 from dashboard import formats
 from dashboard.access import page, reach
 from dashboard.periods import PERIODS, Period, period
-from dashboard.provider_acts import ask_again, switch
-from dashboard.provider_facts import newest_failures, newest_looks, places_at, settings_of
-from dashboard.providers import Providers, slow_after_us, title_of
-from dashboard.providers_verdict import providers_verdict
+from dashboard.providers.acts import ask_again, switch
+from dashboard.providers.facts import newest_failures, newest_looks, places_at, settings_of
+from dashboard.providers.rows import Providers, slow_after_us, title_of
+from dashboard.providers.verdict import providers_verdict
 from dashboard.reading import reader
 from dashboard.views.overview import read
 from orchestrator.core.errors import NotThere, OrchestratorError
@@ -175,6 +175,6 @@ async def _rendered(
         "every_s": LIVE_EVERY_S,
         "check_s": settings.PROVIDER_CHECK_S,
         "checks_are_off": not settings.PROVIDER_CHECK_S,
-        "records": reverse("admin:orchestrator_requestrecord_changelist"),
+        "records": reverse("dashboard:requests"),
     }
     return await page(request, template + part, context)

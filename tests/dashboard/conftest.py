@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
-from playwright.async_api import Browser, Page
+from playwright.async_api import Page, expect
 
 from cache.purges import PurgeLog
 from cache.tiered import TieredCache
@@ -21,7 +21,9 @@ from dashboard.reading import reader
 from orchestrator import wiring
 from orchestrator.core.permissions import Role
 from orchestrator.parts import Parts
-from tests.dashboard.site import FakeLocal, chromium, opened, served, somebody
+from tests.dashboard.site import FakeLocal, opened, served, somebody
+
+expect.set_options(timeout=20_000)  # ms; a deadline for a machine that has other things to do, and nobody waits for it
 
 
 @pytest.fixture
@@ -51,13 +53,6 @@ async def address(console: Parts) -> AsyncIterator[str]:
 
     async with served(application) as address:
         yield address
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    """A browser."""
-    async with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

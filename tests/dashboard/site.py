@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,6 +18,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from playwright.async_api import Browser, Page, async_playwright
 
+from cache import missed
 from cache.entries import CacheKey, Entry
 from cache.models import CacheEntry
 from orchestrator.core.permissions import EVERYBODY, Role
@@ -27,6 +29,7 @@ from orchestrator.models import ApiKey, Membership, Tenant
 from orchestrator.parts import Parts
 
 START_S = 10.0
+MISSED = (missed.NEW, missed.NEW, missed.EXPIRED, missed.NEW, missed.NOT_ASKED, missed.NEW, missed.TOO_OLD, missed.GONE)
 
 
 class Server(uvicorn.Server):
@@ -57,16 +60,35 @@ async def served(application: Any) -> AsyncIterator[str]:
         await asyncio.wait_for(serving, START_S)
 
 
-@contextlib.asynccontextmanager
-async def chromium(*args: str) -> AsyncIterator[Browser]:
-    """The system's Chromium, kept from calling home."""
+ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")  # no calling home
+
+
+def chromium_program() -> str:
+    """The system's Chromium."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert path, "No Chromium here; type: apt-get install chromium"
+    return path
+
+
+@contextlib.asynccontextmanager
+async def running_chromium(folder: Path) -> AsyncIterator[str]:
+    """Run a Chromium with an empty profile in `folder`; the address it is driven at, by several one after the other."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=path,
-            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update", *args],
+        started = await playwright.chromium.launch_persistent_context(
+            folder, executable_path=chromium_program(), args=[*ARGUMENTS, "--remote-debugging-port=0"]
         )
+        port, _ = (folder / "DevToolsActivePort").read_text().split("\n")
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            await started.close()
+
+
+@contextlib.asynccontextmanager
+async def chromium(address: str) -> AsyncIterator[Browser]:
+    """Drive the Chromium at that address. What is opened here knows nothing of what others open, and ends with it."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.connect_over_cdp(address)
         try:
             yield browser
         finally:
@@ -141,6 +163,14 @@ class FakeLocal:
         """What is installed."""
         return [_model("smollm2:135m"), _model("qwen2.5:3b-instruct")]
 
+    async def find(self, name: str) -> Model | None:
+        """One of them."""
+        return next((one for one in await self.models() if one.name == name), None)
+
+    async def loading(self) -> frozenset[str]:
+        """Nothing is being loaded."""
+        return frozenset()
+
     async def aclose(self) -> None:
         """Nothing is open."""
 
@@ -174,6 +204,9 @@ ROW: dict[str, Any] = {
     "tags": "",
     "unsupported": "",
     "granted_by_id": None,
+    "adapted": None,
+    "stages": None,
+    "missed": None,
     "cost_microusd": 0,
     "saved_microusd": None,
     "saved_why": None,
@@ -217,6 +250,7 @@ def traffic(now: datetime, span: timedelta = timedelta(hours=24), count: int = 4
             "model": model,
             "provider": "openai" if "/" in model else "llamacpp",
             "tier": tier,
+            "missed": MISSED[index % len(MISSED)] if tier == "miss" else None,
             "prompt_tokens": chance.randint(8, 1900),
             "completion_tokens": chance.randint(2, 420),
             "first_us": int(total * 0.3) if from_model else total - 40,

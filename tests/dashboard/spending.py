@@ -140,7 +140,10 @@ def company(now: datetime, days: int = 60, seed: int = 1) -> None:
                         saved_microusd=int(cost * chance.uniform(0.2, 0.9)),
                     )
                 )
-                at = datetime.combine(on, time(9), UTC) + timedelta(seconds=chance.randint(0, 20_000))
+                share = chance.randint(0, 20_000)
+                at = datetime.combine(on, time(9), UTC) + timedelta(seconds=share)
+                if at > now:  # today's are over already
+                    at = now - (now - datetime.combine(on, time(), UTC)) * share / 20_000
                 fields = {
                     "key_id": key_id,
                     "provider": model.partition("/")[0],

@@ -28,6 +28,12 @@ def test_a_stranger_is_asked_to_sign_in_and_comes_back_to_the_page(client, path)
     assert b".venv/bin/python manage.py admin_link" in response.content
 
 
+@pytest.mark.parametrize("path", ["/dashboard/playground/ask/", "/dashboard/keys/1/revoke/"])
+def test_a_stranger_who_sent_something_comes_back_to_no_address_that_only_takes_what_is_sent(client, path):
+    response = client.post(path)
+    assert (response.status_code, response["Location"]) == (302, "/dashboard/sign-in/?next=/dashboard/")
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_an_account_without_a_role_is_told_why_not(client, passer_by, path):
     client.force_login(passer_by)

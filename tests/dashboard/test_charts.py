@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard import charts
+from dashboard.costs.today import Hour, Today
+from dashboard.costs.today_chart import money
 from orchestrator.core.permissions import EVERYBODY
+from orchestrator.ledger.costs import Sums
 from orchestrator.ledger.stats import figures
 from tests.dashboard.site import record
 
@@ -58,7 +61,7 @@ def test_the_open_bucket_is_as_wide_as_the_others_from_its_first_second_on():
     for layer in (drawn.layers[0], drawn.layers[-1]):
         left = float(re.match(r"M([\d.]+)", layer.path)[1])
         assert "H1000.0" in layer.path
-        assert 1000 - left == pytest.approx(1000 / 60, abs=0.1)
+        assert 1000 - left == pytest.approx(1000 / 61, abs=0.1)
 
 
 @pytest.mark.django_db
@@ -89,3 +92,22 @@ def test_percentiles_beside_the_chart_are_those_of_the_whole_window():
         f"p50 2.0{charts.formats.NARROW}ms",
         f"p95 29.0{charts.formats.NARROW}s",
     ]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("days", "is_day"), [(1, False), (7, True), (30, True)])
+def test_an_axis_of_days_tells_days(days, is_day):
+    record(NOW - timedelta(minutes=5))
+    ticks = charts.time_ticks(figures(NOW - timedelta(days=days), NOW, EVERYBODY))
+    assert 3 <= len(ticks) <= 6
+    assert [tick.is_day for tick in ticks] == [is_day] * (len(ticks) - 1) + [False]
+
+
+def test_the_money_of_a_day_ends_where_its_sums_do() -> None:
+    at = datetime(2026, 3, 1, 2, 30, tzinfo=UTC)
+    midnight = datetime(2026, 3, 1, tzinfo=UTC)
+    hours = [Hour(midnight + timedelta(hours=number), 1_000_000 * number, 0) for number in range(3)]
+    sums = Sums(calls=9, cost_microusd=6_000_000, saved_calls=4, saved_microusd=2_000_000)
+    drawn = money(Today(at, sums, Sums(), hours, None))
+    assert [tick.label for tick in drawn.y][-1] == "$8"
+    assert drawn.spent.endswith("L104.2 25.00V100z")

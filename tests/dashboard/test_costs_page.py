@@ -18,9 +18,10 @@ from django.db.backends.utils import CursorWrapper
 from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 
-from dashboard import cost_charts, formats
-from dashboard.cost_periods import chosen
-from dashboard.costs import read_costs, read_prices
+from dashboard import formats
+from dashboard.costs import charts as cost_charts
+from dashboard.costs.periods import chosen
+from dashboard.costs.sums import read_costs, read_prices
 from dashboard.running import registered_as, sold
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.prices import Price, Stated
@@ -113,6 +114,18 @@ async def test_it_says_what_was_spent_and_saved_and_compares(staff: AsyncClient)
     assert "There is no budget" in said
 
 
+async def test_what_judges_and_shadows_cost_stands_beside_what_answers_did(staff: AsyncClient) -> None:
+    await make(day, now().date(), cost_microusd=12_340_000, calls=4)
+    for purpose, cost in (("answer", 3_000_000), ("judge", 20_000), ("shadow", 980_000)):
+        await make(charge, now(), purpose=purpose, cost_microusd=cost)
+    said = await words(staff, f"{PAGE}?by=purpose")
+    table = said.partition("By purpose")[2]
+    assert "of single charges, from" in table
+    for row in ("answer 3.00 75", "shadow 0.98 24.5", "judge 0.02 0.5", "All 4.00 100"):
+        assert row in table, table
+    assert "a judge grades answers and a shadow tries another model" in table
+
+
 async def test_calls_without_a_price_are_said_first_with_a_way_to_set_it(
     staff: AsyncClient, ada: AsyncClient, console: Any
 ) -> None:
@@ -164,7 +177,7 @@ async def test_it_leads_to_budgets_to_alerts_and_to_what_providers_say(staff: As
     assert "Costs, providers' accounts" in await words(staff, found["to-accounts"])
     hers = await led(ada)
     assert "to-accounts" not in hers  # accounts are of every tenant together
-    assert "to-budgets" not in hers  # she may see them, not change them
+    assert "to-budgets" in hers  # she may see them, not change them
     for where in hers.values():
         assert (await ada.get(where)).status_code == 200
 

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
+from dashboard.views import people
 from orchestrator.core.permissions import Role
 from orchestrator.identity import second_factor
 from orchestrator.identity.people import roles_of
@@ -50,6 +51,18 @@ def link_in(response: Any) -> str:
     found = re.search(r'class="link-once">http://testserver(/dashboard/sign-in/[\w-]+/)<', response.content.decode())
     assert found, text(response)
     return found[1]
+
+
+def test_of_many_tenants_the_first_can_be_chosen_and_ones_own(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("amber", "birch", "cedar"):
+        Tenant.objects.create(name=name)
+    bob = somebody("bob", Role.OPERATOR, "zinc")
+    monkeypatch.setattr(people, "MOST_TENANTS", 2)
+    shown = admin.get(PEOPLE).content.decode()
+    assert ">birch</option>" in shown
+    assert ">cedar</option>" not in shown
+    zinc = Tenant.objects.get(name="zinc")
+    assert f'<option value="{zinc.pk}" selected>zinc</option>' in admin.get(f"{PEOPLE}{bob.pk}/").content.decode()
 
 
 def test_the_list_says_who_may_what_and_who_has_no_second_factor(admin: Client, acme: Tenant) -> None:

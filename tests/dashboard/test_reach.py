@@ -16,16 +16,16 @@ from django.test import AsyncClient
 from cache.entries import Scope
 from cache.models import CacheEntry
 from dashboard import live as live_module
+from dashboard.answers.purging import within
 from dashboard.live import Live
 from dashboard.periods import DEFAULT, PERIODS
-from dashboard.purging import within
 from dashboard.reading import Reader, news
 from dashboard.running import Look
 from dashboard.strip import Part
 from orchestrator.core.errors import Busy
 from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach, Role
 from orchestrator.ledger.provider_stats import provider_figures
-from orchestrator.models import Attempt, AuditEvent, Tenant
+from orchestrator.models import Attempt, AuditEvent, RequestRecord, Tenant
 from tests.dashboard.site import fill, record, session_of, somebody
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -90,6 +90,10 @@ async def test_no_page_tells_of_another_tenant(site: AsyncClient, console: Any, 
         "costs/costs.csv",
         "series.csv",
         "cache/purge/?what=model",
+        "requests/",
+        "requests/?part=news&after=0",
+        "requests/?q=of-",
+        "requests/?tier=memory&outcome=done",
         f"cache/?key={kept.hash[:12]}",
     ]
     for path in paths:
@@ -114,14 +118,18 @@ async def test_nothing_leads_to_the_records_of_every_tenant(site: AsyncClient, o
     said = (await site.get("/dashboard/")).content.decode()
     assert "of requests failed." in said
     assert records not in said
+    assert "/dashboard/requests/?outcome=failed&amp;period=1h" in said  # where it is her tenant's that are listed
+    request = await RequestRecord.objects.of(EVERYBODY).alatest("pk")
+    path = f"/dashboard/requests/{request.pk}/"
+    assert records not in (await site.get(path)).content.decode()
     await site.aforce_login(operator)
-    assert records in (await site.get("/dashboard/")).content.decode()
+    assert records in (await site.get(path)).content.decode()
 
 
 async def test_models_are_shown_without_how_busy_they_are(site: AsyncClient, operator: User) -> None:
     """Left out, not as if nobody used them."""
     said = (await site.get("/dashboard/")).content.decode()
-    assert "In memory" in said
+    assert "192\u202fMB in memory" in said
     for word in ("Slots", "Tokens/s", "Unloads in", "idle", "stays"):
         assert word not in said
     await site.aforce_login(operator)
@@ -209,7 +217,7 @@ async def test_a_live_connection_carries_no_row_and_no_figure_of_another_tenant(
             said += await heard(hers, "2 requests in the last hour")
     assert "model-of-acme" in said
     assert "globex" not in said
-    assert "failed" not in said
+    assert "of requests failed" not in said
     assert "requestrecord" not in said
 
 

@@ -38,6 +38,11 @@ def test_a_quiet_hour_is_said_to_be_one():
     assert (verdict.headline, verdict.why) == ("Healthy.", "Nothing was asked in the last hour.")
 
 
+def test_nothing_is_called_healthy_of_which_no_figure_can_be_read():
+    verdict = overview_verdict(look(WEB), None)
+    assert (verdict.headline, verdict.state) == ("What requests come to is unknown.", "unknown")
+
+
 def test_what_is_down_comes_first_with_its_reason():
     verdict = overview_verdict(look(WEB, Part("Redis", "down", "not answering", "dashboard:cache")), snapshot())
     assert verdict.headline == "Redis is down."
@@ -61,7 +66,7 @@ def test_many_failures_are_not_healthy():
     assert verdict.headline.startswith("10.0")
     assert verdict.headline.endswith("of requests failed.")
     assert verdict.why == "4 of 40 in the last hour."
-    assert verdict.link == "/records?ended=failed&when=1h"
+    assert verdict.link == "/records?outcome=failed&period=1h"
 
 
 def test_a_share_from_cache_says_of_what():
@@ -78,7 +83,7 @@ def test_a_local_model_that_is_slow_is_said_to_be_with_the_requests_that_prove_i
     verdict = overview_verdict(here, snapshot(), "/records")
     assert (verdict.headline, verdict.state) == ("Healthy. The local model smollm2:135m is slow.", "slow")
     assert verdict.why.startswith("One in twenty of the 20 fresh answers of smollm2:135m took 61.0\u202fs or longer.")
-    assert verdict.link == "/records?when=1h&took=20s"
+    assert verdict.link == "/records?period=1h&slower=20000"
 
 
 def test_a_few_slow_answers_say_nothing_of_a_model_and_slow_copies_from_cache_neither():

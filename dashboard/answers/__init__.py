@@ -1,0 +1,1 @@
+"""Answers that the cache keeps: which, why there was none, and making it forget."""

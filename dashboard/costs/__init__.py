@@ -1,0 +1,1 @@
+"""Money: what was spent and saved, by days and by what."""

@@ -1,0 +1,1 @@
+"""Models: which there are, what each does, and what may be done with them."""

@@ -1,0 +1,105 @@
+"""What an operator may do with a model of this machine: load it, keep it loaded, let it go. Each is audited."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError
+
+from dashboard import formats
+from orchestrator.audit import note
+from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.types import Model
+from orchestrator.wiring import parts
+
+log = logging.getLogger(__name__)
+
+Act = Literal["load", "keep", "unload"]
+ACTS: tuple[Act, ...] = ("load", "keep", "unload")
+PATIENCE_S = 10.0  # a large model takes longer to load than a page waits
+FOR_EVER = -1.0
+DONE = {"load": "model.loaded", "keep": "model.kept", "unload": "model.unloaded"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is true after an act, and the act that takes it back."""
+
+    words: str
+    is_warning: bool = False
+    back: Act | None = None
+
+
+_under_way: set[asyncio.Task[Outcome]] = set()
+
+
+async def carry_out(act: Act, model: Model, actor: str) -> Outcome:
+    """Do it. What takes longer than a page waits goes on by itself."""
+    task = asyncio.create_task(_carry_out(act, model, actor), name=f"{act} {model.name}")
+    _under_way.add(task)
+    task.add_done_callback(_under_way.discard)
+    done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
+    if done:
+        return task.result()
+    if act == "unload":
+        return Outcome(f"{model.name} is being unloaded.")
+    return Outcome(f"{model.name} is being loaded. It stands here as loaded as soon as it is.")
+
+
+async def _carry_out(act: Act, model: Model, actor: str) -> Outcome:
+    try:
+        outcome = await _unload(model) if act == "unload" else await _load(model, stays=act == "keep")
+    except OrchestratorError as error:
+        log.warning("%s wanted to %s %s: %s", actor, act, model.name, error)
+        return Outcome(f"{_undone(act, model.name)} {formats.sentence(str(error))}", is_warning=True)
+    await sync_to_async(_write_down)(act, model, actor)
+    return outcome
+
+
+async def _load(model: Model, *, stays: bool) -> Outcome:
+    local = parts().local
+    was_there = {one.model.name: one.expires_at for one in await local.ps()}
+    took_ns = await local.load(model, FOR_EVER if stays else None)
+    took = formats.NARROW.join(formats.duration(took_ns / 1000))
+    if model.name not in was_there:
+        stay = " It stays loaded." if stays else ""
+        return Outcome(f"{model.name} is loaded; that took {took}.{stay}", back="unload")
+    if stays:
+        return Outcome(f"{model.name} stays loaded from now on.", back="load")
+    stayed = was_there[model.name] is None
+    words = "goes again when it was not asked for a while." if stayed else "is loaded already; its time begins anew."
+    return Outcome(f"{model.name} {words}", back="keep" if stayed else None)
+
+
+async def _unload(model: Model) -> Outcome:
+    local = parts().local
+    before = next((one for one in await local.ps() if one.model.name == model.name), None)
+    if not await local.unload(model) or before is None:
+        return Outcome(f"{model.name} was not loaded any more.")
+    back: Act = "keep" if before.expires_at is None else "load"
+    if before.busy:
+        answers = "its answer is" if before.busy == 1 else f"its {before.busy} answers are"
+        return Outcome(f"{model.name} takes nothing new, and is unloaded as soon as {answers} done.", back=back)
+    return Outcome(f"{model.name} is unloaded; {formats.size(before.size)} of memory are free again.", back=back)
+
+
+def _undone(act: Act, name: str) -> str:
+    return f"{name} could not be {'unloaded' if act == 'unload' else 'loaded'}."
+
+
+def _write_down(act: Act, model: Model, actor: str) -> None:
+    """It is done: a failure here is only logged."""
+    log.info("%s: %s %s", actor, act, model.name)
+    try:
+        note(actor, DONE[act], model.name)
+    except DatabaseError as error:
+        log.error("what was done with %s could not be written into the audit: %s", model.name, error)
+
+
+def act_of(text: str) -> Act | None:
+    """The act of that name."""
+    return next((one for one in ACTS if one == text), None)

@@ -1,0 +1,1 @@
+"""Providers: how each is, and what may be done about it."""

@@ -1,0 +1,1 @@
+"""Rules of routing: read, drafted, told in words, published."""

@@ -1,0 +1,117 @@
+// The newest requests, live: asks for rows that came since, and puts them at the top where that disturbs nobody.
+// At most five rows a second; a tab in the background asks nothing, and a paused page only counts.
+"use strict";
+(() => {
+  const MOST_ROWS = 100;
+  const MOST_AT_ONCE = 10; // of one answer
+  const NEW_FOR_MS = 2000;
+  const RETRY_S = [1, 2, 5, 10];
+
+  const connection = document.getElementById("connection");
+  const updated = document.getElementById("updated");
+  const stale = document.getElementById("stale");
+  const pause = document.getElementById("pause");
+  const heldButton = document.getElementById("held");
+  const title = document.getElementById("rows-title");
+  const note = document.getElementById("tail-note");
+  const rows = document.getElementById("rows");
+  if (!rows?.dataset.newest) return;
+
+  const everyMs = 1000 * Number(rows.dataset.every);
+  let newest = rows.dataset.newest;
+  let held = [];
+  let isPaused = false;
+  let failures = 0;
+  let lastAnswer = Date.now();
+
+  const show = () => {
+    const state = failures ? "lost" : isPaused ? "paused" : "live";
+    if (connection.dataset.shown !== state) connection.innerHTML = connection.dataset[state]; // from the template
+    connection.dataset.shown = state;
+    const seconds = Math.round((Date.now() - lastAnswer) / 1000);
+    updated.textContent = isPaused ? "" : `updated ${seconds} s ago`;
+    stale.hidden = !failures;
+    heldButton.hidden = held.length === 0;
+    heldButton.textContent = `${held.length}${held.length >= MOST_ROWS ? " or more" : ""} new`;
+    if (!failures) return;
+    stale.querySelector("b").textContent = `Not live: last update ${seconds} s ago.`;
+    stale.querySelector("span").textContent = "No answer came; trying again.";
+  };
+
+  const isHeld = () => {
+    const selection = getSelection();
+    return (
+      isPaused ||
+      title.getBoundingClientRect().bottom < 0 ||
+      rows.contains(document.activeElement) ||
+      (!selection.isCollapsed && selection.containsNode(rows, true))
+    );
+  };
+
+  const release = () => {
+    const fresh = held;
+    held = [];
+    document.getElementById("no-rows")?.remove();
+    rows.prepend(...fresh);
+    for (const row of fresh) row.classList.add("is-new");
+    while (rows.children.length > MOST_ROWS) rows.lastElementChild.remove();
+    setTimeout(() => fresh.forEach((row) => row.classList.remove("is-new")), NEW_FOR_MS);
+    show();
+  };
+
+  const take = (html) => {
+    const holder = document.createElement("template");
+    holder.innerHTML = html; // rows of our own template
+    const fresh = [...holder.content.querySelectorAll("tr")].filter((row) => !document.getElementById(row.id));
+    if (!fresh.length) return;
+    note.textContent = fresh.length < MOST_AT_ONCE ? "" : "more came than are listed";
+    held = fresh.concat(held).slice(0, MOST_ROWS);
+    if (!isHeld()) release();
+    document.dispatchEvent(new Event("rows:new")); // times.js puts their times into the viewer's zone
+  };
+
+  const ask = async () => {
+    if (!document.hidden) {
+      const address = new URL(location.href);
+      address.searchParams.set("part", "news");
+      address.searchParams.set("after", newest);
+      try {
+        const answer = await fetch(address, { headers: { "HX-Request": "true" } });
+        if (answer.status === 401 || answer.redirected) return location.reload();
+        if (!answer.ok) throw new Error(answer.status);
+        newest = answer.headers.get("X-Newest") ?? newest;
+        take(await answer.text());
+        failures = 0;
+        lastAnswer = Date.now();
+      } catch {
+        failures += 1;
+      }
+    }
+    show();
+    setTimeout(ask, failures ? 1000 * RETRY_S[Math.min(failures, RETRY_S.length) - 1] : everyMs);
+  };
+
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    isPaused = !isPaused;
+    pause.textContent = isPaused ? "Resume" : "Pause";
+    pause.setAttribute("aria-pressed", String(isPaused));
+    if (!isHeld() && held.length) release();
+    show();
+  });
+
+  heldButton.addEventListener("click", () => {
+    release();
+    rows.querySelector("a")?.focus();
+    title.scrollIntoView({ block: "nearest" });
+  });
+
+  const releaseIfFree = () => held.length && !isHeld() && release();
+  document.addEventListener("focusout", () => setTimeout(releaseIfFree));
+  document.addEventListener("scroll", releaseIfFree, { passive: true });
+
+  lastAnswer = Date.now();
+  show();
+  setTimeout(ask, everyMs);
+  setInterval(show, 1000);
+})();

@@ -1,0 +1,57 @@
+"""Two models compared in a real browser: a local one and one of a provider, as part of the whole product."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.dashboard.site import opened
+from tests.dashboard.test_browser_providers import sign_in_link
+
+pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
+PAGE = "/dashboard/playground/"
+
+
+async def test_two_models_are_compared_side_by_side(browser, product):
+    page = await opened(browser, product.base_url, None)
+    await page.goto(sign_in_link(product))
+    await page.keyboard.press("g")
+    await page.keyboard.press("y")
+    await expect(page).to_have_url(f"{product.base_url}{PAGE}")
+    await page.get_by_label("Question").fill("Name the capital of France.")
+    await page.locator("#model-a").fill("smollm2:135m")
+    await page.locator("#model-b").fill("openai/good")
+    await page.get_by_text("System message, tenant, length, cache").click()
+    await page.get_by_label("At most, tokens").fill("24")
+    await page.get_by_role("button", name="Ask", exact=True).click()
+    for column in "ab":
+        await expect(page.locator(f"#answer-{column}")).to_have_text(re.compile(r"\w"), timeout=60_000)
+        await expect(page.locator(f"#facts-{column}")).to_contain_text("Answered by", timeout=60_000)
+    await expect(page.locator("#facts-a")).to_contain_text("smollm2:135m")
+    await expect(page.locator("#facts-b")).to_contain_text("openai/good")
+    headline = page.get_by_role("heading", level=1)
+    await expect(headline).to_have_text(re.compile("times as fast|about as long"))
+    await expect(page.get_by_role("button", name="Ask", exact=True)).to_be_focused()
+
+    await page.get_by_role("button", name="Ask", exact=True).click()
+    await expect(headline).to_have_text("Both came from cache. Neither cost anything.", timeout=20_000)
+    await expect(page.locator("#facts-a")).to_contain_text("memory")
+    await page.get_by_role("button", name="Swap models").click()
+    await expect(page.locator("#model-a")).to_have_value("openai/good")
+    assert page.complaints == []  # type: ignore[attr-defined]  # see `opened`
+
+
+async def test_an_answer_is_stopped_and_a_fault_is_said_by_the_page(browser, product):
+    page = await opened(browser, product.base_url, None)
+    await page.goto(sign_in_link(product))
+    await page.goto(f"{product.base_url}{PAGE}?a=openai/stall&question=Hello")
+    await page.get_by_role("button", name="Ask", exact=True).click()
+    await expect(page.locator("#answer-a")).to_have_text(re.compile(r"\w"), timeout=20_000)
+    await page.get_by_role("button", name="Stop").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Stopped.")
+    await page.get_by_label("Question").fill("   ")
+    await page.get_by_role("button", name="Ask", exact=True).click()
+    await expect(page.get_by_text("Type a question.")).to_be_visible()
+    await expect(page.locator("#model-a")).to_have_value("openai/stall")

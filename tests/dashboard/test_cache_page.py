@@ -1,0 +1,114 @@
+"""The cache page: why requests missed, how often answers were served, whose texts are shown, a tenant's purge."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.test import AsyncClient
+
+from cache.entries import Scope
+from cache.missed import GONE, NEW
+from dashboard.answers.misses import read_hits, read_misses
+from orchestrator.core.permissions import EVERYBODY, Reach, Role
+from orchestrator.models import AuditEvent, Tenant
+from orchestrator.parts import Parts
+from tests.dashboard.site import answer, keep, record, somebody
+
+pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
+
+PAGE = "/dashboard/cache/"
+PURGE = "/dashboard/cache/purge/"
+
+
+@pytest.fixture
+async def site(console: Parts, operator: User) -> AsyncClient:
+    """An admin of every tenant."""
+    client = AsyncClient()
+    await client.aforce_login(operator)
+    return client
+
+
+async def said(site: AsyncClient, path: str) -> str:
+    return (await site.get(path)).content.decode()
+
+
+def test_misses_are_counted_by_reason_and_what_nobody_knows_is_said():
+    for why in (NEW, NEW, GONE, None, "from a later release"):
+        record(tier="miss", missed=why)
+    record(tier="memory")
+    record(datetime.now(UTC) - timedelta(hours=2), tier="miss", missed=NEW)
+    now = datetime.now(UTC)
+    found = read_misses(now - timedelta(hours=1), now + timedelta(seconds=1), EVERYBODY)
+    assert [(one.name, one.misses) for one in found.reasons] == [("new", 2), ("gone", 1), ("unknown", 2)]
+    assert found.counted == 5
+    assert not found.is_cut
+    assert sum(one.share for one in found.reasons) == pytest.approx(1)
+
+
+def test_hits_are_those_of_the_reach():
+    record(tenant="acme", tier="memory", saved_microusd=5, saved_why="price")
+    record(tenant="acme", tier="sqlite")
+    record(tenant="globex", tier="memory")
+    record(tenant="acme", tier="miss")
+    acme = Tenant.objects.get(name="acme").pk
+    assert read_hits(EVERYBODY).by_key["ab" * 32].count == 3
+    mine = read_hits(Reach(frozenset({acme}))).by_key["ab" * 32]
+    assert (mine.count, mine.saved_microusd) == (2, 5)
+
+
+async def test_answers_are_narrowed_to_those_that_are_served_often(site, console):
+    await keep(console, answer(1), answer(2))
+    for number, times in ((1, 5), (2, 1)):
+        for _ in range(times):
+            await sync_to_async(record)(tier="memory", cache_key=f"{number:064x}")
+    page = await said(site, f"{PAGE}?hits=5")
+    assert f"kept-{1:064x}" in page
+    assert f"kept-{2:064x}" not in page
+    assert "1 that match" in page
+    for odd in ("0", "-1", "many", "9" * 30):
+        assert (await site.get(PAGE, {"hits": odd})).status_code == 200
+
+
+async def test_texts_are_shown_to_who_may_see_answers(site, console):
+    await keep(console, answer(1, text="Fourteen days, unworn."))
+    assert "Fourteen days, unworn." in await said(site, PAGE)
+    viewer = await sync_to_async(somebody)("vera", Role.VIEWER)
+    await site.aforce_login(viewer)
+    page = await said(site, PAGE)
+    assert "Fourteen days" not in page
+    assert f"kept-{1:064x}" in page
+
+
+async def test_a_tenants_answers_are_purged_and_no_others(site, console):
+    tenants = [await Tenant.objects.aget_or_create(name=name) for name in ("acme", "globex")]
+    acme, globex = (tenant.pk for tenant, _ in tenants)
+    await keep(console, answer(1, tenant_id=acme), answer(2, tenant_id=acme), answer(3, tenant_id=globex))
+    await keep(console, answer(4, tenant_id=acme, model="tiny"))
+    assert "2 answers would be gone" in " ".join(
+        (await said(site, f"{PURGE}?what=tenant&tenant={acme}&only=smollm2:135m")).replace("</span>", "").split()
+    )
+    form = {"what": "tenant", "tenant": str(acme), "only": "", "shown": "3", "reason": "moved away"}
+    assert (await site.post(PURGE, form)).status_code == 302
+    left = await console.cache.holding(Scope())
+    assert max(one.entries for one in left.values() if one) == 1
+    event = await AuditEvent.objects.of(EVERYBODY).alatest("pk")
+    assert (event.action, event.tenant_id) == ("cache.purged", acme)
+    assert event.subject == "3 answers of tenant acme"
+    assert event.details["reason"] == "moved away"
+
+
+async def test_another_tenants_answers_are_not_to_be_purged(site, console):
+    await Tenant.objects.aget_or_create(name="acme")
+    globex, _ = await Tenant.objects.aget_or_create(name="globex")
+    await keep(console, answer(1, tenant_id=globex.pk))
+    olga = await sync_to_async(somebody)("olga", Role.OPERATOR, "acme")
+    await site.aforce_login(olga)
+    form = {"what": "tenant", "tenant": str(globex.pk), "shown": "1"}
+    refused = await site.post(PURGE, form)
+    assert refused.status_code == 422
+    assert "globex" not in refused.content.decode()
+    left = await console.cache.holding(Scope())
+    assert max(one.entries for one in left.values() if one) == 1

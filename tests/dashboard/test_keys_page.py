@@ -1,0 +1,398 @@
+"""The pages of keys, tenants and budgets: who sees what, what they do, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from dashboard.keys import board
+from dashboard.keys.board import Asked, read_board
+from dashboard.keys.one import read_key, read_tenant
+from orchestrator.core.permissions import EVERYBODY, Reach, Role
+from orchestrator.identity.keys import find_key, make_key
+from orchestrator.models import ApiKey, AuditEvent, Budget, Limit, Team, Tenant
+from tests.dashboard.site import record, somebody
+from tests.dashboard.spending import budget
+
+pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
+KEYS = "/dashboard/keys/"
+
+
+@pytest.fixture
+def admin(console: Any, operator: User) -> Client:
+    """An admin of every tenant, mira."""
+    return signed_in(operator)
+
+
+@pytest.fixture
+def of_acme(console: Any) -> Client:
+    """An operator of acme alone."""
+    return signed_in(somebody("bob", Role.OPERATOR, "acme"))
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def text(response: Any) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode())).replace("\u202f", " ")
+
+
+def a_key(name: str = "web-app", tenant: str = "acme", **fields: Any) -> tuple[ApiKey, str]:
+    return make_key(Tenant.objects.get_or_create(name=tenant)[0], name, **fields)
+
+
+def events(action: str) -> list[AuditEvent]:
+    return list(AuditEvent.objects.of(EVERYBODY).filter(action=action))
+
+
+def test_the_first_line_says_what_ends_and_who_has_spent_most(admin: Client) -> None:
+    now = timezone.now()
+    a_key(expires_at=now + timedelta(days=3))
+    a_key("helpdesk", "globex")
+    budget("globex-month", 100_000_000, 92_000_000, now=now, tenant=Tenant.objects.get(name="globex"))
+    words = text(admin.get(KEYS))
+    assert "2 keys in use; web-app expires in 3 d; globex has spent 92.0 % of its month." in words
+
+
+def test_nothing_yet_says_what_will_be_here(admin: Client) -> None:
+    words = text(admin.get(KEYS))
+    assert "No key is in use." in words
+    assert "Issue the first one" in words
+
+
+def test_of_more_tenants_than_are_read_it_says_so(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("amber", "birch", "cedar", "zinc"):
+        Tenant.objects.create(name=name)
+    monkeypatch.setattr(board, "MOST_TENANTS", 2)
+    monkeypatch.setattr(board, "FEW_TENANTS", 1)
+    words = text(admin.get(KEYS))
+    assert "More than 2 tenants." in words
+    assert "of the first 2 by name" in words
+    assert "Show the first 2" in words
+    assert "zinc" not in words
+
+
+def test_a_key_is_issued_and_shown_once_and_opens(admin: Client) -> None:
+    Tenant.objects.create(name="acme")
+    form = {"name": "nightly", "tenant": "acme", "ends": "30", "model_patterns": "openai/*\n", "families": "chat"}
+    response = admin.post(f"{KEYS}new/", form)
+    assert response.status_code == 200
+    assert "no-store" in response["Cache-Control"]
+    found = re.search(r'id="secret">(orch_[^<]+)<', response.content.decode())
+    assert found, text(response)
+    caller = find_key(found[1])
+    assert caller is not None
+    assert (caller.key_name, caller.model_patterns) == ("nightly", ("openai/*",))
+    key = ApiKey.objects.of(EVERYBODY).get(name="nightly")
+    assert timedelta(days=29) < key.expires_at - timezone.now() <= timedelta(days=30)
+    assert found[1] not in admin.get(f"{KEYS}{key.pk}/").content.decode()
+    [event] = events("key.issued")
+    assert event.actor == "user:mira"
+    assert event.details["from"] == "127.0.0.1"
+    assert found[1] not in str(event.details)
+
+
+@pytest.mark.parametrize(
+    ("form", "field", "said"),
+    [
+        ({"name": ""}, "name", "A name has 1 to 100 characters."),
+        ({"name": "x", "model_patterns": "a b"}, "model_patterns", "no space or bracket"),
+        ({"name": "x", "networks": "10.0.0.1/8"}, "networks", "is 10.0.0.0/8 meant?"),
+        ({"name": "x", "team": "none-such"}, "team", "There is none called"),
+        ({"name": "x", "dialects": "klingon"}, "dialects", "There are ollama"),
+        ({"name": "x", "reaches_all": "1"}, "reaches_all", "There is no role"),
+    ],
+)
+def test_what_is_wrong_with_a_key_stands_beside_its_field(
+    admin: Client, form: dict[str, str], field: str, said: str
+) -> None:
+    Tenant.objects.create(name="acme")
+    response = admin.post(f"{KEYS}new/", {"tenant": "acme", "ends": "90", "tags": "kept as typed"} | form)
+    assert response.status_code == 422
+    beside = re.search(rf'id="fault-{field}">([^<]*)<', response.content.decode())
+    assert beside, text(response)
+    assert said in beside[1]
+    assert "kept as typed" in response.content.decode()
+    assert not ApiKey.objects.of(EVERYBODY).exists()
+
+
+def test_a_pasted_key_is_found_and_stands_nowhere(admin: Client, caplog: pytest.LogCaptureFixture) -> None:
+    key, credential = a_key()
+    response = admin.post(f"{KEYS}find/", {"q": f"  {credential}\n"})
+    assert response["Location"] == f"{KEYS}{key.pk}/revoke/"
+    page = admin.get(response["Location"])
+    assert "What was pasted is this key." in text(page)
+    almost = credential[:-3] + ("abc" if not credential.endswith("abc") else "xyz")
+    response = admin.post(f"{KEYS}find/", {"q": almost})
+    assert "begins as this key does, and is not it" in text(admin.get(response["Location"]))
+    unknown = "orch_zzzzzzzzzz_" + "s" * 43
+    response = admin.post(f"{KEYS}find/", {"q": unknown})
+    assert response["Location"] == KEYS
+    assert "There is no key here that begins with orch_zzzzzzzzzz." in text(admin.get(KEYS))
+    secret = credential[16:]
+    assert secret not in caplog.text
+    assert secret not in page.content.decode()
+    assert "s" * 43 not in admin.get(f"{KEYS}?q={unknown}").content.decode()
+    response = admin.post(f"{KEYS}find/", {"q": "web"})
+    assert response["Location"] == f"{KEYS}?state=all&q=web#keys"
+    assert f"orch_{key.prefix}" in text(admin.get(response["Location"].partition("#")[0]))
+
+
+def test_revoking_says_what_it_stops_and_is_for_good(admin: Client) -> None:
+    key, credential = a_key()
+    for _ in range(3):
+        record(key_id=key.pk)
+    record(timezone.now() - timedelta(hours=2), key_id=key.pk)
+    words = text(admin.get(f"{KEYS}{key.pk}/revoke/"))
+    assert "requests in the last hour" in words
+    response = admin.post(f"{KEYS}{key.pk}/revoke/", {"reason": "it was in a public repository"})
+    assert response["Location"] == f"{KEYS}{key.pk}/"
+    assert "web-app is revoked. It opens nothing from now on; answers under way end within 2 s." in text(
+        admin.get(response["Location"])
+    )
+    assert find_key(credential) is None
+    [event] = events("key.revoked")
+    assert event.details == {"reason": "it was in a public repository", "from": "127.0.0.1"}
+
+
+def test_rotating_shows_the_new_key_once_and_lets_the_old_one_work_on(admin: Client) -> None:
+    key, credential = a_key()
+    response = admin.post(f"{KEYS}{key.pk}/rotate/", {"overlap_s": "3600"})
+    assert "web-app is rotated." in text(response)
+    assert "works for 1 h more" in text(response)
+    assert find_key(credential) is not None
+    assert "is rotated, and works for" in text(admin.get(f"{KEYS}{key.pk}/"))
+    again = admin.post(f"{KEYS}{key.pk}/rotate/", {"overlap_s": "3600"})
+    assert again.status_code == 422
+    assert "It was rotated before" in text(again)
+    for wrong in ("-1", "x", "99999999"):
+        assert admin.post(f"{KEYS}{key.pk}/rotate/", {"overlap_s": wrong}).status_code == 422
+
+
+def test_an_operator_of_one_tenant_sees_and_changes_only_theirs(of_acme: Client) -> None:
+    mine, _ = a_key()
+    theirs, credential = a_key("helpdesk", "globex-secret")
+    Limit.objects.create(name="limit-secret", kind="requests", each="key", amount=1, per_s=1, tenant=theirs.tenant)
+    hidden = Limit.objects.get()
+    page = of_acme.get(f"{KEYS}?state=all")
+    assert "web-app" in text(page)
+    assert "secret" not in page.content.decode()
+    for path in (
+        f"{theirs.pk}/",
+        f"{theirs.pk}/revoke/",
+        f"{theirs.pk}/rotate/",
+        f"tenants/{theirs.tenant_id}/",
+        f"limits/{hidden.pk}/",
+    ):
+        assert of_acme.get(KEYS + path).status_code == 404, path
+        assert of_acme.post(KEYS + path).status_code in {404, 405}, path
+    assert of_acme.post(f"{KEYS}tenants/{theirs.tenant_id}/switch/", {"to": "suspend"}).status_code == 403
+    assert of_acme.post(f"{KEYS}find/", {"q": credential})["Location"] == KEYS
+    refused = of_acme.post(f"{KEYS}new/", {"name": "x", "tenant": "globex-secret", "ends": "90"})
+    assert refused.status_code == 422
+    assert of_acme.post(f"{KEYS}{mine.pk}/revoke/").status_code == 302
+    assert find_key(credential) is not None
+
+
+def test_an_auditor_looks_and_changes_nothing(console: Any) -> None:
+    auditor = signed_in(somebody("ada", Role.AUDITOR))
+    key, _ = a_key()
+    words = text(auditor.get(f"{KEYS}{key.pk}/"))
+    assert "Revoke" not in words
+    assert auditor.post(f"{KEYS}{key.pk}/revoke/").status_code == 403
+    assert auditor.get(f"{KEYS}new/").status_code == 403
+
+
+def test_a_limit_is_set_changed_and_deleted(admin: Client) -> None:
+    key, _ = a_key()
+    form = {"key": key.prefix, "name": "gently", "kind": "requests", "amount": "60", "per_s": "60", "each": "key"}
+    response = admin.post(f"{KEYS}limits/new/", form)
+    assert response.status_code == 302, text(response)
+    row = Limit.objects.get()
+    assert "60 requests a minute for each key" in text(admin.get(f"{KEYS}{key.pk}/"))
+    changed = admin.post(f"{KEYS}limits/{row.pk}/", {"amount": "30", "per_s": "60", "burst": "", "each": "key"})
+    assert changed.status_code == 302, text(changed)
+    row.refresh_from_db()
+    assert row.amount == 30
+    wrong = admin.post(f"{KEYS}limits/{row.pk}/", {"amount": "many", "per_s": "60", "each": "key"})
+    assert wrong.status_code == 422
+    assert 'id="fault-amount"' in wrong.content.decode()
+    assert admin.post(f"{KEYS}limits/{row.pk}/delete/").status_code == 302
+    assert not Limit.objects.exists()
+    assert [one.action for one in AuditEvent.objects.of(EVERYBODY).filter(action__startswith="limit.")] == [
+        "limit.deleted",
+        "limit.changed",
+        "limit.made",
+    ]
+
+
+def test_a_tenant_is_made_gets_a_team_is_suspended_and_resumed(admin: Client) -> None:
+    response = admin.post(f"{KEYS}tenants/new/", {"name": "globex"})
+    tenant = Tenant.objects.get(name="globex")
+    assert response["Location"] == f"{KEYS}tenants/{tenant.pk}/"
+    assert admin.post(f"{KEYS}tenants/{tenant.pk}/teams/", {"team": "web"}).status_code == 302
+    assert Team.objects.of(EVERYBODY).get().name == "web"
+    assert admin.post(f"{KEYS}tenants/{tenant.pk}/teams/", {"team": "a b"}).status_code == 422
+    _, credential = a_key(tenant="globex")
+    switch = f"{KEYS}tenants/{tenant.pk}/switch/"
+    admin.post(switch, {"to": "suspend", "reason": "unpaid"})
+    assert find_key(credential) is None
+    assert "None of its keys works" in text(admin.get(f"{KEYS}tenants/{tenant.pk}/"))
+    admin.post(switch, {"to": "resume"})
+    assert find_key(credential) is not None
+    assert events("tenant.suspended")[0].details["reason"] == "unpaid"
+    again = admin.post(f"{KEYS}tenants/new/", {"name": "Globex"})
+    assert again.status_code == 422
+    assert "There is a tenant globex already." in text(again)
+    assert 'value="Globex"' in again.content.decode()
+
+
+def test_a_budget_is_raised_and_taken_back_and_lowering_it_takes_a_second_word(admin: Client) -> None:
+    row = budget("house", 10_000_000, 8_000_000, now=timezone.now())
+    path = f"{KEYS}budgets/{row.pk}/"
+    assert "80.0 % spent" in text(admin.get(path))
+    admin.post(f"{path}change/", {"amount_usd": "$1,000", "reason": "a launch"})
+    assert Budget.objects.get().amount_microusd == 1_000_000_000
+    page = admin.get(path)
+    assert "house is raised from $10.00 to $1,000.00, from the next call on." in text(page)
+    assert events("budget.changed")[0].details["reason"] == "a launch"
+    undo = re.search(
+        r'name="amount_usd" value="([0-9.]+)"><input type="hidden" name="reason" value="taken back"',
+        page.content.decode(),
+    )
+    assert undo
+    admin.post(f"{path}change/", {"amount_usd": undo[1], "sure": "lower"})
+    assert Budget.objects.get().amount_microusd == 10_000_000
+    asked = admin.post(f"{path}change/", {"amount_usd": "5"})
+    assert asked.status_code == 422
+    assert "$8.00 are spent already, and $5.00 is less than that." in text(asked)
+    assert Budget.objects.get().amount_microusd == 10_000_000
+    admin.post(f"{path}change/", {"amount_usd": "5", "sure": "lower"})
+    assert Budget.objects.get().amount_microusd == 5_000_000
+    for wrong in ("", "-1", "1e9", "0", "99999999999"):
+        response = admin.post(f"{path}change/", {"amount_usd": wrong})
+        assert response.status_code == 422, wrong
+        assert 'id="fault-amount_usd"' in response.content.decode()
+
+
+def test_a_budget_is_made_and_deleted(admin: Client) -> None:
+    form = {"name": "trial", "amount_usd": "5.00", "period": "total", "each": "key"}
+    response = admin.post(f"{KEYS}budgets/new/", form)
+    row = Budget.objects.get()
+    assert response["Location"] == f"{KEYS}budgets/{row.pk}/"
+    assert "trial" in text(admin.get(f"{KEYS}budgets/"))
+    assert admin.post(f"{KEYS}budgets/new/", form).status_code == 422
+    assert "Keep it" in text(admin.get(f"{KEYS}budgets/{row.pk}/delete/"))
+    admin.post(f"{KEYS}budgets/{row.pk}/delete/")
+    assert not Budget.objects.exists()
+
+
+def test_who_manages_one_tenant_raises_no_budget_that_was_given_to_it(of_acme: Client) -> None:
+    acme = Tenant.objects.get(name="acme")
+    row = budget("acme-month", 10_000_000, 1_000_000, now=timezone.now(), tenant=acme)
+    other = budget("others", 1_000_000, 1, now=timezone.now(), tenant=Tenant.objects.create(name="other"))
+    page = of_acme.get(f"{KEYS}budgets/{row.pk}/")
+    assert "only they change it" in text(page)
+    assert of_acme.post(f"{KEYS}budgets/{row.pk}/change/", {"amount_usd": "99"}).status_code == 422
+    assert of_acme.get(f"{KEYS}budgets/{other.pk}/").status_code == 404
+    assert of_acme.post(f"{KEYS}budgets/{other.pk}/change/", {"amount_usd": "99"}).status_code == 404
+    assert set(Budget.objects.values_list("amount_microusd", flat=True)) == {10_000_000, 1_000_000}
+
+
+def test_lists_are_bounded_and_paged_by_key(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(board, "MOST_KEYS", 5)
+    tenant = Tenant.objects.create(name="acme")
+    for number in range(12):
+        ApiKey.objects.create(tenant=tenant, name=f"key-{number}", prefix=f"k{number:09}", digest="x")
+    first = admin.get(KEYS)
+    older = re.search(r'id="older" href="([^"]+)"', first.content.decode())
+    assert older
+    assert "key-11" in text(first)
+    second = text(admin.get(KEYS + older[1].partition("#")[0]))
+    assert "key-6 " in second
+    assert "key-11" not in second
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["state=x", "tenant=x", "before=-1", "tenant=99999999999999999999", "q=%00", "q=%27%22%3Cscript%3E", "show=all"],
+)
+def test_whatever_stands_in_the_address_is_a_page(admin: Client, query: str) -> None:
+    a_key()
+    response = admin.get(f"{KEYS}?{query}")
+    assert response.status_code == 200
+    assert "<script>alert" not in response.content.decode()
+    assert '"<script>' not in response.content.decode()
+
+
+def test_a_database_that_does_not_answer_is_said(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: Any) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("dashboard.views.keys.read_board", late)
+    words = text(admin.get(KEYS))
+    assert "Keys and tenants could not be read." in words
+    assert "Try again" in words
+
+
+def test_one_key_that_cannot_be_read_is_said_and_nothing_is_changed(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, credential = a_key()
+
+    def late(*_: Any) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("dashboard.views.keys.read_key", late)
+    looked, revoked = admin.get(f"{KEYS}{key.pk}/"), admin.post(f"{KEYS}{key.pk}/revoke/")
+    assert (looked.status_code, revoked.status_code) == (503, 503)
+    assert "It could not be read." in text(looked)
+    assert "Nothing was changed." in text(revoked)
+    assert find_key(credential) is not None
+
+
+def test_pages_take_few_queries_however_many_there_are(console: Any) -> None:
+    now = timezone.now()
+    for number in range(30):
+        key, _ = a_key(f"key-{number}", f"tenant-{number}")
+        budget(f"b-{number}", 10_000_000, number, now=now, tenant=key.tenant)
+        record(key_id=key.pk, tenant=key.tenant.name)
+    for read in (
+        lambda: read_board(Asked(), EVERYBODY, EVERYBODY, now),
+        lambda: read_key(key.pk, EVERYBODY, EVERYBODY, EVERYBODY, now),
+        lambda: read_tenant(key.tenant_id, EVERYBODY, EVERYBODY, EVERYBODY, now),
+    ):
+        with CaptureQueriesContext(connection) as asked:
+            read()
+        assert len(asked) <= 9, [one["sql"] for one in asked]
+
+
+@pytest.mark.parametrize("is_everybody", [True, False])
+def test_no_page_reads_every_request_there_is(console: Any, is_everybody: bool) -> None:
+    key, _ = a_key()
+    record(key_id=key.pk)
+    now, whose = timezone.now(), EVERYBODY if is_everybody else Reach(frozenset({key.tenant_id}))
+    with CaptureQueriesContext(connection) as asked:
+        read_board(Asked(), whose, whose, now)
+        read_key(key.pk, whose, whose, whose, now)
+    plans = [plan for one in asked if "requestrecord" in one["sql"] for plan in plan_of(one["sql"])]
+    of_records = [plan for plan in plans if "orchestrator_requestrecord" in plan]
+    assert len(of_records) == 2
+    assert [plan for plan in of_records if not plan.startswith("SEARCH")] == []
+
+
+def plan_of(query: str) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {query.replace('%', '%%')}")
+        return [plan for *_, plan in cursor.fetchall()]
