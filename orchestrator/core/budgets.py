@@ -128,12 +128,15 @@ def in_words(budget: Budget) -> str:
     return f'Budget "{budget.name}" allows {dollars(budget.amount)} USD{_IN_WORDS[budget.period]} {whom}'
 
 
-def spent(budget: Budget, *, used: int, reserved: int, asked: int, first: date, now: float) -> BudgetSpent:
+def spent(
+    budget: Budget, *, used: int, reserved: int, asked: int, first: date, now: float, is_divided: bool = False
+) -> BudgetSpent:
     """That a budget does not reach for a call that may cost `asked`. Amounts are millionths of a dollar.
 
     used      is paid, and does not come back before the budget is renewed.
     reserved  is for calls under way, which mostly need less of it.
     first     the first day of the period.    now  seconds since the epoch
+    is_divided  several machines spend it, and this one's share does not reach.
     """
     words, held = in_words(budget), f"{dollars(reserved)} are"
     if budget.is_shared:
@@ -141,6 +144,8 @@ def spent(budget: Budget, *, used: int, reserved: int, asked: int, first: date, 
     else:
         free = max(budget.amount - used - reserved, 0)
         words = f"{words}; {dollars(free)} are left, and this call may cost {dollars(asked)}"
+    if is_divided:
+        held = "the rest is with other machines, or"
     renewal = renewed_at(budget.period, first)
     if used + asked <= budget.amount:
         return BudgetSpent(f"{words}; {held} reserved for calls under way.", retry_after_s=SOON_S)

@@ -6,6 +6,9 @@ says what happened and, where there is something to do, what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from orchestrator.core.limits import NO_LIMIT, Standing
 
 
@@ -202,6 +205,13 @@ class EngineError(OrchestratorError):
 
     status = 502
     kind = "engine_error"
+
+
+class NotTaken(EngineError):
+    """A model answered, and its answer is not taken: another may do better. Where none does, it is taken after all."""
+
+    kind = "not_taken"
+    kept: Sequence[Any] = ()  # the pieces of the answer, where it is whole
 
 
 class EngineTimeout(EngineError):

@@ -15,6 +15,8 @@ class Permission(StrEnum):
     PURGE_ANSWERS = "purge answers"
     SEE_REGISTRY = "see the registry"  # providers and models
     CHANGE_REGISTRY = "change the registry"
+    SEE_RULES = "see rules"  # what becomes of which request
+    CHANGE_RULES = "change rules"
     SEE_KEYS = "see keys"  # keys, teams and limits
     CHANGE_KEYS = "change keys"
     SEE_BUDGETS = "see budgets"  # with what was spent of them
@@ -24,6 +26,8 @@ class Permission(StrEnum):
     SEE_AUDIT = "see the audit"  # who changed what
     SEE_INVOICES = "see invoices"  # what providers say was used, beside what is recorded here
     CHANGE_INVOICES = "change invoices"
+    ASK = "ask models"  # from a page; a key needs no permission for it
+    SEE_SETTINGS = "see settings"  # and what the doctor finds
 
 
 # What a key may be kept to: families of endpoints, and dialects.
@@ -37,7 +41,15 @@ DIALECTS: tuple[str, ...] = ("ollama", "openai", "anthropic")
 
 # What is the same for every tenant: only somebody whose role holds for all of them may.
 FOR_ALL_TENANTS = frozenset(
-    {Permission.SEE_REGISTRY, Permission.CHANGE_REGISTRY, Permission.SEE_INVOICES, Permission.CHANGE_INVOICES}
+    {
+        Permission.SEE_REGISTRY,
+        Permission.CHANGE_REGISTRY,
+        Permission.SEE_RULES,
+        Permission.CHANGE_RULES,
+        Permission.SEE_INVOICES,
+        Permission.CHANGE_INVOICES,
+        Permission.SEE_SETTINGS,
+    }
 )
 
 
@@ -50,7 +62,15 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-_LOOKS = frozenset({Permission.SEE_USAGE, Permission.SEE_BUDGETS, Permission.SEE_REGISTRY, Permission.SEE_INVOICES})
+_LOOKS = frozenset(
+    {
+        Permission.SEE_USAGE,
+        Permission.SEE_BUDGETS,
+        Permission.SEE_REGISTRY,
+        Permission.SEE_RULES,
+        Permission.SEE_INVOICES,
+    }
+)
 ALLOWED: Mapping[Role, frozenset[Permission]] = {
     Role.VIEWER: _LOOKS,
     Role.OPERATOR: _LOOKS
@@ -58,12 +78,22 @@ ALLOWED: Mapping[Role, frozenset[Permission]] = {
         Permission.SEE_ANSWERS,
         Permission.PURGE_ANSWERS,
         Permission.CHANGE_REGISTRY,
+        Permission.CHANGE_RULES,
         Permission.SEE_KEYS,
         Permission.CHANGE_KEYS,
         Permission.CHANGE_BUDGETS,
         Permission.CHANGE_INVOICES,
+        Permission.ASK,
+        Permission.SEE_SETTINGS,
     },
-    Role.AUDITOR: _LOOKS | {Permission.SEE_ANSWERS, Permission.SEE_KEYS, Permission.SEE_PEOPLE, Permission.SEE_AUDIT},
+    Role.AUDITOR: _LOOKS
+    | {
+        Permission.SEE_ANSWERS,
+        Permission.SEE_KEYS,
+        Permission.SEE_PEOPLE,
+        Permission.SEE_AUDIT,
+        Permission.SEE_SETTINGS,
+    },
     Role.ADMIN: frozenset(Permission),
 }
 

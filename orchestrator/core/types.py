@@ -283,6 +283,7 @@ class Caller:
     key_prefix: str = ""  # the part of the key that may be shown
     first_key_id: int | None = None  # of those the key took the place of, one after the other; None: of none
     team_id: int | None = None
+    team: str = ""  # its name
     expires_at: float | None = None  # of the key, seconds since the epoch
     priority: int = 5  # of the tenant, 1 to 10
     role: permissions.Role | None = None  # of the key: what it may manage
@@ -392,3 +393,4 @@ class Route:
     candidates: tuple[Candidate, ...]  # one at least; the first is of the lowest rank
     balance: Balance = "latency"
     hedge_after_s: float | None = None
+    is_chosen: bool = False  # by a rule or the router: the caller did not name who answers

@@ -34,7 +34,7 @@ WATCHED_EVERY_S = 1.0
 class Program:
     """What to run, and how long it may take."""
 
-    role: str  # web, models, worker, redis
+    role: str  # web, pages, models, worker, redis
     name: str  # the role, numbered where there are several
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)  # besides the supervisor's own
@@ -43,6 +43,7 @@ class Program:
     inherits: tuple[int, ...] = ()  # file descriptors
     log: Path | None = None  # where what it says goes, instead of to standard error
     nice: int = 0  # how readily it leaves the processor to others, as in nice(2)
+    can_wait: bool = False  # it is started once the others are ready
     stops_within_s: float = 5.0
     has_pulse: bool = False
     starts_within_s: float = 120.0  # until the first sign of life

@@ -37,6 +37,7 @@ ROLES = ("redis", "models", "worker", "web")  # in the order they start
 WORKER_STOPS_WITHIN_S = 5.0
 WORKER_NICE = 10
 MODELS_NICE = 5
+PAGES_NICE = 5
 STOP_MARGIN_S = 3.0  # beyond the drain, which web workers and model host bound themselves
 
 
@@ -73,7 +74,7 @@ async def _run(
     programs: list[Program], listener: socket.socket | None, status: StatusFile, greet: Callable[[], None]
 ) -> None:
     async def when_started(supervision: Supervision) -> None:
-        for child in supervision.children:
+        for child in supervision.early:
             await child.is_ready.wait()
         if listener:
             await until_ready(local_address(listener))
@@ -133,6 +134,19 @@ def _programs(roles: Collection[str], redis_server: str | None, listener: socket
             replace(web, name=f"web {number}", env={**GIVES_BACK, **env, figures.NUMBER: str(number)})
             for number in range(1, settings.WEB_WORKERS + 1)
         ]
+        # Pages come after answers: when it is started, and where the processor is short.
+        number = {figures.NUMBER: str(settings.WEB_WORKERS + 1)}
+        pages = ours("pages", "orchestrator.supervisor.pages", stops_within_s=drained_s)
+        programs.append(
+            replace(
+                pages,
+                env={**GIVES_BACK, **env, **number},
+                has_pulse=True,
+                can_wait=True,
+                nice=PAGES_NICE,
+                silent_at_most_s=15.0,
+            )
+        )
     return programs
 
 
@@ -151,7 +165,8 @@ def _python(
 
 def _remove_sockets(roles: Collection[str]) -> None:
     """What a killed server left behind would look like one that does not answer."""
-    for role, path in (("redis", settings.REDIS_SOCKET), ("models", settings.MODELS_SOCKET)):
+    sockets = (("redis", settings.REDIS_SOCKET), ("models", settings.MODELS_SOCKET), ("web", settings.PAGES_SOCKET))
+    for role, path in sockets:
         if role in roles:
             path.unlink(missing_ok=True)
 

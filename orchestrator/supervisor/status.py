@@ -56,6 +56,7 @@ class StatusFile:
                     "name": child.program.name,
                     "pid": child.pid,
                     "is_ready": child.is_ready.is_set(),
+                    "can_wait": child.program.can_wait,
                     "restarts": child.restarts,
                 }
                 for child in children

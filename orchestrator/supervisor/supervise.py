@@ -14,7 +14,7 @@ from orchestrator.supervisor.reaper import Reaper
 log = logging.getLogger(__name__)
 
 # Who still answers callers goes first, what they lean on goes last.
-STOP_ORDER = ("web", "worker", "models", "redis")
+STOP_ORDER = ("web", "pages", "worker", "models", "redis")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -28,12 +28,18 @@ class Supervision:
         self._reaper = Reaper()
         self.children = [Child(program, self._reaper, lambda: changed(self)) for program in programs]
 
+    @property
+    def early(self) -> list[Child]:
+        """The children without which nothing works."""
+        return [child for child in self.children if not child.program.can_wait]
+
     async def run(
         self, started: Callable[[Supervision], Coroutine[Any, Any, None]], stopping: Callable[[], None]
     ) -> None:
         """Start the children, keep them running until a signal comes, and stop them.
 
-        started   runs alongside, from the start: it may wait until they are ready and say so.
+        started   runs alongside, from the start: it may wait until they are ready and say so. Children that can wait
+                  are started when it is over.
         stopping  is called before the first child is stopped.
         A second signal ends everything at once.
         """
@@ -43,12 +49,14 @@ class Supervision:
             loop.add_signal_handler(signum, self._tell)
         first = asyncio.create_task(self._first.wait())
         alongside = asyncio.create_task(started(self))
-        pending: set[asyncio.Task[Any]] = {first, alongside, *(child.start() for child in self.children)}
+        pending: set[asyncio.Task[Any]] = {first, alongside, *(child.start() for child in self.early)}
         try:
             while first in pending:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()  # what goes wrong there is not lost
+                if alongside in done:
+                    pending |= {child.start() for child in self.children if child.program.can_wait}
         finally:
             alongside.cancel()
             first.cancel()

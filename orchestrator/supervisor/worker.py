@@ -2,17 +2,22 @@
 
 Celery's own `--beat` forks a process for the clock, which is no good once threads run; here it is
 a thread. The worker's pool is threads, too: tasks wait for databases, they do not compute.
+
+Left to itself each of the two looks only once a second whether it is to end.
 """
 
 import faulthandler
 import logging
 import os
 import signal
+import socket
 import threading
 import warnings
 from contextlib import closing
+from typing import Any
 
 import django
+from celery import bootsteps
 from celery.beat import EmbeddedService, Scheduler
 from celery.platforms import SecurityWarning
 from django.conf import settings
@@ -23,6 +28,18 @@ from orchestrator.celery import app
 
 THREADS = 2
 CHANGE_EVERY_S = 0.5
+
+
+class WakesAtSignals(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """A signal wakes the loop that waits for Redis; it is set up anew with each connection."""
+
+    requires = ("celery.worker.consumer:Connection",)
+    heard, told = socket.socketpair()
+
+    def start(self, parent: Any) -> None:
+        """Called by Celery with the consumer, which has no such loop without Redis."""
+        if parent.hub is not None:
+            parent.hub.add_reader(self.heard, self.heard.recv, 4096)
 
 
 def main() -> None:
@@ -37,6 +54,10 @@ def main() -> None:
     # with pysqlite3 in sqlite3's place it cannot be opened from Python 3.13 on.
     clock = EmbeddedService(app, thread=True, scheduler_cls=Scheduler)
     clock.start()
+    for end in (WakesAtSignals.heard, WakesAtSignals.told):
+        end.setblocking(False)
+    signal.set_wakeup_fd(WakesAtSignals.told.fileno(), warn_on_full_buffer=False)
+    app.steps["consumer"].add(WakesAtSignals)
     over = threading.Event()
     watch = threading.Thread(target=_look_when_changed, args=(over,), name="changes", daemon=True)
     if settings.PROVIDER_CHECK_S:
@@ -56,7 +77,7 @@ def main() -> None:
         worker.start()
     finally:
         over.set()
-        clock.stop()
+        clock.service.stop()  # and it is not waited for: it only puts into the queue what is due
     raise SystemExit(worker.exitcode)
 
 

@@ -323,6 +323,26 @@ def test_it_sees_how_a_running_product_is(product: Product) -> None:
     assert f"It runs as process {product.pid} and serves on {product.base_url}." in doctor(product.data).stdout
 
 
+@pytest.mark.parametrize(
+    ("part", "is_told"),
+    [
+        ({"can_wait": True, "restarts": 0}, False),  # it is started after the others
+        ({"can_wait": True, "restarts": 1}, True),
+        ({"can_wait": False, "restarts": 0}, True),
+    ],
+)
+def test_what_does_not_run_is_told_but_not_of_what_is_still_to_start(
+    tmp_path: Path, part: dict[str, Any], is_told: bool
+) -> None:
+    data = tmp_path / "data"
+    (data / "run").mkdir(parents=True, mode=0o700)
+    status = {"supervisor": os.getpid(), "address": None, "is_ready": True}
+    status["processes"] = [{"name": "pages", "is_ready": False, **part}]
+    (data / "run" / "processes.json").write_text(json.dumps(status))
+    said = doctor(data).stdout
+    assert ("It runs, and pages of it does not." in said) == is_told
+
+
 def test_what_redis_says_of_the_time_is_compared(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, redis_url: str
 ) -> None:

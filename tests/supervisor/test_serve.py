@@ -14,12 +14,15 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from orchestrator.core.secrets import master_secret
+from orchestrator.processes import use
 from tests.product import PROJECT, Product, is_running, until
+from tests.provider import Provider
 
-ROLES = ["web", "models", "worker", "redis"]
+ROLES = ["web", "pages", "models", "worker", "redis"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def running() -> Iterator[Product]:
 def test_an_empty_directory_becomes_a_served_product(running: Product) -> None:
     assert running.get("/") == (200, b"Ollama is running")
     assert running.get("/readyz")[0] == 200
-    assert sorted(one["role"] for one in running.status()["processes"]) == ["models", "redis", "web", "web", "worker"]
+    assert sorted(one["role"] for one in running.status()["processes"]) == sorted([*ROLES, "web"])
     print(f"ready after {running.ready_after_s:.1f} s")  # noqa: T201  # measured, not judged
 
 
@@ -48,7 +51,9 @@ def test_it_prints_a_link_that_signs_in_once(running: Product) -> None:
 
 def test_its_files_are_private(running: Product) -> None:
     assert running.data.stat().st_mode & 0o077 == 0
-    assert (running.data / "run" / "redis.sock").stat().st_mode & 0o077 == 0
+    until(lambda: all(one["is_ready"] for one in running.status()["processes"]), "all to be ready")
+    for name in ("redis", "models", "pages"):
+        assert (running.data / "run" / f"{name}.sock").stat().st_mode & 0o077 == 0, name
 
 
 def test_it_runs_on_while_what_runs_cannot_be_written_down(running: Product) -> None:
@@ -62,12 +67,12 @@ def test_it_runs_on_while_what_runs_cannot_be_written_down(running: Product) -> 
     obstacle.rmdir()
     os.kill(web, signal.SIGKILL)
     until(lambda: "processes.json can be written again" in running.logs(), "the log to say so")
-    until(lambda: len(running.pids()) == 5 and not {web, worker} & set(running.pids()), "all processes")
+    until(lambda: len(running.pids()) == 6 and not {web, worker} & set(running.pids()), "all processes")
 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_killed_process_comes_back(running: Product, role: str) -> None:
-    until(lambda: len(running.pids()) == 5, "all processes")
+    until(lambda: len(running.pids()) == 6, "all processes")
     before = running.pids(role)
     began = time.monotonic()
     os.kill(before[0], signal.SIGKILL)
@@ -75,6 +80,38 @@ def test_a_killed_process_comes_back(running: Product, role: str) -> None:
     until(lambda: all(one["is_ready"] for one in running.status()["processes"]), f"{role} to be ready")
     until(lambda: is_whole(running), f"{role} to be used again")
     print(f"{role} is back after {time.monotonic() - began:.2f} s")  # noqa: T201  # measured, not judged
+
+
+def test_pages_are_made_by_a_process_of_their_own_and_without_it_all_the_same(running: Product) -> None:
+    def spent_s() -> dict[str, float]:
+        now = {pid: use(pid) for pid in running.pids("pages") + running.pids("web")}
+        return {str(pid): taken.cpu_s for pid, taken in now.items() if taken}
+
+    until(lambda: all(one["is_ready"] for one in running.status()["processes"]), "all to be ready")
+    (pages,) = running.pids("pages")
+    before = spent_s()
+    for _ in range(100):
+        assert running.get("/dashboard/sign-in/")[0] == 200
+    assert spent_s()[str(pages)] > before[str(pages)]
+    os.kill(pages, signal.SIGKILL)
+    for _ in range(20):
+        assert running.get("/dashboard/sign-in/", timeout=20)[0] == 200
+    until(lambda: running.pids("pages") not in ([], [pages]), "new pages")
+
+
+def test_the_page_of_the_cache_tells_of_the_memory_that_answers_come_from(provider: Provider) -> None:
+    with Product(OPENAI_API_KEY="sk-test", OPENAI_BASE_URL=provider.address) as product:
+        until(lambda: all(one["is_ready"] for one in product.status()["processes"]), "all to be ready")
+        link = re.search(r"http://\S+/dashboard/sign-in/\S+/", product.logs())
+        assert link
+        with httpx.Client(base_url=product.base_url, follow_redirects=True, timeout=30) as client:
+            for number in range(3):
+                body = {"model": "openai/good", "messages": [{"role": "user", "content": str(number)}], "stream": False}
+                assert client.post("/api/chat", json=body).status_code == 200
+            assert client.get(link[0]).status_code == 200
+            preview = client.get("/dashboard/cache/purge/", params={"part": "preview", "what": "everything"})
+            words = re.sub(r"<[^>]*>|\s+", " ", preview.text)
+            assert re.search(r"Memory +of this process +3 ", words), words
 
 
 def is_whole(product: Product) -> bool:

@@ -1,12 +1,15 @@
 """What runs is written down; that it cannot be is no reason to stop running."""
 
+import io
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from orchestrator.supervisor.status import NAME, StatusFile, served_at
+from orchestrator.management.commands.people import Command as PeopleCommand
+from orchestrator.supervisor.status import NAME, StatusFile, served_at, site
 
 
 def test_it_says_what_runs_until_nothing_does(tmp_path: Path):
@@ -40,3 +43,22 @@ def test_what_cannot_be_removed_does_not_spoil_the_end(tmp_path: Path, caplog: p
     (tmp_path / NAME).mkdir()
     StatusFile(tmp_path, None, None).remove()
     assert f"{tmp_path / NAME} cannot be removed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("has_proxy", "hosts", "address"),
+    [
+        (False, [], "http://127.0.0.1:80"),
+        (True, [], "http://127.0.0.1:80"),
+        (True, ["ai.example", "b.example"], "https://ai.example"),
+    ],
+)
+def test_a_link_leads_to_where_a_browser_finds_the_pages(
+    settings: Any, has_proxy: bool, hosts: list[str], address: str, tmp_path: Path
+):
+    settings.TRUSTED_PROXY, settings.PUBLIC_HOSTS, settings.RUN_DIR = has_proxy, hosts, tmp_path
+    StatusFile(tmp_path, None, "0.0.0.0:80").write([])
+    assert site("0.0.0.0:80") == address
+    out = io.StringIO()
+    PeopleCommand(stdout=out, stderr=io.StringIO())._show("token")
+    assert out.getvalue().strip() == f"{address}/dashboard/sign-in/token/"

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,28 @@ async def test_a_child_whose_keeper_fails_while_stopping_keeps_no_other_from_bei
     assert not any(is_running(pid) for pid in pids.values())
     assert "web did not stop as it should" in caplog.text
     assert "the disk is full" in caplog.text
+
+
+async def test_what_can_wait_is_started_when_the_others_are_ready_and_stopped_as_they_are(pids: dict[str, int]):
+    late = replace(program("pages"), can_wait=True)
+    supervision = Supervision([late, program("web")], lambda _: None)
+    early, last = supervision.children[1], supervision.children[0]
+
+    async def started(now: Supervision) -> None:
+        assert now.early == [early]
+        await early.is_ready.wait()
+        assert last.pid is None
+
+    running = asyncio.create_task(supervision.run(started, lambda: None))
+    async with asyncio.timeout(20):
+        await last.is_ready.wait()
+    pids |= {child.program.name: child.pid for child in supervision.children if child.pid}
+    assert pids.keys() == {"web", "pages"}
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+    for signum in (signal.SIGCHLD, *STOP_SIGNALS):
+        asyncio.get_running_loop().remove_signal_handler(signum)
+    assert not any(is_running(pid) for pid in pids.values())
 
 
 async def test_every_child_is_stopped_when_what_comes_before_fails(pids: dict[str, int]):
