@@ -8,8 +8,10 @@ from orchestrator.admin import (  # noqa: F401  # importing registers them
     audit,
     budgets,
     costs,
+    decisions,
     keys,
     limits,
     records,
+    rules,
     tenants,
 )

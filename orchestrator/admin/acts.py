@@ -20,6 +20,7 @@ from django.shortcuts import redirect
 
 from orchestrator.admin.seen import Seen
 from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import Permission
 from orchestrator.identity.acting import Actor
 from orchestrator.models import ApiKey, Team, Tenant
@@ -60,7 +61,7 @@ class KeyNumber(ForeignKeyRawIdWidget):
 
     def label_and_url_for_value(self, value: Any) -> Any:
         """Its name, and where it is; nothing of another's."""
-        is_theirs = str(value).isdecimal() and self.keys.filter(pk=value).exists()
+        is_theirs = whole(str(value)) is not None and self.keys.filter(pk=value).exists()
         return super().label_and_url_for_value(value) if is_theirs else ("", "")
 
 

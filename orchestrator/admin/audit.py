@@ -9,12 +9,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from orchestrator.admin.lists import BoundedPaginator, When
+from orchestrator.admin.lists import BoundedPaginator, Exported, When
 from orchestrator.admin.seen import Reached, Seen
 from orchestrator.core.permissions import Permission
 from orchestrator.models import AuditEvent
 
-KINDS_OF_ACTS = ("key", "team", "tenant", "grant", "limit", "person", "registry", "cache")
+KINDS_OF_ACTS = ("key", "team", "tenant", "grant", "limit", "person", "registry", "rules", "cache")
 
 
 class KindOfAct(admin.SimpleListFilter):
@@ -33,9 +33,10 @@ class KindOfAct(admin.SimpleListFilter):
 
 
 @admin.register(AuditEvent)
-class AuditEventAdmin(Seen):
+class AuditEventAdmin(Exported, Seen):
     """Who changed what. It is read here, and nobody changes it; `manage.py audit verify` tells whether somebody has."""
 
+    exported = ("id", "at", "actor", "action", "subject", "tenant", "details", "request_id", "digest")
     sees = Permission.SEE_AUDIT
     explanation = (
         "Who changed what. Whether an event was changed, dropped or moved since, manage.py audit verify tells."

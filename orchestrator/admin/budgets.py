@@ -16,6 +16,7 @@ from orchestrator.admin.acts import ActForm, Acts
 from orchestrator.admin.seen import Reached, Seen
 from orchestrator.budgeting import alerts, rows, standing
 from orchestrator.core.dollars import MICRO, dollars
+from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import Permission
 from orchestrator.identity.asked import BudgetAsked, BudgetChange, read
 from orchestrator.models import Budget, BudgetAlert
@@ -45,7 +46,7 @@ class BudgetForm(ActForm):
     def clean_shares(self) -> list[int | str]:
         """Numbers, parted by commas. What is none, is told by whoever reads it."""
         parts = [part.strip() for part in self.cleaned_data["shares"].split(",") if part.strip()]
-        return [int(part) if part.isdecimal() and part.isascii() else part for part in parts]
+        return [part if (number := whole(part)) is None else number for part in parts]
 
     def act(self) -> Budget:
         """Make or change it."""
@@ -103,7 +104,12 @@ class BudgetAdmin(Acts):
     def used(self, budget: Budget) -> str:
         """Where it is used most."""
         most = self._most(budget)
-        return f"{most.share} %, {dollars(most.spent)} spent and {dollars(most.reserved)} reserved" if most else "–"
+        return (
+            f"{most.share} %, {dollars(most.spent + most.others_spent)} spent"
+            f" and {dollars(most.reserved + most.others_reserved)} reserved"
+            if most
+            else "–"
+        )
 
     @admin.display(description="left")
     def left(self, budget: Budget) -> str:
@@ -115,7 +121,7 @@ class BudgetAdmin(Acts):
     def at_this_pace(self, budget: Budget) -> str:
         """What will be spent at the end of the period."""
         most = self._most(budget)
-        comes_to = standing.pace(budget, most.spent, now()) if most else None
+        comes_to = standing.pace(budget, most.spent + most.others_spent, now()) if most else None
         return "–" if comes_to is None else dollars(comes_to)
 
     @admin.display(description="state", ordering="is_off")
@@ -128,9 +134,7 @@ class BudgetAdmin(Acts):
         return standing.with_most_used(super().get_queryset(request), now())
 
     def _most(self, budget: Any) -> standing.Standing | None:
-        if budget.most_spent is None:
-            return None
-        return standing.Standing("", budget.amount_microusd, budget.most_spent, budget.most_reserved)
+        return standing.of_most(budget)
 
     def delete_model(self, request: HttpRequest, obj: Budget) -> None:
         """For good; to lift it for a while it is switched off."""

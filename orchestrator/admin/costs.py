@@ -1,13 +1,13 @@
 """Money, to be read: single charges, the sums of days, alerts of budgets, and the prices that were used.
 
-What a list sums is what it lists, all of it: a total that leaves rows out proves nothing. Charges go by the index on
-time, so a list is narrowed by when first.
+What a list sums is what it lists, all of it. Charges that the page of costs leads to are those of its days, found by
+the index on time, however many; otherwise the list is of the newest, and says so.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from django.contrib import admin
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
@@ -19,9 +19,11 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from orchestrator.admin.lists import BoundedPaginator, When
+from orchestrator.admin.lists import BoundedPaginator, Exported, Long, When, newest
 from orchestrator.admin.records import yes_or_no
+from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import EVERYBODY
+from orchestrator.ledger import bills
 from orchestrator.ledger.spreadsheet import dollars
 from orchestrator.ledger.wording import ending
 from orchestrator.models import ApiKey, Charge, PriceRow, SpendDay, Tenant
@@ -90,7 +92,7 @@ class OfTenant(admin.SimpleListFilter):
         value = self.value() or ""
         if not value:
             return queryset
-        return queryset.filter(tenant_id=int(value)) if value.isdecimal() else queryset.none()
+        return queryset.filter(tenant_id=number) if (number := whole(value)) is not None else queryset.none()
 
 
 class OfProvider(admin.SimpleListFilter):
@@ -126,18 +128,38 @@ class HasCost(admin.SimpleListFilter):
         return queryset.filter(cost_microusd__isnull=self.value() == "unknown")
 
 
+class Purpose(admin.SimpleListFilter):
+    """What it was for."""
+
+    title = "purpose"
+    parameter_name = "purpose"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """All there are."""
+        return [(purpose, purpose) for purpose in get_args(bills.Purpose)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of the chosen one."""
+        return queryset.filter(purpose=self.value()) if self.value() else queryset
+
+
 ESTIMATED = yes_or_no("is_estimated", "how tokens were counted", "Estimated here", "Counted by who had them")
 
 
 @admin.register(Charge)
-class ChargeAdmin(Read):
+class ChargeAdmin(Exported, Long, Read):
     """What each asking of a provider cost."""
+
+    exported = (
+        *("at", "request_id", "tenant_name", "key_name", "provider", "model", "purpose", "outcome"),
+        *("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+        *("is_estimated", "cost_microusd", "source", "price_id", "provider_ref", "tags"),
+    )
 
     titled = "Charges"
     explanation = "What each asking of a provider cost, whether it was the one that answered or not."
     list_display = ("charged_at", "model", "who", "tokens", "cost", "source", "outcome_words", "request")
-    list_filter = (When, OfTenant, OfProvider, HasCost, "source", "purpose", ESTIMATED)
-    date_hierarchy = "at"
+    list_filter = (When, OfTenant, OfProvider, HasCost, "source", Purpose, ESTIMATED)
     search_fields = ("request_id",)  # shows the field; `get_search_results` does the searching
     search_help_text = "Request id, or the provider's id of the call"
     change_list_template = "admin/costs.html"
@@ -180,7 +202,7 @@ class ChargeAdmin(Read):
         if not term:
             return queryset, False
         by_request = queryset.filter(request_id=term)
-        return (by_request if by_request.exists() else queryset.filter(provider_ref=term)), False
+        return (by_request if by_request.exists() else newest(queryset).filter(provider_ref=term)), False
 
     def totals(self, matching: QuerySet[Any]) -> dict[str, Any]:
         """Exact, of all that match."""
@@ -239,8 +261,13 @@ class ChargeAdmin(Read):
 
 
 @admin.register(SpendDay)
-class SpendDayAdmin(Read):
+class SpendDayAdmin(Exported, Read):
     """What was spent and saved in a day."""
+
+    exported = (
+        *("day", "tenant_name", "key_name", "provider", "model", "calls", "unpriced", *TOKENS, "cached_tokens"),
+        *("cost_microusd", "saved_calls", "saved_microusd"),
+    )
 
     titled = "Days"
     explanation = (

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.widgets import AdminSplitDateTime
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -14,6 +15,7 @@ from django.utils import timezone
 from orchestrator.admin.acts import ActForm, Acts
 from orchestrator.admin.seen import Reached
 from orchestrator.core.lines import Lines
+from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import DIALECTS, EVERYBODY, FAMILIES
 from orchestrator.identity import issuing, tenancy
 from orchestrator.identity.asked import KeyChange, read
@@ -31,6 +33,15 @@ HELP = {
 }
 
 
+class NamedDateTime(AdminSplitDateTime):
+    """A date and a time, each with a name of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for widget, name in zip(self.widgets, ("Expires at, date", "Expires at, time"), strict=True):
+            widget.attrs["aria-label"] = name
+
+
 class KeyForm(ActForm):
     """What a key is for."""
 
@@ -38,7 +49,10 @@ class KeyForm(ActForm):
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
         field_classes = dict.fromkeys(LISTS, Lines)
-        widgets = dict.fromkeys(LISTS, forms.Textarea(attrs={"rows": 3, "cols": 40}))
+        widgets = {  # noqa: RUF012  # read only
+            **dict.fromkeys(LISTS, forms.Textarea(attrs={"rows": 3, "cols": 40})),
+            "expires_at": NamedDateTime(),
+        }
         labels = LABELS  # read only
         help_texts = HELP  # read only
 
@@ -81,7 +95,7 @@ class OfTeam(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Those of the team."""
         value = self.value() or ""
-        return queryset.filter(team=value) if value.isdecimal() else queryset
+        return queryset if (number := whole(value)) is None else queryset.filter(team=number)
 
 
 @admin.register(ApiKey)

@@ -10,17 +10,23 @@ from collections.abc import Callable
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Q, QuerySet, Sum
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import path
 
-from orchestrator.admin.lists import MOST_COUNTED, BoundedPaginator, When
-from orchestrator.core.permissions import EVERYBODY, Reach
+from orchestrator.admin.lists import MOST_COUNTED, Exported, Long, When, newest
+from orchestrator.admin.seen import ByTenant
+from orchestrator.core.permissions import EVERYBODY, Permission, Reach
+from orchestrator.identity.people import reach
 from orchestrator.ledger.spreadsheet import dollars
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read
-from orchestrator.models import Attempt, Charge, RequestRecord
+from orchestrator.models import Attempt, Charge, RequestRecord, RouteDecision
+from orchestrator.outcomes.saying import said_of, say
 
 if TYPE_CHECKING:
     RecordAdmin = admin.ModelAdmin[RequestRecord]
@@ -28,6 +34,7 @@ else:
     RecordAdmin = admin.ModelAdmin
 
 CHOICES_FROM = 10_000  # newest records
+CHOSEN = ("outcome", "model", "provider", "dialect")  # columns whose choices come from those
 MOST_CHOICES = 40
 MOST_TRIED = 10  # ids are the callers': two requests may share one
 
@@ -103,6 +110,16 @@ class LeftOut(admin.SimpleListFilter):
         return queryset.filter(ways[self.value() or ""]) if self.value() in ways else queryset
 
 
+def _recent(request: HttpRequest) -> dict[str, set[Any]]:
+    """What those columns hold among the newest records. One query for all filters of a page."""
+    found: dict[str, set[Any]] | None = getattr(request, "recent", None)
+    if found is None:
+        newest = list(RequestRecord.objects.of(EVERYBODY).order_by("-id").values_list(*CHOSEN)[:CHOICES_FROM])
+        found = {column: {row[place] for row in newest} for place, column in enumerate(CHOSEN)}
+        request.recent = found  # type: ignore[attr-defined]
+    return found
+
+
 def recent(column: str, title_: str, words: Callable[[str], str] = str) -> type[admin.SimpleListFilter]:
     """A filter whose choices are the values of `column` among the newest records, as `words` puts them."""
 
@@ -111,8 +128,7 @@ def recent(column: str, title_: str, words: Callable[[str], str] = str) -> type[
         parameter_name = column
 
         def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-            newest = RequestRecord.objects.of(EVERYBODY).order_by("-id").values_list(column, flat=True)[:CHOICES_FROM]
-            values = {str(value) for value in (*newest, self.value()) if value}
+            values = {str(value) for value in (*_recent(request)[column], self.value()) if value}
             return [(value, words(value)) for value in sorted(values)[:MOST_CHOICES]]
 
         def has_output(self) -> bool:
@@ -125,8 +141,15 @@ def recent(column: str, title_: str, words: Callable[[str], str] = str) -> type[
 
 
 @admin.register(RequestRecord)
-class RequestRecordAdmin(RecordAdmin):
+class RequestRecordAdmin(Exported, Long, RecordAdmin):
     """Every request, to be read. Nobody adds, changes or deletes one here."""
+
+    exported = (
+        *("at", "request_id", "tenant", "key", "dialect", "endpoint", "asked_model", "model", "provider", "route"),
+        *("tier", "cache_key", "tags", "status", "outcome", "error"),
+        *("prompt_tokens", "completion_tokens", "cached_tokens", "is_estimated"),
+        *("first_us", "engine_first_us", "total_us", "cost_microusd", "saved_microusd"),
+    )
 
     list_display = (
         "began",
@@ -147,7 +170,7 @@ class RequestRecordAdmin(RecordAdmin):
         recent("outcome", "outcome", ending),
         recent("model", "model"),
         recent("provider", "provider"),
-        ("tenant", admin.RelatedOnlyFieldListFilter),
+        ("tenant", ByTenant),
         recent("dialect", "dialect"),
         yes_or_no("is_paid", "whether it cost money", "Yes, a provider charges", "No"),
         LeftOut,
@@ -166,6 +189,7 @@ class RequestRecordAdmin(RecordAdmin):
         "tried",
         "tags",
         "left_out",
+        "done_for_it",
         "tier",
         "cache_key",
         "granted_by",
@@ -183,6 +207,7 @@ class RequestRecordAdmin(RecordAdmin):
         "total_ms",
         "cost",
         "charges",
+        "said",
     )
     list_select_related = ("tenant", "key")
     list_per_page = 50
@@ -190,11 +215,9 @@ class RequestRecordAdmin(RecordAdmin):
     sortable_by = ()  # sorting by anything but the newest would sort everything
     search_fields = ("request_id",)  # shows the field; `get_search_results` does the searching
     search_help_text = "Request id, cache key, or the name of a model"
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # a count for every choice reads every record
-    paginator = BoundedPaginator
     actions = None
     change_list_template = "admin/requests.html"
+    change_form_template = "admin/request.html"
 
     @admin.display(description="time, UTC")
     def began(self, record: RequestRecord) -> str:
@@ -229,6 +252,11 @@ class RequestRecordAdmin(RecordAdmin):
     def left_out(self, record: RequestRecord) -> str:
         """What was asked for and the model cannot do."""
         return record.unsupported.replace(",", ", ") or "-"
+
+    @admin.display(description="adapted")
+    def done_for_it(self, record: RequestRecord) -> str:
+        """What was put to the model in another way, or done in its place."""
+        return (record.adapted or "-").replace(",", ", ")
 
     @admin.display(description="asked before")
     def tried(self, record: RequestRecord) -> str:
@@ -295,14 +323,57 @@ class RequestRecordAdmin(RecordAdmin):
 
     @admin.display(description="charges, $")
     def charges(self, record: RequestRecord) -> str:
-        """Each asking that cost something, or may have: what `cost` is the sum of."""
+        """Each asking that cost something, or may have: what `cost` is the sum of, but for a judge's and a shadow's."""
         found = Charge.objects.of(Reach(frozenset({record.tenant_id}))).filter(request_id=record.request_id)
         lines = [
             f"{dollars(one.cost_microusd) or 'unknown'}: {one.model}, {ending(one.outcome)},"
-            f" {one.prompt_tokens:,} in, {one.completion_tokens:,} out, by {one.source}"
+            f" {one.prompt_tokens:,} in, {one.completion_tokens:,} out, by {one.source}, as {one.purpose}"
             for one in found.order_by("id")[:MOST_TRIED]
         ]
         return "\n".join(lines) or "-"
+
+    @admin.display(description="said of the answer")
+    def said(self, record: RequestRecord) -> str:
+        """By whom, and how good it was."""
+        found = said_of(Reach(frozenset({record.tenant_id})), record.request_id)
+        lines = [f"{one.good:.2f}, {one.get_kind_display()}: {one.by or '-'} {one.note}".strip() for one in found]
+        return "\n".join(lines) or "-"
+
+    def get_urls(self) -> list[Any]:
+        """One more: what somebody says of an answer."""
+        saying = self.admin_site.admin_view(self.said_view)
+        return [path("<int:number>/said/", saying, name="orchestrator_requestrecord_said"), *super().get_urls()]
+
+    def said_view(self, request: HttpRequest, number: int) -> HttpResponse:
+        """Keep it, and show the record again."""
+        record = self.get_object(request, str(number))
+        if record is None:
+            raise Http404
+        if not self._may_say(request, record):
+            raise PermissionDenied
+        if request.method != "POST" or request.POST.get("good") not in {"0", "1"}:
+            raise BadRequest("Say whether the answer was right.")
+        whose = Reach(frozenset({record.tenant_id}))
+        kept = say(whose, record.request_id, float(request.POST["good"]), by=f"user {request.user}")
+        words = "right" if kept.good else "wrong"
+        self.message_user(request, f"Noted: the answer was {words}. The router learns from it.", messages.SUCCESS)
+        return redirect("admin:orchestrator_requestrecord_change", number)
+
+    def _may_say(self, request: HttpRequest, record: RequestRecord) -> bool:
+        whose = reach(request.user, Permission.PURGE_ANSWERS)
+        return whose.tenants is None or record.tenant_id in whose.tenants
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The record, the way to its decision, and one to say how good the answer was for those who may."""
+        record = self.get_object(request, object_id)
+        context: dict[str, Any] = {"may_say": False}
+        if record is not None:
+            decisions = RouteDecision.objects.of(Reach(frozenset({record.tenant_id})))
+            context["decision"] = decisions.filter(request_id=record.request_id).order_by("-id").first()
+            context["may_say"] = bool(record.model) and record.status < 400 and self._may_say(request, record)
+        return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[RequestRecord], search_term: str
@@ -314,7 +385,7 @@ class RequestRecordAdmin(RecordAdmin):
         by_id = queryset.filter(request_id=term)
         if by_id.exists():
             return by_id, False
-        return queryset.filter(Q(cache_key=term) | Q(model=term) | Q(asked_model=term)), False
+        return newest(queryset).filter(Q(cache_key=term) | Q(model=term) | Q(asked_model=term)), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, with the tokens of what is listed."""
@@ -324,11 +395,11 @@ class RequestRecordAdmin(RecordAdmin):
         return response
 
     def _totals(self, matching: QuerySet[RequestRecord]) -> dict[str, Any]:
-        newest = matching.order_by("-id").values("pk")[:MOST_COUNTED]
+        listed = matching.order_by("-id").values("pk")[:MOST_COUNTED]
         columns = ("prompt_tokens", "completion_tokens")
         sums = (
             RequestRecord.objects.of(EVERYBODY)
-            .filter(pk__in=newest)
+            .filter(pk__in=listed)
             .aggregate(**{column: Sum(column) for column in columns})
         )
         return {column: sums[column] or 0 for column in columns} | {"most": MOST_COUNTED}

@@ -9,24 +9,51 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.text import capfirst
 
+from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import Permission
-from orchestrator.identity.acting import Actor, of_user
+from orchestrator.identity.acting import Actor
+from orchestrator.identity.people import roles_of
+from orchestrator.models import Tenant
 
 if TYPE_CHECKING:
     AnyBase = admin.ModelAdmin[Any]
 else:
     AnyBase = admin.ModelAdmin
 
+MOST_CHOICES = 100
 
-class Reached(admin.RelatedFieldListFilter):
-    """A filter by tenant whose choices are those that one may see: a name is something, too."""
+
+class ByTenant(admin.RelatedFieldListFilter):
+    """A filter by tenant with the first of them by name, and the one that is chosen, however many there are."""
+
+    def __init__(self, *about: Any, **named: Any) -> None:
+        """As Django makes it."""
+        super().__init__(*about, **named)
+        if len(self.lookup_choices) >= MOST_CHOICES:
+            self.title = f"{self.title}, the first {MOST_CHOICES}"
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> Any:
         """The tenants."""
+        rows = self.tenants(request, model_admin).order_by("name")
+        found = list(rows.values_list("pk", "name")[:MOST_CHOICES])
+        chosen = {number for value in self.lookup_val or () if (number := whole(value)) is not None}
+        if missing := chosen - {pk for pk, _ in found}:
+            found += rows.filter(pk__in=missing).values_list("pk", "name")
+        return found
+
+    def tenants(self, request: HttpRequest, model_admin: Any) -> QuerySet[Tenant]:
+        """Those to choose from."""
+        return Tenant.objects.all()
+
+
+class Reached(ByTenant):
+    """A filter by tenant whose choices are those that one may see: a name is something, too."""
+
+    def tenants(self, request: HttpRequest, model_admin: Any) -> QuerySet[Tenant]:
+        """Those in reach."""
         reach = model_admin.by(request).reach(model_admin.sees)
-        within = {} if reach.tenants is None else {"pk__in": reach.tenants}
-        ordering = self.field_admin_ordering(field, request, model_admin)
-        return field.get_choices(include_blank=False, ordering=ordering, limit_choices_to=within)
+        rows = super().tenants(request, model_admin)
+        return rows if reach.tenants is None else rows.filter(pk__in=reach.tenants)
 
 
 class Seen(AnyBase):
@@ -40,7 +67,8 @@ class Seen(AnyBase):
         """Who is signed in; asked once for each request."""
         known: Actor | None = getattr(request, "actor", None)
         if known is None:
-            known = of_user(request.user)
+            held = roles_of(request.user)  # as they were read at the door
+            known = Actor(name=f"user:{request.user.get_username()}", roles=held)
             request.actor = known  # type: ignore[attr-defined]
         return known
 

@@ -17,7 +17,7 @@ from orchestrator.api.replies import EVENTS, Wire, begin, json_response, readabl
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BudgetSpent, OrchestratorError
 from orchestrator.core.types import Chunk, Done, Reply, ToolCall, Usage
-from orchestrator.pipeline import count
+from orchestrator.unasked import count
 
 router = Router(tags=["Anthropic"])
 PATH = "/v1/messages"

@@ -15,7 +15,8 @@ from orchestrator.api.schemas import Asking, ChatBody, GenerateBody
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Message
-from orchestrator.pipeline import answer, load, preview
+from orchestrator.pipeline import answer
+from orchestrator.unasked import load, preview
 
 router = Router(tags=["Ollama"])
 MOST_TOP_LOGPROBS = 20

@@ -69,7 +69,8 @@ REFUSED = {  # whatever is asked: there is no ollama.com behind this
     "/api/experimental/web_fetch": 403,
 }
 WHO_MAY_ASK = tuple(
-    f"/api/admin/v1/{one}" for one in ("keys", "tenants", "people", "teams", "grants", "limits", "budgets")
+    f"/api/admin/v1/{one}"
+    for one in ("keys", "tenants", "people", "teams", "grants", "limits", "budgets", "routing/draft/rules/")
 )
 NOT_READY = {"/readyz": "No question could be answered."}  # said in the shape of an answer
 FIRST_MODEL = "smollm2:135m"
@@ -78,6 +79,11 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 VLLM = {"kind": "compatible", "address": "http://127.0.0.1:8000/v1", "is_enabled": False}
 SMART = {"deployments": [{"remote_name": FIRST_MODEL}], "fallbacks": ["openai/gpt-4.1-mini"]}
 REGISTRY = {"providers": {"vllm": VLLM}, "models": {"smart": SMART}}
+RULE = {
+    "name": "mail goes to a small one",
+    "when": [{"fact": "tags", "op": "has", "value": ["mail"]}],
+    "then": {"use": [FIRST_MODEL]},
+}
 COSTS = {
     "data": [
         {
@@ -94,6 +100,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "/api/chat": {"model": FIRST_MODEL, "messages": QUESTION, "stream": False, "options": {"num_predict": 16}},
     "/api/generate": {"model": FIRST_MODEL, "prompt": "The sky is", "stream": False, "options": {"num_predict": 4}},
     "/api/show": {"model": FIRST_MODEL},
+    "/api/feedback": {"request_id": "8f3c2a", "good": False, "note": "It is 4."},
     "/api/embed": {"model": EMBEDDER, "input": ["Why is the sky blue?", "Why is grass green?"]},
     "/api/embeddings": {"model": EMBEDDER, "prompt": "Why is the sky blue?"},
     "/v1/chat/completions": {"model": FIRST_MODEL, "messages": QUESTION, "max_tokens": 16},
@@ -132,6 +139,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "/api/admin/v1/invoices": COSTS,
     "/api/admin/v1/registry": REGISTRY,
     "/api/admin/v1/registry/check": REGISTRY,
+    "/api/admin/v1/analyze": {"text": "Why is the sky blue?"},
+    "/api/admin/v1/decide": {"text": "Prove that there are infinitely many primes.", "tags": ["lectures"]},
+    "/api/admin/v1/routing/draft": {"rules": [RULE]},
+    "/api/admin/v1/routing/draft/auto": {"aim": {"share": 0.3}, "never": ["openai/*"]},
+    "/api/admin/v1/routing/draft/rules": {"name": "dear calls", "then": {"most_cost": "0.05"}},
+    "/api/admin/v1/routing/draft/rules/{name}/move": {"place": 1},
+    "/api/admin/v1/routing/draft/rules/{name}": {"is_on": False, "note": "no longer"},
+    "/api/admin/v1/routing/check": {"rules": [RULE]},
+    "/api/admin/v1/routing/dry-run": {"last": 100, "document": {"rules": [RULE]}},
     "/api/admin/v1/providers/{name}": VLLM,
     "/api/admin/v1/models/{name}": SMART,
 }
@@ -199,7 +215,7 @@ def _content(path: str, answer: Shape | None, streamed: Sequence[Shape]) -> dict
 
 
 def _failures(path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
-    shape = "OllamaError"
+    shape = "ManagementError" if _is_managing(path) else "OllamaError"
     if path.startswith("/v1/"):
         shape = "AnthropicError" if path.startswith("/v1/messages") else "OpenAIError"
     content = {JSON: {"schema": _ref(shape)}}

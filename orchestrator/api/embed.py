@@ -21,7 +21,7 @@ from orchestrator.api.schemas import Body, KeepAlive, Options
 from orchestrator.api.stamps import Stamps
 from orchestrator.core.errors import BadRequest, ModelNotFound
 from orchestrator.core.types import ChatRequest, Chunk, Reply
-from orchestrator.pipeline import load
+from orchestrator.unasked import load
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,7 +20,7 @@ from orchestrator.ledger.costs import COLUMNS, MOST_DAYS, By, Groups, Span, Sums
 router = Router(tags=["Management"])
 USUAL_DAYS = 30
 CSV = "text/csv; charset=utf-8"
-What = Annotated[By, Query("day", description="What the sums are of. By tag: of single charges, for as long as kept.")]
+What = Annotated[By, Query("day", description="What the sums are of. By tag or purpose: of single charges, as kept.")]
 From = Annotated[date | None, Query(None, alias="from", description="The first day, in UTC. Unset: 30 days in all.")]
 To = Annotated[date | None, Query(None, description="The last day. Unset: today.")]
 
@@ -48,6 +48,7 @@ async def costs_by(
             "total": _shown(total),
             "groups": [{"name": one.name, "id": one.id, **_shown(one.sums)} for one in groups.rows],
             "has_more": groups.has_more,
+            "since": groups.since,
         }
     )
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar
 
 from django.http import HttpRequest, HttpResponseBase
-from ninja import Header, Path, Query, Router
+from ninja import Query, Router
 
-from orchestrator.api.calls import caller_of, request_id
-from orchestrator.api.managing import actor_now, threaded
+from orchestrator.api.managing import threaded
 from orchestrator.api.replies import json_response
-from orchestrator.core.errors import BadRequest, NotThere
+from orchestrator.api.versioned import IfMatch, Number, Reason, answer, by, told, version_of
+from orchestrator.core.changing import By
+from orchestrator.core.documents import WrongDocument
+from orchestrator.core.errors import NotThere
 from orchestrator.core.permissions import Permission
 from orchestrator.registry import changes, reading
-from orchestrator.registry.changes import By, Change
-from orchestrator.registry.document import Document, Fault, ModelPart, ProviderPart, WrongDocument, faults_of
+from orchestrator.registry.changes import Change
+from orchestrator.registry.document import Document, ModelPart, ProviderPart, faults_of
 from orchestrator.registry.models import RegistryVersion
 from orchestrator.registry.partly import Draft
 from orchestrator.registry.stored import Stored, read_tables, shown
@@ -26,20 +27,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 router = Router(tags=["Management"])
-TAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 MOST_SHOWN = 255  # characters of a name that is none
-IfMatch = Annotated[
-    str | None, Header(None, alias="If-Match", description="The ETag it was read with; a later change is not undone.")
-]
-Reason = Annotated[str, Query("", max_length=200, description="Why, for the history.")]
-Number = Annotated[int, Path(ge=1, le=2**31)]
 
 
 @router.get("/registry", summary="All providers and models")
 async def whole(request: HttpRequest) -> HttpResponseBase:
     """The registry as one document, which can be sent back as it is. Of keys it tells the end."""
     version, stored = await _asked(_snapshot)
-    return _answer({"version": version, **shown(stored)}, version)
+    return answer({"version": version, **shown(stored)}, version)
 
 
 @router.put("/registry", summary="Replace all providers and models")
@@ -50,7 +45,7 @@ async def replace(
 
     What the environment sets up stays, and so do keys that are left out.
     """
-    expected = _expected(if_match)
+    expected = version_of(if_match)
     return _changed(await _asked(changes.apply, document, _by(request, reason), expected=expected))
 
 
@@ -60,8 +55,8 @@ async def check(request: HttpRequest, document: Draft) -> HttpResponseBase:
     try:
         change = await _asked(changes.trial, document)
     except WrongDocument as error:
-        return json_response({"faults": _told(error.faults), "warnings": [], "changes": []})
-    return json_response({"faults": [], "warnings": _told(change.warnings), "changes": change.lines})
+        return json_response({"faults": told(error.faults), "warnings": [], "changes": []})
+    return json_response({"faults": [], "warnings": told(change.warnings), "changes": change.lines})
 
 
 @router.get("/registry/versions", summary="The history")
@@ -82,7 +77,7 @@ async def restore(
     request: HttpRequest, number: Number, if_match: IfMatch = None, reason: Reason = ""
 ) -> HttpResponseBase:
     """Make the registry be as it was then, in a new version. Keys come back for the address they were given for."""
-    expected = _expected(if_match)
+    expected = version_of(if_match)
     return _changed(await _asked(changes.restore, number, _by(request, reason), expected=expected))
 
 
@@ -101,7 +96,7 @@ async def providers(request: HttpRequest) -> HttpResponseBase:
     )
     known = shown(stored)["providers"]
     unpriced = {name: models for name in known if (models := parts().catalogue.unpriced(name))}
-    return _answer({"version": version, "providers": known, "off": off, "unpriced": unpriced}, version)
+    return answer({"version": version, "providers": known, "off": off, "unpriced": unpriced}, version)
 
 
 @router.get("/providers/{name}", summary="One provider")
@@ -115,7 +110,7 @@ async def put_provider(
     request: HttpRequest, name: str, provider: ProviderPart, if_match: IfMatch = None, reason: Reason = ""
 ) -> HttpResponseBase:
     """Make a provider be so. A key that is left out stays as it is, unless the address leads elsewhere."""
-    expected = _expected(if_match)
+    expected = version_of(if_match)
     return _changed(await _asked(changes.put_provider, name, provider, _by(request, reason), expected=expected))
 
 
@@ -124,7 +119,7 @@ async def delete_provider(
     request: HttpRequest, name: str, if_match: IfMatch = None, reason: Reason = ""
 ) -> HttpResponseBase:
     """Take a provider out of the registry. Refused while a model is deployed there (409)."""
-    expected = _expected(if_match)
+    expected = version_of(if_match)
     return _changed(await _asked(changes.delete_provider, name, _by(request, reason), expected=expected))
 
 
@@ -132,7 +127,7 @@ async def delete_provider(
 async def models(request: HttpRequest) -> HttpResponseBase:
     """Every model that is registered. What providers list besides is in `/api/tags`."""
     version, stored = await _asked(_snapshot)
-    return _answer({"version": version, "models": stored["models"]}, version)
+    return answer({"version": version, "models": stored["models"]}, version)
 
 
 @router.get("/models/{path:name}", summary="One registered model")
@@ -146,7 +141,7 @@ async def put_model(
     request: HttpRequest, name: str, model: ModelPart, if_match: IfMatch = None, reason: Reason = ""
 ) -> HttpResponseBase:
     """Make a model be so: its other names, where it runs, what answers in its place."""
-    expected = _expected(if_match)
+    expected = version_of(if_match)
     return _changed(await _asked(changes.put_model, name, model, _by(request, reason), expected=expected))
 
 
@@ -155,7 +150,7 @@ async def delete_model(
     request: HttpRequest, name: str, if_match: IfMatch = None, reason: Reason = ""
 ) -> HttpResponseBase:
     """Take a model out of the registry. Where it runs it stays. Refused while another falls back to it (409)."""
-    expected = _expected(if_match)
+    expected = version_of(if_match)
     return _changed(await _asked(changes.delete_model, name, _by(request, reason), expected=expected))
 
 
@@ -164,15 +159,11 @@ def wrong_body(errors: list[dict[str, Any]]) -> WrongDocument:
     return WrongDocument.of(faults_of([{**error, "loc": error["loc"][2:]} for error in errors]))  # without its name
 
 
-def _told(faults: Sequence[Fault]) -> list[dict[str, str]]:
-    return [{"path": fault.path, "words": fault.words} for fault in faults]
-
-
 async def _one(kind: str, name: str) -> HttpResponseBase:
     version, stored = await _asked(_snapshot)
     if name not in stored[kind]:
         raise NotThere(f"There is no {kind.removesuffix('s')} {name[:MOST_SHOWN]!r} in the registry.")
-    return _answer(shown(stored)[kind][name], version)
+    return answer(shown(stored)[kind][name], version)
 
 
 def _snapshot() -> tuple[int, Stored]:
@@ -185,33 +176,12 @@ async def _asked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def _by(request: HttpRequest, reason: str) -> By:
-    caller = caller_of(request)
-
-    def must_still() -> None:
-        actor_now(request).must_for_all(Permission.CHANGE_REGISTRY)
-
-    return By(caller.key_name, reason, f"key:{caller.key_prefix}", request_id(request), must_still)
-
-
-def _expected(if_match: str | None) -> int | None:
-    """The version that a change was made from; None when any will do."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    match = TAG.fullmatch(if_match.strip())
-    if match is None:
-        raise BadRequest('If-Match takes the ETag that the registry was read with, such as "7"')
-    return int(match[1])
-
-
-def _answer(value: dict[str, Any], version: int) -> HttpResponseBase:
-    response = json_response(value)
-    response["ETag"] = f'"{version}"'
-    return response
+    return by(request, Permission.CHANGE_REGISTRY, reason)
 
 
 def _changed(change: Change) -> HttpResponseBase:
-    told = {"version": change.version, "changes": change.lines, "warnings": _told(change.warnings)}
-    return _answer(told, change.version)
+    value = {"version": change.version, "changes": change.lines, "warnings": told(change.warnings)}
+    return answer(value, change.version)
 
 
 def _version(row: RegistryVersion) -> dict[str, Any]:

@@ -11,15 +11,17 @@ from typing import Any, Protocol
 import orjson
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
+from orchestrator.answers import Answer
 from orchestrator.api.bounds import check_question
 from orchestrator.api.calls import caller_of
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.stamps import HOLES, Live, Stamps, Template
 from orchestrator.core.errors import EngineError, OrchestratorError
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Reply, ReplyBuilder
+from orchestrator.kept import as_of_now
 from orchestrator.parts import Parts
 from orchestrator.pictures import named
-from orchestrator.pipeline import Answer, answer, as_of_now
+from orchestrator.pipeline import answer
 from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
@@ -209,7 +211,7 @@ def _with_headers(response: HttpResponseBase, answer: Answer) -> HttpResponseBas
         response["Age"] = str(int(answer.hit.age_s))
     response["X-Request-Id"] = entry.request.request_id
     response["X-Orchestrator-Model"] = header_safe(entry.model)
-    response["X-Orchestrator-Route"] = entry.route
+    response["X-Orchestrator-Route"] = header_safe(entry.route)
     if answer.standing.policy:
         response["RateLimit-Policy"] = answer.standing.policy
         response["RateLimit"] = answer.standing.now

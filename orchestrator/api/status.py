@@ -17,8 +17,14 @@ from orchestrator.wiring import parts
 
 router = Router(tags=["Status"])
 STATS_DEADLINE_S = 30.0
-PERIODS = {"15m": timedelta(minutes=15), "1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7)}
-Period = Literal["15m", "1h", "24h", "7d"]
+PERIODS = {
+    "15m": timedelta(minutes=15),
+    "1h": timedelta(hours=1),
+    "24h": timedelta(hours=24),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+Period = Literal["15m", "1h", "24h", "7d", "30d"]
 
 
 @router.api_operation(["GET", "HEAD"], "/", include_in_schema=False)
@@ -83,6 +89,7 @@ def _figures(sums: Figures) -> dict[str, Any]:
             }
             for one in sums.by_model
         ],
+        "behind_s": sums.behind_s,
         "bucket_s": sums.bucket_s,
         "buckets": [
             {

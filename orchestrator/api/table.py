@@ -21,15 +21,19 @@ from orchestrator.api import (
     chat,
     completions,
     embed,
+    feedback,
     local,
     manage_budgets,
     manage_cache,
     manage_costs,
+    manage_decisions,
     manage_invoices,
     manage_keys,
     manage_limits,
+    manage_outcomes,
     manage_people,
     manage_registry,
+    manage_rules,
     manage_tenants,
     metrics,
     openai,
@@ -43,6 +47,7 @@ from orchestrator.api.openai import error_value
 from orchestrator.api.policy import dialect_of
 from orchestrator.api.replies import JSON_UTF8, to_json
 from orchestrator.api.wrong_types import EMPTY_V1, go_words
+from orchestrator.core.documents import MOST_BYTES, MOST_FAULTS, MOST_WORDS, WrongDocument
 from orchestrator.core.errors import BadRequest, BudgetSpent, OrchestratorError, TooMany, Unauthorized
 from orchestrator.core.text import escaped
 from orchestrator.core.types import ChatRequest
@@ -126,6 +131,8 @@ api.add_router("/api", local.router)
 api.add_router("/api", chat.router)
 api.add_router("/api", account.router)
 api.add_router("/api", embed.router)
+api.add_router("/api", feedback.router)
+api.add_router("/api/admin/v1/routing", manage_outcomes.router)
 api.add_router("/v1", openai.router)
 api.add_router("/v1", completions.router)
 api.add_router("/v1", responses.router)
@@ -133,8 +140,10 @@ api.add_router("/v1", anthropic.router)
 api.add_router("/v1", embed.openai_router)
 api.add_router("/api/admin/v1/cache", manage_cache.router)
 api.add_router("/api/admin/v1", manage_costs.router)
+api.add_router("/api/admin/v1", manage_decisions.router)
 api.add_router("/api/admin/v1/invoices", manage_invoices.router)
 api.add_router("/api/admin/v1", manage_registry.router)
+api.add_router("/api/admin/v1/routing", manage_rules.router)
 api.add_router("/api/admin/v1/keys", manage_keys.router)
 api.add_router("/api/admin/v1/limits", manage_limits.router)
 api.add_router("/api/admin/v1/budgets", manage_budgets.router)
@@ -164,6 +173,8 @@ def told(path: str, error: OrchestratorError, known: str) -> tuple[bytes, dict[s
         value = anthropic.error_value(error.status, str(error), headers["Request-Id"], anthropic.code_of(error))
     else:
         value = error_value(error) if dialect == "openai" else {"error": str(error)}
+        if isinstance(error, WrongDocument):
+            value["faults"] = _faults(error)
     if isinstance(error, TooMany) and error.standing.policy:
         headers["RateLimit-Policy"] = error.standing.policy
         headers["RateLimit"] = error.standing.now
@@ -174,6 +185,19 @@ def told(path: str, error: OrchestratorError, known: str) -> tuple[bytes, dict[s
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="orchestrator"'
     return to_json(value), headers
+
+
+def _faults(error: WrongDocument) -> list[dict[str, str]]:
+    """All that is wrong, as far as an error has room: names in it may be long, and are the caller's own."""
+    found: list[dict[str, str]] = []
+    room = MOST_BYTES
+    for fault in error.faults[:MOST_FAULTS]:
+        told = {"path": escaped(fault.path), "words": escaped(fault.words[:MOST_WORDS])}
+        room -= len(to_json(told))
+        if room < 0 and found:
+            break
+        found.append(told)
+    return found
 
 
 @api.exception_handler(ValidationError)

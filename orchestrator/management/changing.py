@@ -1,7 +1,7 @@
 """Who changes the registry from a terminal."""
 
+from orchestrator.core.changing import By
 from orchestrator.identity.acting import at_terminal
-from orchestrator.registry.changes import By
 
 
 def by(reason: str = "") -> By:

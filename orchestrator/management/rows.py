@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,14 +11,14 @@ from keyword import iskeyword
 from typing import Any
 
 import orjson
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from orchestrator.core.durations import parse_duration
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.permissions import DIALECTS, FAMILIES, Role
+from orchestrator.management.several import UNUSABLE, Several
 
-UNUSABLE = 2  # exit code
 OF_DJANGO = frozenset(
     ["verbosity", "settings", "pythonpath", "traceback", "no_color", "force_color", "skip_checks", "stdout", "stderr"]
 )  # options that every command has
@@ -27,30 +26,18 @@ NONE = "none"  # as an option: take it away
 FIELD = re.compile(r"(?:^|(?<=; ))(\w+)(?:\.\d+)*: ")  # what is wrong with which
 
 
-class Rows(BaseCommand):
+class Rows(Several):
     """A command with commands. What is asked for goes to standard output, what else there is to say beside it."""
-
-    requires_system_checks = []  # noqa: RUF012  # as Django declares it
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
         """As any command's; it is kept, since it knows what options are called."""
         self._parser = super().create_parser(prog_name, subcommand, **options)
         return self._parser
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """One command of several."""
-        self._print_commands = parser.print_help
-        self.add_commands(parser.add_subparsers(dest="command", metavar="COMMAND"))
-
-    def add_commands(self, commands: Any) -> None:
-        """Name each; a method of its name does it, with an underscore behind a word of Python's."""
-        raise NotImplementedError
-
     def handle(self, *args: Any, command: str | None, **options: Any) -> None:
         """Do it. Exit code 2: it cannot be done, and why is told."""
         if command is None:
-            self._print_commands(sys.stderr)
-            sys.exit(UNUSABLE)
+            self.none_asked()
         self.is_json = options.pop("json", False)
         asked = {option: value for option, value in options.items() if option not in OF_DJANGO}
         with ledger_errors():

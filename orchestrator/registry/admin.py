@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.forms import Textarea
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
 from django.utils.decorators import method_decorator
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
 from django.views.decorators.csrf import csrf_protect
 
+from orchestrator.core.changing import By
+from orchestrator.core.documents import WrongDocument
 from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.registry import changes
-from orchestrator.registry.changes import By, Change
-from orchestrator.registry.document import WrongDocument
+from orchestrator.registry.changes import Change
 from orchestrator.registry.doubts import doubts_in
 from orchestrator.registry.forms import DeploymentFormSet, ModelForm, PriceField, ProviderForm
+from orchestrator.registry.history import Versions, by_user
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel, RegistryVersion
 from orchestrator.registry.reading import Off, provider_of
 from orchestrator.registry.seal import hint
@@ -34,16 +30,10 @@ from orchestrator.registry.stored import read_tables, shown
 
 if TYPE_CHECKING:
     AnyBase = admin.ModelAdmin[Any]
-    VersionBase = admin.ModelAdmin[RegistryVersion]
     Inline = admin.TabularInline[Deployment, RegisteredModel]
 else:
-    AnyBase = VersionBase = admin.ModelAdmin
+    AnyBase = admin.ModelAdmin
     Inline = admin.TabularInline
-
-
-def _by(request: HttpRequest, reason: str = "") -> By:
-    name = request.user.get_username()
-    return By(name, reason, f"user:{name}")
 
 
 WHY: Any = ("This change", {"fields": ("reason",)})
@@ -60,7 +50,7 @@ class _Versioned(AnyBase):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """All of it."""
-        form.made = self.put(form, _by(request, form.cleaned_data["reason"]))
+        form.made = self.put(form, by_user(request, form.cleaned_data["reason"]))
         saved = type(form.instance).objects.get(name=form.instance.name)
         form.instance.pk = saved.pk
         for words in [*self.doubts(saved), *(f"Hardly meant: {warning}." for warning in form.made.warnings)]:
@@ -163,7 +153,7 @@ class ProviderAdmin(_Versioned):
 
     def delete_model(self, request: HttpRequest, obj: Provider) -> None:
         """Take it out."""
-        changes.delete_provider(obj.name, _by(request))
+        changes.delete_provider(obj.name, by_user(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: Provider | None = None) -> bool:
         """What the environment sets up would be back at once; it is switched off instead."""
@@ -219,6 +209,7 @@ class DeploymentInline(Inline):
     """Where a model runs."""
 
     model = Deployment
+    template = "admin/tabular_named.html"
     formset = DeploymentFormSet
     verbose_name = "deployment"
     fields = ("provider", "remote_name", "rank", "weight", "input_price", "output_price", "is_enabled")
@@ -276,7 +267,7 @@ class RegisteredModelAdmin(_Versioned):
 
     def delete_model(self, request: HttpRequest, obj: RegisteredModel) -> None:
         """Take it out."""
-        changes.delete_model(obj.name, _by(request))
+        changes.delete_model(obj.name, by_user(request))
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """With where they run."""
@@ -315,100 +306,26 @@ class RegisteredModelAdmin(_Versioned):
 
 
 @admin.register(RegistryVersion)
-class RegistryVersionAdmin(VersionBase):
+class RegistryVersionAdmin(Versions):
     """Every change, to be read and to be taken back."""
 
-    list_display = ("number", "at", "by", "reason", "what")
-    list_display_links = ("number",)
+    what = "The registry"
+    hint = "A key comes back only for the address it was given for."
     search_fields = ("summary", "by", "reason")
-    show_full_result_count = False
-    fields = ("number", "at", "by", "reason", "what_changed", "as_it_was")
-    readonly_fields = fields
-    change_form_template = "admin/registry_version.html"
-    actions = None
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """The list, newest first."""
-        return super().changelist_view(request, {"title": "Versions of the registry"} | (extra_context or {}))
+    def restore(self, number: int, by: By) -> tuple[int, Sequence[str]]:
+        """Go back."""
+        change = changes.restore(number, by)
+        return change.version, change.lines
 
-    def get_queryset(self, request: HttpRequest) -> Any:
-        """Without the documents, which the list does not show."""
-        return super().get_queryset(request).defer("document")
+    def try_restore(self, number: int) -> Sequence[str]:
+        """What that would change."""
+        return changes.try_restore(number).lines
 
-    @admin.display(description="what changed")
-    def what(self, row: RegistryVersion) -> str:
-        """The first line of it."""
-        first, *more = row.summary.splitlines() or ["–"]
-        return f"{first}, and {len(more)} more" if more else first
-
-    @admin.display(description="what changed")
-    def what_changed(self, row: RegistryVersion) -> SafeString:
-        """All of it."""
-        return format_html('<ul class="changes">{}</ul>', _items(row.summary.splitlines()))
-
-    @admin.display(description="the registry then")
-    def as_it_was(self, row: RegistryVersion) -> SafeString:
-        """The whole document; of keys only that there were some."""
-        document = json.dumps(shown(row.document, is_now=False), indent=2, ensure_ascii=False)
-        return format_html('<details class="document"><summary>Show it</summary><pre>{}</pre></details>', document)
-
-    def get_urls(self) -> list[Any]:
-        """One page more: going back."""
-        going_back = self.admin_site.admin_view(self.restore_view)
-        return [
-            path("<path:object_id>/restore/", going_back, name="registry_registryversion_restore"),
-            *super().get_urls(),
-        ]
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """One version."""
-        more = {"title": f"Version {unquote(object_id)}", "subtitle": None, "may_restore": self._may_restore(request)}
-        return super().change_view(request, object_id, form_url, more | (extra_context or {}))
-
-    def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Say what going back would change; then do it."""
-        if not self._may_restore(request):
-            raise PermissionDenied
-        number = int(object_id) if object_id.isascii() and object_id.isdigit() else 0
-        try:
-            changes.version(number)
-            if request.method == "POST":
-                change = changes.restore(number, _by(request))
-                said = f"The registry is as it was in version {number} again." if change.lines else "It was so already."
-                messages.success(request, f"{said} This is version {change.version}.")
-                return redirect(reverse("admin:registry_registryversion_changelist"))
-            lines, faults = changes.try_restore(number).lines, []
-        except NotThere as error:
-            raise Http404(str(error)) from None
-        except WrongDocument as error:
-            lines, faults = (), [str(fault) for fault in error.faults]
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"Restore version {number}",
-            "number": number,
-            "lines": lines,
-            "faults": faults,
-            "opts": self.opts,
-        }
-        return TemplateResponse(request, "admin/restore_version.html", context)
-
-    def _may_restore(self, request: HttpRequest) -> bool:
+    def may_restore(self, request: HttpRequest) -> bool:
+        """Whoever may change all of it."""
         return request.user.has_perms(("registry.change_provider", "registry.change_registeredmodel"))
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """They come about by changes."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: RegistryVersion | None = None) -> bool:
-        """What was, was."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: RegistryVersion | None = None) -> bool:
-        """Old ones go when there are too many."""
-        return False
-
-
-def _items(lines: list[str]) -> SafeString:
-    return format_html_join("", "<li>{}</li>", ((line,) for line in lines))
+    def document(self, row: RegistryVersion) -> Any:
+        """The whole registry; of keys only that there were some."""
+        return shown(row.document, is_now=False)

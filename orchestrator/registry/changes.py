@@ -10,9 +10,11 @@ from django.db import transaction
 
 from orchestrator.audit import note
 from orchestrator.core.addresses import origin_of
+from orchestrator.core.changing import By
+from orchestrator.core.documents import Fault, WrongDocument
 from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.registry.differences import differences
-from orchestrator.registry.document import Document, Fault, ModelPart, ProviderPart, WrongDocument, read_document
+from orchestrator.registry.document import Document, ModelPart, ProviderPart, read_document
 from orchestrator.registry.doubts import doubts_in
 from orchestrator.registry.models import Provider, RegistryVersion
 from orchestrator.registry.partly import Draft, beside
@@ -30,17 +32,6 @@ MOST_SHOWN = 255  # characters of a name that is none
 MOST_TRIES = 3  # without holding off others
 MOST_USERS = 5  # that are named
 Kind = Literal["providers", "models"]
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """Who changes it, and why."""
-
-    name: str
-    reason: str = ""
-    actor: str = ""  # as the audit has it, where that is not the name
-    request_id: str = ""
-    must_still: Callable[[], object] = lambda: None  # asked when it is written; raises where they may not any more
 
 
 @dataclass(frozen=True, slots=True)

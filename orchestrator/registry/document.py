@@ -6,8 +6,7 @@ What is wrong with one field is told here; what does not fit together, in `rules
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from decimal import Decimal
 from itertools import pairwise
 from math import isfinite
@@ -27,7 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from orchestrator.core.addresses import check_address, is_key
-from orchestrator.core.errors import BadRequest
+from orchestrator.core.documents import Fault, WrongDocument, fault_of, value_of
 from orchestrator.core.presets import KINDS
 from orchestrator.core.prices import plain
 from orchestrator.core.types import Balance
@@ -39,43 +38,6 @@ MOST_PROVIDERS, MOST_MODELS, MOST_DEPLOYMENTS, MOST_NAMES = 200, 5000, 64, 32
 MOST_EXTRA = 8192  # bytes of JSON
 DEEPEST_EXTRA = 20
 LONGEST_KEY = 4096
-MOST_NAME = 255  # characters that are shown of what should not be there
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong, and where in the document."""
-
-    place: tuple[str | int, ...]
-    words: str
-
-    @property
-    def path(self) -> str:
-        """`models["openai/gpt-4o"].deployments[0].provider`."""
-        shown = ""
-        for part in self.place:
-            if isinstance(part, str) and part.isidentifier():
-                shown += f".{part}" if shown else part
-            else:
-                shown += f"[{json.dumps(part, ensure_ascii=False)[:300]}]"
-        return shown
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.words}" if self.place else self.words
-
-
-class WrongDocument(BadRequest):
-    """The registry cannot be so."""
-
-    faults: Sequence[Fault] = ()
-
-    @classmethod
-    def of(cls, faults: Sequence[Fault]) -> WrongDocument:
-        """The error that tells the first of them, and holds them all."""
-        more = f"; and {len(faults) - 1} more" if len(faults) > 1 else ""
-        error = cls(f"{faults[0]}{more}"[:1000])
-        error.faults = faults
-        return error
 
 
 def _say(words: str) -> PydanticCustomError:
@@ -273,48 +235,18 @@ def read_text(text: str) -> Document:
     return read_document(value_of(text))
 
 
-def value_of(text: str) -> Any:
-    """The JSON value that a text is. Raises WrongDocument."""
-    try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        raise WrongDocument.of([Fault((), f"line {error.lineno}, column {error.colno}: {error.msg}")]) from None
-    except (ValueError, RecursionError) as error:
-        raise WrongDocument.of([Fault((), str(error))]) from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object in which nothing is said twice."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:MOST_NAME]!r} is there twice in one object")
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
-
-
 def faults_of(errors: list[Mapping[str, Any]] | list[Any], within: tuple[str | int, ...] = ()) -> list[Fault]:
     """What pydantic found, in the place where people find it. Never what was given: it may be a key."""
     found: dict[tuple[str | int, ...], Fault] = {}
     for error in errors:
-        place = (*within, *(part for part in error["loc"] if part not in _INNER))
-        words = str(error["msg"])
+        fault = fault_of(error, within, _INNER)
         if (key := _key_in(error["loc"])) is not None:  # it was tried as each thing that a key can be
-            place, words = (*within, *key), "a key is text, or null"
-        elif error["type"] == "registry" and words.startswith("key: "):
-            place, words = (*place, "key"), words.removeprefix("key: ")
-        elif error["type"] == "extra_forbidden":
-            words = "there is no such field"
-        elif error["type"] in {"dict_type", "model_type", "model_attributes_type"}:
-            words = "an object is wanted"
+            fault = Fault((*within, *key), "a key is text, or null")
+        elif error["type"] == "registry" and fault.words.startswith("key: "):
+            fault = Fault((*fault.place, "key"), fault.words.removeprefix("key: "))
         elif error["type"] == "string_pattern_mismatch":
-            words = "a provider's name is of up to 39 lower-case letters, digits and hyphens"
-        words = words.removeprefix("Input ")
-        found.setdefault(place, Fault(place, words[:1].lower() + words[1:]))
+            fault = Fault(fault.place, "a provider's name is of up to 39 lower-case letters, digits and hyphens")
+        found.setdefault(fault.place, fault)
     return list(found.values())
 
 

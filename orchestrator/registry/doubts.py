@@ -7,9 +7,9 @@ from typing import Any
 
 from django.conf import settings
 
+from orchestrator.core.documents import Fault
 from orchestrator.core.presets import BY_NAME
 from orchestrator.modelhost.minilm import open_store
-from orchestrator.registry.document import Fault
 from orchestrator.registry.rules import folded
 from orchestrator.registry.stored import Stored
 

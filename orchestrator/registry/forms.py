@@ -12,19 +12,12 @@ from django import forms
 from django.forms.models import BaseInlineFormSet, inlineformset_factory
 from pydantic import ValidationError
 
+from orchestrator.core.documents import Fault, WrongDocument
 from orchestrator.core.lines import Lines
 from orchestrator.core.presets import KINDS
 from orchestrator.core.prices import plain
 from orchestrator.registry import changes
-from orchestrator.registry.document import (
-    CAPABILITIES,
-    LONGEST_KEY,
-    Fault,
-    ModelPart,
-    ProviderPart,
-    WrongDocument,
-    faults_of,
-)
+from orchestrator.registry.document import CAPABILITIES, LONGEST_KEY, ModelPart, ProviderPart, faults_of
 from orchestrator.registry.entries import LOCAL
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 from orchestrator.registry.reading import newest_version

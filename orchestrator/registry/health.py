@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, Q, Subquery
 
 from orchestrator.registry.models import OpenBreaker, Provider, ProviderCheck
 
@@ -22,9 +24,10 @@ def newest_checks(names: Collection[str]) -> dict[str, ProviderCheck]:
     ids = dict(Provider.objects.filter(name__in=names).values_list("name", newest))
     known = ProviderCheck.objects.in_bulk([pk for pk in ids.values() if pk is not None])
     found = {check.provider: check for check in known.values()}
-    for name in set(names) - ids.keys():  # of the environment only: there are as many as presets at most
-        if check := looks.filter(provider=name).first():
-            found[name] = check
+    unwritten = sorted(set(names) - ids.keys())  # of the environment only: there are as many as presets at most
+    if unwritten:
+        their = (Q(pk=Subquery(looks.filter(provider=name).values("pk")[:1])) for name in unwritten)
+        found |= {check.provider: check for check in ProviderCheck.objects.filter(reduce(or_, their))}
     return found
 
 

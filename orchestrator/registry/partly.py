@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from pydantic import PrivateAttr, ValidationError, model_validator
 
-from orchestrator.registry.document import Document, Fault, ModelPart, ProviderPart, faults_of
+from orchestrator.core.documents import Fault
+from orchestrator.registry.document import Document, ModelPart, ProviderPart, faults_of
 
 PartT = TypeVar("PartT", ProviderPart, ModelPart)
 Place = tuple[str | int, ...]

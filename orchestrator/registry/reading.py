@@ -11,6 +11,7 @@ from typing import TypeVar
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 
+from orchestrator.core.changing import of_one
 from orchestrator.core.presets import BY_NAME, KINDS
 from orchestrator.core.prices import Price, Stated
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
@@ -36,7 +37,6 @@ from orchestrator.registry.settled import (
 )
 
 T = TypeVar("T")
-MOST_READINGS = 5  # while others go on changing it
 RECENT = timedelta(minutes=5)  # an older check says nothing of now
 CHECKS_READ = 1000
 NO_KEY = Key()
@@ -70,17 +70,8 @@ def look() -> Reading:
 
 
 def of_one_version(ask: Callable[[int], T]) -> tuple[int, T]:
-    """A version and what `ask` finds in the tables, asked again when they changed meanwhile.
-
-    A transaction would hold off who writes, and who reads after them.
-    """
-    version = newest_version()
-    for _ in range(MOST_READINGS):
-        found = ask(version)
-        before, version = version, newest_version()
-        if version == before:
-            break
-    return before, found
+    """A version and what `ask` finds in the tables, asked again when they changed meanwhile."""
+    return of_one(newest_version, ask)
 
 
 def newest_version() -> int:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from django.conf import settings
 
+from orchestrator.core.documents import Fault
 from orchestrator.core.presets import BY_NAME, is_at
 from orchestrator.modelhost.names import is_name
-from orchestrator.registry.document import Document, Fault, ModelPart, ProviderPart
+from orchestrator.registry.document import Document, ModelPart, ProviderPart
 from orchestrator.registry.entries import LOCAL
 
 # Names that mean something else: this machine, the choice that is left to us, and engines of our own.

@@ -10,10 +10,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from orchestrator.audit import note
+from orchestrator.core.changing import By
 from orchestrator.core.errors import BadRequest, NotThere
 from orchestrator.core.presets import BY_NAME
 from orchestrator.core.prices import plain
-from orchestrator.registry.changes import MOST_SHOWN, MOST_VERSIONS, By
+from orchestrator.registry.changes import MOST_SHOWN, MOST_VERSIONS
 from orchestrator.registry.models import Provider, RegistryVersion, StatedPrice
 from orchestrator.registry.reading import newest_version
 from orchestrator.registry.stored import read_tables

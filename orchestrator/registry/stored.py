@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from pydantic import SecretStr
 
 from orchestrator.core.addresses import origin_of
-from orchestrator.registry.document import DeploymentPart, Document, Fault, ModelPart, ProviderPart
+from orchestrator.core.documents import Fault
+from orchestrator.registry.document import DeploymentPart, Document, ModelPart, ProviderPart
 from orchestrator.registry.entries import LOCAL
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 from orchestrator.registry.rows import rows_of

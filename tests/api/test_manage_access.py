@@ -160,6 +160,7 @@ async def test_budgets_and_their_alerts(ask: Asking, of_acme: Asking, parts: Par
     await parts.reads.run(5, spend)
     changed = await of_acme("PATCH", "/budgets/team", json={"amount_usd": 11, "is_hard": False})
     first = {"counted": "openai/gpt", "spent_usd": "10.000001", "reserved_usd": "0.50", "free_usd": "0.499999"}
+    first |= {"spent_here_usd": "10.000001", "granted_here_usd": None}
     assert changed["standings"][0] == first | {"share": 95, "pace_usd": None}
     assert [one["counted"] for one in changed["standings"]] == ["openai/gpt", "groq/llama"]
     (listed,) = (await of_acme("GET", "/budgets"))["budgets"]

@@ -51,13 +51,13 @@ async def test_sums_are_of_the_last_thirty_days_unless_said_otherwise(client, ke
     ]
     assert told["total"]["cost_microusd"] == 1_250_007
     assert (told["total"]["calls"], told["total"]["unpriced"]) == (6, 2)
-    assert told["to"] == NOW.date().isoformat()
+    assert told["to"] in {NOW.date().isoformat(), datetime.now(UTC).date().isoformat()}  # midnight may have passed
     long = await got(client, keys["every"], by="day", **{"from": (NOW.date() - timedelta(days=50)).isoformat()})
     assert [one["cost_microusd"] for one in long["groups"]] == [1_250_007, 200]
 
 
 async def test_a_key_of_a_tenant_is_told_of_that_tenant(client, keys) -> None:
-    for by in ("day", "model", "provider", "tenant", "key", "tag"):
+    for by in ("day", "model", "provider", "tenant", "key", "tag", "purpose"):
         told = await got(client, keys["acme"], by=by)
         assert told["total"]["cost_microusd"] == 1_250_000
         assert "globex" not in str(told)
@@ -67,6 +67,16 @@ async def test_a_key_of_a_tenant_is_told_of_that_tenant(client, keys) -> None:
         assert response.status_code == 200
         assert "acme" in response.text
         assert "globex" not in response.text
+
+
+async def test_what_judges_cost_is_told_and_since_when(client, keys, parts: Parts) -> None:
+    await parts.reads.run(5, lambda: charge(NOW, "acme", purpose="judge", cost_microusd=11))
+    told = await got(client, keys["acme"], by="purpose")
+    assert [(one["name"], one["cost_usd"]) for one in told["groups"]] == [("answer", "1.250000"), ("judge", "0.000011")]
+    assert told["since"].startswith(told["from"])
+    assert (await got(client, keys["acme"], by="model"))["since"] is None
+    response = await client.get(f"{COSTS}.csv?by=purpose", headers=keys["acme"])
+    assert [line.split(",")[0] for line in response.text.splitlines()] == ["purpose", "answer", "judge"]
 
 
 async def test_the_dearest_are_told_and_that_there_are_more(client, keys) -> None:

@@ -123,7 +123,7 @@ async def test_what_was_answered_is_counted_in_every_dialect(client: httpx.Async
 async def test_who_was_refused_on_disk_is_counted_as_refused(
     client: httpx.AsyncClient, parts: Parts, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(rows: Any) -> None:
+    def full(rows: Any, cursor: Any = None) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr("orchestrator.ledger.batch.insert", full)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from ninja.openapi.schema import get_schema
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 from pydantic.json_schema import models_json_schema
 
 from orchestrator.api import answers, description
@@ -21,7 +21,7 @@ from orchestrator.api.table import api
 from orchestrator.asgi import application
 from orchestrator.core.permissions import Role
 from orchestrator.parts import Health, Parts
-from tests.dashboard.site import chromium, served
+from tests.dashboard.site import served
 from tests.keys import issue_key
 from tests.product import Product, registry_kept
 from tests.shapes import KEPT, faults, misfits
@@ -136,6 +136,8 @@ def references(value: Any) -> set[str]:
 def dialect_error(path: str) -> str:
     if path.startswith("/v1/messages"):
         return "/AnthropicError"
+    if path.startswith("/api/admin/"):
+        return "/ManagementError"
     return "/OpenAIError" if path.startswith("/v1/") else "/OllamaError"
 
 
@@ -218,6 +220,8 @@ def named(client: httpx.Client, path: str) -> str:
     if path.startswith(f"{ACCESS}/budgets/"):
         budget = description.EXAMPLES[f"{ACCESS}/budgets"] | {"name": "globex"}
         assert client.post(f"{ACCESS}/budgets", json=budget).status_code in {200, 409}
+    if path.startswith(f"{ACCESS}/routing/draft/rules/"):
+        assert client.post(f"{ACCESS}/routing/draft/rules", json={"name": names["name"]}).status_code == 200
     return path.format(**names)
 
 
@@ -260,6 +264,9 @@ def test_every_example_is_answered_as_it_says(product: Product, admin_key: str, 
         registry_kept(product, admin_key),
         httpx.Client(base_url=product.base_url, timeout=90, headers=headers) as client,
     ):
+        if path == "/api/feedback":  # of an answer, so there has to be one
+            asked = {"X-Request-Id": example["request_id"]}
+            client.post("/api/chat", json=description.EXAMPLES["/api/chat"], headers=asked).raise_for_status()
         response = client.request(method, named(client, path), json=example)
     assert response.status_code == 200, response.text
     assert faults_of(response) == []
@@ -299,10 +306,10 @@ def test_the_running_product_has_all_that_the_page_loads(product: Product) -> No
         assert httpx.get(product.base_url + path, timeout=30).status_code == 200
 
 
-async def test_the_page_draws_without_another_address(parts: Parts) -> None:
+async def test_the_page_draws_without_another_address(parts: Parts, browser: Browser) -> None:
     asked: set[str] = set()
     complaints: list[str] = []
-    async with served(application) as address, chromium() as browser:
+    async with served(application) as address:
         page: Page = await browser.new_page()
         page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
         page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from orchestrator.core.changing import By
 from orchestrator.core.presets import PRESETS
 from orchestrator.registry import rows
-from orchestrator.registry.changes import By
 
 CANARY = "sk-canary-0123456789-abcdefghijkl-WXYZ"
 OPS = By("ops")

@@ -12,9 +12,10 @@ from django.db import connection
 from pytest_django import DjangoAssertNumQueries
 
 from cache.generation import Generation
+from orchestrator.core.changing import By
 from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.registry import changes
-from orchestrator.registry.changes import MOST_VERSIONS, By
+from orchestrator.registry.changes import MOST_VERSIONS
 from orchestrator.registry.document import ModelPart, ProviderPart, WrongDocument, read_document
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel, RegistryVersion
 from orchestrator.registry.reading import look, newest_version, read

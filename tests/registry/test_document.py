@@ -311,11 +311,12 @@ def test_two_processes_at_once_lose_nothing(product: Product, admin_key: str) ->
     """Each adds models of its own, one change at a time; whoever reads first would write over the other's."""
     code = """
 import django; django.setup()
+from orchestrator.core.changing import By
 from orchestrator.registry import changes
 from orchestrator.registry.document import ModelPart
 import sys
 for number in range(10):
-    changes.put_model(f"{sys.argv[1]}-{number}", ModelPart.model_validate({}), changes.By(sys.argv[1]))
+    changes.put_model(f"{sys.argv[1]}-{number}", ModelPart.model_validate({}), By(sys.argv[1]))
 """
     with registry_kept(product, admin_key):
         environment = product.environment() | {"DJANGO_SETTINGS_MODULE": "orchestrator.settings"}

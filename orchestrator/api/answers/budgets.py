@@ -18,11 +18,22 @@ class StandingTold(Shape):
     counted: str = Field(
         description="The key's prefix, the team as tenant/name, the tenant, model or provider; empty: all."
     )
-    spent_usd: Dollars
-    reserved_usd: Dollars = Field(description="For calls under way.")
+    spent_usd: Dollars = Field(description="By all machines that spend it, as far as this one has heard.")
+    spent_here_usd: Dollars = Field(description="By this machine.")
+    reserved_usd: Dollars = Field(description="For calls under way, on all of them.")
     free_usd: Dollars
+    granted_here_usd: Dollars | None = Field(
+        description="What this machine may spend without asking; null where there are no others."
+    )
     share: Count = Field(description="Percent of it that is spent or reserved.")
     pace_usd: Dollars | None = Field(description="What will be spent at the end of the period, if it goes on so.")
+
+
+class StatedTold(Shape):
+    """Which amount a budget has on another machine, where it has another one."""
+
+    machine: str
+    amount_usd: Dollars
 
 
 class BudgetTold(Shape):
@@ -41,6 +52,9 @@ class BudgetTold(Shape):
     provider: str
     is_off: bool
     is_given: bool = Field(description="Set by who manages every tenant; nobody else changes it.")
+    stated_elsewhere: list[StatedTold] = Field(
+        description="Other amounts that other machines have for it. The smallest holds."
+    )
     begins: Day = Field(description="The first day of the period that runs, in UTC.")
     renewed_at: Moment | None
     standings: list[StandingTold] = Field(description="The most used first; in a list of budgets only that one.")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from orchestrator.api.answers.shape import Count, Shape
+from orchestrator.api.answers.shape import Count, Moment, Shape
 
 Day = Annotated[str, Field(json_schema_extra={"format": "date"})]
 Dollars = Annotated[str, Field(pattern=r"^-?[0-9]+\.[0-9]{6}$", description="To the millionth.")]
@@ -23,7 +23,7 @@ class CostSums(Shape):
     cache_write_tokens: Count = Field(description="Of the question's: written there.")
     cost_microusd: int = Field(description="Millionths of a US dollar.")
     cost_usd: Dollars
-    saved_calls: Count = Field(description="Answers without a call; of tags it is not known, and 0.")
+    saved_calls: Count = Field(description="Answers without a call; of tags and purposes it is not known, and 0.")
     saved_microusd: int
     saved_usd: Dollars
 
@@ -38,9 +38,12 @@ class CostGroup(CostSums):
 class CostsTold(Shape):
     """Costs of some days."""
 
-    by: Literal["day", "model", "provider", "tenant", "key", "tag"]
+    by: Literal["day", "model", "provider", "tenant", "key", "tag", "purpose"]
     from_: Day = Field(alias="from")
     to: Day
     total: CostSums
     groups: list[CostGroup] = Field(description="Those that cost most; of days, the last.")
     has_more: bool
+    since: Moment | None = Field(
+        description="By tag and purpose: the groups are of single charges from then on; null: of all that was charged."
+    )

@@ -91,6 +91,7 @@ class Stats(Shape):
     first_ms: Milliseconds = Field(description="Until the first piece, of what a model answered.")
     by_tier: dict[TierName, TierFigures]
     by_model: list[ModelSums] = Field(description="Busiest first.")
+    behind_s: float = Field(description="How old the oldest request is that is not added up yet; 0: none is missing.")
     bucket_s: Count = Field(description="Seconds that each of the `buckets` is long.")
     buckets: list[Step] = Field(description="Oldest first, without gaps.")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from orchestrator.api.answers.shape import Count, Moment, Shape
+from orchestrator.core.documents import MOST_FAULTS
 
 Dollars = Annotated[str, Field(pattern=r"^\d{1,6}(\.\d{1,6})?$", description="For a million tokens.")]
 
@@ -97,6 +98,17 @@ class FaultTold(Shape):
 
     path: str
     words: str
+
+
+class ManagementError(Shape):
+    """What went wrong, for whoever manages."""
+
+    error: str = Field(min_length=1, description="Of several faults the first, and how many more there are.")
+    faults: list[FaultTold] | None = Field(
+        None,
+        max_length=MOST_FAULTS,
+        description="Of a document that cannot be so: what is wrong with it.",
+    )
 
 
 class Changed(Shape):

@@ -48,7 +48,14 @@ class Command(Rows):
 
 
 def _as_changes(row: dict[str, Any]) -> dict[str, str]:
-    return {field: f"{words(before)} → {words(after)}" for field, (before, after) in row["details"].items()}
+    return {field: _as_change(value) for field, value in row["details"].items()}
+
+
+def _as_change(value: Any) -> str:
+    """What was and what is; why and from where stand beside, and were nothing before."""
+    if isinstance(value, list) and len(value) == len(("before", "after")):
+        return f"{words(value[0])} → {words(value[1])}"
+    return words(value)
 
 
 def _words(value: Any) -> str:

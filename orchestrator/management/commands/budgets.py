@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from functools import partial
 from typing import Any
 
-from orchestrator.budgeting import alerts, rows, standing
+from orchestrator.budgeting import alerts, machines, rows, standing
 from orchestrator.core.budgets import EACH_OF, PERIODS
 from orchestrator.identity.acting import at_terminal
 from orchestrator.identity.asked import BudgetAsked, BudgetChange, read
@@ -14,8 +14,20 @@ from orchestrator.management.rows import Rows, given, with_json, words
 
 COLUMNS = ("name", "amount_usd", "period", "each", "about", "is_hard", "used", "free_usd", "renewed_at", "is_off")
 OF_STANDING = ("counted", "spent_usd", "reserved_usd", "free_usd", "share", "pace_usd")
+OF_SHARED = (
+    "counted",
+    "spent_usd",
+    "spent_here_usd",
+    "reserved_usd",
+    "free_usd",
+    "granted_here_usd",
+    "share",
+    "pace_usd",
+)
+OF_MACHINE = ("machine", "label", "is_this", "gone", "seen_at")
 OF_ALERT = ("at", "budget", "counted", "share", "spent_usd", "amount_usd", "told_at")
 MOST_ALERTS = 100
+MOST_NAMED = 5  # machines in a warning
 
 
 class Command(Rows):
@@ -51,6 +63,10 @@ class Command(Rows):
             with_json(commands.add_parser(command, help=what)).add_argument("name")
         reached = with_json(commands.add_parser("alerts", help="list shares that were reached, newest first"))
         reached.add_argument("--budget", help="only those of this one")
+        with_json(commands.add_parser("machines", help="list the machines that spend the same budgets"))
+        release = with_json(commands.add_parser("release", help="say that a machine does not come back"))
+        release.add_argument("machine", help="its name in the list of machines")
+        release.add_argument("--moved", action="store_true", help="its ledger is kept, here or on another machine")
 
     def _with_fields(self, parser: ArgumentParser) -> None:
         how = parser.add_mutually_exclusive_group()
@@ -65,13 +81,16 @@ class Command(Rows):
 
     def list(self, tenant: str | None) -> None:
         """Those that match."""
+        self._tell_who_is_not_counted()
         found = map(partial(standing.shown, most=1), rows.budgets(at_terminal(), tenant=tenant).iterator())
         shown = found if self.is_json else map(_in_a_line, found)
         self.table(shown, dict.fromkeys(COLUMNS, words), "There is no budget.")
 
     def show(self, name: str) -> None:
         """All there is of it, then a line for each that it counts apart."""
-        self._show(standing.shown(rows.find(at_terminal(), name)))
+        row = rows.find(at_terminal(), name)
+        self._tell_who_is_not_counted()
+        self._show(standing.shown(row))
 
     def make(self, **asked: Any) -> None:
         """And show it."""
@@ -99,16 +118,43 @@ class Command(Rows):
         found = alerts.shown(alerts.alerts(at_terminal(), budget=budget)[:MOST_ALERTS])
         self.table(found, dict.fromkeys(OF_ALERT, words), "There is no alert.")
 
+    def machines(self) -> None:
+        """This one, and those it has heard of."""
+        found = machines.machines(at_terminal())
+        self._tell_who_is_not_counted()
+        self.table(found, dict.fromkeys(OF_MACHINE, words), "Budgets are spent by this machine alone.")
+
+    def release(self, machine: str, moved: bool) -> None:
+        """It counts no more but for what it spent."""
+        row = machines.release(at_terminal(), machine, moved=moved)
+        self.stderr.write(f"The machine {row} is gone.")
+
+    def _tell_who_is_not_counted(self) -> None:
+        others = machines.uncounted()
+        if others:
+            more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+            self.stderr.write(
+                f"Other machines spend these budgets too ({', '.join(others[:MOST_NAMED])}{more}), but this shell has"
+                " no REDIS_URL: only what this machine spent and reserved is counted here. Run the command with the"
+                " product's environment, or at least its REDIS_URL."
+            )
+
     def _show(self, shown: dict[str, Any]) -> None:
         if self.is_json:
             self.one(shown)
             return
         standings = shown.pop("standings")
+        stated = ", ".join(f"{one['amount_usd']} on {one['machine']}" for one in shown.pop("stated_elsewhere"))
+        if stated:
+            self.stderr.write(f"Machines have different amounts for it, and the smallest holds: {stated}.")
+        is_shared = any(one["granted_here_usd"] is not None for one in standings)
         if shown["period"] == "total":
             shown["begins"] = None  # it always was; the day it is kept under says nothing to people
         self.one(shown)
         self.stdout.write("")
-        self.table(standings, dict.fromkeys(OF_STANDING, words), "Nothing is spent in this period.")
+        self.table(
+            standings, dict.fromkeys(OF_SHARED if is_shared else OF_STANDING, words), "Nothing is spent in this period."
+        )
 
 
 def _in_a_line(shown: dict[str, Any]) -> dict[str, Any]:

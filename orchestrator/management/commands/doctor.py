@@ -7,15 +7,15 @@ import os
 import shutil
 import sys
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
-from django.core import checks
 from django.core.management.base import BaseCommand
 
-from orchestrator.checks import DOCTOR, START
 from orchestrator.checks.finding import as_json, as_text, exit_code, unsafe
+from orchestrator.checks.looking import findings
 from orchestrator.supervisor.status import NAME
 
 WIDEST = 100
@@ -34,9 +34,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Look, and say it."""
         running = _running()
-        found = checks.run_checks(tags=[START, DOCTOR], include_deployment_checks=True)
+        found = findings()
         for one in running:
-            down = [child["name"] for child in one["processes"] if not child["is_ready"]]
+            down = [child["name"] for child in one["processes"] if _is_down(child)]
             if not one["is_there"]:
                 what = f"{one['file']} names process {one['supervisor']}, which is gone: it was ended by force."
                 found.append(unsafe(40, what, "Start it again, which puts that right; its log says why it ended."))
@@ -62,6 +62,11 @@ def _running() -> list[dict[str, Any]]:
             status = json.loads(path.read_text())
             found.append({"file": str(path), "is_there": _is_there(int(status["supervisor"])), **status})
     return found
+
+
+def _is_down(child: Mapping[str, Any]) -> bool:
+    """Whether it should be there and is not; what is started after the others is still to come."""
+    return not child["is_ready"] and not (child.get("can_wait") and not child["restarts"])
 
 
 def _is_there(pid: int) -> bool:

@@ -15,7 +15,8 @@ from orchestrator.invoices import keeping, telling
 from orchestrator.invoices.account import MOST_BYTES
 from orchestrator.invoices.comparison import compare
 from orchestrator.invoices.forms import FORMS, read
-from orchestrator.management.rows import UNUSABLE, Rows, with_json, words
+from orchestrator.management.rows import Rows, with_json, words
+from orchestrator.management.several import UNUSABLE
 
 COLUMNS = ("number", "provider", "form", "first_day", "last_day", "lines", "name", "at", "by")
 DIFFERENT = 1  # exit code

@@ -14,7 +14,7 @@ from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity import acting, staffing
 from orchestrator.models import Tenant
-from orchestrator.supervisor.status import served_at
+from orchestrator.supervisor.status import served_at, site
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -88,9 +88,8 @@ class Command(BaseCommand):
         self.stderr.write(_standing(staffing.people(EVERYBODY).get(username=name)))
 
     def _show(self, token: str) -> None:
-        address = served_at(settings.RUN_DIR) or str(settings.ADDRESS)
-        shown = address.replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # a browser cannot go to "every address"
-        self.stdout.write(f"http://{shown}{reverse('dashboard:sign-in-link', args=[token])}")
+        shown = site(served_at(settings.RUN_DIR) or str(settings.ADDRESS))
+        self.stdout.write(f"{shown}{reverse('dashboard:sign-in-link', args=[token])}")
         self.stderr.write("It works once, within three days, and is not shown again.")
 
 

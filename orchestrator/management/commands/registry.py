@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
 from orchestrator.core import secrets
-from orchestrator.core.errors import Conflict, NotThere
 from orchestrator.management.changing import by
-from orchestrator.management.rows import UNUSABLE, ledger_errors
+from orchestrator.management.documents import WRONG, DocumentCommand, value_in, with_file
+from orchestrator.management.several import UNUSABLE
 from orchestrator.registry import changes, reading
 from orchestrator.registry.changes import Change
 from orchestrator.registry.differences import differences
-from orchestrator.registry.document import WrongDocument, value_of
 from orchestrator.registry.models import RegistryVersion
 from orchestrator.registry.partly import Draft, read_partly
 from orchestrator.registry.reseal import reseal
@@ -27,23 +24,18 @@ from orchestrator.registry.seal import Sealer
 from orchestrator.registry.settled import in_environment, sealer
 from orchestrator.registry.stored import Stored, read_tables, shown
 
-WRONG, CHANGED = 1, 3  # exit codes, beside that for what cannot be done
 
-
-class Command(BaseCommand):
-    """What is asked for goes to standard output, what else there is to say to standard error."""
+class Command(DocumentCommand):
+    """What providers and models there are, as a document."""
 
     help = "Show, check and change which providers and models there are."
-    requires_system_checks = []  # noqa: RUF012  # as Django declares it; a file is checked without a product
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        """One command of several."""
-        commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-        self._print_commands = parser.print_help
+    def add_commands(self, commands: Any) -> None:
+        """All there are."""
         commands.add_parser("show", help="print the registry; of keys their end")
-        self._with_file(commands.add_parser("check", help="say what is wrong with a file; ask no network"))
+        with_file(commands.add_parser("check", help="say what is wrong with a file; ask no network"))
         apply = commands.add_parser("apply", help="replace the registry by what a file says, all of it or nothing")
-        self._with_file(apply)
+        with_file(apply)
         apply.add_argument("--prune", action="store_true", help="remove providers and models that the file leaves out")
         apply.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
         apply.add_argument("--reason", default="", help="for the history")
@@ -57,26 +49,6 @@ class Command(BaseCommand):
         restore.add_argument("--reason", default="", help="for the history")
         again = commands.add_parser("reseal", help="seal keys anew that were sealed with another master secret")
         again.add_argument("--old-master", type=Path, required=True, metavar="FILE", help="that secret")
-
-    def _with_file(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", metavar="FILE", help="JSON; `-` is standard input")
-
-    def handle(self, *args: Any, command: str | None, **options: Any) -> None:
-        """Do it. Exit codes: 1 the document is wrong, 2 it cannot be done, 3 it was changed meanwhile."""
-        if command is None:
-            self._print_commands(sys.stderr)
-            sys.exit(UNUSABLE)
-        with ledger_errors():
-            try:
-                getattr(self, f"_{command}")(**options)
-            except WrongDocument as error:
-                for fault in error.faults:
-                    self.stderr.write(str(fault))
-                sys.exit(WRONG)
-            except Conflict as error:
-                raise CommandError(str(error), returncode=CHANGED) from None
-            except NotThere as error:
-                raise CommandError(str(error), returncode=UNUSABLE) from None
 
     def _show(self, **_: Any) -> None:
         version, stored = reading.of_one_version(lambda _: read_tables())
@@ -107,11 +79,11 @@ class Command(BaseCommand):
         for row in RegistryVersion.objects.defer("document")[: max(most, 1)]:
             reason = f": {row.reason}" if row.reason else ""
             self.stdout.write(f"{row.number}  {row.at:%Y-%m-%d %H:%M:%S}  {row.by}{reason}")
-            self._lines(f"    {line}" for line in row.summary.splitlines())
+            self.lines(f"    {line}" for line in row.summary.splitlines())
 
     def _diff(self, number: int, other: int | None, **_: Any) -> None:
         after = read_tables() if other is None else _stored(other)
-        self._lines(differences(_stored(number), after) or ["There is no difference."])
+        self.lines(differences(_stored(number), after) or ["There is no difference."])
 
     def _restore(self, number: int, reason: str, **_: Any) -> None:
         self._tell(changes.restore(number, by(reason)), "There is nothing to change.", "This is version {}.")
@@ -133,7 +105,7 @@ class Command(BaseCommand):
             sys.exit(WRONG)
 
     def _tell(self, change: Change, nothing: str, done: str | None = None) -> None:
-        self._lines(change.lines)
+        self.lines(change.lines)
         for warning in change.warnings:
             self.stderr.write(f"Warning: {warning}")
         if not change.lines:
@@ -150,16 +122,9 @@ class Command(BaseCommand):
                 "keys and addresses that are from there are not known here."
             )
 
-    def _lines(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self.stdout.write(line)
-
 
 def _draft(file: str) -> Draft:
-    try:
-        return read_partly(value_of(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file} cannot be read: {error}", returncode=UNUSABLE) from None
+    return read_partly(value_in(file))
 
 
 def _would_remove(change: Change) -> str:

@@ -20,7 +20,8 @@ from orchestrator.core.text import escaped
 from orchestrator.identity.acting import at_terminal
 from orchestrator.ledger.rows import ALIAS
 from orchestrator.ledger.saved_sums import BY, saved_sums
-from orchestrator.management.rows import UNUSABLE, Rows, as_json, with_json, words
+from orchestrator.management.rows import Rows, as_json, with_json, words
+from orchestrator.management.several import UNUSABLE
 from orchestrator.proof.savings import Proof, prove
 
 DIFFERENT = 1  # exit code
@@ -136,15 +137,17 @@ def _lines(proof: Proof) -> Iterator[str]:
         f"{proof.answers:,} answers took no call. {proof.free:,} of them saved nothing, since a call costs nothing;"
         f" of {proof.unknown:,} nobody knows what they saved."
     )
-    yield f"Claimed: {dollars(proof.saved)} USD. Proven: {dollars(proof.proven)} USD,"
+    yield f"Saved, as claimed: {dollars(proof.saved)} USD. Proven: {dollars(proof.proven)} USD,"
     yield f"  {dollars(proof.estimated)} of it by tokens that are estimates and not counts."
     if proof.lost:
         yield f"Not proven: {dollars(proof.lost)} USD, for calls whose process died before it wrote what they cost."
-    for purpose, cost in proof.spent.items():
-        yield f"Spent on it: {dollars(cost)} USD for {purpose}."
+    if proof.spent:
+        spent = ", ".join(f"{dollars(cost)} USD for {purpose}" for purpose, cost in proof.spent.items())
+        yield f"Spent apart from that, on judging answers and trying models, which saves nothing: {spent}."
     if proof.unpriced:
-        yield f"{proof.unpriced:,} calls besides cost nobody knows how much."
-    yield f"Net: {dollars(proof.net)} USD."
+        yield f"{proof.unpriced:,} calls of that kind cost nobody knows how much."
+    if proof.spent:
+        yield f"Proven savings less what was spent apart: {dollars(proof.net)} USD."
     for difference in proof.differences:
         place = "" if difference.record is None else f"Record {difference.record} (request {difference.request_id}): "
         alike = f" {difference.records - 1:,} more are like it." if difference.records > 1 else ""
