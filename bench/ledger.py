@@ -45,8 +45,8 @@ def main() -> None:
     for part in ("reserve", "commit"):
         all_ms = sorted(ms for one in heard for ms in one[part])
         if all_ms:
-            p50, p99, most = (all_ms[min(int(len(all_ms) * share), len(all_ms) - 1)] for share in (0.5, 0.99, 1))
-            print(f"; {part} p50 {p50:.1f}, p99 {p99:.1f}, longest {most:.0f} ms", end="")
+            at = [all_ms[min(int(len(all_ms) * share), len(all_ms) - 1)] for share in (0.5, 0.9, 0.99, 1)]
+            print("; {} p50 {:.1f}, p90 {:.1f}, p99 {:.1f}, longest {:.0f} ms".format(part, *at), end="")
     print(f"; refused {sum(one['refused'] for one in heard)}")
 
 

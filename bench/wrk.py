@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +69,6 @@ def wrk(question: Question, seconds: float, *, questions: int = 1, connections: 
         bodies, script = Path(folder) / "bodies", Path(folder) / "script.lua"
         bodies.write_text("".join(question.body.replace(question.PLACE, f"{n:08d}") + "\n" for n in range(questions)))
         script.write_text(SCRIPT % {"questions": bodies, "path": question.path, "headers": f"{{{headers}}}"})
-        # wrk takes whole seconds; anything shorter is one.
         command = [
             "wrk",
             "-t1",
@@ -77,11 +78,10 @@ def wrk(question: Question, seconds: float, *, questions: int = 1, connections: 
             f"{PATIENCE_S}s",
             "-s",
             str(script),
+            question.url,
         ]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = subprocess.run(
-            [*command, question.url], capture_output=True, text=True, check=False, timeout=seconds + 2 * PATIENCE_S
-        )
+        done = _run(command, seconds)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if done.returncode:
@@ -90,3 +90,19 @@ def wrk(question: Question, seconds: float, *, questions: int = 1, connections: 
     if figures.failed or not figures.answers:
         raise RuntimeError(f"{figures.failed} of {figures.answers} were refused by {question.url}:\n{done.stdout}")
     return figures
+
+
+def _run(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run wrk to its end. It takes whole seconds; what is to be shorter is interrupted, and tells what it has."""
+    # Until it listens to the signal, it is deaf to it, and only takes its whole second.
+    deaf = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
+    with subprocess.Popen(deaf, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        early = threading.Timer(seconds, process.send_signal, [signal.SIGINT])
+        if seconds < 1:
+            early.start()
+        try:
+            said = process.communicate(timeout=seconds + 2 * PATIENCE_S)
+        finally:
+            early.cancel()
+            process.kill()  # which is nothing when it has ended
+    return subprocess.CompletedProcess(command, process.returncode, *said)

@@ -17,6 +17,7 @@ from tests.shapes import DOCUMENT, faults
 OPERATIONS = [(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods]
 LONGEST_S = 20.0  # until the whole answer is there; far beyond what it takes
 LONGEST_ERROR = 4096  # bytes; what was asked is not said again at length
+LONGEST_FAULTS = 16_384  # where all is told that is wrong with a document
 LONGEST_HEADER = 2048  # many clients take 8 kB of all of them
 HONEST = {501, 503}  # not there yet; not possible now: both say so
 ROUTER = {301, 307, 404, 405}  # answered in plain text where a made-up name makes another path
@@ -57,12 +58,16 @@ def _cases(draw: st.DrawFn, method: str, path: str, chatting: Sequence[str]) -> 
 
 
 def switched_off(body: Any) -> Any:
-    """A body that sets up providers or a budget, switched off: what is made up could lead anywhere, or refuse all."""
+    """A body that sets up providers, a budget or rules, switched off: made up, they lead anywhere or refuse all."""
     if not isinstance(body, dict):
         return body
     providers = body.get("providers")
     if isinstance(providers, dict):
         return body | {"providers": {name: switched_off(one) for name, one in providers.items()}}
+    if isinstance(body.get("rules"), list):
+        return body | {"rules": [switched_off(one) for one in body["rules"]], "auto": {}}
+    if {"then", "when", "expression"} & body.keys():
+        return body | {"is_on": False}
     if "amount_usd" in body:
         return body | {"is_off": True}
     return body | {"is_enabled": False} if "kind" in body else body
@@ -79,7 +84,7 @@ def complaints(method: str, path: str, status: int, headers: dict[str, str], bod
     found = []
     if status >= 500 and status not in HONEST:
         found.append(f"status {status}")
-    if status >= 400 and len(body) > LONGEST_ERROR:
+    if status >= 400 and len(body) > (LONGEST_FAULTS if b'"faults"' in body else LONGEST_ERROR):
         found.append(f"an error of {len(body)} bytes")
     if (longest := max(map(len, headers.values()), default=0)) > LONGEST_HEADER:
         found.append(f"a header of {longest} bytes")

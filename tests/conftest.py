@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.core.management.commands import flush
+from django.core.management.sql import sql_flush
+from playwright.async_api import Browser
 
 from cache.generation import Generation
 from cache.inflight import InFlight
@@ -19,6 +27,7 @@ from cache.tiered import TieredCache
 from cache.tiers.memory import MemoryTier
 from orchestrator import wiring
 from orchestrator.catalogue import Catalogue
+from orchestrator.core.background import Background
 from orchestrator.core.clock import Clock
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.threads import WorkerThread
@@ -28,11 +37,49 @@ from orchestrator.ledger.writer import Ledger
 from orchestrator.lifelines import Lifelines
 from orchestrator.metrics import Metrics
 from orchestrator.models import RequestRecord, Tenant
+from orchestrator.outcomes.posting import Outcomes
 from orchestrator.parts import Parts
+from tests.dashboard.site import chromium, running_chromium
 from tests.fakes import FakeEngine
 from tests.product import Product
 from tests.provider import Provider
 from tests.servers import RedisServer
+
+_STAY = ("django_content_type", "auth_permission")
+_BESIDE_S = 30.0  # that something on another loop may take
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
+    """The same way of keeping passwords, at the least it can cost; processes of the product keep its price."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, least in {"time_cost": 1, "memory_cost": 8, "parallelism": 1}.items():
+            patch.setattr(Argon2PasswordHasher, name, least)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_flush() -> Iterator[None]:
+    """What migrating puts into a database stays, where it was deleted and made anew after each test that wrote."""
+
+    def without_what_stays(*args: Any, **options: Any) -> list[str]:
+        return [line for line in sql_flush(*args, **options) if not any(f'"{table}"' in line for table in _STAY)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flush, "sql_flush", without_what_stays)
+        patch.setattr(flush, "emit_post_migrate_signal", lambda *_: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_parts_left() -> Iterator[None]:
+    """The parts that a page made for itself end with its test: their ledger would look after the next one's calls."""
+    yield
+    wiring = sys.modules.get("orchestrator.wiring")
+    left = getattr(wiring, "_parts", None)
+    if left is not None:
+        wiring._parts = None  # type: ignore[union-attr]  # it is there
+        left.ledger.close()
 
 
 @pytest.fixture
@@ -70,7 +117,9 @@ async def parts(
         inflight=InFlight(),
         ledger=ledger,
         reads=WorkerThread("reads"),
-        managing=WorkerThread("managing"),
+        managing=(managing := WorkerThread("managing")),
+        outcomes=Outcomes(clock, managing),
+        afterwards=Background(),
         cache_ttl_s=60.0,
         most_answer_bytes=1024**2,
         metrics=metrics,
@@ -136,15 +185,38 @@ def own_redis() -> Iterator[RedisServer]:
 @pytest.fixture(scope="session")
 def provider() -> Iterator[Provider]:
     """A provider on a thread and event loop of its own: the clients here block."""
+    with _loop_beside() as run:
+        provider = run(Provider().start())
+        yield provider
+        run(provider.stop())
+
+
+@contextmanager
+def _loop_beside() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """An event loop on a thread of its own; a function that runs something there."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    provider = asyncio.run_coroutine_threadsafe(Provider().start(), loop).result(10)
-    yield provider
-    asyncio.run_coroutine_threadsafe(provider.stop(), loop).result(10)
+    yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result(_BESIDE_S)
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    thread.join(_BESIDE_S)
     loop.close()
+
+
+@pytest.fixture(scope="session")
+def chromium_address() -> Iterator[str]:
+    """Where the browser of this process is driven: one starts in a second, and each test has its own corner of it."""
+    with TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as folder, _loop_beside() as run:
+        running = running_chromium(Path(folder))
+        yield run(running.__aenter__())
+        run(running.__aexit__(None, None, None))
+
+
+@pytest.fixture
+async def browser(chromium_address: str) -> AsyncIterator[Browser]:
+    """A browser."""
+    async with chromium(chromium_address) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

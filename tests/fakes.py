@@ -10,7 +10,7 @@ from orchestrator import capabilities
 from orchestrator.api.options import READERS
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.types import ChatRequest, Chunk, Done, Model, Usage
+from orchestrator.core.types import ChatRequest, Chunk, Done, Model, TokenLogprob, Usage
 from orchestrator.ledger.holds import Charged, Reservation
 from orchestrator.ledger.writer import Ledger
 from orchestrator.modelhost.wire import Preview
@@ -55,6 +55,7 @@ class FakeEngine:
         self.stop_string = ""
         self.error: Exception | None = None
         self.is_counting = True
+        self.logprob: float | None = None  # of each piece, where it is asked for
         self.gate: asyncio.Event | None = None
         self.calls = 0
         self.closed = 0
@@ -67,7 +68,10 @@ class FakeEngine:
         self.asked.append(request)
         try:
             for piece in self.pieces:
-                yield Chunk(text=piece)
+                told: tuple[TokenLogprob, ...] = ()
+                if self.logprob is not None and request.logprobs:
+                    told = (TokenLogprob(token=piece, logprob=self.logprob),)
+                yield Chunk(text=piece, logprobs=told)
             if self.gate:
                 await self.gate.wait()
             if self.error:

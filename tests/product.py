@@ -198,14 +198,22 @@ class Product:
 
 @contextmanager
 def registry_kept(product: Product, admin_key: str) -> Iterator[None]:
-    """Put the registry back as it was, whatever is done to it within, and take away budgets that were made."""
+    """Put registry and rules back as they were, whatever is done to them within, and take away budgets."""
     address = f"{product.base_url}/api/admin/v1/registry"
     headers = {"Authorization": f"Bearer {admin_key}"}
     with httpx.Client(headers=headers, timeout=30) as client:
         before = client.get(address).raise_for_status().json()
         budgets = f"{product.base_url}/api/admin/v1/budgets"
         known = _names(client, budgets)
+        routing = f"{product.base_url}/api/admin/v1/routing"
+        rules = client.get(f"{routing}/rules").raise_for_status().json()
         yield
+        after = client.get(f"{routing}/rules").raise_for_status().json()
+        if after["live"] != rules["live"]:
+            client.put(f"{routing}/draft", json=rules["live"] | {"version": None}).raise_for_status()
+            client.post(f"{routing}/publish").raise_for_status()
+        if after["draft"] != rules["draft"]:
+            client.put(f"{routing}/draft", json=rules["draft"] | {"version": None}).raise_for_status()
         for name in _names(client, budgets) - known:
             client.delete(f"{budgets}/{name}").raise_for_status()
         if client.get(address).raise_for_status().json()["version"] != before["version"]:

@@ -12,9 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import dialects, hits, memory, misses, peers, streams
+from bench import dialects, hits, memory, misses, peers, rules, streams
 from bench.peers import Peer
 from bench.plan import Plan
+from routing.rules.facts import MOST_CONVERSATION
 from tests.product import PROJECT
 
 SHORT = Plan(
@@ -97,6 +98,18 @@ def test_memory_is_measured_idle_under_load_and_after(lines: Callable[..., list[
     [line] = lines(memory.run)
     assert line["idle"].keys() == line["after"].keys() == {"web", "models", "worker", "redis"}
     assert [kind["answers"] > 0 for load in line["web_under_load"].values() for kind in load] == [True, True]
+
+
+def test_rules_are_measured_beside_a_loop_over_them(lines: Callable[..., list[dict[str, Any]]]) -> None:
+    found = lines(lambda _: rules.measure(form_rules=30, expressions=4, requests=5))
+    assert [line["case"] for line in found] == ["rules that name somebody", "rules about everybody"]
+    assert all(line["decide_ms"].keys() == line["one_by_one_ms"].keys() == {"p50", "p99"} for line in found)
+
+
+def test_rules_that_hear_long_conversations_are_measured(lines: Callable[..., list[dict[str, Any]]]) -> None:
+    found = lines(lambda _: rules.measure_hearing(listeners=2, requests=3))
+    assert [line["text_characters"] for line in found] == [MOST_CONVERSATION] * 2
+    assert all(line["decide_ms"].keys() == {"p50", "p99"} for line in found)
 
 
 def test_a_peer_that_does_not_start_has_a_line_and_the_others_are_measured(

@@ -58,6 +58,15 @@ def test_what_does_not_hold_is_said(run: Callable[[Run], Awaitable[None]], why: 
     assert (verdict["verdict"], verdict["why"]) == ("broken", [why])
 
 
+@pytest.mark.parametrize(("is_long", "verdict"), [(False, "held"), (True, "broken")])
+def test_what_takes_too_long_breaks_a_drill_that_has_the_machine_to_itself(is_long: bool, verdict: str) -> None:
+    run = Run("fake", 1, is_long)
+    run.in_time(0.1, 0.2, "quick")
+    run.in_time(0.3, 0.2, "slow")
+    assert run.verdict()["verdict"] == verdict
+    assert run.reasons == ["slow: 0.30 s; 0.20 s at most"] * is_long
+
+
 def test_the_command_prints_a_line_a_drill(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     drills = {"fine": drill(holds), "bad": drill(breaks)}
     monkeypatch.setattr(table, "NAMES", tuple(drills))

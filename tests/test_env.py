@@ -125,7 +125,9 @@ def test_a_path_is_absolute(say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_what_is_read_is_listed_and_a_secret_is_not_shown(say: Say) -> None:
     say("hush")
     env.secret(NAME, "A key.")
-    assert SETTINGS[NAME] == env.Setting(NAME, "", "A key.", is_secret=True)
+    read = SETTINGS[NAME]
+    assert (read.name, read.default, read.help, read.is_secret) == (NAME, "", "A key.", True)
+    assert "hush" not in read.shown
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from django.db import IntegrityError, OperationalError, connection, connections,
 
 from orchestrator.core.turnstile import Turnstile
 from orchestrator.models import Tenant
-from orchestrator.sqlite.base import DatabaseWrapper, turn
+from orchestrator.sqlite.base import DatabaseWrapper, turn, written_directly
 
 
 @pytest.fixture
@@ -100,7 +101,12 @@ def by_sql() -> None:
         cursor.executemany("UPDATE orchestrator_tenant SET priority = %s", [(1,), (2,)])
 
 
-WRITES = (make, make_in_a_transaction, change, remove, by_sql)
+def directly() -> None:
+    with written_directly("default") as cursor:
+        cursor.execute("UPDATE orchestrator_tenant SET priority = %s", [1])
+
+
+WRITES = (make, make_in_a_transaction, change, remove, by_sql, directly)
 
 
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
@@ -119,7 +125,20 @@ def test_every_way_to_write_waits_for_its_turn_and_no_longer_than_it_may(
 
 def fail_at_the_end() -> None:
     with transaction.atomic(), connection.cursor() as cursor:  # keys to other tables are looked at last
-        cursor.execute("INSERT INTO orchestrator_team (name, tenant_id, created_at) VALUES ('x', 77, '2026-01-01')")
+        cursor.execute(TEAM, [77])
+
+
+TEAM = "INSERT INTO orchestrator_team (name, tenant_id, created_at) VALUES ('x', %s, '2026-01-01')"
+
+
+def fail_at_the_end_directly() -> None:
+    with written_directly("default") as cursor:
+        cursor.execute(TEAM, [77])
+
+
+def fail_in_the_middle_directly() -> None:
+    with written_directly("default") as cursor:
+        cursor.execute("INSERT INTO orchestrator_team (name) VALUES (%s)", [None])
 
 
 def fail_in_the_middle() -> None:
@@ -135,13 +154,33 @@ def lose_the_connection() -> None:
         raise IntegrityError
 
 
-@pytest.mark.parametrize("write", [fail_at_the_end, fail_in_the_middle, lose_the_connection])
+FAILURES = (
+    *(fail_at_the_end, fail_in_the_middle, lose_the_connection),
+    *(fail_at_the_end_directly, fail_in_the_middle_directly),
+)
+
+
+@pytest.mark.parametrize("write", FAILURES, ids=lambda write: write.__name__)
 def test_a_turn_is_over_however_a_transaction_ends(other: Turnstile, write: Callable[[], None]) -> None:
     with pytest.raises(IntegrityError):
         write()
     assert passes(other)
     make()
     assert passes(other)
+
+
+def test_what_is_written_directly_is_there_as_a_whole_or_not_at_all(other: Turnstile) -> None:
+    make()
+    tenant = Tenant.objects.get()
+    with written_directly("default") as cursor:
+        cursor.execute(TEAM, [tenant.pk])
+        cursor.execute("UPDATE orchestrator_tenant SET priority = %s", [2])
+        assert not passes(other)
+    with suppress(KeyError), written_directly("default") as cursor:
+        cursor.execute("UPDATE orchestrator_tenant SET priority = %s", [3])
+        raise KeyError
+    tenant.refresh_from_db()
+    assert (tenant.priority, [team.name for team in tenant.teams.all()]) == (2, ["x"])
 
 
 def test_a_turn_may_hold_many_transactions(other: Turnstile) -> None:

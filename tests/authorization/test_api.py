@@ -38,7 +38,7 @@ from tests.authorization.matrix import (
 from tests.keys import issue_key
 
 SAMPLES = {"{number}": "4711", "{digest}": "sha256:0", "{path:name}": "none/such"} | {
-    f"{{{name}}}": "none" for name in ("key", "name", "prefix", "tenant", "owner", "reader")
+    f"{{{name}}}": "none" for name in ("key", "name", "prefix", "tenant", "owner", "reader", "request_id")
 }
 BODY = b"[]"  # what every endpoint that reads one refuses, so that nothing is changed
 # What these say to everybody who gets in: there is no ollama.com here.

@@ -26,13 +26,24 @@ from orchestrator.audit import note
 from orchestrator.core.budgets import EVER
 from orchestrator.core.permissions import ALLOWED, FOR_ALL_TENANTS, Permission, Role
 from orchestrator.identity.links import make_link
-from orchestrator.models import ApiKey, Budget, BudgetAlert, Grant, Limit, Team, Tenant
+from orchestrator.models import (
+    AnswerOutcome,
+    ApiKey,
+    Budget,
+    BudgetAlert,
+    Grant,
+    Limit,
+    RouteDecision,
+    ShadowRun,
+    Team,
+    Tenant,
+)
 from orchestrator.parts import Parts
 from tests.dashboard.conftest import address, console, local  # noqa: F401  # fixtures
 from tests.dashboard.site import session_of, somebody
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
-SAMPLES = {"int": "4711", "slug": "groq", "str": "no-such-token", "path": "4711"}
+SAMPLES = {"int": "4711", "slug": "groq", "str": "no-such-token", "path": "4711", "anything": "4711"}
 REGEXES = {
     r"^providers/(?P<name>[-a-z0-9]+)/switch/(?P<to>on|off)/$": "providers/groq/switch/on/",
     r"(?P<url>.*)$": "nothing/of/the/kind",
@@ -199,6 +210,10 @@ def test_a_list_that_is_narrowed_shows_nothing_of_another_tenant(console: Parts,
     budget = Budget.objects.create(name="budget-secret", period="total", each="all", amount_microusd=1, tenant=other)
     BudgetAlert.objects.create(budget_id=budget.pk, begins=EVER, share=50, at=now(), spent_microusd=1)
     Grant.objects.create(owner=other, reader=third)
+    told = {"request_id": "secret", "tenant": other, "at": now()}
+    RouteDecision.rows.create(**told, rules=1, document="{}")
+    AnswerOutcome.rows.create(**told, model="secret", kind="feedback", good=1.0)
+    ShadowRun.rows.create(**told, rule="secret", model="m", shadow="n", took_us=1)
     note("user:secret", "key.issued", "key-secret", other.pk)
     mine, every = Client(), Client()
     mine.force_login(cast["admin-of-acme"])
@@ -212,7 +227,7 @@ def test_a_list_that_is_narrowed_shows_nothing_of_another_tenant(console: Parts,
         assert b"secret" not in response.content, model
         pk = apps.get_model(model)._default_manager.order_by("-pk").values_list("pk", flat=True)[0]
         assert b"secret" not in mine.get(f"{path}{pk}/change/", follow=True).content, model
-    assert len(narrowed) == 8
+    assert len(narrowed) == 11
 
 
 def test_a_page_without_a_row_is_refused_to_everybody(console: Parts, cast, monkeypatch) -> None:  # noqa: F811

@@ -34,8 +34,8 @@ class Drill:
     name: str
     about: str
     run: Callable[[Run], Awaitable[None]]
-    within_s: float  # the short form
     long_within_s: float
+    within_s: float = 400.0  # the short form, which takes a minute at most on a machine that has nothing else to do
 
 
 @dataclass(slots=True)
@@ -73,6 +73,14 @@ class Run:
             if len(self.reasons) <= MOST_REASONS:
                 self.say(f"broken: {reason}")
         return holds
+
+    def in_time(self, took_s: float, most_s: float, what: str) -> None:
+        """A bound on a time: judged in the long form, which has a machine to itself; elsewhere what is over is said."""
+        over = f"{what}: {took_s:.2f} s; {most_s:.2f} s at most"
+        if self.is_long:
+            self.expect(took_s <= most_s, over)
+        elif took_s > most_s:
+            self.say(f"slow: {over}")
 
     def note(self, words: str) -> None:
         """Something a reader of the verdict should know; it breaks nothing."""

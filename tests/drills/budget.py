@@ -1,4 +1,7 @@
-"""Many spend one budget at once, over HTTP and two web workers; meanwhile workers are killed."""
+"""Many spend one budget at once, over HTTP and two web workers; meanwhile workers are killed.
+
+In the long form two machines with one Redis then spend one, and Redis is flushed, killed and started again.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from tests.drills.caller import Heard, ask
 from tests.drills.provider import ScriptedProvider
 from tests.drills.question import MODEL, Question
 from tests.product import PROJECT, Product
+from tests.servers import RedisServer
 
 WORKERS = 2
 CALLERS = 500
@@ -31,7 +35,7 @@ KILLED_WITHIN_S = 0.4
 SUMS = """
 SELECT b.amount_microusd, coalesce(p.spent_microusd, 0), coalesce(p.reserved_microusd, 0),
   (SELECT coalesce(sum(amount_microusd), 0) FROM orchestrator_holdline WHERE budget_id = b.id),
-  (SELECT coalesce(sum(cost_microusd), 0) FROM orchestrator_charge WHERE key_id = b.key_id)
+  (SELECT coalesce(sum(cost_microusd), 0) FROM orchestrator_charge WHERE b.key_id IS NULL OR key_id = b.key_id)
 FROM orchestrator_budget b LEFT JOIN orchestrator_budgetperiod p ON p.budget_id = b.id WHERE b.name = ?
 """
 
@@ -53,6 +57,8 @@ async def run(run: Run) -> None:
         await in_peace(run, Spenders(run, provider, product, "calm"))
         for number in range(run.pick(1, 20)):
             await killed(run, Spenders(run, provider, product, f"killed-{number}"), product)
+    if run.pick(0, 1):
+        await together(run)
 
 
 def manage(product: Product, *arguments: str) -> None:
@@ -66,16 +72,19 @@ def manage(product: Product, *arguments: str) -> None:
 
 
 class Spenders:
-    """Callers with one key, and a budget of that key alone."""
+    """Callers with one key, and a budget of that key alone, or one for all."""
 
-    def __init__(self, run: Run, provider: ScriptedProvider, product: Product, name: str) -> None:
+    def __init__(
+        self, run: Run, provider: ScriptedProvider, product: Product, name: str, *, is_for_all: bool = False
+    ) -> None:
         self.run, self.provider, self.product, self.name = run, provider, product, name
         self.heard: Counter[int] = Counter()
         self.key = product.issue_key(name, "--tenant", "drill")
         prefix = self.key.split("_")[1]
         is_for = run.pick(25, 100)  # calls under way
         amount = f"{is_for * RESERVED / 1_000_000:.2f}"
-        manage(product, "budgets", "make", name, amount, "day", "--each", "key", "--key", prefix, "--tenant", "drill")
+        whose = ["all"] if is_for_all else ["key", "--key", prefix, "--tenant", "drill"]
+        manage(product, "budgets", "make", name, amount, "day", "--each", *whose)
 
     async def once(self, number: int) -> Heard:
         """One question that nobody asked before."""
@@ -154,4 +163,63 @@ async def killed(run: Run, spenders: Spenders, product: Product) -> None:
     spenders.judge(lost=CALLERS)
 
 
-DRILL = Drill("budget", "many spend one budget, workers are killed: never more than there is", run, 150, 900)
+async def together(run: Run) -> None:
+    """On two machines a budget of one name is one budget; all of it can be spent, and by one of them alone."""
+    server = RedisServer().start()
+    env = {
+        "REDIS_URL": server.url,
+        "ORCHESTRATOR_REQUIRE_KEYS": 1,
+        "ORCHESTRATOR_QUEUE": 100_000,
+        "ORCHESTRATOR_QUEUE_TIMEOUT_S": 60,
+    }
+    try:
+        with ScriptedProvider() as provider, running(run, provider, **env) as one:
+            other = Product(**(provider.environment() | env))
+            (other.data / "keys").mkdir(mode=0o700)
+            (other.data / "keys" / "master").write_text((one.data / "keys" / "master").read_text())
+            with other:
+                await over_both(run, provider, (one, other), server)
+    finally:
+        server.stop()
+
+
+async def over_both(
+    run: Run, provider: ScriptedProvider, machines: tuple[Product, Product], server: RedisServer
+) -> None:
+    """Both spend in peace, then in trouble; then the first one spends what is left."""
+    for machine in machines:
+        manage(machine, "prices", "set", f"openai/{MODEL}", "--input", str(INPUT), "--output", str(OUTPUT))
+    spenders = [Spenders(run, provider, machine, "both", is_for_all=True) for machine in machines]
+    await eventually(lambda: all(_knows_another(machine) for machine in machines), "machines to meet", 30.0)
+    for number, hurt in enumerate((lambda: None, lambda: server.command("FLUSHALL"), server.kill, server.start)):
+        asking = [asyncio.create_task(some.all_at_once((number + 1) * 100_000 + place * 1_000))
+                  for place, some in enumerate(spenders)]  # fmt: skip
+        await asyncio.sleep(run.random.uniform(0, 0.3))
+        hurt()
+        await asyncio.gather(*asking)
+        spent, amount = sum(sum(some.sums()[1:3]) for some in spenders), spenders[0].sums()[0]
+        run.expect(spent <= amount, f"together {spent} were spent and reserved of {amount}")
+    for number in range(10, 10 + MOST_ROUNDS):
+        answered = spenders[0].heard[200]
+        await spenders[0].all_at_once(number * 100_000)
+        if spenders[0].heard[200] == answered:
+            break
+        await asyncio.sleep(1.0)  # what the other one does not need comes back with a beat
+    found = [some.sums() for some in spenders]
+    amount, spent = found[0][0], sum(of[1] for of in found)
+    calls = sum(call.name.startswith("both ") for call in provider.calls())
+    run.expect(spent <= amount, f"together {spent} were spent of {amount}")
+    run.expect(spent == calls * COST, f"together {spent} were spent, and {calls} calls cost {calls * COST}")
+    run.expect(amount - spent < 2 * RESERVED, f"together only {spent} of {amount} could be spent")
+    run.expect(all(of[1] for of in found), f"one of two spent nothing: {[of[1] for of in found]}")
+    run.counts["together answered"] += sum(some.heard[200] for some in spenders)
+    run.counts["together refused"] += sum(some.heard[429] for some in spenders)
+
+
+def _knows_another(machine: Product) -> bool:
+    with closing(sqlite3.connect(machine.data / "ledger.sqlite3")) as database:
+        sql = "SELECT count(*) FROM orchestrator_machine WHERE NOT is_own"
+        return database.execute(sql).fetchone() == (1,)
+
+
+DRILL = Drill("budget", "many spend one budget, workers are killed: never more than there is", run, long_within_s=1_200)

@@ -130,8 +130,7 @@ class Throwing:
         run.expect(not failed, f"{len(failed)} of {len(self.asked)} probes without a right answer: {failed[:1]}")
         run.timed("probe", [one.took_s for one in self.asked])
         run.timed("thrown", self._took)
-        longest = max(one.took_s for one in self.asked)
-        run.expect(longest < GIVES_UP_S, f"a probe took {longest:.1f} s")
+        run.in_time(max(one.took_s for one in self.asked), GIVES_UP_S, "a probe")
 
 
 async def _exchange(base_url: str, data: bytes) -> bytes:
@@ -222,6 +221,4 @@ def _traces(product: Product) -> list[str]:
     return [one[:1500] for one in found]
 
 
-DRILL = Drill(
-    "fuzz", "everything that is wrong is refused, and the rest answered", run, within_s=120, long_within_s=900
-)
+DRILL = Drill("fuzz", "everything that is wrong is refused, and the rest answered", run, long_within_s=900)

@@ -217,4 +217,4 @@ def _one_batch(
     acknowledged["held"].update(held)
 
 
-DRILL = Drill("money", "writers of the ledger are killed, and the power is cut", run, within_s=120, long_within_s=1800)
+DRILL = Drill("money", "writers of the ledger are killed, and the power is cut", run, long_within_s=1800)

@@ -108,15 +108,16 @@ class Crowd:
         run.expect(all(one.status == 200 for one in heard["known"]), f"{case}: what is kept was not served")
         calm = [one.status == 200 for one in heard["calm"]]
         run.expect(sum(calm) >= LEAST_CALM * len(calm), f"{case}: the tenant that does not flood was refused")
-        run.expect(goodput >= LEAST_GOODPUT * peak, f"{case}: goodput fell to {goodput:.1f}/s of {peak:.1f}")
-        run.expect(after >= LEAST_AFTER * peak, f"{case}: afterwards it is {after:.1f}/s of {peak:.1f}")
+        run.expect(goodput > 0, f"{case}: nobody is answered any more")
+        run.expect(after > 0, f"{case}: nobody is answered afterwards")
         if run.is_long:  # on a machine of its own; elsewhere the figures tell
-            most_s = max(LONGEST_REFUSAL * alone_s, SMALL_S)
-            run.expect(refused_s <= most_s, f"{case}: to refuse took {refused_s:.2f} s (p50)")
-            most_s = max(LONGEST_ACCEPTED * alone_s, LONGEST_ACCEPTED_S)
-            run.expect(accepted_s <= most_s, f"{case}: who was accepted waited {accepted_s:.2f} s (p99)")
-            most_s = max(LONGEST_CALM * run.figures[f"{case}_accepted_p50_s"], SMALL_S)
-            run.expect(calm_s <= most_s, f"{case}: the calm tenant waited {calm_s:.2f} s (p50), alone {alone_s:.2f}")
+            run.expect(goodput >= LEAST_GOODPUT * peak, f"{case}: goodput fell to {goodput:.1f}/s of {peak:.1f}")
+            run.expect(after >= LEAST_AFTER * peak, f"{case}: afterwards it is {after:.1f}/s of {peak:.1f}")
+        run.in_time(refused_s, max(LONGEST_REFUSAL * alone_s, SMALL_S), f"{case}: to refuse (p50)")
+        most_s = max(LONGEST_ACCEPTED * alone_s, LONGEST_ACCEPTED_S)
+        run.in_time(accepted_s, most_s, f"{case}: who is accepted (p99)")
+        most_s = max(LONGEST_CALM * run.figures.get(f"{case}_accepted_p50_s", 0.0), SMALL_S)
+        run.in_time(calm_s, most_s, f"{case}: the calm tenant (p50; alone {alone_s:.2f} s)")
         served = {tenant: self._answered({tenant: heard[tenant]}) for tenant in PRIORITIES}
         is_told = sum(served.values()) * self._seconds >= MANY
         run.expect(
@@ -156,4 +157,4 @@ def _took(heard: Iterable[Heard], statuses: set[int]) -> list[float]:
     return [one.took_s for one in heard if one.status in statuses]
 
 
-DRILL = Drill("overload", __doc__, run, within_s=180, long_within_s=600)
+DRILL = Drill("overload", __doc__, run, long_within_s=600)

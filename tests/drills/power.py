@@ -150,6 +150,10 @@ class Cursor:
     def fetchall(self) -> list[tuple[Any, ...]]:
         return list(self._cursor.fetchall())
 
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.connection.changes()
+
 
 def write(files: dict[str, bytes], folder: Path) -> None:
     """Put what is left of a disk where others can open it."""

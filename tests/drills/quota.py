@@ -269,4 +269,4 @@ class Quotas:
         return said.count("Limits: Redis is back") >= said.count("Limits: Redis is out")
 
 
-DRILL = Drill("quota", "many spend one quota, Redis in trouble: no more passes than is stated", run, 150, 900)
+DRILL = Drill("quota", "many spend one quota, Redis in trouble: no more passes than is stated", run, long_within_s=900)

@@ -30,7 +30,7 @@ PAIRS = (
 )
 # The aims are 0.025 s, and 5 s. A verdict must hold on a busy machine too; the figures are printed.
 MOST_ADDED_S = 0.25
-NORMAL_WITHIN_S = 15.0
+NORMAL_WITHIN_S = (60.0, 15.0)  # short form, long form
 Trouble = Callable[[RedisServer, BadLine], AbstractContextManager[None]]
 
 
@@ -94,7 +94,7 @@ async def _trouble(run: Run, load: Load, server: RedisServer, line: BadLine, pro
         if "flushed" not in each:  # which is no trouble but that it makes calls necessary
             during = run.timed(name, [one.took_s for one in load.between(began + SETTLES_S, over)])
             added_s = run.figures[f"{name}_added_p99_s"] = round(max(0.0, during - calm_s), 4)
-            run.expect(added_s <= MOST_ADDED_S, f"{name}: {added_s:g} s added at p99")
+            run.in_time(added_s, MOST_ADDED_S, f"{name}: added at p99")
         await _until_normal(run, base_url, name)
     failed = [one for one in load.asked if not one.heard.is_right(one.question)]
     run.expect(not failed, f"{len(failed)} of {len(load.asked)} without a right answer: {failed[:1]}")
@@ -107,7 +107,7 @@ async def _until_normal(run: Run, base_url: str, name: str) -> None:
     """Wait until a fresh answer is kept in Redis and found there."""
     began = time.monotonic()
     asked: list[Asked] = []
-    while time.monotonic() - began < NORMAL_WITHIN_S:
+    while time.monotonic() - began < NORMAL_WITHIN_S[run.is_long]:
         question = Question(name=f"after-{name}-{len(asked)}")
         asked += [await ask(base_url, question), await ask(base_url, question)]
         if asked[-1].tier == "redis":
@@ -118,4 +118,4 @@ async def _until_normal(run: Run, base_url: str, name: str) -> None:
     nobody_is_wrong(run, asked)
 
 
-DRILL = Drill("redis", "Redis impaired: callers notice nothing but misses", run, within_s=120, long_within_s=600)
+DRILL = Drill("redis", "Redis impaired: callers notice nothing but misses", run, long_within_s=600)

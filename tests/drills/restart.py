@@ -21,9 +21,8 @@ from tests.product import Product, is_running
 CALLERS, PAUSE_S = 3, 0.05  # about fifty questions a second; a full machine would be measured, not the product
 PURGE_EVERY_S = 0.3
 LONGEST_REST_S = 0.7  # before a kill, for the load to go on
-RECOVERED_WITHIN_S = 20.0
-AIM_S = 2.0  # p99 until the first right answer; a verdict in the long form, which has the machine to itself
-MOST_S = 10.0
+RECOVERED_WITHIN_S = 60.0  # else it is given up
+AIM_S = 2.0  # p99 until the first right answer
 KINDS = ("a web worker", "all web workers", "the model host", "Redis", "Celery", "everything")
 ROLES = {"all web workers": "web", "the model host": "models", "Redis": "redis", "Celery": "worker"}
 LOCAL = {
@@ -142,8 +141,7 @@ class Killing:
         """How long it took, and whether who was not hit got an answer."""
         for kind, took_s in self.took_s.items():
             longest_s = self.run.timed(f"first right answer after {kind}", took_s)
-            most_s = AIM_S if self.run.is_long else MOST_S
-            self.run.expect(longest_s <= most_s, f"{kind}: {longest_s:g} s until the first right answer (p99)")
+            self.run.in_time(longest_s, AIM_S, f"{kind}: until the first right answer (p99)")
         lost = [one for one in asked if not one.heard.is_right(one.question)]
         self.run.counts["broken off or refused"] = len(lost)
         self.run.counts["calls to the provider"] = len(provider.calls())
@@ -165,4 +163,4 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-DRILL = Drill("restart", "everything is killed: right answers within seconds", run, within_s=240, long_within_s=1500)
+DRILL = Drill("restart", "everything is killed: right answers within seconds", run, long_within_s=1500)

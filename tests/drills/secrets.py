@@ -40,7 +40,7 @@ from tests.test_headers import paths
 MODEL = "model"
 KEPT = frozenset({"cache", "redis"})  # answers are kept there
 HEARD = frozenset({"reply"})  # by whoever asked
-OURS = frozenset({"environ of serve", "environ of web", "environ of worker"})  # what was given to them there
+OURS = frozenset(f"environ of {name}" for name in ("serve", "web", "pages", "worker"))  # what was given to them
 SHOWN = 8  # characters of a secret that are too many
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -688,6 +688,5 @@ DRILL = Drill(
     "secrets",
     "nothing that is secret, or somebody's words, is where it must not be",
     _fly,
-    within_s=180,
     long_within_s=300,
 )

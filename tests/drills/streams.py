@@ -78,8 +78,7 @@ async def paced(run: Run, provider: ScriptedProvider, product: Product) -> None:
     gaps = [one.longest_gap_s for one in heard]
     run.timed("longest_gap", gaps)
     run.figures["own_lag_max_s"] = round(max(lags), 4)
-    most_s = LONGEST_GAP_S + max(lags)
-    run.expect(max(gaps) <= most_s, f"a stream stood still for {max(gaps):.2f} s; {most_s:.2f} s are allowed")
+    run.in_time(max(gaps), LONGEST_GAP_S + max(lags), "a stream stands still")
     run.figures["web_grew_beside_slow_readers_mb"] = round(resident_mb(product.pids("web")) - before_mb, 1)
     await slow_readers(run, provider, product, slow)
     for task in reading:
@@ -206,4 +205,4 @@ async def begin(caller: Caller) -> None:
         caller.heard.error = f"it did not begin: {type(error).__name__}"
 
 
-DRILL = Drill("streams", "many streams: none stalls, slow readers hurt nobody", run, within_s=150, long_within_s=900)
+DRILL = Drill("streams", "many streams: none stalls, slow readers hurt nobody", run, long_within_s=900)

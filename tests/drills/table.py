@@ -19,7 +19,9 @@ NAMES = (
     "isolation",
     "secrets",
     "money",
+    "folding",
     "budget",
+    "console",
 )  # each is a module here with a `DRILL`
 
 

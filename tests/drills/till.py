@@ -1,4 +1,4 @@
-"""Processes that pay for calls, each with a ledger of its own, until they are killed.
+"""Processes that pay for calls or keep the records, each with a ledger of its own, until they are killed.
 
 The first of them is ready and does nothing but start others, which takes a few milliseconds each:
 
@@ -6,6 +6,8 @@ The first of them is ready and does nothing but start others, which takes a few 
     spend    250 reservations at once on one budget
     rush     calls as fast as they are meant to come, for a while
     sweep    charge what the dead left behind, and end
+
+Or they do one of what `keeping` has: they write records, fold and delete them.
 
 What was acknowledged is written down as it is heard, by each in a file of its own, and outlives it.
 """
@@ -128,7 +130,9 @@ def main(folder: Path) -> None:
 
 
 def _be(folder: Path, what: str, *args: str) -> None:
-    told = asyncio.run(_Payer(folder).do(what, *map(int, args)))
+    from tests.drills.keeping import DOES
+
+    told = DOES[what]() if what in DOES else asyncio.run(_Payer(folder).do(what, *map(int, args)))
     draft = folder / f"{os.getpid()}.draft"  # nobody reads half of it
     draft.write_text(json.dumps(told))
     draft.rename(folder / f"{os.getpid()}.done")

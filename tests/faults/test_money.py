@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from orchestrator import failover, wiring
+from orchestrator.answers import Answer
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller, ChatRequest, Message
 from orchestrator.models import Charge, RequestRecord
 from orchestrator.parts import Parts
-from orchestrator.pipeline import Answer, answer
+from orchestrator.pipeline import answer
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry
 from tests.faults.conftest import Serve, Start, entry
 from tests.faults.dialects import eventually

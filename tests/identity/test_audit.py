@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from django.core.management import call_command
 from django.db import connections, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -175,3 +176,21 @@ def broken() -> int:
 def sql(statement: str, *values: object) -> None:
     with connections["default"].cursor() as cursor:
         cursor.execute(statement, values)
+
+
+def test_a_terminal_tells_why_beside_what_was_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    note("user:anna", "limit.changed", "limit gently", None, {"amount": [1, 2], "reason": "they asked", "from": "::1"})
+    call_command("audit", "list")
+    said = capsys.readouterr().out
+    assert "amount: 1 → 2" in said
+    assert "they asked" in said
+
+
+def test_a_look_may_begin_and_end_within_the_chain() -> None:
+    write()
+    assert audit.look(after=2) == (3, 6, 6, None)
+    AuditEvent.objects.of(EVERYBODY).filter(pk=2).update(actor="user:mallory")
+    assert audit.look(after=2).broken is None  # it is bound to what stands there, which is looked at before
+    looked = audit.look(after=1)
+    assert looked.broken is not None
+    assert looked.broken.number == 2

@@ -19,7 +19,8 @@ from orchestrator.lean import LeanHandler
 from orchestrator.ledger.estimate import AN_ANSWER
 from orchestrator.models import Limit, RequestRecord
 from orchestrator.parts import Parts
-from orchestrator.pipeline import answer, load
+from orchestrator.pipeline import answer
+from orchestrator.unasked import load
 from tests.fakes import FakeEngine
 from tests.limits.conftest import until
 from tests.orchestrator.test_lean import SCOPE, sending

@@ -113,7 +113,7 @@ async def test_a_second_host_does_not_take_the_socket(host: ModelHost):
     )
     _, said = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode
-    assert b"Another model host listens" in said
+    assert b"Another process listens" in said
     assert host.answers()
 
 

@@ -95,6 +95,15 @@ async def test_the_least_recently_used_gives_way_when_memory_is_full(make: Make,
     assert is_running(pids["one:latest"])
 
 
+async def test_what_is_being_loaded_is_told_until_it_is(make: Make):
+    residents = await make()
+    assert residents.loading() == []
+    loads = asyncio.create_task(residents.load("one", None, {}))
+    await until(lambda: residents.loading() == ["one:latest"])
+    await loads
+    assert (residents.loading(), names(residents)) == ([], ["one:latest"])
+
+
 async def test_no_more_models_are_loaded_than_allowed(make: Make):
     residents = await make(models=1)
     for name in ("one", "two"):

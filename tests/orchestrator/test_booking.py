@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from orchestrator import failover, wiring
+from orchestrator.answers import Answer
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.budgets import Budget
 from orchestrator.core.errors import (
@@ -33,7 +34,7 @@ from orchestrator.ledger.estimate import UNCAPPED
 from orchestrator.ledger.holds import Charged, Line, Reservation
 from orchestrator.models import Charge, RequestRecord
 from orchestrator.parts import Parts
-from orchestrator.pipeline import Answer, answer
+from orchestrator.pipeline import answer
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from routing.health import FAILURES, FIRST_PAUSE_S
 from tests.fakes import FakeEngine, SetClock

@@ -11,10 +11,11 @@ import pytest
 
 from cache.inflight import Call, InFlight
 from cache.inflight import Question as Asked
+from orchestrator.answers import Answer
 from orchestrator.core.errors import CallLost
 from orchestrator.core.types import Caller, Chunk, Chunks, Done, Usage
 from orchestrator.parts import Parts
-from orchestrator.pipeline import Answer, answer
+from orchestrator.pipeline import answer
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_pipeline import question, read
 

@@ -49,7 +49,7 @@ def test_every_grouping_adds_up_to_the_days() -> None:
     stored = SpendDay.objects.of(EVERYBODY).filter(day__gte=MONTH.first, day__lt=MONTH.until)
     assert total.cost_microusd == sum(stored.values_list("cost_microusd", flat=True)) > 0
     for by in BYS:
-        if by != "tag":
+        if by not in costs.OF_CHARGES:
             groups = costs.grouped(by, MONTH, EVERYBODY, 100)
             assert costs.whole(group.sums for group in groups.rows) == total, by
             assert not groups.has_more
@@ -100,6 +100,36 @@ def test_a_call_counts_under_each_of_its_tags_once() -> None:
         "beta": (1, 0, 10),
         "no tag": (1, 0, 1),
     }
+
+
+def test_what_judges_and_shadows_cost_is_told_by_purpose(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for purpose, cost in (("answer", 50), ("judge", 7), ("judge", None), ("shadow", 9)):
+        charge(NOW, purpose=purpose, cost_microusd=cost)
+    charge(NOW - timedelta(days=3), purpose="embedding", cost_microusd=1)
+    groups = costs.grouped("purpose", MONTH, EVERYBODY, 9)
+    assert [(one.name, one.sums.calls, one.sums.unpriced, one.sums.cost_microusd) for one in groups.rows] == [
+        ("answer", 1, 0, 50),
+        ("shadow", 1, 0, 9),
+        ("judge", 2, 1, 7),
+        ("embedding", 1, 0, 1),
+    ]
+    assert not groups.has_more
+    assert costs.grouped("purpose", MONTH, EVERYBODY, 2).has_more
+    assert costs.grouped("day", MONTH, EVERYBODY, 9).since is None
+    monkeypatch.setattr(costs, "MOST_CHARGES", 4)
+    cut = costs.grouped("purpose", MONTH, EVERYBODY, 9)
+    assert (len(cut.rows), cut.since) == (3, NOW), "only the newest are read, and it says since when"
+
+
+def test_single_charges_are_told_since_they_are_kept(settings: Any) -> None:
+    settings.CHARGE_DAYS = 10
+    today = datetime.now(UTC).date()
+    for by in costs.OF_CHARGES:
+        old = costs.grouped(by, Span(today - timedelta(days=60), today + timedelta(days=1)), EVERYBODY, 9)
+        assert old.since is not None
+        assert today - old.since.date() in {timedelta(days=10), timedelta(days=9)}  # midnight may have passed
+        new = Span(today - timedelta(days=2), today + timedelta(days=1))
+        assert costs.grouped(by, new, EVERYBODY, 9).since == new.moments[0]
 
 
 def test_a_day_begins_at_midnight_in_utc() -> None:

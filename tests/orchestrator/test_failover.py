@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 
 from orchestrator import failover, vitals, wiring
+from orchestrator.answers import Answer
 from orchestrator.catalogue import Catalogue
 from orchestrator.core.errors import (
     BadRequest,
@@ -36,7 +37,7 @@ from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Usage
 from orchestrator.identity.keys import default_caller
 from orchestrator.models import Attempt, RequestRecord
 from orchestrator.parts import Parts
-from orchestrator.pipeline import Answer, answer
+from orchestrator.pipeline import answer
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from routing.health import FAILURES, FIRST_PAUSE_S
 from tests.fakes import FakeEngine, SetClock
@@ -646,3 +647,37 @@ async def test_callers_who_leave_while_two_race_leave_nothing_behind(
         while len(both.inflight) or any(calls for _, calls in both.places.calls()):
             await asyncio.sleep(0.01)
     await failover.closed()
+
+
+async def test_an_answer_that_is_not_the_json_asked_for_is_not_taken_where_another_is(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    cloud.pieces, groq.pieces = ("I ", "cannot."), ('```json\n{"a"', ": 1,}\n```")
+    said, begun = await ask(format="json")
+    assert (said, begun.entry.model) == ('{"a": 1}', "groq/big")
+    assert begun.entry.route == "named; wrong_form: openai/big"
+    _, attempts = await written(both, 1, 1)
+    assert [(one.provider, one.outcome) for one in attempts] == [("openai", "wrong_form")]
+    assert not both.places.open()
+    said, again = await ask(format="json")
+    assert (said, again.hit is not None) == ('{"a": 1}', True)
+
+
+async def test_nobody_did_better_so_it_is_taken_after_all(ask: Ask, cloud: FakeEngine, groq: FakeEngine) -> None:
+    cloud.pieces, groq.pieces = ("I ", "cannot."), ("Nor ", "I.")
+    said, begun = await ask(format="json")
+    assert (said, begun.entry.model, begun.entry.status) == ("I cannot.", "openai/big", 200)
+    assert (cloud.calls, groq.calls) == (1, 1)
+    assert len(begun.entry.charges) == 2
+
+
+async def test_a_model_that_is_asked_alone_says_what_it_says(ask: Ask, groq: FakeEngine) -> None:
+    groq.pieces = ("No.",)
+    said, begun = await ask(model="groq/big", format="json")
+    assert (said, begun.entry.status) == ("No.", 200)
+
+
+async def test_who_listens_hears_each_piece_as_it_comes(ask: Ask, cloud: FakeEngine) -> None:
+    cloud.pieces = ("{", '"a": 1,}')
+    said, _ = await ask(format="json", stream=True)
+    assert said == '{"a": 1,}'

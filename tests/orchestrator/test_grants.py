@@ -10,12 +10,13 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from cache.entries import Scope
+from orchestrator.answers import Answer
 from orchestrator.core.errors import OnlyIfCached
 from orchestrator.core.limits import Limit
 from orchestrator.core.types import CacheControl, Caller, ChatRequest, Message
 from orchestrator.models import Grant, Tenant
 from orchestrator.parts import Parts
-from orchestrator.pipeline import Answer, answer
+from orchestrator.pipeline import answer
 from orchestrator.routes import MOST_OWNERS
 from tests.fakes import FakeEngine
 from tests.keys import issue_key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -16,12 +17,13 @@ from orchestrator.core.errors import (
     LedgerUnavailable,
 )
 from orchestrator.core.permissions import EVERYBODY
-from orchestrator.core.types import Caller, ChatRequest
+from orchestrator.core.types import Caller, ChatRequest, Model
 from orchestrator.ledger import batch, writing
+from orchestrator.ledger.folding import Folder
 from orchestrator.ledger.retention import prune
 from orchestrator.ledger.rows import Line, Repeat
 from orchestrator.ledger.writer import Entry, Ledger
-from orchestrator.models import RequestRecord, Tenant
+from orchestrator.models import Attempt, RequestRecord, Tenant, UnreadGrades
 
 
 @pytest.fixture
@@ -104,11 +106,40 @@ async def test_closing_writes_what_waits(alice: Caller) -> None:
     assert await RequestRecord.objects.of(EVERYBODY).acount() == 100
 
 
+def test_who_sees_a_request_sees_all_who_did_not_answer_it(
+    ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are: folded before they come, the request would count as one that failed alone, too."""
+    seen: list[tuple[int, int]] = []
+    turn = writing.turn
+
+    @contextmanager
+    def watched(alias: str) -> Iterator[None]:
+        with turn(alias):
+            yield
+            seen.append((RequestRecord.objects.of(EVERYBODY).count(), Attempt.objects.of(EVERYBODY).count()))
+
+    monkeypatch.setattr(writing, "turn", watched)
+    monkeypatch.setattr(writing, "MOST_A_COMMIT", 2)
+    failed = entry(ledger, alice)
+    for _ in range(5):
+        failed.tried(Model(name="groq/small", digest="", engine="groq"), LedgerUnavailable("no"), 0.1)
+    ledger.post(failed)
+    ledger.close()
+    assert set(seen) - {(0, 0), (0, 5)} == {(1, 5)}
+
+
 def test_old_records_are_pruned_and_young_ones_stay(ledger: Ledger, alice: Caller) -> None:
     for age in (1, 89, 91, 400):
         ledger.post(entry(ledger, alice, str(age), at=timezone.now() - timedelta(days=age)))
     ledger.close()
+    for age in (1, 91):
+        day = timezone.now().date() - timedelta(days=age)
+        UnreadGrades.objects.create(day=day, tenant_id=alice.tenant_id, judge="openai/big", count=age)
+    assert prune(days=90, batch=1) == 0, "they are in no figure yet"
+    Folder().fold(5.0)
     assert prune(days=90, batch=1) == 2
+    assert [row.count for row in UnreadGrades.objects.of(EVERYBODY)] == [1]
     assert {record.request_id for record in RequestRecord.objects.of(EVERYBODY)} == {"1", "89"}
 
 

@@ -16,10 +16,28 @@ from cache.models import CacheEntry
 from cache.tiers import sqlite
 from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach
 from orchestrator.ledger import rows
-from orchestrator.models import ApiKey, Attempt, AuditEvent, Charge, RequestRecord, SpendDay, Team, Tenant, Unscoped
+from orchestrator.models import (
+    AnswerOutcome,
+    ApiKey,
+    Attempt,
+    AuditEvent,
+    Charge,
+    RequestRecord,
+    Rollup,
+    RouteDecision,
+    ShadowRun,
+    SpendDay,
+    Team,
+    Tenant,
+    UnreadGrades,
+    Unscoped,
+)
 from orchestrator.models.scoped import ScopedQuerySet
 
-SCOPED = (ApiKey, Attempt, AuditEvent, CacheEntry, Charge, RequestRecord, SpendDay, Team)
+SCOPED = (
+    *(AnswerOutcome, ApiKey, Attempt, AuditEvent, CacheEntry, Charge),
+    *(RequestRecord, Rollup, RouteDecision, ShadowRun, SpendDay, Team, UnreadGrades),
+)
 # They say who may do what, and are read where that is decided: a limit or a role without a tenant is about every one.
 POLICY = {"Budget", "Limit", "Membership"}
 # Purges by tenant, which only the cache itself reads.

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from orchestrator import watching
 from orchestrator.catalogue import Catalogue
+from orchestrator.core import following
 from orchestrator.core.clock import Clock
 from orchestrator.core.threads import WorkerThread
 from orchestrator.registry.breakers import GONE, tell
@@ -24,7 +25,7 @@ from routing.health import Health, Open
 
 @pytest.fixture
 async def watch(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> AsyncIterator[RegistryWatch]:
-    monkeypatch.setattr(watching, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(following, "LOOK_EVERY_S", 0.01)
     catalogue, thread = Catalogue([]), WorkerThread("registry")
     watch = RegistryWatch(catalogue, Health(Clock()), thread, lambda: 1, worker="one", first_token_s=60)
     yield watch
@@ -61,7 +62,7 @@ async def test_what_cannot_be_read_is_said_once_and_read_again(
 
     for name, reading in readings.items():
         monkeypatch.setattr(watching, name, ask if name == what else reading)
-    with caplog.at_level(logging.WARNING, logger="orchestrator.watching"):
+    with caplog.at_level(logging.WARNING, logger="orchestrator.core.following"):
         watch.start()
         await until(lambda: asked > 5)
         failing = False

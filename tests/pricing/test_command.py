@@ -21,6 +21,7 @@ from django.db import connection
 from django.utils import timezone
 
 from orchestrator.checks.prices import prices_are_known, who_charges_was_said
+from orchestrator.core.changing import By
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.presets import PRESETS
 from orchestrator.core.prices import Price
@@ -29,7 +30,6 @@ from orchestrator.price_list import price_list
 from orchestrator.pricing.order import InForce, in_force, place_at
 from orchestrator.pricing.rows import numbered
 from orchestrator.registry import changes
-from orchestrator.registry.changes import By
 from orchestrator.registry.document import read_document
 from orchestrator.registry.models import Deployment, Provider, RegistryVersion, StatedPrice
 from orchestrator.registry.reading import read

@@ -14,14 +14,14 @@ import pytest
 
 from cache.inflight import InFlight
 from cache.tiers.memory import MemoryTier
-from orchestrator import pipeline
+from orchestrator.answers import Answer
 from orchestrator.core.errors import EngineError
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, MadeBy, Message, Model, Usage
 from orchestrator.ledger.bills import price_of
 from orchestrator.ledger.savings import Saving, of_hit, of_shared, signed
 from orchestrator.parts import Parts
-from orchestrator.pipeline import Answer, answer
+from orchestrator.pipeline import answer
 from orchestrator.replay import ReplayFront
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_call_lost import Others
@@ -248,7 +248,7 @@ async def test_what_is_replayed_claims_no_price_that_has_ended(
     cloud.model = replace(cloud.model, price=PRICE)
     body: dict[str, Any] = {"model": "openai/big", "messages": [{"role": "user", "content": "What?"}], "stream": False}
     for until, is_replayed in ((parts.clock.now() + 3600, True), (parts.clock.now() - 1, False)):
-        monkeypatch.setattr(pipeline, "of_hit", lambda *of, until=until: of_hit(*of)._replace(until=until))
+        monkeypatch.setattr("orchestrator.kept.of_hit", lambda *of, until=until: of_hit(*of)._replace(until=until))
         body["messages"][0]["content"] += "?"
         assert [(await ask(body)).is_replayed for _ in range(3)] == [False, False, is_replayed]
 

@@ -1,0 +1,228 @@
+"""`auto` in two minds: the local model is tried first, and the cloud is asked where it is not sure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from orchestrator import failover
+from orchestrator.answers import Answer
+from orchestrator.choosing import auto
+from orchestrator.core.errors import EngineUnavailable, TooMany
+from orchestrator.core.limits import Limit
+from orchestrator.core.permissions import EVERYBODY
+from orchestrator.core.prices import Price
+from orchestrator.core.types import CacheControl, Caller, Chunk, Route
+from orchestrator.models import AnswerOutcome, Attempt, RequestRecord
+from orchestrator.parts import Parts
+from orchestrator.pipeline import answer
+from orchestrator.registry.entries import ModelEntry, Registry
+from routing.decision import Cascade, Choice, Decision, DecisionInputs
+from tests.fakes import FakeEngine
+from tests.orchestrator.test_pipeline import question, read
+
+Ask = Callable[..., Any]
+WORDS = tuple(f"word{number} " for number in range(40))
+
+
+@pytest.fixture(autouse=True)
+def _in_two_minds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is on offer: the local model first, on trial."""
+
+    def decide(inputs: DecisionInputs) -> Decision:
+        names = sorted((one.name for one in inputs.candidates), key=lambda name: "/" in name)
+        choices = tuple(Choice(name, place, 0.5, (), "so it is") for place, name in enumerate(names))
+        cascade = Cascade(names[0], names[1], "it is close") if len(names) > 1 else None
+        return Decision(choices, 1.0, False, 0.0, 0.5, cascade, "in two minds")
+
+    monkeypatch.setattr(auto, "decide", decide)
+
+
+@pytest.fixture
+async def ask(parts: Parts, cast: dict[str, Caller], engine: FakeEngine, cloud: FakeEngine) -> Ask:
+    cloud.model = replace(cloud.model, price=Price(input=Decimal(1), output=Decimal(2)))
+    parts.catalogue.apply(Registry(models=(ModelEntry(name="openai/big"),)))
+    engine.pieces, engine.logprob = WORDS, -3.0
+    cloud.pieces = ("by ", "the ", "cloud")
+
+    async def ask(text: str = "What is 2+2?", **fields: Any) -> tuple[str, Answer]:
+        begun = await answer(question(text, **{"model": "auto"} | fields), cast["alice"], parts)
+        return await read(begun), begun
+
+    return ask
+
+
+async def rows(parts: Parts, table: Any) -> list[Any]:
+    if parts.outcomes is not None:
+        await parts.outcomes.aclose()
+    return await parts.reads.run(5, lambda: list(table.objects.of(EVERYBODY).order_by("id")))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_who_is_not_sure_makes_way(ask: Ask, parts: Parts, engine: FakeEngine, stream: bool) -> None:
+    said, begun = await ask(stream=stream)
+    assert (said, begun.entry.model, begun.entry.provider) == ("by the cloud", "openai/big", "openai")
+    assert begun.entry.route.startswith("auto: local is tried first (")
+    assert begun.entry.route.endswith("; not_sure: tiny:latest")
+    assert engine.asked[0].logprobs
+    assert begun.entry.is_paid
+    assert not parts.places.open()
+    (said_of_it,) = await rows(parts, AnswerOutcome)
+    assert (said_of_it.model, said_of_it.kind, said_of_it.good) == ("tiny:latest", "escalation", 0.0)
+    assert "less sure of its words than usual" in said_of_it.note
+    (attempt,) = await rows(parts, Attempt)
+    assert (attempt.model, attempt.outcome) == ("tiny:latest", "not_sure")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_who_is_sure_answers(ask: Ask, engine: FakeEngine, cloud: FakeEngine, stream: bool) -> None:
+    engine.logprob = -0.01
+    said, begun = await ask(stream=stream)
+    assert (said, begun.entry.model, cloud.calls) == ("".join(WORDS), "tiny:latest", 0)
+    assert not begun.entry.is_paid
+
+
+async def test_nobody_is_asked_beside_who_is_on_trial(
+    ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = parts.catalogue.places
+
+    async def hedged(name: str) -> Route | None:
+        route = await places(name)
+        return route and replace(route, hedge_after_s=0.0)
+
+    monkeypatch.setattr(parts.catalogue, "places", hedged)
+    engine.logprob = -0.01
+    assert (await ask())[0] == "".join(WORDS)
+    assert cloud.calls == 0
+
+
+async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    engine.pieces = ("I cannot ", "say.")
+    cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
+    said, begun = await ask()
+    assert (said, begun.entry.model, begun.entry.status, engine.calls) == ("I cannot say.", "tiny:latest", 200, 1)
+    assert not begun.entry.is_stored, "the next who asks may hear better"
+    cloud.pieces, cloud.error = ("by the cloud",), None
+    assert (await ask())[0] == "by the cloud"
+    assert (await ask())[1].entry.tier == "memory"
+
+
+async def test_equal_questions_at_the_same_time_are_one_call_whoever_each_would_have_been_given(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firsts = ["tiny:latest", "openai/big"]
+
+    def decide(inputs: DecisionInputs) -> Decision:
+        first = firsts.pop(0)
+        names = sorted((one.name for one in inputs.candidates), key=lambda name: name != first)
+        choices = tuple(Choice(name, place, 0.5, (), "so it is") for place, name in enumerate(names))
+        return Decision(choices, 0.5, True, 0.0, 0.5, None, "drawn")
+
+    monkeypatch.setattr(auto, "decide", decide)
+    engine.gate = cloud.gate = asyncio.Event()
+    asking = [asyncio.create_task(ask()) for _ in range(2)]
+    async with asyncio.timeout(10):
+        while firsts:
+            await asyncio.sleep(0.01)
+        engine.gate.set()
+        answers = await asyncio.gather(*asking)
+    assert [said for said, _ in answers] == ["".join(WORDS)] * 2
+    assert {(begun.entry.tier, begun.entry.model) for _, begun in answers} == {
+        ("miss", "tiny:latest"),
+        ("collapsed", "tiny:latest"),
+    }
+    assert (engine.calls, cloud.calls) == (1, 0)
+
+
+@pytest.mark.parametrize("words", [("I cannot ", "say."), WORDS], ids=["whole", "given up"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_of_answers_that_will_not_do_the_one_of_who_was_to_do_better_is_taken(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine, words: tuple[str, ...], stream: bool
+) -> None:
+    engine.pieces = words
+    cloud.model = replace(cloud.model, takes=cloud.model.takes - {"format"})
+    cloud.pieces = ("no ", "JSON either")
+    said, begun = await ask(format="json", stream=stream)
+    assert (said, begun.entry.model, engine.calls, cloud.calls) == ("no JSON either", "openai/big", 1, 1)
+
+
+async def test_an_answer_that_is_taken_after_all_is_what_was_asked_for(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    engine.model = replace(engine.model, takes=engine.model.takes - {"stop"})
+    engine.pieces = ("I cannot ", "say.", " END and more")
+    cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
+    said, begun = await ask(options={"stop": ["END"]})
+    assert (said, begun.entry.model) == ("I cannot say. ", "tiny:latest")
+
+
+async def test_who_was_not_heard_to_the_end_is_asked_again_where_nobody_else_answers(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, "MOST_ATTEMPTS", 2)
+    cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
+    said, begun = await ask()
+    assert (said, begun.entry.model, begun.entry.status) == ("".join(WORDS), "tiny:latest", 200)
+    assert engine.calls == 2
+
+
+async def test_the_likelihood_of_tokens_is_for_who_asked_for_it(
+    parts: Parts, cast: dict[str, Caller], engine: FakeEngine
+) -> None:
+    engine.pieces, engine.logprob = WORDS, -0.01
+    for wanted in (True, False):
+        begun = await answer(question(f"{wanted}?", model="auto", logprobs=wanted), cast["alice"], parts)
+        heard: list[Chunk] = [chunk async for chunk in begun.chunks]
+        assert sum(len(chunk.logprobs) for chunk in heard) == (len(WORDS) if wanted else 0)
+
+
+async def test_asking_again_says_that_the_answer_did_not_help(ask: Ask, parts: Parts) -> None:
+    _, first = await ask(request_id="first")
+    async with asyncio.timeout(10):
+        while not await rows(parts, RequestRecord):
+            await asyncio.sleep(0.01)
+    await ask(request_id="second", control=CacheControl(read=False))
+    said = [one for one in await rows(parts, AnswerOutcome) if one.kind == "retry"]
+    assert [(one.request_id, one.model, one.good) for one in said] == [("first", first.entry.model, 0.2)]
+
+
+def limited(model: str, caller: Caller, amount: int = 1) -> Caller:
+    """The same, who may ask that model so often."""
+    only = Limit(id=7, name="few", kind="requests", each="tenant", amount=amount, per_s=86_400, model=model)
+    return replace(caller, limits=(only,))
+
+
+async def test_limits_of_who_is_asked_next_count_too(
+    ask: Ask, parts: Parts, cast: dict[str, Caller], engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    alice = limited("openai/*", cast["alice"])
+    said = []
+    for text in ("one?", "two?"):
+        begun = await answer(question(text, model="auto"), alice, parts)
+        said.append((await read(begun), begun.entry.model))
+    assert said[0] == ("by the cloud", "openai/big")
+    assert said[1][1] == "tiny:latest", "its limit is reached, so who was not sure is heard after all"
+    assert cloud.calls == 1
+
+
+async def test_a_model_whose_limit_is_reached_is_passed_over(
+    ask: Ask, parts: Parts, cast: dict[str, Caller], engine: FakeEngine
+) -> None:
+    alice = limited("tiny*", cast["alice"])
+    models = []
+    for text in ("one?", "two?"):
+        begun = await answer(question(text, model="auto"), alice, parts)
+        await read(begun)
+        models.append((begun.entry.model, engine.calls))
+    assert models == [("openai/big", 1), ("openai/big", 1)]
+    none = replace(alice, limits=(*alice.limits, replace(alice.limits[0], id=8, model="openai/*", amount=0)))
+    with pytest.raises(TooMany):
+        await answer(question("three?", model="auto"), none, parts)
