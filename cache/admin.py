@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.contrib import admin, messages
@@ -15,10 +17,12 @@ from cache.entries import CacheKey, Scope
 from cache.models import CacheEntry, Purge
 from cache.tiered import OTHER_MACHINES
 from orchestrator.audit import note
+from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Reply
 from orchestrator.models import Tenant
 
+MOST_CHOICES = 100
 _MOST_PURGED = 1000
 _MOST_NOTED = 100  # of them are named in the audit
 
@@ -30,13 +34,25 @@ class TenantFilter(admin.SimpleListFilter):
     parameter_name = "tenant"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[CacheEntry]) -> Iterable[tuple[str, str]]:
-        """Every tenant."""
-        return [(str(tenant.pk), tenant.name) for tenant in Tenant.objects.all()]
+        """The first by name, and the chosen one."""
+        first = Tenant.objects.order_by("name")[:MOST_CHOICES]
+        number = whole(self.value() or "")
+        chosen = () if number is None else Tenant.objects.filter(pk=number)
+        return list({str(one.pk): one.name for one in (*first, *chosen)}.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[CacheEntry]) -> QuerySet[CacheEntry]:
         """The chosen tenant's answers."""
-        value = self.value() or ""
-        return queryset.filter(tenant_id=int(value)) if value.isdigit() else queryset
+        number = whole(self.value() or "")
+        return queryset if number is None else queryset.filter(tenant_id=number)
+
+
+class Named(admin.AllValuesFieldListFilter):
+    """By its value; one that is empty has a name to click on."""
+
+    def choices(self, changelist: Any) -> Iterator[Any]:
+        """Every value there is."""
+        for choice in super().choices(changelist):
+            yield choice | {"display": choice["display"] or "(none)"}
 
 
 class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptable when it runs
@@ -59,8 +75,7 @@ class _ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # not subscriptabl
 class CacheEntryAdmin(_ReadOnly):
     """The answers in SQLite."""
 
-    list_display = ("short_hash", "model", "namespace", "tenant", "size", "created_at", "expires_at")
-    list_filter = (TenantFilter, "model", "namespace")
+    list_filter = (TenantFilter, "model", ("namespace", Named))
     search_fields = ("hash__startswith",)
     search_help_text = "The beginning of a hash, as in a request's cache key."
     show_full_result_count = False  # counting a large cache twice is slow
@@ -69,6 +84,16 @@ class CacheEntryAdmin(_ReadOnly):
     fields = ("hash", "tenant", "model", "namespace", "created_at", "expires_at", "size", "answer", "thinking", "ended")
     readonly_fields = fields
     actions = ("purge",)
+
+    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
+        """With the names of tenants, which are in the other database file, and so are read once for a list."""
+        names = cache(lambda: dict(Tenant.objects.values_list("pk", "name")))
+
+        @admin.display(description="tenant", ordering="tenant_id")
+        def tenant(entry: CacheEntry) -> str:
+            return names().get(entry.tenant_id, str(entry.tenant_id))
+
+        return ("short_hash", "model", "namespace", tenant, "size", "created_at", "expires_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[CacheEntry]:
         """Without the answers, which the list does not show."""

@@ -12,6 +12,7 @@ from cache.entries import CacheKey, Entry, Hit, Holding, Scope
 from cache.feed import Feed, FeedUnavailable
 from cache.generation import Generation
 from cache.guard import Guard, TierStats
+from cache.missed import Remembered
 from cache.purges import Purge, PurgeLog
 from cache.tiers.base import SWEEP_S, Tier
 from cache.tiers.memory import MemoryTier
@@ -78,6 +79,7 @@ class TieredCache:
         self._generation = generation
         self._purges = purges
         self._feed = feed
+        self._remembered = Remembered()
         self._seen = generation.current()
         self._loaded: int | None = None  # the generation the purge log was read under
         self._load_again_at = 0.0
@@ -91,10 +93,13 @@ class TieredCache:
         """What to hand to `put` for a question asked now."""
         return self._generation.current()
 
-    async def find(self, keys: Sequence[CacheKey], control: CacheControl, cap: int | None) -> Hit | None:
+    async def find(
+        self, keys: Sequence[CacheKey], control: CacheControl, cap: int | None, took: dict[str, float] | None = None
+    ) -> Hit | None:
         """Return the answer under one of `keys`, from the nearest tier that has it.
 
         keys  from `cache.keys.keys_for`.    cap  the most tokens the answer may have.
+        took  is given the seconds that each tier was asked for, by its name, on top of what is there.
         Never raises for a tier's sake: one that fails or overruns its deadline has nothing.
         """
         if not control.read:
@@ -103,18 +108,38 @@ class TieredCache:
         for depth, guard in enumerate(self._guards):
             if guard.waits and not await self._know_purges(since):
                 return None
-            for key in keys:
-                entry = await guard.get(key)
-                if entry is None or not entry.serves(cap) or self._purges.covers(key, entry.created_at):
-                    continue
-                age_s = max(0.0, self._clock.now() - entry.created_at)
-                if control.max_age_s is not None and age_s > control.max_age_s:
-                    continue
-                guard.found(is_hit=True)
-                await self._copy(entry, self._guards[:depth], since)
-                return Hit(entry, guard.name, age_s)
-            guard.found(is_hit=False)
+            began = self._clock.monotonic()
+            hit = await self._found(guard, keys, control, cap)
+            if took is not None:
+                took[guard.name] = took.get(guard.name, 0.0) + self._clock.monotonic() - began
+            guard.found(is_hit=hit is not None)
+            if hit is not None:
+                await self._copy(hit.entry, self._guards[:depth], since)
+                return hit
         return None
+
+    async def _found(
+        self, guard: Guard, keys: Sequence[CacheKey], control: CacheControl, cap: int | None
+    ) -> Hit | None:
+        for key in keys:
+            entry = await guard.get(key)
+            if entry is None or not entry.serves(cap) or self._is_purged(key, entry):
+                continue
+            age_s = max(0.0, self._clock.now() - entry.created_at)
+            if control.max_age_s is None or age_s <= control.max_age_s:
+                return Hit(entry, guard.name, age_s)
+        return None
+
+    def _is_purged(self, key: CacheKey, entry: Entry) -> bool:
+        """Whether it was purged since, as the answer to what was asked or as one of the model that gave it."""
+        if self._purges.covers(key, entry.created_at):
+            return True
+        by = entry.reply.model
+        return by != key.model and self._purges.covers(replace(key, model=by), entry.created_at)
+
+    def why_missed(self, keys: Sequence[CacheKey], control: CacheControl, cap: int | None) -> str:
+        """Why `find` found nothing: one of `cache.missed.REASONS`, as far as this process knows. It asks nobody."""
+        return self._remembered.why(keys, control, cap, self._clock.now(), self._is_purged)
 
     def has_newer(self, key: CacheKey, created_at: float) -> bool:
         """Whether this process knows a later answer to the question under `key`, as after a `no-cache`."""
@@ -128,7 +153,10 @@ class TieredCache:
         if self._notice() != since:
             return False
         # No waiting between the check and the memory tier: a purge comes before both or after both.
-        return any([await guard.put(entry) for guard in self._guards])
+        is_kept = any([await guard.put(entry) for guard in self._guards])
+        if is_kept:
+            self._remembered.keep(entry)
+        return is_kept
 
     async def purge(self, scope: Scope) -> Purged:
         """Drop every answer in `scope`, everywhere.

@@ -14,10 +14,19 @@ class Orchestrator(AppConfig):
         from django.contrib.sessions.models import Session
 
         from orchestrator import policy
-        from orchestrator.checks import exposure, files, machine, people, places, prices  # noqa: F401  # importing registers them
+        from orchestrator.checks import (  # noqa: F401  # importing registers them
+            exposure,
+            files,
+            machine,
+            people,
+            places,
+            prices,
+            shares,
+        )
         from orchestrator.models import ApiKey, Budget, Grant, Limit, Membership, Team, Tenant
         from orchestrator.registry.models import Deployment, Provider, RegisteredModel, StatedPrice
+        from routing.models import RuleVersion
 
         policy.watch(ApiKey, Budget, Grant, Limit, Membership, Team, Tenant)
-        policy.watch(Provider, RegisteredModel, Deployment, StatedPrice)
+        policy.watch(Provider, RegisteredModel, Deployment, StatedPrice, RuleVersion)
         policy.watch_people(Membership, User, Session)

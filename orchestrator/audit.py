@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from orchestrator.models import AuditEvent, AuditHead
 
 COLUMNS = ("id", "actor", "action", "subject", "tenant_id", "details", "request_id")  # what a digest covers, and `at`
 LONGEST = {"actor": 160, "action": 64, "subject": 255, "request_id": 64}
-BATCH = 500  # events that are read at once
+BATCH = 2000  # events that are read at once
 LAST = 2**63 - 1  # the highest number a row can have
 LONGEST_DETAILS = 20_000  # characters of JSON
 _CREDENTIAL = re.compile(r"(orch_[a-z0-9]{10}_)[A-Za-z0-9_-]+")
@@ -104,25 +104,66 @@ def reseal(keys: Sequence[bytes]) -> tuple[int, Broken | None]:
         return head.event_id, None
 
 
+class Looked(NamedTuple):
+    """How far the chain was looked at."""
+
+    first: int  # number of the first event
+    last: int  # of the last; one less than the first where there is none
+    newest: int  # that there is
+    broken: Broken | None = None  # the first that is not as it was written
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to look at."""
+        return self.broken is not None or self.last >= self.newest
+
+
 def verify(keys: Sequence[bytes] = ()) -> Broken | None:
-    """The first event that was changed, dropped or put elsewhere; None when all are as they were written.
+    """The first event that was changed, dropped or put elsewhere; None when all are as they were written."""
+    return look(keys).broken
+
+
+def look(
+    keys: Sequence[bytes] = (),
+    *,
+    after: int = 0,
+    until: Callable[[], bool] = lambda: False,
+    head: AuditHead | None = None,
+) -> Looked:
+    """Look at the events from the first one on, or after the one of that number, as it stands there now.
+
+    until  asked now and then whether it is enough.
+    head   the row that names the newest event, where it was read just now.
 
     All are chained with one key: the one of now, or until they are chained anew the one of before a rotation.
     Nobody is held off meanwhile: events are only added, and never without the row that names the newest.
     """
-    head = AuditHead.objects.first()
+    head = head or AuditHead.objects.first()
     key = _key_of(head, keys or _keys())
     is_sealed = head is not None and hmac.compare_digest(head.seal, _seal(head, key))
-    before, number = "", 0
-    for pk, event in _events(head.event_id if head and is_sealed else LAST):
+    newest = head.event_id if head else 0
+
+    def looked(number: int, broken: Broken | None = None) -> Looked:
+        return Looked(after + 1, number, newest, broken)
+
+    if after and head is not None and not is_sealed:
+        return looked(after, Broken(after, "the row that names the newest event was changed"))
+    before, number = _digest_there(after), after
+    for pk, event in _events(head.event_id if head and is_sealed else LAST, after or -LAST):
+        if number > after and number % BATCH == 0 and until():
+            return looked(number)
         if pk <= number:
-            return Broken(pk, "it was not added by this product")
-        number += 1
-        if pk != number:
-            return Broken(number, f"it is gone; the next one there is number {pk}")
+            return looked(number, Broken(pk, "it was not added by this product"))
+        if pk != number + 1:
+            return looked(number, Broken(number + 1, f"it is gone; the next one there is number {pk}"))
         if event is None or not event.at or not hmac.compare_digest(event.digest, _digest(event, before, key)):
-            return Broken(number, "it was changed, or put where another was")
-        before = event.digest
+            return looked(number, Broken(pk, "it was changed, or put where another was"))
+        before, number = event.digest, pk
+    return looked(number, _broken_end(head, number, is_sealed=is_sealed))
+
+
+def _broken_end(head: AuditHead | None, number: int, *, is_sealed: bool) -> Broken | None:
+    """What is wrong behind the last event, `number`, or with the row that names it."""
     if head is None:
         return Broken(number, "the row that names the newest event is gone") if number else None
     if not is_sealed:
@@ -135,19 +176,26 @@ def verify(keys: Sequence[bytes] = ()) -> Broken | None:
     return None
 
 
-def _events(most: int) -> Iterator[tuple[int, AuditEvent | None]]:
-    """Each with its number, up to `most`; None in place of one that cannot be read any more."""
-    after = -LAST
-    while rows := list(
-        AuditEvent.objects.of(EVERYBODY).filter(pk__gt=after, pk__lte=most).order_by("pk").values_list("pk")[:BATCH]
-    ):
-        numbers = [pk for (pk,) in rows]
+def _digest_there(number: int) -> str:
+    """What stands as the digest of an event; of one that is not there, nothing that fits the next."""
+    if not number:
+        return ""
+    return AuditEvent.objects.of(EVERYBODY).filter(pk=number).values_list("digest", flat=True).first() or "gone"
+
+
+def _events(most: int, after: int = -LAST) -> Iterator[tuple[int, AuditEvent | None]]:
+    """Each with its number, after one and up to `most`; None in place of one that cannot be read any more."""
+    is_more = True
+    while is_more:
+        rows = AuditEvent.objects.of(EVERYBODY).filter(pk__gt=after, pk__lte=most).order_by("pk")
+        events: list[tuple[int, AuditEvent | None]]
         try:
-            events = AuditEvent.objects.of(EVERYBODY).in_bulk(numbers)
+            events = [(event.pk, event) for event in rows[:BATCH]]
         except (ValueError, TypeError):  # of one of them; which, is seen one by one
-            events = {pk: event for pk in numbers if (event := _read(pk))}
-        yield from ((pk, events.get(pk)) for pk in numbers)
-        after = numbers[-1]
+            events = [(pk, _read(pk)) for pk in rows.values_list("pk", flat=True)[:BATCH]]
+        yield from events
+        is_more = len(events) == BATCH
+        after = events[-1][0] if events else after
 
 
 def _read(pk: int) -> AuditEvent | None:

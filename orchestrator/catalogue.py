@@ -125,7 +125,8 @@ class Catalogue:
         if one.model.price is not None and one.model.price.source:  # of a registered model, which has it
             return one
         model = self._with_price(one.model)
-        return replace(one, model=model, stands_for=model)
+        is_its_own = one.stands_for.name == one.model.name
+        return replace(one, model=model, stands_for=model if is_its_own else one.stands_for)
 
     async def _route(self, name: str) -> Route | None:
         entry = self._entry(name)
@@ -197,6 +198,39 @@ class Catalogue:
     def known(self) -> list[Model]:
         """What providers are known to list; nobody is asked, and nothing waited for."""
         return [model for entry, engine in self._made.values() if entry.lists_models for model in engine.known()]
+
+    async def choosable(self) -> list[Model]:
+        """What may be chosen without being named: registered models, and what providers are known to list.
+
+        Of the latter those come first that charge as far as is known: by the list, or since somebody asked them before.
+        Nobody is asked, and no price is looked up for it.
+        """
+        if self.watch is not None:
+            await self.watch.catch_up()
+        found = {model.name.lower(): model for model in await self._registered_models()}
+        off = {entry.name.lower() for entry in self.registry.models if entry.is_off}
+        unpriced: list[Model] = []
+        for model in self.known():
+            name = model.name.lower()
+            if name in found or name in off:
+                continue
+            priced = self._as_known(model)
+            if priced.price is None and priced.is_paid:
+                unpriced.append(model)
+            else:
+                found[name] = priced
+        return [*found.values(), *unpriced]
+
+    async def places(self, name: str) -> Route | None:
+        """As `route`, without waiting for a change or a price. Raises ModelNotFound."""
+        return await self._route(name)
+
+    def _as_known(self, model: Model) -> Model:
+        """A listed model with what it charges, as far as that was found out before."""
+        if self._prices is None or not model.is_paid:
+            return model
+        price = self._prices.known(self._place(model, None)) or model.price
+        return replace(model, price=price)
 
     async def aclose(self) -> None:
         """Close every engine's connections."""
@@ -305,7 +339,10 @@ class Catalogue:
             return model
         place = self._place(model, stated)
         price = (self._prices.of(place) if self._prices else said(place, (), 0.0)).price
-        return replace(model, price=price, is_paid=model.is_paid or bool(price and (price.input or price.output)))
+        is_paid = model.is_paid or bool(price and (price.input or price.output))
+        if price is model.price and is_paid == model.is_paid:
+            return model
+        return replace(model, price=price, is_paid=is_paid)
 
     def _place(self, model: Model, stated: Price | None) -> Place:
         name = model.remote_name or model.name

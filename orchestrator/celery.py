@@ -24,6 +24,8 @@ KEY_PREFIX = "orchestrator:celery:"
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
 ALERTS_S = 10.0
+LEARNING_S = 20.0
+FOLDING_S = 3.0
 _WITHIN = {"socket_connect_timeout": 2, "socket_timeout": 5}  # seconds
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -40,6 +42,9 @@ def every(seconds: float, task: str) -> dict[str, Any]:
 SCHEDULE = {
     "expire the cache": every(5 * MINUTE_S, "orchestrator.tasks.expire_cache"),
     "prune the records": every(HOUR_S, "orchestrator.tasks.prune_records"),
+    "fold the records": every(FOLDING_S, "orchestrator.tasks.fold_records"),
+    "tidy the ledger": every(HOUR_S, "orchestrator.tasks.tidy_ledger"),
+    "learn outcomes": every(LEARNING_S, "orchestrator.tasks.learn_outcomes"),
     "tell alerts": every(ALERTS_S, "orchestrator.tasks.tell_alerts"),
 }
 if settings.PROVIDER_CHECK_S:

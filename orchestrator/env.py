@@ -36,9 +36,25 @@ class Setting:
     default: str
     help: str
     is_secret: bool = False
+    section: str = ""
+    is_set: bool = False  # in the environment
+
+    @property
+    def shown(self) -> str:
+        """Its value as it may be shown; what stands in the environment, or the default."""
+        if not self.is_set:
+            return self.default
+        return "set, not shown" if self.is_secret else os.environ.get(self.name, "")
 
 
 SETTINGS: dict[str, Setting] = {}
+_section = ""
+
+
+def section(words: str) -> None:
+    """What is read from here on belongs together, under that heading."""
+    global _section
+    _section = words
 
 
 def _read(
@@ -51,8 +67,8 @@ def _read(
     shown: str | None = None,
     is_secret: bool = False,
 ) -> T:
-    SETTINGS[name] = Setting(name, str(default) if shown is None else shown, help, is_secret)
     value = os.environ.get(name, "").strip().strip("\"'").strip()
+    SETTINGS[name] = Setting(name, str(default) if shown is None else shown, help, is_secret, _section, bool(value))
     if not value:
         return default
     try:

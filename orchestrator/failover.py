@@ -10,10 +10,12 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cache.entries import CacheKey
+from orchestrator.adaptation.fitting import Step
 from orchestrator.core.breaker import Turn
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import (
@@ -30,13 +32,14 @@ from orchestrator.core.errors import (
     LedgerUnavailable,
     ModelNotFound,
     NoneAvailable,
+    NotTaken,
     OrchestratorError,
     Outraced,
     RateLimited,
     TooMany,
 )
 from orchestrator.core.tasks import end
-from orchestrator.core.types import Candidate, ChatRequest, Chunk, Done, Origin, Route
+from orchestrator.core.types import Candidate, ChatRequest, Chunk, Chunks, Done, Origin, Route
 from orchestrator.engines.base import Engine
 from orchestrator.ledger.bills import Bill
 from routing.health import Health, Place
@@ -72,7 +75,10 @@ class Plan:
     engine: Engine  # as it was when this was planned
     request: ChatRequest  # as this one can answer it
     unsupported: tuple[str, ...] = ()  # what was left out for that
+    adapted: tuple[str, ...] = ()  # what is done in its place, or put to it in another way
     keys: tuple[CacheKey, ...] = ()  # where its answer may be kept
+    steps: tuple[Step, ...] = ()  # what is done with its answer, so that it is what was asked for
+    trial: Step | None = None  # what decides whether its answer will do, where another could do better
 
     @property
     def name(self) -> str:
@@ -116,7 +122,7 @@ class Failover:
         Raises what the places raised, or RateLimited, Busy or NoneAvailable when none may be asked now.
         """
         attempt, first = await _Question(self, plans, route, listener).first_piece()
-        plan, bill = attempt.plan, attempt.bill
+        plan = attempt.plan
         try:
             if plan is not plans[0]:
                 model = plan.candidate.model
@@ -124,8 +130,6 @@ class Failover:
                 first = replace(first, origin=origin)
             yield first
             async for chunk in attempt.chunks:
-                if bill is not None:
-                    bill.saw(chunk)
                 if chunk.done is not None:
                     attempt.completed(chunk.done)
                 elif chunk.usage is not None and not _says_something(chunk):
@@ -165,7 +169,7 @@ class _Attempt:
         self._is_told = False  # that it was too slow
         self._began = self._clock.monotonic()
         self._is_over = False
-        self.chunks = plan.engine.chat(bill.request if bill else plan.request, plan.candidate.model)
+        self.chunks = self._adapted(plan.engine.chat(bill.request if bill else plan.request, plan.candidate.model))
         self._health.began(place)
 
     @property
@@ -185,8 +189,6 @@ class _Attempt:
         try:
             async with asyncio.timeout(patience_s):
                 async for chunk in self.chunks:
-                    if self.bill is not None:
-                        self.bill.saw(chunk)
                     told = chunk.usage or told
                     if _says_something(chunk):
                         first = chunk
@@ -197,12 +199,31 @@ class _Attempt:
             raise EngineError(f"{self.place.provider} ended its answer before it began.")
         if first.done is not None:
             self.completed(first.done)
-        self.first_s = self.took_s
-        self.place.load.took(self.first_s)
         if self._turn is Turn.PROBE:  # now: an answer may be long, and the others wait for this
             self._tell()
             self._turn = Turn.CALL
         return first if told is first.usage else replace(first, usage=told)
+
+    def _adapted(self, chunks: Chunks) -> Chunks:
+        """The place's answer as it is passed on."""
+        chunks = self._seen(chunks)
+        for step in (self.plan.trial, *self.plan.steps):
+            if step is not None:
+                chunks = step(chunks)
+        return chunks
+
+    async def _seen(self, chunks: Chunks) -> AsyncGenerator[Chunk, None]:
+        """What the place says, which is what is charged and by what its quickness is measured, whoever hears it."""
+        is_first = True
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if self.bill is not None:
+                    self.bill.saw(chunk)
+                if is_first and _says_something(chunk):
+                    is_first = False
+                    self.first_s = self.took_s
+                    self.place.load.took(self.first_s)
+                yield chunk
 
     def completed(self, done: Done) -> None:
         """It has said all: its bill is settled before anybody hears the end, since the record says what it cost."""
@@ -217,6 +238,10 @@ class _Attempt:
     def failed(self, error: OrchestratorError) -> None:
         """It did not answer, or broke off."""
         if self._is_over:
+            return
+        if isinstance(error, NotTaken):  # it did what it was asked
+            self.is_complete = True
+            self.ended(error.kind)
             return
         self._over(error.kind, is_free=_is_free(error))
         if isinstance(error, RateLimited):
@@ -270,14 +295,20 @@ class _Question:
         self._asked: set[int] = set()
         self._errors: list[tuple[Plan, OrchestratorError]] = []
         self._passed_over: list[tuple[Plan, OrchestratorError]] = []  # why they are not asked now
+        self._not_taken: _Attempt | None = None  # of those whose answer would not do, the one to take if none does
+        self._kept: Sequence[Chunk] = ()  # that answer, where it is whole
 
     async def first_piece(self) -> tuple[_Attempt, Chunk]:
         """The attempt that speaks first, and what it says. Raises when none does."""
         while True:
             attempt = await self._begin() or await self._begin_again()
+            if attempt is None and self._kept:
+                return await self._taken_after_all()
+            attempt = attempt or await self._begin_untried()
             if attempt is None:
                 raise self._failure()
-            if self._hedge_after_s is not None and self._left:
+            # Who is on trial is held back until it is known whether it will do: that is no silence.
+            if self._hedge_after_s is not None and self._left and attempt.plan.trial is None:
                 found = await self._race(attempt, self._hedge_after_s)
             else:
                 found = await self._await(attempt)
@@ -367,6 +398,25 @@ class _Question:
         self._left.append(plan)
         return await self._begin()
 
+    async def _taken_after_all(self) -> tuple[_Attempt, Chunk]:
+        """Nobody did better than an answer that would not do: it is passed on."""
+        attempt = self._not_taken
+        assert attempt is not None
+        kept = await fitted(self._kept, attempt.plan.steps)
+        attempt.chunks = _each(kept[1:])
+        self._listener.answers(attempt.plan, attempt.bill, attempt.first_s, self._before(attempt.plan))
+        return attempt, kept[0]
+
+    async def _begin_untried(self) -> _Attempt | None:
+        """Ask once more whose answer was given up before it was whole, and take what it says."""
+        if self._not_taken is None or self._not_taken.plan.trial is None:
+            return None
+        plan = replace(self._not_taken.plan, trial=None)
+        self._not_taken = None
+        self._left.append(plan)
+        self._attempts = min(self._attempts, MOST_ATTEMPTS - 1)
+        return await self._begin()
+
     def _turn(self, plan: Plan, place: Place) -> Turn:
         """Leave to ask. Raises what a caller is told when there is none, and no other place.
 
@@ -380,7 +430,7 @@ class _Question:
             raise ContextTooLong(f"{plan.name} has no room for it either.")
         if place.rests:
             raise RateLimited(f"{plan.name} wants fewer requests for now.", retry_after_s=place.waits_s)
-        if self._health.is_full(place.provider):
+        if not self._health.has_room(place.provider):
             raise Busy(
                 f"{place.provider} is asked as many questions at once as it may be; try again shortly.", retry_after_s=1
             )
@@ -403,12 +453,29 @@ class _Question:
         _close(None, attempt)
         if not isinstance(error, ELSEWHERE):
             raise error
+        if isinstance(error, NotTaken) and (self._not_taken is None or self._is_better(attempt, error.kept)):
+            self._not_taken, self._kept = attempt, error.kept
         self._errors.append((attempt.plan, error))
         self._listener.gave_up(attempt.plan, error, attempt.took_s)
 
+    def _is_better(self, attempt: _Attempt, kept: Sequence[Chunk]) -> bool:
+        """Whether an answer that would not do is the one to pass on, should nobody do better, instead of one before it.
+
+        A whole one is, where the other is not. Of two that are whole the first is, unless it was on trial: that its
+        model was not sure says more against it than against whoever was to do better.
+        """
+        if not kept or not self._kept:
+            return bool(kept)
+        assert self._not_taken is not None
+        return self._not_taken.plan.trial is not None and attempt.plan.trial is None
+
     def _before(self, plan: Plan) -> list[tuple[Plan, str]]:
         """Who did not answer, and why."""
-        told = [(one, error.kind) for one, error in (*self._passed_over, *self._errors)]
+        told = [
+            (one, error.kind)
+            for one, error in (*self._passed_over, *self._errors)
+            if one.candidate is not plan.candidate  # who is taken after all
+        ]
         if not self._health.is_down(plan.candidate):
             told += [(one, "down") for one in self._left if self._health.is_down(one.candidate)]
         return told
@@ -440,6 +507,22 @@ async def _given_up(task: asyncio.Task[Chunk] | None, attempt: _Attempt) -> None
         if not task.cancelled():
             task.exception()  # heard, so that nobody is told of it
     await attempt.chunks.aclose()
+
+
+async def fitted(kept: Sequence[Chunk], steps: Sequence[Step]) -> Sequence[Chunk]:
+    """A whole answer that was not taken, as it was wanted; where it cannot be made that, as it is."""
+    chunks: Chunks = _each(kept)
+    for step in steps:
+        chunks = step(chunks)
+    try:
+        return [chunk async for chunk in chunks]
+    except NotTaken as error:
+        return error.kept or kept
+
+
+async def _each(chunks: Sequence[Chunk]) -> AsyncGenerator[Chunk, None]:
+    for chunk in chunks:
+        yield chunk
 
 
 def _says_something(chunk: Chunk) -> bool:

@@ -184,6 +184,8 @@ class Metrics:
         self.lost_calls = counter(
             "holds_lost_total", "Calls under way in a process that died, charged what was reserved for them."
         )
+        self.budget_asks = counter("budget_asks_total", "Times Redis was asked for more of a budget.")
+        self.budgets_alone = gauge("budgets_alone", "Workers whose machine is granted nothing: Redis is out.")
         self.over_budget = counter("budget_refused_total", "Calls that a budget refused.", ["budget"])
         self.failing = gauge("ledger_failing", "Workers whose last attempt to write records failed.")
 

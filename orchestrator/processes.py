@@ -16,7 +16,7 @@ TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 class Child(msgspec.Struct):
     """One process, as the supervisor wrote it down."""
 
-    role: str  # web, models, worker, redis
+    role: str  # web, pages, models, worker, redis
     name: str  # the role, numbered where there are several
     pid: int | None
     restarts: int

@@ -272,6 +272,10 @@ class ReplayFront:
             life_s = min(life_s, entry.request.control.max_age_s)
         if entry.saved is not None and entry.saved.until is not None:  # a copy claims what this one does
             life_s = min(life_s, entry.saved.until - kept.created_at)
+        if entry.same_until is not None:
+            life_s = min(life_s, entry.same_until - kept.created_at)
+        if life_s <= 0:
+            return
         replayable = Replayable(
             template=offer.template,
             head=head,

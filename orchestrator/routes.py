@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Literal
 
 from cache.entries import CacheKey
 from cache.keys import keys_for
+from orchestrator.adaptation.fitting import fit
 from orchestrator.capabilities import settle
-from orchestrator.core.errors import BadRequest, CloudDisabled, ModelNotFound, OrchestratorError, Unsupported
+from orchestrator.core.errors import (
+    BadRequest,
+    CloudDisabled,
+    ContextTooLong,
+    ModelNotFound,
+    OrchestratorError,
+    Unsupported,
+)
 from orchestrator.core.presets import of_model
 from orchestrator.core.scopes import out_of_scope
 from orchestrator.core.types import Caller, ChatRequest, Model, Route
 from orchestrator.failover import Plan
+from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
 from orchestrator.modelhost.names import is_name, read_source
 from orchestrator.parts import Parts
 from routing.router import AUTO, choose_auto, in_turn, is_auto
@@ -30,7 +41,7 @@ async def choose(request: ChatRequest, caller: Caller, parts: Parts) -> Route:
     if not caller.model_patterns:
         return await _choose(request, caller, parts)
     with _hidden(request.model, caller):
-        return _narrowed(await _choose(request, caller, parts), request.model, caller)
+        return narrowed(await _choose(request, caller, parts), request.model, caller)
 
 
 async def _choose(request: ChatRequest, caller: Caller, parts: Parts) -> Route:
@@ -89,7 +100,7 @@ async def find(
             return None
         else:
             route = found
-        return _narrowed(route, name, caller).candidates[0].model
+        return narrowed(route, name, caller).candidates[0].model
 
 
 def may_ask(models: Iterable[Model], caller: Caller) -> list[Model]:
@@ -113,7 +124,7 @@ def _may_name(name: str, caller: Caller) -> bool:
     return caller.may_ask(name if ":" in name else f"{name}:latest")
 
 
-def _narrowed(route: Route, name: str, caller: Caller) -> Route:
+def narrowed(route: Route, name: str, caller: Caller) -> Route:
     """The route without the places of models that the key is not for. Raises Forbidden, ModelNotFound."""
     left = tuple(one for one in route.candidates if caller.may_ask(one.stands_for.name))
     if len(left) == len(route.candidates) and caller.may_ask(route.model.name):
@@ -126,10 +137,27 @@ def _narrowed(route: Route, name: str, caller: Caller) -> Route:
     return replace(route, model=model, candidates=left)
 
 
-def plans_for(route: Route, request: ChatRequest, caller: Caller, parts: Parts) -> list[Plan]:
+async def check_template(request: ChatRequest, model: Model) -> None:
+    """Raises BadRequest that says where a template cannot be read, before any model is loaded for it."""
+    if request.template and request.prompt is None and "template" in model.takes:
+        try:
+            await asyncio.to_thread(parse, request.template)
+        except TemplateError as error:
+            raise BadRequest(str(error)) from None
+
+
+def plans_for(
+    route: Route,
+    request: ChatRequest,
+    caller: Caller,
+    parts: Parts,
+    context: Literal["trim", "refuse"] | None = None,
+) -> list[Plan]:
     """What each place would be asked, in the order of the route; without those that cannot answer it at all.
 
     The first is who is expected to answer: of the lowest rank, the first that leaves out least.
+
+    context  what an operator says becomes of a question that is too long, where a place can do either.
     Raises Unsupported, or ModelNotFound, when none can.
     """
     plans: list[Plan] = []
@@ -139,28 +167,43 @@ def plans_for(route: Route, request: ChatRequest, caller: Caller, parts: Parts) 
             continue  # vectors of another model mean nothing beside those of the first
         try:
             engine = parts.catalogue.engine_of(candidate.model)
-            settled, left_out = settle(request, candidate.model, parts.unsupported)
-        except (Unsupported, ModelNotFound) as error:  # its provider may have been taken out just now
+            said = request
+            if context and "truncate" in candidate.model.takes:
+                said = replace(request, truncate=context == "trim")
+            trims = None if context is None else context == "trim"
+            fitted = fit(said, candidate.model, is_chosen=route.is_chosen, wish=parts.adapts, trims=trims)
+            settled, left_out = settle(fitted.request, candidate.model, parts.unsupported)
+        except (Unsupported, ModelNotFound, ContextTooLong) as error:  # its provider may have been taken out just now
             refusal = refusal or error
             continue
-        keys = keys_for(settled, caller, candidate.stands_for)
+        keys = keys_for(fitted.as_asked(settled, request), caller, candidate.stands_for)
         if candidate.model.engine == parts.local.name:  # where it waits for its turn
             settled = replace(settled, turn=caller.turn(candidate.model.name, request.address))
-        plans.append(Plan(candidate=candidate, engine=engine, request=settled, unsupported=left_out, keys=keys))
+        plans.append(
+            Plan(
+                candidate=candidate,
+                engine=engine,
+                request=settled,
+                unsupported=left_out,
+                adapted=fitted.said,
+                keys=keys,
+                steps=fitted.steps,
+            )
+        )
     if not plans:
         assert refusal is not None
         raise refusal
     return sorted(plans, key=lambda plan: (plan.candidate.rank, len(plan.unsupported)))
 
 
-def granted_keys(plan: Plan, caller: Caller) -> Iterator[tuple[int, tuple[CacheKey, ...]]]:
-    """Where others keep the answer to what `plan` asks, for each tenant whose answers the caller may be given.
+def granted_keys(request: ChatRequest, model: Model, caller: Caller) -> Iterator[tuple[int, tuple[CacheKey, ...]]]:
+    """Where others keep the answer of `model`, for each tenant whose answers the caller may be given.
 
     The keys are the owner's own, so nothing of an answer found there is the reader's: it goes when the owner's goes,
     and is out of reach when the grant is.
     """
     for owner, name in caller.reads_from[:MOST_OWNERS]:
-        yield owner, keys_for(plan.request, replace(caller, tenant_id=owner, tenant=name), plan.candidate.stands_for)
+        yield owner, keys_for(request, replace(caller, tenant_id=owner, tenant=name), model)
 
 
 def how_to_reach(name: str, parts: Parts) -> str:

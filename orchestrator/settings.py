@@ -14,7 +14,7 @@ from orchestrator.core.secrets import NoSecret, master_secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Where and how it runs
+env.section("Where and how it runs")
 
 ORCHESTRATOR_ENV = env.choice(
     "ORCHESTRATOR_ENV",
@@ -54,7 +54,7 @@ LOG_LEVEL = env.choice(
     of=("debug", "info", "warning", "error"),
 )
 
-# Who may ask
+env.section("Who may ask")
 
 REQUIRE_KEYS = env.flag("ORCHESTRATOR_REQUIRE_KEYS", "1: every call needs an API key (`manage.py issue_key`).")
 ALLOW_OPEN = env.flag(
@@ -91,7 +91,7 @@ TRUSTED_PROXIES = env.networks(
     shown="loopback and private networks with `ORCHESTRATOR_BEHIND_TLS`, else none",
 )
 
-# Local models
+env.section("Local models")
 
 MODELS_DIR = env.path(
     "OLLAMA_MODELS",
@@ -125,7 +125,7 @@ MODEL_MEMORY = env.size(
 )
 MODEL_THREADS = env.integer("ORCHESTRATOR_MODEL_THREADS", 0, "Threads a model computes with; 0: measured.", most=1024)
 
-# Cloud models
+env.section("Cloud models")
 
 PROVIDER_KEYS: dict[str, str] = {}
 PROVIDER_ADDRESSES: dict[str, str] = {}
@@ -158,7 +158,7 @@ PROVIDER_CHECK_S = env.seconds(
     "How often each provider is asked for its list of models, free of charge, to see how it is; 0: never.",
 )
 
-# Every model
+env.section("Every model")
 
 UNSUPPORTED = env.choice(
     "ORCHESTRATOR_UNSUPPORTED",
@@ -167,8 +167,15 @@ UNSUPPORTED = env.choice(
     " `warn`: all of it is left out and said; `drop`: left out, said in the record only; `reject`: 400 that names it.",
     of=("contract", "warn", "drop", "reject"),
 )
+ADAPT = env.choice(
+    "ORCHESTRATOR_ADAPT",
+    "chosen",
+    "For which models functions are told in words and read from text, where they know of none. `chosen`: those that a"
+    " rule or `auto` chose; `always`; `never`: nor are stop strings, JSON and system messages seen to.",
+    of=("never", "chosen", "always"),
+)
 
-# Cache
+env.section("Cache")
 
 CACHE_TTL_S = env.seconds("ORCHESTRATOR_CACHE_TTL_S", 7 * 86400, "How long a cached answer stays valid.", least=1)
 CACHE_MEMORY = env.size(
@@ -188,7 +195,7 @@ REDIS_TIMEOUT_S = env.seconds(
     "ORCHESTRATOR_REDIS_TIMEOUT_S", 0.05, "How long a request waits for Redis before it goes on without.", least=0.001
 )
 
-# Bounds
+env.section("Bounds")
 
 MAX_BODY = env.size(
     "ORCHESTRATOR_MAX_BODY",
@@ -235,6 +242,9 @@ FETCH_NETWORKS = env.networks(
     (),
     "Networks of yours that may be fetched from although they are not public, such as `10.1.2.0/24`.",
 )
+
+env.section("Records and alerts")
+
 RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record is kept.", least=1, most=36500)
 CHARGE_DAYS = env.integer(
     "ORCHESTRATOR_CHARGE_DAYS",
@@ -297,6 +307,7 @@ env.check_names("ORCHESTRATOR_", besides=FROM_SUPERVISOR)
 
 RUN_DIR = DATA_DIR / "run"
 MODELS_SOCKET = RUN_DIR / "models.sock"
+PAGES_SOCKET = RUN_DIR / "pages.sock"
 REDIS_SOCKET = RUN_DIR / "redis.sock"
 GENERATION_FILE = RUN_DIR / "generation"
 PEOPLE_FILE = RUN_DIR / "people"  # counts what may end a session

@@ -12,7 +12,8 @@ from django.conf import settings
 from cache import maintenance
 from orchestrator.budgeting import telling
 from orchestrator.core.tasks import Stoppable
-from orchestrator.ledger import retention
+from orchestrator.ledger import folding, retention, tidying
+from orchestrator.outcomes import learning
 from orchestrator.registry import reading as registry
 from orchestrator.registry.entries import ProviderEntry
 
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 looks = Stoppable()
 tells = Stoppable()
+folder = folding.Folder()
+FOLD_S = 2.0  # of every few seconds, until all is added up that was there before
+SHRINK_S = 20.0
 _looked_at: dict[str, ProviderEntry] = {}  # each as it was when this process last looked at it
 
 
@@ -37,6 +41,28 @@ def prune_records() -> None:
         log.info("deleted %d old request records", gone)
     if gone := retention.prune_charges(settings.CHARGE_DAYS):
         log.info("deleted %d old charges", gone)
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def fold_records() -> None:
+    """Add new records to what pages read, for a while; the next turn goes on."""
+    folder.fold(FOLD_S)
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def tidy_ledger() -> None:
+    """Delete rollups that are no longer kept, and give free pages back."""
+    if gone := folding.prune(time.time()):
+        log.info("deleted %d old rollups", gone)
+    if pages := tidying.shrink(SHRINK_S):
+        log.info("the ledger is %d pages smaller", pages)
+
+
+@shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+def learn_outcomes() -> None:
+    """Learn from what was said of answers since the last time."""
+    if learned := learning.learn_due():
+        log.info("the router learned from what was heard; outcomes: %d", learned)
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types

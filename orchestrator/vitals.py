@@ -99,6 +99,9 @@ async def sample(parts: Parts) -> None:
         metrics.up_to(metrics.limited, count, name, kind)
     metrics.up_to(metrics.leases, parts.limiter.leases)
     metrics.limits_alone.set(parts.limiter.is_alone)
+    if parts.together is not None:
+        metrics.up_to(metrics.budget_asks, parts.together.asking.asked)
+        metrics.budgets_alone.set(parts.together.is_alone)
     metrics.up_to(metrics.written, ledger.written)
     metrics.up_to(metrics.dropped, ledger.dropped)
     metrics.pending.set(ledger.pending)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from socket import gethostname
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from cache.sharing import open_sharing
 from orchestrator import failover
 from orchestrator.admission.gate import Gate
 from orchestrator.catalogue import Catalogue
+from orchestrator.core.background import Background
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
 from orchestrator.core.presets import KINDS
@@ -30,6 +32,8 @@ from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.base import Wire
 from orchestrator.identity.callers import Identity
 from orchestrator.ledger.rows import Repeat
+from orchestrator.ledger.sharing import ASK_S
+from orchestrator.ledger.together import Together, file_of
 from orchestrator.ledger.writer import Ledger
 from orchestrator.lifelines import Lifelines
 from orchestrator.limits.limiter import Limiter
@@ -37,12 +41,17 @@ from orchestrator.metrics import Metrics, open_metrics
 from orchestrator.modelhost.minilm import open_store
 from orchestrator.outbound.connection import USER_AGENT, Connection
 from orchestrator.outbound.places import Rules
+from orchestrator.outcomes.judges import Judges
+from orchestrator.outcomes.posting import Outcomes
 from orchestrator.parts import Parts
 from orchestrator.pictures import Pictures
 from orchestrator.pricing.book import PriceBook
 from orchestrator.registry.entries import ProviderEntry
+from orchestrator.ruling.watch import RuleWatch
 from orchestrator.vitals import Sampler
 from orchestrator.watching import RegistryWatch
+from orchestrator.weighing.learned import LearnedWatch
+from orchestrator.weighing.router import Router
 from routing.health import Health as Places
 
 LIMITS = ("first_token", "token", "answer")  # that a provider of the registry may have of its own
@@ -61,6 +70,11 @@ def parts() -> Parts:
     return _parts
 
 
+def parts_there() -> Parts | None:
+    """The parts, where they are made already; from any loop or thread, for what does not need them."""
+    return _parts
+
+
 def build() -> Parts:
     """Make every part, and begin to look which models the providers have."""
     clock = Clock()
@@ -70,6 +84,7 @@ def build() -> Parts:
     local = LlamaCpp(settings.MODELS_SOCKET, open_store(settings.MODELS_DIR))
     catalogue = Catalogue([local], partial(engine_for, clock=clock), PriceBook(clock))
     reads = WorkerThread("reads", most_waiting=256)
+    managing = WorkerThread("managing", most_waiting=64)
     places = Places(clock)
     watch = RegistryWatch(
         catalogue,
@@ -80,8 +95,13 @@ def build() -> Parts:
         first_token_s=settings.FIRST_TOKEN_TIMEOUT_S,
     )
     watch.start()
+    rules = RuleWatch(WorkerThread("rules"), generation.policy)
+    rules.start()
+    router = Router(clock)
+    learned = LearnedWatch(router, WorkerThread("learned"))
+    learned.start()
     metrics = open_metrics(settings.METRICS_DIR, settings.WEB_NUMBER)
-    ledger = Ledger(clock, metrics.answered, partial(count_repeats, metrics))
+    ledger, together = _ledger(clock, metrics)
     identity = Identity(clock, generation.policy, require_keys=settings.REQUIRE_KEYS, used=ledger.used)
     return Parts(
         clock=clock,
@@ -94,17 +114,38 @@ def build() -> Parts:
         inflight=InFlight(open_sharing(clock)),
         ledger=ledger,
         reads=reads,
-        managing=WorkerThread("managing", most_waiting=64),
+        managing=managing,
+        outcomes=Outcomes(clock, managing),
+        router=router,
+        learned=learned,
+        afterwards=Background(),
+        judges=Judges(clock),
         cache_ttl_s=settings.CACHE_TTL_S,
         most_answer_bytes=settings.MAX_ANSWER,
         unsupported=settings.UNSUPPORTED,  # type: ignore[arg-type]  # one of the words that are allowed
+        adapts=settings.ADAPT,  # type: ignore[arg-type]  # as above
         metrics=metrics,
         places=places,
         watch=watch,
+        rules=rules,
         pictures=Pictures(Rules(settings.FETCH_PORTS, settings.FETCH_HOSTS, settings.FETCH_NETWORKS)),
         limiter=_limiter(clock),
         gate=Gate(clock, settings.QUEUE, settings.QUEUE_TIMEOUT_S),
+        together=together,
     )
+
+
+def _ledger(clock: Clock, metrics: Metrics) -> tuple[Ledger, Together | None]:
+    """Spends budgets together with other machines where there is a Redis that is not this machine's own."""
+    file = file_of(Path(str(settings.DATABASES["default"]["NAME"]))) if settings.REDIS_URL else ""
+    ledger = Ledger(clock, metrics.answered, partial(count_repeats, metrics), file=file)
+    if not file:
+        return ledger, None
+    line = Line(open_redis(timeout_s=SOCKET_S, most_connections=2), ASK_S)
+    lock = settings.RUN_DIR / "shares"
+    together = Together(line, clock, ledger, file=file, label=gethostname(), lock=lock)
+    together.start()
+    return ledger, together
 
 
 def _limiter(clock: Clock) -> Limiter:
@@ -178,14 +219,25 @@ async def close() -> None:
             last_first.push_async_callback(_sampler.aclose)
             _sampler = None
         last_first.push_async_callback(asyncio.to_thread, closing.ledger.close)
+        if closing.together is not None:
+            last_first.push_async_callback(closing.together.aclose)
         last_first.callback(closing.reads.close, connections.close_all)
         last_first.callback(closing.managing.close, connections.close_all)
         last_first.callback(closing.identity.close)
+        if closing.outcomes is not None:
+            last_first.push_async_callback(closing.outcomes.aclose)
         last_first.push_async_callback(closing.cache.aclose)
         last_first.push_async_callback(closing.catalogue.aclose)
         last_first.push_async_callback(failover.closed)
         last_first.push_async_callback(closing.limiter.aclose)
         last_first.push_async_callback(closing.lifelines.aclose)
+        last_first.push_async_callback(closing.router.aclose)
+        if closing.learned is not None:
+            last_first.push_async_callback(closing.learned.aclose)
+        if closing.rules is not None:
+            last_first.push_async_callback(closing.rules.aclose)
         if closing.watch is not None:
             last_first.push_async_callback(closing.watch.aclose)
+        if closing.afterwards is not None:  # it asks engines and writes, so it ends while all of that is open
+            last_first.push_async_callback(closing.afterwards.aclose)
         last_first.push_async_callback(closing.inflight.aclose)

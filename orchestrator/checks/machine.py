@@ -13,6 +13,7 @@ from django.core import checks
 
 from orchestrator.checks import DOCTOR, START
 from orchestrator.checks.finding import Found, fatal, unsafe, unwise
+from orchestrator.checks.ledger import has_ledger
 from orchestrator.core.files import ENOUGH
 
 SAFE_SQLITE = (3, 51, 3)
@@ -52,6 +53,42 @@ def files_are_enough(**_: Any) -> Found:
             f"{hard} files may be open at a time, so {hard // 2} callers at most are served, and a few idle ones keep"
             " out all others.",
             f"Raise the limit before the start: `ulimit -Hn {ENOUGH}`, or LimitNOFILE={ENOUGH} in a unit of systemd.",
+        )
+
+
+@checks.register(DOCTOR, deploy=True)
+def ledger_can_shrink(**_: Any) -> Found:
+    """A file that was made without it keeps the pages of what is deleted, and grows to the most there ever was."""
+    from django.db import DatabaseError
+
+    from orchestrator.ledger import tidying
+
+    try:
+        is_stuck = has_ledger() and not tidying.shrinks()
+    except DatabaseError:
+        return  # `ledger_is_of_now` says that it cannot be read
+    if is_stuck:
+        yield unwise(
+            56,
+            "The ledger's file was made so that it never shrinks: what old records leave free is used again, not given"
+            " back.",
+            "Stop the product, and type: sqlite3 ledger.sqlite3 'PRAGMA auto_vacuum=2; VACUUM;' in the data folder. It"
+            " needs as much room again as the file takes, and some minutes.",
+        )
+
+
+@checks.register(DOCTOR, deploy=True)
+def router_knows_models(**_: Any) -> Found:
+    """Without what it ships with the router chooses by names and prices, and learns nothing."""
+    from routing.predictor.priors import Unusable, shipped
+
+    try:
+        shipped()
+    except Unusable as error:
+        yield unwise(
+            46,
+            f"`auto` chooses by the names and prices of models alone, and learns nothing: {error}.",
+            "Install this version again.",
         )
 
 

@@ -191,6 +191,11 @@ class LlamaCpp:
             )
         return sorted(loaded, key=lambda one: -(one.expires_at or float("inf")))
 
+    async def loading(self) -> frozenset[str]:
+        """Names of the models that are being loaded."""
+        request = self._client.build_request("GET", "/loading", timeout=QUICK_S)
+        return frozenset(msgspec.json.decode(await self._whole(request), type=list[str]))
+
     async def show(self, model: Model, *, verbose: bool = False) -> ModelDetails:
         """What `/api/show` tells. Raises ModelNotFound when it is gone meanwhile."""
         stored = await asyncio.to_thread(self._store.find, model.name)

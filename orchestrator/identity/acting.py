@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 MOST_SHOWN = 100  # characters of a name that is none
+LONGEST_REASON = 200  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class Actor:
     roles: Mapping[int | None, Role]  # by tenant; None: every one
     caller: Caller | None = None  # the key that acts, whose bounds hold for what it gives to others
     request_id: str = ""
+    reason: str = ""  # in their own words
+    address: str = ""  # where they are, where that is known
 
     def reach(self, permission: Permission) -> Reach:
         """For whom they have it."""
@@ -64,8 +67,10 @@ class Actor:
         return found
 
     def note(self, action: str, subject: str, tenant_id: int | None, details: Mapping[str, Any] | None = None) -> None:
-        """Have it in the audit that they did it."""
-        note(self.name, action, subject, tenant_id, details, self.request_id)
+        """Have it in the audit that they did it, and why and from where as far as that is known."""
+        besides = {"reason": self.reason[:LONGEST_REASON], "from": self.address}
+        told = dict(details or {}) | {name: words for name, words in besides.items() if words}
+        note(self.name, action, subject, tenant_id, told, self.request_id)
 
 
 def of_caller(caller: Caller, request_id: str = "") -> Actor:
@@ -86,14 +91,17 @@ def of_caller_now(caller: Caller, address: str, request_id: str = "") -> Actor:
     return of_caller(now, request_id)
 
 
-def of_user(user: AbstractBaseUser | AnonymousUser, request_id: str = "") -> Actor:
+def of_user(
+    user: AbstractBaseUser | AnonymousUser, request_id: str = "", *, reason: str = "", address: str = ""
+) -> Actor:
     """A person who is signed in, with the roles they have by now."""
     roles: dict[int | None, Role] = {}
     if user.is_active:
         roles = {one.tenant_id: Role(one.role) for one in Membership.objects.filter(user_id=user.pk or 0)}
         if getattr(user, "is_superuser", False):
             roles[None] = Role.ADMIN
-    return Actor(name=f"user:{user.get_username()}", roles=roles, request_id=request_id)
+    name = f"user:{user.get_username()}"
+    return Actor(name=name, roles=roles, request_id=request_id, reason=reason, address=address)
 
 
 def at_terminal() -> Actor:

@@ -35,7 +35,7 @@ def find_key(credential: str) -> Caller | None:
     match = KEY.fullmatch(credential)
     if match is None:
         return None
-    key = ApiKey.objects.of(EVERYBODY).select_related("tenant").filter(prefix=match["prefix"]).first()
+    key = ApiKey.objects.of(EVERYBODY).select_related("tenant", "team").filter(prefix=match["prefix"]).first()
     is_right = is_digest_of(credential, key.digest if key else NO_DIGEST)
     if key is None or not is_right or not _holds(key):
         return None
@@ -53,7 +53,7 @@ def now_of(key_ids: Collection[int | None]) -> dict[int | None, Caller]:
     """As `Identity.now_of`, by one query."""
     keys = (
         ApiKey.objects.of(EVERYBODY)
-        .select_related("tenant")
+        .select_related("tenant", "team")
         .filter(pk__in=[number for number in key_ids if number is not None])
     )
     found: dict[int | None, Caller] = {key.pk: _scoped(key) for key in keys if _holds(key)}
@@ -77,6 +77,7 @@ def _scoped(key: ApiKey) -> Caller:
         key_prefix=key.prefix,
         first_key_id=key.first_id,
         team_id=key.team_id,
+        team=key.team.name if key.team else "",
         expires_at=key.expires_at.timestamp() if key.expires_at else None,
         priority=key.tenant.priority,
         role=Role(key.role) if key.role else None,
@@ -128,7 +129,11 @@ def _about(tenant: Tenant, key: ApiKey | None) -> Q:
 
 def default_caller(_: str = "") -> Caller | None:
     """Whoever shows no key; None while their tenant is suspended."""
-    tenant = ensure_default_tenant()
+    return keyless(ensure_default_tenant())
+
+
+def keyless(tenant: Tenant) -> Caller | None:
+    """Whoever asks for a tenant without a key, as people do from pages; None while it is suspended."""
     if tenant.suspended_at:
         return None
     return Caller(

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.contrib.auth.models import User
+from django.db.models.expressions import RawSQL
 
 from orchestrator.core.permissions import NOBODY, Permission, Reach, Role, reach_of
 from orchestrator.models import Membership
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import AnonymousUser, User
+    from django.contrib.auth.models import AnonymousUser
 
 Roles = Mapping[int | None, Role]  # by tenant; None: every one
 NO_ROLES: Roles = {}
+_HELD = (  # as JSON: it is read with the account itself
+    "(SELECT json_group_array(json_array(tenant_id, role)) FROM orchestrator_membership WHERE user_id = auth_user.id)"
+)
 _KEPT = "_roles"  # on the user, which lives as long as its request
 
 
@@ -30,6 +36,15 @@ def roles_of(user: User | AnonymousUser) -> Roles:
         kept = {tenant: Role(role) for tenant, role in _rows(user)}
         setattr(user, _KEPT, kept)
     return kept
+
+
+def somebody(number: Any) -> User | None:
+    """An account by its number, with the roles it has now. One query."""
+    found = User.objects.annotate(_held=RawSQL(_HELD, ())).filter(pk=number).first()  # noqa: S611  # our own words
+    if found is not None:
+        rows = [(tenant, Role(role)) for tenant, role in json.loads(found._held)]
+        setattr(found, _KEPT, dict(rows) | ({None: Role.ADMIN} if found.is_superuser else {}))
+    return found
 
 
 def must_have_second_factor(roles: Roles) -> bool:

@@ -124,8 +124,11 @@ class Limiter:
         for bucket in scope.requests if scope else ():
             bucket.put_back()
 
-    async def charge(self, caller: Caller, model: str, address: str) -> Standing:
-        """Charge one request to `model`, by its full name; an empty one is not known. Raises TooMany."""
+    async def charge(self, caller: Caller, model: str, address: str, *, besides: str | None = None) -> Standing:
+        """Charge one request to `model`, by its full name; an empty one is not known. Raises TooMany.
+
+        besides  what the request was charged as before: no limit counts it twice.
+        """
         if not caller.limits:
             return NO_LIMIT
         scope = self._scopes.get((id(caller), model, address)) or self._scope(caller, model, address)
@@ -133,7 +136,10 @@ class Limiter:
         now = self._clock.monotonic()
         held: list[Bucket] = []
         missing: list[Bucket] = []
+        before = () if besides is None else self._scope(caller, besides, address).requests
         for bucket in scope.requests:
+            if any(bucket is one for one in before):
+                continue
             (held if bucket.take(now) else missing).append(bucket)
         if missing:
             try:

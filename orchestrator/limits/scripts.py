@@ -10,8 +10,7 @@ what is missing up to the highest floor that anybody knows is put back, below wh
 
 from __future__ import annotations
 
-from hashlib import sha1
-from typing import NamedTuple
+from orchestrator.core.redis_scripts import Script
 
 PREFIX = "orchestrator:{limits}:"
 LIFE = PREFIX + "life"
@@ -142,18 +141,6 @@ end
 return {life, digits(now)}
 """
 )
-
-
-class Script(NamedTuple):
-    """A script, and the name Redis knows it by once it was told."""
-
-    text: str
-    name: str
-
-    @classmethod
-    def of(cls, text: str) -> Script:
-        """The script of that text."""
-        return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 TAKES, GIVES_BACK, BEATS = map(Script.of, (TAKE, GIVE_BACK, BEAT))

@@ -17,10 +17,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
-import stat
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import msgspec
@@ -28,6 +25,7 @@ import uvicorn
 from django.conf import settings
 
 from orchestrator.core.errors import BadRequest, ModelLoadFailed, OrchestratorError, RequestTooLarge
+from orchestrator.core.listening import listening_at
 from orchestrator.modelhost import minilm, wire
 from orchestrator.modelhost.embedded import install_embedded
 from orchestrator.modelhost.memory import FREE_SHARE, available, readable
@@ -102,6 +100,7 @@ class App:
             ("POST", "/load"): self._load,
             ("POST", "/unload"): self._unload,
             ("GET", "/ps"): self._ps,
+            ("GET", "/loading"): self._loading,
             ("GET", "/healthz"): self._healthz,
         }.get((method, path))
         if simple is None:
@@ -145,6 +144,9 @@ class App:
 
     async def _ps(self, body: bytes) -> object:
         return self.residents.loaded()
+
+    async def _loading(self, body: bytes) -> object:
+        return self.residents.loading()
 
     async def _healthz(self, body: bytes) -> object:
         return {"status": "ok"}
@@ -201,38 +203,12 @@ async def serve() -> None:
         lifespan="off",
         timeout_graceful_shutdown=max(1, round(settings.DRAIN_S)),
     )
-    with _listen(settings.MODELS_SOCKET) as listening:
+    with listening_at(settings.MODELS_SOCKET) as listening:
         log.info("The model host listens; models may take %s", readable(bounds.memory))
         try:
             await uvicorn.Server(config).serve(sockets=[listening])
         finally:
             await residents.close()
-
-
-@contextlib.contextmanager
-def _listen(path: Path) -> Iterator[socket.socket]:
-    """A socket at `path`, in place of one that a dead process left there.
-
-    Raises RuntimeError when another host is listening.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
-        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError):
-            probe.settimeout(1)
-            probe.connect(str(path))
-            raise RuntimeError(f"Another model host listens on {path}; stop it first")
-        path.unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(path))
-        path.chmod(0o600)
-        listening.listen(1024)
-        mine = path.stat().st_ino
-        try:
-            yield listening
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_ino == mine:
-                    path.unlink()
 
 
 def run() -> None:

@@ -183,6 +183,10 @@ class Residents:
             await self._end(runner)
         return True
 
+    def loading(self) -> list[str]:
+        """The models that are being loaded, or wait for their turn."""
+        return sorted({name for name, _ in self._jobs})
+
     def loaded(self) -> list[dict[str, Any]]:
         """What is loaded, as `/api/ps` and the dashboard want it."""
         return [

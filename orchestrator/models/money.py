@@ -180,6 +180,7 @@ class BudgetPeriod(models.Model):
 
     class Meta:
         constraints = (models.UniqueConstraint(fields=("budget_id", "under", "begins"), name="one_row_a_period"),)
+        indexes = (models.Index(fields=("begins",), name="budget_of_period"),)
 
     def __str__(self) -> str:
         return f"budget {self.budget_id} {self.under} from {self.begins}"

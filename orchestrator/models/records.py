@@ -72,6 +72,15 @@ class RequestRecord(models.Model):
         max_length=64, null=True, help_text="The request whose call paid for this answer."
     )
     saved_price_id = models.PositiveBigIntegerField(null=True, help_text="The price it was reckoned by.")
+    adapted = models.CharField(  # noqa: DJ001
+        max_length=64, null=True, help_text="What was put to the model in another way, or done in its place."
+    )
+    missed = models.CharField(  # noqa: DJ001
+        max_length=16, null=True, help_text="Why the cache had no answer; empty: it had one, or nobody knows."
+    )
+    stages = models.CharField(  # noqa: DJ001
+        max_length=300, null=True, help_text="How long each stage took before a model's turn, in microseconds."
+    )
     granted_by = models.ForeignKey(
         Tenant,
         null=True,

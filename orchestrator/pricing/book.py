@@ -13,7 +13,7 @@ from math import inf
 from django.db import connections
 
 from orchestrator.core.clock import Clock
-from orchestrator.core.prices import Stated
+from orchestrator.core.prices import Price, Stated
 from orchestrator.core.tasks import end
 from orchestrator.core.threads import WorkerThread
 from orchestrator.pricing import library
@@ -69,6 +69,11 @@ class PriceBook:
         if place.is_paid or found.price is not None:
             self._wanted[place] = None
         return found
+
+    def known(self, place: Place) -> Price | None:
+        """What a place charges, where that was asked before; nothing is looked up for it."""
+        known = self._known.get(place)
+        return known.price if known is not None else None
 
     def has_said(self, provider: str) -> bool:
         """Whether an operator said anything of what models of a provider charge."""

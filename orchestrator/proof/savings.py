@@ -33,7 +33,7 @@ WHERE at >= :since AND at < :until
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 ORDER BY first
 """
-# Callers are answered with texts and with vectors; any other purpose is a cost of saving. A request's id is its
+# Callers are answered with texts and with vectors; any other purpose answered nobody. A request's id is its
 # caller's own word, and may have come before.
 _PAID = """
 SELECT prompt_tokens AS prompt, completion_tokens AS completion, cached_tokens AS cached,
@@ -87,14 +87,14 @@ class Proof:
     lost: int = 0  # claimed for calls whose process died before it wrote what they cost
     free: int = 0  # answers that saved nothing, since a call costs nothing
     unknown: int = 0  # answers of which nobody knows what they saved
-    spent: dict[str, int] = field(default_factory=dict)  # on saving, by purpose
-    unpriced: int = 0  # calls for saving whose cost nobody knows
+    spent: dict[str, int] = field(default_factory=dict)  # on what answered nobody, by purpose: judges and shadows
+    unpriced: int = 0  # calls of that kind whose cost nobody knows
     differing: int = 0  # records and days
     differences: list[Difference] = field(default_factory=list)  # the first of them
 
     @property
     def net(self) -> int:
-        """What is left of the proven savings when what saving cost is taken off."""
+        """What is left of the proven savings less what answered nobody, which saved nothing."""
         return self.proven - sum(self.spent.values())
 
     def differs(self, difference: Difference) -> None:

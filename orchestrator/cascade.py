@@ -1,0 +1,161 @@
+"""A local answer first; who could do better is asked when it turns out not to be sure of what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import NotTaken
+from orchestrator.core.tasks import end
+from orchestrator.core.types import ChatRequest, Chunk, Chunks
+from routing.confidence import Confidence, Seen, Usual, confidence
+
+TOKENS = 24  # after which it is decided whether to go on listening: enough for a mean, and soon said
+LONGEST_S = 4.0  # that a caller is held up for it; whatever came by then decides
+
+
+class NotSure(NotTaken):
+    """A model answered, and what it said is less likely to be good than another's answer is."""
+
+    kind = "not_sure"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """An answer is taken where it is likely enough to be good, now that some of it was seen.
+
+    before       how likely it was before.    floor  how likely it has to be.
+    is_streamed  the caller hears each piece: the first ones decide. Else the whole answer does.
+    shows        the caller asked for the likelihood of tokens.
+    heard        is told how it came out.
+    """
+
+    model: str
+    before: float
+    floor: float
+    usual: Usual
+    clock: Clock
+    is_streamed: bool
+    shows: bool = False
+    heard: Callable[[Confidence], None] = field(default=lambda _: None)
+
+    async def step(self, chunks: Chunks) -> AsyncGenerator[Chunk, None]:
+        """Hold the answer until it is known whether it will do, and then pass it on.
+
+        Raises NotSure, with the answer where it is whole.
+        """
+        until = self.clock.monotonic() + LONGEST_S
+        async with aclosing(_Pieces(chunks)) as pieces:
+            held = _Held()
+            while not held.is_whole:
+                try:
+                    chunk = await pieces.next(until - self.clock.monotonic())
+                except TimeoutError:
+                    self._decide(held)
+                    break
+                if chunk is None:
+                    break
+                held.add(chunk)
+                if held.is_whole or (held.is_telling and self.is_streamed):
+                    self._decide(held)
+                    break
+                if held.is_telling and not held.was_looked_at:  # no need to hear the rest where it begins badly
+                    held.was_looked_at = True
+                    self._decide(held)
+            for one in held.chunks:
+                yield self._shown(one)
+            while not held.is_whole and (chunk := await pieces.next(None)) is not None:
+                held.add(chunk)
+                yield self._shown(chunk)
+            self.usual.saw(self.model, held.logprobs)
+
+    def _decide(self, held: _Held) -> None:
+        """Raises NotSure."""
+        if not held.has_said:
+            raise NotSure(f"{self.model} had said nothing after {LONGEST_S:g} s, and another model could be asked.")
+        seen = Seen(held.text, held.logprobs, held.is_whole, held.has_called)
+        found = confidence(self.before, seen, self.usual.of(self.model))
+        self.heard(found)
+        if found.after < self.floor:
+            error = NotSure(f"{self.model} is not sure: {found}; {self.floor:.2f} is wanted.")
+            if held.is_whole:
+                error.kept = [self._shown(one) for one in held.chunks]
+                self.usual.saw(self.model, held.logprobs)
+            raise error
+
+    def _shown(self, chunk: Chunk) -> Chunk:
+        return chunk if self.shows or not chunk.logprobs else replace(chunk, logprobs=())
+
+
+def asked_to_tell(request: ChatRequest) -> ChatRequest:
+    """The same question, of which the model tells how likely each token of its answer is."""
+    return request if request.logprobs else replace(request, logprobs=True)
+
+
+class _Held:
+    """What came of an answer so far."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+        self.logprobs: list[float] = []
+        self.was_looked_at = False
+
+    def add(self, chunk: Chunk) -> None:
+        self.chunks.append(chunk)
+        self.logprobs += [one.logprob for one in chunk.logprobs]
+
+    @property
+    def text(self) -> str:
+        return "".join(chunk.text for chunk in self.chunks)
+
+    @property
+    def has_called(self) -> bool:
+        """Whether it calls functions, with or without a word about it."""
+        return any(chunk.tool_calls for chunk in self.chunks)
+
+    @property
+    def has_said(self) -> bool:
+        """Whether anything came but counts."""
+        return any(chunk.text or chunk.thinking or chunk.tool_calls or chunk.done for chunk in self.chunks)
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.chunks) and self.chunks[-1].done is not None
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether it is enough to judge by."""
+        return len(self.logprobs) >= TOKENS
+
+
+class _Pieces:
+    """An answer's pieces, each of which can be waited for as long as one likes without being lost."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self._coming: asyncio.Task[Chunk | None] | None = None
+
+    async def next(self, longest_s: float | None) -> Chunk | None:
+        """The next piece; None after the last. Raises TimeoutError when it has not come: it may be waited for again."""
+        if self._coming is None:
+            self._coming = asyncio.create_task(self._one())
+        ready, _ = await asyncio.wait({self._coming}, timeout=None if longest_s is None else max(longest_s, 0.0))
+        if not ready:
+            raise TimeoutError
+        coming, self._coming = self._coming, None
+        return coming.result()
+
+    async def aclose(self) -> None:
+        """Hear no more."""
+        if self._coming is not None:
+            await end([self._coming])
+        await self._chunks.aclose()
+
+    async def _one(self) -> Chunk | None:
+        try:
+            return await self._chunks.__anext__()
+        except StopAsyncIteration:
+            return None
