@@ -8,12 +8,14 @@ export PYTHON
 INSTALLED := .venv/.installed
 DEV_INSTALLED := .venv/.dev-installed
 TOOLS := .venv/.test-tools
+# Processes of tests. On two cores, too: half of the time they wait, most for processes that start and end.
+AT_ONCE := 3
 
 run: $(INSTALLED)
 	@exec .venv/bin/python manage.py serve
 
 test: lint $(TOOLS)
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n $(AT_ONCE) --dist loadfile
 
 lint: $(DEV_INSTALLED)
 	.venv/bin/ruff check .
@@ -24,7 +26,9 @@ lint: $(DEV_INSTALLED)
 bench: $(DEV_INSTALLED)
 	@.venv/bin/python -m bench.product
 	@.venv/bin/python -m bench.tiers
+	@.venv/bin/python -m bench.rules
 	@.venv/bin/python -m bench.handlers
+	@.venv/bin/python manage.py evaluate day
 
 # `make prove DRILL=stampede LONG=1 SEED=7`; all drills in their short form without.
 prove: $(DEV_INSTALLED)

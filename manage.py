@@ -8,6 +8,8 @@ import sys
 def main() -> None:
     """Run one command; a bad setting ends it with a line that names the remedy."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "orchestrator.settings")
+    # Before numpy is loaded: its products are small here, and threads that share them wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from django.core.management import execute_from_command_line
 
     from orchestrator.env import BadSetting
