@@ -5,7 +5,9 @@
   const REST_MS = 250;
   let moving = null; // the row's id, while its new place is not sent yet
   let timer = 0;
-  let isAsking = false;
+  let asking = null; // the request whose answer draws the board anew
+  let asked = null; // the row that it moves: what is pressed while the focus is lost with the old board is for this one
+  let owed = []; // what is pressed until the new board is there: rows' ids and keys
 
   const rows = () => [...document.querySelectorAll("#rules > [data-rule]")];
 
@@ -18,44 +20,62 @@
     moving = null;
     const form = row?.querySelector("[data-mover]");
     if (!form) return;
+    asked = row.id;
     form.elements.place.value = rows().indexOf(row) + 1;
     form.querySelector("[value=place]").click();
   };
 
   const later = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => (isAsking ? later() : send()), REST_MS);
+    timer = setTimeout(() => (asking ? later() : send()), REST_MS);
   };
 
-  document.addEventListener("keydown", (event) => {
-    if (!event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (event.key !== "ArrowUp" && event.key !== "ArrowDown") return;
-    const row = event.target.closest?.("#rules > [data-rule]");
-    if (!row || !row.querySelector("[data-mover]")) return;
-    event.preventDefault();
-    if (isAsking) return; // the board is about to be swapped
+  const step = (row, key) => {
     const all = rows();
-    const other = all[all.indexOf(row) + (event.key === "ArrowUp" ? -1 : 1)];
+    const other = all[all.indexOf(row) + (key === "ArrowUp" ? -1 : 1)];
     if (!other || (moving && moving !== row.id)) return;
     const focused = document.activeElement;
-    if (event.key === "ArrowUp") other.before(row);
+    if (key === "ArrowUp") other.before(row);
     else other.after(row);
     number();
     focused.focus(); // to be moved in the page takes it away
     row.scrollIntoView({ block: "nearest" });
     moving = row.id;
     later();
+  };
+
+  const settle = () => {
+    const steps = owed;
+    [asking, asked, owed] = [null, null, []];
+    for (const [id, key] of steps) {
+      const row = document.getElementById(id);
+      if (row?.matches("[data-rule]")) step(row, key);
+    }
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (!event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.key !== "ArrowUp" && event.key !== "ArrowDown") return;
+    const row = event.target.closest?.("#rules > [data-rule]");
+    const id = row ? row.querySelector("[data-mover]") && row.id : asking && event.target === document.body && asked;
+    if (!id) return;
+    event.preventDefault();
+    if (asking) owed.push([id, event.key]);
+    else step(row, event.key);
   });
 
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (event.detail.target?.id === "board") isAsking = true;
+    if (event.detail.target?.id === "board") asking = event.detail.xhr;
   });
-  for (const end of ["htmx:afterRequest", "htmx:sendError", "htmx:timeout"]) {
-    document.addEventListener(end, () => (isAsking = false));
-  }
+  document.addEventListener("htmx:afterRequest", ({ detail: { xhr, successful } }) => {
+    if (xhr === asking && (!successful || xhr.status === 204)) settle(); // no new board comes
+  });
 
   // What an act was about is where one goes on. `autofocus` in a part of a page is not heeded where something has focus.
-  document.addEventListener("htmx:afterSettle", () => document.querySelector("#board [data-focus]")?.focus());
+  document.addEventListener("htmx:afterSettle", (event) => {
+    document.querySelector("#board [data-focus]")?.focus();
+    if (asking && event.detail.xhr === asking) settle();
+  });
 
   // What is typed while the fields of another fact are fetched stays.
   let typed = new Map();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,30 @@ async def test_keys_that_come_fast_move_a_rule_as_often_and_it_stays_in_sight(vi
     await page.keyboard.press("Alt+ArrowUp")
     await expect(page.locator("#said")).to_contain_text("Rule 2 is number 13 of 30 in the draft.")
     assert logged == []
+
+
+async def test_keys_that_come_while_a_place_is_saved_count_on_from_it(visit: Any) -> None:
+    rules = [{"name": f"Rule {number}", "then": {"local_only": True}} for number in range(1, 11)]
+    await sync_to_async(draft.save)(read_document({"rules": rules}), By("anna"))
+    page = await visit(PAGE)
+    is_asked, may_go = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Any) -> None:
+        is_asked.set()
+        await may_go.wait()
+        await route.continue_()
+
+    await page.route("**/routing/act/", hold)
+    await page.get_by_role("link", name="Edit Rule 2", exact=True).focus()
+    await page.keyboard.press("Alt+ArrowDown")
+    await asyncio.wait_for(is_asked.wait(), 20)
+    for _ in range(4):
+        await page.keyboard.press("Alt+ArrowDown")
+    await page.keyboard.press("Alt+ArrowUp")
+    may_go.set()
+    await expect(page.locator("#said")).to_contain_text("Rule 2 is number 6 of 10 in the draft.")
+    assert (await order())[4:7] == ["Rule 6", "Rule 2", "Rule 7"]
+    assert await focused(page) == "Rule 2"
 
 
 async def test_what_is_typed_of_the_slider_stays_when_another_act_draws_the_page_anew(visit: Any) -> None:
