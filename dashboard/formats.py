@@ -9,6 +9,7 @@ from orchestrator.ledger import wording
 
 NARROW = "\u202f"  # narrow no-break space
 UNKNOWN = "unknown"
+_SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _DECIMAL = re.compile(r"(-?)(\d+)((?:\.\d+)?)", re.ASCII)
 
 
@@ -17,6 +18,11 @@ def count(number: float | None) -> str:
     if number is None:
         return UNKNOWN
     return f"{round(number):,}".replace("-", "−")
+
+
+def in_words(number: int) -> str:
+    """Two; in figures from 11 on. Nothing is "no", as before a noun."""
+    return _SMALL[number] if number < len(_SMALL) else count(number)
 
 
 def amount(number: str) -> str:

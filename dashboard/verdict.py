@@ -35,8 +35,8 @@ class Verdict:
     """What is so, why, and where to look."""
 
     headline: str
-    why: str
-    state: str  # ok, slow, down, unknown
+    why: str = ""
+    state: str = "ok"  # or slow, down, unknown
     link: str = ""
     link_words: str = ""
 

@@ -12,7 +12,6 @@ from dashboard import formats
 from dashboard.providers.rows import Providers, Row
 from dashboard.strip import Part
 
-NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 MOST_NAMED = 3
 LONGEST_REASON = 48  # characters, in a headline
 PAGE = "dashboard:providers"
@@ -54,7 +53,8 @@ def providers_verdict(found: Providers | None) -> ProvidersVerdict:
     if unknown:
         names = formats.listing([row.title for row in unknown[:MOST_NAMED]])
         known = len(on) - len(unknown)
-        words = f"{_number(known)} of {_number(len(on)).lower()} providers {'answers' if known == 1 else 'answer'}"
+        those = f"{formats.in_words(known).capitalize()} of {formats.in_words(len(on))} providers"
+        words = f"{those} {'answers' if known == 1 else 'answer'}"
         return ProvidersVerdict(words, f"Nothing is known of {names}. {traffic}", "ok")
     return ProvidersVerdict(f"Healthy. {_all_answer(on)}", traffic, "ok")
 
@@ -111,22 +111,18 @@ def _are(rows: list[Row], on: list[Row], word: str) -> str:
     if len(rows) == 1:
         return f"{rows[0].title} is {word}"
     if len(rows) == len(on):
-        return f"{'Both' if len(on) == 2 else f'All {_number(len(on)).lower()}'} providers are {word}"
-    return f"{_number(len(rows))} of {_number(len(on)).lower()} providers are {word}"
+        return f"{'Both' if len(on) == 2 else f'All {formats.in_words(len(on))}'} providers are {word}"
+    return f"{formats.in_words(len(rows)).capitalize()} of {formats.in_words(len(on))} providers are {word}"
 
 
 def _all_answer(on: list[Row]) -> str:
     if len(on) == 1:
         return f"{on[0].title} answers"
-    return "Both providers answer" if len(on) == 2 else f"All {_number(len(on)).lower()} providers answer"
+    return "Both providers answer" if len(on) == 2 else f"All {formats.in_words(len(on))} providers answer"
 
 
 def _few(on: list[Row]) -> str:
     return f"{on[0].title} answers" if len(on) == 1 else f"all {len(on)} answer"
-
-
-def _number(count: int) -> str:
-    return NUMBERS[count] if count < len(NUMBERS) else formats.count(count)
 
 
 def _not_looked(found: Providers) -> str:

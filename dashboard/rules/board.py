@@ -11,7 +11,8 @@ from django.utils import timezone
 from dashboard import formats
 from dashboard.rules.form import percents
 from dashboard.rules.rows import Row, count_changes, rows_of
-from dashboard.rules.verdict import Verdict, rules_verdict
+from dashboard.rules.verdict import rules_verdict
+from dashboard.verdict import Verdict
 from orchestrator.core.documents import Fault
 from orchestrator.core.permissions import NOBODY, Reach
 from orchestrator.ruling import draft, versions

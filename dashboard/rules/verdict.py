@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from dashboard import formats
 from dashboard.rules.rows import Change
+from dashboard.verdict import Verdict
 from orchestrator.ruling.dry_run import DryRun
 
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 MOST_KINDS = 2  # of changes that a headline has room for
 _VERBS: Mapping[Change, str] = {"changed": "changes", "new": "adds", "removed": "removes", "moved": "moves"}
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is so, and why."""
-
-    headline: str
-    why: str = ""
-    state: str = "ok"
 
 
 def rules_verdict(
@@ -40,7 +30,7 @@ def rules_verdict(
             " elsewhere, keeps them here, caps or refuses them. Nothing changes before you publish.",
         )
     if faults:
-        things = "One thing is wrong" if faults == 1 else f"{counted(faults).capitalize()} things are wrong"
+        things = "One thing is wrong" if faults == 1 else f"{formats.in_words(faults).capitalize()} things are wrong"
         return Verdict("The draft cannot be published yet.", f"{things} in it.", "slow")
     if not live:
         return Verdict(f"The draft has {_rules(rules)}, and nothing is live yet.", _tried(trial))
@@ -59,15 +49,10 @@ def what_changes(changes: Mapping[Change, int], *, changes_auto: bool) -> str:
     for change, verb in _VERBS.items():
         if number := changes.get(change, 0):
             noun = "" if parts else " rule" if number == 1 else " rules"
-            parts.append(f"{verb} {counted(number)}{noun}")
+            parts.append(f"{verb} {formats.in_words(number)}{noun}")
     if changes_auto:
         parts.append("changes how auto chooses")
     return formats.listing(parts)
-
-
-def counted(number: int) -> str:
-    """Two, or 12."""
-    return _NUMBERS[number] if number < len(_NUMBERS) else formats.count(number)
 
 
 def _effect(trial: DryRun | None) -> str:
@@ -87,4 +72,4 @@ def _tried(trial: DryRun | None) -> str:
 
 
 def _rules(number: int) -> str:
-    return "no rule" if not number else "one rule" if number == 1 else f"{counted(number)} rules"
+    return "no rule" if not number else "one rule" if number == 1 else f"{formats.in_words(number)} rules"
