@@ -19,6 +19,7 @@ from dashboard.verdict import overview_verdict
 from orchestrator.core.types import Model
 from orchestrator.engines.llamacpp import LoadedModel
 from orchestrator.ledger.stats import DAY, FROM_CACHE, Bucket
+from orchestrator.processes import site
 
 # Each is templates/dashboard/_NAME.html, with one root element of that id.
 LIVE_PARTS = ("verdict", "health", "models")
@@ -51,7 +52,7 @@ def board(snapshot: Snapshot | None, look: Look, beside: Beside | None = None) -
         "memory_limit": settings.MODEL_MEMORY or None,
         "records": records,
         "is_whole": look.is_whole,
-        "address": f"http://{settings.ADDRESS}",
+        "address": site(),
         "unknown_figures": FIGURE_NAMES,
         "verdict": overview_verdict(look, snapshot, records),
         "today": beside.today,

@@ -18,13 +18,14 @@ from django.db import connections
 from orchestrator.core.files import leave_no_core, raise_limit
 from orchestrator.env import BadSetting, secret_names
 from orchestrator.identity.links import make_link
+from orchestrator.processes import site
 from orchestrator.supervisor import figures, redis
 from orchestrator.supervisor.child import Program
 from orchestrator.supervisor.listening import listen, local_address
 from orchestrator.supervisor.lock import role_lock
 from orchestrator.supervisor.prepare import prepare
 from orchestrator.supervisor.ready import until_ready
-from orchestrator.supervisor.status import StatusFile, site
+from orchestrator.supervisor.status import StatusFile
 from orchestrator.supervisor.supervise import Supervision
 
 # Large bodies and answers are memory of their own, given back at once. Left to itself glibc learns from the first of

@@ -6,32 +6,13 @@ import json
 import logging
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
-
-from django.conf import settings
 
 from orchestrator.supervisor.child import Child
 
 log = logging.getLogger(__name__)
 
 NAME = "processes.json"
-
-
-def served_at(folder: Path) -> str | None:
-    """The address of the product that runs on this data directory; None when none says that it does."""
-    for name in (NAME, f"web.{NAME}"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            address = json.loads((folder / name).read_text())["address"]
-            return str(address) if address else None
-    return None
-
-
-def site(address: str) -> str:
-    """Where a browser finds the pages that are served at `address`: by way of the proxy, where one ends TLS."""
-    if settings.TRUSTED_PROXY and settings.PUBLIC_HOSTS:
-        return f"https://{settings.PUBLIC_HOSTS[0]}"
-    return f"http://{address.replace('0.0.0.0', '127.0.0.1')}"  # noqa: S104  # a browser cannot go to "every address"
 
 
 class StatusFile:

@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from orchestrator.management.commands.people import Command as PeopleCommand
-from orchestrator.supervisor.status import NAME, StatusFile, served_at, site
+from orchestrator.processes import site
+from orchestrator.supervisor.status import NAME, StatusFile
 
 
-def test_it_says_what_runs_until_nothing_does(tmp_path: Path):
-    status = StatusFile(tmp_path, None, "127.0.0.1:11434")
+def test_it_says_what_runs_until_nothing_does(tmp_path: Path, settings: Any):
+    settings.RUN_DIR = tmp_path
+    status = StatusFile(tmp_path, None, "127.0.0.1:12345")
     status.write([])
-    assert json.loads((tmp_path / NAME).read_text())["address"] == "127.0.0.1:11434"
-    assert served_at(tmp_path) == "127.0.0.1:11434"
+    assert json.loads((tmp_path / NAME).read_text())["address"] == "127.0.0.1:12345"
+    assert site() == "http://127.0.0.1:12345"
     status.remove()
-    assert served_at(tmp_path) is None
+    assert site() == f"http://{settings.ADDRESS}"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -58,7 +60,7 @@ def test_a_link_leads_to_where_a_browser_finds_the_pages(
 ):
     settings.TRUSTED_PROXY, settings.PUBLIC_HOSTS, settings.RUN_DIR = has_proxy, hosts, tmp_path
     StatusFile(tmp_path, None, "0.0.0.0:80").write([])
-    assert site("0.0.0.0:80") == address
+    assert site("0.0.0.0:80") == site() == address
     out = io.StringIO()
     PeopleCommand(stdout=out, stderr=io.StringIO())._show("token")
     assert out.getvalue().strip() == f"{address}/dashboard/sign-in/token/"

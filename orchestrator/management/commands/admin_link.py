@@ -3,17 +3,16 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.urls import reverse
 
 from orchestrator.identity.links import make_link
-from orchestrator.supervisor.status import served_at, site
+from orchestrator.processes import site
 
 
 def admin_link(username: str = "operator") -> str:
     """A fresh one-time link for `username`, on the address where it is served, or would be."""
-    shown = site(served_at(settings.RUN_DIR) or str(settings.ADDRESS))
+    shown = site()
     return f"{shown}{reverse('dashboard:sign-in-link', args=[make_link(username)])}"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandError
 from django.urls import reverse
@@ -14,7 +13,7 @@ from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity import acting, staffing
 from orchestrator.models import Tenant
-from orchestrator.supervisor.status import served_at, site
+from orchestrator.processes import site
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -88,7 +87,7 @@ class Command(BaseCommand):
         self.stderr.write(_standing(staffing.people(EVERYBODY).get(username=name)))
 
     def _show(self, token: str) -> None:
-        shown = site(served_at(settings.RUN_DIR) or str(settings.ADDRESS))
+        shown = site()
         self.stdout.write(f"{shown}{reverse('dashboard:sign-in-link', args=[token])}")
         self.stderr.write("It works once, within three days, and is not shown again.")
 
