@@ -7,6 +7,7 @@ A page that stands in no row of `dashboard.policy` is refused to everybody. A pa
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any, cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -15,7 +16,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotFound
 from django.shortcuts import redirect, render
-from django.urls import ResolverMatch, reverse
+from django.urls import ResolverMatch, is_valid_path, reverse
 from django.utils.cache import add_never_cache_headers
 
 from dashboard import beside
@@ -36,6 +37,7 @@ from orchestrator.identity.sessions import WITH_CODE
 
 Answer = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 _API = "ninja"  # has a table and a door of its own
+_PAGES = "dashboard"
 
 
 class Door:
@@ -53,10 +55,10 @@ class Door:
         """Answer; what was behind the door is kept nowhere."""
         if iscoroutinefunction(self):
             return self._answer(request)
-        return _unkept(request, self.get_response(request))
+        return _unkept(request, _or_above(request, self.get_response(request)))
 
     async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        return _unkept(request, await self.get_response(request))
+        return _unkept(request, _or_above(request, await self.get_response(request)))
 
     async def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
         """None lets the page run; an answer takes its place."""
@@ -157,6 +159,19 @@ def _name(match: ResolverMatch) -> str:
 def _unkept(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
     if getattr(request, "is_guarded", False):
         add_never_cache_headers(response)
+    return response
+
+
+def _or_above(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """The answer; for whoever opens an address that only takes forms, by a reload or a bookmark, the page above it."""
+    if response.status_code != HTTPStatus.METHOD_NOT_ALLOWED or request.method not in {"GET", "HEAD"}:
+        return response
+    if request.resolver_match is None or request.resolver_match.app_name != _PAGES:
+        return response
+    above = request.path.rstrip("/")
+    while above := above.rpartition("/")[0]:
+        if is_valid_path(f"{above}/"):
+            return redirect(f"{above}/")
     return response
 
 

@@ -73,13 +73,16 @@ def _quick_flush() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_parts_left() -> Iterator[None]:
-    """The parts that a page made for itself end with its test: their ledger would look after the next one's calls."""
+    """The parts that a page made for itself end with its test: their ledger would look after the next one's calls.
+
+    Their event loop is gone by then, so what lives on it, the sampler too, is let go, not closed.
+    """
     yield
     wiring = sys.modules.get("orchestrator.wiring")
-    left = getattr(wiring, "_parts", None)
-    if left is not None:
-        wiring._parts = None  # type: ignore[union-attr]  # it is there
-        left.ledger.close()
+    if wiring is None or wiring._parts is None:
+        return
+    left, wiring._parts, wiring._sampler = wiring._parts, None, None
+    left.ledger.close()
 
 
 @pytest.fixture

@@ -50,9 +50,27 @@ def test_a_part_of_a_page_sends_the_whole_page_to_the_door(client):
 def test_a_password_opens_the_door_and_a_button_closes_it(client, operator):
     response = client.post("/dashboard/sign-in/", {"username": "mira", "password": "correct horse"})
     assert (response.status_code, response["Location"]) == (302, "/dashboard/")
-    assert client.get("/dashboard/sign-out/").status_code == 405
+    assert client.get("/dashboard/sign-out/")["Location"] == "/dashboard/"  # only the button's form does
+    assert client.get("/dashboard/").status_code == 200
     assert client.post("/dashboard/sign-out/")["Location"] == "/dashboard/sign-in/"
     assert client.get("/dashboard/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("address", "page"),
+    [
+        ("routing/act/", "routing/"),
+        ("providers/openai/switch/off/", "providers/openai/"),
+        ("people/3/role/", "people/3/"),
+        ("account/sign-out-elsewhere/", "account/"),
+    ],
+)
+def test_an_address_that_takes_forms_only_opens_the_page_above_it(client, operator, address, page):
+    client.force_login(operator)
+    response = client.get(f"/dashboard/{address}?period=day")
+    assert (response.status_code, response["Location"]) == (302, f"/dashboard/{page}")
+    assert client.put(f"/dashboard/{address}").status_code == 405
+    assert client.get(f"/dashboard/{page}").status_code != 302
 
 
 def test_after_signing_in_the_way_goes_on_but_never_elsewhere(client, operator):
