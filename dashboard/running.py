@@ -23,6 +23,7 @@ from dashboard.providers.verdict import PAGE as PROVIDERS
 from dashboard.providers.verdict import providers_part
 from dashboard.reading import reader
 from dashboard.strip import Part, strip
+from orchestrator import vitals
 from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.core.prices import Price, Stated
 from orchestrator.core.types import Candidate, Model
@@ -116,6 +117,12 @@ async def _holding(scopes: Sequence[Scope]) -> Mapping[str, Holding | None]:
             is_known = one is not None and before is not None
             sums[tier] = Holding(before.entries + one.entries, before.bytes + one.bytes) if is_known else None  # type: ignore[union-attr]
     return sums
+
+
+async def of_all_workers(held: Mapping[str, Holding | None] | None) -> Mapping[str, Holding | None] | None:
+    """What was found of this process, with what the memory of all workers holds; as it was where nobody tells that."""
+    whole = await _known("what the workers keep", lambda: vitals.kept(parts()), COUNT_S)
+    return {**held, **{tier: whole[tier] for tier in held if tier in whole}} if held and whole else held
 
 
 async def purge(*scopes: Scope) -> Purged:

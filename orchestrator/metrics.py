@@ -13,11 +13,11 @@ import struct
 import sys
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -52,6 +52,7 @@ ENDED_WELL = frozenset({"done", "cut", "cancelled"})
 MOST_PAGES = 8  # asked for at once
 PAGE_DEADLINE_S = 5.0
 OTHER = "other"
+ENTRIES, BYTES = "orchestrator_cache_entries", "orchestrator_cache_bytes"
 SAVED = "_saved"
 CALLED = frozenset({"miss", "bypass"})  # tiers for which an engine was called
 WAITED = CALLED | {"collapsed"}  # and where another's call was waited for
@@ -302,6 +303,13 @@ class Metrics:
         """
         return await self._pages.run(PAGE_DEADLINE_S, self._page, accept, asked)
 
+    async def kept(self) -> Mapping[str, tuple[int, int]] | None:
+        """How many answers are in the memory of all workers, and of how many bytes, by tier; None without a folder.
+
+        As each worker put down last, within the last seconds. Raises Busy, TimeoutError.
+        """
+        return await self._pages.run(PAGE_DEADLINE_S, self._kept) if self._folder else None
+
     def close(self) -> None:
         """End the thread that makes pages."""
         self._pages.close()
@@ -312,6 +320,17 @@ class Metrics:
         registry.register(_Families([*counted.collect(), *asked()]))
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
+
+    def _kept(self) -> Mapping[str, tuple[int, int]]:
+        files = [str(file) for file in cast(Path, self._folder).glob("gauge_livesum_*.db")]
+        figures = {
+            (family.name, sample.labels["tier"]): int(sample.value)
+            for family in MultiProcessCollector.merge(files)
+            if family.name in {ENTRIES, BYTES}
+            for sample in family.samples
+        }
+        tiers = [tier for name, tier in figures if name == ENTRIES]
+        return {tier: (figures[ENTRIES, tier], figures.get((BYTES, tier), 0)) for tier in tiers}
 
 
 class _Words:

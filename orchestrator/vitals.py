@@ -8,13 +8,14 @@ import logging
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from django.db import DatabaseError
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
+from cache.entries import Holding
 from orchestrator import __version__
 from orchestrator.admission.gate import REFUSED
 from orchestrator.budgeting import standing
@@ -132,6 +133,16 @@ async def page(parts: Parts, run_dir: Path, accept: str) -> tuple[bytes, str]:
         yield from _of_processes(run_dir, loaded or ())
 
     return await parts.metrics.page(accept, asked)
+
+
+async def kept(parts: Parts) -> Mapping[str, Holding] | None:
+    """What the memory of all workers of this machine keeps, by tier; None where this one tells for itself alone.
+
+    Raises Busy when too many ask, TimeoutError when the disk is stuck.
+    """
+    await sample(parts)
+    found = await parts.metrics.kept()
+    return None if found is None else {tier: Holding(entries, size) for tier, (entries, size) in found.items()}
 
 
 async def _loaded(parts: Parts) -> list[LoadedModel] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import statistics
 import time
@@ -88,6 +89,7 @@ def test_any_worker_tells_for_all_and_what_a_dead_one_counted_stays(
         assert value(seen, "tokens_total", kind="prompt") == 12 * 11
         assert value(seen, "tokens_total", kind="completion_saved") == 8 * 2
     until(lambda: value(read(other), "cache_entries", tier="memory") == 12, "both memories to be counted")
+    until(lambda: memory_on_the_page(product, one) == "12", "the page of the cache to tell of both")
     until(lambda: value(read(one), "ledger_written_total") == 20, "every record to be counted")
     assert value(read(one), "process_open_fds", role="web")
     print(f"a page takes {scrape_ms(one):.1f} ms")  # noqa: T201  # measured, not judged
@@ -103,6 +105,16 @@ def test_any_worker_tells_for_all_and_what_a_dead_one_counted_stays(
     until(lambda: agrees(other, 21), "the count to go on")
     files = [path.name for path in (product.data / "run" / "metrics").iterdir()]
     assert len(files) == 9, files  # of two workers and of what makes pages
+
+
+def memory_on_the_page(product: Product, client: httpx.Client) -> str:
+    """How many answers the memory keeps, as the page says it."""
+    if "sessionid" not in client.cookies:
+        link = next(line for line in product.logs().splitlines() if "signs you in once" in line).rpartition(" ")[2]
+        assert client.get(link).status_code == 302
+    row = client.get("/dashboard/cache/").text.partition("?tier=memory&amp;")[2].partition("</tr>")[0]
+    assert "all 2 workers" in row, row
+    return re.findall(r'<td class="number">([^<]*)</td>', row)[2]
 
 
 def scrape_ms(client: httpx.Client) -> float:

@@ -30,14 +30,14 @@ from dashboard.answers.misses import NO_HITS, AllHits, Hits
 from dashboard.answers.purging import KINDS, Purge, within
 from dashboard.periods import PERIODS, period
 from dashboard.reading import Snapshot, reader
-from dashboard.running import holding
+from dashboard.running import holding, of_all_workers
 from dashboard.running import purge as purge_now
 from dashboard.tiers import ALWAYS_SHOWN, FAR_FROM_CACHE, NAMES, STACK
 from dashboard.verdict import cache_verdict
 from dashboard.views.overview import read
 from orchestrator.audit import note
 from orchestrator.core.numbers import whole
-from orchestrator.core.permissions import Permission, Reach, reach_of
+from orchestrator.core.permissions import EVERYBODY, Permission, Reach, reach_of
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,11 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
         read(reader.hits(whose)),
         holding(*within(Scope(), whose)),
     )
+    is_of_all = whose == EVERYBODY and settings.WEB_WORKERS > 1
+    if is_of_all:  # what each keeps in its memory is known as a sum only
+        held = await of_all_workers(held)
     listed = await sync_to_async(_listed)(query, whose, reach_of(roles(request), Permission.SEE_ANSWERS), hits)
-    stair = _stair(snapshot, held)
+    stair = _stair(snapshot, held, settings.WEB_WORKERS if is_of_all else 1)
     full = [row["name"] for row in stair if row["used"] is not None and row["used"] >= NEARLY_FULL]
     context = {
         "here": "cache",
@@ -78,6 +81,8 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
         "periods": PERIODS,
         "verdict": cache_verdict(snapshot, None if held is None else purging.total(held), full),
         "stair": stair,
+        "workers": settings.WEB_WORKERS,
+        "is_of_all": is_of_all,
         "snapshot": snapshot,
         "query": query,
         "is_filtered": any(query[name] for name in FILTERS),
@@ -226,11 +231,14 @@ def _names(whose: Reach) -> dict[str, Any]:
     return {"models": kept.by_model(whose), "namespaces": namespaces, "tenants": tenants}
 
 
-def _stair(snapshot: Snapshot | None, held: Mapping[str, Holding | None] | None) -> list[dict[str, Any]]:
-    """One row a tier: where its bar begins and how long it is, what was asked of it, what it holds."""
+def _stair(snapshot: Snapshot | None, held: Mapping[str, Holding | None] | None, workers: int) -> list[dict[str, Any]]:
+    """One row a tier: where its bar begins and how long it is, what was asked of it, what it holds.
+
+    workers  of how many the memory is told.
+    """
     figures = snapshot.figures if snapshot else None
     room = {
-        "memory": settings.CACHE_MEMORY,
+        "memory": settings.CACHE_MEMORY * workers,
         "redis": None if settings.REDIS_URL else settings.CACHE_REDIS_MEMORY,  # a shared one has its own limit
         "sqlite": settings.CACHE_DISK,
     }
