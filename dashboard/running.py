@@ -24,6 +24,7 @@ from dashboard.providers.verdict import providers_part
 from dashboard.reading import reader
 from dashboard.strip import Part, strip
 from orchestrator import vitals
+from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.core.prices import Price, Stated
 from orchestrator.core.types import Candidate, Model
@@ -123,6 +124,11 @@ async def of_all_workers(held: Mapping[str, Holding | None] | None) -> Mapping[s
     """What was found of this process, with what the memory of all workers holds; as it was where nobody tells that."""
     whole = await _known("what the workers keep", lambda: vitals.kept(parts()), COUNT_S)
     return {**held, **{tier: whole[tier] for tier in held if tier in whole}} if held and whole else held
+
+
+async def used_of(counted: Sequence[tuple[Limit, str]]) -> Sequence[float] | None:
+    """How much of each limit is used by whom it counts apart, as `Limiter.used`; None when nobody says."""
+    return await _known("what of limits is used", lambda: parts().limiter.used(counted))
 
 
 async def purge(*scopes: Scope) -> Purged:

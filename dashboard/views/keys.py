@@ -16,7 +16,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from dashboard import formats
 from dashboard.access import page, reach, roles
 from dashboard.acting import NOTHING_WRONG, acted, faults_of
-from dashboard.keys import forms, words
+from dashboard.keys import forms
+from dashboard.keys.allowance import limit_rows
 from dashboard.keys.board import STATES, Asked, read_board
 from dashboard.keys.one import MOST_COUNTED, OneKey, read_key
 from dashboard.keys.verdict import verdict
@@ -129,7 +130,9 @@ async def new(request: HttpRequest) -> HttpResponseBase:
 async def key(request: HttpRequest, number: int) -> HttpResponseBase:
     """One key: what it is for, how it is used, who did what with it."""
     found = await _read(request, number)
-    return await page(request, "dashboard/key.html", _of_key(request, found))
+    context = _of_key(request, found)
+    limits = await limit_rows(found.limits, found.row.key.tenant_id, found.row.key)
+    return await page(request, "dashboard/key.html", context | {"limits": limits})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -193,7 +196,6 @@ def _of_key(request: HttpRequest, found: OneKey) -> dict[str, Any]:
         "row": found.row,
         "key": key,
         "now": timezone.now(),
-        "limits": [(one, words.limit(one), words.whose(one)) for one in found.limits],
         "may_change": key.tenant_id in changes,  # type: ignore[comparison-overlap]
         "works": issuing.state_of(key, timezone.now()) == "working",
         "most_counted": MOST_COUNTED,

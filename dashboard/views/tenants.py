@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from dashboard.access import page, reach
 from dashboard.acting import acted, faults_of
-from dashboard.keys import words
+from dashboard.keys.allowance import limit_rows
 from dashboard.keys.one import read_tenant
 from dashboard.reading import reader
 from dashboard.unread import said_when_unread
@@ -99,7 +99,7 @@ async def _one(
         "here": "keys",
         "found": found,
         "tenant": found.tenant,
-        "limits": [(one, words.limit(one), words.whose(one)) for one in found.limits],
+        "limits": await limit_rows(found.limits, number),
         "may_change": number in reach_for(request, Permission.CHANGE_KEYS),  # type: ignore[comparison-overlap]
         "may_switch": reach_for(request, Permission.CHANGE_PEOPLE) == EVERYBODY,
     }

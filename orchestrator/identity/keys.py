@@ -93,19 +93,21 @@ def _scoped(key: ApiKey) -> Caller:
 def limits_for(tenant: Tenant, key: ApiKey | None) -> tuple[Limit, ...]:
     """Every limit that may be about a caller of `tenant` with `key`; the oldest first."""
     rows = LimitRow.objects.filter(_about(tenant, key), is_off=False).order_by("pk")
-    return tuple(
-        Limit(
-            id=row.pk,
-            name=row.name,
-            kind=cast(Kind, row.kind),
-            each=cast(Each, row.each),
-            amount=row.amount,
-            per_s=row.per_s or 0,
-            burst=row.burst or 0,
-            model=row.model,
-            network=ip_network(row.network) if row.network else None,
-        )
-        for row in rows
+    return tuple(map(limit_of, rows))
+
+
+def limit_of(row: LimitRow) -> Limit:
+    """What a row says."""
+    return Limit(
+        id=row.pk,
+        name=row.name,
+        kind=cast(Kind, row.kind),
+        each=cast(Each, row.each),
+        amount=row.amount,
+        per_s=row.per_s or 0,
+        burst=row.burst or 0,
+        model=row.model,
+        network=ip_network(row.network) if row.network else None,
     )
 
 

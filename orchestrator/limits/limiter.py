@@ -21,7 +21,8 @@ from orchestrator.core.redis_async import Line
 from orchestrator.core.types import Caller
 from orchestrator.limits.buckets import REFUSED_S, Bucket
 from orchestrator.limits.counting import Ask, Charge, Counting, Places, Taken
-from orchestrator.limits.scopes import counted_under, in_words, limits_about, policy
+from orchestrator.limits.scopes import counted_under, counter, in_words, limits_about, policy
+from orchestrator.limits.scripts import LOOKS
 from orchestrator.limits.shared import Shared
 
 PLACE_AGAIN_S = 1.0  # nobody knows when a place gets free
@@ -210,6 +211,19 @@ class Limiter:
         for one in places:
             one.members.discard(member)
             self._shared.drop(one.key, member)
+
+    async def used(self, counted: Sequence[tuple[Limit, str]]) -> Sequence[float] | None:
+        """How much of each limit is used at this moment: units of what may be at once, or calls at a time.
+
+        counted  limits of requests, tokens or calls, each with whose use is asked: what it counts apart, as `counter`.
+        As all processes count it, with what they took in advance; None when Redis does not say.
+        """
+        if not counted:
+            return ()
+        rates = [(limit.amount, limit.per_s * 1_000_000) for limit, _ in counted]
+        keys = [counter(limit, value) for limit, value in counted]
+        answer = await self._shared.ask(LOOKS, keys, [word for rate in rates for word in rate])
+        return None if answer is None else [float(word) for word in answer]
 
     async def aclose(self) -> None:
         """Give back what is held."""

@@ -30,6 +30,11 @@ def counted_under(limit: Limit, caller: Caller, model: str, address: str) -> str
             value = network_of(address)
         case _:
             value = ""
+    return counter(limit, value)
+
+
+def counter(limit: Limit, value: str = "") -> str:
+    """The key in Redis for one of those that the limit counts apart: an id, a model or a network; empty: all."""
     return f"{PREFIX}{limit.kind}:{limit.id}:{value}"
 
 

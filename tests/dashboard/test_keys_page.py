@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
+from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from dashboard.keys import board
 from dashboard.keys.board import Asked, read_board
 from dashboard.keys.one import read_key, read_tenant
+from orchestrator import wiring
 from orchestrator.core.permissions import EVERYBODY, Reach, Role
+from orchestrator.core.redis_async import Line, open_redis
 from orchestrator.identity.keys import find_key, make_key
+from orchestrator.limits.limiter import Limiter
 from orchestrator.models import ApiKey, AuditEvent, Budget, Limit, Team, Tenant
+from orchestrator.parts import Parts
 from tests.dashboard.site import record, somebody
 from tests.dashboard.spending import budget
+from tests.servers import RedisServer
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 KEYS = "/dashboard/keys/"
@@ -212,6 +219,50 @@ def test_an_auditor_looks_and_changes_nothing(console: Any) -> None:
     assert "Revoke" not in words
     assert auditor.post(f"{KEYS}{key.pk}/revoke/").status_code == 403
     assert auditor.get(f"{KEYS}new/").status_code == 403
+
+
+async def test_of_a_limit_is_said_what_is_used_of_it_where_that_is_one_figure(
+    console: Parts, operator: User, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, credential = await sync_to_async(a_key)()
+    rates = {"each-key": "key", "each-tenant": "tenant", "for-all": "all", "each-address": "address"}
+    for name, each in rates.items():
+        await Limit.objects.acreate(
+            name=name, kind="requests", each=each, amount=1_000, per_s=86_400, tenant=key.tenant
+        )
+    await Limit.objects.acreate(name="at-once", kind="concurrent", each="all", amount=4, tenant=key.tenant)
+    await Limit.objects.acreate(
+        name="off", kind="requests", each="all", amount=9, per_s=60, tenant=key.tenant, is_off=True
+    )
+    caller = await sync_to_async(find_key)(credential)
+    assert caller is not None
+    redis_server.command("FLUSHALL")
+    limiter = Limiter(Line(open_redis(redis_server.url, 5, most_connections=2), 5))
+    monkeypatch.setattr(wiring, "_parts", replace(console, limiter=limiter))
+    for _ in range(250):
+        await limiter.charge(caller, "tiny:latest", "127.0.0.1")
+    hold = await limiter.hold(caller, "tiny:latest", "127.0.0.1", lambda: 1)
+    client = AsyncClient()
+    await client.aforce_login(operator)
+
+    def said(response: Any) -> dict[str, str]:
+        rows = response.content.decode().partition('<ul class="limits">')[2].partition("</ul>")[0].split("<li>")[1:]
+        return {
+            re.findall(r"<a[^>]*>([^<]+)", row)[0]: "".join(re.findall(r">([^<]+ (?:used|now))<", row)) for row in rows
+        }
+
+    of_key = said(await client.get(f"{KEYS}{key.pk}/"))
+    of_tenant = said(await client.get(f"{KEYS}tenants/{key.tenant_id}/"))
+    for name, used in of_key.items():
+        if name in {"each-key", "each-tenant", "for-all"}:
+            number = int(used.removesuffix(" of 1,000 used"))
+            assert 250 <= number <= 375, "what was asked, with what is leased"
+    assert (of_key["each-address"], of_key["off"], of_key["at-once"]) == ("", "", "1 of 4 now")
+    assert [name for name, used in of_tenant.items() if used] == ["at-once", "each-tenant", "for-all"]
+    hold.release()
+    await limiter.aclose()
+    monkeypatch.setattr(wiring, "_parts", console)  # which counts without a Redis
+    assert set(said(await client.get(f"{KEYS}{key.pk}/")).values()) == {""}
 
 
 def test_a_limit_is_set_changed_and_deleted(admin: Client) -> None:

@@ -439,3 +439,36 @@ async def test_a_redis_that_lost_the_scripts_is_told_them_again(make: Make, redi
     redis.command("SCRIPT", "FLUSH")
     assert await spend(limiter, caller) == 2
     assert not limiter.is_alone
+
+
+async def test_what_is_used_is_told_as_all_count_it_and_asking_takes_nothing(
+    make: Make, redis: RedisServer, clock: Ahead
+) -> None:
+    rate, tokens, places = limit(amount=10, id=1), limit("tokens", 1000, id=2), limit("concurrent", 5, id=3)
+    caller = under(rate, tokens, places)
+    one, other = make(redis), make(redis)
+    counted = [(each, str(ALICE.key_id)) for each in (rate, tokens, places)]
+    assert await one.used(counted) == [0, 0, 0]
+    assert await one.used([]) == ()
+    assert redis.command("DBSIZE") == b":0\r\n"
+    for limiter in (one, other):
+        await limiter.charge(caller, MODEL, HERE)
+    hold = await other.hold(caller, MODEL, HERE, lambda: 400)
+    for _ in range(2):
+        assert await one.used(counted) == pytest.approx([2, 400, 1], abs=0.01)
+    assert await one.used([(rate, "2")]) == [0], "another key's"
+    hold.settle(100)
+    hold.leave()
+    async with asyncio.timeout(PATIENT_S):
+        while (await one.used(counted) or ())[1:] != pytest.approx([100, 0], abs=0.01):
+            await asyncio.sleep(0.01)
+    assert await make().used(counted) is None, "nobody says what all use"
+
+
+async def test_what_was_used_drains_as_it_is_looked_at(make: Make, redis: RedisServer) -> None:
+    fast = limit(amount=100, per_s=1, burst=100)
+    limiter = make(redis)
+    await limiter.charge(under(fast), MODEL, HERE)
+    async with asyncio.timeout(PATIENT_S):
+        while await limiter.used([(fast, str(ALICE.key_id))]) != [0]:
+            await asyncio.sleep(0.01)
