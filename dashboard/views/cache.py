@@ -69,8 +69,9 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
         read(reader.hits(whose)),
         holding(*within(Scope(), whose)),
     )
+    answers = None if held is None else purging.total(held)
     is_of_all = whose == EVERYBODY and settings.WEB_WORKERS > 1
-    if is_of_all:  # what each keeps in its memory is known as a sum only
+    if is_of_all:  # a sum, in which an answer that several keep counts as often
         held = await of_all_workers(held)
     listed = await sync_to_async(_listed)(query, whose, reach_of(roles(request), Permission.SEE_ANSWERS), hits)
     stair = _stair(snapshot, held, settings.WEB_WORKERS if is_of_all else 1)
@@ -79,7 +80,7 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
         "here": "cache",
         "period": chosen,
         "periods": PERIODS,
-        "verdict": cache_verdict(snapshot, None if held is None else purging.total(held), full),
+        "verdict": cache_verdict(snapshot, answers, full),
         "stair": stair,
         "workers": settings.WEB_WORKERS,
         "is_of_all": is_of_all,
