@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 from django.core import signing
-from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 from django.utils.http import urlencode
 from django.views.decorators.http import require_safe
 
@@ -34,19 +34,20 @@ SEEN, SEEN_S = "audit.seen", 600  # what seals how far was looked, and how long 
 @require_safe
 async def audit(request: HttpRequest) -> HttpResponseBase:
     """Events that match, the newest first."""
-    asked, whose = _asked(request), reach(request)
+    asked, whose, faults = _asked(request), reach(request), _faults(request)
     found = await read(reader.run(lambda: auditing.read_events(asked, whose)))
     tenants = await read(reader.run(lambda: tenants_of(whose)))
     context = {
         "here": "audit",
         "asked": asked,
+        "faults": faults,
         "found": found,
         "headline": _headline(found, for_all=whose == EVERYBODY),
         "kinds": KINDS,
         "tenants": tenants or [],
         "query": urlencode(_narrowed(asked)),
     }
-    return await page(request, "dashboard/audit.html", context)
+    return await page(request, "dashboard/audit.html", context, status=422 if faults else 200)
 
 
 @require_safe
@@ -99,8 +100,11 @@ def _was_seen(request: HttpRequest, after: int) -> bool:
 
 @require_safe
 async def audit_csv(request: HttpRequest) -> HttpResponseBase:
-    """The events that match as CSV, as many as a file is to have."""
+    """The events that match as CSV, as many as a file is to have. A filter that cannot be read is refused."""
     asked, whose = _asked(request), reach(request)
+    if faults := _faults(request):
+        said = " ".join(["Nothing was exported.", *faults])
+        return HttpResponse(f"{said}\n", status=422, content_type="text/plain; charset=utf-8")
 
     async def lines() -> AsyncGenerator[bytes, None]:
         yield spreadsheet.written([list(auditing.columns())])
@@ -161,6 +165,15 @@ def _asked(request: HttpRequest) -> Asked:
         before=_number(request, "before"),
         after=_number(request, "after"),
     )
+
+
+def _faults(request: HttpRequest) -> list[str]:
+    """What was asked for and cannot be read, in words."""
+    days = [name for name in ("from", "to") if request.GET.get(name) and _day(request, name) is None]
+    faults = [f"{name}: write a day like 2026-01-31." for name in days]
+    if request.GET.get("tenant") and _number(request, "tenant") is None:
+        faults.append("tenant: write the number that its page has in its address.")
+    return faults
 
 
 def _narrowed(asked: Asked) -> dict[str, Any]:
