@@ -468,15 +468,18 @@ async def test_redis_that_stands_still_for_a_moment_leaves_nobody_waiting(
 async def test_a_redis_that_answers_too_slowly_is_done_without(
     own_redis: RedisServer, start: MakeProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It answers each time, after more than half the deadline."""
-    (process,) = [await start(own_redis, deadline_s=0.4)]
-    for number in range(4):
-        own_redis.command("CLIENT", "PAUSE", "250", "WRITE")
+    """It answers each time, after more than half the deadline; on a busy machine it may be asked later than that."""
+    (process,) = [await start(own_redis, deadline_s=2.0)]
+    for number in range(12):
+        if process.sharing._breaker.is_open:
+            break
+        while keys_in(own_redis):  # what was claimed before is let go of by itself
+            await asyncio.sleep(0.01)
+        own_redis.command("CLIENT", "PAUSE", "1300", "WRITE")
         source = Source(*words(2))
         chunks, leads = await process.ask(source, Question(f"{number}", lambda: True), number)
         assert leads
         await heard(chunks)
-        await asyncio.sleep(0.1)
     assert "Redis is slow" in caplog.text
     assert process.sharing._breaker.is_open
 
