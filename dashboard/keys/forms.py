@@ -82,7 +82,9 @@ def budget_asked(form: Typed) -> BudgetAsked:
 
 def budget_change(form: Typed) -> BudgetChange:
     """Raises BadRequest."""
-    values: dict[str, Any] = {"amount_usd": amount(form.get("amount_usd", ""))}
+    values: dict[str, Any] = {}
+    if "amount_usd" in form:
+        values["amount_usd"] = amount(form["amount_usd"])
     if "is_hard" in form:
         values["is_hard"] = form["is_hard"] != "no"
     if "is_off" in form:

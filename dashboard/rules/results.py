@@ -57,7 +57,7 @@ class Results:
 
     splits: Sequence[tuple[str, Sequence[SideRow]]]
     shadows: Sequence[BesideRow]
-    learned: dict[str, Any]
+    learned: dict[str, Any] | None  # of all tenants together; None for who may not see what is theirs
     differing: int  # sides that differ from the first in something
     unread: Sequence[Unread]  # grades that could not be read, by judge
 
@@ -78,14 +78,17 @@ class Results:
         return "One side differs." if self.differing == 1 else f"{formats.count(self.differing)} sides differ."
 
 
-def results(reach: Reach, days: int, now: datetime) -> Results:
-    """Of the requests of the last `days`."""
+def results(reach: Reach, days: int, now: datetime, *, with_learned: bool) -> Results:
+    """Of the requests of the last `days`.
+
+    with_learned  also what the router learned, which is from the answers of every tenant.
+    """
     since = now - timedelta(days=days)
     rules = list(sides(reach, since).items())[:MOST_SPLITS]
     return Results(
         [(rule, [_side(one) for one in some]) for rule, some in rules],
         [_beside(one) for one in shadows(reach, since)],
-        learning.learned(),
+        learning.learned() if with_learned else None,
         sum(bool(one.differs) for _, some in rules for one in some),
         unread_grades(reach, since.date()),
     )

@@ -81,10 +81,11 @@ async def change(request: HttpRequest, number: int) -> HttpResponseBase:
     typed = forms.typed(request.POST)
     try:
         asked = forms.budget_change(typed)
-        spent = await sync_to_async(_most_spent)(request, number)
-        if asked.amount_usd < row.amount_microusd and asked.amount_usd <= spent and typed.get("sure") != CONFIRMED:
-            more = {"typed": typed, "lowers": asked.amount_usd, "spent": spent}
-            return await _one(request, number, more, 422)
+        if "amount_usd" in asked.given and asked.amount_usd < row.amount_microusd and typed.get("sure") != CONFIRMED:
+            spent = await sync_to_async(_most_spent)(request, number)
+            if asked.amount_usd <= spent:
+                more = {"typed": typed, "lowers": asked.amount_usd, "spent": spent}
+                return await _one(request, number, more, 422)
         changed = await acted(request, lambda by: rows.change(by, row.name, asked))
     except OrchestratorError as error:
         return await _one(request, number, {"typed": typed, "faults": faults_of(error, forms.BUDGET_FIELDS)}, 422)
@@ -173,6 +174,9 @@ def _most_spent(request: HttpRequest, number: int) -> int:
 def _said(before: Budget, after: Budget) -> str:
     if before.is_off != after.is_off:
         return f"{after.name} is off and counts nothing." if after.is_off else f"{after.name} counts again."
+    if before.is_hard != after.is_hard:
+        does = "refuses what goes beyond it" if after.is_hard else "refuses nothing, and tells when it is used up"
+        return f"{after.name} {does}, from the next call on."
     if after.amount_microusd == before.amount_microusd:
         return f"{after.name} is as it was."
     was, now = formats.money(before.amount_microusd), formats.money(after.amount_microusd)

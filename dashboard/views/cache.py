@@ -38,6 +38,7 @@ from dashboard.views.overview import read
 from orchestrator.audit import note
 from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach, reach_of
+from orchestrator.core.tasks import see_through
 
 log = logging.getLogger(__name__)
 
@@ -142,14 +143,10 @@ def _named(asked: Purge, whose: Reach) -> Purge:
 
 async def _carry_out(request: HttpRequest, asked: Purge, scopes: Sequence[Scope]) -> None:
     """Purge, and leave a message that says what is true now."""
-    try:
-        done = await purge_now(*scopes)
-    except TimeoutError:
+    words, done = await see_through(_purge(request, asked, scopes))  # who closes the page has purged all the same
+    if done is None:
         messages.warning(request, "The purge was not over in time. Look at the counts below, and purge again.")
         return
-    gone = max(done.counts.values(), default=0)
-    words = f"{formats.count(gone)} {'answer' if gone == 1 else 'answers'} {asked.words}"
-    await sync_to_async(_remember)(request, asked, words, done, [scope.tenant_id for scope in scopes])
     missed = formats.listing([NAMES[tier] for tier in STACK if tier in done.failed])
     if done.is_complete:
         messages.success(request, f"Purged {words}. They are gone from every process.")
@@ -159,6 +156,21 @@ async def _carry_out(request: HttpRequest, asked: Purge, scopes: Sequence[Scope]
         messages.warning(request, f"Purged {words}. {missed} could not be reached; what it holds is not served.")
     if OTHER_MACHINES in done.failed:
         messages.warning(request, f"Purged {words} here, not on every machine yet: {done.failed[OTHER_MACHINES]}")
+
+
+async def _purge(request: HttpRequest, asked: Purge, scopes: Sequence[Scope]) -> tuple[str, Purged | None]:
+    """What was purged, in words, and what came of it; None when it was not over in time. Either is written down."""
+    tenants = [scope.tenant_id for scope in scopes]
+    try:
+        done = await purge_now(*scopes)
+    except TimeoutError:
+        words = f"answers {asked.words}, not over in time"
+        await sync_to_async(_remember)(request, asked, words, Purged(), tenants)
+        return words, None
+    gone = max(done.counts.values(), default=0)
+    words = f"{formats.count(gone)} {'answer' if gone == 1 else 'answers'} {asked.words}"
+    await sync_to_async(_remember)(request, asked, words, done, tenants)
+    return words, done
 
 
 def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged, tenants: Sequence[int | None]) -> None:

@@ -6,9 +6,10 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
-from dashboard.access import page_now, reach
+from dashboard.access import page_now, reach, roles
 from dashboard.rules.results import DAYS, USUAL, results
 from orchestrator.core.numbers import whole
+from orchestrator.core.permissions import EVERYBODY, Permission, reach_of
 
 
 @require_safe
@@ -16,6 +17,7 @@ def rule_results(request: HttpRequest) -> HttpResponse:
     """Of the last days: as many as usual, unless said otherwise."""
     asked = whole(request.GET.get("days", ""))
     days = asked if asked in DAYS else USUAL
-    found = results(reach(request), days, timezone.now())
+    sees_rules = reach_of(roles(request), Permission.SEE_RULES) == EVERYBODY
+    found = results(reach(request), days, timezone.now(), with_learned=sees_rules)
     context = {"here": "rules", "found": found, "days": days, "lengths": DAYS}
     return page_now(request, "dashboard/rules_results.html", context)

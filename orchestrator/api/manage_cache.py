@@ -17,6 +17,7 @@ from orchestrator.api.replies import json_response
 from orchestrator.audit import note
 from orchestrator.core.errors import BadRequest, Busy, Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY, Permission
+from orchestrator.core.tasks import see_through
 from orchestrator.identity.acting import Actor, of_caller
 from orchestrator.models import Tenant
 from orchestrator.wiring import parts
@@ -64,10 +65,15 @@ async def purge(request: HttpRequest, query: Query[ScopeQuery]) -> HttpResponseB
     `unreached` names what could not be; a machine in it goes on serving until it hears of the purge.
     """
     scope = query.scope(await _tenant(request, query.tenant, Permission.PURGE_ANSWERS))
-    purged = await parts().cache.purge(scope)
-    await _note(request, scope, purged)
+    purged = await see_through(_purge(request, scope))  # who hangs up meanwhile has purged all the same
     # A tier that could not be reached still holds them, out of sight: they are not served again.
     return json_response({"purged": purged.counts, "unreached": purged.failed})
+
+
+async def _purge(request: HttpRequest, scope: Scope) -> Purged:
+    purged = await parts().cache.purge(scope)
+    await _note(request, scope, purged)
+    return purged
 
 
 async def _note(request: HttpRequest, scope: Scope, purged: Purged) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _AGAIN_S = 0.1
+_seen_through: set[asyncio.Task[Any]] = set()
 
 
 class Stoppable:
@@ -46,6 +47,14 @@ class Stoppable:
         finally:
             self._stops.discard(stop)
             await end([working, telling])
+
+
+async def see_through(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns. It is carried to its end though whoever waits for it may go before."""
+    task = asyncio.create_task(work)
+    _seen_through.add(task)  # the loop itself holds none
+    task.add_done_callback(_seen_through.discard)
+    return await asyncio.shield(task)
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -337,6 +337,24 @@ def test_a_budget_is_raised_and_taken_back_and_lowering_it_takes_a_second_word(a
         assert 'id="fault-amount_usd"' in response.content.decode()
 
 
+def test_a_budgets_switches_change_what_they_name_and_say_so(admin: Client) -> None:
+    row = budget("team", 50_000_000, 8_000_000, now=timezone.now(), is_hard=False)
+    path = f"{KEYS}budgets/{row.pk}/"
+    switches = admin.get(path).content.decode().partition('<form class="filters make"')[2].partition("</form>")[0]
+    assert "amount_usd" not in switches
+    Budget.objects.update(amount_microusd=500_000_000)  # by somebody else, since the page was read
+    for form, said in (
+        ({"is_hard": "yes"}, "team refuses what goes beyond it, from the next call on."),
+        ({"is_hard": "no"}, "team refuses nothing, and tells when it is used up, from the next call on."),
+        ({"is_off": "yes"}, "team is off and counts nothing."),
+        ({"is_off": "no"}, "team counts again."),
+    ):
+        assert said in text(admin.post(f"{path}change/", form, follow=True))
+        (field,) = form
+        assert getattr(Budget.objects.get(), field) is (form[field] == "yes")
+        assert Budget.objects.get().amount_microusd == 500_000_000
+
+
 def test_a_budget_is_made_and_deleted(admin: Client) -> None:
     form = {"name": "trial", "amount_usd": "5.00", "period": "total", "each": "key"}
     response = admin.post(f"{KEYS}budgets/new/", form)

@@ -26,7 +26,7 @@ from orchestrator.admin import seen
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.keys import find_key
 from orchestrator.ledger import rolled
-from orchestrator.models import ApiKey, Charge, RouteDecision, Tenant
+from orchestrator.models import ApiKey, AuditEvent, Charge, RouteDecision, Tenant
 from tests.dashboard.site import answer, fill, keep, record, traffic
 from tests.keys import issue_key
 
@@ -259,6 +259,41 @@ async def test_a_machine_that_has_not_followed_is_named(staff, console, monkeypa
     shown = text(await staff.get("/dashboard/cache/"))
     assert "not on every machine yet: b has been silent for 7 s" in shown
     assert "could not be reached" not in shown
+
+
+async def test_who_closes_the_page_has_purged_all_the_same_and_it_is_written_down(staff, console, monkeypatch):
+    begun, may_go = asyncio.Event(), asyncio.Event()
+
+    async def slowly(*scopes):
+        begun.set()
+        await may_go.wait()
+        return Purged(counts={"memory": 2})
+
+    await fill(console, 2)
+    monkeypatch.setattr("dashboard.views.cache.purge_now", slowly)
+    form = {"what": "model", "model": "smollm2:135m", "shown": "2", "reason": "wrong"}
+    asking = asyncio.create_task(staff.post("/dashboard/cache/purge/", form))
+    await asyncio.wait_for(begun.wait(), 20)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    may_go.set()
+    async with asyncio.timeout(20):
+        while not (events := [event async for event in AuditEvent.objects.of(EVERYBODY)]):
+            await asyncio.sleep(0.01)
+    assert (events[0].action, events[0].subject) == ("cache.purged", "2 answers from smollm2:135m")
+
+
+async def test_a_purge_that_is_not_over_in_time_is_written_down(staff, console, monkeypatch):
+    async def too_long(*scopes):
+        raise TimeoutError
+
+    await fill(console, 2)
+    monkeypatch.setattr("dashboard.views.cache.purge_now", too_long)
+    await staff.post("/dashboard/cache/purge/", {"what": "model", "model": "smollm2:135m", "shown": "2"})
+    event = await AuditEvent.objects.of(EVERYBODY).aget()
+    assert event.subject == "answers from smollm2:135m, not over in time"
+    assert "The purge was not over in time" in text(await staff.get("/dashboard/cache/"))
 
 
 async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch):

@@ -58,6 +58,13 @@ def test_sides_and_shadows_are_told_with_their_intervals() -> None:
     assert "No split and no shadow had requests." in text(acme)
 
 
+def test_what_was_learned_of_every_tenants_answers_is_for_who_may_see_the_rules_of_all() -> None:
+    Tenant.objects.create(name="one")
+    title = 'id="learned-title"'
+    assert title in text(signed_in(somebody("vera", Role.VIEWER)))
+    assert title not in text(signed_in(somebody("bob", Role.OPERATOR, "one")))
+
+
 def test_grades_that_could_not_be_read_are_told_to_whose_they_are() -> None:
     one, two = (Tenant.objects.create(name=name) for name in ("one", "two"))
     for tenant, judge, count in ((one, "openai/big", 9), (one, "openai/small", 1), (two, "openai/other", 5)):
@@ -84,7 +91,7 @@ def test_it_takes_few_queries(django_assert_max_num_queries) -> None:  # type: i
     for number in range(10):
         went(tenant, number, f"arm {number % 3}", cost=1)
     with django_assert_max_num_queries(20):
-        results(EVERYBODY, 30, NOW)
+        results(EVERYBODY, 30, NOW, with_learned=True)
 
 
 def test_figures_are_written_with_their_sign() -> None:
