@@ -119,9 +119,10 @@ def read_events(asked: Asked, reach: Reach) -> Events:
     below, above = _bounds(asked, newest)
     chain = audit.look(after=max(0, newest - NEWEST), head=head)
     if asked.after is not None and not asked.before:
-        rows = list(_matching(asked, reach).filter(pk__gt=asked.after, pk__lt=below).order_by("pk")[:PAGE])[::-1]
+        ceiling = min(below, asked.after + STRETCH + 1)
+        rows = list(_matching(asked, reach).filter(pk__gt=asked.after, pk__lt=ceiling).order_by("pk")[:PAGE])[::-1]
         older = rows[-1].pk if rows else asked.after + 1
-        newer = rows[0].pk if len(rows) == PAGE else None
+        newer = rows[0].pk if len(rows) == PAGE else ceiling - 1 if ceiling < below else None
         return Events([row_of(one) for one in rows], older, newer, None, newest, chain, _time_of(newest, rows, reach))
     floor = max(above, below - STRETCH - 1)
     found = list(_matching(asked, reach).filter(pk__gt=floor, pk__lt=below).order_by("-pk")[: PAGE + 1])

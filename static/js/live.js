@@ -18,12 +18,15 @@
 
   let socket = null;
   let wrapper = null; // the extension's handle, with which to reconnect
+  let opened = null; // the socket that was let in last
+  let hasAsked = false; // why one was not
   let lastMessage = Date.now();
   let isPaused = false;
   let isLost = false;
   let hasGap = false; // rows may have come that this page was not sent
   let hasSkipped = false; // a part was not swapped: text in it was selected, or the page is paused
   let held = [];
+  let came = null; // while the rows are read anew: those that were brought meanwhile
 
   htmx.config.wsReconnectDelay = (tries) => 1000 * RETRY_S[Math.min(tries, RETRY_S.length - 1)];
   htmx.createWebSocket = (url) => (socket = new WebSocket(url));
@@ -67,19 +70,38 @@
 
   document.addEventListener("htmx:wsOpen", (event) => {
     wrapper = event.detail.socketWrapper;
+    opened = socket;
+    hasAsked = false;
     if (!wantsNews()) return disconnect();
     isLost = false;
     lastMessage = Date.now();
     showConnection(isPaused ? "paused" : "live");
     showAge();
-    if (hasGap && !isPaused) {
-      hasGap = false;
-      held = [];
-      showHeld();
-      document.getElementById("tail-note").textContent = "";
-      htmx.ajax("GET", location.href, { target: "#rows", select: "#rows", swap: "outerHTML" });
-    }
+    if (hasGap && !isPaused) readRows();
   });
+
+  // The rows as they are by now. What the socket brings before they are there goes with the old ones, so it is kept.
+  const readRows = async () => {
+    const before = rows();
+    const meanwhile = [];
+    came = meanwhile;
+    hasGap = false;
+    held = [];
+    showHeld();
+    try {
+      await htmx.ajax("GET", location.href, { target: "#rows", select: "#rows", swap: "outerHTML" });
+    } catch {} // it has said so
+    if (came !== meanwhile) return; // they are being read once more
+    came = null;
+    if (rows() === before) {
+      hasGap = true;
+      setTimeout(() => hasGap && !isPaused && socket?.readyState === WebSocket.OPEN && readRows(), 1000 * RETRY_S.at(-1));
+      return;
+    }
+    document.getElementById("tail-note").textContent = "";
+    held = [];
+    bring(meanwhile);
+  };
 
   document.addEventListener("htmx:wsClose", (event) => {
     hasGap = true;
@@ -89,7 +111,17 @@
     showConnection("lost");
     showAge();
     if (code === SIGNED_OUT) location.reload();
+    else if (opened !== target && !hasAsked) askWhy();
   });
+
+  // A browser is not told why it was refused: a page that was asked for says whether nobody is signed in any more.
+  const askWhy = async () => {
+    hasAsked = true;
+    try {
+      const answer = await fetch(location.href, { headers: { "HX-Request": "true" } });
+      if (answer.redirected || [401, 403].includes(answer.status)) location.reload();
+    } catch {} // nobody is there; the socket is tried again
+  };
 
   document.addEventListener("htmx:wsAfterMessage", () => {
     lastMessage = Date.now();
@@ -137,7 +169,8 @@
     heldButton.textContent = `${held.length}${held.length >= MOST_ROWS ? " or more" : ""} new`;
   };
 
-  const insert = (fresh) => {
+  const insert = (some) => {
+    const fresh = some.filter((row) => !document.getElementById(row.id));
     document.getElementById("no-rows")?.remove();
     rows().prepend(...fresh);
     for (const row of fresh) row.classList.add("is-new");
@@ -149,6 +182,12 @@
     insert(held);
     held = [];
     showHeld();
+  };
+
+  const bring = (fresh) => {
+    held = fresh.filter((row) => !document.getElementById(row.id)).concat(held).slice(0, MOST_ROWS);
+    if (held.length && !isHeld()) release();
+    else showHeld();
   };
 
   heldButton.addEventListener("click", () => {
@@ -169,10 +208,9 @@
     const { target, fragment } = event.detail;
     if (target.id === "rows") {
       event.detail.shouldSwap = false;
-      const known = new Set([...target.children].map((row) => row.id));
-      held = [...fragment.children].filter((row) => !known.has(row.id)).concat(held).slice(0, MOST_ROWS);
-      if (!isHeld()) release();
-      else showHeld();
+      const fresh = [...fragment.children];
+      came?.unshift(...fresh.map((row) => row.cloneNode(true)));
+      bring(fresh);
       return;
     }
     const selection = getSelection();

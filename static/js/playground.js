@@ -37,11 +37,13 @@
   };
 
   const show = (isAsking) => {
+    // Who writes the next question meanwhile goes on writing: the focus follows the button that it was on.
+    const follows = [document.body, isAsking ? ask : stop].includes(document.activeElement);
     ask.disabled = isAsking;
     stop.hidden = !isAsking;
     ask.textContent = isAsking ? "Asking…" : "Ask";
     form.setAttribute("aria-busy", String(isAsking));
-    (isAsking ? stop : ask).focus();
+    if (follows) (isAsking ? stop : ask).focus();
   };
 
   form.addEventListener("submit", async (event) => {

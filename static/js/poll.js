@@ -49,7 +49,8 @@
   });
 
   for (const failure of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
-    document.addEventListener(failure, () => {
+    document.addEventListener(failure, (event) => {
+      if (!isPoll(event)) return; // an act that failed is not tried again
       isLost = true;
       show();
     });

@@ -23,6 +23,8 @@
   let isPaused = false;
   let failures = 0;
   let lastAnswer = Date.now();
+  let wasAway = false; // the page was in the background, and asked nothing
+  let gap = null; // the row beneath which there are more than are listed
 
   const show = () => {
     const state = failures ? "lost" : isPaused ? "paused" : "live";
@@ -31,6 +33,7 @@
     const seconds = Math.round((Date.now() - lastAnswer) / 1000);
     updated.textContent = isPaused ? "" : `updated ${seconds} s ago`;
     stale.hidden = !failures;
+    note.textContent = gap ? "more came than are listed" : "";
     heldButton.hidden = held.length === 0;
     heldButton.textContent = `${held.length}${held.length >= MOST_ROWS ? " or more" : ""} new`;
     if (!failures) return;
@@ -55,6 +58,7 @@
     rows.prepend(...fresh);
     for (const row of fresh) row.classList.add("is-new");
     while (rows.children.length > MOST_ROWS) rows.lastElementChild.remove();
+    if (!gap?.isConnected && !held.includes(gap)) gap = null;
     setTimeout(() => fresh.forEach((row) => row.classList.remove("is-new")), NEW_FOR_MS);
     show();
   };
@@ -63,11 +67,23 @@
     const holder = document.createElement("template");
     holder.innerHTML = html; // rows of our own template
     const fresh = [...holder.content.querySelectorAll("tr")].filter((row) => !document.getElementById(row.id));
+    if (fresh.length >= MOST_AT_ONCE) gap = fresh.at(-1);
     if (!fresh.length) return;
-    note.textContent = fresh.length < MOST_AT_ONCE ? "" : "more came than are listed";
     held = fresh.concat(held).slice(0, MOST_ROWS);
     if (!isHeld()) release();
     document.dispatchEvent(new Event("rows:new")); // times.js puts their times into the viewer's zone
+  };
+
+  // After an absence: the list as it is by now.
+  const readAgain = async () => {
+    const answer = await fetch(location.href);
+    if (answer.redirected) return location.reload();
+    if (!answer.ok) throw new Error(answer.status);
+    const now = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("rows");
+    if (!now?.dataset.newest) return location.reload(); // the page says why there are none
+    rows.replaceChildren(...now.children);
+    [newest, held, gap, wasAway] = [now.dataset.newest, [], null, false];
+    document.dispatchEvent(new Event("rows:new"));
   };
 
   const ask = async () => {
@@ -79,8 +95,12 @@
         const answer = await fetch(address, { headers: { "HX-Request": "true" } });
         if (answer.status === 401 || answer.redirected) return location.reload();
         if (!answer.ok) throw new Error(answer.status);
+        const html = await answer.text(); // before it counts as heard: it may break off
         newest = answer.headers.get("X-Newest") ?? newest;
-        take(await answer.text());
+        const before = gap;
+        take(html);
+        if (wasAway && gap !== before && !isHeld()) await readAgain();
+        wasAway = false;
         failures = 0;
         lastAnswer = Date.now();
       } catch {
@@ -105,6 +125,8 @@
     rows.querySelector("a")?.focus();
     title.scrollIntoView({ block: "nearest" });
   });
+
+  document.addEventListener("visibilitychange", () => (wasAway ||= document.hidden));
 
   const releaseIfFree = () => held.length && !isHeld() && release();
   document.addEventListener("focusout", () => setTimeout(releaseIfFree));

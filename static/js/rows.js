@@ -30,10 +30,16 @@
   });
 
   let focused = null;
+  let opened = []; // what is folded open stays so
   document.addEventListener("htmx:beforeSwap", (event) => {
+    opened = [...(event.detail.target?.querySelectorAll?.("details[open][id]") ?? [])].map((one) => one.id);
     const active = document.activeElement;
     focused = event.detail.target?.contains?.(active) && active !== document.body ? active.id || null : null;
     if (focused === null && event.detail.target?.contains?.(active)) focused = "";
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
+    opened = [];
   });
   document.addEventListener("htmx:afterSettle", () => {
     if (focused === null || document.activeElement !== document.body) return (focused = null);

@@ -8,6 +8,7 @@
   let asking = null; // the request whose answer draws the board anew
   let asked = null; // the row that it moves: what is pressed while the focus is lost with the old board is for this one
   let owed = []; // what is pressed until the new board is there: rows' ids and keys
+  let next = null; // the button, or link, of an act that waits for that board, and what it stood for when pressed
 
   const rows = () => [...document.querySelectorAll("#rules > [data-rule]")];
 
@@ -45,12 +46,14 @@
   };
 
   const settle = () => {
-    const steps = owed;
-    [asking, asked, owed] = [null, null, []];
+    const [steps, pressed] = [owed, next];
+    [asking, asked, owed, next] = [null, null, [], null];
     for (const [id, key] of steps) {
       const row = document.getElementById(id);
       if (row?.matches("[data-rule]")) step(row, key);
     }
+    const button = document.getElementById(pressed?.id);
+    if (button && button.value === pressed.value) button.click(); // pressed twice, a switch is not to go back
   };
 
   document.addEventListener("keydown", (event) => {
@@ -65,10 +68,26 @@
   });
 
   document.addEventListener("htmx:beforeRequest", (event) => {
-    if (event.detail.target?.id === "board") asking = event.detail.xhr;
+    const { target, xhr, elt, requestConfig } = event.detail;
+    if (target?.id !== "board") return;
+    if (!asking && !moving) {
+      asking = xhr;
+      return;
+    }
+    event.preventDefault();
+    const { id, value } = requestConfig.triggeringEvent?.submitter ?? elt;
+    next = { id, value };
+    if (asking) return;
+    clearTimeout(timer);
+    send(); // the place that was to be sent a moment later
+    if (!asking) settle();
   });
-  document.addEventListener("htmx:afterRequest", ({ detail: { xhr, successful } }) => {
-    if (xhr === asking && (!successful || xhr.status === 204)) settle(); // no new board comes
+  document.addEventListener("htmx:afterRequest", ({ detail: { xhr, successful, requestConfig } }) => {
+    if (xhr !== asking || (successful && xhr.status !== 204) || xhr.status === 422) return;
+    // No new board comes, and what was moved stands where it is not.
+    const wasMoved = asked && requestConfig.verb !== "get";
+    settle();
+    if (wasMoved && !asking) htmx.ajax("GET", location.href, { target: "#board", select: "#board", swap: "outerHTML" });
   });
 
   // What an act was about is where one goes on. `autofocus` in a part of a page is not heeded where something has focus.

@@ -318,3 +318,12 @@ async def keep(console: Parts, *answers: Entry) -> None:
     async with asyncio.timeout(10):
         while await CacheEntry.objects.of(EVERYBODY).filter(hash__in=hashes).acount() < len(answers):
             await asyncio.sleep(0.01)
+
+
+async def away(page: Page, is_away: bool) -> None:
+    """As when the tab goes into the background, and as when it comes back."""
+    await page.evaluate(
+        "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true});"
+        " document.dispatchEvent(new Event('visibilitychange')); }",
+        is_away,
+    )

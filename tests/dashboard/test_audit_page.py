@@ -93,6 +93,16 @@ def test_what_is_rare_is_looked_for_in_stretches(admin: Client, monkeypatch: pyt
         address, pages = AUDIT + older[1].replace("&amp;", "&"), pages + 1
     assert subjects(page) == ["tenant globex"]
     assert pages == 3
+    tenancy.make_tenant(MIRA, TenantAsked(name="globex-2"))
+    address = f"{AUDIT}?about=globex&after=1"
+    for _ in range(3):  # on the way up, too
+        page = admin.get(address)
+        assert subjects(page) == []
+        assert "Nothing like that among the events up to number" in text(page)
+        newer = re.search(r'id="newer" href="([^"]+)"', page.content.decode())
+        assert newer
+        address = AUDIT + newer[1].replace("&amp;", "&")
+    assert subjects(admin.get(address)) == ["tenant globex-2"]
 
 
 def test_how_much_others_change_and_when_is_not_told(console: Any) -> None:

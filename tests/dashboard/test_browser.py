@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.sessions.models import Session
 from playwright.async_api import expect
 
 from cache.entries import Scope
 from dashboard.live import live
 from orchestrator.core.errors import OrchestratorError
-from tests.dashboard.site import fill, record, traffic
+from tests.dashboard.site import away, fill, record, traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 LIVE = "Live"
@@ -123,6 +124,41 @@ async def test_a_lost_connection_is_said_and_mended(visit):
     await expect(page.locator("#stale")).to_be_hidden()
     await expect(page.locator("#rows tr")).to_contain_text("in-the-gap")
     page.complaints[:] = [said for said in page.complaints if "nowhere" not in said and "wsError" not in said]
+
+
+async def test_rows_that_come_while_the_list_is_read_anew_stay(visit):
+    await sync_to_async(record)(model="before")
+    page = await visit("/dashboard/")
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+    reading, may_go = asyncio.Event(), asyncio.Event()
+
+    async def late(route):
+        answer = await route.fetch()
+        reading.set()
+        await may_go.wait()
+        await route.fulfill(response=answer)
+
+    await page.route(lambda url: url.endswith("/dashboard/"), late)
+    await page.evaluate("document.getElementById('rows').dataset.old = ''")
+    await away(page, True)
+    await away(page, False)
+    await asyncio.wait_for(reading.wait(), 20)
+    await sync_to_async(record)(model="meanwhile")
+    await expect(page.locator("#rows tr").first).to_contain_text("meanwhile")
+    may_go.set()
+    await expect(page.locator("#rows[data-old]")).to_have_count(0)
+    await expect(page.locator("#rows tr")).to_have_count(2)
+    await expect(page.locator("#rows tr").first).to_contain_text("meanwhile")
+
+
+async def test_a_page_whose_session_ended_in_the_background_asks_to_sign_in(visit):
+    page = await visit("/dashboard/")
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+    await away(page, True)
+    await Session.objects.all().adelete()
+    await away(page, False)
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    page.complaints.clear()  # of the browser: the socket, and the page, were refused
 
 
 async def test_the_focus_survives_an_update(visit):

@@ -70,6 +70,10 @@ async def test_a_model_is_loaded_kept_and_unloaded_and_the_page_follows(browser,
     await expect(headline).to_have_text(f"{MODEL} is loaded and stays.")
     await page.locator("#template summary").click()
     await expect(page.locator("#template pre")).to_contain_text("<|im_start|>")
+    await page.evaluate("document.getElementById('board').dataset.old = ''")
+    await expect(page.locator("#board[data-old]")).to_have_count(0)  # the page has followed meanwhile
+    await expect(page.locator("#template pre")).to_be_visible()
+    await expect(page.locator("#template summary")).to_be_focused()
     await page.get_by_role("button", name=f"Unload {MODEL}").click()
     await expect(headline).to_have_text(f"{MODEL} is not loaded.")
     assert page.complaints == []  # type: ignore[attr-defined]  # see `opened`

@@ -11,7 +11,7 @@ from playwright.async_api import expect
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import Attempt, RequestRecord
-from tests.dashboard.site import record, traffic
+from tests.dashboard.site import away, record, traffic
 from tests.dashboard.test_request_page import third_try
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -78,6 +78,29 @@ async def test_new_rows_come_at_the_top_while_nobody_is_reading_there(visit: Any
     await expect(page.locator("#held")).to_have_text("1 new")
     await page.click("#pause")
     await expect(page.locator("#rows tr").first).to_contain_text("fourth-model")
+
+
+async def test_after_an_absence_the_list_is_whole(visit: Any) -> None:
+    await sync_to_async(record)(request_id="first")
+    page = await visit(PAGE)
+    await expect(page.locator("#rows tr")).to_have_count(1)
+    await away(page, True)
+    for number in range(30):
+        await sync_to_async(record)(request_id=f"meanwhile-{number}")
+    await away(page, False)
+    await expect(page.locator("#rows tr")).to_have_count(31)
+    await expect(page.locator("#tail-note")).to_be_empty()
+
+
+async def test_that_there_are_more_than_are_listed_is_said_as_long_as_they_are(visit: Any) -> None:
+    await sync_to_async(record)(request_id="first")
+    page = await visit(PAGE)
+    await expect(page.locator("#rows tr")).to_have_count(1)
+    await sync_to_async(lambda: [record(request_id=f"many-{number}") for number in range(60)])()
+    await expect(page.locator("#tail-note")).to_have_text("more came than are listed")
+    await sync_to_async(record)(request_id="last", model="the-last")
+    await expect(page.locator("#rows tr").first).to_contain_text("the-last")
+    await expect(page.locator("#tail-note")).to_have_text("more came than are listed")
 
 
 async def test_a_filter_is_an_address_and_each_condition_can_be_taken_away(visit: Any) -> None:

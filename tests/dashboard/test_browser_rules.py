@@ -196,6 +196,64 @@ async def test_keys_that_come_while_a_place_is_saved_count_on_from_it(visit: Any
     assert await focused(page) == "Rule 2"
 
 
+async def test_an_act_waits_for_the_one_before_and_neither_is_lost(visit: Any) -> None:
+    names = [f"Rule {number}" for number in range(1, 5)]
+    await sync_to_async(draft.save)(read_document({"rules": [{"name": name} for name in names]}), By("anna"))
+    page = await visit(PAGE)
+    may_go = await held_back(page)
+    await page.get_by_role("button", name="Switch off Rule 1").click()
+    await page.get_by_role("button", name="Switch off Rule 1").click()  # pressed twice
+    await page.get_by_role("button", name="Switch off Rule 2").click()
+    may_go.set()
+    await expect(page.get_by_role("button", name="Switch on Rule 2")).to_be_visible()
+    await expect(page.get_by_role("button", name="Switch on Rule 1")).to_be_visible()
+    await page.get_by_role("link", name="Edit Rule 4", exact=True).focus()
+    await page.keyboard.press("Alt+ArrowUp")
+    await page.get_by_role("button", name="Switch off Rule 3").click()  # before the new place was sent
+    await expect(page.get_by_role("button", name="Switch on Rule 3")).to_be_visible()
+    rules = (await sync_to_async(draft.read)()).document.rules
+    assert [(rule.name, rule.is_on) for rule in rules] == [
+        ("Rule 1", False),
+        ("Rule 2", False),
+        ("Rule 4", True),
+        ("Rule 3", False),
+    ]
+
+
+@pytest.mark.parametrize(("status", "said"), [(403, "It was not done."), (None, "Whether it was done is not known.")])
+async def test_what_failed_is_said_and_a_moved_rule_stands_where_it_is(
+    visit: Any, status: int | None, said: str
+) -> None:
+    names = [f"Rule {number}" for number in range(1, 5)]
+    await sync_to_async(draft.save)(read_document({"rules": [{"name": name} for name in names]}), By("anna"))
+    page = await visit(PAGE)
+    await page.route("**/routing/act/", lambda route: route.fulfill(status=status) if status else route.abort())
+    await page.get_by_role("link", name="Edit Rule 1", exact=True).focus()
+    await page.keyboard.press("Alt+ArrowDown")
+    alert = page.get_by_role("alert")
+    await expect(alert).to_contain_text(said)
+    await expect(alert.get_by_role("link", name="Load the page again")).to_be_visible()
+    await expect(page.locator("#rules .place")).to_have_text(["1", "2", "3", "4"])
+    await expect(page.locator("#rules .name").first).to_have_text("Rule 1")
+    await page.unroute("**/routing/act/")
+    await page.get_by_role("button", name="Switch off Rule 1").click()
+    await expect(page.get_by_role("button", name="Switch on Rule 1")).to_be_visible()
+    await expect(alert).to_have_count(0)
+    page.complaints.clear()  # the browser's own, of what was made to fail
+
+
+async def held_back(page: Page) -> asyncio.Event:
+    """Acts go on once the event is set."""
+    may_go = asyncio.Event()
+
+    async def hold(route: Any) -> None:
+        await may_go.wait()
+        await route.continue_()
+
+    await page.route("**/routing/act/", hold)
+    return may_go
+
+
 async def test_what_is_typed_of_the_slider_stays_when_another_act_draws_the_page_anew(visit: Any) -> None:
     names = [f"Rule {number}" for number in range(3)]
     await sync_to_async(draft.save)(read_document({"rules": [{"name": name} for name in names]}), By("beate"))
