@@ -9,7 +9,7 @@
   };
   const dialog = document.getElementById("dialog");
   const said = document.createElement("div");
-  said.className = "result warning";
+  said.className = "result warning failed";
   said.setAttribute("role", "alert");
 
   const isPoll = ({ detail }) => detail.elt?.matches?.("[data-poll]");
