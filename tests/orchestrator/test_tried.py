@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import failover
+from orchestrator import cascade, failover
 from orchestrator.answers import Answer
 from orchestrator.choosing import auto
 from orchestrator.core.errors import EngineUnavailable, TooMany
@@ -102,14 +102,25 @@ async def test_nobody_is_asked_beside_who_is_on_trial(
     assert cloud.calls == 0
 
 
+async def test_who_was_silent_for_long_is_not_held_to_have_answered_badly(
+    ask: Ask, parts: Parts, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.05)
+    engine.pieces, engine.gate = (), asyncio.Event()
+    said, begun = await ask()
+    assert (said, begun.entry.model) == ("by the cloud", "openai/big")
+    assert not await rows(parts, AnswerOutcome)
+
+
 async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
-    ask: Ask, engine: FakeEngine, cloud: FakeEngine
+    ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine
 ) -> None:
     engine.pieces = ("I cannot ", "say.")
     cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
     said, begun = await ask()
     assert (said, begun.entry.model, begun.entry.status, engine.calls) == ("I cannot say.", "tiny:latest", 200, 1)
     assert not begun.entry.is_stored, "the next who asks may hear better"
+    assert not await rows(parts, AnswerOutcome), "nobody did better"
     cloud.pieces, cloud.error = ("by the cloud",), None
     assert (await ask())[0] == "by the cloud"
     assert (await ask())[1].entry.tier == "memory"
