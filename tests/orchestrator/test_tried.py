@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator import cascade, failover
 from orchestrator.answers import Answer
+from orchestrator.catalogue import Catalogue
 from orchestrator.choosing import auto
 from orchestrator.core.errors import EngineUnavailable, TooMany
 from orchestrator.core.limits import Limit
@@ -183,6 +184,22 @@ async def test_who_was_not_heard_to_the_end_is_asked_again_where_nobody_else_ans
     said, begun = await ask()
     assert (said, begun.entry.model, begun.entry.status) == ("".join(WORDS), "tiny:latest", 200)
     assert engine.calls == 2
+
+
+async def test_who_was_not_heard_to_the_end_is_asked_again_whoever_was_not_asked_at_all(
+    parts: Parts, cast: dict[str, Caller], engine: FakeEngine, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, "MOST_ATTEMPTS", 2)
+    engine.pieces, engine.logprob = WORDS, -3.0
+    other = FakeEngine("groq", "groq/huge", is_paid=True)
+    for one in (cloud, other):
+        one.model = replace(one.model, price=Price(input=Decimal(1), output=Decimal(2)))
+        one.pieces, one.error = (), EngineUnavailable("HTTP 503")
+    three = replace(parts, catalogue=Catalogue([engine, cloud, other]))
+    three.catalogue.apply(Registry(models=(ModelEntry(name="openai/big"), ModelEntry(name="groq/huge"))))
+    begun = await answer(question(model="auto"), cast["alice"], three)
+    assert (await read(begun), begun.entry.model, begun.entry.status) == ("".join(WORDS), "tiny:latest", 200)
+    assert (engine.calls, cloud.calls + other.calls) == (2, 1)
 
 
 async def test_the_likelihood_of_tokens_is_for_who_asked_for_it(
