@@ -16,7 +16,7 @@ from cache.keys import key_to_keep
 from orchestrator.answers import MOST_ROUTE, Answer, each, failures_recorded, outcome, saw
 from orchestrator.choosing.tried import not_sure
 from orchestrator.core.errors import CallLost, NotTaken, OrchestratorError, PriceUnknown, TooMany
-from orchestrator.core.types import Candidate, ChatRequest, Chunk, Chunks, Origin, Reply, ReplyBuilder, Route
+from orchestrator.core.types import ChatRequest, Chunk, Chunks, Origin, Reply, ReplyBuilder, Route
 from orchestrator.failover import Failover, Plan
 from orchestrator.kept import Sought, find, from_cache
 from orchestrator.ledger.bills import Bill, Purpose, is_capped
@@ -42,7 +42,7 @@ class Call:
     plan: Plan = field(init=False)  # who answers
     charged: set[str] = field(default_factory=set)  # models, besides the one that was charged when it began
     is_second_best: bool = field(default=False, init=False)  # its answer would not do, and nobody did better
-    _not_taken: list[Candidate] = field(default_factory=list, init=False)
+    given_up: list[tuple[Plan, OrchestratorError]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.plan = self.plans[0]
@@ -100,14 +100,14 @@ class Call:
     def gave_up(self, plan: Plan, error: OrchestratorError, took_s: float) -> None:
         """As in `failover.Listener`."""
         self.entry.tried(plan.candidate.model, error, took_s)
-        if isinstance(error, NotTaken):
-            self._not_taken.append(plan.candidate)
-        not_sure(self.entry, plan, error, self.parts)
+        self.given_up.append((plan, error))
 
     def answers(self, plan: Plan, bill: Bill | None, took_s: float, instead_of: Sequence[tuple[Plan, str]]) -> None:
         """As in `failover.Listener`."""
         self.plan = plan
-        self.is_second_best = any(one is plan.candidate for one in self._not_taken)
+        self.is_second_best = any(
+            one.candidate is plan.candidate for one, error in self.given_up if isinstance(error, NotTaken)
+        )
         self.entry.engine_first_s = took_s
         if bill is not None:
             self.entry.answered_by, self.entry.cap = bill.hold, bill.cap
@@ -161,6 +161,7 @@ async def _call(call: Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
                     builder.done = signed(chunk.done, call.request.request_id, entry.usage, entry.answer_charge)
                     chunk = replace(chunk, done=builder.done)
                     await _through(_settle(call, builder, parts))
+                    not_sure(entry, call.given_up, call.plan, parts)
                     call.after(builder.reply())
                     parts.metrics.settled(clock.monotonic() - entry.started - entry.total_s)
                 yield chunk

@@ -23,16 +23,22 @@ class NotSure(NotTaken):
     kind = "not_sure"
 
 
+class Silent(NotSure):
+    """A model had said nothing by the time that others could be asked: that tells nothing of how good its answer is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """An answer is taken where it is likely enough to be good, now that some of it was seen.
 
+    tenant       whose question it is: what is usual is usual for theirs.
     before       how likely it was before.    floor  how likely it has to be.
     is_streamed  the caller hears each piece: the first ones decide. Else the whole answer does.
     shows        the caller asked for the likelihood of tokens.
     heard        is told how it came out.
     """
 
+    tenant: int
     model: str
     before: float
     floor: float
@@ -63,27 +69,29 @@ class Trial:
                     self._decide(held)
                     break
                 if held.is_telling and not held.was_looked_at:  # no need to hear the rest where it begins badly
-                    held.was_looked_at = True
                     self._decide(held)
             for one in held.chunks:
                 yield self._shown(one)
             while not held.is_whole and (chunk := await pieces.next(None)) is not None:
                 held.add(chunk)
                 yield self._shown(chunk)
-            self.usual.saw(self.model, held.logprobs)
 
     def _decide(self, held: _Held) -> None:
         """Raises NotSure."""
         if not held.has_said:
-            raise NotSure(f"{self.model} had said nothing after {LONGEST_S:g} s, and another model could be asked.")
-        seen = Seen(held.text, held.logprobs, held.is_whole, held.has_called)
-        found = confidence(self.before, seen, self.usual.of(self.model))
+            raise Silent(f"{self.model} had said nothing after {LONGEST_S:g} s, and another model could be asked.")
+        usual, beginning = self.usual.of(self.tenant, self.model), held.logprobs[:TOKENS]
+        is_first_look = not held.was_looked_at
+        if is_first_look:  # learned whatever is decided: of those alone that will do, what is usual would only rise
+            held.was_looked_at = True
+            self.usual.saw(self.tenant, self.model, beginning)
+        logprobs = beginning if is_first_look and not held.is_whole else held.logprobs
+        found = confidence(self.before, Seen(held.text, logprobs, held.is_whole, held.has_called), usual)
         self.heard(found)
         if found.after < self.floor:
             error = NotSure(f"{self.model} is not sure: {found}; {self.floor:.2f} is wanted.")
             if held.is_whole:
                 error.kept = [self._shown(one) for one in held.chunks]
-                self.usual.saw(self.model, held.logprobs)
             raise error
 
     def _shown(self, chunk: Chunk) -> Chunk:

@@ -413,7 +413,7 @@ class _Question:
             return None
         plan = replace(self._not_taken.plan, trial=None)
         self._not_taken = None
-        self._left.append(plan)
+        self._left.appendleft(plan)
         self._attempts = min(self._attempts, MOST_ATTEMPTS - 1)
         return await self._begin()
 

@@ -107,7 +107,7 @@ async def _choose(way: Way, said: Ruled, entry: Entry, parts: Parts) -> None:
     said.choice = await choose_among(said, way.route.reason, entry.caller, parts)
     way.route = said.choice.route
     plans = plans_for(way.route, said.request, entry.caller, parts, said.verdict.context)
-    way.plans = on_trial(plans, said, entry.request, parts)
+    way.plans = on_trial(plans, said, entry, parts)
     entry.route = way.route.reason[:MOST_ROUTE]
     await _charge_choice(way, said, entry, parts)
     expect(entry, way.plans[0])

@@ -16,7 +16,7 @@ USUAL, SPREAD, WORTH = (
     20.0,
 )  # where a model starts: mean and spread of log-probability, as of so many answers
 SLOWEST = 0.02  # share of a new answer, however many were seen
-MOST_MODELS = 1000
+MOST_KEPT = 4000  # models, each with each tenant
 LEAST_SPREAD = 0.05
 REFUSED = -2.0  # log-odds
 BROKEN = -4.0
@@ -64,26 +64,30 @@ class Confidence:
 
 
 class Usual:
-    """How likely the tokens of each model usually are: models differ more from each other than their answers do."""
+    """How likely the tokens with which each model begins usually are: models differ more than their answers do.
+
+    Each tenant's questions by themselves, since one asks harder ones than another.
+    """
 
     def __init__(self) -> None:
-        self._models: OrderedDict[str, tuple[float, float, float]] = OrderedDict()  # mean, variance, answers
+        # Mean, variance, answers; what was seen last comes last.
+        self._known: OrderedDict[tuple[int, str], tuple[float, float, float]] = OrderedDict()
 
-    def of(self, model: str) -> tuple[float, float]:
-        """Mean and spread of an answer's mean log-probability."""
-        mean, variance, _ = self._models.get(model, (USUAL, SPREAD**2, WORTH))
+    def of(self, tenant: int, model: str) -> tuple[float, float]:
+        """Mean and spread of the mean log-probability of an answer's beginning."""
+        mean, variance, _ = self._known.get((tenant, model), (USUAL, SPREAD**2, WORTH))
         return mean, max(math.sqrt(variance), LEAST_SPREAD)
 
-    def saw(self, model: str, logprobs: Sequence[float]) -> None:
-        """An answer more."""
+    def saw(self, tenant: int, model: str, logprobs: Sequence[float]) -> None:
+        """The beginning of an answer more."""
         if not logprobs:
             return
-        mean, variance, count = self._models.pop(model, (USUAL, SPREAD**2, WORTH))
+        mean, variance, count = self._known.pop((tenant, model), (USUAL, SPREAD**2, WORTH))
         share = max(1 / (count + 1), SLOWEST)
         off = mean_of(logprobs) - mean
-        self._models[model] = (mean + share * off, (1 - share) * (variance + share * off * off), count + 1)
-        if len(self._models) > MOST_MODELS:
-            self._models.popitem(last=False)
+        self._known[tenant, model] = (mean + share * off, (1 - share) * (variance + share * off * off), count + 1)
+        if len(self._known) > MOST_KEPT:
+            self._known.popitem(last=False)
 
 
 def confidence(before: float, seen: Seen, usual: tuple[float, float]) -> Confidence:

@@ -34,7 +34,7 @@ def decide(inputs: DecisionInputs) -> Decision:
     scores = {name: math.fsum(part.value for part in some) for name, some in parts.items()}
     ranked = sorted(able, key=lambda one: (-scores[one.name], not one.is_local, one.name))
     sides = _sides(able)
-    gain, cheap_good = _gain(able, sides)
+    gain, cheap_good = _gain(ranked, sides)
     reason = "the best by its score"
     if inputs.threshold is not None and gain is not None:
         lead = DEAR if gain >= inputs.threshold else FREE
@@ -106,11 +106,12 @@ def _sides(able: list[CandidateView]) -> dict[str, str]:
     return {one.name: DEAR if TIERS.index(one.tier) == best else FREE for one in able}
 
 
-def _gain(able: list[CandidateView], sides: dict[str, str]) -> tuple[float | None, float | None]:
+def _gain(ranked: list[CandidateView], sides: dict[str, str]) -> tuple[float | None, float | None]:
+    """What the first of the dear side is expected to add to the first of the cheap one, and P(good) of that."""
     if not sides:
         return None, None
-    best = {side: max(one.p_good for one in able if sides[one.name] == side) for side in (FREE, DEAR)}
-    return best[DEAR] - best[FREE], best[FREE]
+    first = {side: next(one.p_good for one in ranked if sides[one.name] == side) for side in (FREE, DEAR)}
+    return first[DEAR] - first[FREE], first[FREE]
 
 
 def _cascaded(

@@ -111,10 +111,11 @@ class Decision:
     """The order, and how it came about.
 
     choices      every candidate: those to be asked in their order, then the excluded ones as they came.
-    cheap_good   P(good) of the best of the cheap side, which `Scores` keeps beside the gain; None: no two sides.
+    cheap_good   P(good) of the first of the cheap side by its score, which `Scores` keeps beside the gain; None: no
+                 two sides.
     propensity   how likely the first was to be the first, over all draws; what learns from its outcome weighs by it.
     is_explored  whether chance put it there.
-    gain         what the dear side was expected to add, which `Scores` keeps; None where there are no two sides.
+    gain         what the first of the dear side was expected to add, which `Scores` keeps; None: no two sides.
     """
 
     choices: tuple[Choice, ...]

@@ -83,7 +83,7 @@ def grade(
     places = unpacked(packed(known.frame.places(task.surfaces, task.vectors)))
     if labels:
         order = np.random.default_rng(seed).permutation(count)
-        tested = order[labels:]
+        tested = _untaught(task, order[:labels], order[labels:])
         said, how, learned = _learned(known, task, places, order[:labels], tested)
     else:
         said, how, tested = _from_priors(known, task, places)
@@ -157,6 +157,14 @@ def _abilities(pair: Pair) -> Array:
     weak = standing_of(pair.weak.removeprefix("weak_")).ability
     strong = standing_of(pair.strong.removeprefix("strong_")).ability
     return np.array([weak, max(strong, weak + 0.25)], np.float32)
+
+
+def _untaught(task: Task, taught: Rows, rest: Rows) -> Rows:
+    """Those of the rest whose question is none of the taught ones. Raises ValueError where there is none."""
+    tested = rest[~np.isin(task.hashes[rest], task.hashes[taught])]
+    if not len(tested):
+        raise ValueError(f"every row beyond those that --labels {len(taught)} takes repeats a question of these")
+    return tested
 
 
 def _learned(known: Priors, task: Task, places: Array, taught: Rows, tested: Rows) -> tuple[Array, str, State]:

@@ -13,7 +13,7 @@ MOST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One question: P(good) of the best of the cheap side, and what the dear side was expected to add."""
+    """One question: P(good) of the first of the cheap side by its score, and what the dear side's first would add."""
 
     cheap: float
     gain: float

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.cascade import NotSure, Trial, asked_to_tell
+from orchestrator.cascade import NotSure, Silent, Trial, asked_to_tell
 from orchestrator.choosing.auto import Choice
 from orchestrator.choosing.ruled import Ruled
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.types import ChatRequest
 from orchestrator.failover import Plan
 from orchestrator.ledger.writer import Entry
 from orchestrator.outcomes.posting import Noted
@@ -17,12 +16,12 @@ from orchestrator.parts import Parts
 from routing.decision import CandidateView
 
 
-def on_trial(plans: Sequence[Plan], said: Ruled, asked: ChatRequest, parts: Parts) -> Sequence[Plan]:
+def on_trial(plans: Sequence[Plan], said: Ruled, entry: Entry, parts: Parts) -> Sequence[Plan]:
     """The plans, of which the first is on trial where that is what was decided.
 
-    asked  by the caller: who wants to hear how likely each token was, and who hears each piece as it comes.
+    Whether its likelihood is told, and whether each piece is heard as it comes, is as the caller asked.
     """
-    choice = said.choice
+    choice, asked = said.choice, entry.request
     if choice is None or choice.decision.cascade is None or len(plans) < 2:
         return plans
     cascade, first = choice.decision.cascade, plans[0]
@@ -30,6 +29,7 @@ def on_trial(plans: Sequence[Plan], said: Ruled, asked: ChatRequest, parts: Part
     if first.candidate.stands_for.name != cascade.first or cascade.first not in views or cascade.then not in views:
         return plans
     trial = Trial(
+        tenant=entry.caller.tenant_id,
         model=first.name,
         before=views[cascade.first].p_good,
         floor=_floor(choice, views[cascade.then]),
@@ -43,11 +43,18 @@ def on_trial(plans: Sequence[Plan], said: Ruled, asked: ChatRequest, parts: Part
     return [replace(first, request=request, trial=trial.step), *plans[1:]]
 
 
-def not_sure(entry: Entry, plan: Plan, error: OrchestratorError, parts: Parts) -> None:
-    """Have it known that a model was not sure of its answer."""
-    if isinstance(error, NotSure) and parts.outcomes is not None:
-        request_id, model = entry.request.request_id, plan.candidate.stands_for.name
-        parts.outcomes.note(Noted(entry.caller.tenant_id, request_id, model, "escalation", 0.0, note=str(error)))
+def not_sure(entry: Entry, given_up: Sequence[tuple[Plan, OrchestratorError]], answered: Plan, parts: Parts) -> None:
+    """Have it known that a model was not sure of its answer, and that another model answered in its place.
+
+    Where none did, its answer was the best that there was; and who was silent may have been loading.
+    """
+    if parts.outcomes is None:
+        return
+    for plan, error in given_up:
+        model = plan.candidate.stands_for.name
+        if isinstance(error, NotSure) and not isinstance(error, Silent) and model != answered.candidate.stands_for.name:
+            noted = Noted(entry.caller.tenant_id, entry.request.request_id, model, "escalation", 0.0, note=str(error))
+            parts.outcomes.note(noted)
 
 
 def _floor(choice: Choice, then: CandidateView) -> float:

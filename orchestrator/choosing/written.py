@@ -43,10 +43,10 @@ def note(said: Ruled, entry: Entry, parts: Parts, *, is_asked: bool = False) -> 
             at=entry.at,
             document=lambda shortness: document_of(said, shortness) | stands_for,
             rules=verdict.version,
-            split=verdict.split,
-            arm=verdict.arm,
         )
     decided.rule = said.named_by or verdict.forbid_rule
+    if said.named_by == verdict.split:  # whose arm had no model to be had was the caller's own choice
+        decided.split, decided.arm = verdict.split, verdict.arm
     if said.analysis is not None:
         decided.task, decided.complexity = said.analysis.task, said.analysis.complexity
     if choice is not None:

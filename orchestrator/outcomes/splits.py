@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import fsum
 from typing import Any
 
-from django.db.models import Avg, QuerySet
+import msgspec
+from django.db.models import Avg, Func, QuerySet, TextField
 
 from orchestrator.core.permissions import Reach
 from orchestrator.models import AnswerOutcome, RequestRecord, RouteDecision, ShadowRun
-from routing.intervals import Interval, differ, mean, median, share
+from routing.intervals import Interval, differ, mean, median, rate, share
+from routing.models import RuleVersion
+from routing.rules.draws import word_of
+from routing.rules.facts import Facts
 
 MOST_READ = 5_000  # of the newest decisions by a split, or of the newest runs of shadows
 FEW = 500
 MICRO = 1e6
+WELL = {"done", "cut"}
+# Of a decision's document, what the rules were told.
+_FACTS = Func(
+    "document",
+    template="CASE WHEN json_valid(%(expressions)s) THEN json_extract(%(expressions)s, '$.facts') END",
+    output_field=TextField(),
+)
 
 Asked = tuple[int, str]  # tenant, and a request's id, which is the caller's
 Ids = Sequence[str] | QuerySet[Any]
 Ended = tuple[str, int | None, int]  # outcome, millionths of a dollar, microseconds
+Unit = tuple[int, str]  # tenant, and what was drawn whole: a request, a conversation, a key; empty: all of the tenant
+By = Mapping[tuple[int, str], Any]  # what stays on one side of a split, by version of the rules and rule
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a split.
+    """One side of a split. Where it parts conversations, keys or tenants, each of these counts once, by its mean.
 
     requests  that went this way and called a model.    answered  share of them that ended well.
     good      mean of what was said of the answers, 0 to 1.    cost_usd  mean, of those whose cost is known.
@@ -62,10 +76,12 @@ class Beside:
 def sides(reach: Reach, since: datetime) -> dict[str, list[Side]]:
     """The sides of every split and canary, by their rules and by name; of the newest requests that went through any."""
     decided = RouteDecision.objects.of(reach).filter(at__gte=since).exclude(split="").order_by("-at")
-    asked: dict[str, dict[str, list[Asked]]] = defaultdict(lambda: defaultdict(list))
-    rows = list(decided.values_list("split", "arm", "tenant_id", "request_id")[:MOST_READ])
-    for rule, arm, tenant, request_id in rows:
-        asked[rule][arm].append((tenant, request_id))
+    asked: dict[str, dict[str, dict[Asked, Unit]]] = defaultdict(lambda: defaultdict(dict))
+    columns = ("split", "arm", "tenant_id", "request_id", "rules", "facts")
+    rows = list(decided.annotate(facts=_FACTS).values_list(*columns)[:MOST_READ])
+    by = _parted_by({row[4] for row in rows})
+    for rule, arm, tenant, request_id, version, facts in rows:
+        asked[rule][arm].setdefault((tenant, request_id), _unit(tenant, facts, by.get((version, rule))))
     # Many are found again by the database sooner than it reads a list of them.
     ids = [row[3] for row in rows] if len(rows) <= FEW else decided.values("request_id")[:MOST_READ]
     ended, said = _ended(reach, ids), _said(reach, ids)
@@ -102,16 +118,41 @@ def _said(reach: Reach, ids: Ids) -> Mapping[Asked, float]:
     return {(one["tenant_id"], one["request_id"]): one["mean"] for one in means}
 
 
+def _parted_by(versions: set[int]) -> By:
+    """What every split and canary of these versions of the rules parts, of those versions that are kept."""
+    found: dict[tuple[int, str], Any] = {}
+    for number, document in RuleVersion.objects.filter(number__in=versions).values_list("number", "document"):
+        for rule in document.get("rules", ()):
+            then = rule.get("then", {})
+            part = then.get("split") or then.get("canary") or {}
+            found[number, rule.get("name", "")] = part.get("by", "conversation")
+    return found
+
+
+def _unit(tenant: int, facts: str | None, by: Any) -> Unit:
+    """What of the tenant's was drawn with a request. Where that is not known any more, all: it may have been."""
+    if facts is None or by is None:
+        return tenant, ""
+    return tenant, word_of(Facts.from_json(msgspec.json.decode(facts)), by)
+
+
 def _side(
-    arm: str, asked: Sequence[Asked], ended: Mapping[Asked, Sequence[Ended]], said: Mapping[Asked, float]
+    arm: str, asked: Mapping[Asked, Unit], ended: Mapping[Asked, Sequence[Ended]], said: Mapping[Asked, float]
 ) -> Side:
-    wanted = set(asked)
-    called = [one for each in wanted for one in ended.get(each, ())]
-    well = [one for one in called if one[0] in {"done", "cut"}]
-    costs = [cost / MICRO for _, cost, _ in called if cost is not None]
-    goods = [said[each] for each in wanted if each in said]
-    times = [took / MICRO for _, _, took in well]
-    return Side(arm, len(called), share(len(well), len(called)), mean(goods), mean(costs), median(times))
+    called = [(unit, *one) for each, unit in asked.items() for one in ended.get(each, ())]
+    well = _means((unit, float(outcome in WELL)) for unit, outcome, _, _ in called)
+    costs = _means((unit, cost / MICRO) for unit, _, cost, _ in called if cost is not None)
+    goods = _means((unit, said[each]) for each, unit in asked.items() if each in said)
+    times = _means((unit, took / MICRO) for unit, outcome, _, took in called if outcome in WELL)
+    return Side(arm, len(called), rate(well), rate(goods), mean(costs), median(times))
+
+
+def _means(values: Iterable[tuple[Unit, float]]) -> list[float]:
+    """The mean of each unit: what was drawn together may be alike, so it tells no more than one does."""
+    of: dict[Unit, list[float]] = defaultdict(list)
+    for unit, value in values:
+        of[unit].append(value)
+    return [fsum(some) / len(some) for some in of.values()]
 
 
 def _compared(side: Side, first: Side) -> Side:

@@ -57,7 +57,7 @@ class Router:
         self._clock = clock
         self._trouble = Trouble(log, "To predict what answers are worth", "models are chosen by their names and prices")
         self._unreadable: tuple[float, Exception] | None = None  # until when that is taken for granted, and why it is
-        self.usual = Usual()  # how likely the tokens of each model are
+        self.usual = Usual()  # how likely the tokens of each model are, for each tenant
         self.predictor: Predictor | None = None  # made of the shipped priors when the first choice is to be made
         self._making = asyncio.Lock()
         self._scores: OrderedDict[int, Scores] = OrderedDict()  # the tenant heard of last comes last

@@ -121,16 +121,16 @@ def routed(day: Day, asked: Questions, slider: Slider, knows: Knowing, *, keeps:
 
 
 class _Sides:
-    """The best of either side for each of some questions, and what the dear one is expected to add."""
+    """The first of either side by its score for each of some questions, and what the dear one is expected to add."""
 
     def __init__(self, asked: Questions, slider: Slider, knows: Knowing, rows: Rows) -> None:
         good = knows.good(rows) if len(rows) else np.zeros((0, len(asked.candidates)))
         # In this order of operations, as `routing.deciding` adds the parts of a score: to the last bit.
         scores = good + -slider.dollar_weight * asked.expected[rows] / MICROS
         sides = [np.flatnonzero(mask) for mask in (~asked.is_dear, asked.is_dear)]
-        best = [side[scores[:, side].argmax(1)].tolist() for side in sides]
-        cheap, dear = (good[:, side].max(1) for side in sides)
-        told = zip((dear - cheap).tolist(), *best, strict=True)
+        best = [side[scores[:, side].argmax(1)] for side in sides]
+        cheap, dear = (good[np.arange(len(rows)), one] for one in best)
+        told = zip((dear - cheap).tolist(), *(one.tolist() for one in best), strict=True)
         self._of: dict[int, tuple[float, int, int]] = dict(zip(rows.tolist(), told, strict=True))
 
     def usual(self, row: int, line: Line) -> int:

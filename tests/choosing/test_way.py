@@ -345,6 +345,18 @@ async def test_a_published_rule_ends_what_is_replayed(
     assert (await client.post("/api/chat", json=HELLO)).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("use", "counted"), [(["gone/away"], ("", "", "")), (["gone/away", "openai/big"], ("rule 1", "rule 1", "canary"))]
+)
+async def test_a_request_counts_for_an_arm_only_where_a_model_of_it_could_be_had(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, use: list[str], counted: tuple[str, str, str]
+) -> None:
+    await publish({"then": {"canary": {"use": use, "share": 1.0}}})
+    await client.post("/api/chat", json=HELLO)
+    (row,) = await decisions(parts, 1)
+    assert (row.rule, row.split, row.arm) == counted
+
+
 async def test_what_was_decided_is_explained_and_decides_the_same_again(
     client: httpx.AsyncClient, publish: Publish, parts: Parts
 ) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from random import Random
 
 import pytest
 
 from orchestrator import cascade
-from orchestrator.cascade import NotSure, Trial
+from orchestrator.cascade import NotSure, Silent, Trial
 from orchestrator.core.clock import Clock
 from orchestrator.core.types import Chunk, TokenLogprob, ToolCall, Usage
-from routing.confidence import Confidence, Seen, Usual, confidence, mean_of
+from routing.confidence import MOST_KEPT, Confidence, Seen, Usual, confidence, mean_of
 from tests.adaptation.pieces import Spoken, text_of
 
 SURE, UNSURE = -0.05, -3.0
@@ -23,7 +25,7 @@ def tokens(count: int, logprob: float, text: str = "word ") -> list[Chunk]:
 
 
 def trial(*, is_streamed: bool = True, before: float = 0.6, floor: float = 0.5, shows: bool = False) -> Trial:
-    return Trial("tiny", before, floor, Usual(), Clock(), is_streamed, shows, heard.append)
+    return Trial(1, "tiny", before, floor, Usual(), Clock(), is_streamed, shows, heard.append)
 
 
 heard: list[Confidence] = []
@@ -131,7 +133,7 @@ class Slow:
 async def test_nobody_is_held_up_for_long(first: Sequence[Chunk], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cascade, "LONGEST_S", 0.02)
     silent = Slow(first)
-    with pytest.raises(NotSure, match="had said nothing after"):
+    with pytest.raises(Silent, match="had said nothing after"):
         await asyncio.wait_for(anext(trial().step(silent.chunks())), 5)
     assert silent.is_closed
     slow = Slow(tokens(4, SURE))
@@ -156,24 +158,59 @@ async def test_a_caller_who_leaves_closes_everything() -> None:
 def test_likelihood_is_held_against_what_is_usual_for_the_model() -> None:
     usual = Usual()
     for _ in range(200):
-        usual.saw("unsure by nature", [UNSURE, UNSURE + 0.4])
-        usual.saw("sure by nature", [SURE, SURE])
+        usual.saw(1, "unsure by nature", [UNSURE, UNSURE + 0.4])
+        usual.saw(1, "sure by nature", [SURE, SURE])
     seen = Seen("so it is", [-1.0] * 30)
-    shy, bold = (confidence(0.5, seen, usual.of(name)) for name in ("unsure by nature", "sure by nature"))
+    shy, bold = (confidence(0.5, seen, usual.of(1, name)) for name in ("unsure by nature", "sure by nature"))
     assert shy.after > 0.5 > bold.after
-    assert math.isclose(confidence(0.5, Seen("so it is"), usual.of("new")).after, 0.5)
+    assert math.isclose(confidence(0.5, Seen("so it is"), usual.of(1, "new")).after, 0.5)
 
 
 def test_nothing_an_engine_says_breaks_it() -> None:
     usual = Usual()
-    usual.saw("m", [float("-inf"), -1e300, 0.0])
-    usual.saw("m", [])
-    mean, spread = usual.of("m")
+    usual.saw(1, "m", [float("-inf"), -1e300, 0.0])
+    usual.saw(1, "m", [])
+    mean, spread = usual.of(1, "m")
     assert math.isfinite(mean)
     assert spread > 0
     assert mean_of([float("-inf")]) == -20
     for before in (0.0, 1.0):
         assert 0 <= confidence(before, Seen("x" * 9999, [float("-inf")]), (mean, spread)).after <= 1
-    for number in range(3000):
-        usual.saw(str(number), [-1.0])
-    assert len(usual._models) == 1000
+    for number in range(2 * MOST_KEPT):
+        usual.saw(number, "m", [-1.0])
+    assert len(usual._known) == MOST_KEPT
+
+
+async def take(one: Trial, logprob: float) -> bool:
+    """Whether an answer whose every token is that likely is taken."""
+    try:
+        await read(one, Spoken(*tokens(60, logprob)))
+    except NotSure:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+async def test_what_is_usual_does_not_rise_by_what_was_not_taken(is_streamed: bool) -> None:
+    one, chance = trial(is_streamed=is_streamed, before=0.5), Random(0)
+    taken = [await take(one, min(chance.gauss(-1.0, 0.3), 0.0)) for _ in range(600)]
+    assert all(40 <= sum(taken[begin : begin + 100]) <= 60 for begin in range(100, 600, 100))  # once it is known
+    usually, _ = one.usual.of(1, "tiny")
+    assert usually == pytest.approx(-1.0, abs=0.15)
+
+
+async def test_how_sure_answers_of_one_tenant_are_says_nothing_of_another_s() -> None:
+    usual = Usual()
+    for _ in range(200):
+        await take(replace(trial(), usual=usual), SURE)
+    ordinary = replace(trial(), usual=usual, tenant=2)
+    assert await take(ordinary, -0.5)
+    assert not await take(replace(ordinary, tenant=1), -0.5)
+
+
+async def test_of_an_answer_its_beginning_is_learned_once() -> None:
+    one = trial(is_streamed=False, before=0.9)
+    await read(one, Spoken(*tokens(cascade.TOKENS, SURE), *tokens(60, -1.0)))
+    expected = Usual()
+    expected.saw(1, "tiny", [SURE] * cascade.TOKENS)
+    assert one.usual.of(1, "tiny") == expected.of(1, "tiny")

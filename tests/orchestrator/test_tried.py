@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator import failover
+from orchestrator import cascade, failover
 from orchestrator.answers import Answer
+from orchestrator.catalogue import Catalogue
 from orchestrator.choosing import auto
 from orchestrator.core.errors import EngineUnavailable, TooMany
 from orchestrator.core.limits import Limit
@@ -102,14 +103,25 @@ async def test_nobody_is_asked_beside_who_is_on_trial(
     assert cloud.calls == 0
 
 
+async def test_who_was_silent_for_long_is_not_held_to_have_answered_badly(
+    ask: Ask, parts: Parts, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.05)
+    engine.pieces, engine.gate = (), asyncio.Event()
+    said, begun = await ask()
+    assert (said, begun.entry.model) == ("by the cloud", "openai/big")
+    assert not await rows(parts, AnswerOutcome)
+
+
 async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
-    ask: Ask, engine: FakeEngine, cloud: FakeEngine
+    ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine
 ) -> None:
     engine.pieces = ("I cannot ", "say.")
     cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
     said, begun = await ask()
     assert (said, begun.entry.model, begun.entry.status, engine.calls) == ("I cannot say.", "tiny:latest", 200, 1)
     assert not begun.entry.is_stored, "the next who asks may hear better"
+    assert not await rows(parts, AnswerOutcome), "nobody did better"
     cloud.pieces, cloud.error = ("by the cloud",), None
     assert (await ask())[0] == "by the cloud"
     assert (await ask())[1].entry.tier == "memory"
@@ -172,6 +184,22 @@ async def test_who_was_not_heard_to_the_end_is_asked_again_where_nobody_else_ans
     said, begun = await ask()
     assert (said, begun.entry.model, begun.entry.status) == ("".join(WORDS), "tiny:latest", 200)
     assert engine.calls == 2
+
+
+async def test_who_was_not_heard_to_the_end_is_asked_again_whoever_was_not_asked_at_all(
+    parts: Parts, cast: dict[str, Caller], engine: FakeEngine, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, "MOST_ATTEMPTS", 2)
+    engine.pieces, engine.logprob = WORDS, -3.0
+    other = FakeEngine("groq", "groq/huge", is_paid=True)
+    for one in (cloud, other):
+        one.model = replace(one.model, price=Price(input=Decimal(1), output=Decimal(2)))
+        one.pieces, one.error = (), EngineUnavailable("HTTP 503")
+    three = replace(parts, catalogue=Catalogue([engine, cloud, other]))
+    three.catalogue.apply(Registry(models=(ModelEntry(name="openai/big"), ModelEntry(name="groq/huge"))))
+    begun = await answer(question(model="auto"), cast["alice"], three)
+    assert (await read(begun), begun.entry.model, begun.entry.status) == ("".join(WORDS), "tiny:latest", 200)
+    assert (engine.calls, cloud.calls + other.calls) == (2, 1)
 
 
 async def test_the_likelihood_of_tokens_is_for_who_asked_for_it(

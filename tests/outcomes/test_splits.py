@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -11,11 +12,19 @@ from orchestrator.core.permissions import EVERYBODY, Reach, Role
 from orchestrator.models import AnswerOutcome, RequestRecord, RouteDecision, ShadowRun, Tenant
 from orchestrator.outcomes.splits import shadows, sides
 from orchestrator.parts import Parts
+from routing.models import RuleVersion
 from tests.keys import issue_key
 from tests.shapes import faults
 
 NOW = datetime.now(UTC)
 SINCE = NOW - timedelta(days=1)
+ARMS = [{"name": name, "use": ["m"]} for name in ("old", "new")]
+RULES = {
+    "rules": [
+        {"name": "test", "then": {"split": {"arms": ARMS, "by": "request"}}},
+        {"name": "talks", "then": {"split": {"arms": ARMS}}},
+    ]
+}
 
 
 @pytest.fixture
@@ -24,12 +33,22 @@ def tenants(db: None) -> tuple[Tenant, Tenant]:
 
 
 def went(
-    tenant: Tenant, number: int, arm: str, *, cost: int | None, outcome: str = "done", good: float | None = None
+    tenant: Tenant,
+    number: int,
+    arm: str,
+    *,
+    cost: int | None,
+    outcome: str = "done",
+    good: float | None = None,
+    sticky: str = "",
 ) -> None:
     request_id = f"r{number}"
+    RuleVersion.objects.get_or_create(number=1, defaults={"at": NOW, "by": "anna", "document": RULES})
+    facts = {"request": request_id, "sticky": sticky}
     RouteDecision.rows.create(
-        request_id=request_id, tenant=tenant, at=NOW, rules=1, split="test", arm=arm, document="{}"
-    )
+        request_id=request_id, tenant=tenant, at=NOW, rules=1, split="talks" if sticky else "test", arm=arm,
+        document=json.dumps({"facts": facts}),
+    )  # fmt: skip
     RequestRecord.rows.create(
         request_id=request_id, tenant=tenant, at=NOW, dialect="ollama", endpoint="/api/chat", asked_model="auto",
         model="m", route="", tier="miss", cache_key="", streamed=False, status=200, outcome=outcome, error="",
@@ -67,6 +86,24 @@ def test_sides_are_told_with_how_sure_that_is(
     assert {rule: [side.requests for side in some] for rule, some in of_all.items()} == {"again": [1], "test": [40, 40]}
     assert sides(Reach(frozenset({two.pk})), SINCE)["test"][0].requests == 1
     assert sides(EVERYBODY, NOW + timedelta(days=1)) == {}
+
+
+def test_what_was_drawn_together_counts_once(tenants: tuple[Tenant, Tenant]) -> None:
+    one, _ = tenants
+    for number in range(60):
+        went(one, number, "old", cost=1000 + number // 20, good=0.9, sticky=f"old {number // 20}")
+        went(one, 100 + number, "new", cost=100 + number % 3, good=0.1, sticky=f"new {number // 20}")
+    new, old = sides(EVERYBODY, SINCE)["talks"]
+    assert (old.requests, old.good and old.good.of, old.cost_usd and old.cost_usd.of) == (60, 3, 3)
+    assert new.differs == old.differs == (), "six conversations, however long they are"
+    for number in range(200, 260):
+        went(one, number, "old", cost=1000, good=0.9, sticky=f"old {number}")
+        went(one, 100 + number, "new", cost=100 + number % 3, good=0.1, sticky=f"new {number}")
+    new, old = sides(EVERYBODY, SINCE)["talks"]
+    assert (old.requests, old.good and old.good.of, old.differs) == (120, 63, ("good", "cost_usd"))
+    RuleVersion.objects.all().delete()
+    new, old = sides(EVERYBODY, SINCE)["talks"]
+    assert (old.good and old.good.of, old.differs) == (1, ()), "what was drawn is not known any more"
 
 
 def test_shadows_are_compared_by_pairs(tenants: tuple[Tenant, Tenant]) -> None:

@@ -18,7 +18,7 @@ from routing.day.arrivals import DAY_S, Day, day_of
 from routing.day.lines import Line
 from routing.day.questions import Questions, questions_of
 from routing.day.replaying import cheapest, settings
-from routing.day.ways import LEARN_EVERY, TENANT, Knowing, KnowingExactly, Slider, fixed, routed
+from routing.day.ways import LEARN_EVERY, TENANT, Knowing, KnowingExactly, Slider, _Sides, fixed, routed
 from routing.deciding import decide, draws_of
 from routing.decision import CandidateView, DecisionInputs
 from routing.predictor.priors import hash_of
@@ -99,6 +99,21 @@ def test_it_chooses_as_the_products_own_functions_do(name: str) -> None:
         one = asked.candidates[kept[identity]]
         charged = one.price.of(day.usage(place)) if one.price is not None and not run.is_hit[place] else 0
         assert run.cost[place] == charged
+
+
+def test_of_two_on_the_dear_side_the_gain_is_that_of_who_would_be_asked() -> None:
+    asked = asked_of("nine")
+    expected = np.zeros_like(asked.expected)
+    expected[:, -2:] = 300, 50_000
+    asked = replace(asked, expected=expected, is_dear=expected[0] > 0)
+    slider, knows, rows = Slider(0.4, dollar_weight=10.0, explore=0.0), Knowing(asked), np.arange(40)
+    sides = _Sides(asked, slider, knows, rows)
+    for row in rows.tolist():
+        gain, cheap, dear = sides._of[row]
+        names = [asked.candidates[one].name for one in (cheap, dear)]
+        for line, first in ((gain, names[1]), (np.nextafter(gain, 2.0), names[0])):
+            decision = decide(_inputs(asked, row, knows, float(line), slider, "r"))
+            assert (decision.gain, decision.names[0]) == (gain, first)
 
 
 def _inputs(asked: Questions, row: int, knows: Knowing, line: float, slider: Slider, request_id: str) -> DecisionInputs:

@@ -104,6 +104,32 @@ def test_the_line_of_the_slider_says_which_side_leads() -> None:
     assert chosen(threshold=0.31).cheap_good == 0.6
 
 
+def test_the_gain_is_that_of_who_would_be_asked() -> None:
+    mini = CandidateView("mini", "cloud", False, "mid", 0.55, cost_micros=300)
+    big = replace(CLOUD, cost_micros=50_000)
+    said = decide(DecisionInputs((LOCAL, mini, big), cost_weight=10.0, threshold=0.1))
+    assert said.gain == pytest.approx(-0.05), "a dollar is worth so much that big would not be asked"
+    assert said.names == ("tiny", "mini", "big")
+    said = decide(DecisionInputs((LOCAL, mini, big), cost_weight=1.0, threshold=0.1))
+    assert (said.names[0], said.gain) == ("big", pytest.approx(0.3))
+    worse = replace(LOCAL, name="local", p_good=0.7, first_token_s=9.0)
+    said = decide(DecisionInputs((LOCAL, worse, CLOUD), latency_weight=0.1, threshold=0.1))
+    assert said.cheap_good == 0.6
+
+
+@settings(max_examples=100, deadline=None)
+@given(INPUTS)
+def test_nobody_is_asked_in_place_of_another_for_less_than_the_line(inputs: DecisionInputs) -> None:
+    said = decide(replace(inputs, band=0.0, explore_share=0.0))
+    if inputs.threshold is None or said.gain is None:
+        return
+    good = {one.name: one.p_good for one in inputs.candidates}
+    if said.gain >= inputs.threshold:
+        assert good[said.names[0]] == pytest.approx((said.cheap_good or 0.0) + said.gain)
+    else:
+        assert good[said.names[0]] == said.cheap_good
+
+
 def test_where_there_is_little_between_them_the_local_one_answers_first() -> None:
     said = chosen(threshold=0.29, band=0.02)
     assert said.names == ("tiny", "big")

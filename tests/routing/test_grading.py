@@ -123,6 +123,21 @@ def test_what_the_priors_were_made_from_is_not_asked_again(some: Path, few: Prio
     assert fresh["priors"] == "shipped; 60 rows that they were made from are left out"
 
 
+def test_what_was_taught_is_not_asked_where_a_file_repeats_it(tmp_path: Path) -> None:
+    rows = [
+        {"question": f"What is {n // 3} times{' ' * (n % 3)} {n // 3 + 1}?", "scores": {"weak": n % 2, "strong": 1.0}}
+        for n in range(36)
+    ]
+    path = tmp_path / "thrice.json"
+    path.write_text(json.dumps(rows))
+    order = np.random.default_rng(5).permutation(36)
+    taught = {int(row) // 3 for row in order[:4]}
+    said = grade(path, tmp_path, weak="weak", strong="strong", labels=4, seed=5)
+    assert said["rows"] == sum(int(row) // 3 not in taught for row in order[4:]) < 32
+    with pytest.raises(ValueError, match="repeats a question"):
+        grade(path, tmp_path, weak="weak", strong="strong", labels=35, seed=5)
+
+
 def test_nine_models_are_graded_by_name(tmp_path: Path) -> None:
     rows = [
         {"question": f"What is {n} times {n + 1}?", "scores": {"qwen-7b": n % 2, "llama-70b": 1.0}, "cluster_id": n % 3}
