@@ -15,18 +15,23 @@ TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "ob
 
 
 @pytest.mark.parametrize(
-    ("module", "step"), [(json_answers, json_answers.checking("json")), (tool_calls, tool_calls.reading([TOOL]))]
+    ("module", "name", "step"),
+    [
+        (json_answers, "json_in", json_answers.checking("json")),
+        (tool_calls, "calls_in", tool_calls.reading([TOOL])),
+    ],
 )
 async def test_nobody_else_waits_while_an_answer_is_mended(
-    module: Any, step: Step, monkeypatch: pytest.MonkeyPatch
+    module: Any, name: str, step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readers: list[threading.Thread] = []
+    read = getattr(module, name)
 
-    def read(text: str) -> Any:
+    def beside(*given: Any, **named: Any) -> Any:
         readers.append(threading.current_thread())
-        return written.json_in(text)
+        return read(*given, **named)
 
-    monkeypatch.setattr(module, "json_in", read)
+    monkeypatch.setattr(module, name, beside)
     await through(step, Spoken('{"name": "f", "arguments": {},}'))
     assert readers
     assert threading.main_thread() not in readers
