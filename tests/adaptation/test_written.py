@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -40,3 +41,15 @@ async def test_nobody_else_waits_while_an_answer_is_mended(
 def test_what_is_long_and_wrong_is_not_mended() -> None:
     assert written.json_in("{" * (written.LONGEST + 1)) is written.MISSING
     assert written.json_in("{'n': 1}") == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    "said", ["{'", '{"\\"', "```{", "```{'", "[{}", "{:'", "```json\n{}```", "<tool_call>[", "{,}", "{} ", "```{,}"]
+)
+def test_whatever_it_says_an_answer_is_read_in_linear_time(said: str) -> None:
+    began = time.process_time()
+    for size in (60_000, 2_000_000):
+        text = "x" + said * (size // len(said))
+        written.json_in(text)
+        tool_calls.calls_in(f"<tool_call>{text[1:][: tool_calls.LONGEST]}", {"f"})
+    assert time.process_time() - began < 5
