@@ -57,7 +57,7 @@ def fit(
     wanted = request
     if request.tools and "tools" not in model.capabilities and is_for_all:
         request = tool_calls.in_words(request)
-        steps.append(tool_calls.reading(wanted.tools))
+        steps.append(tool_calls.reading(wanted.tools, has_stops=bool(stops.of(request))))
         said.append("tools")
     if wanted.format and not wanted.tools and model.is_remote:
         is_taken = "format" in model.takes

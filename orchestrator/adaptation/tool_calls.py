@@ -17,8 +17,9 @@ from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message, T
 LONGEST = 256 * 1024  # characters of a call; what is longer is no call
 _TAG, _UNTAG, _FENCE = "<tool_call>", "</tool_call>", "```"
 _OPENINGS = ("{", "[", _FENCE, _TAG)
-_BETWEEN = re.compile(r"[\s,;]*")
-_FENCED = re.compile(r"```[a-zA-Z]*\s*(?=[{\[])")
+_BETWEEN = re.compile(r"(?:[\s,;\]}]|<\|\w+\|>)*+")  # with brackets too many and tokens of a template: they say nothing
+_FENCED = re.compile(r"```[\w+.-]*\s*(?=[{\[])")
+_FENCED_TAGS = re.compile(r"```[\w+.-]*\s*(?=<tool_call>)")
 
 
 def in_words(request: ChatRequest) -> ChatRequest:
@@ -52,10 +53,14 @@ def _without_calls(message: Message) -> Message:
     return message
 
 
-def reading(tools: Sequence[Mapping[str, JSON]]) -> Callable[[Chunks], AsyncGenerator[Chunk, None]]:
+def reading(
+    tools: Sequence[Mapping[str, JSON]], *, has_stops: bool = False
+) -> Callable[[Chunks], AsyncGenerator[Chunk, None]]:
     """A step that makes calls of what is written as such. What only looks like one is passed on as text.
 
     So is one that was cut: what it lacks may be what matters.
+
+    has_stops  the question has strings that end the answer, wherever they come.
     """
     names = {str(tool.get("function", tool).get("name", "")) for tool in tools}
 
@@ -78,8 +83,7 @@ def reading(tools: Sequence[Mapping[str, JSON]]) -> Callable[[Chunks], AsyncGene
                 calls: tuple[ToolCall, ...] = ()
                 words = ""
                 if may_be and chunk.done and chunk.done.reason == "stop":  # beside: to mend it may take seconds
-                    is_cut = bool(chunk.done.stop_string)
-                    calls, words = await asyncio.to_thread(calls_in, text, names, is_cut=is_cut)
+                    calls, words = await asyncio.to_thread(calls_in, text, names, may_be_cut=has_stops)
                 if calls:
                     thinking = "".join(one.thinking for one in held)
                     yield Chunk(thinking=thinking, text=words, tool_calls=calls)
@@ -92,25 +96,27 @@ def reading(tools: Sequence[Mapping[str, JSON]]) -> Callable[[Chunks], AsyncGene
     return step
 
 
-def calls_in(text: str, names: set[str], *, is_cut: bool = False) -> tuple[tuple[ToolCall, ...], str]:
+def calls_in(text: str, names: set[str], *, may_be_cut: bool = False) -> tuple[tuple[ToolCall, ...], str]:
     """The calls that `text` is, in any of the forms models write them in, and what it says beside them.
 
     None where it is anything else: only tags say for certain that what they hold is meant, whatever stands around it.
 
-    is_cut  the text ends where its writer did not mean it to.
+    may_be_cut  the text may end where its writer did not mean it to.
     """
     text = text.strip()
+    if fence := _FENCED_TAGS.match(text):
+        text = text[fence.end() :].removesuffix(_FENCE)
     if text.startswith(_TAG):
-        values, words = _in_tags(text, is_cut)
+        values, words = _in_tags(text, may_be_cut)
     else:
-        values, end = _values(text, 0, is_cut)
-        values, words = values if end == len(text) else [], ""
+        values, end = _values(text, 0, may_be_cut)
+        values, words = values if text[end:] in {"", _UNTAG} else [], ""
     found = [_call(one, names) for value in values for one in _each(value)]
     calls = tuple(one for one in found if one)
     return (calls, words) if len(calls) == len(found) else ((), "")
 
 
-def _in_tags(text: str, is_cut: bool) -> tuple[list[Any], str]:
+def _in_tags(text: str, may_be_cut: bool) -> tuple[list[Any], str]:
     """The values between tags, and the words around these; no value where one of them is not certain."""
     values: list[Any] = []
     words: list[str] = []
@@ -122,7 +128,7 @@ def _in_tags(text: str, is_cut: bool) -> tuple[list[Any], str]:
             words.append(text[at:up])
             at = up
             continue
-        inside, at = _values(text, at + len(_TAG), is_cut)
+        inside, at = _values(text, at + len(_TAG), may_be_cut)
         if text.startswith(_UNTAG, at):
             at += len(_UNTAG)
         elif at < len(text) and not text.startswith(_TAG, at):
@@ -133,7 +139,7 @@ def _in_tags(text: str, is_cut: bool) -> tuple[list[Any], str]:
     return values, "".join(words).strip()
 
 
-def _values(text: str, at: int, is_cut: bool) -> tuple[list[Any], int]:
+def _values(text: str, at: int, may_be_cut: bool) -> tuple[list[Any], int]:
     """The values one after the other, in fences or not, and the place after them; none where one is not certain."""
     values: list[Any] = []
     while True:
@@ -144,7 +150,7 @@ def _values(text: str, at: int, is_cut: bool) -> tuple[list[Any], int]:
         elif values and text.startswith(_FENCE, at):
             at += len(_FENCE)
         elif text.startswith(("{", "["), at):
-            value, at = value_at(text, at, (_UNTAG, _FENCE), is_cut=is_cut)
+            value, at = value_at(text, at, (_UNTAG, _FENCE), may_be_cut=may_be_cut)
             if value is MISSING:
                 return [], at
             values.append(value)

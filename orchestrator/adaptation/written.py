@@ -12,7 +12,7 @@ LONGEST = 64 * 1024  # characters that are mended; of a longer answer only what 
 MOST_PARTS = 32  # values in one answer that are looked at: which of more is meant is not certain
 MISSING = object()
 _FENCE = "```"
-_FENCED = re.compile(r"```[a-zA-Z]*\s*(?=[{\[])")
+_FENCED = re.compile(r"```[\w+.-]*\s*(?=[{\[])")
 # Brackets, and strings, so that those in them do not count. One in single quotes begins where a value may; one without
 # an end goes to the end of the text: to look for each of these again would take quadratic time.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)|(?<=[{\[,:\s])\'(?:[^\'\\]|\\.?)*+(?:\'|\Z)|[{}\[\]]', re.DOTALL)
@@ -65,21 +65,21 @@ def json_in(text: str, fits: Callable[[Any], bool] = is_object) -> Any:
     return _only(parts, fits)
 
 
-def value_at(text: str, at: int, ends: Sequence[str] = (), *, is_cut: bool = False) -> tuple[Any, int]:
+def value_at(text: str, at: int, ends: Sequence[str] = (), *, may_be_cut: bool = False) -> tuple[Any, int]:
     """The value that begins with the bracket `at` in `text`, and the place after it; `MISSING` where none is certain.
 
     It is mended up to the bracket that closes it. Where there is none, it may lack brackets at its very end, and
     nothing else: words after it would be taken for a part of it, and a number may lack digits.
 
-    ends    what may stand at the end of the text, after the value.
-    is_cut  the text ends where its writer did not mean it to.
+    ends        what may stand at the end of the text, after the value.
+    may_be_cut  the text may end where its writer did not mean it to.
     """
     part = _part_at(text, at)
     if part.value is not MISSING:
         return part.value, part.end
     if not part.missing:
         return (_mended(part.said) if len(part.said) <= LONGEST else MISSING), part.end
-    if is_cut:
+    if may_be_cut:
         return MISSING, part.end
     said = part.said.rstrip()
     while end := next((one for one in ends if said.endswith(one)), ""):
@@ -147,6 +147,8 @@ def _part_at(text: str, at: int) -> _Part:
         if mark in _CLOSING:
             opened.append(_CLOSING[mark])
         elif mark in "}]":
+            if opened[-1] != mark and opened[-2:-1] == [mark]:  # one was forgotten before it
+                opened.pop()
             opened.pop()
         if not opened:
             return _Part(value, text[at : token.end()], at, token.end())

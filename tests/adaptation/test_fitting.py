@@ -46,6 +46,15 @@ async def test_everything_at_once() -> None:
     assert text_of(heard) == ""
 
 
+@pytest.mark.parametrize("model", [MODEL, BARE])
+async def test_a_call_that_a_stop_string_ended_is_none(model: Model) -> None:
+    half = CALL.removesuffix("}")
+    heard = await answered(fit(ASKING, model, is_chosen=True), Spoken(*half))
+    assert text_of(heard) == half
+    heard = await answered(fit(replace(ASKING, options={}), model, is_chosen=True), Spoken(*half))
+    assert [call.name for chunk in heard for call in chunk.tool_calls] == ["weather"]
+
+
 @pytest.mark.parametrize("is_streamed", [True, False])
 async def test_json_is_held_until_it_is_whole_unless_somebody_listens(is_streamed: bool) -> None:
     question = replace(QUESTION, format="json", stream=is_streamed)

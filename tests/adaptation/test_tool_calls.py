@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.adaptation import tool_calls
-from orchestrator.core.types import ChatRequest, Chunk, Done, Message, StopReason, ToolCall
+from orchestrator.core.types import ChatRequest, Chunk, Message, StopReason, ToolCall
 from tests.adaptation.pieces import Spoken, text_of, through
 
 TOOL = {
@@ -22,7 +22,6 @@ TOOL = {
 }
 CALL = '{"name": "weather", "arguments": {"town": "Bern"}}'
 OTHER = CALL.replace("Bern", "Genf")
-STOPPED = Done(reason="stop", stop_string="END")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +39,14 @@ STOPPED = Done(reason="stop", stop_string="END")
         CALL[:-2],
         f"<tool_call>{CALL[:-1]}</tool_call>",
         f"<tool_call>{CALL}",
+        f"```tool_call\n{CALL}\n```",
+        f"```\n<tool_call>{CALL}</tool_call>\n```",
+        f"{CALL}</tool_call>",
+        f"{CALL}<|im_end|>",
+        f"{CALL}}}",
+        f"<tool_call>{{{CALL}}}</tool_call>",
+        f'{{"tool_calls": [{CALL}]}}}}',
+        f'{{"tool_calls": [{CALL}}}',
         "{'name': 'weather', 'arguments': {'town': 'Bern'}}",
     ],
 )
@@ -108,9 +115,9 @@ async def test_a_call_that_was_cut_is_passed_on_as_it_is(said: str, reason: Stop
     assert heard[-1].done.reason == reason
 
 
-async def test_a_stop_string_ends_a_call_only_where_it_is_whole() -> None:
+async def test_where_a_stop_string_may_have_ended_it_a_call_has_to_be_whole() -> None:
     for said, is_call in ((CALL, True), (CALL[:-1], False)):
-        heard = await through(tool_calls.reading([TOOL]), Spoken(Chunk(text=said), Chunk(done=STOPPED)))
+        heard = await through(tool_calls.reading([TOOL], has_stops=True), Spoken(said))
         assert any(chunk.tool_calls for chunk in heard) is is_call
         assert text_of(heard) == ("" if is_call else said)
 
