@@ -18,7 +18,6 @@ _FENCED = re.compile(r"```[\w+.-]*\s*(?=[{\[])")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)|(?<=[{\[,:\s])\'(?:[^\'\\]|\\.?)*+(?:\'|\Z)|[{}\[\]]', re.DOTALL)
 _OPENING = re.compile(r"[{\[]")
 _CLOSING = {"{": "}", "[": "]"}
-_WHOLE = ("}", "]", '"')  # what ends a value that lacks nothing
 _DECODER = json.JSONDecoder(strict=False)  # a string may hold the ends of lines as they are
 
 
@@ -68,8 +67,8 @@ def json_in(text: str, fits: Callable[[Any], bool] = is_object) -> Any:
 def value_at(text: str, at: int, ends: Sequence[str] = (), *, may_be_cut: bool = False) -> tuple[Any, int]:
     """The value that begins with the bracket `at` in `text`, and the place after it; `MISSING` where none is certain.
 
-    It is mended up to the bracket that closes it. Where there is none, it may lack brackets at its very end, and
-    nothing else: words after it would be taken for a part of it, and a number may lack digits.
+    It is mended up to the bracket that closes it. Where there is none, it may lack brackets after one at its very
+    end, and nothing else: words after it would be taken for a part of it, and a number may lack digits.
 
     ends        what may stand at the end of the text, after the value.
     may_be_cut  the text may end where its writer did not mean it to.
@@ -84,7 +83,7 @@ def value_at(text: str, at: int, ends: Sequence[str] = (), *, may_be_cut: bool =
     said = part.said.rstrip()
     while end := next((one for one in ends if said.endswith(one)), ""):
         said = said.removesuffix(end).rstrip()
-    return (_read(said + part.missing) if said.endswith(_WHOLE) else MISSING), part.end
+    return (_read(said + part.missing) if said.endswith(("}", "]")) else MISSING), part.end
 
 
 def _only(parts: Sequence[_Part], fits: Callable[[Any], bool]) -> Any:

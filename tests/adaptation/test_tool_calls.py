@@ -36,7 +36,6 @@ OTHER = CALL.replace("Bern", "Genf")
         '{"name": "weather", "parameters": {"town": "Bern"}}',
         '\n {"name": "weather", "arguments": {"town": "Bern",}}',
         CALL[:-1],
-        CALL[:-2],
         f"<tool_call>{CALL[:-1]}</tool_call>",
         f"<tool_call>{CALL}",
         f"```tool_call\n{CALL}\n```",
@@ -94,7 +93,7 @@ async def test_what_is_said_beside_tags_is_heard() -> None:
     "text", ["a </tool_call> b", "<tool_call>{}", "```\\n{}\\n```", "}", 'say \\"}\\"', "it's {", "\\\\"]
 )
 @pytest.mark.parametrize("form", ["%s", "<tool_call>%s</tool_call>", "```json\n%s\n```", "<tool_call>%s"])
-@pytest.mark.parametrize("fault", ["}}", "}", "},}"])
+@pytest.mark.parametrize("fault", ["}}", "}", "}}}", "},}"])
 async def test_what_a_call_holds_does_not_end_it(text: str, form: str, fault: str) -> None:
     said = form % f'{{"name": "weather", "arguments": {{"town": "{text}"{fault}'
     heard = await through(tool_calls.reading([TOOL]), Spoken(said))
@@ -141,6 +140,8 @@ async def test_where_a_stop_string_may_have_ended_it_a_call_has_to_be_whole() ->
         f"<tool_call>{CALL}</tool_call><tool_call>{CALL[:-1]}</tool_call><tool_call>{CALL}</tool_call>",
         f"{CALL} or {OTHER}",
         '{"name": "weather", "arguments": {"days": 1',
+        '{"name": "weather"',
+        CALL[:-2],
         '{"name": "weather", "arguments": "{\\"town\\": \\"Bern\\"} not before Friday"}',
         '{"name": ["weather"], "arguments": {}}',
         "<tool_call>",
