@@ -11,7 +11,7 @@ from orchestrator.adaptation import trimming
 from orchestrator.adaptation.fitting import fit
 from orchestrator.adaptation.system_role import folded, is_lacking
 from orchestrator.core.errors import ContextTooLong
-from orchestrator.core.types import ChatRequest, Message, Model
+from orchestrator.core.types import ChatRequest, Message, Model, ToolCall
 from tests.adaptation.pieces import Spoken, answered, text_of
 from tests.adaptation.test_json_answers import SCHEMA
 from tests.adaptation.test_tool_calls import CALL, TOOL
@@ -136,6 +136,17 @@ def test_what_the_system_says_stays_where_it_becomes_a_users_words() -> None:
         assert trimming.trimmed(fitted.request, gemma) is fitted.request
         with pytest.raises(ContextTooLong):
             fit(question, gemma, is_chosen=True, trims=False)
+
+
+def test_calls_of_functions_take_room() -> None:
+    call = ToolCall(id="1", name="write", arguments={"text": "x" * 6000})
+    exchanges = (
+        *(Message(role="user", content="Write"), Message(role="assistant", tool_calls=(call,))),
+        *(Message(role="tool", tool_call_id="1", content="Done"), Message(role="user", content="Last")),
+    )
+    model = replace(MODEL, context_length=2048)
+    fitted = fit(replace(QUESTION, messages=exchanges), model, is_chosen=True, trims=True)
+    assert fitted.request.messages == exchanges[-1:]
 
 
 def test_the_last_exchange_stays_however_long_it_is() -> None:
