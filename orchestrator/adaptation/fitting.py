@@ -57,7 +57,7 @@ def fit(
     wanted = request
     if request.tools and "tools" not in model.capabilities and is_for_all:
         request = tool_calls.in_words(request)
-        steps.append(tool_calls.reading(wanted.tools))
+        steps.append(tool_calls.reading(wanted.tools, has_stops=bool(stops.of(request))))
         said.append("tools")
     if wanted.format and not wanted.tools and model.is_remote:
         is_taken = "format" in model.takes
@@ -70,12 +70,13 @@ def fit(
         request = replace(request, options={name: one for name, one in request.options.items() if name != "stop"})
         steps.insert(0, stops.ending(words))
         said.append("stop")
-    if system_role.is_lacking(model) and any(message.role == "system" for message in request.messages):
-        request = replace(request, messages=system_role.folded(request.messages))
-        said.append("system")
+    # After all that is told in words, which takes room, and before what the system says is in a turn that may go.
     if trims is not None and model.is_remote:
         trimmed = trimming.trimmed(request, model, must_fit=not trims)
         if trimmed is not request:
             request = trimmed
             said.append("context")
+    if system_role.is_lacking(model) and any(message.role == "system" for message in request.messages):
+        request = replace(request, messages=system_role.folded(request.messages))
+        said.append("system")
     return Fit(request, tuple(steps), tuple(said))

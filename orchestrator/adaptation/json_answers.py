@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from orchestrator.adaptation.schemas import wrong_with
-from orchestrator.adaptation.written import MISSING, json_in
+from orchestrator.adaptation.written import MISSING, is_object, json_in
 from orchestrator.core.errors import NotTaken
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message
 
@@ -68,9 +68,9 @@ def checking(wanted: str | Mapping[str, JSON]) -> Callable[[Chunks], AsyncGenera
 
 def settled(text: str, schema: Mapping[str, JSON] | None) -> str:
     """`text` as it is where it is right, else mended. Raises WrongForm."""
-    value = json_in(text)
+    value = json_in(text, is_object if schema is None else lambda one: not wrong_with(one, schema))
     if value is MISSING:
-        raise WrongForm("The model's answer is not JSON, as it was asked to be.")
+        raise WrongForm("The model's answer is not JSON, as it was asked to be, or not surely the one that was meant.")
     if schema is None and not isinstance(value, dict | list):
         raise WrongForm("The model's answer is no JSON object, as it was asked to be.")
     if schema is not None and (wrong := wrong_with(value, schema)):

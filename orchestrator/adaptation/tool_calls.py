@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.adaptation.written import json_in
+from orchestrator.adaptation.written import MISSING, value_at
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message, ToolCall
 
 LONGEST = 256 * 1024  # characters of a call; what is longer is no call
-_OPENINGS = ("{", "[", "```", "<tool_call>")
+_TAG, _UNTAG, _FENCE = "<tool_call>", "</tool_call>", "```"
+_OPENINGS = ("{", "[", _FENCE, _TAG)
+_BETWEEN = re.compile(r"(?:[\s,;\]}]|<\|\w+\|>)*+")  # with brackets too many and tokens of a template: they say nothing
+_FENCED = re.compile(r"```[\w+.-]*\s*(?=[{\[])")
+_FENCED_TAGS = re.compile(r"```[\w+.-]*\s*(?=<tool_call>)")
 
 
 def in_words(request: ChatRequest) -> ChatRequest:
@@ -33,19 +38,30 @@ def in_words(request: ChatRequest) -> ChatRequest:
     return replace(request, tools=(), messages=(*turns[:place], system, *turns[place:]))
 
 
+def in_text(calls: Sequence[ToolCall]) -> str:
+    """Calls as a model that is told of functions in words writes them."""
+    said = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
+    return json.dumps({"tool_calls": said}, ensure_ascii=False)
+
+
 def _without_calls(message: Message) -> Message:
     if message.role == "tool":
         whose = f" of {message.tool_name}" if message.tool_name else ""
         return Message(role="user", content=f"The result{whose}:\n{message.content}", images=message.images)
     if message.tool_calls:
-        calls = [{"name": call.name, "arguments": dict(call.arguments)} for call in message.tool_calls]
-        said = json.dumps({"tool_calls": calls}, ensure_ascii=False)
-        return replace(message, content=f"{message.content}\n{said}".strip(), tool_calls=())
+        return replace(message, content=f"{message.content}\n{in_text(message.tool_calls)}".strip(), tool_calls=())
     return message
 
 
-def reading(tools: Sequence[Mapping[str, JSON]]) -> Callable[[Chunks], AsyncGenerator[Chunk, None]]:
-    """A step that makes calls of what is written as such. What only looks like one is passed on as text."""
+def reading(
+    tools: Sequence[Mapping[str, JSON]], *, has_stops: bool = False
+) -> Callable[[Chunks], AsyncGenerator[Chunk, None]]:
+    """A step that makes calls of what is written as such. What only looks like one is passed on as text.
+
+    So is one that was cut: what it lacks may be what matters.
+
+    has_stops  the question has strings that end the answer, wherever they come.
+    """
     names = {str(tool.get("function", tool).get("name", "")) for tool in tools}
 
     async def step(chunks: Chunks) -> AsyncGenerator[Chunk, None]:
@@ -64,14 +80,14 @@ def reading(tools: Sequence[Mapping[str, JSON]]) -> Callable[[Chunks], AsyncGene
                     if chunk.usage and not chunk.text:
                         yield held.pop()
                     continue
-                calls: Sequence[ToolCall] = ()
-                if chunk.done and may_be:  # beside: to mend it may take seconds
-                    calls = await asyncio.to_thread(calls_in, text, names)
+                calls: tuple[ToolCall, ...] = ()
+                words = ""
+                if may_be and chunk.done and chunk.done.reason == "stop":  # beside: to mend it may take seconds
+                    calls, words = await asyncio.to_thread(calls_in, text, names, may_be_cut=has_stops)
                 if calls:
-                    assert chunk.done is not None
                     thinking = "".join(one.thinking for one in held)
-                    yield Chunk(thinking=thinking, tool_calls=tuple(calls))
-                    yield Chunk(done=replace(chunk.done, reason="stop"), usage=chunk.usage)
+                    yield Chunk(thinking=thinking, text=words, tool_calls=calls)
+                    yield Chunk(done=chunk.done, usage=chunk.usage)
                 else:
                     for one in held:
                         yield one
@@ -80,14 +96,72 @@ def reading(tools: Sequence[Mapping[str, JSON]]) -> Callable[[Chunks], AsyncGene
     return step
 
 
-def calls_in(text: str, names: set[str]) -> tuple[ToolCall, ...]:
-    """The calls that `text` is, in any of the forms models write them in; none where it is anything else."""
-    text = text.strip().removeprefix("<tool_call>").removesuffix("</tool_call>")
-    value = json_in(text)
+def calls_in(text: str, names: set[str], *, may_be_cut: bool = False) -> tuple[tuple[ToolCall, ...], str]:
+    """The calls that `text` is, in any of the forms models write them in, and what it says beside them.
+
+    None where it is anything else: only tags say for certain that what they hold is meant, whatever stands around it.
+
+    may_be_cut  the text may end where its writer did not mean it to.
+    """
+    text = text.strip()
+    if fence := _FENCED_TAGS.match(text):
+        text = text[fence.end() :].removesuffix(_FENCE)
+    if text.startswith(_TAG):
+        values, words = _in_tags(text, may_be_cut)
+    else:
+        values, end = _values(text, 0, may_be_cut)
+        values, words = values if text[end:] in {"", _UNTAG} else [], ""
+    found = [_call(one, names) for value in values for one in _each(value)]
+    calls = tuple(one for one in found if one)
+    return (calls, words) if len(calls) == len(found) else ((), "")
+
+
+def _in_tags(text: str, may_be_cut: bool) -> tuple[list[Any], str]:
+    """The values between tags, and the words around these; no value where one of them is not certain."""
+    values: list[Any] = []
+    words: list[str] = []
+    at = 0
+    while at < len(text):
+        if not text.startswith(_TAG, at):
+            up = text.find(_TAG, at)
+            up = up if up >= 0 else len(text)
+            words.append(text[at:up])
+            at = up
+            continue
+        inside, at = _values(text, at + len(_TAG), may_be_cut)
+        if text.startswith(_UNTAG, at):
+            at += len(_UNTAG)
+        elif at < len(text) and not text.startswith(_TAG, at):
+            return [], ""
+        if not inside:
+            return [], ""
+        values += inside
+    return values, "".join(words).strip()
+
+
+def _values(text: str, at: int, may_be_cut: bool) -> tuple[list[Any], int]:
+    """The values one after the other, in fences or not, and the place after them; none where one is not certain."""
+    values: list[Any] = []
+    while True:
+        if gap := _BETWEEN.match(text, at):
+            at = gap.end()
+        if fence := _FENCED.match(text, at):
+            at = fence.end()
+        elif values and text.startswith(_FENCE, at):
+            at += len(_FENCE)
+        elif text.startswith(("{", "["), at):
+            value, at = value_at(text, at, (_UNTAG, _FENCE), may_be_cut=may_be_cut)
+            if value is MISSING:
+                return [], at
+            values.append(value)
+        else:
+            return values, at
+
+
+def _each(value: Any) -> list[Any]:
     if isinstance(value, dict) and isinstance(value.get("tool_calls"), list):
         value = value["tool_calls"]
-    found = [_call(one, names) for one in (value if isinstance(value, list) else [value])]
-    return tuple(one for one in found if one) if found and all(found) else ()
+    return value if isinstance(value, list) else [value]
 
 
 def _call(value: Any, names: set[str]) -> ToolCall | None:
@@ -95,9 +169,17 @@ def _call(value: Any, names: set[str]) -> ToolCall | None:
         return None
     inner = value.get("function")
     value = inner if isinstance(inner, dict) else value
-    arguments = value.get("arguments", value.get("parameters", {}))
+    name, arguments = value.get("name"), value.get("arguments", value.get("parameters", {}))
     if isinstance(arguments, str):
-        arguments = json_in(arguments)
-    if value.get("name") not in names or not isinstance(arguments, dict):
+        arguments = _object_of(arguments.strip())
+    if not isinstance(name, str) or name not in names or not isinstance(arguments, dict):
         return None
-    return ToolCall(id=f"call_{secrets.token_hex(4)}", name=value["name"], arguments=arguments)
+    return ToolCall(id=f"call_{secrets.token_hex(4)}", name=name, arguments=arguments)
+
+
+def _object_of(text: str) -> Any:
+    """The object that `text` is, and nothing but it; else MISSING."""
+    if not text.startswith("{"):
+        return MISSING
+    value, end = value_at(text, 0)
+    return value if end == len(text) else MISSING

@@ -23,7 +23,7 @@ def trimmed(request: ChatRequest, model: Model, *, must_fit: bool = False) -> Ch
     if not model.context_length or request.prompt is not None:
         return request
     room = model.context_length - min(request.cap or ANSWER, model.context_length // 2) - _tokens(str(request.tools))
-    sizes = [EACH + _tokens(message.content) + _tokens(message.thinking) for message in request.messages]
+    sizes = [_size(message) for message in request.messages]
     over = sum(sizes) - room
     if over <= 0:
         return request
@@ -53,6 +53,12 @@ def _exchanges(messages: Sequence[Message]) -> list[list[int]]:
             found.append([])
         found[-1].append(place)
     return found
+
+
+def _size(message: Message) -> int:
+    """About how many tokens a turn is; its images are left out of it."""
+    calls = sum(_tokens(call.name) + _tokens(str(call.arguments)) for call in message.tool_calls)
+    return EACH + _tokens(message.content) + _tokens(message.thinking) + calls
 
 
 def _tokens(text: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from orchestrator.afterwards.judge import judge
+from orchestrator.afterwards.judge import judge, shown
 from orchestrator.afterwards.shadow import Answered, shadow
 from orchestrator.choosing.ruled import Ruled
 from orchestrator.core.types import Reply
@@ -22,7 +22,7 @@ def after(said: Ruled, entry: Entry, parts: Parts, reply: Reply | None) -> None:
     if wanted is not None and is_drawn(entry, wanted.share, "shadow") and wanted.model != entry.model:
         runner.begin(lambda: shadow(answered, wanted, judging, parts))
     elif judging is not None and said.choice is not None and is_drawn(entry, judging.share, "judge"):
-        runner.begin(lambda: judge(said, reply.text, judging.model, entry, parts))
+        runner.begin(lambda: judge(said, shown(reply), judging.model, entry, parts))
 
 
 def is_drawn(entry: Entry, share: float, purpose: str) -> bool:

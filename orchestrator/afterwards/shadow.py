@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from array import array
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from orchestrator.afterwards.asking import Said, ask
-from orchestrator.afterwards.judge import judged
+from orchestrator.afterwards.judge import judged, shown
 from orchestrator.choosing.ruled import Ruled
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.core.types import Reply
+from orchestrator.core.types import Reply, ToolCall
 from orchestrator.ledger.writer import Entry
 from orchestrator.models import ShadowRun
 from orchestrator.parts import Parts
@@ -51,7 +54,7 @@ async def shadow(answered: Answered, wanted: Shadow, judge: JudgePart | None, pa
     else:
         row.shadow_cost_microusd = said.cost_microusd
         row.shadow_took_us = round(said.took_s * 1e6)
-        row.likeness = await likeness(answered.reply.text, said.reply.text, parts)
+        row.likeness = await likeness(answered.reply, said.reply, parts)
         if judge is not None:
             row.good, row.shadow_good = await _both(answered, said, judge, parts)
     await parts.managing.run(DEADLINE_S, row.save)
@@ -61,18 +64,33 @@ async def _both(answered: Answered, said: Said, judge: JudgePart, parts: Parts) 
     """How good either is; None where the judge cannot say."""
     entry, question = answered.entry, answered.said
     return (
-        await judged(question, answered.reply.text, judge.model, entry, parts),
-        await judged(question, said.reply.text, judge.model, entry, parts),
+        await judged(question, shown(answered.reply), judge.model, entry, parts),
+        await judged(question, shown(said.reply), judge.model, entry, parts),
     )
 
 
-async def likeness(one: str, other: str, parts: Parts) -> float | None:
-    """How much two texts mean the same: the cosine of their vectors; None where there are none."""
-    if one.strip() == other.strip():
+async def likeness(one: Reply, other: Reply, parts: Parts) -> float | None:
+    """How much two answers mean the same, at most 1; None where that cannot be told.
+
+    Of calls the share that both make, with the same arguments, whatever is said beside them; else the cosine of the
+    texts' vectors.
+    """
+    if one.tool_calls or other.tool_calls:
+        return _calls_alike(one.tool_calls, other.tool_calls)
+    if one.text.strip() == other.text.strip():
         return 1.0
-    found = [(await parts.router.meanings.of(text, parts.local)).vector for text in (one, other)]
+    found = [(await parts.router.meanings.of(text, parts.local)).vector for text in (one.text, other.text)]
     if found[0] is None or found[1] is None:
         return None
     left, right = array("f", found[0]), array("f", found[1])
     sizes = math.sqrt(math.fsum(x * x for x in left)) * math.sqrt(math.fsum(x * x for x in right))
     return math.fsum(x * y for x, y in zip(left, right, strict=True)) / sizes if sizes else None
+
+
+def _calls_alike(some: Sequence[ToolCall], others: Sequence[ToolCall]) -> float:
+    left, right = _counted(some), _counted(others)
+    return (left & right).total() / (left | right).total()
+
+
+def _counted(calls: Sequence[ToolCall]) -> Counter[str]:
+    return Counter(json.dumps([call.name, dict(call.arguments)], sort_keys=True) for call in calls)

@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from orchestrator.adaptation import trimming
 from orchestrator.adaptation.fitting import fit
 from orchestrator.adaptation.system_role import folded, is_lacking
 from orchestrator.core.errors import ContextTooLong
-from orchestrator.core.types import ChatRequest, Message, Model
+from orchestrator.core.types import ChatRequest, Message, Model, ToolCall
 from tests.adaptation.pieces import Spoken, answered, text_of
+from tests.adaptation.test_json_answers import SCHEMA
 from tests.adaptation.test_tool_calls import CALL, TOOL
 
 MODEL = Model(name="p/m", digest="0" * 64, engine="p", remote_name="m", takes=frozenset({"stop", "format"}))
@@ -42,6 +44,15 @@ async def test_everything_at_once() -> None:
     heard = await answered(fitted, Spoken(*f"{CALL} END and more"))
     assert [call.name for chunk in heard for call in chunk.tool_calls] == ["weather"]
     assert text_of(heard) == ""
+
+
+@pytest.mark.parametrize("model", [MODEL, BARE])
+async def test_a_call_that_a_stop_string_ended_is_none(model: Model) -> None:
+    half = CALL.removesuffix("}")
+    heard = await answered(fit(ASKING, model, is_chosen=True), Spoken(*half))
+    assert text_of(heard) == half
+    heard = await answered(fit(replace(ASKING, options={}), model, is_chosen=True), Spoken(*half))
+    assert [call.name for chunk in heard for call in chunk.tool_calls] == ["weather"]
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
@@ -106,6 +117,36 @@ def test_the_oldest_exchanges_are_left_out_where_a_rule_says_so() -> None:
     with pytest.raises(ContextTooLong, match="2,048 tokens"):
         fit(question, model, is_chosen=True, trims=False)
     assert fit(long(2), model, is_chosen=True, trims=False).said == ()
+
+
+def test_what_the_system_says_stays_where_it_becomes_a_users_words() -> None:
+    """With the functions or the format that were told in words, for which there is room left."""
+    gemma = replace(BARE, remote_name="gemma-2-9b-it", context_length=2048)
+    for asking, told in (({"tools": (TOOL,)}, TOOL["function"]), ({"format": SCHEMA}, SCHEMA)):
+        question = replace(long(40), **asking)
+        fitted = fit(question, gemma, is_chosen=True, trims=True)
+        kept = fitted.request.messages
+        assert set(fitted.said) == {*asking, "system", "context"}
+        assert kept[0].role == "user"
+        assert kept[0].content.startswith("Be brief.\n\n")
+        assert json.dumps(told) in kept[0].content
+        assert kept[-1].content == "Last"
+        assert kept[1:] == question.messages[-len(kept) + 1 :]
+        assert 10 < len(kept) < 40
+        assert trimming.trimmed(fitted.request, gemma) is fitted.request
+        with pytest.raises(ContextTooLong):
+            fit(question, gemma, is_chosen=True, trims=False)
+
+
+def test_calls_of_functions_take_room() -> None:
+    call = ToolCall(id="1", name="write", arguments={"text": "x" * 6000})
+    exchanges = (
+        *(Message(role="user", content="Write"), Message(role="assistant", tool_calls=(call,))),
+        *(Message(role="tool", tool_call_id="1", content="Done"), Message(role="user", content="Last")),
+    )
+    model = replace(MODEL, context_length=2048)
+    fitted = fit(replace(QUESTION, messages=exchanges), model, is_chosen=True, trims=True)
+    assert fitted.request.messages == exchanges[-1:]
 
 
 def test_the_last_exchange_stays_however_long_it_is() -> None:

@@ -26,6 +26,15 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
         '{"n": 1',
         "{n: 1}",
         '{"n": 1} // one',
+        '{"n": 1}}',
+        '{"n": 1,} That is all.',
+        'As [1] and [see below] say, it is {"n": 1}.',
+        'Of the set {x, y} that makes {"n": 1}.',
+        'First {"m": 2}, hence {"n": 1}; so {"n": 1}.',
+        'As [{"n": 2}] is to {"n": 1}.',
+        "```python\nn = [1]\n```\n\n```json\n{'n': 1}\n```",
+        '```json\n{"m": 2}\n```\nHence:\n```json\n{"n": 1}\n```',
+        'So:\n```\n{"n": 1\n```\nThat is all.',
     ],
 )
 async def test_what_is_nearly_right_is_put_right(said: str) -> None:
@@ -39,7 +48,7 @@ async def test_what_is_right_stays_as_it_is(said: str) -> None:
     assert text_of(await through(json_answers.checking(SCHEMA), Spoken(*said))) == said
 
 
-@pytest.mark.parametrize("said", ["", "No.", '{"n": "one"}', "{}", "[1]", '"text"'])
+@pytest.mark.parametrize("said", ["", "No.", '{"n": "one"}', "{}", "[1]", '"text"', 'It is {"n": "one"}.'])
 async def test_what_cannot_be_put_right_is_no_answer(said: str) -> None:
     with pytest.raises(WrongForm, match="JSON"):
         await through(json_answers.checking(SCHEMA), Spoken(said))
@@ -47,6 +56,51 @@ async def test_what_cannot_be_put_right_is_no_answer(said: str) -> None:
 
 @pytest.mark.parametrize("said", ['"text"', "3", "null", "No."])
 def test_without_a_schema_an_object_is_wanted(said: str) -> None:
+    with pytest.raises(WrongForm):
+        settled(said, None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"n": 1} or {"n": 2}',
+        '{"n": 1}\n{"n": 2}',
+        '{"n": 1,} or {"n": 2}',
+        '{"n": 1}, else {"n": 2',
+        '```json\n{"n": 1}\n```\n```json\n{"n": 2}\n```',
+        '```json\n{"n": 1\n```\n```json\n{"n": 2}\n```',
+        '{"m": {"n": 1},',
+        "It is {'n': 1}.",
+        "The set {x, y} has n: 1.",
+        'I write { for it: {"n": 1}',
+    ],
+)
+def test_what_may_be_another_is_no_answer(said: str) -> None:
+    with pytest.raises(WrongForm, match="JSON"):
+        settled(said, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ('According to [1], the answer is {"answer": 42}.', {"answer": 42}),
+        ('The set {x, y} maps so: {"answer": 42}', {"answer": 42}),
+        ('[Note] It is {"answer": 42}', {"answer": 42}),
+        ('{x, y} maps so: {"answer": 42}', {"answer": 42}),
+        ("[1, 2,]", [1, 2]),
+        ("```json\n[1, 2]\n```", [1, 2]),
+        ('So: ```json\n{"code": "```py\\n}```"}\n``` [1]', {"code": "```py\n}```"}),
+        ('So: ```json\n{"code": "```py\\n}```",}\n```', {"code": "```py\n}```"}),
+        ("{'said': 'a } b', 'more': \"it's {\"}", {"said": "a } b", "more": "it's {"}),
+        ('{"said": "one\nline"} [1]', {"said": "one\nline"}),
+    ],
+)
+def test_without_a_schema_it_is_the_object_that_is_meant(said: str, meant: Any) -> None:
+    assert json.loads(settled(said, None)) == meant
+
+
+@pytest.mark.parametrize("said", ["It is 42 [1].", "[1] says 42.", "[Note] It is 42.", "{x, y} is a set.", "[1], [2]"])
+def test_a_list_with_words_around_it_is_no_object(said: str) -> None:
     with pytest.raises(WrongForm):
         settled(said, None)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import itertools
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -16,13 +17,14 @@ from django.db import connections
 from orchestrator import wiring
 from orchestrator.afterwards.beginning import is_drawn
 from orchestrator.afterwards.judge import grade
+from orchestrator.afterwards.shadow import likeness
 from orchestrator.core import background
 from orchestrator.core.background import MOST_WAITING, Background
 from orchestrator.core.errors import EngineUnavailable
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
 from orchestrator.core.threads import WorkerThread
-from orchestrator.core.types import Caller
+from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Message, Model, Reply, ToolCall, Usage
 from orchestrator.models import AnswerOutcome, Charge, RequestRecord, ShadowRun, UnreadGrades
 from orchestrator.outcomes.judges import LONGEST_S, Judges, Unread, unread_grades
 from orchestrator.parts import Parts
@@ -34,6 +36,7 @@ from tests.fakes import FakeEngine, SetClock
 from tests.orchestrator.test_pipeline import question, read
 
 Publish = Callable[..., None]
+NUMBERS = itertools.count()
 SHADOWED = {"name": "beside", "then": {"shadow": {"model": "openai/big", "share": 1.0}}}
 JUDGED = {"judge": {"model": "openai/big", "share": 1.0}}
 
@@ -249,6 +252,66 @@ async def test_what_was_asked_beside_is_no_part_of_what_a_request_cost(priced: P
 )
 def test_a_grade_is_one_number(said: str, found: float | None) -> None:
     assert grade(said) == found
+
+
+def reply(*calls: ToolCall, text: str = "") -> Reply:
+    return Reply(model="tiny", text=text, tool_calls=calls, done=Done(reason="stop"))
+
+
+def call(name: str, **arguments: Any) -> ToolCall:
+    return ToolCall(id=f"call_{next(NUMBERS)}", name=name, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        ([call("delete", path="x")], [call("read", path="y")], 0.0),
+        ([call("read", path="x")], [call("read", path="y")], 0.0),
+        ([call("read", path="x", at=1)], [call("read", at=1, path="x")], 1.0),
+        ([call("read", path="x"), call("read", path="y")], [call("read", path="y"), call("read", path="x")], 1.0),
+        ([call("read", path="x")] * 2, [call("read", path="x")], 0.5),
+        ([call("read", path="x")], [], 0.0),
+    ],
+)
+async def test_calls_are_alike_where_they_ask_for_the_same(
+    parts: Parts, one: list[ToolCall], other: list[ToolCall], found: float
+) -> None:
+    assert await likeness(reply(*one), reply(*other, text="I look it up."), parts) == found
+    assert await likeness(reply(*other), reply(*one), parts) == found
+
+
+@pytest.mark.parametrize("beside", [SHADOWED, {"name": "nothing", "then": {}}])
+async def test_a_judge_is_shown_which_functions_are_called(
+    priced: Parts,
+    cast: dict[str, Caller],
+    engine: FakeEngine,
+    cloud: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+    beside: dict[str, Any],
+) -> None:
+    async def calling(request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
+        yield Chunk(tool_calls=(call("weather", town="Genf"),))
+        yield Chunk(done=Done(reason="stop", usage=Usage(prompt_tokens=7, completion_tokens=2)))
+
+    monkeypatch.setattr(engine, "chat", calling)
+    engine.model = replace(engine.model, capabilities=engine.model.capabilities | {"tools"})
+    cloud.pieces = ("8",)
+    parts = with_rules(priced, beside, auto=JUDGED | {"explore": 0, "aim": {"share": 0.0}})
+    earlier = (
+        Message(role="user", content="Weather in Bern and Genf?"),
+        Message(role="assistant", tool_calls=(call("weather", town="Bern"),)),
+        Message(role="tool", tool_name="weather", content="sunny"),
+    )
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    await read(await answer(replace(question(model="auto"), messages=earlier, tools=(tool,)), cast["alice"], parts))
+    assert parts.afterwards is not None
+    await parts.afterwards.idle()
+    shown = [asked.messages[-1].content for asked in cloud.asked if not asked.tools]
+    assert len(shown) == (2 if beside is SHADOWED else 1)
+    said, answered = shown[0].split("</conversation>")
+    assert '{"name": "weather", "arguments": {"town": "Bern"}}' in said
+    assert '{"name": "weather", "arguments": {"town": "Genf"}}' in answered
+    assert [run.likeness for run in await rows(parts, ShadowRun)] == [0.0] * (beside is SHADOWED)
 
 
 def test_a_share_is_a_share_and_the_same_again() -> None:
