@@ -13,7 +13,7 @@ from orchestrator.ledger import machines
 from orchestrator.ledger.accounts import Used
 from orchestrator.ledger.share_scripts import KEYS
 from orchestrator.ledger.shares import Short
-from tests.ledger.machine import Machine, Telling, do, time_passes
+from tests.ledger.machine import FILE, Machine, Telling, do, time_passes
 
 pytestmark = pytest.mark.django_db
 Two = tuple[Machine, Machine]
@@ -170,6 +170,16 @@ def test_a_copy_of_a_ledger_is_another_machine_without_shares(two: Two, redis: R
     assert copied.name not in {"", name}
     assert (copied.life, one.share(), one.used()) == ("", 0, Used(0, 500))
     assert name in {peer.name for peer in machines.peers(one._sql)}, "the old one may go on somewhere"
+
+
+def test_a_file_that_was_known_by_its_number_alone_is_the_same_once(two: Two, redis: Redis) -> None:
+    one, _ = two
+    one.reserve_at_last(500, redis)
+    before = one.own()
+    assert machines.be(one._sql, f"{FILE}:77", "here") == before
+    assert one.share() == 500
+    assert machines.be(one._sql, f"{FILE}:78", "here").name != before.name, "another file under the same number"
+    assert one.share() == 0
 
 
 def test_before_it_has_another_name_a_copy_spends_nothing(two: Two, redis: Redis) -> None:

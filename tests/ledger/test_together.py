@@ -13,11 +13,12 @@ from redis import Redis
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BudgetSpent
+from orchestrator.core.inodes import file_of
 from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
 from orchestrator.ledger.holds import Reservation
 from orchestrator.ledger.share_scripts import TABLE
 from orchestrator.ledger.sharing import ASK_S
-from orchestrator.ledger.together import Together, file_of
+from orchestrator.ledger.together import Together
 from orchestrator.ledger.writer import Ledger
 from orchestrator.models import Budget, BudgetAlert, Share, ShareElsewhere
 from tests.ledger.machine import Machine, do
