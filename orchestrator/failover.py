@@ -243,7 +243,7 @@ class _Attempt:
             self.is_complete = True
             self.ended(error.kind)
             return
-        self._over(error.kind, is_free=_is_free(error))
+        self._over(error.kind, is_free=is_free(error))
         if isinstance(error, RateLimited):
             self.place.rest(error.retry_after_s, str(error), error.kind)
         if isinstance(error, NOT_ITS_FAULT):
@@ -446,7 +446,7 @@ class _Question:
         """Take note, so that another may be asked. Raises `error` where no other would do better."""
         # A name that a provider does not know is no failure of its own, where nobody registered it.
         if self._is_alone and (isinstance(error, ModelNotFound) or not attempt.plan.candidate.model.is_remote):
-            attempt.settled(error.kind, is_free=_is_free(error))
+            attempt.settled(error.kind, is_free=is_free(error))
             attempt.ended()
         else:
             attempt.failed(error)
@@ -534,7 +534,7 @@ def _has_spoken(task: asyncio.Task[Chunk]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-def _is_free(error: OrchestratorError) -> bool:
+def is_free(error: OrchestratorError) -> bool:
     """Whether nothing was made before it, so that nothing is charged."""
     return isinstance(error, FREE) if error.has_made is None else not error.has_made
 
