@@ -352,7 +352,11 @@ class _Question:
             return None
         finally:  # nothing is awaited here: a caller who leaves at this moment must not leave a call behind
             for task, attempt in racing.items():
-                if sys.exception() is None:
+                if (error := _error_of(task)) is not None:  # it was no loser: it failed in the same moment
+                    attempt.failed(error)
+                    self._errors.append((attempt.plan, error))
+                    self._listener.gave_up(attempt.plan, error, attempt.took_s)
+                elif sys.exception() is None:
                     attempt.outraced()
                     self._listener.gave_up(attempt.plan, Outraced(), attempt.took_s)
                 attempt.ended()
@@ -532,6 +536,12 @@ def _says_something(chunk: Chunk) -> bool:
 
 def _has_spoken(task: asyncio.Task[Chunk]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
+
+
+def _error_of(task: asyncio.Task[Chunk]) -> OrchestratorError | None:
+    """What a place said that did not answer; None where it is still asked, or spoke."""
+    error = task.exception() if task.done() and not task.cancelled() else None
+    return error if isinstance(error, OrchestratorError) else None
 
 
 def is_free(error: OrchestratorError) -> bool:
