@@ -141,7 +141,7 @@ def _drawn(found: OneBudget) -> dict[str, Any]:
     return {
         "burn": cost_charts.burn_down(use, found.burnt),
         "lasts_until": use.used_up_at or cost_charts.lasts_until(use, found.burnt),
-        "unbooked": use.spent - sum(found.burnt.values()) if use.ends is not None else 0,
+        "unbooked": use.here - sum(found.burnt.values()) if use.ends is not None else 0,
     }
 
 
