@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db.models import BigIntegerField, CharField, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
@@ -216,7 +217,7 @@ def _owned(reach: Reach) -> Q:
     return Q(tenant__in=mine) | Q(team__tenant__in=mine) | Q(key__tenant__in=mine)
 
 
-def _named(rows: QuerySet[BudgetPeriod]) -> QuerySet[BudgetPeriod]:
+def _named(rows: QuerySet[BudgetPeriod]) -> QuerySet[Any]:
     """With the names of the tenants, teams and keys that are counted by number: a page asks once."""
     number = Cast(OuterRef("under"), BigIntegerField())
     return rows.annotate(
