@@ -18,6 +18,7 @@ from orchestrator.identity.acting import MOST_SHOWN, Actor
 from orchestrator.identity.asked import BudgetAsked, BudgetChange
 from orchestrator.identity.whose import Whose, counted_apart, find_whose
 from orchestrator.ledger.beginning import begin_budget
+from orchestrator.ledger.pace import heard_of_others
 from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, HoldLine, Share, ShareElsewhere
 from orchestrator.registry.models import Provider
 
@@ -161,7 +162,8 @@ def _forget_what_is_not_reached(row: Budget) -> None:
     """Shares that a raised budget has not come to any more are told when it does, as if for the first time."""
     first = begins(row.rule.period, timezone.now())
     used = BudgetPeriod.objects.filter(budget_id=row.pk, under=OuterRef("under"), begins=first)
-    reached = used.annotate(hundredfold=F("spent_microusd") * 100, share=OuterRef("share")).filter(
+    spent = F("spent_microusd") + heard_of_others("spent")
+    reached = used.annotate(hundredfold=spent * 100, share=OuterRef("share")).filter(
         hundredfold__gte=F("share") * row.amount_microusd
     )
     BudgetAlert.objects.filter(budget_id=row.pk, begins=first).exclude(Exists(reached)).delete()

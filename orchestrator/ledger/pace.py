@@ -136,8 +136,11 @@ def uses(reach: Reach, now: datetime) -> list[Use]:
 
 def of_others(what: str) -> Coalesce | Value:
     """What other machines have spent or reserved of a period's row, where they spend the same budgets."""
-    if not settings.REDIS_URL:
-        return Value(0)
+    return heard_of_others(what) if settings.REDIS_URL else Value(0)
+
+
+def heard_of_others(what: str) -> Coalesce:
+    """The same, whether or not this process is told who they are: a command may not be."""
     same = {name: OuterRef(name) for name in ("budget_id", "under", "begins")}
     heard = ShareElsewhere.objects.filter(**same).order_by().values("budget_id")
     return Coalesce(Subquery(heard.annotate(all=Sum(f"{what}_microusd")).values("all")), 0)

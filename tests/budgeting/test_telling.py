@@ -88,6 +88,20 @@ def test_of_several_machines_the_first_one_tells(
     assert not BudgetAlert.objects.filter(told_at=None).exists()
 
 
+def test_who_told_of_a_share_of_one_amount_is_not_waited_for_with_another(
+    reach: Reach, caplog: pytest.LogCaptureFixture, settings: Any, own_redis: RedisServer
+) -> None:
+    settings.REDIS_URL = settings.REDIS_LOCATION = own_redis.url
+    machine = Machine.objects.create(name="0" * 16, is_own=True)
+    alert = reach(80)
+    assert run(claiming.claim(claiming.place_of(alert), "f" * 16))
+    assert not run(claiming.claim(claiming.place_of(alert), machine.name))
+    Budget.objects.update(amount_microusd=45_000_000)
+    tasks.tell_alerts()
+    told = [record.message for record in caplog.records if record.name == telling.__name__]
+    assert [re.findall(r"80 % of [0-9.]+", line) for line in told] == [["80 % of 45.00"]]
+
+
 def test_a_budget_that_is_never_renewed_is_spent_in_all(reach: Reach) -> None:
     alert = reach()
     Budget.objects.filter(pk=alert.budget_id).update(period="total")
