@@ -223,6 +223,15 @@ def test_an_alert_of_a_budget_that_is_gone_goes_too(reach: Reach, webhook: Recei
     assert (webhook.told, BudgetAlert.objects.exists()) == ([], False)
 
 
+def test_what_was_told_is_not_looked_through_for_what_is_to_be_told(reach: Reach) -> None:
+    assert "USING INDEX alert_to_tell" in telling.due(timezone.now())[: telling.MOST_AT_ONCE].explain()
+    told, given_up, due = (
+        reach(50, told_at=timezone.now()), reach(80, tries=telling.MOST_TRIES), reach(100, tries=1)
+    )  # fmt: skip
+    assert told.pk < given_up.pk < due.pk
+    assert [one.pk for one in telling.due(timezone.now())] == [due.pk]
+
+
 def test_no_more_than_a_few_are_told_at_once(reach: Reach) -> None:
     for share in range(telling.MOST_AT_ONCE + 3):
         reach(share)
