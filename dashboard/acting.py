@@ -27,6 +27,11 @@ async def acted(request: HttpRequest, act: Callable[[Actor], T]) -> T:
     return await sync_to_async(make)()
 
 
+async def looked(request: HttpRequest, look: Callable[[Actor], T]) -> T:
+    """What `look` finds for whoever is signed in, in no transaction."""
+    return await sync_to_async(lambda: look(actor(request)))()
+
+
 def actor(request: HttpRequest) -> Actor:
     """Who is signed in; with the reason that they gave, and where they are."""
     reason = request.POST.get("reason", "").strip()[:LONGEST_REASON]

@@ -243,7 +243,7 @@ class _Attempt:
             self.is_complete = True
             self.ended(error.kind)
             return
-        self._over(error.kind, is_free=_is_free(error))
+        self._over(error.kind, is_free=is_free(error))
         if isinstance(error, RateLimited):
             self.place.rest(error.retry_after_s, str(error), error.kind)
         if isinstance(error, NOT_ITS_FAULT):
@@ -352,7 +352,11 @@ class _Question:
             return None
         finally:  # nothing is awaited here: a caller who leaves at this moment must not leave a call behind
             for task, attempt in racing.items():
-                if sys.exception() is None:
+                if (error := _error_of(task)) is not None:  # it was no loser: it failed in the same moment
+                    attempt.failed(error)
+                    self._errors.append((attempt.plan, error))
+                    self._listener.gave_up(attempt.plan, error, attempt.took_s)
+                elif sys.exception() is None:
                     attempt.outraced()
                     self._listener.gave_up(attempt.plan, Outraced(), attempt.took_s)
                 attempt.ended()
@@ -446,7 +450,7 @@ class _Question:
         """Take note, so that another may be asked. Raises `error` where no other would do better."""
         # A name that a provider does not know is no failure of its own, where nobody registered it.
         if self._is_alone and (isinstance(error, ModelNotFound) or not attempt.plan.candidate.model.is_remote):
-            attempt.settled(error.kind, is_free=_is_free(error))
+            attempt.settled(error.kind, is_free=is_free(error))
             attempt.ended()
         else:
             attempt.failed(error)
@@ -534,7 +538,13 @@ def _has_spoken(task: asyncio.Task[Chunk]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
-def _is_free(error: OrchestratorError) -> bool:
+def _error_of(task: asyncio.Task[Chunk]) -> OrchestratorError | None:
+    """What a place said that did not answer; None where it is still asked, or spoke."""
+    error = task.exception() if task.done() and not task.cancelled() else None
+    return error if isinstance(error, OrchestratorError) else None
+
+
+def is_free(error: OrchestratorError) -> bool:
     """Whether nothing was made before it, so that nothing is charged."""
     return isinstance(error, FREE) if error.has_made is None else not error.has_made
 

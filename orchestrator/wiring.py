@@ -23,6 +23,7 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.core.background import Background
 from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
+from orchestrator.core.inodes import file_of
 from orchestrator.core.presets import KINDS
 from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
 from orchestrator.core.threads import WorkerThread
@@ -33,7 +34,7 @@ from orchestrator.engines.wires.base import Wire
 from orchestrator.identity.callers import Identity
 from orchestrator.ledger.rows import Repeat
 from orchestrator.ledger.sharing import ASK_S
-from orchestrator.ledger.together import Together, file_of
+from orchestrator.ledger.together import Together
 from orchestrator.ledger.writer import Ledger
 from orchestrator.lifelines import Lifelines
 from orchestrator.limits.limiter import Limiter

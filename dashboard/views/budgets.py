@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from dashboard import formats
 from dashboard.access import page, reach, roles
-from dashboard.acting import NOTHING_WRONG, acted, faults_of
+from dashboard.acting import NOTHING_WRONG, acted, faults_of, looked
 from dashboard.costs import charts as cost_charts
 from dashboard.costs.verdict import shown_name
 from dashboard.keys import forms
@@ -56,7 +56,8 @@ async def new(request: HttpRequest) -> HttpResponseBase:
         typed = forms.typed(request.POST)
         try:
             asked = forms.budget_asked(typed)
-            row = await acted(request, lambda by: rows.make(by, asked))
+            before = await looked(request, lambda by: rows.sum_before_made(by, asked))
+            row = await acted(request, lambda by: rows.make(by, asked, before))
         except OrchestratorError as error:
             faults = faults_of(error, forms.BUDGET_FIELDS)
         else:
@@ -86,7 +87,8 @@ async def change(request: HttpRequest, number: int) -> HttpResponseBase:
             if asked.amount_usd <= spent:
                 more = {"typed": typed, "lowers": asked.amount_usd, "spent": spent}
                 return await _one(request, number, more, 422)
-        changed = await acted(request, lambda by: rows.change(by, row.name, asked))
+        before = await looked(request, lambda by: rows.sum_before_changed(by, row.name, asked))
+        changed = await acted(request, lambda by: rows.change(by, row.name, asked, before))
     except OrchestratorError as error:
         return await _one(request, number, {"typed": typed, "faults": faults_of(error, forms.BUDGET_FIELDS)}, 422)
     messages.success(request, _said(row, changed))
@@ -141,7 +143,7 @@ def _drawn(found: OneBudget) -> dict[str, Any]:
     return {
         "burn": cost_charts.burn_down(use, found.burnt),
         "lasts_until": use.used_up_at or cost_charts.lasts_until(use, found.burnt),
-        "unbooked": use.spent - sum(found.burnt.values()) if use.ends is not None else 0,
+        "unbooked": use.here - sum(found.burnt.values()) if use.ends is not None else 0,
     }
 
 

@@ -113,7 +113,7 @@ def _drawn(found: Costs) -> dict[str, Any]:
             "burn": cost_charts.burn_down(found.use, found.burnt),
             "burn_word": word_of(found.use),
             "lasts_until": found.use.used_up_at or cost_charts.lasts_until(found.use, found.burnt),
-            "unbooked": found.use.spent - sum(found.burnt.values()) if found.use.ends is not None else 0,
+            "unbooked": found.use.here - sum(found.burnt.values()) if found.use.ends is not None else 0,
         }
     return drawn
 

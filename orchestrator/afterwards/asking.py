@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from orchestrator.choosing.ruled import Ruled
 from orchestrator.choosing.ways import within
-from orchestrator.core.errors import Busy, EngineError, ModelNotFound, NotTaken
+from orchestrator.core.errors import Busy, EngineError, ModelNotFound, NotTaken, OrchestratorError
 from orchestrator.core.tasks import end
 from orchestrator.core.types import CacheControl, Chunk, Chunks, Reply, ReplyBuilder
-from orchestrator.failover import Plan, fitted
+from orchestrator.failover import Plan, fitted, is_free
 from orchestrator.ledger.bills import Bill, Purpose
 from orchestrator.ledger.writer import Entry
 from orchestrator.parts import Parts
@@ -33,7 +33,8 @@ async def ask(model: str, said: Ruled, entry: Entry, parts: Parts, purpose: Purp
     """The answer of the first place of `model` to what is `said`. It is asked once; nothing is kept in the cache.
 
     It takes nobody's place: it is left out where calls wait or the provider is asked as much as it may be, and given up
-    when a caller's question wants its place. Its answer is made what was asked for, as the caller's was.
+    when a caller's question wants its place. Its answer is made what was asked for, as the caller's was. The place's
+    breaker is not told what becomes of it: no caller is sent elsewhere for a question that none asked.
 
     said   with what rules say of who may be asked: a question that stays on this machine stays here now as well.
     entry  of the request that caused it: its caller's key, scopes and budgets hold for this, too.
@@ -66,33 +67,43 @@ async def _asked(plan: Plan, entry: Entry, parts: Parts, purpose: Purpose) -> Sa
     bill = Bill(entry, model, plan.request, parts.ledger, parts.clock, purpose) if model.is_paid else None
     if bill is not None:
         await bill.reserve()
-    builder, outcome = ReplyBuilder(plan.name, parts.most_answer_bytes), "cancelled"
+    outcome, was_refused = "cancelled", False
     try:
         chunks = _seen(plan.engine.chat(bill.request if bill else plan.request, model), bill)
         if bill is not None:
             bill.asked()
-        for step in plan.steps:
-            chunks = step(chunks)
-        try:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    builder.add(chunk)
-        except NotTaken as error:  # nobody else is asked, so it is what the caller would have had
-            if not error.kept:
-                raise
-            builder = ReplyBuilder(plan.name, parts.most_answer_bytes)
-            for chunk in await fitted(error.kept, plan.steps):
-                builder.add(chunk)
+        builder = await _heard(plan, chunks, parts.most_answer_bytes)
         outcome = "done"
-    except EngineError as error:
-        outcome = error.kind
+    except OrchestratorError as error:
+        outcome, was_refused = error.kind, is_free(error)
+        raise
+    except Exception:
+        outcome = OrchestratorError.kind
         raise
     finally:
-        cost = bill.settle(outcome) if bill is not None else 0
+        cost = bill.settle(outcome, is_free=was_refused) if bill is not None else 0
     reply = builder.reply()
     if reply is None:
         raise ModelNotFound(f"{plan.name} ended its answer before its end.")
     return Said(plan.candidate.stands_for.name, reply, parts.clock.monotonic() - began, cost)
+
+
+async def _heard(plan: Plan, chunks: Chunks, most_bytes: int) -> ReplyBuilder:
+    """The answer, made what was asked for."""
+    builder = ReplyBuilder(plan.name, most_bytes)
+    for step in plan.steps:
+        chunks = step(chunks)
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                builder.add(chunk)
+    except NotTaken as error:  # nobody else is asked, so it is what the caller would have had
+        if not error.kept:
+            raise
+        builder = ReplyBuilder(plan.name, most_bytes)
+        for chunk in await fitted(error.kept, plan.steps):
+            builder.add(chunk)
+    return builder
 
 
 async def _seen(chunks: Chunks, bill: Bill | None) -> AsyncGenerator[Chunk, None]:

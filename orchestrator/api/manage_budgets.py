@@ -8,7 +8,7 @@ from typing import Annotated
 from django.http import HttpRequest, HttpResponseBase
 from ninja import Query, Router
 
-from orchestrator.api.managing import LONGEST_NAME, After, Limit, Named, OfTenant, acted, listed, told
+from orchestrator.api.managing import LONGEST_NAME, After, Limit, Named, OfTenant, acted, listed, looked, told
 from orchestrator.budgeting import alerts, rows, standing
 from orchestrator.identity.asked import BudgetAsked, BudgetChange
 
@@ -33,7 +33,8 @@ async def budgets(
 @router.post("", summary="Make a budget")
 async def make(request: HttpRequest, budget: BudgetAsked) -> HttpResponseBase:
     """Set a budget. It is about calls that match every field that is set, also those its period has seen already."""
-    return told(await acted(request, lambda by: standing.shown(rows.make(by, budget))))
+    before = await looked(request, lambda by: rows.sum_before_made(by, budget))
+    return told(await acted(request, lambda by: standing.shown(rows.make(by, budget, before))))
 
 
 @router.get("/alerts", summary="Alerts of budgets")
@@ -58,7 +59,8 @@ async def one(request: HttpRequest, name: Named) -> HttpResponseBase:
 @router.patch("/{name}", summary="Change a budget")
 async def change(request: HttpRequest, name: Named, budget: BudgetChange) -> HttpResponseBase:
     """Make it be otherwise in what is given, or switch it off or on."""
-    return told(await acted(request, lambda by: standing.shown(rows.change(by, name, budget))))
+    before = await looked(request, lambda by: rows.sum_before_changed(by, name, budget))
+    return told(await acted(request, lambda by: standing.shown(rows.change(by, name, budget, before))))
 
 
 @router.delete("/{name}", summary="Delete a budget")

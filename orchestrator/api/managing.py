@@ -46,6 +46,11 @@ async def acted(request: HttpRequest, act: Callable[Concatenate[Actor, P], T], *
     return await threaded(make)
 
 
+async def looked(request: HttpRequest, look: Callable[[Actor], T]) -> T:
+    """What `look` finds for whoever sent `request`, in a thread as above, and in no transaction. Raises Busy."""
+    return await threaded(lambda: look(actor_now(request)))
+
+
 def actor_now(request: HttpRequest) -> Actor:
     """Who sent `request`, with what they may by now. Raises Unauthorized, Forbidden."""
     return of_caller_now(caller_of(request), request.META.get("REMOTE_ADDR", ""), request_id(request))

@@ -26,12 +26,12 @@ def this_machine() -> str:
 
 
 def place_of(row: BudgetAlert) -> str:
-    """Where machines say who tells of it."""
+    """Where machines say who tells of it: another place once the amount is another, as it is told anew then."""
     account = Account.of(row.budget_id, row.under, row.begins)
     with connection.cursor() as cursor:
         rules = accounts.rules(cursor, [row.budget_id], also_off=True)
         pot = pots.pots(cursor, rules, [account])[account]
-    return f"{TABLE}:told:{pot}:{row.share}"
+    return f"{TABLE}:told:{pot}:{rules[row.budget_id].amount}:{row.share}"
 
 
 async def claim(place: str, machine: str) -> bool:

@@ -17,59 +17,84 @@ from orchestrator.core.presets import BY_NAME
 from orchestrator.identity.acting import MOST_SHOWN, Actor
 from orchestrator.identity.asked import BudgetAsked, BudgetChange
 from orchestrator.identity.whose import Whose, counted_apart, find_whose
-from orchestrator.ledger.beginning import begin_budget
+from orchestrator.ledger.beginning import Before, begin_budget, sum_before
+from orchestrator.ledger.pace import heard_of_others
 from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, HoldLine, Share, ShareElsewhere
 from orchestrator.registry.models import Provider
 
 
-def make(by: Actor, asked: BudgetAsked) -> Budget:
+def sum_before_made(by: Actor, asked: BudgetAsked) -> Before | None:
+    """What `make` is to know: outside of its transaction, since it may take long. Raises what that does."""
+    row = _asked_for(by, asked)
+    return None if row.is_off else sum_before(row, timezone.now())
+
+
+def make(by: Actor, asked: BudgetAsked, before: Before | None = None) -> Budget:
     """Make a budget, with what was spent in its period already.
+
+    before  what `sum_before_made` said.
 
     Raises BadRequest, NotThere, Forbidden; Conflict when there is one of that name.
     """
-    reach = by.must(Permission.CHANGE_BUDGETS)
     with transaction.atomic():
-        whose = find_whose(by, asked, Permission.CHANGE_BUDGETS)
-        row = Budget(
-            name=asked.name,
-            period=asked.period,
-            each=asked.each,
-            model=asked.model,
-            provider=asked.provider,
-            is_given=reach == EVERYBODY,
-            **whose._asdict(),
-            **_columns(asked.model_dump(include={"amount_usd", "is_hard", "shares", "is_off"})),
-        )
-        _must_be_whole(row, whose)
-        _must_be_theirs(by, row)
-        if Budget.objects.filter(name=row.name).exists():
-            raise Conflict(f"There is a budget called {row.name} already; the names of budgets are one list for all.")
+        row = _asked_for(by, asked)
         row.save()
         if not row.is_off:
-            begin_budget(row, timezone.now())
+            begin_budget(row, timezone.now(), before)
         _note(by, "budget.made", row, told(row))
     return row
 
 
-def change(by: Actor, name: str, asked: BudgetChange) -> Budget:
+def _asked_for(by: Actor, asked: BudgetAsked) -> Budget:
+    """The row, not saved yet. Raises as `make`."""
+    reach = by.must(Permission.CHANGE_BUDGETS)
+    whose = find_whose(by, asked, Permission.CHANGE_BUDGETS)
+    row = Budget(
+        name=asked.name,
+        period=asked.period,
+        each=asked.each,
+        model=asked.model,
+        provider=asked.provider,
+        is_given=reach == EVERYBODY,
+        **whose._asdict(),
+        **_columns(asked.model_dump(include={"amount_usd", "is_hard", "shares", "is_off"})),
+    )
+    _must_be_whole(row, whose)
+    _must_be_theirs(by, row)
+    if Budget.objects.filter(name=row.name).exists():
+        raise Conflict(f"There is a budget called {row.name} already; the names of budgets are one list for all.")
+    return row
+
+
+def sum_before_changed(by: Actor, name: str, asked: BudgetChange) -> Before | None:
+    """What `change` is to know, as `sum_before_made`."""
+    row = find(by, name, Permission.CHANGE_BUDGETS)
+    _must_be_theirs(by, row)
+    is_switched_on = row.is_off and asked.given.get("is_off") is False
+    return sum_before(row, timezone.now()) if is_switched_on else None
+
+
+def change(by: Actor, name: str, asked: BudgetChange, before: Before | None = None) -> Budget:
     """Make a budget be otherwise, or switch it off or on. Raises NotThere, BadRequest, Forbidden.
 
     While it is off nothing is counted; when it is on again what was spent meanwhile is.
+
+    before  what `sum_before_changed` said.
     """
     with transaction.atomic():
         row = find(by, name, Permission.CHANGE_BUDGETS)
         _must_be_theirs(by, row)
-        before, was_off = told(row), row.is_off
+        was, was_off = told(row), row.is_off
         for column, value in _columns(asked.given).items():
             setattr(row, column, value)
-        different = differences(before, told(row))
+        different = differences(was, told(row))
         if different:
             row.is_given = row.is_given or by.reach(Permission.CHANGE_BUDGETS) == EVERYBODY
             row.save()
             if "amount_usd" in different:
                 _forget_what_is_not_reached(row)
             if was_off and not row.is_off:
-                begin_budget(row, timezone.now())
+                begin_budget(row, timezone.now(), before)
             _note(by, "budget.changed", row, different)
     return row
 
@@ -161,7 +186,8 @@ def _forget_what_is_not_reached(row: Budget) -> None:
     """Shares that a raised budget has not come to any more are told when it does, as if for the first time."""
     first = begins(row.rule.period, timezone.now())
     used = BudgetPeriod.objects.filter(budget_id=row.pk, under=OuterRef("under"), begins=first)
-    reached = used.annotate(hundredfold=F("spent_microusd") * 100, share=OuterRef("share")).filter(
+    spent = F("spent_microusd") + heard_of_others("spent")
+    reached = used.annotate(hundredfold=spent * 100, share=OuterRef("share")).filter(
         hundredfold__gte=F("share") * row.amount_microusd
     )
     BudgetAlert.objects.filter(budget_id=row.pk, begins=first).exclude(Exists(reached)).delete()

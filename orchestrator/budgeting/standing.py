@@ -21,7 +21,6 @@ from django.db.models import (
     Value,
     When,
 )
-from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from orchestrator.budgeting import machines
@@ -30,7 +29,8 @@ from orchestrator.budgeting.rows import told
 from orchestrator.core.budgets import PERIODS, Asker, begins, ends, renewed_at, under
 from orchestrator.core.budgets import Budget as Rule
 from orchestrator.core.dollars import MICRO, dollars
-from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, Hold, Share, ShareElsewhere
+from orchestrator.ledger.pace import of_others
+from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, Hold, Share
 
 MOST_SHOWN = 100  # of what a budget counts apart
 MOST_MEASURED = 50  # budgets that have figures in /metrics
@@ -74,21 +74,12 @@ def standings(row: Budget, most: int = MOST_SHOWN, now: datetime | None = None) 
     """In the period that runs, the most used first."""
     first = begins(row.rule.period, now or timezone.now())
     rows = BudgetPeriod.objects.filter(budget_id=row.pk, begins=first).annotate(
-        others_spent=_of_others("spent"), others_reserved=_of_others("reserved")
+        others_spent=of_others("spent"), others_reserved=of_others("reserved")
     )
     columns = rows.order_by((_USED + F("others_spent") + F("others_reserved")).desc(), "under").values_list(
         "under", "spent_microusd", "reserved_microusd", "others_spent", "others_reserved"
     )
     return [Standing(under, row.amount_microusd, *sums) for under, *sums in columns[:most]]
-
-
-def _of_others(what: str) -> Coalesce | Value:
-    """What other machines have spent or reserved of a period's row, where they spend the same budgets."""
-    if not settings.REDIS_URL:
-        return Value(0)
-    same = {name: OuterRef(name) for name in ("budget_id", "under", "begins")}
-    heard = ShareElsewhere.objects.filter(**same).order_by().values("budget_id")
-    return Coalesce(Subquery(heard.annotate(all=Sum(f"{what}_microusd")).values("all")), 0)
 
 
 def least_left(budgets: Sequence[Rule], asker: Asker, now: datetime) -> float:
@@ -104,7 +95,7 @@ def least_left(budgets: Sequence[Rule], asker: Asker, now: datetime) -> float:
         wanted |= of_period
     if not budgets:
         return 1.0
-    rows = BudgetPeriod.objects.filter(wanted).annotate(all=_USED + _of_others("spent") + _of_others("reserved"))
+    rows = BudgetPeriod.objects.filter(wanted).annotate(all=_USED + of_others("spent") + of_others("reserved"))
     used = dict(rows.order_by().values_list("budget_id").annotate(most=Max("all")))
     return min(max(1.0 - used.get(one.id, 0) / one.amount, 0.0) if one.amount else 0.0 for one in budgets)
 
@@ -114,7 +105,7 @@ def with_most_used(budgets: QuerySet[Budget], now: datetime) -> QuerySet[Budget]
     first = Case(*(When(period=period, then=Value(begins(period, now))) for period in PERIODS))
     of_period = budgets.annotate(first=ExpressionWrapper(first, DateField()))
     most = BudgetPeriod.objects.filter(budget_id=OuterRef("pk"), begins=OuterRef("first")).annotate(
-        others_spent=_of_others("spent"), others_reserved=_of_others("reserved")
+        others_spent=of_others("spent"), others_reserved=of_others("reserved")
     )
     most = most.order_by((_USED + F("others_spent") + F("others_reserved")).desc())
     sums = {"spent": "spent_microusd", "reserved": "reserved_microusd"} | {name: name for name in OF_OTHERS}

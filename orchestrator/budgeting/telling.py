@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from orchestrator.budgeting import claiming
@@ -40,9 +40,7 @@ def tell_due(run: Run) -> int:
     run  what the coroutine returns; None when it was to stop. After one that was not taken the rest waits.
     """
     now, told = timezone.now(), 0
-    is_due = Q(again_at=None) | Q(again_at__lte=now)
-    due = BudgetAlert.objects.filter(is_due, told_at=None, tries__lt=MOST_TRIES).order_by("pk")
-    for row in due[:MOST_AT_ONCE]:
+    for row in due(now)[:MOST_AT_ONCE]:
         if not _claim(row, now):
             continue
         alert = next(iter(shown([row])), None)
@@ -61,6 +59,12 @@ def tell_due(run: Run) -> int:
         row.save(update_fields=["told_at"])
         told += 1
     return told
+
+
+def due(now: datetime) -> QuerySet[BudgetAlert]:
+    """What is to be told, the oldest first; found without looking at all that was told."""
+    is_due = Q(again_at=None) | Q(again_at__lte=now)
+    return BudgetAlert.objects.filter(is_due, told_at=None, tries__lt=MOST_TRIES).order_by("pk")
 
 
 def signed(name: str, at: datetime, body: bytes) -> dict[str, str]:

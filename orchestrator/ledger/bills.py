@@ -15,7 +15,7 @@ import orjson
 
 from orchestrator.core.budgets import begins, under
 from orchestrator.core.clock import Clock
-from orchestrator.core.errors import BudgetSpent, PriceUnknown
+from orchestrator.core.errors import PriceUnknown
 from orchestrator.core.prices import Price
 from orchestrator.core.tokens import size_of, tokens_in
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Model, Usage
@@ -86,13 +86,7 @@ class Bill:
                 f"Nobody knows what {self._model.name} charges, so the budget '{hard.name}' refuses it; "
                 "ask your operator to set its price."
             )
-        try:
-            await self._ledger.reserve(reservation)
-        except BudgetSpent:
-            raise
-        except BaseException:  # whoever waits has gone, or waited too long: it may be reserved all the same
-            self._ledger.release(self.hold)
-            raise
+        await self._ledger.reserve(reservation)
 
     def asked(self) -> None:
         """The question leaves: what comes of it is charged."""

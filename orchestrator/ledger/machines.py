@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from orchestrator.core.ids import hex_id
+from orchestrator.core.inodes import without_generation
 from orchestrator.ledger.sql import Cursor, insert_all, moment, packed, table
 from orchestrator.models import Machine, Share, ShareElsewhere
 
@@ -50,7 +51,12 @@ def be(cursor: Cursor, file: str, label: str) -> Own:
     """This machine, which gets a name with the first call, and another one when its ledger lies in another file.
 
     Then it is a copy, or was brought back: the shares that it tells of are of the machine it was, which may go on.
+    A file that was written down by its number alone, as it once was, is the same by that, until this is called.
     """
+    cursor.execute(
+        f"UPDATE {table(Machine)} SET file = %s WHERE is_own AND file = %s",  # noqa: S608  # our own name
+        [file, without_generation(file)],
+    )
     if not own(cursor, file).name:
         be_another(cursor, file, label)
     cursor.execute(f"UPDATE {table(Machine)} SET label = %s WHERE is_own AND label <> %s", [label, label])  # noqa: S608  # our own name

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
-from django.db.models import BigIntegerField, CharField, OuterRef, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Cast
+from django.conf import settings
+from django.db.models import BigIntegerField, CharField, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Cast, Coalesce
 
 from orchestrator.core.budgets import PERIODS, begins, ends
 from orchestrator.core.limits import is_named
 from orchestrator.core.permissions import EVERYBODY, Reach
-from orchestrator.models import ApiKey, Budget, BudgetPeriod, SpendDay, Team, Tenant
+from orchestrator.models import ApiKey, Budget, BudgetPeriod, ShareElsewhere, SpendDay, Team, Tenant
 
 MOST_BUDGETS = 200
 MOST_PERIODS = 500
@@ -31,8 +33,14 @@ class Use:
     name: str  # of that one, for people
     begins: date
     at: datetime
-    spent: int
-    reserved: int
+    spent: int  # by all machines, as far as was heard
+    reserved: int  # as above
+    elsewhere: int = 0  # of what is spent: by other machines
+
+    @property
+    def here(self) -> int:
+        """What was spent on this machine."""
+        return self.spent - self.elsewhere
 
     @property
     def amount(self) -> int:
@@ -89,7 +97,8 @@ class Use:
 def uses(reach: Reach, now: datetime) -> list[Use]:
     """The budgets that somebody may see who sees the things of `reach`, the worst first. Two queries.
 
-    Those of their tenants, and of general ones what is counted apart for their tenants, teams and keys.
+    Those of their tenants, and of general ones what is counted apart for their tenants, teams and keys. All machines
+    that spend them are counted.
     """
     budgets = {row.pk: row for row in _visible(reach)[:MOST_BUDGETS]}
     if not budgets:
@@ -99,7 +108,9 @@ def uses(reach: Reach, now: datetime) -> list[Use]:
         ids = [row.pk for row in budgets.values() if row.period == period]
         if ids:
             current |= Q(budget_id__in=ids, begins=begins(period, now))
-    rows = BudgetPeriod.objects.filter(current)
+    rows = BudgetPeriod.objects.filter(current).annotate(
+        others_spent=of_others("spent"), others_reserved=of_others("reserved")
+    )
     if reach.tenants is not None:
         rows = rows.filter(_own(budgets, reach))
     found = [
@@ -109,10 +120,11 @@ def uses(reach: Reach, now: datetime) -> list[Use]:
             name=_name_of(budgets[row.budget_id].each, row),
             begins=row.begins,
             at=now,
-            spent=row.spent_microusd,
-            reserved=row.reserved_microusd,
+            spent=row.spent_microusd + row.others_spent,
+            reserved=row.reserved_microusd + row.others_reserved,
+            elsewhere=row.others_spent,
         )
-        for row in _named(rows).order_by("-spent_microusd")[:MOST_PERIODS]
+        for row in _named(rows).order_by((F("spent_microusd") + F("others_spent")).desc())[:MOST_PERIODS]
     ]
     seen = {use.budget.pk for use in found}
     for row in budgets.values():
@@ -122,8 +134,20 @@ def uses(reach: Reach, now: datetime) -> list[Use]:
     return sorted(found, key=_worst_first)
 
 
+def of_others(what: str) -> Coalesce | Value:
+    """What other machines have spent or reserved of a period's row, where they spend the same budgets."""
+    return heard_of_others(what) if settings.REDIS_URL else Value(0)
+
+
+def heard_of_others(what: str) -> Coalesce:
+    """The same, whether or not this process is told who they are: a command may not be."""
+    same = {name: OuterRef(name) for name in ("budget_id", "under", "begins")}
+    heard = ShareElsewhere.objects.filter(**same).order_by().values("budget_id")
+    return Coalesce(Subquery(heard.annotate(all=Sum(f"{what}_microusd")).values("all")), 0)
+
+
 def spent_by_day(use: Use, reach: Reach) -> Mapping[date, int]:
-    """What was spent of a budget on each day of its period; of one without an end, lately. One query."""
+    """What was spent of a budget here on each day of its period; of one without an end, lately. One query."""
     first = use.begins if use.ends is not None else (use.at - LATELY).date()
     within = SpendDay.objects.of(reach).filter(day__gte=first, day__lte=use.at.date())
     rows = _counted(use, _about(use, within))
@@ -196,7 +220,7 @@ def _owned(reach: Reach) -> Q:
     return Q(tenant__in=mine) | Q(team__tenant__in=mine) | Q(key__tenant__in=mine)
 
 
-def _named(rows: QuerySet[BudgetPeriod]) -> QuerySet[BudgetPeriod]:
+def _named(rows: QuerySet[BudgetPeriod]) -> QuerySet[Any]:
     """With the names of the tenants, teams and keys that are counted by number: a page asks once."""
     number = Cast(OuterRef("under"), BigIntegerField())
     return rows.annotate(

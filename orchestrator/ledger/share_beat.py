@@ -204,6 +204,7 @@ class ShareBeat:
     async def _tell_all(self, who: Own, most_unchanged: int | None) -> bool:
         """Tell how everything stands that has changed here, and some of the rest; return whether Redis took it."""
         every = sorted(await self._read(shares.standing, self._today(), also_over=most_unchanged is None))
+        self._forget_but({one.account for one in every})
         changed = [one for one in every if self._said.get(one.account) != one]
         rest = [one for one in every if self._said.get(one.account) == one]
         if most_unchanged is not None:
@@ -233,7 +234,10 @@ class ShareBeat:
 
     async def _give_back(self, who: Own, wanted: Collection[str] | None) -> None:
         """What is not needed here; None: of everything. It is not this machine's any more before Redis hears of it."""
-        await self._tell(who, await self._write(shares.give_back, self._today(), wanted))
+        found = await self._read(shares.wanted, self._today(), wanted)
+        if any(one.held > one.used for one in found):
+            found = await self._write(shares.give_back, [one.account for one in found])
+        await self._tell(who, found)
 
     async def _clear(self, who: Own) -> None:
         """Forget what is long over."""
@@ -249,6 +253,11 @@ class ShareBeat:
         self._heard: dict[Any, Elsewhere] = {}
         self._bequeathed: set[str] = set()
         self._turn = 0  # of those that have not changed
+
+    def _forget_but(self, there: Collection[Account]) -> None:
+        """Of what was said and heard, only what there is of those goes on being known."""
+        self._said = {account: one for account, one in self._said.items() if account in there}
+        self._heard = {key: one for key, one in self._heard.items() if one.account in there}
 
     def _today(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)

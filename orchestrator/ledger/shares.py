@@ -11,19 +11,19 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from orchestrator.core.budgets import EVER
+from orchestrator.core.budgets import EVER, PERIODS, begins
 from orchestrator.core.errors import BudgetSpent
-from orchestrator.ledger.accounts import Account, Used, rules
+from orchestrator.ledger.accounts import Account, Used, rules, used
 from orchestrator.ledger.machines import Own, is_still
 from orchestrator.ledger.pots import ends_s, pots
 from orchestrator.ledger.share_scripts import LATE_S
 from orchestrator.ledger.sql import Cursor, insert_all, packed, select_all, table
-from orchestrator.models import BudgetPeriod, Machine, Share, ShareElsewhere
+from orchestrator.models import Budget, BudgetPeriod, Machine, Share, ShareElsewhere
 
-LONGEST = timedelta(days=33)  # that a period takes which has an end, and is still told of
 KEPT = timedelta(days=40)  # so long ago the period began of a share that is kept
 _ACCOUNT = ("budget_id", "under", "begins")
 _THERE = " AND ".join(f"{name} = asked.value ->> {place}" for place, name in enumerate(_ACCOUNT))
+_AFTER = " AND ".join(f"{name} = asked.value ->> {place}" for place, name in enumerate(_ACCOUNT, 1))  # what comes first
 
 
 class Kept(NamedTuple):
@@ -118,39 +118,59 @@ def note(cursor: Cursor, accounts: Iterable[Account]) -> None:
     insert_all(cursor, Share, (*_ACCOUNT, "granted_microusd", "number"), rows, "ON CONFLICT DO NOTHING")
 
 
-def give_back(cursor: Cursor, now: datetime, wanted: Collection[str] | None) -> list[Told]:
-    """Hold no more of these pots than is needed, and return how they stand then; None: of everything there is."""
-    found = [one for one in standing(cursor, now) if wanted is None or one.pot in wanted]
-    lowered = [[*one.account] for one in found if one.held > one.used]
+def give_back(cursor: Cursor, accounts: Collection[Account]) -> list[Told]:
+    """Hold no more of these than is needed, and return how they stand then."""
+    of_them, shared = used(cursor, accounts), kept(cursor, accounts)
+    found = told(cursor, [(one, of_them.get(one, Used()), shared.get(one, Kept())) for one in accounts])
+    lowered = [[one.used, *one.account] for one in found if one.held > one.used]
     cursor.execute(
-        f"UPDATE {table(Share)} AS s SET granted_microusd = coalesce((SELECT"  # noqa: S608  # our own names
-        f" max(p.spent_microusd + p.reserved_microusd, 0) FROM {table(BudgetPeriod)} AS p WHERE (p.budget_id, p.under,"
-        " p.begins) = (s.budget_id, s.under, s.begins)), 0) WHERE (budget_id, under, begins) IN"
-        " (SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(%s))",
+        f"UPDATE {table(Share)} AS s SET granted_microusd = asked.value ->> 0 FROM json_each(%s) AS asked"  # noqa: S608  # our own name
+        f" WHERE {_AFTER}",
         [packed(lowered)],
     )
     return [one._replace(held=min(one.held, one.used)) for one in found]
 
 
+def wanted(cursor: Cursor, now: datetime, names: Collection[str] | None) -> list[Told]:
+    """How those of these pots stand that this machine has to do with; None: all there are."""
+    return [one for one in standing(cursor, now) if names is None or one.pot in names]
+
+
 def standing(cursor: Cursor, now: datetime, *, also_over: bool = False) -> list[Told]:
-    """How every account stands whose period is not over; `also_over`: of which there is a share."""
-    since = (now - (KEPT if also_over else LONGEST)).date().isoformat()
-    each = f"SELECT budget_id, under, begins FROM {{}} WHERE begins >= %s OR begins = '{EVER}'"  # noqa: S608  # our own names
+    """How every account stands whose period is not long over; `also_over`: of which there is a share.
+
+    Periods begin on few days, each of which an index finds. What begins after today is of a clock that was set back.
+    """
+    if also_over:
+        first, after = dict.fromkeys(PERIODS, EVER), (now - KEPT).date() - timedelta(days=1)
+        days = {EVER}
+    else:
+        first, after = {period: begins(period, now - timedelta(seconds=LATE_S)) for period in PERIODS}, now.date()
+        days = {*first.values(), *(begins(period, now) for period in PERIODS)}
+    each = " UNION ALL ".join(
+        f"SELECT a.budget_id, a.under, a.begins FROM json_each(%s) AS day CROSS JOIN {one} AS a ON a.begins = day.value"  # noqa: S608  # our own name
+        f" UNION ALL SELECT budget_id, under, begins FROM {one} WHERE begins > %s"
+        for one in (table(BudgetPeriod), table(Share))
+    )
     cursor.execute(
-        f"WITH place AS ({each.format(table(BudgetPeriod))} UNION {each.format(table(Share))})"  # noqa: S608  # our own names
+        f"WITH place AS (SELECT DISTINCT * FROM ({each}))"  # noqa: S608  # our own names
         f" SELECT {_selected('place')}, coalesce(p.spent_microusd, 0), coalesce(p.reserved_microusd, 0),"
-        f" coalesce(s.granted_microusd, 0), coalesce(s.number, 0) FROM place LEFT JOIN {table(BudgetPeriod)} AS p"
+        " coalesce(s.granted_microusd, 0), coalesce(s.number, 0) FROM place"
+        f" JOIN {table(Budget)} AS b ON b.id = place.budget_id AND place.begins >= json_extract(%s, '$.' || b.period)"
+        f" LEFT JOIN {table(BudgetPeriod)} AS p"
         " ON (p.budget_id, p.under, p.begins) = (place.budget_id, place.under, place.begins)"
         f" LEFT JOIN {table(Share)} AS s"
         " ON (s.budget_id, s.under, s.begins) = (place.budget_id, place.under, place.begins)",
-        [since, since],
+        [
+            *[packed(sorted(map(str, days))), str(after)] * 2,
+            packed({period: str(day) for period, day in first.items()}),
+        ],
     )
     found = [
         (Account(*key), Used(spent, reserved), Kept(granted, number))
         for *key, spent, reserved, granted, number in cursor.fetchall()
     ]
-    late = now.timestamp() - LATE_S
-    return [one for one in told(cursor, found) if also_over or not one.ends or one.ends > late]
+    return told(cursor, found)
 
 
 def told(cursor: Cursor, found: Sequence[tuple[Account, Used, Kept]]) -> list[Told]:

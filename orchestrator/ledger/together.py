@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from orchestrator.ledger.writer import Ledger
 
 
-def file_of(ledger: Path) -> str:
-    """What tells the file of a ledger from its copies. Raises OSError."""
-    return str(ledger.stat().st_ino)
-
-
 class Together:
     """Asks, tells and gives back, by one connection."""
 

@@ -204,6 +204,7 @@ class BudgetAlert(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("budget_id", "under", "begins", "share"), name="one_alert_a_share"),
         )
+        indexes = (models.Index(fields=("tries",), name="alert_to_tell", condition=models.Q(told_at=None)),)
 
     def __str__(self) -> str:
         return f"budget {self.budget_id} {self.under} from {self.begins}: {self.share} %"

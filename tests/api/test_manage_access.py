@@ -15,9 +15,11 @@ from django.utils import timezone
 from orchestrator.core.budgets import EVER
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.threads import WorkerThread
-from orchestrator.models import ApiKey, AuditEvent, Budget, BudgetAlert, BudgetPeriod, Tenant
+from orchestrator.ledger import beginning
+from orchestrator.models import ApiKey, AuditEvent, Budget, BudgetAlert, BudgetPeriod, Team, Tenant
 from orchestrator.parts import Parts
 from orchestrator.registry.models import Provider
+from tests.dashboard.spending import charge
 from tests.keys import issue_key
 from tests.product import Product
 from tests.shapes import faults
@@ -137,6 +139,27 @@ async def test_tenants_teams_grants_and_limits(ask: Asking, of_acme: Asking) -> 
     suspended = await ask("PATCH", "/tenants/acme", json={"suspended": True})
     assert suspended["suspended_at"]
     await of_acme("GET", "/keys", 401)
+
+
+async def test_a_teams_charges_are_summed_up_before_anybody_has_to_wait(
+    ask: Asking, of_acme: Asking, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object) -> None:
+        raise AssertionError("others wait to write by now")
+
+    def spend() -> None:
+        tenant = Tenant.objects.get(name="acme")
+        charge(timezone.now(), team_id=Team.objects.create(tenant=tenant, name="search").pk)
+
+    monkeypatch.setattr(beginning, "sum_before", too_late)
+    await parts.reads.run(5, spend)
+    made = await ask("POST", "/budgets", json={"name": "b", "period": "total", "each": "team", "amount_usd": "12.5"})
+    assert [(one["counted"], one["spent_usd"]) for one in made["standings"]] == [("acme/search", "0.00056")]
+    await ask("PATCH", "/budgets/b", json={"is_off": True})
+    again = await ask("PATCH", "/budgets/b", json={"is_off": False})
+    assert again["standings"] == made["standings"]
+    await of_acme("PATCH", "/budgets/b", 404, json={"is_off": False})
+    await of_acme("POST", "/budgets", 403, json={"name": "c", "period": "total", "each": "team", "amount_usd": "12.5"})
 
 
 async def test_budgets_and_their_alerts(ask: Asking, of_acme: Asking, parts: Parts) -> None:

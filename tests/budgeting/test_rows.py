@@ -32,6 +32,7 @@ from orchestrator.models import (
     Charge,
     Hold,
     HoldLine,
+    ShareElsewhere,
     Team,
     Tenant,
 )
@@ -120,6 +121,22 @@ def test_shares_of_a_raised_budget_are_told_anew_once_they_are_reached() -> None
     assert reached() == both
     change(ROOT, "team", amount_usd="100")
     assert reached() == {(str(acme.pk), 50), (str(globex.pk), 50), (str(globex.pk), 80)}
+
+
+def test_what_all_machines_spend_decides_which_shares_a_raised_budget_has_not_come_to() -> None:
+    charge(30_000_000)
+    row = make(each="all", amount_usd="50")
+    of = {"budget_id": row.pk, "under": "", "begins": BudgetPeriod.objects.get(budget_id=row.pk).begins}
+    for machine, spent in (("a", 40_000_000), ("b", 20_000_000)):
+        ShareElsewhere.objects.create(
+            **of, machine=machine, spent_microusd=spent, reserved_microusd=0, granted_microusd=spent
+        )
+    for share in (80, 100):
+        BudgetAlert.objects.create(**of, share=share, at=timezone.now(), spent_microusd=90_000_000)
+    change(ROOT, "team", amount_usd="100")
+    assert list(BudgetAlert.objects.order_by("share").values_list("share", flat=True)) == [50, 80]
+    change(ROOT, "team", amount_usd="180")
+    assert list(BudgetAlert.objects.values_list("share", flat=True)) == [50]
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,20 @@ def test_of_several_machines_the_first_one_tells(
     assert not BudgetAlert.objects.filter(told_at=None).exists()
 
 
+def test_who_told_of_a_share_of_one_amount_is_not_waited_for_with_another(
+    reach: Reach, caplog: pytest.LogCaptureFixture, settings: Any, own_redis: RedisServer
+) -> None:
+    settings.REDIS_URL = settings.REDIS_LOCATION = own_redis.url
+    machine = Machine.objects.create(name="0" * 16, is_own=True)
+    alert = reach(80)
+    assert run(claiming.claim(claiming.place_of(alert), "f" * 16))
+    assert not run(claiming.claim(claiming.place_of(alert), machine.name))
+    Budget.objects.update(amount_microusd=45_000_000)
+    tasks.tell_alerts()
+    told = [record.message for record in caplog.records if record.name == telling.__name__]
+    assert [re.findall(r"80 % of [0-9.]+", line) for line in told] == [["80 % of 45.00"]]
+
+
 def test_a_budget_that_is_never_renewed_is_spent_in_all(reach: Reach) -> None:
     alert = reach()
     Budget.objects.filter(pk=alert.budget_id).update(period="total")
@@ -207,6 +221,15 @@ def test_an_alert_of_a_budget_that_is_gone_goes_too(reach: Reach, webhook: Recei
     Budget.objects.all().delete()
     tasks.tell_alerts()
     assert (webhook.told, BudgetAlert.objects.exists()) == ([], False)
+
+
+def test_what_was_told_is_not_looked_through_for_what_is_to_be_told(reach: Reach) -> None:
+    assert "USING INDEX alert_to_tell" in telling.due(timezone.now())[: telling.MOST_AT_ONCE].explain()
+    told, given_up, due = (
+        reach(50, told_at=timezone.now()), reach(80, tries=telling.MOST_TRIES), reach(100, tries=1)
+    )  # fmt: skip
+    assert told.pk < given_up.pk < due.pk
+    assert [one.pk for one in telling.due(timezone.now())] == [due.pk]
 
 
 def test_no_more_than_a_few_are_told_at_once(reach: Reach) -> None:

@@ -27,7 +27,7 @@ from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.prices import Price, Stated
 from orchestrator.ledger.costs import BYS, Span, Sums
 from orchestrator.ledger.pace import uses
-from orchestrator.models import BudgetAlert, Charge, RequestRecord, SpendDay
+from orchestrator.models import BudgetAlert, Charge, RequestRecord, ShareElsewhere, SpendDay
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
 from tests.dashboard.site import record, somebody
 from tests.dashboard.spending import budget, charge, company, day, key_of, price, tenant_of
@@ -192,6 +192,20 @@ async def test_a_budget_is_looked_at_by_its_name(staff: AsyncClient) -> None:
     assert "total $50.00 in all, only told" in said
     assert "At the pace of the last 28 days it lasts until" in said  # 30 left, 14 in 28 days: 60 days
     assert formats.day((now() + timedelta(days=60)).date()) in said
+
+
+async def test_what_other_machines_spent_of_a_budget_is_told_and_is_in_no_day(
+    staff: AsyncClient, settings: Any
+) -> None:
+    settings.REDIS_URL = "redis://elsewhere"
+    row = await make(budget, "house", 50_000_000, 20_000_000, now=now())
+    of = {"budget_id": row.pk, "under": "", "begins": now().date().replace(day=1), "machine": "m"}
+    heard = {"granted_microusd": 9_000_000, "spent_microusd": 7_000_000, "reserved_microusd": 0}
+    await ShareElsewhere.objects.acreate(**of, **heard)
+    await make(day, now().date(), cost_microusd=20_000_000)
+    said = await words(staff)
+    assert "$7.00 of it other machines spent, whose days are not known here." in said
+    assert "is in no day's sum" not in said
 
 
 @pytest.mark.parametrize("period", ["today", "7d", "30d", "month", "1y", "nonsense"])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import connection
 from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
@@ -22,11 +23,12 @@ from orchestrator import wiring
 from orchestrator.core.permissions import EVERYBODY, Reach, Role
 from orchestrator.core.redis_async import Line, open_redis
 from orchestrator.identity.keys import find_key, make_key
+from orchestrator.ledger import beginning
 from orchestrator.limits.limiter import Limiter
-from orchestrator.models import ApiKey, AuditEvent, Budget, Limit, Team, Tenant
+from orchestrator.models import ApiKey, AuditEvent, Budget, BudgetPeriod, Limit, Team, Tenant
 from orchestrator.parts import Parts
 from tests.dashboard.site import record, somebody
-from tests.dashboard.spending import budget
+from tests.dashboard.spending import budget, charge, tenant_of
 from tests.servers import RedisServer
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -465,3 +467,24 @@ def plan_of(query: str) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {query.replace('%', '%%')}")
         return [plan for *_, plan in cursor.fetchall()]
+
+
+def test_a_teams_charges_are_summed_up_before_anybody_has_to_wait(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object) -> None:
+        raise AssertionError("others wait to write by now")
+
+    monkeypatch.setattr(beginning, "sum_before", too_late)
+    team = Team.objects.create(tenant=tenant_of("acme"), name="search")
+    charge(timezone.now(), team_id=team.pk)
+    form = {"name": "trial", "amount_usd": "5.00", "period": "total", "each": "team"}
+    assert admin.post(f"{KEYS}budgets/new/", form).status_code == 302
+    row = Budget.objects.get()
+    for switch in ("yes", "no"):
+        admin.post(f"{KEYS}budgets/{row.pk}/change/", {"is_off": switch})
+    call_command("budgets", "make", "typed", "5", "total", "--each", "team")
+    call_command("budgets", "off", "typed")
+    call_command("budgets", "on", "typed")
+    spent = BudgetPeriod.objects.values_list("budget_id", "spent_microusd")
+    assert list(spent) == [(one.pk, 560) for one in Budget.objects.order_by("pk")]

@@ -145,7 +145,8 @@ class Machine:
 
     def giving_back(self) -> Telling:
         """It holds no more than it needs."""
-        return Telling(self, self.own(), shares.give_back(self._sql, AT, None))
+        found = [one.account for one in shares.wanted(self._sql, AT, None)]
+        return Telling(self, self.own(), shares.give_back(self._sql, found))
 
     def bequeathing(self) -> Asked:
         """What those had who are gone."""

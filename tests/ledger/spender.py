@@ -27,9 +27,10 @@ async def main(folder: Path) -> None:
     from django.conf import settings
 
     from orchestrator.core.clock import Clock
+    from orchestrator.core.inodes import file_of
     from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
     from orchestrator.ledger.sharing import ASK_S
-    from orchestrator.ledger.together import Together, file_of
+    from orchestrator.ledger.together import Together
     from orchestrator.ledger.writer import Ledger
     from orchestrator.models import Budget
 

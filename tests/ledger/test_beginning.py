@@ -10,8 +10,8 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orchestrator.ledger import charging, reserving
-from orchestrator.ledger.beginning import begin_budget
+from orchestrator.ledger import beginning, charging, reserving
+from orchestrator.ledger.beginning import begin_budget, sum_before
 from orchestrator.ledger.holds import Charged, Reservation
 from orchestrator.ledger.reserving import Wanted
 from orchestrator.ledger.retention import prune_charges
@@ -126,3 +126,66 @@ def test_who_waits_to_write_does_not_wait_until_every_charge_is_read(
     with CaptureQueriesContext(connection) as queries:
         begun(**fields)
     assert any(Charge._meta.db_table in query["sql"] for query in queries) == reads_charges
+
+
+@pytest.mark.usefixtures("calls")
+def test_what_was_summed_up_before_is_not_read_while_others_wait() -> None:
+    budget = Budget.objects.create(name="new", period="month", each="team", amount_microusd=100)
+    before = sum_before(budget, AT)
+    write(
+        charged("f", 100, team_id=4),
+        charged("g", 1_000, team_id=4, at=AT - timedelta(days=40)),
+        charged("h", None, team_id=4),
+        charged("i", 10_000, team_id=4, at=AT + timedelta(days=10)),
+        charged("j", 200, team_id=None),
+        charged("k", 400, team_id=4, at=AT - timedelta(days=20)),
+    )
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        begin_budget(budget, AT, before)
+    (read,) = (query["sql"] for query in queries if Charge._meta.db_table in query["sql"])
+    assert "SUM" not in read
+    plan = " ".join(str(row) for row in _plan(read))
+    assert "USING INTEGER PRIMARY KEY (rowid>?)" in plan
+    assert {one.under: one.spent_microusd for one in BudgetPeriod.objects.filter(budget_id=budget.pk)} == {"4": 500}
+
+
+@pytest.mark.usefixtures("calls")
+def test_what_was_summed_up_of_another_period_is_summed_up_again() -> None:
+    write(charged("f", 100, team_id=4), charged("g", 1_000, team_id=4, at=AT - timedelta(days=40)))
+    budget = Budget.objects.create(name="new", period="month", each="team", amount_microusd=100)
+    before = sum_before(budget, AT - timedelta(days=40))
+    assert before is not None
+    assert [cost for *_, cost in before.sums] == [1_080]
+    begin_budget(budget, AT, before)
+    assert BudgetPeriod.objects.get().spent_microusd == 100
+
+
+@pytest.mark.usefixtures("calls")
+def test_charges_that_go_meanwhile_are_counted_once() -> None:
+    write(*(charged(f"old {days}", 1_000, team_id=4, at=AT - timedelta(days=days)) for days in (200, 500)))
+    budget = Budget.objects.create(name="new", period="total", each="team", amount_microusd=100)
+    before = sum_before(budget, AT)
+    Charge.rows.filter(at__lt=AT - timedelta(days=100)).delete()
+    write(charged("late", 5, team_id=4, at=AT - timedelta(days=300)))
+    write(charged("later", 7, team_id=4, at=AT - timedelta(days=600)))
+    begin_budget(budget, AT, before)
+    # What came to a day before the first that had charges is in that day's sum, and of the team of its key.
+    assert BudgetPeriod.objects.get().spent_microusd == 80 + 2_000 + 5 + 7
+
+
+@pytest.mark.usefixtures("calls")
+def test_where_charges_go_as_they_are_summed_up_that_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = Budget.objects.create(name="new", period="total", each="team", amount_microusd=100)
+    days = iter([AT.date() - timedelta(days=40), AT.date() - timedelta(days=20)])
+    with monkeypatch.context() as patch:
+        patch.setattr(beginning, "_since", lambda: next(days))
+        before = sum_before(budget, AT)
+    assert before is None
+    begin_budget(budget, AT, before)
+    assert BudgetPeriod.objects.get().spent_microusd == 80
+
+
+def _plan(sql: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+        return cursor.fetchall()

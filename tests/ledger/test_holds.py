@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,15 @@ from django.db import OperationalError, connection
 from orchestrator.core.budgets import SOON_S
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BudgetSpent, LedgerUnavailable, PriceUnknown
-from orchestrator.core.types import Caller, ChatRequest
+from orchestrator.core.prices import Price
+from orchestrator.core.types import Caller, ChatRequest, Model
 from orchestrator.ledger import batch, reserving, writer, writing
 from orchestrator.ledger.bereft import charge_the_dead
+from orchestrator.ledger.bills import Bill
 from orchestrator.ledger.lives import Life, left_behind
+from orchestrator.ledger.machines import Own
 from orchestrator.ledger.rows import Line, Repeat
+from orchestrator.ledger.shares import Short
 from orchestrator.ledger.writer import Entry, Ledger
 from orchestrator.models import (
     Budget,
@@ -74,6 +79,16 @@ def entry(ledger: Ledger, *charges: Any, tenant: int | None = None, **fields: An
 
 
 make = sync_to_async(entry)
+
+
+def bill(ledger: Ledger, row: Budget) -> Bill:
+    """Of a call that a hard budget is about."""
+    caller = Caller(tenant_id=1, tenant="acme", key_id=7, budgets=(row.rule,))
+    model = Model(
+        name="openai/big", digest="d", engine="openai", is_paid=True, price=Price(input=Decimal(1), output=Decimal(1))
+    )
+    asked = ChatRequest(model="openai/big", options={"num_predict": 1})
+    return Bill(Entry(asked, caller, AT, 0.0), model, asked, ledger, ledger._clock)
 
 
 @sync_to_async
@@ -332,6 +347,81 @@ async def test_where_the_ledger_cannot_be_written_nothing_is_reserved_and_what_w
     assert await period() == (150, 0)
     assert await sync_to_async(cost)() == 150
     assert (await sync_to_async(lambda: RequestRecord.rows.get())()).outcome == "ledger_unavailable"
+
+
+async def test_where_the_ledger_cannot_be_written_what_is_refused_leaves_nothing_that_waits(
+    ledger: Ledger, acme: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.reserving, "reserve", full)
+        patch.setattr(batch, "written_directly", full)
+        with pytest.raises(LedgerUnavailable, match="disk is full"):
+            await ledger.reserve(reservation(acme))
+        before = ledger.pending
+        for _ in range(20):
+            with pytest.raises(LedgerUnavailable, match="are refused until it can"):
+                await (await sync_to_async(bill)(ledger, acme)).reserve()
+        assert ledger.pending == before
+    ledger.post(await make(ledger))
+    monkeypatch.setattr(writing, "RETRY_S", 0.01)
+    await until(lambda: ledger.failure is None and not ledger.pending)
+
+
+class Others:
+    """Other machines, that are asked for a share and do not answer."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def ask(self, short: Any) -> bool:
+        self.asked.set()
+        return bool(await asyncio.Event().wait())
+
+
+async def test_who_leaves_while_others_are_asked_leaves_nothing(
+    ledger: Ledger, acme: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "shares", others := Others())
+    monkeypatch.setattr(reserving, "reserve", lambda *_: [Short.of(Own("me", "1"), ())])
+    wait = asyncio.create_task((await sync_to_async(bill)(ledger, acme)).reserve())
+    async with asyncio.timeout(10):
+        await others.asked.wait()
+    wait.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await wait
+    assert not ledger.pending
+
+
+@pytest.mark.parametrize("has_come", [False, True])
+async def test_who_leaves_as_it_is_reserved_has_it_let_go_once(
+    ledger: Ledger, acme: Budget, monkeypatch: pytest.MonkeyPatch, *, has_come: bool
+) -> None:
+    """It is written, and whoever waits is cancelled before the answer has come, or before it was heard."""
+    released, told = [], threading.Event()
+    charge, answer = ledger.charge, writing.answer
+
+    def answered(answers: Any) -> None:
+        answer(answers)
+        told.set()
+
+    monkeypatch.setattr(ledger, "charge", lambda one: (released.append(one.hold), charge(one)))
+    monkeypatch.setattr(writing, "answer", answered)
+    one = await sync_to_async(bill)(ledger, acme)
+    wait = asyncio.create_task(one.reserve())
+    await asyncio.sleep(0)
+    assert told.wait(10), "the loop stands still meanwhile"
+    if has_come:
+        asyncio.get_running_loop().call_soon(wait.cancel)
+    else:
+        wait.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await wait
+    assert released == [one.hold]
+    await until(lambda: not ledger.pending and not Hold.objects.exists())
+    assert await period() == (0, 0)
 
 
 async def test_a_record_that_is_refused_still_charges_its_calls(ledger: Ledger, acme: Budget) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 import pytest
 from redis import Redis
 
-from orchestrator.core.budgets import SOON_S
+from orchestrator.core.budgets import EVER, PERIODS, SOON_S, begins
 from orchestrator.core.errors import BudgetSpent
-from orchestrator.ledger import machines
-from orchestrator.ledger.accounts import Used
+from orchestrator.ledger import accounts, machines, shares
+from orchestrator.ledger.accounts import Account, Used
 from orchestrator.ledger.share_scripts import KEYS
 from orchestrator.ledger.shares import Short
-from tests.ledger.machine import Machine, Telling, do, time_passes
+from tests.ledger.calls import AT
+from tests.ledger.machine import FILE, SQL, Machine, Telling, do, time_passes
 
 pytestmark = pytest.mark.django_db
 Two = tuple[Machine, Machine]
@@ -172,9 +175,70 @@ def test_a_copy_of_a_ledger_is_another_machine_without_shares(two: Two, redis: R
     assert name in {peer.name for peer in machines.peers(one._sql)}, "the old one may go on somewhere"
 
 
+def test_a_file_that_was_known_by_its_number_alone_is_the_same_once(two: Two, redis: Redis) -> None:
+    one, _ = two
+    one.reserve_at_last(500, redis)
+    before = one.own()
+    assert machines.be(one._sql, f"{FILE}:77", "here") == before
+    assert one.share() == 500
+    assert machines.be(one._sql, f"{FILE}:78", "here").name != before.name, "another file under the same number"
+    assert one.share() == 0
+
+
 def test_before_it_has_another_name_a_copy_spends_nothing(two: Two, redis: Redis) -> None:
     one, _ = two
     one.reserve_at_last(500, redis)
     one.settle(next(iter(one.holds)), 0)
     assert one.reserve(400, file="another file") is not None
     assert one.reserve(400) is None
+
+
+class Reading(SQL):
+    """Counts what is read."""
+
+    count = 0
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        found = super().fetchall()
+        self.count += len(found)
+        return found
+
+
+def test_of_periods_that_are_over_nothing_is_read(redis: Redis) -> None:
+    one = Machine(*((name, 1_000) for name in PERIODS), each="key")
+    today = AT.date()
+    for number, name in enumerate(PERIODS, 1):
+        one._database.execute("UPDATE orchestrator_budget SET period = ? WHERE id = ?", (name, number))
+        days = [EVER] if name == "total" else [today + timedelta(days=ahead) for ahead in range(-99, 2)]
+        firsts = {begins(name, datetime.combine(day, time(), UTC)) for day in days}
+        used = {Account.of(number, str(key), first): Used(1, 1) for first in firsts for key in range(20)}
+        accounts.move(one._sql, used)
+        shares.note(one._sql, used)
+    reading = Reading(one._database)
+    found = shares.standing(reading, AT)
+    told = {(PERIODS[account.budget_id - 1], account.begins) for account, *_ in found}
+    yesterday, tomorrow = today - timedelta(days=1), today + timedelta(days=1)
+    assert told == {
+        ("day", str(yesterday)), ("day", str(today)), ("day", str(tomorrow)), ("week", "2026-11-23"),
+        ("month", "2026-11-01"), ("total", str(EVER)),
+    }  # fmt: skip
+    assert len(found) == 20 * len(told)
+    assert reading.count == len(found) + 2 * len(PERIODS), "them, and what the budgets say"
+    every = shares.standing(reading, AT, also_over=True)
+    days_told = {account.begins for account, *_ in every if PERIODS[account.budget_id - 1] == "day"}
+    assert min(days_told) == str(today - shares.KEPT)
+    assert {one.account for one in found} <= {one.account for one in every}
+    one.close()
+
+
+def test_what_is_given_back_is_no_more_than_was_asked_for(two: Two, redis: Redis) -> None:
+    one, _ = two
+    one.reserve_at_last(500, redis)
+    one.settle(next(iter(one.holds)), 10)
+    [told] = shares.wanted(one._sql, AT, None)
+    assert not shares.wanted(one._sql, AT, ["another pot"])
+    assert [one.held for one in shares.wanted(one._sql, AT, [told.pot])] == [500]
+    assert not shares.give_back(one._sql, [])
+    assert one.share() == 500
+    assert [(one.held, one.used) for one in shares.give_back(one._sql, [told.account])] == [(10, 10)]
+    assert one.share() == 10

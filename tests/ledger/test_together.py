@@ -11,13 +11,19 @@ import pytest
 from asgiref.sync import sync_to_async
 from redis import Redis
 
+from orchestrator.core.budgets import EVER
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BudgetSpent
+from orchestrator.core.inodes import file_of
 from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
+from orchestrator.ledger import share_beat, shares
 from orchestrator.ledger.holds import Reservation
+from orchestrator.ledger.machines import Own
+from orchestrator.ledger.share_beat import ShareBeat
 from orchestrator.ledger.share_scripts import TABLE
+from orchestrator.ledger.shares import Elsewhere
 from orchestrator.ledger.sharing import ASK_S
-from orchestrator.ledger.together import Together, file_of
+from orchestrator.ledger.together import Together
 from orchestrator.ledger.writer import Ledger
 from orchestrator.models import Budget, BudgetAlert, Share, ShareElsewhere
 from tests.ledger.machine import Machine, do
@@ -135,6 +141,45 @@ async def test_who_waits_has_what_comes_back_however_often_another_asks_meanwhil
             while other.reserve_at_last(50_000, redis) is not None:  # what was granted of the 60,000 comes back, too
                 await asyncio.sleep(0.05)
         assert await is_reserved(worker, reservation(house, 30_000)), "the rest is not held for anybody"
+
+
+async def test_of_what_is_gone_nothing_goes_on_being_known(worker: Worker, house: Budget) -> None:
+    await worker.ledger.reserve(reservation(house, 1_000))
+    beat = worker.together._beat
+    await until(lambda: beat._said)
+    account = next(iter(beat._said))
+    beat._heard["m", account] = Elsewhere("m", account, None, 1, 1, 0)
+    await house.adelete()
+    await until(lambda: not beat._said and not beat._heard)
+
+
+async def test_who_has_nothing_to_give_back_writes_nothing(
+    worker: Worker, house: Budget, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    beat = ShareBeat(worker.together._teller, Clock(), file="", label="here", lock=tmp_path / "another")
+    written: list[Any] = []
+
+    async def write(part: Any, *_: Any) -> list[Any]:
+        written.append(part)
+        return []
+
+    async def read(part: Any, *arguments: Any) -> Any:
+        return await sync_to_async(share_beat._with_cursor)(part, *arguments)
+
+    async def told(*_: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(beat, "_write", write)
+    monkeypatch.setattr(beat, "_read", read)
+    monkeypatch.setattr(beat, "_tell", told)
+    await beat._give_back(Own("me", "1"), ["a pot"])
+    await sync_to_async(Share.objects.create)(budget_id=house.pk, under="", begins=EVER, granted_microusd=0)
+    await beat._give_back(Own("me", "1"), None)
+    assert not written
+    await sync_to_async(Share.objects.update)(granted_microusd=10)
+    await beat._give_back(Own("me", "1"), None)
+    assert written == [shares.give_back]
+    await beat.aclose()
 
 
 async def is_reserved(worker: Worker, one: Reservation) -> bool:

@@ -179,6 +179,41 @@ async def test_who_was_outraced_charges_as_well(
     assert (record.provider, record.prompt_tokens, record.is_estimated) == ("groq", 7, False)
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_who_is_refused_as_another_speaks_failed_and_was_not_outraced(
+    both: Parts, begin: Begin, cloud: FakeEngine, groq: FakeEngine, monkeypatch: pytest.MonkeyPatch, *, leaves: bool
+) -> None:
+    speaks = asyncio.Event()
+
+    async def refuse(*_: object) -> AsyncIterator[Chunk]:
+        await speaks.wait()
+        raise EngineUnavailable("HTTP 503")
+        yield Chunk()
+
+    async def speak(*_: object) -> AsyncIterator[Chunk]:
+        speaks.set()
+        if leaves:
+            await asyncio.Event().wait()
+        yield Chunk(text="four")
+        yield Chunk(done=Done(reason="stop", usage=Usage(prompt_tokens=7, completion_tokens=1)))
+
+    monkeypatch.setattr(cloud, "chat", refuse)
+    monkeypatch.setattr(groq, "chat", speak)
+    begun = await begin("hedged")
+    if leaves:
+        await leave(begun, speaks.is_set)
+    else:
+        assert await read(begun) == "four"
+    await failover.closed()
+    assert [(one.provider, one.outcome) for one in begun.entry.attempts] == [("openai", "engine_unavailable")]
+    place = next(place for (provider, _), place in both.places._places.items() if provider == "openai")
+    assert place.kind == "engine_unavailable"
+    assert not place.breaker.is_quiet
+    record, charges = await booked(both)
+    assert [(provider, outcome) for provider, outcome, *_ in charges] == [("groq", "cancelled" if leaves else "done")]
+    assert leaves or "openai" in record.route
+
+
 @pytest.mark.parametrize(
     ("said", "error", "charged"),
     [
@@ -292,7 +327,7 @@ async def test_a_turn_that_is_not_used_for_want_of_money_is_given_back(
             await read(await begin("groq/big", options={"seed": number}))
     clock.pass_(FIRST_PAUSE_S)
     groq.pieces, groq.error = ("back",), None
-    waiting, released = asyncio.Event(), list[str]()
+    waiting = asyncio.Event()
 
     async def reserve(reservation: Reservation) -> None:
         waiting.set()
@@ -302,14 +337,13 @@ async def test_a_turn_that_is_not_used_for_want_of_money_is_given_back(
 
     with monkeypatch.context() as patch:
         patch.setattr(both.ledger, "reserve", reserve)
-        patch.setattr(both.ledger, "release", released.append)
         begun = await begin("groq/big", budgets=(HARD,))
         if leaves:
             await leave(begun, waiting.is_set)
         else:
             with pytest.raises(LedgerUnavailable):
                 await read(begun)
-    assert (len(released), begun.entry.charges, groq.calls) == (1, [], FAILURES)
+    assert (begun.entry.charges, groq.calls) == ([], FAILURES)
     assert dict(both.places.calls())["groq"] == 0
     assert await read(await begin("groq/big")) == "back"
 

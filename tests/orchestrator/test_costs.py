@@ -12,6 +12,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from orchestrator.budgeting.standing import standings
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach
 from orchestrator.core.prices import Price, Rates
@@ -20,7 +21,7 @@ from orchestrator.ledger.costs import BYS, Group, Span, Sums
 from orchestrator.ledger.pace import spent_by_day, uses
 from orchestrator.ledger.price_rows import rows_of
 from orchestrator.ledger.repricing import Known, elsewhere, repriced
-from orchestrator.models import ApiKey, SpendDay, Team, Tenant
+from orchestrator.models import ApiKey, ShareElsewhere, SpendDay, Team, Tenant
 from orchestrator.pricing.rows import price_in
 from tests.dashboard.spending import budget, charge, company, day, key_of, price, tenant_of
 
@@ -161,6 +162,19 @@ def test_what_is_reserved_is_not_left() -> None:
     use = only(uses(EVERYBODY, NOW))
     assert use.is_used_up
     assert use.state == "down"
+
+
+def test_what_other_machines_spend_counts(settings: Any) -> None:
+    row = budget("month", 100, 30, now=NOW, reserved=10)
+    of = {"budget_id": row.pk, "under": "", "begins": date(2026, 11, 1), "granted_microusd": 50}
+    for machine, spent, reserved in (("a", 25, 5), ("b", 5, 0)):
+        ShareElsewhere.objects.create(**of, machine=machine, spent_microusd=spent, reserved_microusd=reserved)
+    assert only(uses(EVERYBODY, NOW)).spent == 30, "it is alone"
+    settings.REDIS_URL = "redis://elsewhere"
+    use = only(uses(EVERYBODY, NOW))
+    assert (use.spent, use.reserved, use.left, use.here, use.elsewhere) == (60, 15, 25, 30, 30)
+    assert use.projected == 120
+    assert use.left == standings(row, now=NOW)[0].free, "as the API and the command tell it"
 
 
 def test_nothing_is_forecast_while_a_period_has_only_begun_or_has_no_end() -> None:

@@ -20,7 +20,14 @@ from orchestrator.afterwards.judge import grade
 from orchestrator.afterwards.shadow import likeness
 from orchestrator.core import background
 from orchestrator.core.background import MOST_WAITING, Background
-from orchestrator.core.errors import EngineUnavailable
+from orchestrator.core.errors import (
+    BadRequest,
+    EngineTimeout,
+    EngineUnavailable,
+    KeyRefused,
+    ModelNotFound,
+    OrchestratorError,
+)
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
 from orchestrator.core.threads import WorkerThread
@@ -110,6 +117,36 @@ async def test_a_shadow_that_fails_is_seen_by_nobody(priced: Parts, cast: dict[s
     assert await asked(parts, cast["alice"], model="tiny") == "a local answer"
     (run,) = await rows(parts, ShadowRun)
     assert (run.failed, run.shadow_cost_microusd, run.likeness) == ("engine_unavailable", None, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "has_made", "outcomes"),
+    [
+        (EngineUnavailable("HTTP 503"), None, []),
+        (KeyRefused("HTTP 401"), None, []),
+        (ModelNotFound("HTTP 404"), None, []),
+        (BadRequest("HTTP 400"), None, []),
+        (EngineUnavailable("within an answer"), True, ["engine_unavailable"]),
+        (EngineTimeout("silent"), None, ["engine_timeout"]),
+        (ZeroDivisionError("surprise"), None, ["error"]),
+    ],
+)
+async def test_a_shadow_that_was_refused_is_not_charged(
+    priced: Parts,
+    cast: dict[str, Caller],
+    cloud: FakeEngine,
+    error: Exception,
+    has_made: bool | None,
+    outcomes: list[str],
+) -> None:
+    cloud.pieces, cloud.error = (), error
+    if isinstance(error, OrchestratorError):
+        error.has_made = has_made
+    parts = with_rules(priced, SHADOWED)
+    assert await asked(parts, cast["alice"], model="tiny") == "a local answer"
+    assert cloud.calls == 1
+    await asyncio.to_thread(parts.ledger.close)
+    assert [one.outcome for one in await rows(parts, Charge)] == outcomes
 
 
 async def test_a_key_that_is_not_for_the_shadow_has_none(

@@ -94,11 +94,13 @@ class Command(Rows):
 
     def make(self, **asked: Any) -> None:
         """And show it."""
-        self._show(standing.shown(rows.make(at_terminal(), read(BudgetAsked, given(asked)))))
+        by, budget = at_terminal(), read(BudgetAsked, given(asked))
+        self._show(standing.shown(rows.make(by, budget, rows.sum_before_made(by, budget))))
 
     def change(self, name: str, **asked: Any) -> None:
         """And show it as it is then."""
-        self._show(standing.shown(rows.change(at_terminal(), name, read(BudgetChange, given(asked)))))
+        by, budget = at_terminal(), read(BudgetChange, given(asked))
+        self._show(standing.shown(rows.change(by, name, budget, rows.sum_before_changed(by, name, budget))))
 
     def off(self, name: str) -> None:
         """It stays in the list."""
