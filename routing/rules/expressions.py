@@ -111,6 +111,13 @@ def names_in(source: str) -> frozenset[str]:
     return frozenset(found & FACTS.keys())
 
 
+def texts_in(source: str) -> Iterator[str]:
+    """The texts that are written in an expression, in their order; what is escaped in them stays so."""
+    for token in _tokens(source):
+        if token.kind == "text":
+            yield token.text.lstrip("rRbB").strip("\"'")
+
+
 def faults_in(source: str) -> list[str]:
     """What is wrong with an expression, each with its place; empty when it can be published."""
     try:

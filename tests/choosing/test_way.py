@@ -19,6 +19,7 @@ import pytest
 
 from cache.entries import Scope
 from orchestrator.checks.machine import router_knows_models
+from orchestrator.choosing.explaining import explained
 from orchestrator.choosing.ruled import Ruled
 from orchestrator.choosing.written import ONE_IN
 from orchestrator.core.budgets import EVER
@@ -103,6 +104,72 @@ async def test_a_rule_sends_a_request_to_another_model(
     assert answer.headers["X-Orchestrator-Route"] == 'rule "rule 1"'
     assert (engine.calls, cloud.calls) == (0, 1)
     assert (await client.post("/api/chat", json=BIG)).headers["X-Orchestrator-Route"] == "named"
+
+
+SPELLED = [
+    "tiny",
+    "TINY:Latest",
+    "library/tiny",
+    "tiny:latest:local",
+    "tiny:local",
+    "registry.ollama.ai/library/tiny",
+    "https://registry.ollama.ai/library/tiny:latest:local",
+    "Swift",
+    "ours/quick:latest",
+]
+NAMING: list[dict[str, Any]] = [
+    *({"when": [{"fact": "model", "op": "is", "value": [name]}]} for name in (*SPELLED, "tin*", "ours/*")),
+    {"when": [{"fact": "model", "op": "is_not", "value": ["ti?y*"]}]},  # of patterns, * alone is one
+    {"when": [{"fact": "model", "op": "is_not", "value": ["openai/*"]}]},
+    {"expression": "model == 'tiny'"},
+]
+
+
+@pytest.mark.parametrize("rule", NAMING, ids=str)
+async def test_a_rule_about_a_model_is_met_however_its_name_is_written(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, engine: FakeEngine, rule: dict[str, Any]
+) -> None:
+    parts.catalogue.apply(Registry(models=(ModelEntry(name="library/Tiny", aliases=("swift", "ours/quick")),)))
+    await publish(rule | {"then": {"forbid": "no"}})
+    for name in SPELLED:
+        answer = await client.post("/api/chat", json=HELLO | {"model": name})
+        assert (name, answer.status_code) == (name, 403)
+    assert engine.calls == 0
+
+
+async def test_a_rule_about_a_registered_model_is_met_by_each_of_its_names_and_replayed(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine
+) -> None:
+    places = (DeploymentEntry(provider="openai", remote_name="big"),)
+    entry = ModelEntry(name="Ours", aliases=("fast", "unsaid", "team/fast"), deployments=places)
+    parts.catalogue.apply(Registry(models=(entry,)))
+    await publish(
+        {"name": "by alias", "when": [{"fact": "model", "op": "is", "value": ["fast"]}], "then": {"forbid": "no"}}
+    )
+    for name in ("fast", "FAST:latest", "ours", "Ours:latest", "team/Fast", "unsaid"):
+        assert (await client.post("/api/chat", json=HELLO | {"model": name})).status_code == 403
+    assert (await client.post("/api/chat", json=BIG)).status_code == 200  # its place by its own name is another model
+    assert cloud.calls == 1
+    first, *_ = await decisions(parts, 6)
+    kept = orjson.loads(first.document)
+    assert (kept["facts"]["model"], kept["facts"]["aliases"]) == ("Ours", ["fast"])
+    told = await parts.managing.run(5, lambda: explained(orjson.loads(first.document)))
+    assert told["replay"]["rules"] == {"is_same": True}
+
+
+async def test_a_rule_about_a_model_that_is_not_here_hears_what_the_caller_wrote(
+    client: httpx.AsyncClient,
+    publish: Publish,
+    recorded: Callable[[int], Awaitable[list[RequestRecord]]],
+) -> None:
+    gone = {"fact": "model", "op": "is", "value": ["gpt-4", "gpt-oss:120b-cloud"]}
+    await publish({"when": [gone], "then": {"use": ["tiny"]}})
+    names = ["GPT-4", "library/gpt-4:latest", "gpt-oss:120b-cloud"]
+    for name in names:
+        answer = await client.post("/api/chat", json=HELLO | {"model": name})
+        assert (name, answer.status_code) == (name, 200)
+    assert (await client.post("/api/chat", json=HELLO | {"model": "gpt-5"})).status_code == 404
+    assert [one.asked_model for one in await recorded(4)] == [*names, "gpt-5"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from orchestrator.core.documents import Fault, WrongDocument
 from orchestrator.core.errors import Conflict, Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import AuditEvent
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from orchestrator.ruling import documents, draft, versions
+from orchestrator.ruling.doubts import There
 from orchestrator.ruling.versions import Change
 from routing.models import RuleDraft, RuleVersion
 from routing.rules.checking import read_document
@@ -168,6 +170,31 @@ def test_models_that_there_are_not_are_a_warning() -> None:
         "rules[2].then.canary.use[1]",
         "rules[0].then.never[1]",
         "auto.never[0]",
+    ]
+
+
+def test_another_name_of_a_model_where_its_own_counts_is_a_warning() -> None:
+    places = (DeploymentEntry(provider="mine", remote_name="big"),)
+    registry = Registry(models=(ModelEntry(name="Ours", aliases=("fast", "team/fast"), deployments=places),))
+    is_fast = {"fact": "model", "op": "is", "value": ["fast", "library/tiny"]}
+    rules: list[dict[str, Any]] = [
+        {"when": [is_fast], "then": {"use": ["fast"], "never": ["fast"], "only": ["team/*", "our*", "tiny"]}},
+        {
+            "expression": "model == 'fast' || tenant == 'fast' || model == 'library/tiny' || model == 'OURS'",
+            "then": {"forbid": "no"},
+        },
+        {"expression": "model == 'tiny' || model == 'Ours' || model == 'x'", "then": {"forbid": "no"}},
+        {"expression": "'fast' in tags", "then": {"forbid": "no"}},
+    ]
+    draft.save(read_document({"rules": [{"name": str(at), **one} for at, one in enumerate(rules)]}), ANNA)
+    change = versions.publish(ANNA, models=There.of(registry, ["tiny:latest"]))
+    own = "expressions, `only` and `never` go by a model's own name"
+    assert [str(fault) for fault in change.warnings] == [
+        f"rules[0].then.only[0]: 'team/fast' is 'Ours'; {own}",
+        f"rules[0].then.never[0]: 'fast' is 'Ours'; {own}",
+        f"rules[1].expression: 'fast' is 'Ours'; {own}",
+        f"rules[1].expression: 'library/tiny' is 'tiny'; {own}",
+        f"rules[1].expression: 'OURS' is 'Ours'; {own}",
     ]
 
 
