@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.checks import rules as checked
 from orchestrator.core.changing import By
 from orchestrator.core.documents import Fault, WrongDocument
 from orchestrator.core.errors import Conflict, Forbidden, NotThere
@@ -196,6 +197,19 @@ def test_another_name_of_a_model_where_its_own_counts_is_a_warning() -> None:
         f"rules[1].expression: 'library/tiny' is 'tiny'; {own}",
         f"rules[1].expression: 'OURS' is 'Ours'; {own}",
     ]
+
+
+def test_the_doctor_tells_of_live_rules_that_are_not_right_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked, "has_ledger", lambda: True)
+    assert list(checked.live_rules_are_right()) == []
+    chain = "tags.map(t, t + t).map(t, t + t) == tags"
+    row = {"rules": [{"name": "a", "expression": chain}, {"name": "b", "is_on": False, "expression": chain}]}
+    RuleVersion(number=1, at="2026-01-01T00:00:00Z", by="anna", document=row).save()
+    (told,) = checked.live_rules_are_right()
+    assert told.msg.endswith(': "a": column 20: an expression has one map at most.')
+    RuleVersion(number=2, at="2026-01-01T00:00:00Z", by="anna", document={"later": 1}).save()
+    (told,) = checked.live_rules_are_right()
+    assert "cannot be read" in told.msg
 
 
 def test_to_keep_something_by_what_was_said_last_is_a_warning() -> None:
