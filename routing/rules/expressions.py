@@ -167,8 +167,8 @@ def _tokens(source: str) -> list[Token]:
 def _names(tokens: Sequence[Token]) -> Iterator[tuple[str, int]]:
     """Names that stand for themselves: no field of something, no function."""
     for at, token in enumerate(tokens):
-        follows = tokens[at - 1].text if at else ""
-        if token.kind == "name" and follows != "." and not _is_called(tokens, at):
+        is_field = at > 0 and tokens[at - 1].text == "." and _follows_value(tokens, at - 1)
+        if token.kind == "name" and not is_field and not _is_called(tokens, at):
             yield token.text, token.at
 
 

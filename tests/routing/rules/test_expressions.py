@@ -123,6 +123,16 @@ def test_sums_and_lists_that_stay_small_may_be_there() -> None:
     assert holds("tags[text == 'a' ? 0 : 1] == 'y' && tags.exists(t, t == 'y')", text="b", tags=frozenset({"x", "y"}))
 
 
+def test_a_fact_after_a_dot_of_its_own_is_that_fact() -> None:
+    """In this language a name after a dot at the beginning is the same name."""
+    for written in (".text", "(.text)", "[1] == [1] && .text", "tools ? true : .text", "'a' in [.text] && .text"):
+        assert names_in(f"{written}.contains('a')") >= {"text"}
+    assert names_in("'a' in .tags || .complexity > 0.5") == {"tags", "complexity"}
+    assert names_in("tags.size() > 1 && {'text': 1}.text == 1 && [{'model': 1}][0].model == 1") == {"tags"}
+    assert not holds(".complexity < 0.5")
+    assert holds(".conversation.contains('secret')", conversation="a secret")
+
+
 def test_strings_hold_words_that_are_no_names() -> None:
     quoted = "'text' in tags // language\n && model == \"it's \\\" tokens\" && {'a': 1}.cap == 1"
     assert names_in(quoted) == {"tags", "model"}
