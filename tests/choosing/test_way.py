@@ -29,6 +29,7 @@ from orchestrator.core.prices import Price
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import ChatRequest, Model
 from orchestrator.models import Budget, BudgetPeriod, RequestRecord, RouteDecision
+from orchestrator.outcomes.posting import Noted
 from orchestrator.parts import Parts
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, Registry
 from orchestrator.ruling.watch import RuleWatch
@@ -385,6 +386,22 @@ async def test_the_cache_does_what_a_rule_says_and_no_more_than_the_caller_allow
     hit = await client.post("/api/chat", json=HELLO)
     assert hit.headers["Cache-Status"] == "orchestrator; hit; detail=memory"
     assert engine.calls == 5
+
+
+async def test_a_question_is_asked_again_by_its_caller_and_by_no_rule(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[Noted] = []
+    monkeypatch.setattr(parts.outcomes, "note", noted.append)
+    await publish({"then": {"use": ["tiny"], "cache": {"read": False}}})
+    for at in range(3):
+        answer = await client.post("/api/chat", json=HELLO, headers={"X-Request-Id": f"r{at}"})
+        assert answer.headers["X-Orchestrator-Route"] == 'rule "rule 1"'
+    assert noted == []
+    await client.post("/api/chat", json=HELLO, headers={"Cache-Control": "no-store"})
+    assert noted == []
+    await client.post("/api/chat", json=HELLO, headers={"Cache-Control": "no-cache"})
+    assert [one.kind for one in noted] == ["retry"]
 
 
 async def test_vectors_are_another_models_only_where_a_rule_says_so_of_vectors(
