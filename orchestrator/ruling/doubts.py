@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import islice
 
 from django.conf import settings
 
@@ -22,6 +25,7 @@ ONLY_LAST = "text is what was said last; conversation is that, every earlier tur
 OWN = "expressions, `only` and `never` go by a model's own name"
 IDLE = "nothing is done with the requests that it catches: name who is asked, or what else becomes of them"
 Place = tuple[str | int, ...]
+_OPEN = re.compile(r"[*?\[]")
 
 
 def doubts_in(document: Document, models: Collection[str] | None) -> list[Fault]:
@@ -106,7 +110,7 @@ def _not_had(document: Document, models: Collection[str] | None) -> list[Fault]:
     means = models.means if isinstance(models, There) else {}
     known = {_plain(name) for name in models} - means.keys()
     open_ended = tuple(name.removesuffix("*") for name in known if name.endswith("/*"))
-    is_there = had(models)
+    is_there, own, others = had(models), _Names(known), _Names(means)
     found = [
         Fault(place, f"there is no model {name!r} at the moment")
         for place, name in _named(document)
@@ -114,12 +118,31 @@ def _not_had(document: Document, models: Collection[str] | None) -> list[Fault]:
     ]
     for place, pattern in _patterns(document):
         may_come = pattern.lower().startswith(open_ended) or pattern.startswith("*")
-        if may_come or any(is_named(name, pattern) for name in known):
+        if may_come or own.first(pattern):
             continue
-        alias = next((name for name in sorted(means) if is_named(name, pattern)), None)
+        alias = others.first(pattern)
         words = f"there is no model at the moment that {pattern!r} fits"
         found.append(Fault(place, f"{alias!r} is {means[alias]!r}; {OWN}" if alias else words))
     return found
+
+
+class _Names:
+    """Names of models, to be looked through for what fits a pattern: there may be thousands of either."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        """`names` are folded."""
+        self._names = sorted(names)
+
+    def first(self, pattern: str) -> str | None:
+        """The first that fits, of those that begin as the pattern does before anything is left open in it."""
+        plain = _plain(pattern)
+        begins = _OPEN.split(plain, maxsplit=1)[0]
+        for name in islice(self._names, bisect_left(self._names, begins), None):
+            if not name.startswith(begins):
+                return None
+            if is_named(name, plain):
+                return name
+        return None
 
 
 async def models_there(catalogue: Catalogue) -> There:

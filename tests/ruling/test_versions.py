@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from orchestrator.checks import rules as checked
+from orchestrator.core import limits
 from orchestrator.core.changing import By
 from orchestrator.core.documents import Fault, WrongDocument
 from orchestrator.core.errors import Conflict, Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import AuditEvent
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
-from orchestrator.ruling import documents, draft, versions
+from orchestrator.ruling import documents, doubts, draft, versions
 from orchestrator.ruling.doubts import There
 from orchestrator.ruling.versions import Change
 from routing.models import RuleDraft, RuleVersion
@@ -196,6 +197,26 @@ def test_another_name_of_a_model_where_its_own_counts_is_a_warning() -> None:
         f"rules[1].expression: 'fast' is 'Ours'; {own}",
         f"rules[1].expression: 'library/tiny' is 'tiny'; {own}",
         f"rules[1].expression: 'OURS' is 'Ours'; {own}",
+    ]
+
+
+def test_many_patterns_and_models_are_looked_through_by_how_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def is_named(model: str, pattern: str) -> bool:
+        compared.append(pattern)
+        return limits.is_named(model, pattern)
+
+    monkeypatch.setattr(doubts, "is_named", is_named)
+    never = [f"mine/{at}-*" for at in range(200)]
+    document = read_document({"rules": [{"name": "a", "then": {"never": never, "only": ["tiny:LATEST", "mine/77?"]}}]})
+    found = doubts.doubts_in(document, [*(f"mine/{at}-x" for at in range(1000)), "Tiny:latest", "mine/77x"])
+    assert found == []
+    assert len(compared) < 1000
+    assert [str(one) for one in doubts.doubts_in(document, [f"mine/{at}-x" for at in range(199)])] == [
+        "rules[0].then.only[0]: there is no model at the moment that 'tiny:LATEST' fits",
+        "rules[0].then.only[1]: there is no model at the moment that 'mine/77?' fits",
+        "rules[0].then.never[199]: there is no model at the moment that 'mine/199-*' fits",
     ]
 
 
