@@ -162,15 +162,16 @@ def _first(pieces: Iterable[str], enough: int) -> list[str]:
 def _pieces(request: ChatRequest) -> Iterator[str]:
     yield from (request.template, *(request.inputs or ()), request.prompt or "")
     for message in request.messages:
-        yield from (message.content, message.thinking, message.tool_name)
+        yield from (message.content, message.thinking, message.tool_name, message.tool_call_id)
         for call in message.tool_calls:
-            yield call.name
+            yield from (call.id, call.name)
             yield from _words(call.arguments)
     yield request.suffix
     for offered in request.tools:
         yield from _words(offered)
     if not isinstance(request.format, str):
         yield from _words(request.format)
+    yield from _words(request.options.get("stop"))
 
 
 def _words(value: object) -> Iterator[str]:

@@ -269,6 +269,22 @@ async def test_what_was_said_before_is_heard_in_the_conversation(
     assert (await client.post("/api/chat", json=BIG | {"messages": [last]})).status_code == 200
 
 
+async def test_what_is_sent_beside_the_turns_is_heard_in_the_conversation(
+    client: httpx.AsyncClient, publish: Publish, cloud: FakeEngine
+) -> None:
+    hears = {"fact": "conversation", "op": "contains", "value": ["falcon"]}
+    await publish({"name": "falcon stays", "when": [hears], "then": {"local_only": True}})
+    call = {"id": "falcon-1", "function": {"name": "open", "arguments": {}}}
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    for body in (
+        {"options": {"stop": ["ten", "Falcon"]}},
+        {"messages": [*turns, {"role": "tool", "content": "-", "tool_call_id": "1"}]},
+        {"messages": [*HELLO_TURN, {"role": "tool", "content": "-", "tool_call_id": "falcon-1"}]},
+    ):
+        assert (await client.post("/api/chat", json=BIG | body)).status_code == 403
+    assert cloud.calls == 0
+
+
 async def test_a_conversation_too_long_to_be_read_stays_here_where_a_rule_listens(
     client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine
 ) -> None:
