@@ -21,6 +21,7 @@ class Orchestrator(AppConfig):
             people,
             places,
             prices,
+            rules,
             shares,
         )
         from orchestrator.models import ApiKey, Budget, Grant, Limit, Membership, Team, Tenant

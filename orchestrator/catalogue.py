@@ -7,13 +7,14 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from orchestrator.core.errors import ModelNotFound
 from orchestrator.core.prices import Price
 from orchestrator.core.tasks import end
 from orchestrator.core.types import Candidate, Model, Route
 from orchestrator.engines.base import Engine, ProviderEngine
+from orchestrator.modelhost.names import as_listed
 from orchestrator.pricing.book import PriceBook
 from orchestrator.pricing.order import Place, place_at, said
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
@@ -30,6 +31,13 @@ class Watch(Protocol):
     async def catch_up(self) -> None:
         """Return when what is known is as new as the last change on this machine, or that takes too long."""
         ...
+
+
+class Called(NamedTuple):
+    """What a model is called: its own name, by which it may be asked or not, and others that mean it."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
 
 
 class Catalogue:
@@ -52,6 +60,7 @@ class Catalogue:
         self._make = make
         self._made: dict[str, tuple[ProviderEntry, ProviderEngine]] = {}
         self._registered: dict[str, ModelEntry] = {}  # by name and alias, in lower case
+        self._settled: dict[str, ModelEntry] = {}  # that run where their name says, by it as lists have it
         self._retiring: dict[asyncio.Task[None], ProviderEngine] = {}
         self.registry = Registry()
         self._listed: tuple[float, list[Model]] | None = None  # until when, and the models that can be had
@@ -81,6 +90,7 @@ class Catalogue:
         for model in registry.models:
             for name in (model.name, *model.aliases):
                 self._registered[name.lower()] = model
+        self._settled = {as_listed(model.name).lower(): model for model in registry.models if not model.is_deployed}
         self.registry = registry
         self._listed = None
         if self._prices is not None:
@@ -108,6 +118,17 @@ class Catalogue:
             await self._prices.catch_up()
             route = await self._route(name)
         return route
+
+    async def called(self, name: str) -> Called | None:
+        """What the model that a caller's `name` means is called; None when there is no such model."""
+        if self.watch is not None:
+            await self.watch.catch_up()
+        entry = self._entry(name)
+        if entry is None or not entry.is_deployed:
+            model = await self._found(entry.name if entry else name)
+            if model is not None:
+                return _called(model.name, entry or self._of_own_name(model.name))
+        return _called(entry.name, entry) if entry else None
 
     async def priced(self, route: Route) -> Route:
         """A route to models that were taken from a list, with what they charge."""
@@ -257,10 +278,18 @@ class Catalogue:
         lower = name.lower()
         return self._registered.get(lower) or self._registered.get(lower.removesuffix(":latest"))
 
+    def _of_own_name(self, name: str) -> ModelEntry | None:
+        """What the registry says of a model that an engine calls so."""
+        return self._entry(name) or self._settled.get(as_listed(name).lower())
+
     async def _at_engines(self, name: str) -> Model | None:
+        model = await self._found(name)
+        return self._with_price(model) if model else None
+
+    async def _found(self, name: str) -> Model | None:
         for engine in self._engines():
             if model := await engine.find(name):
-                return self._with_price(model)
+                return model
         return None
 
     async def _registered_route(self, entry: ModelEntry) -> Route:
@@ -359,6 +388,11 @@ class Catalogue:
         made = self._made.get(deployment.provider)
         engine: Engine | None = made[1] if made else self._always.get(deployment.provider)
         return await engine.find(f"{deployment.provider}/{deployment.remote_name}") if engine else None
+
+
+def _called(name: str, entry: ModelEntry | None) -> Called:
+    names = (entry.name, *entry.aliases) if entry else ()
+    return Called(name, tuple(one for one in names if one.lower() != name.lower()))
 
 
 def _engine_part(entry: ProviderEntry) -> ProviderEntry:

@@ -38,7 +38,7 @@ async def answer(request: ChatRequest, caller: Caller, parts: Parts) -> Answer:
             said = await ruled(request, caller, parts)
             way = await _way(said, entry, parts)
         if parts.outcomes is not None and (way.is_open or way.route.is_chosen):
-            parts.outcomes.heard(said.request, caller)
+            parts.outcomes.heard(request, caller)  # a rule that reads no cache asks nothing again
         stopwatch.lap("route")
         entry.charged = way.route.model.name
         standing = await parts.limiter.charge(caller, entry.charged, request.address)

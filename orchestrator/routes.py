@@ -12,6 +12,7 @@ from cache.entries import CacheKey
 from cache.keys import keys_for
 from orchestrator.adaptation.fitting import fit
 from orchestrator.capabilities import settle
+from orchestrator.catalogue import Called
 from orchestrator.core.errors import (
     BadRequest,
     CloudDisabled,
@@ -25,7 +26,7 @@ from orchestrator.core.scopes import out_of_scope
 from orchestrator.core.types import Caller, ChatRequest, Model, Route
 from orchestrator.failover import Plan
 from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
-from orchestrator.modelhost.names import is_name, read_source
+from orchestrator.modelhost.names import as_listed, is_name, read_source
 from orchestrator.parts import Parts
 from routing.router import AUTO, choose_auto, in_turn, is_auto
 
@@ -82,6 +83,23 @@ async def find_route(name: str, parts: Parts, unavailable: str = "remote model i
         raise CloudDisabled.because(unavailable)
     model = await parts.local.find(base) if source == "local" else None
     return in_turn([model], "named") if model else None
+
+
+async def called(name: str, parts: Parts) -> Called:
+    """What the model that `find_route` finds for a name is called, however the name is written.
+
+    What is nowhere is called as it was written, and as lists would have it.
+    """
+    if is_auto(name):
+        return Called("auto")
+    if not name.isascii():
+        return Called(name)
+    if found := await parts.catalogue.called(name):
+        return found
+    listed = as_listed(name)
+    if listed != name and (model := await parts.local.find(listed)):
+        return await parts.catalogue.called(model.name) or Called(model.name)
+    return Called(listed)
 
 
 async def find(

@@ -13,6 +13,7 @@ from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.types import ChatRequest, Chunk, Done, Model, TokenLogprob, Usage
 from orchestrator.ledger.holds import Charged, Reservation
 from orchestrator.ledger.writer import Ledger
+from orchestrator.modelhost.names import Name, is_name
 from orchestrator.modelhost.wire import Preview
 
 DIGEST = "d" * 64
@@ -96,8 +97,9 @@ class FakeEngine:
         return [self.model]
 
     async def find(self, name: str) -> Model | None:
-        wanted = name.lower() if ":" in name or "/" in name else f"{name.lower()}:latest"
-        return self.model if wanted == self.model.name else None
+        if self.model.is_remote:
+            return self.model if name.lower() == self.model.name else None
+        return self.model if is_name(name) and Name.parse(name).folded == Name.parse(self.model.name).folded else None
 
     async def load(self, model: Model, keep_alive_s: float | None, options: object = None) -> None:
         self.loaded.append(model.name)

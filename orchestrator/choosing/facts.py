@@ -10,9 +10,11 @@ from hashlib import blake2b
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.catalogue import Called
 from orchestrator.core.trouble import Trouble
 from orchestrator.core.types import Caller, ChatRequest
 from orchestrator.ledger.estimate import about
+from orchestrator.modelhost.names import as_listed
 from routing.analysis.types import Analysis
 from routing.rules.facts import FACTS, MOST_CONVERSATION, MOST_TEXT, Facts, Format
 
@@ -34,17 +36,21 @@ def facts_of(
     budget_left: float = 1.0,
     analysis: Analysis | None = None,
     hears_all: bool = False,
+    called: Called | None = None,
 ) -> Facts:
     """Everything that can be known of a request before anybody is asked.
 
     at         seconds since the epoch.
     analysis   of its text, where somebody looked at it.
     hears_all  a rule asks for the whole conversation.
+    called     what the model is called that was asked for. None: nobody looked; it is told by what the caller wrote.
     """
+    called = called or Called(as_listed(request.model))
     conversation, is_cut = everything_said(request) if hears_all else (None, False)
     temperature = request.options.get("temperature")
     return Facts(
-        model=request.model.removesuffix(":latest"),
+        model=called.name.removesuffix(":latest"),
+        aliases=called.aliases,
         dialect=request.dialect,
         endpoint=request.endpoint,
         tenant=caller.tenant,
@@ -156,15 +162,16 @@ def _first(pieces: Iterable[str], enough: int) -> list[str]:
 def _pieces(request: ChatRequest) -> Iterator[str]:
     yield from (request.template, *(request.inputs or ()), request.prompt or "")
     for message in request.messages:
-        yield from (message.content, message.thinking, message.tool_name)
+        yield from (message.content, message.thinking, message.tool_name, message.tool_call_id)
         for call in message.tool_calls:
-            yield call.name
+            yield from (call.id, call.name)
             yield from _words(call.arguments)
     yield request.suffix
     for offered in request.tools:
         yield from _words(offered)
     if not isinstance(request.format, str):
         yield from _words(request.format)
+    yield from _words(request.options.get("stop"))
 
 
 def _words(value: object) -> Iterator[str]:

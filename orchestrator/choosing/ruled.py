@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from orchestrator.catalogue import Called
 from orchestrator.choosing.facts import ANALYSED, analysed_if_possible, facts_of
 from orchestrator.core.errors import Forbidden
 from orchestrator.core.types import CacheControl, Caller, ChatRequest
 from orchestrator.parts import Parts
+from orchestrator.routes import called
 from routing.analysis.types import Analysis
 from routing.rules.compiled import RuleSet
 from routing.rules.facts import MOST_CONVERSATION, Facts
@@ -89,12 +91,19 @@ async def ruled(request: ChatRequest, caller: Caller, parts: Parts) -> Ruled:
         budget_left=1.0 if left is None else left,
         analysis=found.analysis,
         hears_all="conversation" in rules.needs,
+        called=await _called(request, rules, parts) if "model" in rules.needs else None,
     )
     found.verdict = verdict = rules.decide(found.facts)
     if verdict.unread:
         found.notes.append(_unread(verdict))
     found.request = _as_said(request, verdict)
     return found
+
+
+async def _called(request: ChatRequest, rules: RuleSet, parts: Parts) -> Called:
+    """What the model is called that was asked for, with those of its other names that rules have."""
+    found = await called(request.model, parts)
+    return Called(found.name, tuple(filter(rules.names_model, found.aliases)))
 
 
 @lru_cache(maxsize=8)

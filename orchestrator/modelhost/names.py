@@ -80,6 +80,19 @@ def read_source(text: str) -> tuple[str, Source]:
     return base, source
 
 
+def as_listed(text: str) -> str:
+    """A name of a local model as lists have it, without `:local` and `:latest`; what can be none stays as it is.
+
+    What is at ollama.com keeps the word that says so.
+    """
+    try:
+        base, source = read_source(text)
+        named = str(Name.parse(base if source == "local" else text))
+    except ValueError:
+        return text
+    return named.removesuffix(f":{TAG}")
+
+
 def _without_source(text: str) -> tuple[str, Source]:
     base, _, tag = text.rpartition(":")
     match tag.lower():

@@ -44,10 +44,11 @@ class Again:
     def asked(self, request: ChatRequest, caller: Caller, now: float) -> Before | None:
         """Remember a question, and return the one that it asks again.
 
-        A question that is asked again as it was and may not come from the cache is a retry. One that says the last
+        A question that is asked again as it was, and anew by the caller's own word, is a retry. One that says the last
         thing otherwise, in much the same words, is an edit; a new turn of the conversation is neither.
 
-        now  monotonic seconds.
+        request  as the caller made it, before rules say what the cache may do.
+        now      monotonic seconds.
         """
         if not request.messages:
             return None
@@ -62,12 +63,17 @@ class Again:
         if known is None or now - known.at > FORGOTTEN_S or known.request_id == request.request_id:
             return None
         if known.question == said:
-            return None if request.control.read else Before(known.request_id, "retry")
+            return Before(known.request_id, "retry") if _is_anew(request) else None
         both, either = len(words & known.words), len(words | known.words)
         # A first question has nothing before it: two of a key's own are hardly ever one question in two wordings.
         if len(request.messages) > 1 and either and both / either >= ALIKE:
             return Before(known.request_id, "edit")
         return None
+
+
+def _is_anew(request: ChatRequest) -> bool:
+    """Whether the caller wants another answer; who only wants nothing kept says nothing of the last one."""
+    return not request.control.read and request.control.write
 
 
 def _digest(value: object) -> bytes:

@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -19,8 +19,10 @@ import msgspec
 
 from orchestrator.core.limits import is_named
 from orchestrator.core.permissions import Reach
+from orchestrator.modelhost.names import as_listed
 from orchestrator.models import RequestRecord
 from orchestrator.models.decisions import RouteDecision
+from orchestrator.registry.entries import Registry
 from orchestrator.registry.reading import read_without_keys
 from orchestrator.ruling import versions
 from orchestrator.ruling.charges import Charges, Tokens
@@ -57,7 +59,7 @@ class Sample:
     request_id: str
     at: datetime
     tenant: str
-    model: str  # as the caller wrote it
+    model: str  # that the caller asked for
     instead_of: str
     to: str
     rules: tuple[str, ...]  # that would have caught it
@@ -128,7 +130,8 @@ def dry_run(
     """
     until = time.monotonic() + within_s
     rules = compile_rules(document)
-    charges = Charges(read_without_keys(), time.time())
+    registry = read_without_keys()
+    charges, called = Charges(registry, time.time()), _called_in(registry)
     trial = _Trial(document, charges, had(models), other_aim=_has_another_aim(document))
     rows = RouteDecision.objects.of(reach).select_related("tenant").order_by("-id")
     for some in _in_parts(rows[: min(last, MOST_REQUESTS)].iterator(chunk_size=AT_ONCE)):
@@ -136,7 +139,7 @@ def dry_run(
         for row in some:
             if time.monotonic() > until:
                 return trial.done(is_cut=True)
-            seen = _seen(row)
+            seen = _seen(row, called)
             if seen is None:
                 trial.unread += 1
             else:
@@ -309,13 +312,28 @@ def _in_parts(rows: Iterator[RouteDecision]) -> Iterator[list[RouteDecision]]:
         yield some
 
 
-def _seen(row: RouteDecision) -> _Seen | None:
+def _called_in(registry: Registry) -> Callable[[Facts], Facts]:
+    """What gives facts the names of their model that the registry has: where no rule named one, nobody looked."""
+    known = {as_listed(name).lower(): one for one in registry.models for name in (one.name, *one.aliases)}
+
+    def called(facts: Facts) -> Facts:
+        plain = as_listed(facts.model)
+        entry = known.get(plain.lower())
+        if entry is None:
+            return replace(facts, model=plain, aliases=())
+        own = as_listed(entry.name)
+        return replace(facts, model=own, aliases=tuple(one for one in entry.aliases if one.lower() != own.lower()))
+
+    return called
+
+
+def _seen(row: RouteDecision, called: Callable[[Facts], Facts]) -> _Seen | None:
     """What a row says, where it can be read: another release may have written it."""
     try:
         said = json.loads(row.document)
         verdict = Verdict.from_json(said.get("verdict", {}))
         order = _order(said.get("decision") or {})
-        return _Seen(Facts.from_json(said["facts"]), verdict, order, max(int(said.get("stands_for", 1)), 1))
+        return _Seen(called(Facts.from_json(said["facts"])), verdict, order, max(int(said.get("stands_for", 1)), 1))
     except (ValueError, TypeError, KeyError, AttributeError, msgspec.MsgspecError):
         return None
 

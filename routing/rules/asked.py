@@ -23,7 +23,7 @@ class Unsure(Exception):
 class Asked:
     """One request. It is for one decision, and then thrown away."""
 
-    __slots__ = ("_activation", "_names", "_told", "_when", "_words", "facts", "heard", "tags")
+    __slots__ = ("_activation", "_models", "_names", "_told", "_when", "_words", "facts", "heard", "tags")
 
     def __init__(self, facts: Facts, heard: Mapping[str, bool | None] | None) -> None:
         self.facts = facts
@@ -31,6 +31,7 @@ class Asked:
         self.tags = {tag.lower() for tag in facts.tags}
         self._told = heard or {}
         self._names: dict[str, str] = {}
+        self._models: tuple[str, ...] | None = None
         self._words: dict[str, str] = {}
         self._when: dict[tzinfo, datetime | None] = {}
         self._activation: Any = None
@@ -40,9 +41,15 @@ class Asked:
         found = self._names.get(fact)
         if found is None:
             found = self._names[fact] = str(getattr(self.facts, fact)).lower()
-            if fact == "model":
-                found = self._names[fact] = found.removesuffix(":latest")
         return found
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every name of the model that was asked for, its own first, in letters of one size and without `:latest`."""
+        if self._models is None:
+            names = (self.facts.model, *self.facts.aliases)
+            self._models = tuple(name.lower().removesuffix(":latest") for name in names)
+        return self._models
 
     def when(self, zone: tzinfo) -> datetime | None:
         """The time there; None where it is none."""

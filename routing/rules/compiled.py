@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from routing.rules.asked import Asked, Unheard, Unsure
-from routing.rules.conditions import Test, id_of, is_about_text, test_of
+from routing.rules.conditions import Test, fits, id_of, is_about_text, test_of
 from routing.rules.document import Actions, Document, Rule
 from routing.rules.expressions import Expression, Failed, names_in
 from routing.rules.facts import Facts
@@ -50,6 +50,7 @@ class RuleSet:
         self._index = Index([one.rule for one in self.rules])
         self._told: set[str] = set()
         self.needs = _needs([one.rule for one in self.rules])
+        self._is_model_named = fits("model", _models_in([one.rule for one in self.rules]))
 
     def decide(self, facts: Facts, *, heard: Mapping[str, bool | None] | None = None) -> Verdict:
         """What the rules say of a request. It never raises.
@@ -77,6 +78,10 @@ class RuleSet:
             if said.add(one.rule, one.place):
                 break
         return said.verdict(asked.heard)
+
+    def names_model(self, name: str) -> bool:
+        """Whether a condition names a model so, or by a pattern that fits."""
+        return self._is_model_named(name.lower().removesuffix(":latest"))
 
     def looks_at(self, facts: Facts) -> int:
         """How many rules are looked at for a request, if none ends it."""
@@ -125,3 +130,11 @@ def keeps_something(then: Actions) -> bool:
 def _needs(rules: Sequence[Rule]) -> frozenset[str]:
     facts = {condition.fact for rule in rules for condition in rule.when}
     return frozenset(facts.union(*(names_in(rule.expression) for rule in rules)))
+
+
+def _models_in(rules: Sequence[Rule]) -> Iterator[str]:
+    """The names and patterns of models that conditions have."""
+    for rule in rules:
+        for condition in rule.when:
+            if condition.fact == "model" and isinstance(condition.value, list):
+                yield from map(str, condition.value)

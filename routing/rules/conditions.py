@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from fnmatch import translate
 from hashlib import blake2b
 from operator import attrgetter
 from zoneinfo import ZoneInfo
 
+from orchestrator.modelhost.names import as_listed
 from routing.rules.asked import SCORES, Asked
 from routing.rules.document import Condition, Hours
 from routing.rules.expressions import DAYS
@@ -49,25 +50,39 @@ def test_of(condition: Condition) -> Test:
     return _named(condition.fact, condition.op == "is", words)
 
 
-def folded(fact: str, name: str) -> str:
-    """A name as it is compared: in letters of one size, and a model without `:latest`."""
-    name = name.lower()
-    return name.removesuffix(":latest") if fact == "model" else name
+def folded(fact: str, word: str) -> frozenset[str]:
+    """The names that a word of a condition stands for, in letters of one size.
+
+    A model without `:latest`; and a local one as lists have it, too, however the condition has it.
+    """
+    if fact != "model":
+        return frozenset({word.lower()})
+    known = (word,) if "*" in word else (word, as_listed(word))
+    return frozenset(name.lower().removesuffix(":latest") for name in known)
+
+
+def fits(fact: str, words: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a name, in letters of one size, is one of the words, or as one of the patterns among them."""
+    names = frozenset[str]().union(*(folded(fact, word) for word in words))
+    exact = frozenset(name for name in names if "*" not in name)
+    patterns = [re.compile(translate(re.sub(r"[\[?]", r"[\g<0>]", name))) for name in sorted(names - exact)]
+    return lambda name: name in exact or any(pattern.match(name) for pattern in patterns)
 
 
 def _named(fact: str, wanted: bool, words: Sequence[str]) -> Test:
-    words = [folded(fact, word) for word in words]
-    exact = frozenset(word for word in words if "*" not in word)
-    patterns = [re.compile(translate(re.sub(r"[\[?]", r"[\g<0>]", word))) for word in words if "*" in word]
+    is_one = fits(fact, words)
     is_analysed = FACTS[fact].is_analysed
+
+    def model(asked: Asked) -> bool:
+        return any(map(is_one, asked.models)) is wanted
 
     def test(asked: Asked) -> bool:
         name = asked.name(fact)
         if is_analysed and not name:
             return False
-        return (name in exact or any(pattern.match(name) for pattern in patterns)) is wanted
+        return is_one(name) is wanted
 
-    return test
+    return model if fact == "model" else test
 
 
 def _has(wanted: bool, words: frozenset[str]) -> Test:

@@ -1,7 +1,8 @@
 """Expressions of rules, in the Common Expression Language: compiled, answered, and what is wrong with one.
 
 An operator writes them and every request waits for them, so each is held to bounds that can be read off its text:
-see `faults_in`. The library adds its own: 32 levels of nesting, and 10,000 rounds of all loops together.
+see `faults_in`. No loop multiplies what another one made. The library adds its own bounds: 32 levels of nesting, and
+10,000 rounds of all loops together.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from routing.rules.facts import FACTS, TEXTS
 
 MOST_TEXTS, MOST_PATTERNS, LONGEST_PATTERN, MOST_REPEATS = 16, 4, 200, 32
 LARGEST_PATTERN = 1000  # its characters, times its repetitions: it is compiled anew for each request
+# The next loop may go through what one made: each sum in both is a factor.
+MOST_MAPS, MOST_SUMS = 1, 4
 LOOPS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _BY_KIND = {"flag": "bool", "number": "double", "words": "words", "time": "time"}
@@ -67,12 +70,14 @@ class Expression:
     """A compiled expression, and the facts that it names."""
 
     def __init__(self, source: str) -> None:
-        """Raises RuntimeError where it cannot be compiled."""
+        """Raises RuntimeError where it cannot be compiled, or is beyond the bounds: an earlier release had others."""
         self.source = source
         self.names = names_in(source)
         self.analysed = tuple(name for name in self.names if FACTS[name].is_analysed)
         self.texts = self.names & TEXTS
         self._program = _environment().compile(source)
+        for at, words in _bounds(_tokens(source)):
+            raise RuntimeError(f"{_place(source, at)}: {words}")
 
     def answer(self, activation: Any) -> bool:
         """Whether it holds for what `activation_of` made. Raises Failed."""
@@ -109,6 +114,13 @@ def names_in(source: str) -> frozenset[str]:
     if found & {"hour", "weekday"}:
         found.add("time")
     return frozenset(found & FACTS.keys())
+
+
+def texts_in(source: str) -> Iterator[str]:
+    """The texts that are written in an expression, in their order; what is escaped in them stays so."""
+    for token in _tokens(source):
+        if token.kind == "text":
+            yield token.text.lstrip("rRbB").strip("\"'")
 
 
 def faults_in(source: str) -> list[str]:
@@ -155,9 +167,16 @@ def _tokens(source: str) -> list[Token]:
 def _names(tokens: Sequence[Token]) -> Iterator[tuple[str, int]]:
     """Names that stand for themselves: no field of something, no function."""
     for at, token in enumerate(tokens):
-        follows = tokens[at - 1].text if at else ""
-        if token.kind == "name" and follows != "." and not _is_called(tokens, at):
+        is_field = at > 0 and tokens[at - 1].text == "." and _follows_value(tokens, at - 1)
+        if token.kind == "name" and not is_field and not _is_called(tokens, at):
             yield token.text, token.at
+
+
+def _follows_value(tokens: Sequence[Token], at: int) -> bool:
+    """Whether a value ends before `at`: a dot is of a field then, else of a name, and a bracket is no list."""
+    if not at or tokens[at - 1].text == "in":
+        return False
+    return tokens[at - 1].kind != "other" or tokens[at - 1].text in {")", "]", "}"}
 
 
 def _is_called(tokens: Sequence[Token], at: int) -> bool:
@@ -178,17 +197,37 @@ def _bounds(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
 
 
 def _loops(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
-    opened: list[bool] = []  # of each bracket that is open: whether it is a loop's
+    loops = {at for at in range(len(tokens)) if _is_loop(tokens, at)}
+    maps = [at for at in sorted(loops) if tokens[at].text == "map"]
+    for at in maps[MOST_MAPS : MOST_MAPS + 1]:
+        yield tokens[at].at, "an expression has one map at most"
+    opened: list[str] = []  # of each bracket that is open, what it is
+    sums = 0
     for at, token in enumerate(tokens):
-        inside = any(opened)
-        if token.text in {"(", "[", "{"} and token.kind == "other":
-            opened.append(at > 1 and tokens[at - 1].text in LOOPS and tokens[at - 2].text == ".")
-            if opened[-1] and inside:
+        if token.kind == "other" and token.text in {"(", "[", "{"}:
+            kind = "loop" if at - 1 in loops else "list" if _is_list(tokens, at) else ""
+            if kind == "loop" and kind in opened:
                 yield tokens[at - 1].at, f"{tokens[at - 1].text} cannot be within another loop"
-        elif token.text in {")", "]", "}"} and token.kind == "other" and opened:
+            opened.append(kind)
+        elif token.kind == "other" and token.text in {")", "]", "}"} and opened:
             opened.pop()
-        elif inside and token.kind == "name" and token.text in {*TEXTS, "matches"}:
+        elif token.kind == "name" and "loop" in opened and token.text in {*TEXTS, "matches"}:
             yield token.at, f"{token.text} cannot be within a loop"
+        elif token.kind == "name" and loops and "list" in opened and token.text in TEXTS:
+            yield token.at, f"{token.text} cannot be within a list where there is a loop"
+        elif token.kind == "other" and token.text == "+" and "loop" in opened:
+            sums += 1
+            if sums == MOST_SUMS + 1:
+                yield token.at, f"+ may be within loops {MOST_SUMS} times"
+
+
+def _is_loop(tokens: Sequence[Token], at: int) -> bool:
+    return at > 0 and tokens[at].text in LOOPS and tokens[at - 1].text == "." and _is_called(tokens, at)
+
+
+def _is_list(tokens: Sequence[Token], at: int) -> bool:
+    """Whether a bracket opens a list or a map, and no place in one."""
+    return tokens[at].text == "{" or (tokens[at].text == "[" and not _follows_value(tokens, at))
 
 
 def _pattern(tokens: Sequence[Token], at: int) -> Iterator[tuple[int, str]]:

@@ -24,7 +24,7 @@ class Fact:
 
 
 FACTS: dict[str, Fact] = {
-    "model": Fact("name", "model asked", "as the caller wrote it, without :latest"),
+    "model": Fact("name", "model asked", "by its own name, without :latest, however the caller wrote it"),
     "dialect": Fact("name", "dialect", "ollama, openai or anthropic"),
     "endpoint": Fact("name", "endpoint", "the path, as /v1/chat/completions"),
     "tenant": Fact("name", "tenant", "whose key it is"),
@@ -66,6 +66,8 @@ TEXTS = frozenset(name for name, fact in FACTS.items() if fact.kind == "text")
 class Facts:
     """A request, as rules see it. Each field answers the fact of the same name.
 
+    model   that was asked for, by its own name: what means the same model is the same.
+    aliases other names of it that the registry has, as far as rules name them.
     at      seconds since the epoch.
     text    what was said last, the first and last characters of it where it is long; None: it was not kept, and what
             a rule heard in it is told by `heard` (see `Verdict.heard`).
@@ -104,6 +106,7 @@ class Facts:
     scores: dict[str, float] = field(default_factory=dict)
     sticky: str = ""
     request: str = ""
+    aliases: tuple[str, ...] = ()
 
     def to_json(self, *, with_text: bool = False) -> dict[str, Any]:
         """As JSON, without what goes without saying; and without the text, unless it may be kept."""
@@ -125,4 +128,6 @@ class Facts:
         values = {name: value for name, value in said.items() if name in known}
         if "tags" in values:
             values["tags"] = frozenset(values["tags"])
+        if "aliases" in values:
+            values["aliases"] = tuple(values["aliases"])
         return cls(**values)

@@ -28,12 +28,16 @@ class Index:
             for named in min(wanted, key=lambda one: sum(often[named] for named in one)):
                 by_value[named].append(place)
         self._by_value = dict(by_value)
-        self._facts = tuple(sorted({fact for fact, _ in by_value if fact != "tags"}))
+        self._facts = tuple(sorted({fact for fact, _ in by_value if fact not in {"tags", "model"}}))
+        self._has_models = any(fact == "model" for fact, _ in by_value)
         self._has_tags = any(fact == "tags" for fact, _ in by_value)
 
     def about(self, asked: Asked) -> Sequence[int]:
         """The places of all rules that the request may meet, in their order."""
         found: list[int] = []
+        if self._has_models:
+            for name in asked.models:
+                found += self._by_value.get(("model", name), ())
         for fact in self._facts:
             value = getattr(asked.facts, fact) if FACTS[fact].kind == "flag" else asked.name(fact)
             found += self._by_value.get((fact, value), ())
@@ -56,4 +60,4 @@ def _wanted(condition: Condition) -> frozenset[Named] | None:
     names = [str(name) for name in value]
     if kind == "name" and any("*" in name for name in names):
         return None
-    return frozenset((fact, folded(fact, name)) for name in names)
+    return frozenset((fact, one) for name in names for one in folded(fact, name))

@@ -19,6 +19,7 @@ import pytest
 
 from cache.entries import Scope
 from orchestrator.checks.machine import router_knows_models
+from orchestrator.choosing.explaining import explained
 from orchestrator.choosing.ruled import Ruled
 from orchestrator.choosing.written import ONE_IN
 from orchestrator.core.budgets import EVER
@@ -28,6 +29,7 @@ from orchestrator.core.prices import Price
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import ChatRequest, Model
 from orchestrator.models import Budget, BudgetPeriod, RequestRecord, RouteDecision
+from orchestrator.outcomes.posting import Noted
 from orchestrator.parts import Parts
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, Registry
 from orchestrator.ruling.watch import RuleWatch
@@ -103,6 +105,72 @@ async def test_a_rule_sends_a_request_to_another_model(
     assert answer.headers["X-Orchestrator-Route"] == 'rule "rule 1"'
     assert (engine.calls, cloud.calls) == (0, 1)
     assert (await client.post("/api/chat", json=BIG)).headers["X-Orchestrator-Route"] == "named"
+
+
+SPELLED = [
+    "tiny",
+    "TINY:Latest",
+    "library/tiny",
+    "tiny:latest:local",
+    "tiny:local",
+    "registry.ollama.ai/library/tiny",
+    "https://registry.ollama.ai/library/tiny:latest:local",
+    "Swift",
+    "ours/quick:latest",
+]
+NAMING: list[dict[str, Any]] = [
+    *({"when": [{"fact": "model", "op": "is", "value": [name]}]} for name in (*SPELLED, "tin*", "ours/*")),
+    {"when": [{"fact": "model", "op": "is_not", "value": ["ti?y*"]}]},  # of patterns, * alone is one
+    {"when": [{"fact": "model", "op": "is_not", "value": ["openai/*"]}]},
+    {"expression": "model == 'tiny'"},
+]
+
+
+@pytest.mark.parametrize("rule", NAMING, ids=str)
+async def test_a_rule_about_a_model_is_met_however_its_name_is_written(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, engine: FakeEngine, rule: dict[str, Any]
+) -> None:
+    parts.catalogue.apply(Registry(models=(ModelEntry(name="library/Tiny", aliases=("swift", "ours/quick")),)))
+    await publish(rule | {"then": {"forbid": "no"}})
+    for name in SPELLED:
+        answer = await client.post("/api/chat", json=HELLO | {"model": name})
+        assert (name, answer.status_code) == (name, 403)
+    assert engine.calls == 0
+
+
+async def test_a_rule_about_a_registered_model_is_met_by_each_of_its_names_and_replayed(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine
+) -> None:
+    places = (DeploymentEntry(provider="openai", remote_name="big"),)
+    entry = ModelEntry(name="Ours", aliases=("fast", "unsaid", "team/fast"), deployments=places)
+    parts.catalogue.apply(Registry(models=(entry,)))
+    await publish(
+        {"name": "by alias", "when": [{"fact": "model", "op": "is", "value": ["fast"]}], "then": {"forbid": "no"}}
+    )
+    for name in ("fast", "FAST:latest", "ours", "Ours:latest", "team/Fast", "unsaid"):
+        assert (await client.post("/api/chat", json=HELLO | {"model": name})).status_code == 403
+    assert (await client.post("/api/chat", json=BIG)).status_code == 200  # its place by its own name is another model
+    assert cloud.calls == 1
+    first, *_ = await decisions(parts, 6)
+    kept = orjson.loads(first.document)
+    assert (kept["facts"]["model"], kept["facts"]["aliases"]) == ("Ours", ["fast"])
+    told = await parts.managing.run(5, lambda: explained(orjson.loads(first.document)))
+    assert told["replay"]["rules"] == {"is_same": True}
+
+
+async def test_a_rule_about_a_model_that_is_not_here_hears_what_the_caller_wrote(
+    client: httpx.AsyncClient,
+    publish: Publish,
+    recorded: Callable[[int], Awaitable[list[RequestRecord]]],
+) -> None:
+    gone = {"fact": "model", "op": "is", "value": ["gpt-4", "gpt-oss:120b-cloud"]}
+    await publish({"when": [gone], "then": {"use": ["tiny"]}})
+    names = ["GPT-4", "library/gpt-4:latest", "gpt-oss:120b-cloud"]
+    for name in names:
+        answer = await client.post("/api/chat", json=HELLO | {"model": name})
+        assert (name, answer.status_code) == (name, 200)
+    assert (await client.post("/api/chat", json=HELLO | {"model": "gpt-5"})).status_code == 404
+    assert [one.asked_model for one in await recorded(4)] == [*names, "gpt-5"]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +267,22 @@ async def test_what_was_said_before_is_heard_in_the_conversation(
     assert (await client.post("/api/chat", json=BIG | {"messages": [*turns, last]})).status_code == 403
     assert cloud.calls == 0
     assert (await client.post("/api/chat", json=BIG | {"messages": [last]})).status_code == 200
+
+
+async def test_what_is_sent_beside_the_turns_is_heard_in_the_conversation(
+    client: httpx.AsyncClient, publish: Publish, cloud: FakeEngine
+) -> None:
+    hears = {"fact": "conversation", "op": "contains", "value": ["falcon"]}
+    await publish({"name": "falcon stays", "when": [hears], "then": {"local_only": True}})
+    call = {"id": "falcon-1", "function": {"name": "open", "arguments": {}}}
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "", "tool_calls": [call]}]
+    for body in (
+        {"options": {"stop": ["ten", "Falcon"]}},
+        {"messages": [*turns, {"role": "tool", "content": "-", "tool_call_id": "1"}]},
+        {"messages": [*HELLO_TURN, {"role": "tool", "content": "-", "tool_call_id": "falcon-1"}]},
+    ):
+        assert (await client.post("/api/chat", json=BIG | body)).status_code == 403
+    assert cloud.calls == 0
 
 
 async def test_a_conversation_too_long_to_be_read_stays_here_where_a_rule_listens(
@@ -318,6 +402,22 @@ async def test_the_cache_does_what_a_rule_says_and_no_more_than_the_caller_allow
     hit = await client.post("/api/chat", json=HELLO)
     assert hit.headers["Cache-Status"] == "orchestrator; hit; detail=memory"
     assert engine.calls == 5
+
+
+async def test_a_question_is_asked_again_by_its_caller_and_by_no_rule(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[Noted] = []
+    monkeypatch.setattr(parts.outcomes, "note", noted.append)
+    await publish({"then": {"use": ["tiny"], "cache": {"read": False}}})
+    for at in range(3):
+        answer = await client.post("/api/chat", json=HELLO, headers={"X-Request-Id": f"r{at}"})
+        assert answer.headers["X-Orchestrator-Route"] == 'rule "rule 1"'
+    assert noted == []
+    await client.post("/api/chat", json=HELLO, headers={"Cache-Control": "no-store"})
+    assert noted == []
+    await client.post("/api/chat", json=HELLO, headers={"Cache-Control": "no-cache"})
+    assert [one.kind for one in noted] == ["retry"]
 
 
 async def test_vectors_are_another_models_only_where_a_rule_says_so_of_vectors(

@@ -28,6 +28,7 @@ ANEW = {"control": CacheControl(read=False)}
     [
         (question("How high is the Eiger in metres?", "b", **ANEW), Before("a", "retry")),
         (question("How high is the Eiger in metres?", "b"), None),
+        (question("How high is the Eiger in metres?", "b", control=CacheControl(read=False, write=False)), None),
         (question("How high is the Eiger in feet?", "b"), Before("a", "edit")),
         (question("How HIGH is the eiger, in metres?", "b"), Before("a", "edit")),
         (question("What else?", "b"), None),

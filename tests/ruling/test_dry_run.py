@@ -270,6 +270,14 @@ def test_it_ends_when_its_time_is_over_and_says_so(acme: Tenant) -> None:
     assert (found.is_cut, found.requests) == (True, 0)
 
 
+def test_a_rule_is_tried_by_every_name_of_the_model_that_was_asked_for(acme: Tenant) -> None:
+    for name in ("little", "cheap", "library/smollm2:135m", "smollm2:135m:local", "dear"):
+        asked(acme, name, model=name)
+    for named, caught in (("LITTLE", 2), ("Cheap", 2), ("smollm2:135m", 2), ("library/smollm2:135m", 2), ("here", 0)):
+        rule = {"name": "a", "when": [{"fact": "model", "op": "is", "value": [named]}], "then": {"most_tokens": 5}}
+        assert dry_run(rules(rule), 100, EVERYBODY).caught.get("a", 0) == caught
+
+
 def test_what_another_release_wrote_is_counted_and_passed_over(acme: Tenant) -> None:
     for text in ("", "[]", "{}", '{"facts": []}', '{"facts": {}, "verdict": {"use": 5}}'):
         RouteDecision.objects.create(request_id="x", tenant=acme, at=timezone.now(), rules=0, document=text)

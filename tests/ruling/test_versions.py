@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
+from orchestrator.checks import rules as checked
+from orchestrator.core import limits
 from orchestrator.core.changing import By
 from orchestrator.core.documents import Fault, WrongDocument
 from orchestrator.core.errors import Conflict, Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import AuditEvent
-from orchestrator.ruling import documents, draft, versions
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
+from orchestrator.ruling import documents, doubts, draft, versions
+from orchestrator.ruling.doubts import There
 from orchestrator.ruling.versions import Change
 from routing.models import RuleDraft, RuleVersion
 from routing.rules.checking import read_document
@@ -169,6 +173,64 @@ def test_models_that_there_are_not_are_a_warning() -> None:
         "rules[0].then.never[1]",
         "auto.never[0]",
     ]
+
+
+def test_another_name_of_a_model_where_its_own_counts_is_a_warning() -> None:
+    places = (DeploymentEntry(provider="mine", remote_name="big"),)
+    registry = Registry(models=(ModelEntry(name="Ours", aliases=("fast", "team/fast"), deployments=places),))
+    is_fast = {"fact": "model", "op": "is", "value": ["fast", "library/tiny"]}
+    rules: list[dict[str, Any]] = [
+        {"when": [is_fast], "then": {"use": ["fast"], "never": ["fast"], "only": ["team/*", "our*", "tiny"]}},
+        {
+            "expression": "model == 'fast' || tenant == 'fast' || model == 'library/tiny' || model == 'OURS'",
+            "then": {"forbid": "no"},
+        },
+        {"expression": "model == 'tiny' || model == 'Ours' || model == 'x'", "then": {"forbid": "no"}},
+        {"expression": "'fast' in tags", "then": {"forbid": "no"}},
+    ]
+    draft.save(read_document({"rules": [{"name": str(at), **one} for at, one in enumerate(rules)]}), ANNA)
+    change = versions.publish(ANNA, models=There.of(registry, ["tiny:latest"]))
+    own = "expressions, `only` and `never` go by a model's own name"
+    assert [str(fault) for fault in change.warnings] == [
+        f"rules[0].then.only[0]: 'team/fast' is 'Ours'; {own}",
+        f"rules[0].then.never[0]: 'fast' is 'Ours'; {own}",
+        f"rules[1].expression: 'fast' is 'Ours'; {own}",
+        f"rules[1].expression: 'library/tiny' is 'tiny'; {own}",
+        f"rules[1].expression: 'OURS' is 'Ours'; {own}",
+    ]
+
+
+def test_many_patterns_and_models_are_looked_through_by_how_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def is_named(model: str, pattern: str) -> bool:
+        compared.append(pattern)
+        return limits.is_named(model, pattern)
+
+    monkeypatch.setattr(doubts, "is_named", is_named)
+    never = [f"mine/{at}-*" for at in range(200)]
+    document = read_document({"rules": [{"name": "a", "then": {"never": never, "only": ["tiny:LATEST", "mine/77?"]}}]})
+    found = doubts.doubts_in(document, [*(f"mine/{at}-x" for at in range(1000)), "Tiny:latest", "mine/77x"])
+    assert found == []
+    assert len(compared) < 1000
+    assert [str(one) for one in doubts.doubts_in(document, [f"mine/{at}-x" for at in range(199)])] == [
+        "rules[0].then.only[0]: there is no model at the moment that 'tiny:LATEST' fits",
+        "rules[0].then.only[1]: there is no model at the moment that 'mine/77?' fits",
+        "rules[0].then.never[199]: there is no model at the moment that 'mine/199-*' fits",
+    ]
+
+
+def test_the_doctor_tells_of_live_rules_that_are_not_right_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked, "has_ledger", lambda: True)
+    assert list(checked.live_rules_are_right()) == []
+    chain = "tags.map(t, t + t).map(t, t + t) == tags"
+    row = {"rules": [{"name": "a", "expression": chain}, {"name": "b", "is_on": False, "expression": chain}]}
+    RuleVersion(number=1, at="2026-01-01T00:00:00Z", by="anna", document=row).save()
+    (told,) = checked.live_rules_are_right()
+    assert told.msg.endswith(': "a": column 20: an expression has one map at most.')
+    RuleVersion(number=2, at="2026-01-01T00:00:00Z", by="anna", document={"later": 1}).save()
+    (told,) = checked.live_rules_are_right()
+    assert "cannot be read" in told.msg
 
 
 def test_to_keep_something_by_what_was_said_last_is_a_warning() -> None:

@@ -70,8 +70,11 @@ def test_the_bounds_are_those_that_hold() -> None:
         f"a condition {document.MOST_VALUES} values",
         f"an expression {document.LONGEST_EXPRESSION:,} characters",
         f"`text` is named {expressions.MOST_TEXTS} times",
-        f"has {expressions.LONGEST_PATTERN}\ncharacters",
+        f"has {expressions.LONGEST_PATTERN} characters",
         f"come to {expressions.MOST_REPEATS}",
+        f"`+` stands within loops {expressions.MOST_SUMS} times",
     ):
-        assert most in bounds
+        assert most in " ".join(bounds.split())
+    assert expressions.MOST_MAPS == 1
+    assert "There is one `map`" in bounds
     assert {f"`{loop}`" for loop in expressions.LOOPS} <= set(re.findall(r"`\w+`", bounds))

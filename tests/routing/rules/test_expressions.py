@@ -8,8 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from routing.rules.expressions import VARIABLES, faults_in, names_in
+from routing.rules.checking import read_document
+from routing.rules.compiled import compile_rules
+from routing.rules.expressions import VARIABLES, Expression, faults_in, names_in
 from routing.rules.facts import FACTS, Facts
 from tests.product import PROJECT
 from tests.routing.rules.wanted import EXPRESSIONS, rule_set
@@ -44,6 +48,13 @@ def holds(expression: str, **facts: Any) -> bool:
         ("[1].all(a, [a].map(b, b) == [1])", "column 16: map cannot be within another loop"),
         ("tags.exists(t, text.contains(t))", "column 16: text cannot be within a loop"),
         ("tags.exists(t, t.matches('a'))", "column 18: matches cannot be within a loop"),
+        ("tags.map(t, t + t).map(t, t) == tags", "column 20: an expression has one map at most"),
+        ("[[1]].map(a, [a, a]) == [] || tags.map(a, a) == tags", "column 36: an expression has one map at most"),
+        ("tags.exists(t, t+t+t+t+t+t == 'a')", "column 25: + may be within loops 4 times"),
+        ("tags.map(t, t+t+t).exists(t, t+t+t+t == 'a')", "column 35: + may be within loops 4 times"),
+        ("[text].exists(t, t == 'a')", "column 2: text cannot be within a list where there is a loop"),
+        ("[1].all(a, a == 1) && {'a': conversation}.size() > 1", "column 29: conversation cannot be within a list"),
+        ("tags.exists(t, .text == t)", "column 17: text cannot be within a loop"),
         ("text.matches(model)", "column 6: the pattern of `matches` is a text, written here"),
         ("text.matches('a' + model)", "column 6: the pattern of `matches` is a text, written here"),
         ("text.matches('(')", "column 14: invalid regular expression: missing ): ("),
@@ -75,6 +86,51 @@ def test_a_right_expression_has_no_faults(expression: str) -> None:
 def test_every_fact_can_be_named(name: str) -> None:
     assert faults_in(f"{name} == {name}") == []
     assert FACTS.keys() | {"hour", "weekday"} == VARIABLES.keys()
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.tuples(st.sampled_from(["map", "filter"]), st.integers(1, 8)), max_size=4))
+def test_no_loop_makes_much_of_little(stages: list[tuple[str, int]]) -> None:
+    """What is accepted is answered with what is nine times as large at most; what is not, is not answered at all."""
+    expression = "['0123456789']"
+    for loop, times in stages:
+        sum_ = "+".join("t" * times)
+        expression += f".map(t, {sum_})" if loop == "map" else f".filter(t, ({sum_}).size() <= 90)"
+    expression += ".all(t, t.size() <= 90)"
+    if faults_in(expression):
+        with pytest.raises(RuntimeError, match="column"):
+            Expression(expression)
+    else:
+        assert holds(expression)
+
+
+def test_a_published_expression_beyond_the_bounds_counts_as_not_matched(caplog: pytest.LogCaptureFixture) -> None:
+    """An earlier release let it pass. Not a byte of what it asks for is made, and requests go on."""
+    chain = "tokens == 777 && ['aaaaaaaaaa']" + ".map(t,t+t+t+t+t+t+t+t)" * 15 + ".size() == 1"
+    old = {"name": "old", "expression": chain, "then": {"forbid": "no"}}
+    rules = compile_rules(read_document({"rules": [old, {"name": "new", "then": {"use": ["m"]}}]}), 3)
+    for _ in range(2):
+        verdict = rules.decide(Facts(tokens=777))
+        assert (verdict.failed, verdict.use, verdict.forbid) == (("old",), ("m",), None)
+    assert caplog.text.count("rule 'old' of version 3 could not be answered: column 56: an expression has one") == 1
+
+
+def test_sums_and_lists_that_stay_small_may_be_there() -> None:
+    assert holds("tags.exists(t, t == 'team-' + team)", tags=frozenset({"team-a"}), team="a")
+    assert holds("'a-b' in tags.map(t, t + '-' + team)", tags=frozenset({"a"}), team="b")
+    assert holds("text in ['a', 'b'] && tags.all(t, t != 'c')", text="b")
+    assert holds("[text, model] == ['b', 'm']", text="b", model="m")
+    assert holds("tags[text == 'a' ? 0 : 1] == 'y' && tags.exists(t, t == 'y')", text="b", tags=frozenset({"x", "y"}))
+
+
+def test_a_fact_after_a_dot_of_its_own_is_that_fact() -> None:
+    """In this language a name after a dot at the beginning is the same name."""
+    for written in (".text", "(.text)", "[1] == [1] && .text", "tools ? true : .text", "'a' in [.text] && .text"):
+        assert names_in(f"{written}.contains('a')") >= {"text"}
+    assert names_in("'a' in .tags || .complexity > 0.5") == {"tags", "complexity"}
+    assert names_in("tags.size() > 1 && {'text': 1}.text == 1 && [{'model': 1}][0].model == 1") == {"tags"}
+    assert not holds(".complexity < 0.5")
+    assert holds(".conversation.contains('secret')", conversation="a secret")
 
 
 def test_strings_hold_words_that_are_no_names() -> None:

@@ -11,7 +11,7 @@ from routing.rules.compiled import RuleSet, compile_rules
 from routing.rules.document import Document
 from routing.rules.facts import FACTS, Facts
 
-NAMES = ("gpt-4o", "Llama3", "llama3:latest", "a[b]", "Straße")
+NAMES = ("gpt-4o", "Llama3", "library/llama3:latest", "a[b]", "Straße")
 WORDS = ("pii", "PII", "eu", "ops", "straße")
 PHRASES = ("secret", "Geheim", "STRASSE", "a", "  b", "ß")
 TEXTS = ("", "It is SECRET", "die Straße ist geheim", "  bab", "\ud800 half", "a" * 50)
@@ -157,4 +157,5 @@ facts = st.builds(
     scores=st.just({}) | st.fixed_dictionaries({"complexity": _score, "reasoning": _score}),
     sticky=st.sampled_from(["", "one", "two", "three"]),
     request=st.sampled_from(["", "1", "2"]),
+    aliases=st.sampled_from([(), (), ("Llama3",), ("Straße", "a[b]:latest")]),
 )
