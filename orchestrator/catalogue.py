@@ -391,8 +391,9 @@ class Catalogue:
 
 
 def _called(name: str, entry: ModelEntry | None) -> Called:
+    plain = name.removesuffix(":latest")
     names = (entry.name, *entry.aliases) if entry else ()
-    return Called(name, tuple(one for one in names if one.lower() != name.lower()))
+    return Called(name, tuple(one for one in names if one.lower().removesuffix(":latest") != plain.lower()))
 
 
 def _engine_part(entry: ProviderEntry) -> ProviderEntry:

@@ -8,7 +8,7 @@ see `faults_in`. No loop multiplies what another one made. The library adds its 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import cache
@@ -20,6 +20,9 @@ MOST_TEXTS, MOST_PATTERNS, LONGEST_PATTERN, MOST_REPEATS = 16, 4, 200, 32
 LARGEST_PATTERN = 1000  # its characters, times its repetitions: it is compiled anew for each request
 # The next loop may go through what one made: each sum in both is a factor.
 MOST_MAPS, MOST_SUMS = 1, 4
+# Values that loops may go through, times the words within loops.
+MOST_STEPS = 20_000
+MOST_TAGS = 32  # of a key and of a request
 LOOPS = frozenset({"all", "exists", "exists_one", "filter", "map"})
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _BY_KIND = {"flag": "bool", "number": "double", "words": "words", "time": "time"}
@@ -197,28 +200,53 @@ def _bounds(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
 
 
 def _loops(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
-    loops = {at for at in range(len(tokens)) if _is_loop(tokens, at)}
-    maps = [at for at in sorted(loops) if tokens[at].text == "map"]
+    loops = [at for at in range(len(tokens)) if _is_loop(tokens, at)]
+    if not loops:
+        return
+    maps = [at for at in loops if tokens[at].text == "map"]
     for at in maps[MOST_MAPS : MOST_MAPS + 1]:
         yield tokens[at].at, "an expression has one map at most"
-    opened: list[str] = []  # of each bracket that is open, what it is
-    sums = 0
-    for at, token in enumerate(tokens):
-        if token.kind == "other" and token.text in {"(", "[", "{"}:
-            kind = "loop" if at - 1 in loops else "list" if _is_list(tokens, at) else ""
-            if kind == "loop" and kind in opened:
-                yield tokens[at - 1].at, f"{tokens[at - 1].text} cannot be within another loop"
-            opened.append(kind)
-        elif token.kind == "other" and token.text in {")", "]", "}"} and opened:
-            opened.pop()
-        elif token.kind == "name" and "loop" in opened and token.text in {*TEXTS, "matches"}:
+    around = _around(tokens, {at + 1 for at in loops})
+    for token, brackets in zip(tokens, around, strict=True):
+        if token.kind == "name" and token.text in {*TEXTS, "matches"} and "loop" in brackets:
             yield token.at, f"{token.text} cannot be within a loop"
-        elif token.kind == "name" and loops and "list" in opened and token.text in TEXTS:
+        elif token.kind == "name" and token.text in TEXTS and "list" in brackets:
             yield token.at, f"{token.text} cannot be within a list where there is a loop"
-        elif token.kind == "other" and token.text == "+" and "loop" in opened:
-            sums += 1
-            if sums == MOST_SUMS + 1:
-                yield token.at, f"+ may be within loops {MOST_SUMS} times"
+    for at in loops:
+        if "loop" in around[at]:
+            yield tokens[at].at, f"{tokens[at].text} cannot be within another loop"
+    sums = [one for one, brackets in zip(tokens, around, strict=True) if one.text == "+" and "loop" in brackets]
+    for one in sums[MOST_SUMS : MOST_SUMS + 1]:
+        yield one.at, f"+ may be within loops {MOST_SUMS} times"
+    steps = _steps(tokens, around)
+    if steps > MOST_STEPS:
+        words = f"the loops come to {steps:,} steps, and {MOST_STEPS:,} are allowed"
+        yield tokens[loops[0]].at, f"{words}: go through less, or say less within"
+
+
+def _around(tokens: Sequence[Token], loops: Collection[int]) -> list[tuple[str, ...]]:
+    """What each token is within, from the outside in. `loops` are the places of brackets that open one."""
+    opened: list[str] = []
+    found = []
+    for at, token in enumerate(tokens):
+        if token.kind == "other" and token.text in {")", "]", "}"} and opened:
+            opened.pop()
+        found.append(tuple(opened))
+        if token.kind == "other" and token.text in {"(", "[", "{"}:
+            opened.append("loop" if at in loops else "list" if _is_list(tokens, at) else "")
+    return found
+
+
+def _steps(tokens: Sequence[Token], around: Sequence[tuple[str, ...]]) -> int:
+    """Values that there can be in lists, times what is said within loops; more than it comes to for any request."""
+    values = within = 0
+    for token, brackets in zip(tokens, around, strict=True):
+        size = MOST_TAGS if token.kind == "name" and token.text == "tags" else 1
+        if "loop" in brackets:
+            within += size
+        elif size > 1 or token.text in {",", "[", "{"}:
+            values += size
+    return values * within
 
 
 def _is_loop(tokens: Sequence[Token], at: int) -> bool:

@@ -52,6 +52,7 @@ def holds(expression: str, **facts: Any) -> bool:
         ("[[1]].map(a, [a, a]) == [] || tags.map(a, a) == tags", "column 36: an expression has one map at most"),
         ("tags.exists(t, t+t+t+t+t+t == 'a')", "column 25: + may be within loops 4 times"),
         ("tags.map(t, t+t+t).exists(t, t+t+t+t == 'a')", "column 35: + may be within loops 4 times"),
+        (f"({' + '.join(['tags'] * 20)}).all(t, {[1] * 30} == [])", "column 141: the loops come to 42,880 steps"),
         ("[text].exists(t, t == 'a')", "column 2: text cannot be within a list where there is a loop"),
         ("[1].all(a, a == 1) && {'a': conversation}.size() > 1", "column 29: conversation cannot be within a list"),
         ("tags.exists(t, .text == t)", "column 17: text cannot be within a loop"),
@@ -113,6 +114,13 @@ def test_a_published_expression_beyond_the_bounds_counts_as_not_matched(caplog: 
         verdict = rules.decide(Facts(tokens=777))
         assert (verdict.failed, verdict.use, verdict.forbid) == (("old",), ("m",), None)
     assert caplog.text.count("rule 'old' of version 3 could not be answered: column 56: an expression has one") == 1
+
+
+def test_a_list_of_many_words_may_be_looked_through() -> None:
+    words = [f"w{at}" for at in range(150)]
+    for written in (f"tags.exists(t, t in {words})", f"{words}.exists(w, w in tags || model.startsWith(w + '-'))"):
+        assert holds(written, tags=frozenset({"a", "w149"}))
+        assert not holds(written, tags=frozenset({"a"}))
 
 
 def test_sums_and_lists_that_stay_small_may_be_there() -> None:
