@@ -206,6 +206,7 @@ async def test_what_other_machines_spent_of_a_budget_is_told_and_is_in_no_day(
     said = await words(staff)
     assert "$7.00 of it other machines spent, whose days are not known here." in said
     assert "is in no day's sum" not in said
+    assert "On other machines 7.00 Spent in the period 27.00" in said
 
 
 @pytest.mark.parametrize("period", ["today", "7d", "30d", "month", "1y", "nonsense"])
