@@ -7,12 +7,11 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
-from asgiref.sync import sync_to_async
 from django.db import DatabaseError
 
 from dashboard import formats
 from orchestrator.audit import note
-from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.errors import Busy, OrchestratorError
 from orchestrator.core.types import Model
 from orchestrator.wiring import parts
 
@@ -20,6 +19,7 @@ log = logging.getLogger(__name__)
 
 Act = Literal["load", "keep", "unload"]
 ACTS: tuple[Act, ...] = ("load", "keep", "unload")
+NOTED_S = 20.0  # longest wait until an act is written down
 PATIENCE_S = 10.0  # a large model takes longer to load than a page waits
 FOR_EVER = -1.0
 DONE = {"load": "model.loaded", "keep": "model.kept", "unload": "model.unloaded"}
@@ -56,7 +56,10 @@ async def _carry_out(act: Act, model: Model, actor: str) -> Outcome:
     except OrchestratorError as error:
         log.warning("%s wanted to %s %s: %s", actor, act, model.name, error)
         return Outcome(f"{_undone(act, model.name)} {formats.sentence(str(error))}", is_warning=True)
-    await sync_to_async(_write_down)(act, model, actor)
+    try:  # in a thread that outlives the page, which may have gone on by then
+        await parts().managing.run(NOTED_S, _write_down, act, model, actor)
+    except (Busy, TimeoutError) as error:
+        log.error("that %s was to %s could not be written down: %s", model.name, act, str(error) or "no answer in time")
     return outcome
 
 

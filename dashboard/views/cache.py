@@ -36,15 +36,18 @@ from dashboard.tiers import ALWAYS_SHOWN, FAR_FROM_CACHE, NAMES, STACK
 from dashboard.verdict import cache_verdict
 from dashboard.views.overview import read
 from orchestrator.audit import note
+from orchestrator.core.errors import Busy
 from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach, reach_of
 from orchestrator.core.tasks import see_through
+from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
 
 FILTERS = ("key", "model", "namespace", "tenant", "hits")
 NEARLY_FULL = 90.0  # per cent
 LEAST_HITS = (1, 2, 5, 10, 100)
+NOTED_S = 20.0  # longest wait until it is written down
 RECORD = "record"  # what a purge calls its own log, beside the tiers
 
 
@@ -165,19 +168,26 @@ async def _purge(request: HttpRequest, asked: Purge, scopes: Sequence[Scope]) ->
         done = await purge_now(*scopes)
     except TimeoutError:
         words = f"answers {asked.words}, not over in time"
-        await sync_to_async(_remember)(request, asked, words, Purged(), tenants)
+        await _written_down(request, asked, words, Purged(), tenants)
         return words, None
     gone = max(done.counts.values(), default=0)
     words = f"{formats.count(gone)} {'answer' if gone == 1 else 'answers'} {asked.words}"
-    await sync_to_async(_remember)(request, asked, words, done, tenants)
+    await _written_down(request, asked, words, done, tenants)
     return words, done
 
 
-def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged, tenants: Sequence[int | None]) -> None:
-    """Write who purged what and why into the admin's log, and into the audit of whose answers they were.
+async def _written_down(
+    request: HttpRequest, asked: Purge, words: str, done: Purged, tenants: Sequence[int | None]
+) -> None:
+    """Remember it, in a thread that outlives the request. The purge is done: a failure here is only logged."""
+    try:
+        await parts().managing.run(NOTED_S, lambda: _remember(request, asked, words, done, tenants))
+    except (Busy, TimeoutError) as error:
+        log.error("the purge of %s could not be written into the log: %s", words, str(error) or "no answer in time")
 
-    The purge is done: a failure here is only logged.
-    """
+
+def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged, tenants: Sequence[int | None]) -> None:
+    """Write who purged what and why into the admin's log, and into the audit of whose answers they were."""
     counts = ", ".join(f"{tier} {entries}" for tier, entries in done.counts.items())
     log.info("%s purged %s (%s): %s", request.user, words, counts, asked.reason or "no reason given")
     told: dict[str, Any] = {"unreached": list(done.failed), "reason": asked.reason}

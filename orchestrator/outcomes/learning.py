@@ -75,7 +75,7 @@ def learned() -> dict[str, Any]:
     found: dict[str, Any] = {"version": 0, "at": None, "outcomes": 0, "waiting": waiting, "models": []}
     if row is None:
         return found
-    state, _ = _newest()
+    state, _ = _read(row)
     models = [
         {
             "model": name,
@@ -100,10 +100,14 @@ def newest_state() -> tuple[int, bytes | None]:
 
 
 def _newest() -> tuple[State, int]:
+    return _read(RouterState.objects.order_by("-version").first())
+
+
+def _read(row: RouterState | None) -> tuple[State, int]:
+    """The state of a snapshot, and of how many outcomes it is; one that knows nothing where there is none."""
     from routing.predictor.snapshot import from_bytes
     from routing.predictor.types import State
 
-    row = RouterState.objects.order_by("-version").first()
     if row is None:
         return State(), 0
     try:
