@@ -68,11 +68,15 @@ def forget() -> int:
     return version
 
 
+def waiting() -> int:
+    """How many outcomes are to be learned from yet."""
+    return AnswerOutcome.objects.of(EVERYBODY).filter(learned_in__isnull=True).count()
+
+
 def learned() -> dict[str, Any]:
-    """Of which models something was learned, and from how much."""
+    """Of which models something was learned, and from how much. One query."""
     row = RouterState.objects.order_by("-version").first()
-    waiting = AnswerOutcome.objects.of(EVERYBODY).filter(learned_in__isnull=True).count()
-    found: dict[str, Any] = {"version": 0, "at": None, "outcomes": 0, "waiting": waiting, "models": []}
+    found: dict[str, Any] = {"version": 0, "at": None, "outcomes": 0, "models": []}
     if row is None:
         return found
     state, _ = _read(row)

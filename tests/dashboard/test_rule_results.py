@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from dashboard.rules.results import _dollars, _points, _seconds, results
 from orchestrator.core.permissions import EVERYBODY, Role
@@ -63,6 +65,18 @@ def test_what_was_learned_of_every_tenants_answers_is_for_who_may_see_the_rules_
     title = 'id="learned-title"'
     assert title in text(signed_in(somebody("vera", Role.VIEWER)))
     assert title not in text(signed_in(somebody("bob", Role.OPERATOR, "one")))
+
+
+def test_the_page_takes_fewer_than_ten_queries_of_the_ledger() -> None:
+    tenant = Tenant.objects.create(name="one")
+    for number in range(3):
+        went(tenant, number, "new", cost=100, good=0.9)
+        went(tenant, 100 + number, "old", cost=200)
+    client = signed_in(somebody("vera", Role.VIEWER))
+    text(client)  # the first visit writes into its session
+    with CaptureQueriesContext(connection) as asked:
+        text(client, "?days=30")
+    assert len(asked) <= 9, "\n".join(one["sql"][:120] for one in asked)
 
 
 def test_grades_that_could_not_be_read_are_told_to_whose_they_are() -> None:
