@@ -18,6 +18,8 @@ from dashboard.views import settings
 from orchestrator.core.threads import WorkerThread
 
 OWN, SHARED = "X-Queries", "X-Shared-Queries"
+# That somebody is here is noted once a minute, whatever page that is on.
+NOTING = ('UPDATE "django_session"', "SAVEPOINT", "RELEASE")
 
 
 @dataclass(slots=True)
@@ -66,7 +68,8 @@ def counted(get_response: Handler) -> Handler:
             response = await get_response(request)
         finally:
             _made.reset(before)
-        response[OWN], response[SHARED] = str(len(made.own)), str(len(made.shared))
+        own = [sql for sql in made.own if not sql.startswith(NOTING)]
+        response[OWN], response[SHARED] = str(len(own)), str(len(made.shared))
         return response
 
     return answer
