@@ -157,7 +157,8 @@ async def test_when_redis_is_back_what_was_spent_without_it_is_charged(
         await back(clock, *limiters)
     assert sum("Redis is back" in record.getMessage() for record in caplog.records) == WORKERS
     passed += sum([await spend(limiter, caller) for limiter in limiters])
-    assert passed == 100
+    # Never one more; on a busy machine a few fewer: what Redis charged for an answer that came too late is in vain.
+    assert 90 <= passed <= 100
 
 
 async def test_what_redis_forgets_is_put_back_by_whoever_knows(make: Make, redis: RedisServer) -> None:
