@@ -45,6 +45,14 @@ def names(value: dict[str, Any]) -> list[str]:
     return [rule["name"] for rule in value["draft"]["rules"]]
 
 
+async def test_what_was_learned_and_what_waits_to_be_is_told_also_when_forgotten(
+    admin: httpx.AsyncClient,
+) -> None:
+    for method in ("GET", "DELETE"):
+        told = await ask(admin, method, "/learned")
+        assert (told["outcomes"], told["waiting"], told["models"]) == (0, 0, [])
+
+
 async def test_a_draft_is_written_rule_by_rule_published_and_taken_back(admin: httpx.AsyncClient) -> None:
     nothing = await ask(admin, "GET", "/rules")
     assert (nothing["live"]["version"], nothing["live"]["rules"], nothing["edition"]) == (0, [], 0)
