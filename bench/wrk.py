@@ -63,7 +63,10 @@ def program() -> str | None:
 
 
 def wrk(question: Question, seconds: float, *, questions: int = 1, connections: int = CONNECTIONS) -> Figures:
-    """Ask the first `questions` questions in turn. Raises RuntimeError when any was refused."""
+    """Ask the first `questions` questions in turn. Raises RuntimeError when any was refused, or none was answered.
+
+    A round that ends before the first answer is begun again, twice as long, for up to `PATIENCE_S`.
+    """
     headers = ", ".join(f"[{json.dumps(name)}] = {json.dumps(value)}" for name, value in question.headers.items())
     with tempfile.TemporaryDirectory(prefix="orch-") as folder:
         bodies, script = Path(folder) / "bodies", Path(folder) / "script.lua"
@@ -87,8 +90,11 @@ def wrk(question: Question, seconds: float, *, questions: int = 1, connections: 
     if done.returncode:
         raise RuntimeError(f"wrk could not ask {question.url}: {done.stdout}{done.stderr}")
     figures = Figures(**json.loads(done.stderr.splitlines()[-1]), cpu_s=cpu_s)
-    if figures.failed or not figures.answers:
-        raise RuntimeError(f"{figures.failed} of {figures.answers} were refused by {question.url}:\n{done.stdout}")
+    if figures.failed or (not figures.answers and seconds >= PATIENCE_S):
+        said = f"{figures.failed} were refused or took too long, {figures.answers} were answered"
+        raise RuntimeError(f"{said} by {question.url} within {seconds:g} s:\n{done.stdout}")
+    if not figures.answers:
+        return wrk(question, 2 * seconds, questions=questions, connections=connections)
     return figures
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,10 @@ import psutil
 import pytest
 
 from bench import dialects, hits, memory, misses, peers, rules, streams
+from bench.load import Question
 from bench.peers import Peer
 from bench.plan import Plan
+from bench.wrk import CONNECTIONS, wrk
 from routing.rules.facts import MOST_CONVERSATION
 from tests.product import PROJECT
 
@@ -127,6 +132,30 @@ def test_a_peer_that_does_not_start_has_a_line_and_the_others_are_measured(
     assert "no licence" in first["error"]
     assert len(rest) == 5
     assert all(line["peers"].keys() == {"product"} for line in rest)
+
+
+def test_a_round_that_ends_before_the_first_answer_is_begun_again() -> None:
+    may_answer = threading.Event()
+    asked = itertools.count()
+
+    class Late(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:  # the base class calls it by this name
+            if next(asked) >= CONNECTIONS:  # by a second round
+                may_answer.set()
+            may_answer.wait(30)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(204)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Late) as server:
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a round that hangs up is none
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        question = Question(f"http://127.0.0.1:{server.server_port}/api/chat", "any", is_streamed=False)
+        assert wrk(question, 0.3).answers > 0
+        assert next(asked) > CONNECTIONS
+        server.shutdown()
 
 
 def test_without_wrk_it_says_what_to_type() -> None:
