@@ -16,7 +16,7 @@ import uvicorn
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 from cache import missed
 from cache.entries import CacheKey, Entry
@@ -61,6 +61,10 @@ async def served(application: Any) -> AsyncIterator[str]:
 
 
 ARGUMENTS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")  # no calling home
+
+
+# What htmx says of a request that was under way when its page was left. What fails has more said of it than that.
+ASKED_IN_VAIN = ("htmx:afterRequest,", "htmx:sendAbort,")
 
 
 def chromium_program() -> str:
@@ -119,9 +123,12 @@ async def opened(browser: Browser, address: str, user: User | None, **options: A
         await context.add_cookies([{"name": "orchestrator_session", "value": cookie, "url": address}])
     page = await context.new_page()
     complaints: list[str] = []
-    page.on(
-        "console", lambda message: complaints.append(message.text) if message.type in {"error", "warning"} else None
-    )
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not message.text.startswith(ASKED_IN_VAIN):
+            complaints.append(message.text)
+
+    page.on("console", hear)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.complaints = complaints  # type: ignore[attr-defined]  # carried along with the page
     return page
