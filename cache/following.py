@@ -25,7 +25,7 @@ from cache.wire import (
     to_failure,
 )
 from orchestrator.core.errors import CallLost, OrchestratorError
-from orchestrator.core.redis_async import in_time
+from orchestrator.core.tasks import in_time
 from orchestrator.core.types import Chunk
 
 PATIENCE = 3  # ticks without a sign of life

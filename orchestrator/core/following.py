@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from django.db import connections
 
-from orchestrator.core.tasks import end
+from orchestrator.core.tasks import end, in_time
 from orchestrator.core.threads import WorkerThread
 
 log = logging.getLogger(__name__)
@@ -68,16 +68,18 @@ class Follower(Generic[T]):
     async def catch_up(self) -> None:
         """Return when what is known is as new as the last change on this machine, or that takes too long."""
         policy = self._policy()
-        if policy == self._seen:
-            return
-        if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
-        now = asyncio.get_running_loop().time()
-        if policy != self._awaited:  # all requests together wait so long for a change, not each
-            self._awaited = policy
-            self._patient_until = now + (LONGEST_WAIT_S if self._was_read else READ_DEADLINE_S)
-        if now < self._patient_until:
-            await asyncio.wait({self._reading}, timeout=self._patient_until - now)
+        for _ in range(2):  # what was begun before the change does not hold it
+            if policy == self._seen:
+                return
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._read())
+            now = asyncio.get_running_loop().time()
+            if policy != self._awaited:  # all requests together wait so long for a change, not each
+                self._awaited = policy
+                self._patient_until = now + (LONGEST_WAIT_S if self._was_read else READ_DEADLINE_S)
+            if now >= self._patient_until or not await in_time(self._reading, self._patient_until - now):
+                return
+            policy = self._policy()
 
     async def aclose(self) -> None:
         """Look no more."""

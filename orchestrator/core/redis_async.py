@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from orchestrator.core.errors import Busy
 from orchestrator.core.redis_address import sentinels
-from orchestrator.core.tasks import end
+from orchestrator.core.tasks import end, turned
 from orchestrator.core.threads import worked_s
 
 MOST_CONNECTIONS = 16
@@ -26,7 +26,6 @@ SOCKET_S = 1.0
 _MOST_WAITING = 4096  # commands
 _BATCH = 64
 _BATCH_S = 2.0
-_SLICES = 16  # of a deadline, each of which counts for no more than it is
 
 logger = logging.getLogger(__name__)
 
@@ -190,29 +189,6 @@ class Line:
 
     def _silence(self) -> TimeoutError:
         return TimeoutError(f"Redis is silent for {self._silence_s:g} s")
-
-
-async def turned(work: asyncio.Future[Any], deadline_s: float) -> float | None:
-    """Wait until `work` is done, `deadline_s` at most; return how long it took in seconds, None when it is not done.
-
-    Only the time counts in which the event loop turns: a process that was busy itself has not read what came
-    meanwhile, and does so some turns later. Each look at the clock is such a turn, and stands for a slice at most.
-    """
-    loop = asyncio.get_running_loop()
-    slice_s = deadline_s / _SLICES
-    took_s = 0.0
-    for _ in range(_SLICES):
-        began = loop.time()
-        await asyncio.wait({work}, timeout=slice_s)
-        took_s += min(loop.time() - began, slice_s)
-        if work.done():
-            return took_s
-    return None
-
-
-async def in_time(work: asyncio.Future[Any], deadline_s: float) -> bool:
-    """Wait until `work` is done, `deadline_s` of turning at most; return whether it is."""
-    return await turned(work, deadline_s) is not None
 
 
 def _settle(reply: Reply, result: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tasks that have to end."""
+"""Tasks that have to end, and how long they are waited for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _AGAIN_S = 0.1
+_SLICES = 16  # of a deadline, each of which counts for no more than it is
 _seen_through: set[asyncio.Task[Any]] = set()
 
 
@@ -67,3 +68,26 @@ async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=_AGAIN_S)
+
+
+async def turned(work: asyncio.Future[Any], deadline_s: float) -> float | None:
+    """Wait until `work` is done, `deadline_s` at most; return how long it took in seconds, None when it is not done.
+
+    Only the time counts in which the event loop turns: a process that was busy itself has not read what came
+    meanwhile, and does so some turns later. Each look at the clock is such a turn, and stands for a slice at most.
+    """
+    loop = asyncio.get_running_loop()
+    slice_s = deadline_s / _SLICES
+    took_s = 0.0
+    for _ in range(_SLICES):
+        began = loop.time()
+        await asyncio.wait({work}, timeout=slice_s)
+        took_s += min(loop.time() - began, slice_s)
+        if work.done():
+            return took_s
+    return None
+
+
+async def in_time(work: asyncio.Future[Any], deadline_s: float) -> bool:
+    """Wait until `work` is done, `deadline_s` of turning at most; return whether it is."""
+    return await turned(work, deadline_s) is not None

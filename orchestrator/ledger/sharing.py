@@ -6,14 +6,13 @@ Redis is asked on the event loop, and the ledger is written in threads: neither 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from orchestrator.core.clock import Clock
 from orchestrator.core.redis_async import Line
 from orchestrator.core.redis_scripts import Script, Scripts, Word
-from orchestrator.core.tasks import end
+from orchestrator.core.tasks import end, in_time
 from orchestrator.ledger.accounts import Account
 from orchestrator.ledger.machines import Own
 from orchestrator.ledger.share_scripts import KEYS, TELLS
@@ -72,7 +71,7 @@ class Asking:
     async def ask(self, short: Short) -> bool:
         """Ask for what is short, together with all who wait; return whether there is more of each than was known.
 
-        Returns within twice `ASK_S`, about, and says no when Redis does not answer.
+        Says no when Redis does not answer within twice `ASK_S` of the event loop's turning.
         """
         self._add(short)
         if self._answer is None:
@@ -80,11 +79,10 @@ class Asking:
         answer = self._answer
         if self._work is None or self._work.done():
             self._work = asyncio.create_task(self._carry_out(), name="shares")
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2 * ASK_S):  # for those before us, and then for us
-                more = await asyncio.shield(answer)
-                return all(want.account in more for want in short.wants)
-        return False
+        if not await in_time(answer, 2 * ASK_S):  # for those before us, and then for us
+            return False
+        more = answer.result()
+        return all(want.account in more for want in short.wants)
 
     async def aclose(self) -> None:
         """Ask no more."""

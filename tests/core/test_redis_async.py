@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from orchestrator.core.errors import Busy
-from orchestrator.core.redis_async import Line, in_time, open_redis
+from orchestrator.core.redis_async import Line, open_redis
 from tests.cache.conftest import PATIENT_S
 from tests.servers import RedisServer
 
@@ -213,15 +212,3 @@ async def test_a_line_is_only_so_long_and_ends(own_redis: RedisServer) -> None:
     assert all(reply.result() for reply in replies[:3]), "what waited was carried out"
     with pytest.raises(Busy):
         await line.send("PING")
-
-
-async def test_only_time_in_which_the_loop_turns_counts() -> None:
-    done, never = (asyncio.get_running_loop().create_future() for _ in range(2))
-
-    def busy() -> None:
-        time.sleep(0.2)
-        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, done.set_result, None)
-
-    asyncio.get_running_loop().call_soon(busy)
-    assert await in_time(done, 0.1)
-    assert not await in_time(never, 0.01)

@@ -1,9 +1,10 @@
-"""What has to end ends, also when it does not hear of it at first."""
+"""What has to end ends, also when it does not hear of it at first; and what waits for it is patient in its own time."""
 
 import asyncio
 import threading
+import time
 
-from orchestrator.core.tasks import Stoppable, end
+from orchestrator.core.tasks import Stoppable, end, in_time
 
 
 async def test_a_cancellation_that_gets_lost_is_said_again() -> None:
@@ -60,3 +61,15 @@ def test_what_comes_to_its_end_by_itself_is_returned() -> None:
     stoppable = Stoppable()
     assert stoppable.run(four()) == 4
     stoppable.stop()
+
+
+async def test_only_time_in_which_the_loop_turns_counts() -> None:
+    done, never = (asyncio.get_running_loop().create_future() for _ in range(2))
+
+    def busy() -> None:
+        time.sleep(0.2)
+        asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, done.set_result, None)
+
+    asyncio.get_running_loop().call_soon(busy)
+    assert await in_time(done, 0.1)
+    assert not await in_time(never, 0.01)

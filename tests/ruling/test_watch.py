@@ -84,6 +84,30 @@ async def test_what_is_published_on_this_machine_holds_for_the_next_request(watc
     assert watching.rules() is was, "it is read once"
 
 
+async def test_a_reading_that_was_under_way_does_not_hold_the_change(
+    watching: RuleWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, has_read, may_end = watching.read, threading.Event(), threading.Event()
+
+    def slow() -> object:
+        found = read()
+        has_read.set()
+        assert may_end.wait(20)
+        return found
+
+    monkeypatch.setattr(following, "LONGEST_WAIT_S", 20)
+    monkeypatch.setattr(watching, "read", slow)
+    before = asyncio.create_task(watching.catch_up())
+    await until(has_read.is_set)
+    await publish("a")
+    after = asyncio.create_task(watching.catch_up())
+    await asyncio.sleep(0)
+    may_end.set()
+    await after
+    assert (watching.rules().version, names(watching)) == (1, ["a"])
+    await before
+
+
 async def test_what_another_machine_publishes_is_found_by_looking(
     generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
