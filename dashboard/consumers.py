@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -18,6 +18,7 @@ SEND_S = 20.0  # a page that takes longer than this to take a message is gone
 SPEAK_EVERY_S = 5.0  # a page that hears nothing for longer takes the connection for dead
 PAUSE_S = 0.6  # between one time and the next, two messages each: at most four in a second
 STILL_HERE = "<!-- nothing new -->"
+MOST_DIGITS = 18  # of the id of a record
 SIGNED_OUT, FAILED = 4403, 1011
 
 
@@ -37,8 +38,10 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await self.close()
             return
         await self.accept()
-        asked = parse_qs(self.scope["query_string"].decode("ascii", "replace")).get("period", [""])[0]
-        self._task = asyncio.create_task(self._serve(period(asked), str(key)), name="live page")
+        asked = dict(parse_qsl(self.scope["query_string"].decode("ascii", "replace")))
+        newest = asked.get("after", "")
+        after = int(newest) if newest.isdecimal() and len(newest) <= MOST_DIGITS else None
+        self._task = asyncio.create_task(self._serve(period(asked.get("period")), after, str(key)), name="live page")
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Nothing is expected from a page."""
@@ -50,8 +53,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    async def _serve(self, watched: Period, session_key: str) -> None:
-        sending = asyncio.create_task(self._send_news(watched))
+    async def _serve(self, watched: Period, after: int | None, session_key: str) -> None:
+        sending = asyncio.create_task(self._send_news(watched, after))
         ending = asyncio.create_task(ended(self.name, session_key, self.reach))
         try:
             await asyncio.wait({sending, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -62,8 +65,8 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await asyncio.gather(sending, ending, return_exceptions=True)
         await self.close(code=SIGNED_OUT if is_signed_out else FAILED)  # after a failure the page comes back
 
-    async def _send_news(self, watched: Period) -> None:
-        async with self.live.watch(watched, self.reach) as mailbox:
+    async def _send_news(self, watched: Period, after: int | None) -> None:
+        async with self.live.watch(watched, self.reach, after) as mailbox:
             while self.live.is_polling:
                 await self._send_next(mailbox)
 

@@ -12,8 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from dashboard.reading import Beside, News, Reader, Snapshot, reader
 from dashboard.running import Look, look
 from orchestrator.core.errors import Busy, OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Reach
+from orchestrator.models import RequestRecord
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ BACK_OFF_S = 5.0
 MOST_REACHES = 50  # that are watched for at once; each is two reads or three a second
 
 Parts = Mapping[str, str]
+Rows = Mapping[int, str]  # by the ids of their records
 
 
 class Watched(NamedTuple):
@@ -60,7 +61,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._parts: dict[str, str] = {}
-        self._rows: deque[str] = deque(maxlen=MOST_ROWS)
+        self._rows: dict[int, str] = {}  # by their ids
         self._sent: dict[str, str] = {}
         self._filled = asyncio.Event()
 
@@ -71,9 +72,11 @@ class Mailbox:
         if changed:
             self._filled.set()
 
-    def put_rows(self, rows: Sequence[str]) -> None:
-        """Add rows, oldest first; the oldest fall out."""
-        self._rows.extend(rows)
+    def put_rows(self, rows: Rows) -> None:
+        """Add rows; the oldest fall out."""
+        self._rows |= rows
+        for old in sorted(self._rows)[:-MOST_ROWS]:
+            del self._rows[old]
         self._filled.set()
 
     def wake(self) -> None:
@@ -90,9 +93,9 @@ class Mailbox:
             self._sent |= self._parts
             self._parts = {}
         if self._rows:
-            rows = "".join(reversed(self._rows))
+            rows = "".join(self._rows[newest] for newest in sorted(self._rows, reverse=True))
             messages.append(f'<tbody id="rows" hx-swap-oob="afterbegin">{rows}</tbody>')
-            self._rows.clear()
+            self._rows = {}
         return messages
 
 
@@ -113,8 +116,11 @@ class Live:
         return self._task is not None and not self._task.done()
 
     @contextlib.asynccontextmanager
-    async def watch(self, period: Period, reach: Reach) -> AsyncIterator[Mailbox]:
+    async def watch(self, period: Period, reach: Reach, after: int | None = None) -> AsyncIterator[Mailbox]:
         """Have a mailbox filled with what is in `reach`. The first watcher starts the poller, the last one ends it.
+
+        after  the newest record that the watcher has, 0 for none: what came between then and now is in the mailbox,
+               too. None where it has none to go on from.
 
         Raises Busy when too many watch who may all see something else.
         """
@@ -122,7 +128,7 @@ class Live:
         if reach not in reaches and len(reaches) >= MOST_REACHES:
             raise Busy("Too many watch for too many tenants.")
         tail = None
-        if reach not in self._tails:  # before anybody is told that the page is live: what comes from now on is news
+        if reach not in self._tails:
             with self._told("the newest requests"):
                 tail = _Tail(await self._reader.newest_id())
         mailbox = Mailbox()
@@ -133,6 +139,8 @@ class Live:
             self._task = asyncio.create_task(self._poll(), name="dashboard poller")
             self._task.add_done_callback(self._ended)
         try:
+            if after is not None:
+                await self._put_missed(mailbox, reach, after)
             yield mailbox
         finally:
             del self._watchers[mailbox]
@@ -141,6 +149,12 @@ class Live:
                 task, self._task = self._task, None
                 task.cancel()
                 await asyncio.wait([task])
+
+    async def _put_missed(self, mailbox: Mailbox, reach: Reach, after: int) -> None:
+        with self._told("the newest requests"):
+            missed = [row for row in await self._reader.rows(reach, MOST_ROWS) if row.pk > after]
+            if missed:
+                mailbox.put_rows(_rendered(missed))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -177,7 +191,7 @@ class Live:
             await self._send_rows(reach, news)
 
     async def _send_rows(self, reach: Reach, news: News) -> None:
-        rows = [render_to_string("dashboard/_request_row.html", {"record": row}) for row in reversed(news.rows)]
+        rows = _rendered(news.rows)
         note = {"tail-note": render_to_string("dashboard/_tail-note.html", {"news": news, "live": True})}
         for mailbox, watched in self._watchers.items():
             if watched.reach == reach:
@@ -218,6 +232,10 @@ class Live:
             if self._is_failing:
                 log.warning("the dashboard can read %s again", what)
             self._is_failing = False
+
+
+def _rendered(rows: Iterable[RequestRecord]) -> Rows:
+    return {row.pk: render_to_string("dashboard/_request_row.html", {"record": row}) for row in rows}
 
 
 live = Live(reader, look)

@@ -17,7 +17,7 @@ from django.db import OperationalError
 from dashboard import live as live_module
 from dashboard.live import MOST_ROWS, Live, Mailbox, live
 from dashboard.periods import DEFAULT
-from dashboard.reading import Reader
+from dashboard.reading import Reader, newest_id
 from dashboard.running import Look
 from orchestrator.core.permissions import EVERYBODY
 from tests.dashboard.site import record, session_of
@@ -123,6 +123,24 @@ async def test_rows_of_a_burst_are_bounded_and_the_rest_is_counted(address, oper
         assert any("came too fast to list" in message for message in messages)
 
 
+async def test_what_came_since_the_page_was_made_is_sent_first_whoever_watches_already(address, operator):
+    await sync_to_async(record)(model="shown")
+    shown = await sync_to_async(newest_id)()
+    async with watching(address, operator, query=f"?after={shown}") as before:
+        for name in ("early", "later"):
+            await sync_to_async(record)(model=name)
+        await heard(before, "later")  # so that it is news no more
+        async with watching(address, operator, query=f"?after={shown}") as socket:
+            missed = await heard(socket, '<tbody id="rows"')
+        assert missed.index("later") < missed.index("early")
+        assert "shown" not in missed
+        for nonsense in ("", "?after=", "?after=%C2%B2", f"?after={'9' * 40}", f"?after={10**18 - 1}"):
+            async with watching(address, operator, query=nonsense) as socket:
+                await heard(socket, 'id="figures"')
+                await sync_to_async(record)(model="and-more")
+                await heard(socket, "and-more")
+
+
 # Mailboxes
 
 
@@ -130,11 +148,14 @@ async def test_a_mailbox_holds_the_newest_of_each_part():
     mailbox = Mailbox()
     for number in range(100):
         mailbox.put_parts({"figures": f"<p>{number}</p>", "health": "<p>fine</p>"})
-        mailbox.put_rows([f"<tr>{number}</tr>"])
+        mailbox.put_rows({number: f"<tr>{number}</tr>"})
     parts, rows = await mailbox.take()
     assert parts == "<p>99</p><p>fine</p>"
     assert rows.count("<tr>") == MOST_ROWS
     assert rows.index("<tr>99") < rows.index("<tr>98")
+    mailbox.put_rows({7: "<tr>7</tr>", 8: "<tr>8</tr>"})
+    mailbox.put_rows({6: "<tr>6</tr>", 7: "<tr>7</tr>"})  # late, and once more
+    assert "<tr>8</tr><tr>7</tr><tr>6</tr>" in (await mailbox.take())[0]
 
 
 async def test_what_was_sent_is_not_sent_again_until_it_changes():
