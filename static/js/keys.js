@@ -5,7 +5,7 @@
   const WITHIN_MS = 1500;
   const FIELDS = "input:not([type=checkbox], [type=radio]), select, textarea, dialog, [contenteditable]";
   const CLOSED = "dialog:not([open])"; // what is in it keeps the focus until the next frame
-  let goes = 0;
+  let goes = -WITHIN_MS;
 
   const areOn = () => {
     try {
@@ -67,8 +67,8 @@
     if (event.key === "Escape") return closeMore();
     if (event.ctrlKey || event.metaKey || event.altKey || !areOn()) return;
     if (event.target.closest?.(FIELDS) && !event.target.closest(CLOSED)) return;
-    const isSecond = Date.now() - goes < WITHIN_MS;
-    goes = event.key === "g" ? Date.now() : 0;
+    const isSecond = event.timeStamp - goes < WITHIN_MS; // when it was typed, however late the page hears of it
+    goes = event.key === "g" ? event.timeStamp : -WITHIN_MS;
     const found = isSecond
       ? document.querySelector(`a[data-key="${CSS.escape(event.key)}"]`)
       : Object.hasOwn(ACTS, event.key) && ACTS[event.key]();

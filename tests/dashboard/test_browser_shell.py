@@ -76,6 +76,27 @@ async def test_what_is_typed_before_the_finder_is_there_is_no_key_of_the_page(vi
     await expect(page).to_have_url(re.compile("/dashboard/cache/$"))
 
 
+@pytest.mark.parametrize(("after_ms", "where"), [(1400, "/dashboard/cache/"), (1600, None)])
+async def test_two_letters_go_together_by_when_they_were_typed(visit, after_ms, where):
+    page = await visit("/dashboard/")
+    await page.wait_for_load_state("load")
+    went = await page.evaluate(
+        """(after) => {
+            let went = null;
+            const stay = (event) => (event.preventDefault(), (went = event.target.pathname));
+            document.addEventListener("click", stay, true);
+            for (const [key, at] of [["g", 100], ["c", 100 + after]]) {
+                const typed = new KeyboardEvent("keydown", { key, bubbles: true });
+                Object.defineProperty(typed, "timeStamp", { value: at });
+                document.body.dispatchEvent(typed);
+            }
+            return went;
+        }""",
+        after_ms,
+    )
+    assert went == where
+
+
 async def test_a_dialog_that_opens_again_at_once_keeps_what_it_shows(visit):
     page = await visit("/dashboard/cache/")
     shown = await page.evaluate(
