@@ -33,6 +33,7 @@ from orchestrator.outcomes.posting import Noted
 from orchestrator.parts import Parts
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, Registry
 from orchestrator.ruling.watch import RuleWatch
+from orchestrator.weighing import left
 from orchestrator.weighing import router as weighing
 from orchestrator.weighing.meaning import Meaning
 from routing.analysis import prototypes
@@ -666,8 +667,14 @@ async def test_what_a_model_cannot_do_it_is_not_chosen_for(
 
 
 async def test_a_budget_that_is_nearly_spent_is_a_fact(
-    client: httpx.AsyncClient, publish: Publish, parts: Parts, key: Make, cloud: FakeEngine
+    client: httpx.AsyncClient,
+    publish: Publish,
+    parts: Parts,
+    key: Make,
+    cloud: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(left, "DEADLINE_S", 20.0)
     cloud.model = replace(cloud.model, price=Price(input=Decimal(1), output=Decimal(2)))
     headers = await key()
 

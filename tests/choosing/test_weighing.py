@@ -127,7 +127,8 @@ def reads() -> Any:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_what_is_left_of_budgets_is_looked_up_once_a_second(reads: Any) -> None:
+async def test_what_is_left_of_budgets_is_looked_up_once_a_second(reads: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.weighing.left.DEADLINE_S", 20.0)
     clock, budget = SetClock(), Budget(id=1, name="all", period="total", each="all", amount=100)
     other = Budget(id=2, name="other", period="day", each="tenant", amount=9)
     alice = Caller(tenant_id=1, tenant="acme", budgets=(budget, other))

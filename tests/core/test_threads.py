@@ -66,10 +66,12 @@ async def test_calls_that_were_given_up_count_until_the_thread_has_passed_them(g
 
 async def test_a_call_whose_turn_does_not_come_says_who_is_at_fault(gate: threading.Event):
     thread = WorkerThread("test")
-    brief = [asyncio.create_task(thread.run(30, time.sleep, 0.05)) for _ in range(10)]
+    is_over = threading.Event()
+    brief = [asyncio.create_task(thread.run(30, is_over.wait, 0.05)) for _ in range(200)]
     await asyncio.sleep(0)
     with pytest.raises(Busy, match="no time"):
-        await thread.run(0.2, int)
+        await thread.run(2.0, int)
+    is_over.set()
     await asyncio.gather(*brief)
     held = await hold(thread, gate)
     with pytest.raises(TimeoutError):
@@ -100,10 +102,14 @@ async def timed(thread: WorkerThread) -> float:
 
 async def test_a_result_that_is_there_is_no_timeout_however_late_the_loop_comes():
     thread = WorkerThread("test")
+    next_began = threading.Event()
     call = asyncio.create_task(thread.run(0.05, int, "7"))
+    behind = asyncio.create_task(thread.run(30, next_began.set))
     await asyncio.sleep(0)
-    time.sleep(0.2)  # noqa: ASYNC251  # the event loop is busy
+    assert next_began.wait(30)  # the event loop is busy
+    time.sleep(0.1)  # noqa: ASYNC251
     assert await call == 7
+    await behind
     thread.close()
 
 

@@ -120,7 +120,7 @@ async def test_a_lost_connection_is_said_and_mended(visit):
     await expect(page.locator("#connection")).to_have_text("Not live")
     await sync_to_async(record)(model="in-the-gap")
     await page.evaluate("void (htmx.createWebSocket = (url) => new WebSocket(url))")
-    await expect(page.locator("#connection")).to_have_text(LIVE, timeout=15_000)
+    await expect(page.locator("#connection")).to_have_text(LIVE, timeout=30_000)
     await expect(page.locator("#stale")).to_be_hidden()
     await expect(page.locator("#rows tr")).to_contain_text("in-the-gap")
     page.complaints[:] = [said for said in page.complaints if "nowhere" not in said and "wsError" not in said]

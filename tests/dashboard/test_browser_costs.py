@@ -11,6 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from playwright.async_api import expect
 
+from tests.dashboard.site import go
 from tests.dashboard.spending import company, day
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -85,8 +86,7 @@ async def test_last_months_cost_is_exported_to_the_millionth(visit: Any) -> None
     ):
         await sync_to_async(day)(on, cost_microusd=cost, calls=3)
     page = await visit("/dashboard/")
-    await page.keyboard.press("g")
-    await page.keyboard.press("b")
+    await go(page, "b")
     await page.get_by_role("link", name=f"{last:%b}", exact=True).click()
     await expect(page.locator("#verdict .where")).to_have_text(f"Costs, in {last:%B}")
     async with page.expect_download() as download:

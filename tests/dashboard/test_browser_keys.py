@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.async_api import Error, expect
 
-from tests.dashboard.site import opened
+from tests.dashboard.site import go, opened
 from tests.dashboard.test_browser_providers import sign_in_link
 from tests.product import PROJECT, Product, until
 from tests.provider import Provider
@@ -119,8 +119,7 @@ async def test_a_client_that_was_refused_is_answered_once_the_budget_is_raised_a
 async def test_a_key_is_issued_by_keyboard_and_the_example_that_is_shown_works(browser: Any, ours: Product) -> None:
     page = await opened(browser, ours.base_url, None)
     await page.goto(sign_in_link(ours))
-    await page.keyboard.press("g")
-    await page.keyboard.press("k")
+    await go(page, "k")
     await page.locator("#issue").press("Enter")
     await page.get_by_label("Name", exact=True).fill("from-a-page")
     await page.keyboard.press("Enter")

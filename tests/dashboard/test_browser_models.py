@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from playwright.async_api import expect
 
-from tests.dashboard.site import opened
+from tests.dashboard.site import go, opened
 from tests.dashboard.test_browser_providers import sign_in_link
 from tests.dashboard.test_models_page import LIST, Host, call, catalogue  # noqa: F401  # a fixture
 
@@ -35,8 +35,7 @@ async def test_a_model_is_loaded_kept_and_unloaded_and_the_page_follows(browser,
     await unloaded(product.base_url)
     page = await opened(browser, product.base_url, None)
     await page.goto(sign_in_link(product))
-    await page.keyboard.press("g")
-    await page.keyboard.press("m")
+    await go(page, "m")
     await expect(page).to_have_url(f"{product.base_url}{LIST}")
     headline, said = page.get_by_role("heading", level=1), page.locator("#said")
     row = page.locator("tr", has=page.get_by_role("link", name=MODEL, exact=True))
@@ -118,7 +117,7 @@ async def test_the_page_follows_and_the_focus_stays_whatever_names_there_are(vis
     local.busy, local.waiting = 4, 2
     await expect(page.get_by_role("heading", level=1)).to_contain_text("smollm2:135m has 2 waiting")
     assert before.startswith("to-")
-    assert await page.evaluate("document.activeElement.id") == before
+    await expect(page.locator(":focus")).to_have_attribute("id", before)
     await page.get_by_role("link", name="openai/x y:z#?", exact=True).click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("openai/x y:z#?")
 

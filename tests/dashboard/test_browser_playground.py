@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.dashboard.site import opened
+from tests.dashboard.site import go, opened
 from tests.dashboard.test_browser_providers import sign_in_link
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -17,8 +17,7 @@ PAGE = "/dashboard/playground/"
 async def test_two_models_are_compared_side_by_side(browser, product):
     page = await opened(browser, product.base_url, None)
     await page.goto(sign_in_link(product))
-    await page.keyboard.press("g")
-    await page.keyboard.press("y")
+    await go(page, "y")
     await expect(page).to_have_url(f"{product.base_url}{PAGE}")
     await page.get_by_label("Question").fill("Name the capital of France.")
     await page.locator("#model-a").fill("smollm2:135m")

@@ -21,7 +21,7 @@ from dashboard import reading
 from orchestrator.engines.cloud import Check
 from orchestrator.provider_checks import remember
 from orchestrator.registry.models import OpenBreaker, Provider
-from tests.dashboard.site import opened
+from tests.dashboard.site import go, opened
 from tests.product import PROJECT, Product, until
 from tests.provider import Provider as Server
 
@@ -61,8 +61,7 @@ def watched(provider: Server) -> Iterator[Product]:
 async def test_a_provider_goes_down_and_comes_back_before_the_operators_eyes(browser, watched, provider):
     page = await opened(browser, watched.base_url, None)
     await page.goto(sign_in_link(watched))
-    await page.keyboard.press("g")
-    await page.keyboard.press("p")
+    await go(page, "p")
     await expect(page).to_have_url(f"{watched.base_url}{LIST}")
     headline = page.get_by_role("heading", level=1)
     await expect(headline).to_have_text("Healthy. OpenAI answers.", timeout=20_000)  # the worker has looked
@@ -156,7 +155,7 @@ async def test_the_page_follows_what_happens_and_the_focus_stays(visit, groq, mo
     await sync_to_async(remember)({"groq": GONE})
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Groq is down since")
     await expect(page.locator("#announcement")).to_contain_text("Groq is down since")
-    assert await page.evaluate("document.activeElement.id") == "to-groq"
+    await expect(page.locator("#to-groq")).to_be_focused()
 
 
 async def test_nothing_is_swapped_under_text_that_is_selected(visit, groq, monkeypatch):
@@ -240,8 +239,7 @@ async def test_keys_go_to_pages_not_in_fields_and_can_be_switched_off(visit):
     await page.keyboard.type("gp")
     await expect(page.locator("[name=reason]")).to_have_value("gp")
     await page.locator("[name=reason]").blur()
-    await page.keyboard.press("g")
-    await page.keyboard.press("p")
+    await go(page, "p")
     await expect(page.get_by_role("heading", level=1)).to_have_text("No providers yet.")
     await page.keyboard.press("?")
     await page.get_by_role("button", name="Switch the keys off").click()

@@ -23,6 +23,7 @@ from routing.models import RuleDraft, RuleVersion
 from routing.rules.checking import read_document
 from routing.rules.facts import Facts
 from routing.rules.verdict import Verdict
+from tests.dashboard.site import go
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 
@@ -62,18 +63,13 @@ def ask(*requests: dict[str, Any]) -> None:
         )
 
 
-async def focused(page: Page) -> str:
-    return str(await page.evaluate("document.activeElement.textContent"))
-
-
 async def test_a_rule_is_written_placed_tried_published_and_gone_back_on(visit: Any, console: Parts) -> None:
     small = ModelEntry(name="small", deployments=(DeploymentEntry(provider="openai", remote_name="small"),))
     console.catalogue.apply(Registry(models=(small,)))
     await ask({"tokens": 10}, {"tokens": 20}, {"tokens": 900}, {"tokens": 30, "tags": frozenset({"private"})})
     page = await visit("/dashboard/")
     headline, preview = page.get_by_role("heading", level=1), page.locator("#preview")
-    await page.keyboard.press("g")
-    await page.keyboard.press("u")
+    await go(page, "u")
     await expect(headline).to_have_text("There is no rule yet.")
 
     await page.get_by_role("button", name=f"Add to the draft {HERE}").click()
@@ -105,7 +101,7 @@ async def test_a_rule_is_written_placed_tried_published_and_gone_back_on(visit: 
     await page.keyboard.press("Alt+ArrowUp")
     await expect(page.locator("#said")).to_contain_text(f"{SHORT} is number 1 of 2 in the draft.")
     assert await order() == [SHORT, HERE]
-    assert await focused(page) == SHORT
+    await expect(page.locator(":focus")).to_have_text(SHORT)
     await page.get_by_role("button", name="Undo").click()
     await expect(page.locator("#said")).to_contain_text(f"{SHORT} is number 2 of 2 in the draft.")
     assert await order() == [HERE, SHORT]
@@ -165,7 +161,7 @@ async def test_keys_that_come_fast_move_a_rule_as_often_and_it_stays_in_sight(vi
         await page.keyboard.press("Alt+ArrowDown")
     await expect(page.locator("#said")).to_contain_text("Rule 2 is number 14 of 30 in the draft.")
     assert (await order())[12:15] == ["Rule 14", "Rule 2", "Rule 15"]
-    assert await focused(page) == "Rule 2"
+    await expect(page.locator(":focus")).to_have_text("Rule 2")
     await expect(page.locator("[data-rule]", has=page.locator(":focus"))).to_be_in_viewport()
     await page.keyboard.press("Alt+ArrowUp")
     await expect(page.locator("#said")).to_contain_text("Rule 2 is number 13 of 30 in the draft.")
@@ -193,7 +189,7 @@ async def test_keys_that_come_while_a_place_is_saved_count_on_from_it(visit: Any
     may_go.set()
     await expect(page.locator("#said")).to_contain_text("Rule 2 is number 6 of 10 in the draft.")
     assert (await order())[4:7] == ["Rule 6", "Rule 2", "Rule 7"]
-    assert await focused(page) == "Rule 2"
+    await expect(page.locator(":focus")).to_have_text("Rule 2")
 
 
 async def test_an_act_waits_for_the_one_before_and_neither_is_lost(visit: Any) -> None:

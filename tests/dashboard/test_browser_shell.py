@@ -12,7 +12,7 @@ from playwright.async_api import expect
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import RequestRecord
-from tests.dashboard.site import fill, record, traffic
+from tests.dashboard.site import fill, go, record, traffic
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 
@@ -71,8 +71,7 @@ async def test_what_is_typed_before_the_finder_is_there_is_no_key_of_the_page(vi
     await expect(page.locator("#found")).to_have_attribute("data-of", "gcach")
     await page.get_by_role("button", name="Close").click()
     await expect(page.get_by_role("dialog")).to_be_hidden()
-    await page.keyboard.press("g")
-    await page.keyboard.press("c")
+    await go(page, "c")
     await expect(page).to_have_url(re.compile("/dashboard/cache/$"))
 
 
@@ -173,6 +172,7 @@ async def test_keys_walk_over_rows_and_pages(visit, console):
     await page.locator("#main").focus()
     await page.keyboard.press("[")
     await expect(page).to_have_url(re.compile("after="))
+    await page.wait_for_load_state("load")  # until then no key is heard
     await page.keyboard.press("]")
     await expect(page).not_to_have_url(re.compile("after="))
 
@@ -198,6 +198,7 @@ async def test_a_phone_has_a_bar_and_the_rest_behind_more(visit):
     await bar.get_by_text("More").click()
     await bar.get_by_role("link", name="Costs").click()
     await expect(page).to_have_url(re.compile("/dashboard/costs/"))
+    await page.wait_for_load_state("load")  # until then no key is heard
     await bar.get_by_text("More").click()
     await page.keyboard.press("Escape")
     await expect(bar.get_by_role("link", name="Providers")).to_be_hidden()

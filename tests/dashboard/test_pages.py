@@ -19,7 +19,7 @@ from django.test import AsyncClient
 from cache import admin as cache_admin
 from cache.entries import Scope
 from cache.tiered import Purged
-from dashboard import running
+from dashboard import reading, running
 from dashboard.periods import DEFAULT
 from dashboard.reading import newest_id, newest_rows, news, read_snapshot, reader
 from orchestrator.admin import seen
@@ -149,7 +149,8 @@ def test_news_are_bounded_and_counted(transactional_db, django_assert_num_querie
     assert news(EVERYBODY, seen + 5, 3).rows == []
 
 
-async def test_many_viewers_cost_one_reading(staff):
+async def test_many_viewers_cost_one_reading(staff, monkeypatch):
+    monkeypatch.setattr(reading, "FRESH_S", 60.0)
     first = await reader.snapshot(DEFAULT, EVERYBODY)
     assert await reader.snapshot(DEFAULT, EVERYBODY) is first
 

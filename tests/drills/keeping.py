@@ -51,7 +51,8 @@ def write() -> None:
     from orchestrator.sqlite.base import turn
 
     chance = random.Random()  # not after a seed: what it does depends on when it is killed
-    while True:
+
+    def write_some() -> None:
         rows = [row(chance) for _ in range(chance.randrange(1, AT_ONCE))]
         failed = [row for row in rows if row["outcome"] == "engine_timeout" and chance.random() < 0.5]
         attempts = [attempt(row) for row in failed for _ in range(chance.randrange(1, 3))]
@@ -60,24 +61,42 @@ def write() -> None:
             insert_attempts(attempts)
         time.sleep(chance.uniform(0, 0.02))
 
+    for_ever(write_some)
+
 
 def fold() -> None:
     """As the background does, all the time."""
     from orchestrator.ledger.folding import Folder
 
-    while True:
+    def fold_some() -> None:
         Folder().fold(0.3)
         time.sleep(0.005)
+
+    for_ever(fold_some)
 
 
 def forget() -> None:
     """Delete what is old, as the background does."""
     from orchestrator.ledger import folding, retention
 
-    while True:
+    def forget_some() -> None:
         retention.prune(RECORD_DAYS, IN_ONE)
         folding.prune(time.time(), IN_ONE)
         time.sleep(0.01)
+
+    for_ever(forget_some)
+
+
+def for_ever(work: Callable[[], None]) -> None:
+    """Do it again and again; a turn to write that does not come in time, on a busy machine, is let go by."""
+    from django.db import OperationalError
+
+    while True:
+        try:
+            work()
+        except OperationalError as error:
+            if "locked" not in str(error):
+                raise
 
 
 def finish() -> None:

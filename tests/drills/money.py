@@ -72,6 +72,7 @@ async def killed(run: Run, folder: Path, paying: Till) -> None:
             await asyncio.to_thread(sums, run, folder / "ledger.sqlite3", f"after kill {kill}")
         run.counts["kills"] += 1
     await asyncio.sleep(0.5)
+    await eventually(lambda: paying.heard()["committed"], "one of them to live until a commit", within_s=60)
     for writer in writers:
         os.kill(writer, signal.SIGKILL)
         run.counts["kills"] += 1
@@ -119,9 +120,12 @@ async def spent(run: Run, folder: Path, paying: Till) -> None:
     both = [paying.start("spend", 250) for _ in range(2)]
     await eventually(lambda: all(map(paying.has_ended, both)), "reservations", within_s=60)
     told = [paying.told(pid) for pid in both]
-    reserved, refused = (sum(one[what] for one in told) for what in ("reserved", "refused"))
+    reserved, refused, late = (sum(one[what] for one in told) for what in ("reserved", "refused", "unavailable"))
     run.counts["reserved of 500"] = reserved
-    run.expect((reserved, refused) == (100, 400), f"of 500 calls on a budget for 100, {reserved} were let through")
+    run.counts["refused of 500 since the ledger was too slow"] = late  # where others need the processors as well
+    is_right = reserved == 100 or (late > 0 and reserved < 100)
+    run.expect(is_right, f"of 500 calls on a budget for 100, {reserved} were let through")
+    run.expect(reserved + refused + late == 500, f"{reserved + refused + late} of 500 calls came to an end")
     sums(run, folder / "ledger.sqlite3", "after 500 at once")
 
 

@@ -21,6 +21,7 @@ from tests.speeches import GOOD, Speech
 
 TEXT = "".join(GOOD)
 PATIENCE_S = 0.9
+MOST_LATE = 3
 MOST_BYTES = 1024**2  # of an answer, in these parts
 
 
@@ -34,6 +35,7 @@ class Fault:
     waits      only a deadline ends it.
     calls      how many each question makes, the first time and when it is asked again.
     line       what becomes of the connection: we `close` it, it is `kept`, or `gone` by itself.
+    has_head   a deadline ends it after its head; on a busy machine, that may pass before.
     """
 
     name: str
@@ -45,10 +47,20 @@ class Fault:
     waits: bool = False
     line: str = "close"
     calls: tuple[int, int] = (1, 1)
+    has_head: bool = False
+
+    def without_head(self) -> Fault:
+        """What is told where the deadline passes before the head comes."""
+        return replace(self, said=ANSWER, status=504, kind="engine_timeout", retry=None) if self.has_head else self
+
+    def told(self) -> set[tuple[str, int]]:
+        """Kind and status that may be told."""
+        return {(fault.kind, fault.status) for fault in (self, self.without_head())}
 
 
-def silence(name: str, said: str, *, is_begun: bool = False) -> Fault:
-    return Fault(name=name, said=said, status=504, kind="engine_timeout", is_begun=is_begun, waits=True)
+def silence(name: str, said: str, *, is_begun: bool = False, has_head: bool = False) -> Fault:
+    status, kind = 504, "engine_timeout"
+    return Fault(name=name, said=said, status=status, kind=kind, is_begun=is_begun, waits=True, has_head=has_head)
 
 
 ANSWER = rf"did not answer within {PATIENCE_S} s \(first_token_timeout_s of \w+\)"
@@ -74,14 +86,14 @@ FAULTS = (
     Fault(name="too_long", said="prompt is too long", status=400, kind="context_too_long", line="kept"),
     Fault(name="400", said="refused the request: no, 400", status=400, kind="bad_request", line="kept"),
     Fault(name="tells", said="HTTP 500: .*What is .*…", **TROUBLE),
-    Fault(name="mute", said=r"HTTP 503\.", retry="7", kind="engine_unavailable", waits=True),
+    Fault(name="mute", said=r"HTTP 503\.", retry="7", kind="engine_unavailable", waits=True, has_head=True),
     Fault(name="long_refusal", said="HTTP 500: no, and no", kind="engine_unavailable", calls=(3, 2)),
     Fault(name="bomb_refusal", said=r"HTTP 500\.$", kind="engine_unavailable", calls=(3, 2)),
     silence("silent", ANSWER),
     silence("late", ANSWER),
     silence("half_head", ANSWER),
-    silence("headers_only", BEGIN),
-    silence("comments", BEGIN),
+    silence("headers_only", BEGIN, has_head=True),
+    silence("comments", BEGIN, has_head=True),
     silence("stall", MORE, is_begun=True),
     silence("trickle", MORE, is_begun=True),
     Fault(name="closes", said="broke off", line="gone"),
@@ -136,8 +148,8 @@ async def test_a_fault_is_told_in_every_dialect_and_leaves_nothing(
     for (_, stream), heard in told.items():
         is_told(heard, fault, is_late=stream and fault.is_begun)
     first, then = fault.calls
-    # Where a deadline ends it, that may pass on a busy machine before a call has got through.
-    lost = 1 if fault.waits else 0
+    # Where a deadline ends it, that may pass on a busy machine before the calls have got through.
+    lost = len(told) if fault.waits else 0
     expected = first * len(told)
     assert expected - lost <= len(provider.calls) <= expected, "a fault in passing is asked again, and no other"
     await eventually(lambda: not len(parts.inflight), "nothing goes on")
@@ -149,23 +161,35 @@ async def test_a_fault_is_told_in_every_dialect_and_leaves_nothing(
     heard_before, expected = len(provider.calls), then * len(told)
     again = await ask_in_every_way(client, model, "What?")
     assert expected - lost <= len(provider.calls) - heard_before <= expected, "nothing was kept"
-    assert {way: heard.status for way, heard in again.items()} == {way: heard.status for way, heard in told.items()}
+    assert len(provider.calls) >= (first + then) * len(told) - lost, "one moment of it is not all of the time"
+    statuses = {status for _, status in fault.told()}
+    for way, heard in again.items():
+        assert heard.status == told[way].status or {heard.status, told[way].status} <= statuses
     assert (await parts.cache.holding_here())["memory"].entries == 0
     before = len(provider.opened)
+    late = 0  # answers: what is right may take longer than that deadline, too
     for path in PATHS:
-        right = await ask(client, path, f"{speech.name}/good", f"And now? {path}", stream=True)
+        while True:
+            right = await ask(client, path, f"{speech.name}/good", f"And now? {path}", stream=True)
+            if not fault.waits or late == MOST_LATE or not re.search(f"{ANSWER}|{BEGIN}|{MORE}", right.error):
+                break
+            late += 1
         assert (right.text, right.error, right.is_complete, right.complaints) == (TEXT, "", True, ())
-    assert len(provider.opened) - before <= (0 if fault.line == "kept" else 1)
+    assert len(provider.opened) - before <= (0 if fault.line == "kept" else 1) + late
 
-    records = await recorded(len(told) + len(again) + len(PATHS))
-    assert len(records) == len(told) + len(again) + len(PATHS), "one for each"
-    for record in records[: -len(PATHS)]:
-        assert (record.outcome, record.status, record.tier) == (fault.kind, fault.status, "miss")
+    failed_before, count = len(told) + len(again), len(told) + len(again) + len(PATHS) + late
+    records = await recorded(count)
+    assert len(records) == count, "one for each"
+    for record in records[:failed_before]:
+        assert (record.outcome, record.status) in fault.told()
+        assert record.tier == "miss"
         assert record.provider == speech.name
 
 
 def is_told(heard: Heard, fault: Fault, *, is_late: bool) -> None:
     """The caller knows that it failed, and why; before anything was said also by the status."""
+    if not re.search(fault.said, heard.error):
+        fault = fault.without_head()
     assert heard.complaints == ()
     assert not heard.is_complete
     assert re.search(fault.said, heard.error), heard.error

@@ -307,11 +307,11 @@ async def test_who_no_longer_waits_has_nothing_reserved(
 
     def slow(*args: Any) -> Any:
         began.set()
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         return reserve(*args)
 
     monkeypatch.setattr(reserving, "reserve", slow)
-    monkeypatch.setattr(writer, "RESERVE_DEADLINE_S", 0.01)
+    monkeypatch.setattr(writer, "RESERVE_DEADLINE_S", 2.0)  # by then it is under way
     with pytest.raises(LedgerUnavailable, match="within its budgets"):
         await ledger.reserve(reservation(acme))
     assert await asyncio.to_thread(began.wait, 10)

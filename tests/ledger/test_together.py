@@ -15,14 +15,13 @@ from orchestrator.core.budgets import EVER
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import BudgetSpent
 from orchestrator.core.inodes import file_of
-from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
-from orchestrator.ledger import share_beat, shares
+from orchestrator.core.redis_async import Line, open_redis
+from orchestrator.ledger import share_beat, shares, sharing
 from orchestrator.ledger.holds import Reservation
 from orchestrator.ledger.machines import Own
 from orchestrator.ledger.share_beat import ShareBeat
 from orchestrator.ledger.share_scripts import TABLE
 from orchestrator.ledger.shares import Elsewhere
-from orchestrator.ledger.sharing import ASK_S
 from orchestrator.ledger.together import Together
 from orchestrator.ledger.writer import Ledger
 from orchestrator.models import Budget, BudgetAlert, Share, ShareElsewhere
@@ -33,13 +32,19 @@ from tests.servers import RedisServer
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long Redis takes on a busy machine."""
+    monkeypatch.setattr(sharing, "ASK_S", 5.0)
+
+
 class Worker:
     """A web worker's ledger, and its part in sharing."""
 
     def __init__(self, redis: RedisServer, folder: Path) -> None:
         file = file_of(folder)
         self.ledger = Ledger(Clock(), holds_dir=folder, file=file)
-        line = Line(open_redis(redis.url, SOCKET_S, most_connections=2), ASK_S)
+        line = Line(open_redis(redis.url, sharing.ASK_S, most_connections=2), sharing.ASK_S)
         lock = folder / "shares"
         self.together = Together(line, Clock(), self.ledger, file=file, label="here", lock=lock)
         self.together.start()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -117,7 +119,10 @@ async def test_of_several_limits_all_are_charged_or_none(make: Make, redis: Redi
         with pytest.raises(TooMany, match="requests-3"):
             await limiter.charge(caller, MODEL, HERE)
     standing = await limiter.charge(under(wide), MODEL, HERE)
-    assert standing == Standing(f'"requests-100";q=100;w={DAY_S}', '"requests-100";r=96;t=3456')
+    assert standing.policy == f'"requests-100";q=100;w={DAY_S}'
+    said = re.fullmatch(r'"requests-100";r=96;t=(\d+)', standing.now)
+    assert said
+    assert 3446 < int(said[1]) <= 3456
 
 
 async def test_a_refusal_says_which_limit_it_was_and_when_to_come_again(make: Make, redis: RedisServer) -> None:
@@ -127,9 +132,11 @@ async def test_a_refusal_says_which_limit_it_was_and_when_to_come_again(make: Ma
         with pytest.raises(TooMany) as refusal:
             await limiter.charge(caller, MODEL, HERE)
         error = refusal.value
-        assert str(error) == 'Limit "slow" allows 2 requests in 600 s for each key; come again in 300 s.'
-        assert error.retry_after_s == 300
-        assert error.standing == Standing('"slow";q=2;w=600', '"slow";r=0;t=300')
+        again_s = error.retry_after_s
+        assert again_s
+        assert 290 < again_s <= 300
+        assert str(error) == f'Limit "slow" allows 2 requests in 600 s for each key; come again in {again_s} s.'
+        assert error.standing == Standing('"slow";q=2;w=600', f'"slow";r=0;t={again_s}')
     assert limiter.refused == {("slow", "requests"): 3}
 
 
@@ -229,7 +236,7 @@ async def settled(limiter: object) -> None:
 
 
 async def test_what_an_answer_took_is_what_is_charged(make: Make, redis: RedisServer) -> None:
-    limiter, caller = make(redis), under(limit("tokens", amount=100_000))
+    limiter, caller = make(redis), under(limit("tokens", amount=100_000, per_s=31 * DAY_S))
     for expected, came_to, total in ((300, 120, 120), (300, 900, 1020), (300, 300, 1320), (300, None, 1320)):
         hold = await limiter.hold(caller, MODEL, HERE, lambda units=expected: units)
         assert await tokens_used(limiter, redis) == pytest.approx(total - (came_to or 0) + expected, abs=1)
@@ -296,17 +303,26 @@ async def test_a_place_is_held_for_as_long_as_its_process_says_so(
     monkeypatch.setattr(counting, "BEAT_S", 0.1)
     limiter, other, caller = make(redis), make(redis), under(limit("concurrent", amount=1))
     await limiter.hold(caller, MODEL, HERE, lambda: 1)
-    beats = 0
+    began: list[float] = []  # when each beat did that was heard
 
     async def beat_on() -> None:
-        nonlocal beats
+        at = time.monotonic()
         await type(limiter._counting).beat(limiter._counting)
-        beats += 1
+        began.append(at)
+
+    async def is_taken_by_another() -> bool:
+        try:
+            (await other.hold(caller, MODEL, HERE, lambda: 1)).release()
+        except TooMany:
+            return False
+        return True
 
     monkeypatch.setattr(limiter._counting, "beat", beat_on)
-    await until(lambda: beats > 10)
-    with pytest.raises(TooMany):
-        await other.hold(caller, MODEL, HERE, lambda: 1)
+    await until(lambda: len(began) > 10)
+    while await is_taken_by_another():
+        heard = len(began)
+        assert time.monotonic() - began[-1] > 0.5, "its process has just said that it is held"
+        await until(lambda heard=heard: len(began) > heard)
     limiter._counting._keeper.cancel()  # type: ignore[union-attr]  # as if it were killed
     async with asyncio.timeout(20):
         while True:
@@ -377,7 +393,7 @@ async def test_how_a_caller_stands_is_said_of_every_rate(make: Make, redis: Redi
     )
     standing = await make(redis).charge(caller, MODEL, HERE)
     assert standing.policy == f'"hourly";q=100;w=3600, "daily";q=5000;w={DAY_S};qu="tokens"'
-    assert standing.now == '"hourly";r=99;t=36, "daily";r=5000;t=0'
+    assert re.fullmatch(r'"hourly";r=99;t=(2[6-9]|3[0-6]), "daily";r=5000;t=0', standing.now)
 
 
 async def test_how_many_limits_there_are_the_headers_stay_short(make: Make, redis: RedisServer) -> None:
@@ -423,14 +439,15 @@ async def test_many_that_settle_at_once_are_no_sign_that_redis_is_out_and_are_al
 ) -> None:
     limiter = Limiter(Line(open_redis(redis.url), PATIENT_S, most_waiting=2), clock)
     closing.push_async_callback(limiter.aclose)
-    caller = under(limit("tokens", amount=1_000_000))
+    caller = under(limit("tokens", amount=1_000_000, per_s=31 * DAY_S))
     holds = [await limiter.hold(caller, MODEL, HERE, lambda: 10) for _ in range(50)]
     for hold in holds:
         hold.release()
     await settled(limiter)
     assert not limiter.is_alone
     await limiter.hold(caller, MODEL, HERE, lambda: 10)
-    assert (await limiter.charge(caller, MODEL, HERE)).now.split(";")[1] == "r=999990"
+    left = int((await limiter.charge(caller, MODEL, HERE)).now.split(";")[1].removeprefix("r="))
+    assert 999_990 <= left < 1_000_000
 
 
 async def test_a_redis_that_lost_the_scripts_is_told_them_again(make: Make, redis: RedisServer) -> None:
@@ -455,12 +472,12 @@ async def test_what_is_used_is_told_as_all_count_it_and_asking_takes_nothing(
         await limiter.charge(caller, MODEL, HERE)
     hold = await other.hold(caller, MODEL, HERE, lambda: 400)
     for _ in range(2):
-        assert await one.used(counted) == pytest.approx([2, 400, 1], abs=0.01)
+        assert await one.used(counted) == pytest.approx([2, 400, 1], abs=0.5)
     assert await one.used([(rate, "2")]) == [0], "another key's"
     hold.settle(100)
     hold.leave()
     async with asyncio.timeout(PATIENT_S):
-        while (await one.used(counted) or ())[1:] != pytest.approx([100, 0], abs=0.01):
+        while (await one.used(counted) or ())[1:] != pytest.approx([100, 0], abs=0.5):
             await asyncio.sleep(0.01)
     assert await make().used(counted) is None, "nobody says what all use"
 

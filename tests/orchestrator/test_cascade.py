@@ -136,6 +136,7 @@ async def test_nobody_is_held_up_for_long(first: Sequence[Chunk], monkeypatch: p
     with pytest.raises(Silent, match="had said nothing after"):
         await asyncio.wait_for(anext(trial().step(silent.chunks())), 5)
     assert silent.is_closed
+    monkeypatch.setattr(cascade, "LONGEST_S", 2.0)
     slow = Slow(tokens(4, SURE))
     stream = trial().step(slow.chunks())
     assert (await anext(stream)).text == "word 0 "  # by what came it will do

@@ -64,7 +64,8 @@ class Rules:
 
 
 @pytest.fixture
-async def priced(parts: Parts, engine: FakeEngine, cloud: FakeEngine) -> Parts:
+async def priced(parts: Parts, engine: FakeEngine, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Parts:
+    monkeypatch.setattr(Pace, "is_open", True)  # however late a busy machine makes it
     engine.pieces, cloud.pieces = ("a local ", "answer"), ("a cloud ", "answer")
     cloud.model = replace(cloud.model, price=Price(input=Decimal(1), output=Decimal(2)))
     parts.catalogue.apply(Registry(models=(ModelEntry(name="openai/big"),)))
@@ -331,7 +332,6 @@ async def test_a_judge_is_shown_which_functions_are_called(
         yield Chunk(tool_calls=(call("weather", town="Genf"),))
         yield Chunk(done=Done(reason="stop", usage=Usage(prompt_tokens=7, completion_tokens=2)))
 
-    monkeypatch.setattr(Pace, "is_open", True)  # however late a busy machine makes it
     monkeypatch.setattr(engine, "chat", calling)
     engine.model = replace(engine.model, capabilities=engine.model.capabilities | {"tools"})
     cloud.pieces = ("8",)
