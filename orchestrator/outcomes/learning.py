@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 _trouble = Trouble(log, "To learn from what is said of answers", "it waits")
 MOST = 1_000  # outcomes in one batch
 KEPT = 5  # snapshots
-NOTHING = 0  # what was learned in it: an answer that the router did not choose says nothing of its choices
+NOTHING = 0  # what was learned in it: of an answer that the router did not choose, or that a model was not sure
 
 
 def learn_due() -> int:
