@@ -15,7 +15,7 @@ from orchestrator.answers import Answer
 from orchestrator.catalogue import Catalogue
 from orchestrator.choosing import auto
 from orchestrator.choosing.explaining import explain
-from orchestrator.core.errors import EngineUnavailable, TooMany
+from orchestrator.core.errors import EngineTimeout, EngineUnavailable, TooMany
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
@@ -263,6 +263,20 @@ async def test_asking_again_says_that_the_answer_did_not_help(ask: Ask, parts: P
     await ask(request_id="second", control=CacheControl(read=False))
     said = [one for one in await rows(parts, AnswerOutcome) if one.kind == "retry"]
     assert [(one.request_id, one.model, one.good) for one in said] == [("first", first.entry.model, 0.2)]
+
+
+async def test_asking_again_says_nothing_of_who_gave_no_answer(
+    ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    for one in (engine, cloud):
+        one.pieces, one.error = (), EngineTimeout("silent")
+    with pytest.raises(EngineTimeout):
+        await ask(request_id="first")
+    await written(parts, 1)
+    with pytest.raises(EngineTimeout):
+        await ask(request_id="second", control=CacheControl(read=False))
+    assert (await rows(parts, RequestRecord))[0].model, "it names who was expected to answer"
+    assert not await rows(parts, AnswerOutcome)
 
 
 def limited(model: str, caller: Caller, amount: int = 1) -> Caller:
