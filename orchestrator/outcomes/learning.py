@@ -25,7 +25,11 @@ NOTHING = 0  # what was learned in it: of an answer that the router did not choo
 
 
 def learn_due() -> int:
-    """Learn from what was said since the last time, and return how much that was."""
+    """Learn from what was said since the last time, and return how much that was.
+
+    It takes a second where much was said, in which nobody waits to write. Who changes their mind meanwhile is heard the
+    next time, as whoever does so later; where another snapshot was made meanwhile, nothing is learned until then.
+    """
     due = list(AnswerOutcome.objects.of(EVERYBODY).filter(learned_in__isnull=True).order_by("id")[:MOST])
     if not due:
         return 0
@@ -41,19 +45,28 @@ def learn_due() -> int:
         return 0
     _trouble.over()
     found = list(with_places(due))
+    before, count = _newest()
+    state = learn(before, [outcome for outcome, _ in found])
     with transaction.atomic():
-        before, count = _newest()
-        state = learn(before, [outcome for outcome, _ in found])
+        if newest_version() != before.version:
+            return 0
         if found:
             RouterState.objects.create(
                 version=state.version, at=timezone.now(), outcomes=count + len(found), state=to_bytes(state)
             )
             RouterState.objects.filter(version__lte=state.version - KEPT).delete()
-        learned = {row.pk for _, row in found}
+        learned, same = {row.pk for _, row in found}, _unchanged(due)
         rows = AnswerOutcome.objects.of(EVERYBODY)
-        rows.filter(pk__in=learned).update(learned_in=state.version)
-        rows.filter(pk__in=[row.pk for row in due if row.pk not in learned]).update(learned_in=NOTHING)
+        rows.filter(pk__in=same & learned).update(learned_in=state.version)
+        rows.filter(pk__in=same - learned).update(learned_in=NOTHING)
     return len(found)
+
+
+def _unchanged(due: Sequence[AnswerOutcome]) -> set[int]:
+    """Of outcomes that were read, those of which nobody has said anything else since."""
+    read = {row.pk: row.at for row in due}
+    now = AnswerOutcome.objects.of(EVERYBODY).filter(pk__in=read).values_list("pk", "at")
+    return {pk for pk, at in now if at == read[pk]}
 
 
 def forget() -> int:
