@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.trouble import Trouble
-from orchestrator.models import AnswerOutcome, RouteDecision, RouterState
+from orchestrator.models import AnswerOutcome, RequestRecord, RouteDecision, RouterState
 
 if TYPE_CHECKING:
     from routing.predictor.types import Outcome, State
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 _trouble = Trouble(log, "To learn from what is said of answers", "it waits")
 MOST = 1_000  # outcomes in one batch
 KEPT = 5  # snapshots
+Asked = tuple[int, str]  # tenant, and a request's id, which is the caller's
 NOTHING = 0  # what was learned in it: of an answer that the router did not choose, or that a model was not sure
 
 
@@ -143,7 +144,7 @@ def with_places(due: Sequence[AnswerOutcome]) -> Iterable[tuple[Outcome, AnswerO
     weights = {str(kind): weight for kind, weight in WEIGHTS.items()}
     priors = shipped()
     width = len(priors.frame.mean) + priors.frame.axes.shape[1]
-    decided = {(one.tenant_id, one.request_id): one for one in _decisions(due)}
+    decided = _decided({(row.tenant_id, row.request_id) for row in due})
     for row in due:
         decision = decided.get((row.tenant_id, row.request_id))
         if decision is None or decision.vector is None or row.kind not in weights:
@@ -169,10 +170,26 @@ def with_places(due: Sequence[AnswerOutcome]) -> Iterable[tuple[Outcome, AnswerO
         )
 
 
-def _decisions(due: Sequence[AnswerOutcome]) -> Iterable[RouteDecision]:
-    """The decision of each, the newest where there are two: it comes last."""
-    ids = {row.request_id for row in due}
-    return RouteDecision.objects.of(EVERYBODY).filter(request_id__in=ids, vector__isnull=False).order_by("id")
+def _decided(asked: Set[Asked]) -> dict[Asked, RouteDecision]:
+    """The decision that led to the answer of each: its own, or of a kept answer that of the request it was made for."""
+    own = _decisions(asked)
+    makers = _makers(asked - own.keys())
+    theirs = _decisions(set(makers.values()))
+    return own | {one: theirs[maker] for one, maker in makers.items() if maker in theirs}
+
+
+def _decisions(asked: Set[Asked]) -> dict[Asked, RouteDecision]:
+    """The decision of each, where it has a place; the newest where there are two."""
+    rows = RouteDecision.objects.of(EVERYBODY).filter(request_id__in={one for _, one in asked}, vector__isnull=False)
+    return {(row.tenant_id, row.request_id): row for row in rows.order_by("id")}
+
+
+def _makers(asked: Set[Asked]) -> dict[Asked, Asked]:
+    """The request whose call made the answer of each; not where it is another tenant's."""
+    rows = RequestRecord.objects.of(EVERYBODY).filter(request_id__in={one for _, one in asked})
+    rows = rows.filter(saved_of__isnull=False, granted_by__isnull=True).order_by("id")
+    found = rows.values_list("tenant_id", "request_id", "saved_of")
+    return {(tenant, one): (tenant, str(maker)) for tenant, one, maker in found if (tenant, one) in asked}
 
 
 def _abilities(document: dict[str, Any]) -> dict[str, float]:

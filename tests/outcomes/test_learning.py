@@ -125,6 +125,30 @@ async def test_of_a_model_with_a_name_of_ours_is_learned_wherever_it_answered(
     assert learned_of["model"] == "ours"
 
 
+async def test_of_a_kept_answer_is_learned_as_of_the_one_that_it_is(
+    parts: Parts, cast: dict[str, Caller], ask: Ask, recorded: Callable[[int], Any]
+) -> None:
+    text = "How high is the Eiger?"
+    _, model = await ask(text)
+    for request_id, who in (("again", "bob"), (text, "charlie"), ("theirs", "charlie")):
+        await read(await answer(question(text, model="auto", request_id=request_id), cast[who], parts))
+    records = {one.request_id: one for one in await recorded(4)}
+    assert [(records[one].tier, records[one].saved_of) for one in ("again", "theirs")] == [("memory", text)] * 2
+    assert not await parts.reads.run(5, has_decision, "again")
+
+    def grant() -> None:
+        """As if charlie had been given acme's answer, whose request has the same id as one of charlie's."""
+        theirs = RequestRecord.objects.of(EVERYBODY).filter(request_id="theirs")
+        theirs.update(granted_by_id=cast["alice"].tenant_id)
+
+    await parts.managing.run(5, grant)
+    for request_id in ("again", "theirs"):
+        await parts.managing.run(5, partial(saying.say, EVERYBODY, request_id, 0.0, by="somebody"))
+    assert await parts.managing.run(30, learn_due) == 1
+    (learned_of,) = (await parts.managing.run(5, learned))["models"]
+    assert learned_of["model"] == model
+
+
 async def test_a_word_that_is_said_while_is_learned_is_learned_the_next_time(
     parts: Parts, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
