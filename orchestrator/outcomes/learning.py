@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.trouble import Trouble
+from orchestrator.ledger.sql import table
 from orchestrator.models import AnswerOutcome, RequestRecord, RouteDecision, RouterState
 
 if TYPE_CHECKING:
@@ -82,16 +83,16 @@ def forget() -> int:
     return version
 
 
-def waiting() -> int:
-    """How many outcomes are to be learned from yet."""
-    return AnswerOutcome.objects.of(EVERYBODY).filter(learned_in__isnull=True).count()
-
-
 def learned() -> dict[str, Any]:
-    """Of which models something was learned, and from how much. One query."""
-    row = RouterState.objects.order_by("-version").first()
-    found: dict[str, Any] = {"version": 0, "at": None, "outcomes": 0, "models": []}
-    if row is None:
+    """Of which models something was learned, from how much, and how many outcomes wait for that. One query."""
+    row: Any  # with `waiting` beside its columns
+    (row,) = RouterState.objects.raw(
+        f"SELECT newest.*, due.waiting FROM (SELECT count(*) AS waiting FROM {table(AnswerOutcome)}"  # noqa: S608  # our own names
+        f" WHERE learned_in IS NULL) AS due LEFT JOIN (SELECT * FROM {table(RouterState)}"
+        " ORDER BY version DESC LIMIT 1) AS newest ON true"
+    )
+    found: dict[str, Any] = {"version": 0, "at": None, "outcomes": 0, "models": [], "waiting": row.waiting}
+    if row.pk is None:  # there is no snapshot
         return found
     state, _ = _read(row)
     models = [

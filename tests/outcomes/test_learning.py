@@ -19,7 +19,7 @@ from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller, Model
 from orchestrator.models import AnswerOutcome, RequestRecord, RouteDecision, RouterState
 from orchestrator.outcomes import learning, saying
-from orchestrator.outcomes.learning import KEPT, forget, learn_due, learned, newest_state, waiting
+from orchestrator.outcomes.learning import KEPT, forget, learn_due, learned, newest_state
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
@@ -170,7 +170,7 @@ async def test_a_word_that_is_said_while_is_learned_is_learned_the_next_time(
     assert [(one.good, one.learned_in) for one in said_of] == [(0.0, None), (1.0, 1)]
     assert await parts.managing.run(30, learn_due) == 1
     assert learned_of == [[1.0, 1.0], [0.0]]
-    assert await parts.managing.run(5, waiting) == 0
+    assert (await parts.managing.run(5, learned))["waiting"] == 0
 
 
 async def test_what_is_forgotten_while_is_learned_stays_forgotten(
