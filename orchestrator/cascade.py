@@ -21,6 +21,7 @@ class NotSure(NotTaken):
     """A model answered, and what it said is less likely to be good than another's answer is."""
 
     kind = "not_sure"
+    found: Confidence | None = None  # what was seen of the answer came to
 
 
 class Silent(NotSure):
@@ -35,7 +36,7 @@ class Trial:
     before       how likely it was before.    floor  how likely it has to be.
     is_streamed  the caller hears each piece: the first ones decide. Else the whole answer does.
     shows        the caller asked for the likelihood of tokens.
-    heard        is told how it came out.
+    heard        is told how each look at it came out; the last one decides.
     """
 
     tenant: int
@@ -90,6 +91,7 @@ class Trial:
         self.heard(found)
         if found.after < self.floor:
             error = NotSure(f"{self.model} is not sure: {found}; {self.floor:.2f} is wanted.")
+            error.found = found
             if held.is_whole:
                 error.kept = [self._shown(one) for one in held.chunks]
             raise error

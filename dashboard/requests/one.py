@@ -121,6 +121,7 @@ def _decision(record: RequestRecord, whose: Reach) -> dict[str, Any] | None:
         "verdict": document.get("verdict", {}),
         "facts": document.get("facts", {}),
         "notes": document.get("notes", []),
+        "trial": document.get("trial"),
         "choice": choice,
     }
 

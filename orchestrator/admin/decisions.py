@@ -81,7 +81,7 @@ class AnswerOutcomeAdmin(_Told):
 
     @admin.display(description="learned in")
     def learned(self, outcome: AnswerOutcome) -> str:
-        """0: the router did not choose, so it says nothing of its choices."""
+        """0: the router did not choose, or a model was not sure of itself; neither says how good its choices are."""
         if outcome.learned_in is None:
             return "not yet"
         return f"snapshot {outcome.learned_in}" if outcome.learned_in else "nothing to learn"

@@ -20,13 +20,14 @@ from django.urls import path
 
 from orchestrator.admin.lists import MOST_COUNTED, Exported, Long, When, newest
 from orchestrator.admin.seen import ByTenant
+from orchestrator.core.errors import NotThere
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach
 from orchestrator.identity.people import reach
 from orchestrator.ledger.spreadsheet import dollars
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read
 from orchestrator.models import Attempt, Charge, RequestRecord, RouteDecision
-from orchestrator.outcomes.saying import said_of, say
+from orchestrator.outcomes.saying import answered, said_of, say
 
 if TYPE_CHECKING:
     RecordAdmin = admin.ModelAdmin[RequestRecord]
@@ -354,9 +355,13 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
         if request.method != "POST" or request.POST.get("good") not in {"0", "1"}:
             raise BadRequest("Say whether the answer was right.")
         whose = Reach(frozenset({record.tenant_id}))
-        kept = say(whose, record.request_id, float(request.POST["good"]), by=f"user {request.user}")
-        words = "right" if kept.good else "wrong"
-        self.message_user(request, f"Noted: the answer was {words}. The router learns from it.", messages.SUCCESS)
+        try:
+            kept = say(whose, record.request_id, float(request.POST["good"]), by=f"user {request.user}")
+        except NotThere as error:
+            self.message_user(request, str(error), messages.ERROR)
+        else:
+            words = "right" if kept.good else "wrong"
+            self.message_user(request, f"Noted: the answer was {words}. The router learns from it.", messages.SUCCESS)
         return redirect("admin:orchestrator_requestrecord_change", number)
 
     def _may_say(self, request: HttpRequest, record: RequestRecord) -> bool:
@@ -370,9 +375,11 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
         record = self.get_object(request, object_id)
         context: dict[str, Any] = {"may_say": False}
         if record is not None:
-            decisions = RouteDecision.objects.of(Reach(frozenset({record.tenant_id})))
+            whose = Reach(frozenset({record.tenant_id}))
+            decisions = RouteDecision.objects.of(whose)
             context["decision"] = decisions.filter(request_id=record.request_id).order_by("-id").first()
-            context["may_say"] = bool(record.model) and record.status < 400 and self._may_say(request, record)
+            is_answered = answered(whose).filter(pk=record.pk).exists()
+            context["may_say"] = is_answered and self._may_say(request, record)
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
     def get_search_results(

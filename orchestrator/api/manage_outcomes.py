@@ -46,7 +46,7 @@ async def learned(request: HttpRequest) -> HttpResponseBase:
 
     def find(by: Actor) -> dict[str, Any]:
         by.must(Permission.SEE_RULES)
-        return learning.learned() | {"waiting": learning.waiting()}
+        return learning.learned()
 
     return told(await acted(request, find))
 
@@ -59,7 +59,7 @@ async def forget(request: HttpRequest) -> HttpResponseBase:
         by.must(Permission.CHANGE_RULES)
         version = learning.forget()
         note(by.name, "router.forgotten", f"snapshot {version}", None, {}, by.request_id)
-        return learning.learned() | {"waiting": learning.waiting()}
+        return learning.learned()
 
     return told(await acted(request, act))
 

@@ -61,6 +61,7 @@ def explained(document: dict[str, Any]) -> dict[str, Any]:
         "facts": document["facts"],
         "verdict": verdict,
         "notes": document.get("notes", []),
+        "trial": document.get("trial"),
         "decision": None,
         "replay": {"rules": _replayed_rules(document), "decision": None},
     }

@@ -33,6 +33,21 @@ class ForbiddenByRule(Forbidden):
     kind = "forbidden_by_rule"
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What came of the last look at an answer on trial.
+
+    before    how likely it was good before it was made.    after  and once it was seen.
+    floor     how likely it had to be.    is_taken  it was; else another was asked.
+    """
+
+    model: str
+    before: float
+    after: float
+    floor: float
+    is_taken: bool
+
+
 @dataclass(slots=True)
 class Ruled:
     """A request as the rules let it be, and what they said.
@@ -41,6 +56,7 @@ class Ruled:
     facts     what they were asked about; None: nobody looked.
     analysis  of the text, where somebody asked for it.
     choice    of the router, where it was asked.
+    trial     what was seen of an answer that was on trial.
     named_by  the rule that named who is asked, and found somebody.
     notes     what is to be known of how it was decided, in words.
     """
@@ -51,6 +67,7 @@ class Ruled:
     facts: Facts | None = None
     analysis: Analysis | None = None
     choice: Choice | None = None
+    trial: Look | None = None
     named_by: str = ""
     notes: list[str] = field(default_factory=list)
 

@@ -69,6 +69,8 @@ def document_of(said: Ruled, shortness: int = 0) -> dict[str, Any]:
         "notes": [note[:LONGEST_NOTE] for note in said.notes[:MOST_NOTES]],
         "is_short": shortness >= WITHOUT_PATTERNS,
     }
+    if said.trial is not None:
+        document["trial"] = said.trial
     choice = said.choice
     if choice is not None and shortness < WITHOUT_CHOICE:
         inputs = choice.inputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -12,7 +12,8 @@ from django.utils import timezone
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.trouble import Trouble
-from orchestrator.models import AnswerOutcome, RouteDecision, RouterState
+from orchestrator.ledger.sql import table
+from orchestrator.models import AnswerOutcome, RequestRecord, RouteDecision, RouterState
 
 if TYPE_CHECKING:
     from routing.predictor.types import Outcome, State
@@ -21,11 +22,16 @@ log = logging.getLogger(__name__)
 _trouble = Trouble(log, "To learn from what is said of answers", "it waits")
 MOST = 1_000  # outcomes in one batch
 KEPT = 5  # snapshots
-NOTHING = 0  # what was learned in it: an answer that the router did not choose says nothing of its choices
+Asked = tuple[int, str]  # tenant, and a request's id, which is the caller's
+NOTHING = 0  # what was learned in it: of an answer that the router did not choose, or that a model was not sure
 
 
 def learn_due() -> int:
-    """Learn from what was said since the last time, and return how much that was."""
+    """Learn from what was said since the last time, and return how much that was.
+
+    It takes a second where much was said, in which nobody waits to write. Who changes their mind meanwhile is heard the
+    next time, as whoever does so later; where another snapshot was made meanwhile, nothing is learned until then.
+    """
     due = list(AnswerOutcome.objects.of(EVERYBODY).filter(learned_in__isnull=True).order_by("id")[:MOST])
     if not due:
         return 0
@@ -41,19 +47,28 @@ def learn_due() -> int:
         return 0
     _trouble.over()
     found = list(with_places(due))
+    before, count = _newest()
+    state = learn(before, [outcome for outcome, _ in found])
     with transaction.atomic():
-        before, count = _newest()
-        state = learn(before, [outcome for outcome, _ in found])
+        if newest_version() != before.version:
+            return 0
         if found:
             RouterState.objects.create(
                 version=state.version, at=timezone.now(), outcomes=count + len(found), state=to_bytes(state)
             )
             RouterState.objects.filter(version__lte=state.version - KEPT).delete()
-        learned = {row.pk for _, row in found}
+        learned, same = {row.pk for _, row in found}, _unchanged(due)
         rows = AnswerOutcome.objects.of(EVERYBODY)
-        rows.filter(pk__in=learned).update(learned_in=state.version)
-        rows.filter(pk__in=[row.pk for row in due if row.pk not in learned]).update(learned_in=NOTHING)
+        rows.filter(pk__in=same & learned).update(learned_in=state.version)
+        rows.filter(pk__in=same - learned).update(learned_in=NOTHING)
     return len(found)
+
+
+def _unchanged(due: Sequence[AnswerOutcome]) -> set[int]:
+    """Of outcomes that were read, those of which nobody has said anything else since."""
+    read = {row.pk: row.at for row in due}
+    now = AnswerOutcome.objects.of(EVERYBODY).filter(pk__in=read).values_list("pk", "at")
+    return {pk for pk, at in now if at == read[pk]}
 
 
 def forget() -> int:
@@ -68,16 +83,16 @@ def forget() -> int:
     return version
 
 
-def waiting() -> int:
-    """How many outcomes are to be learned from yet."""
-    return AnswerOutcome.objects.of(EVERYBODY).filter(learned_in__isnull=True).count()
-
-
 def learned() -> dict[str, Any]:
-    """Of which models something was learned, and from how much. One query."""
-    row = RouterState.objects.order_by("-version").first()
-    found: dict[str, Any] = {"version": 0, "at": None, "outcomes": 0, "models": []}
-    if row is None:
+    """Of which models something was learned, from how much, and how many outcomes wait for that. One query."""
+    row: Any  # with `waiting` beside its columns
+    (row,) = RouterState.objects.raw(
+        f"SELECT newest.*, due.waiting FROM (SELECT count(*) AS waiting FROM {table(AnswerOutcome)}"  # noqa: S608  # our own names
+        f" WHERE learned_in IS NULL) AS due LEFT JOIN (SELECT * FROM {table(RouterState)}"
+        " ORDER BY version DESC LIMIT 1) AS newest ON true"
+    )
+    found: dict[str, Any] = {"version": 0, "at": None, "outcomes": 0, "models": [], "waiting": row.waiting}
+    if row.pk is None:  # there is no snapshot
         return found
     state, _ = _read(row)
     models = [
@@ -130,7 +145,7 @@ def with_places(due: Sequence[AnswerOutcome]) -> Iterable[tuple[Outcome, AnswerO
     weights = {str(kind): weight for kind, weight in WEIGHTS.items()}
     priors = shipped()
     width = len(priors.frame.mean) + priors.frame.axes.shape[1]
-    decided = {(one.tenant_id, one.request_id): one for one in _decisions(due)}
+    decided = _decided({(row.tenant_id, row.request_id) for row in due})
     for row in due:
         decision = decided.get((row.tenant_id, row.request_id))
         if decision is None or decision.vector is None or row.kind not in weights:
@@ -156,10 +171,26 @@ def with_places(due: Sequence[AnswerOutcome]) -> Iterable[tuple[Outcome, AnswerO
         )
 
 
-def _decisions(due: Sequence[AnswerOutcome]) -> Iterable[RouteDecision]:
-    """The decision of each, the newest where there are two: it comes last."""
-    ids = {row.request_id for row in due}
-    return RouteDecision.objects.of(EVERYBODY).filter(request_id__in=ids, vector__isnull=False).order_by("id")
+def _decided(asked: Set[Asked]) -> dict[Asked, RouteDecision]:
+    """The decision that led to the answer of each: its own, or of a kept answer that of the request it was made for."""
+    own = _decisions(asked)
+    makers = _makers(asked - own.keys())
+    theirs = _decisions(set(makers.values()))
+    return own | {one: theirs[maker] for one, maker in makers.items() if maker in theirs}
+
+
+def _decisions(asked: Set[Asked]) -> dict[Asked, RouteDecision]:
+    """The decision of each, where it has a place; the newest where there are two."""
+    rows = RouteDecision.objects.of(EVERYBODY).filter(request_id__in={one for _, one in asked}, vector__isnull=False)
+    return {(row.tenant_id, row.request_id): row for row in rows.order_by("id")}
+
+
+def _makers(asked: Set[Asked]) -> dict[Asked, Asked]:
+    """The request whose call made the answer of each; not where it is another tenant's."""
+    rows = RequestRecord.objects.of(EVERYBODY).filter(request_id__in={one for _, one in asked})
+    rows = rows.filter(saved_of__isnull=False, granted_by__isnull=True).order_by("id")
+    found = rows.values_list("tenant_id", "request_id", "saved_of")
+    return {(tenant, one): (tenant, str(maker)) for tenant, one, maker in found if (tenant, one) in asked}
 
 
 def _abilities(document: dict[str, Any]) -> dict[str, float]:

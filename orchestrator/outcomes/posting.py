@@ -17,8 +17,9 @@ from orchestrator.core.permissions import Reach
 from orchestrator.core.tasks import end
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller, ChatRequest
-from orchestrator.models import AnswerOutcome, RequestRecord, UnreadGrades
+from orchestrator.models import AnswerOutcome, UnreadGrades
 from orchestrator.outcomes.again import Again
+from orchestrator.outcomes.saying import answered
 
 log = logging.getLogger(__name__)
 MOST_WAITING = 2_000  # what comes beyond is dropped: nothing depends on a single one
@@ -133,6 +134,6 @@ def _answered(asked: set[tuple[int, str]]) -> dict[tuple[int, str], str]:
     if not asked:
         return {}
     whose = Reach(frozenset(tenant for tenant, _ in asked))
-    rows = RequestRecord.objects.of(whose).filter(request_id__in={one for _, one in asked}).exclude(model="")
+    rows = answered(whose).filter(request_id__in={one for _, one in asked})
     found = rows.order_by("id").values_list("tenant_id", "request_id", "model")
     return {(tenant, request_id): model for tenant, request_id, model in found if (tenant, request_id) in asked}

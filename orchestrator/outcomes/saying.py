@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from orchestrator.core.errors import NotThere
@@ -11,6 +12,8 @@ from orchestrator.models import AnswerOutcome, RequestRecord
 LONGEST_NOTE = 500
 LONGEST_BY = 255
 MOST_SHOWN = 64  # characters of an id that is none
+# A record names who was expected to answer before they do; who was left before a first piece had not begun.
+_HEARD = Q(outcome__in=("done", "cut")) | Q(outcome="cancelled", first_us__isnull=False)
 
 
 def say(
@@ -21,7 +24,7 @@ def say(
     good  0 to 1.
     Raises NotThere where nobody in `reach` asked it, or nobody answered.
     """
-    asked = RequestRecord.objects.of(reach).filter(request_id=request_id).exclude(model="")
+    asked = answered(reach).filter(request_id=request_id)
     record = asked.order_by("-id").only("tenant_id", "model").first()
     if record is None:
         raise NotThere(
@@ -42,6 +45,11 @@ def say(
         },
     )
     return said
+
+
+def answered(reach: Reach) -> QuerySet[RequestRecord]:
+    """Requests to which a model gave an answer, or as much of one as its caller listened to."""
+    return RequestRecord.objects.of(reach).filter(_HEARD).exclude(model="")
 
 
 def said_of(reach: Reach, request_id: str) -> list[AnswerOutcome]:

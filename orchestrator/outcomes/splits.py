@@ -112,8 +112,9 @@ def _ended(reach: Reach, ids: Ids) -> Mapping[Asked, Sequence[Ended]]:
 
 
 def _said(reach: Reach, ids: Ids) -> Mapping[Asked, float]:
-    """What was said of them, in the mean."""
+    """What was said of the answers that were given, in the mean; one that made way for another is not of them."""
     rows = AnswerOutcome.objects.of(reach).filter(request_id__in=ids).order_by()
+    rows = rows.exclude(kind=AnswerOutcome.Kind.ESCALATION)
     means = rows.values("tenant_id", "request_id").annotate(mean=Avg("good"))
     return {(one["tenant_id"], one["request_id"]): one["mean"] for one in means}
 

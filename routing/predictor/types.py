@@ -14,14 +14,12 @@ Array = npt.NDArray[np.float32]
 Place = npt.NDArray[np.float32]  # where a question lies: `Priors.place`
 
 # How much one signal of each kind says, beside a person's own verdict.
-SignalKind = Literal["feedback", "judge", "escalation", "edit", "retry", "implicit"]
+SignalKind = Literal["feedback", "judge", "edit", "retry"]
 WEIGHTS: Mapping[SignalKind, float] = {
     "feedback": 1.0,
     "judge": 0.7,
-    "escalation": 0.5,
     "edit": 0.4,
     "retry": 0.3,
-    "implicit": 0.1,
 }
 
 

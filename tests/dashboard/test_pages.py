@@ -395,6 +395,14 @@ async def test_requests_can_be_read_filtered_and_found_but_not_changed(staff):
     assert (await staff.post(base + "1/delete/", {"post": "yes"})).status_code == 403
 
 
+async def test_of_a_request_without_an_answer_it_is_not_asked_whether_it_was_right(staff):
+    await sync_to_async(record)(outcome="cancelled", first_us=None)
+    base = f"/admin/orchestrator/requestrecord/{await sync_to_async(newest_id)()}/"
+    assert "Answer was wrong" not in text(await staff.get(base + "change/"))
+    assert (await staff.post(base + "said/", {"good": "0"})).status_code == 302
+    assert "There is no answer to a request" in text(await staff.get(base + "change/"))
+
+
 async def test_what_was_left_out_of_a_request_stands_with_it_and_finds_it(staff):
     await sync_to_async(record)()
     await sync_to_async(record)(unsupported="num_ctx,top_k")

@@ -9,8 +9,11 @@ from django.test.utils import CaptureQueriesContext
 
 from dashboard.rules.results import _dollars, _points, _seconds, results
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.models import ShadowRun, Tenant, UnreadGrades
+from orchestrator.models import AnswerOutcome, RouterState, ShadowRun, Tenant, UnreadGrades
+from orchestrator.outcomes.learning import learned
 from routing.intervals import Interval
+from routing.predictor.snapshot import to_bytes
+from routing.predictor.types import State
 from tests.dashboard.site import somebody
 from tests.dashboard.test_rules_page import signed_in
 from tests.outcomes.test_splits import NOW, went
@@ -67,11 +70,33 @@ def test_what_was_learned_of_every_tenants_answers_is_for_who_may_see_the_rules_
     assert title not in text(signed_in(somebody("bob", Role.OPERATOR, "one")))
 
 
+def test_what_waits_to_be_learned_is_told() -> None:
+    vera = signed_in(somebody("vera", Role.VIEWER))
+    assert "<p>0 outcomes</p>" in text(vera)
+    tenant = Tenant.objects.create(name="one")
+    for number, said in ((1, "1 more waits"), (2, "2 more wait")):
+        said_of = {"request_id": f"r{number}", "tenant": tenant, "at": NOW, "model": "m", "kind": "feedback"}
+        AnswerOutcome.rows.create(**said_of, good=1.0)
+        assert f"<p>0 outcomes, {said} to be learned</p>" in text(vera)
+    AnswerOutcome.rows.update(learned_in=1)
+    assert "to be learned" not in text(vera)
+
+
+def test_what_waits_is_counted_by_its_index() -> None:
+    with CaptureQueriesContext(connection) as asked:
+        assert learned()["waiting"] == 0
+    (query,) = asked
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
+        assert "INDEX outcome_unlearned" in str(cursor.fetchall())
+
+
 def test_the_page_takes_fewer_than_ten_queries_of_the_ledger() -> None:
     tenant = Tenant.objects.create(name="one")
     for number in range(3):
         went(tenant, number, "new", cost=100, good=0.9)
         went(tenant, 100 + number, "old", cost=200)
+    RouterState.objects.create(version=1, at=NOW, outcomes=1, state=to_bytes(State(1)))
     client = signed_in(somebody("vera", Role.VIEWER))
     text(client)  # the first visit writes into its session
     with CaptureQueriesContext(connection) as asked:

@@ -62,6 +62,7 @@ def third_try(tenant: str = "acme") -> int:
         "facts": {},
         "verdict": {"version": 14, "matched": [{"rule": "hard ones", "place": 4, "did": ["use"]}]},
         "decision": {"inputs": json.loads(json.dumps(inputs, default=_plain)), "why": decision.why},
+        "trial": {"model": "smollm2:135m", "before": 0.58, "after": 0.21, "floor": 0.55, "is_taken": False},
     }
     RouteDecision.rows.create(**of_it, at=AT, rules=14, rule="hard ones", document=json.dumps(document))
     AnswerOutcome.rows.create(**of_it, at=AT, model=HAIKU, kind="judge", good=0.25, by="openai/judge", note="too short")

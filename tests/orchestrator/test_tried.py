@@ -14,18 +14,23 @@ from orchestrator import cascade, failover
 from orchestrator.answers import Answer
 from orchestrator.catalogue import Catalogue
 from orchestrator.choosing import auto
-from orchestrator.core.errors import EngineUnavailable, TooMany
+from orchestrator.choosing.explaining import explain
+from orchestrator.core.errors import EngineTimeout, EngineUnavailable, TooMany
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
+from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import CacheControl, Caller, Chunk, Route
 from orchestrator.models import AnswerOutcome, Attempt, RequestRecord
+from orchestrator.outcomes.learning import learn_due
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
 from orchestrator.registry.entries import ModelEntry, Registry
+from orchestrator.weighing.learned import LearnedWatch
 from routing.decision import Cascade, Choice, Decision, DecisionInputs
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_pipeline import question, read
+from tests.outcomes.test_learning import expected
 
 Ask = Callable[..., Any]
 WORDS = tuple(f"word{number} " for number in range(40))
@@ -64,6 +69,20 @@ async def rows(parts: Parts, table: Any) -> list[Any]:
     return await parts.reads.run(5, lambda: list(table.objects.of(EVERYBODY).order_by("id")))
 
 
+async def written(parts: Parts, count: int) -> None:
+    """Wait for so many records, with their decisions."""
+    async with asyncio.timeout(10):
+        while len(await rows(parts, RequestRecord)) < count:
+            await asyncio.sleep(0.01)
+
+
+async def trial_of(parts: Parts, begun: Answer) -> dict[str, Any]:
+    """What is told of the decision."""
+    await written(parts, 1)
+    found: dict[str, Any] = await parts.reads.run(5, lambda: explain(begun.entry.request.request_id, EVERYBODY))
+    return found
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_who_is_not_sure_makes_way(ask: Ask, parts: Parts, engine: FakeEngine, stream: bool) -> None:
     said, begun = await ask(stream=stream)
@@ -74,18 +93,44 @@ async def test_who_is_not_sure_makes_way(ask: Ask, parts: Parts, engine: FakeEng
     assert begun.entry.is_paid
     assert not parts.places.open()
     (said_of_it,) = await rows(parts, AnswerOutcome)
-    assert (said_of_it.model, said_of_it.kind, said_of_it.good) == ("tiny:latest", "escalation", 0.0)
+    trial = (await trial_of(parts, begun))["trial"]
+    assert (said_of_it.model, said_of_it.kind, said_of_it.good) == ("tiny:latest", "escalation", trial["after"])
     assert "less sure of its words than usual" in said_of_it.note
+    assert (trial["model"], trial["is_taken"]) == ("tiny:latest", False)
+    assert 0 < trial["after"] < min(trial["before"], trial["floor"])
     (attempt,) = await rows(parts, Attempt)
     assert (attempt.model, attempt.outcome) == ("tiny:latest", "not_sure")
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_who_is_sure_answers(ask: Ask, engine: FakeEngine, cloud: FakeEngine, stream: bool) -> None:
+async def test_who_is_sure_answers(ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine, stream: bool) -> None:
     engine.logprob = -0.01
     said, begun = await ask(stream=stream)
     assert (said, begun.entry.model, cloud.calls) == ("".join(WORDS), "tiny:latest", 0)
     assert not begun.entry.is_paid
+    explained = await trial_of(parts, begun)
+    trial = explained["trial"]
+    assert (trial["model"], trial["is_taken"]) == ("tiny:latest", True)
+    assert trial["after"] > max(trial["before"], trial["floor"])
+    assert explained["decision"]["candidates"][0]["p_good"] == trial["before"]
+
+
+async def test_that_models_are_not_sure_changes_nothing_that_is_expected_of_them(
+    ask: Ask, parts: Parts, engine: FakeEngine
+) -> None:
+    before = await expected(parts, "What is 2+2?", "tiny:latest")
+    engine.pieces = ("I'm sorry, ", *WORDS)
+    for number in range(30):
+        said, _ = await ask(f"What is 2+{number}?", stream=True, request_id=f"r{number}")
+        assert said == "by the cloud"
+    await written(parts, 30)
+    assert [one.kind for one in await rows(parts, AnswerOutcome)] == ["escalation"] * 30
+    assert await parts.managing.run(30, learn_due) == 0
+    assert {one.learned_in for one in await rows(parts, AnswerOutcome)} == {0}
+    watch = LearnedWatch(parts.router, WorkerThread("learned"))
+    await watch.catch_up()
+    assert await expected(parts, "What is 2+2?", "tiny:latest") == before
+    await watch.aclose()
 
 
 async def test_nobody_is_asked_beside_who_is_on_trial(
@@ -214,12 +259,24 @@ async def test_the_likelihood_of_tokens_is_for_who_asked_for_it(
 
 async def test_asking_again_says_that_the_answer_did_not_help(ask: Ask, parts: Parts) -> None:
     _, first = await ask(request_id="first")
-    async with asyncio.timeout(10):
-        while not await rows(parts, RequestRecord):
-            await asyncio.sleep(0.01)
+    await written(parts, 1)
     await ask(request_id="second", control=CacheControl(read=False))
     said = [one for one in await rows(parts, AnswerOutcome) if one.kind == "retry"]
     assert [(one.request_id, one.model, one.good) for one in said] == [("first", first.entry.model, 0.2)]
+
+
+async def test_asking_again_says_nothing_of_who_gave_no_answer(
+    ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    for one in (engine, cloud):
+        one.pieces, one.error = (), EngineTimeout("silent")
+    with pytest.raises(EngineTimeout):
+        await ask(request_id="first")
+    await written(parts, 1)
+    with pytest.raises(EngineTimeout):
+        await ask(request_id="second", control=CacheControl(read=False))
+    assert (await rows(parts, RequestRecord))[0].model, "it names who was expected to answer"
+    assert not await rows(parts, AnswerOutcome)
 
 
 def limited(model: str, caller: Caller, amount: int = 1) -> Caller:

@@ -7,9 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.core.errors import NotThere
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import AnswerOutcome
+from orchestrator.outcomes.saying import say
 from orchestrator.parts import Parts
+from tests.dashboard.site import record
 from tests.keys import issue_key
 from tests.shapes import faults
 
@@ -65,6 +68,29 @@ async def test_another_tenants_answer_is_not_there(client: httpx.AsyncClient, pa
     assert (theirs.status_code, none.status_code) == (404, 404)
     assert theirs.json()["error"].replace(asked, "") == none.json()["error"].replace("no-such", "")
     assert await kept(parts) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "first_us", "is_answered"),
+    [
+        ("done", 1, True),
+        ("cut", 1, True),
+        ("cancelled", 1, True),
+        ("cancelled", None, False),
+        ("engine_timeout", None, False),
+        ("engine_error", 1, False),
+        ("", None, False),
+    ],
+)
+def test_only_of_an_answer_something_is_said(
+    transactional_db: None, outcome: str, first_us: int | None, is_answered: bool
+) -> None:
+    record(request_id="r", model="tiny:latest", outcome=outcome, first_us=first_us)
+    if is_answered:
+        assert say(EVERYBODY, "r", 1.0, by="somebody").model == "tiny:latest"
+    else:
+        with pytest.raises(NotThere):
+            say(EVERYBODY, "r", 1.0, by="somebody")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,12 +18,14 @@ from orchestrator.core.prices import Price
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller, Model
 from orchestrator.models import AnswerOutcome, RequestRecord, RouteDecision, RouterState
-from orchestrator.outcomes import learning
+from orchestrator.outcomes import learning, saying
 from orchestrator.outcomes.learning import KEPT, forget, learn_due, learned, newest_state
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from orchestrator.weighing.learned import LearnedWatch
+from routing.predictor.state import learn
+from routing.predictor.types import Outcome, State
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_pipeline import question, read
 
@@ -120,6 +123,71 @@ async def test_of_a_model_with_a_name_of_ours_is_learned_wherever_it_answered(
     assert await parts.managing.run(30, learn_due) == 1
     (learned_of,) = (await parts.managing.run(5, learned))["models"]
     assert learned_of["model"] == "ours"
+
+
+async def test_of_a_kept_answer_is_learned_as_of_the_one_that_it_is(
+    parts: Parts, cast: dict[str, Caller], ask: Ask, recorded: Callable[[int], Any]
+) -> None:
+    text = "How high is the Eiger?"
+    _, model = await ask(text)
+    for request_id, who in (("again", "bob"), (text, "charlie"), ("theirs", "charlie")):
+        await read(await answer(question(text, model="auto", request_id=request_id), cast[who], parts))
+    records = {one.request_id: one for one in await recorded(4)}
+    assert [(records[one].tier, records[one].saved_of) for one in ("again", "theirs")] == [("memory", text)] * 2
+    assert not await parts.reads.run(5, has_decision, "again")
+
+    def grant() -> None:
+        """As if charlie had been given acme's answer, whose request has the same id as one of charlie's."""
+        theirs = RequestRecord.objects.of(EVERYBODY).filter(request_id="theirs")
+        theirs.update(granted_by_id=cast["alice"].tenant_id)
+
+    await parts.managing.run(5, grant)
+    for request_id in ("again", "theirs"):
+        await parts.managing.run(5, partial(saying.say, EVERYBODY, request_id, 0.0, by="somebody"))
+    assert await parts.managing.run(30, learn_due) == 1
+    (learned_of,) = (await parts.managing.run(5, learned))["models"]
+    assert learned_of["model"] == model
+
+
+async def test_a_word_that_is_said_while_is_learned_is_learned_the_next_time(
+    parts: Parts, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = await ask("How high is the Eiger?")
+    second, _ = await ask("How high is the Jungfrau?")
+    learned_of: list[list[float]] = []
+
+    def slow(before: State, outcomes: Sequence[Outcome]) -> State:
+        learned_of.append([one.good for one in outcomes])
+        if len(learned_of) == 1:
+            saying.say(EVERYBODY, first, 0.0, by="somebody")
+        return learn(before, outcomes)
+
+    monkeypatch.setattr("routing.predictor.state.learn", slow)
+    for request_id in (first, second):
+        await parts.managing.run(5, partial(saying.say, EVERYBODY, request_id, 1.0, by="somebody"))
+    assert await parts.managing.run(30, learn_due) == 2
+    said_of = await parts.managing.run(5, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("request_id")))
+    assert [(one.good, one.learned_in) for one in said_of] == [(0.0, None), (1.0, 1)]
+    assert await parts.managing.run(30, learn_due) == 1
+    assert learned_of == [[1.0, 1.0], [0.0]]
+    assert (await parts.managing.run(5, learned))["waiting"] == 0
+
+
+async def test_what_is_forgotten_while_is_learned_stays_forgotten(
+    parts: Parts, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id, model = await ask("How high is the Eiger?")
+    await parts.managing.run(5, say, request_id, model, 0.0)
+
+    def slow(before: State, outcomes: Sequence[Outcome]) -> State:
+        forget()
+        monkeypatch.setattr("routing.predictor.state.learn", learn)
+        return learn(before, outcomes)
+
+    monkeypatch.setattr("routing.predictor.state.learn", slow)
+    assert await parts.managing.run(30, learn_due) == 0
+    assert (await parts.managing.run(5, learned))["models"] == []
+    assert await parts.managing.run(30, learn_due) == 1, "it was said, and nobody forgot that"
 
 
 async def test_what_cannot_be_learned_from_is_set_aside(parts: Parts, ask: Ask) -> None:

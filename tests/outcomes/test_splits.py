@@ -88,6 +88,17 @@ def test_sides_are_told_with_how_sure_that_is(
     assert sides(EVERYBODY, NOW + timedelta(days=1)) == {}
 
 
+def test_an_answer_that_made_way_is_not_the_one_that_was_given(tenants: tuple[Tenant, Tenant]) -> None:
+    for number in range(2):
+        went(tenants[0], number, "old", cost=1000, good=1.0 if number else None)
+        AnswerOutcome.rows.create(
+            request_id=f"r{number}", tenant=tenants[0], at=NOW, model="tiny", kind="escalation", good=0.2
+        )
+    (old,) = sides(EVERYBODY, SINCE)["test"]
+    assert old.good is not None
+    assert (old.good.value, old.good.of) == (1.0, 1)
+
+
 def test_what_was_drawn_together_counts_once(tenants: tuple[Tenant, Tenant]) -> None:
     one, _ = tenants
     for number in range(60):
