@@ -84,8 +84,8 @@ class Crowd:
         goodput = self._answered(misses)
         run.figures[f"{case}_peak_per_s"] = round(peak, 1)
         run.figures[f"{case}_offered_per_s"] = round(sum(map(len, misses.values())) / seconds, 1)
-        run.figures[f"{case}_goodput_share"] = round(goodput / peak, 3)
-        run.figures[f"{case}_goodput_share_after"] = round(after / peak, 3)
+        run.figures[f"{case}_goodput_share"] = round(goodput / peak, 3) if peak else 0.0
+        run.figures[f"{case}_goodput_share_after"] = round(after / peak, 3) if peak else 0.0
         accepted_s = run.timed(f"{case}_accepted", _took(_all(misses), {200}))
         run.timed(f"{case}_refused", _took((one for one in everybody if not one.has_waited), REFUSED))
         run.counts[f"{case} refused after waiting"] = sum(one.has_waited for one in everybody)
