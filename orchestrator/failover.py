@@ -16,6 +16,7 @@ from typing import Protocol
 
 from cache.entries import CacheKey
 from orchestrator.adaptation.fitting import Step
+from orchestrator.cascade import NotSure, Silent
 from orchestrator.core.breaker import Turn
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import (
@@ -366,6 +367,8 @@ class _Question:
         """Ask the next place that may be asked; None when there is none, or it was asked often enough."""
         while self._left and self._attempts < MOST_ATTEMPTS:
             plan = self._left.popleft()
+            if self._is_of_who_was_unsure(plan):
+                continue
             place = self._health.place(plan.candidate)
             breaker, turn = place.breaker, None
             try:
@@ -445,6 +448,15 @@ class _Question:
                 retry_after_s=max(place.waits_s, 1.0),
             )
         return turn
+
+    def _is_of_who_was_unsure(self, plan: Plan) -> bool:
+        """Whether it is another place of a model that was not sure; who was silent may have been loading."""
+        model = plan.candidate.stands_for.name
+        return plan.trial is not None and any(
+            than.candidate.stands_for.name == model
+            for than, error in self._errors
+            if isinstance(error, NotSure) and not isinstance(error, Silent)
+        )
 
     def _failed(self, attempt: _Attempt, error: OrchestratorError) -> None:
         """Take note, so that another may be asked. Raises `error` where no other would do better."""

@@ -18,11 +18,11 @@ from orchestrator.core.errors import EngineUnavailable, TooMany
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
-from orchestrator.core.types import CacheControl, Caller, Chunk, Route
+from orchestrator.core.types import CacheControl, Caller, Candidate, Chunk, Route
 from orchestrator.models import AnswerOutcome, Attempt, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
-from orchestrator.registry.entries import ModelEntry, Registry
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from routing.decision import Cascade, Choice, Decision, DecisionInputs
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_pipeline import question, read
@@ -101,6 +101,92 @@ async def test_nobody_is_asked_beside_who_is_on_trial(
     engine.logprob = -0.01
     assert (await ask())[0] == "".join(WORDS)
     assert cloud.calls == 0
+
+
+OURS = ModelEntry(
+    name="ours",
+    deployments=(
+        DeploymentEntry(provider="local", remote_name="tiny"),
+        DeploymentEntry(provider="groq", remote_name="huge"),
+    ),
+)
+
+
+@pytest.fixture
+async def ask_ours(
+    parts: Parts,
+    cast: dict[str, Caller],
+    engine: FakeEngine,
+    cloud: FakeEngine,
+    other: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Ask:
+    """`ours` in two places of one model, here and at a provider, before the cloud."""
+
+    def decide(inputs: DecisionInputs) -> Decision:
+        choices = tuple(Choice(name, at, 0.5, (), "so it is") for at, name in enumerate(("ours", "openai/big")))
+        return Decision(choices, 1.0, False, 0.0, 0.5, Cascade("ours", "openai/big", "it is close"), "in two minds")
+
+    monkeypatch.setattr(auto, "decide", decide)
+    cloud.model = replace(cloud.model, price=Price(input=Decimal(1), output=Decimal(2)))
+    for one in (engine, other):
+        one.pieces, one.logprob = WORDS, -3.0
+    cloud.pieces = ("by ", "the ", "cloud")
+
+    async def ask(*, is_second_quicker: bool = True, rank: int = 0) -> tuple[str, Answer]:
+        there = replace(OURS.deployments[1], rank=rank)
+        ours = replace(OURS, deployments=(OURS.deployments[0], there))
+        both = replace(parts, catalogue=Catalogue([cloud, other, engine]))
+        both.catalogue.apply(Registry(models=(ours, ModelEntry(name="openai/big"))))
+        if is_second_quicker:
+            parts.places.place(Candidate(model=engine.model, stands_for=engine.model)).load.took(5.0)
+        begun = await answer(question(model="auto"), cast["alice"], both)
+        return await read(begun), begun
+
+    return ask
+
+
+@pytest.fixture
+def other() -> FakeEngine:
+    return FakeEngine("groq", "groq/huge")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+async def test_a_model_that_is_not_sure_makes_way_in_all_its_places(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine, rank: int
+) -> None:
+    said, begun = await ask_ours(rank=rank)
+    assert (said, begun.entry.model) == ("by the cloud", "openai/big")
+    assert (engine.calls, other.calls, cloud.calls) == ((1, 0, 1) if rank else (0, 1, 1))
+    assert begun.entry.route.endswith("; not_sure: " + ("tiny:latest" if rank else "groq/huge"))
+
+
+async def test_the_place_that_is_asked_in_place_of_another_is_on_trial_too(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine
+) -> None:
+    engine.pieces, engine.error = (), EngineUnavailable("HTTP 503")
+    said, begun = await ask_ours(rank=1)
+    assert (said, begun.entry.model) == ("by the cloud", "openai/big")
+    assert (engine.calls, other.calls, cloud.calls) == (1, 1, 1)
+
+
+async def test_a_place_that_is_sure_answers_for_its_model_and_was_tried(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine
+) -> None:
+    other.logprob = -0.01
+    said, begun = await ask_ours()
+    assert (said, begun.entry.model) == ("".join(WORDS), "groq/huge")
+    assert (engine.calls, other.calls, cloud.calls) == (0, 1, 0)
+    assert other.asked[0].logprobs, "it was on trial"
+
+
+async def test_another_place_of_a_model_that_was_silent_is_asked(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.05)
+    engine.pieces, engine.gate, other.logprob = (), asyncio.Event(), -0.01
+    said, begun = await ask_ours(rank=1)
+    assert (said, begun.entry.model, cloud.calls) == ("".join(WORDS), "groq/huge", 0)
 
 
 async def test_who_was_silent_for_long_is_not_held_to_have_answered_badly(
