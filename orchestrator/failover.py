@@ -240,6 +240,10 @@ class _Attempt:
         """It did not answer, or broke off."""
         if self._is_over:
             return
+        if isinstance(error, Silent):  # it may be loading, or dead: that it takes longer than this is all that is known
+            self.place.load.missed(self.took_s)
+            self.ended(error.kind)
+            return
         if isinstance(error, NotTaken):  # it did what it was asked
             self.is_complete = True
             self.ended(error.kind)

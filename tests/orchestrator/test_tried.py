@@ -14,6 +14,7 @@ from orchestrator import cascade, failover
 from orchestrator.answers import Answer
 from orchestrator.catalogue import Catalogue
 from orchestrator.choosing import auto
+from orchestrator.core.breaker import Turn
 from orchestrator.core.errors import EngineUnavailable, TooMany
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
@@ -296,6 +297,23 @@ async def test_the_likelihood_of_tokens_is_for_who_asked_for_it(
         begun = await answer(question(f"{wanted}?", model="auto", logprobs=wanted), cast["alice"], parts)
         heard: list[Chunk] = [chunk async for chunk in begun.chunks]
         assert sum(len(chunk.logprobs) for chunk in heard) == (len(WORDS) if wanted else 0)
+
+
+async def test_a_place_that_was_silent_is_not_taken_to_be_well(
+    ask_ours: Ask, parts: Parts, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.05)
+    engine.pieces, engine.gate = (), asyncio.Event()
+    place = parts.places.place(Candidate(model=engine.model, stands_for=engine.model))
+    while not place.breaker.is_open:
+        place.failed(Turn.CALL, "HTTP 503")
+    place.breaker._retry_at = 0.0
+    assert (await ask_ours(is_second_quicker=False, rank=1))[0] == "by the cloud"
+    assert engine.calls == 1
+    assert place.breaker.is_open
+    assert place.breaker.turn() is Turn.PROBE, "the next one finds out"
+    assert place.answered_at == float("-inf")
+    assert place.load.first_s >= 0.03
 
 
 async def test_asking_again_says_that_the_answer_did_not_help(ask: Ask, parts: Parts) -> None:
