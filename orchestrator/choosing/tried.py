@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.cascade import NotSure, Silent, Trial, asked_to_tell
+from orchestrator.cascade import NotSure, Silent, Trial, asked_to_tell, untold
 from orchestrator.choosing.auto import Choice
 from orchestrator.choosing.ruled import Ruled
 from orchestrator.core.errors import OrchestratorError
@@ -39,11 +39,11 @@ def on_trial(plans: Sequence[Plan], said: Ruled, entry: Entry, parts: Parts) -> 
             usual=parts.router.usual,
             clock=parts.clock,
             is_streamed=asked.stream,
-            shows=asked.logprobs,
             heard=lambda confidence: said.notes.append(f"{plan.name}: {confidence}"),
         )
         request = asked_to_tell(plan.request) if "logprobs" in plan.candidate.model.takes else plan.request
-        return replace(plan, request=request, trial=trial.step)
+        steps = plan.steps if asked.logprobs else (untold, *plan.steps)  # also where it is taken untried
+        return replace(plan, request=request, steps=steps, trial=trial.step)
 
     return [tried(plan) if plan.candidate.stands_for.name == cascade.first else plan for plan in plans]
 

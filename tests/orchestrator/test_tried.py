@@ -25,6 +25,7 @@ from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from routing.decision import Cascade, Choice, Decision, DecisionInputs
+from tests.adaptation.pieces import text_of
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_pipeline import question, read
 
@@ -297,6 +298,21 @@ async def test_the_likelihood_of_tokens_is_for_who_asked_for_it(
         begun = await answer(question(f"{wanted}?", model="auto", logprobs=wanted), cast["alice"], parts)
         heard: list[Chunk] = [chunk async for chunk in begun.chunks]
         assert sum(len(chunk.logprobs) for chunk in heard) == (len(WORDS) if wanted else 0)
+
+
+async def test_who_is_asked_again_untried_tells_no_likelihood_that_nobody_asked_for(
+    parts: Parts, cast: dict[str, Caller], engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    engine.pieces, engine.logprob = WORDS, -3.0
+    cloud.model = replace(cloud.model, price=Price(input=Decimal(1), output=Decimal(2)))
+    cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
+    parts.catalogue.apply(Registry(models=(ModelEntry(name="openai/big"),)))
+    for wanted in (True, False):
+        begun = await answer(question(f"{wanted}?", model="auto", logprobs=wanted), cast["alice"], parts)
+        heard: list[Chunk] = [chunk async for chunk in begun.chunks]
+        assert text_of(heard) == "".join(WORDS)
+        assert sum(len(chunk.logprobs) for chunk in heard) == (len(WORDS) if wanted else 0)
+    assert engine.calls == 4
 
 
 async def test_a_place_that_was_silent_is_not_taken_to_be_well(
