@@ -162,7 +162,7 @@ class _Attempt:
         self.place = place
         self.bill = bill
         self.is_complete = False
-        self.first_s = 0.0
+        self.first_s = 0.0  # until it spoke
         self._health = failover.health
         self._clock = failover.clock
         self._breaker = place.breaker
@@ -482,11 +482,14 @@ class _Question:
         """Whether an answer that would not do is the one to pass on, should nobody do better, instead of one before it.
 
         A whole one is, where the other is not. Of two that are whole the first is, unless it was on trial: that its
-        model was not sure says more against it than against whoever was to do better.
+        model was not sure says more against it than against whoever was to do better. Of two that are not the first
+        is, unless nothing was heard of it.
         """
+        assert self._not_taken is not None
+        if not kept and not self._kept:
+            return not self._not_taken.first_s
         if not kept or not self._kept:
             return bool(kept)
-        assert self._not_taken is not None
         return self._not_taken.plan.trial is not None and attempt.plan.trial is None
 
     def _before(self, plan: Plan) -> list[tuple[Plan, str]]:

@@ -185,10 +185,22 @@ async def test_a_place_that_is_sure_answers_for_its_model_and_was_tried(
 async def test_another_place_of_a_model_that_was_silent_is_asked(
     ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cascade, "LONGEST_S", 0.05)
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.5)
     engine.pieces, engine.gate, other.logprob = (), asyncio.Event(), -0.01
     said, begun = await ask_ours(rank=1)
     assert (said, begun.entry.model, cloud.calls) == ("".join(WORDS), "groq/huge", 0)
+
+
+async def test_of_two_places_that_will_not_do_the_one_that_spoke_is_asked_again(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.5)
+    engine.pieces, engine.gate = (), asyncio.Event()
+    cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
+    async with asyncio.timeout(10):
+        said, begun = await ask_ours(is_second_quicker=False, rank=1)
+    assert (said, begun.entry.model) == ("".join(WORDS), "groq/huge")
+    assert (engine.calls, other.calls) == (1, 2)
 
 
 async def test_who_was_silent_for_long_is_not_held_to_have_answered_badly(
@@ -318,7 +330,7 @@ async def test_who_is_asked_again_untried_tells_no_likelihood_that_nobody_asked_
 async def test_a_place_that_was_silent_is_not_taken_to_be_well(
     ask_ours: Ask, parts: Parts, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cascade, "LONGEST_S", 0.05)
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.5)
     engine.pieces, engine.gate = (), asyncio.Event()
     place = parts.places.place(Candidate(model=engine.model, stands_for=engine.model))
     while not place.breaker.is_open:
@@ -329,7 +341,7 @@ async def test_a_place_that_was_silent_is_not_taken_to_be_well(
     assert place.breaker.is_open
     assert place.breaker.turn() is Turn.PROBE, "the next one finds out"
     assert place.answered_at == float("-inf")
-    assert place.load.first_s >= 0.03
+    assert place.load.first_s >= 0.2
 
 
 async def test_asking_again_says_that_the_answer_did_not_help(ask: Ask, parts: Parts) -> None:
