@@ -519,17 +519,17 @@ class _Question:
 
 def _close(task: asyncio.Task[Chunk] | None, attempt: _Attempt) -> None:
     """Have the connection of a call that was given up closed, whatever becomes of whoever asked."""
-    closing = asyncio.create_task(_given_up(task, attempt))
+    closing = asyncio.create_task(_given_up(task, attempt.chunks))  # by then the attempt may have others, that are kept
     _closing.add(closing)
     closing.add_done_callback(_closing.discard)
 
 
-async def _given_up(task: asyncio.Task[Chunk] | None, attempt: _Attempt) -> None:
+async def _given_up(task: asyncio.Task[Chunk] | None, chunks: Chunks) -> None:
     if task is not None:
         await end([task])
         if not task.cancelled():
             task.exception()  # heard, so that nobody is told of it
-    await attempt.chunks.aclose()
+    await chunks.aclose()
 
 
 async def fitted(kept: Sequence[Chunk], steps: Sequence[Step]) -> Sequence[Chunk]:

@@ -227,6 +227,17 @@ async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
     assert (await ask())[1].entry.tier == "memory"
 
 
+async def test_a_long_answer_is_taken_whole_where_nobody_else_is_waited_for(
+    ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    """It takes longer to be heard than the call that made it takes to be closed."""
+    engine.pieces, engine.logprob = ("over ", "and ", "over ") * 200, None
+    parts.places.place(Candidate(model=cloud.model, stands_for=cloud.model)).rest(60.0, "HTTP 429")
+    said, begun = await ask()
+    assert (said, begun.entry.outcome) == ("".join(engine.pieces), "done")
+    assert (engine.calls, cloud.calls) == (1, 0)
+
+
 async def test_equal_questions_at_the_same_time_are_one_call_whoever_each_would_have_been_given(
     ask: Ask, engine: FakeEngine, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
