@@ -35,7 +35,6 @@ class Trial:
     tenant       whose question it is: what is usual is usual for theirs.
     before       how likely it was before.    floor  how likely it has to be.
     is_streamed  the caller hears each piece: the first ones decide. Else the whole answer does.
-    shows        the caller asked for the likelihood of tokens.
     heard        is told how each look at it came out; the last one decides.
     """
 
@@ -46,7 +45,6 @@ class Trial:
     usual: Usual
     clock: Clock
     is_streamed: bool
-    shows: bool = False
     heard: Callable[[Confidence], None] = field(default=lambda _: None)
 
     async def step(self, chunks: Chunks) -> AsyncGenerator[Chunk, None]:
@@ -72,10 +70,10 @@ class Trial:
                 if held.is_telling and not held.was_looked_at:  # no need to hear the rest where it begins badly
                     self._decide(held)
             for one in held.chunks:
-                yield self._shown(one)
+                yield one
             while not held.is_whole and (chunk := await pieces.next(None)) is not None:
                 held.add(chunk)
-                yield self._shown(chunk)
+                yield chunk
 
     def _decide(self, held: _Held) -> None:
         """Raises NotSure."""
@@ -93,16 +91,20 @@ class Trial:
             error = NotSure(f"{self.model} is not sure: {found}; {self.floor:.2f} is wanted.")
             error.found = found
             if held.is_whole:
-                error.kept = [self._shown(one) for one in held.chunks]
+                error.kept = held.chunks
             raise error
-
-    def _shown(self, chunk: Chunk) -> Chunk:
-        return chunk if self.shows or not chunk.logprobs else replace(chunk, logprobs=())
 
 
 def asked_to_tell(request: ChatRequest) -> ChatRequest:
     """The same question, of which the model tells how likely each token of its answer is."""
     return request if request.logprobs else replace(request, logprobs=True)
+
+
+async def untold(chunks: Chunks) -> AsyncGenerator[Chunk, None]:
+    """A step that passes on all but how likely tokens were, for who did not ask."""
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            yield replace(chunk, logprobs=()) if chunk.logprobs else chunk
 
 
 class _Held:

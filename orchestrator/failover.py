@@ -16,6 +16,7 @@ from typing import Protocol
 
 from cache.entries import CacheKey
 from orchestrator.adaptation.fitting import Step
+from orchestrator.cascade import NotSure, Silent
 from orchestrator.core.breaker import Turn
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import (
@@ -161,7 +162,7 @@ class _Attempt:
         self.place = place
         self.bill = bill
         self.is_complete = False
-        self.first_s = 0.0
+        self.first_s = 0.0  # until it spoke
         self._health = failover.health
         self._clock = failover.clock
         self._breaker = place.breaker
@@ -238,6 +239,10 @@ class _Attempt:
     def failed(self, error: OrchestratorError) -> None:
         """It did not answer, or broke off."""
         if self._is_over:
+            return
+        if isinstance(error, Silent):  # it may be loading, or dead: that it takes longer than this is all that is known
+            self.place.load.missed(self.took_s)
+            self.ended(error.kind)
             return
         if isinstance(error, NotTaken):  # it did what it was asked
             self.is_complete = True
@@ -366,6 +371,8 @@ class _Question:
         """Ask the next place that may be asked; None when there is none, or it was asked often enough."""
         while self._left and self._attempts < MOST_ATTEMPTS:
             plan = self._left.popleft()
+            if self._is_of_who_was_unsure(plan):
+                continue
             place = self._health.place(plan.candidate)
             breaker, turn = place.breaker, None
             try:
@@ -446,6 +453,15 @@ class _Question:
             )
         return turn
 
+    def _is_of_who_was_unsure(self, plan: Plan) -> bool:
+        """Whether it is another place of a model that was not sure; who was silent may have been loading."""
+        model = plan.candidate.stands_for.name
+        return plan.trial is not None and any(
+            than.candidate.stands_for.name == model
+            for than, error in self._errors
+            if isinstance(error, NotSure) and not isinstance(error, Silent)
+        )
+
     def _failed(self, attempt: _Attempt, error: OrchestratorError) -> None:
         """Take note, so that another may be asked. Raises `error` where no other would do better."""
         # A name that a provider does not know is no failure of its own, where nobody registered it.
@@ -466,11 +482,14 @@ class _Question:
         """Whether an answer that would not do is the one to pass on, should nobody do better, instead of one before it.
 
         A whole one is, where the other is not. Of two that are whole the first is, unless it was on trial: that its
-        model was not sure says more against it than against whoever was to do better.
+        model was not sure says more against it than against whoever was to do better. Of two that are not the first
+        is, unless nothing was heard of it.
         """
+        assert self._not_taken is not None
+        if not kept and not self._kept:
+            return not self._not_taken.first_s
         if not kept or not self._kept:
             return bool(kept)
-        assert self._not_taken is not None
         return self._not_taken.plan.trial is not None and attempt.plan.trial is None
 
     def _before(self, plan: Plan) -> list[tuple[Plan, str]]:
@@ -500,17 +519,17 @@ class _Question:
 
 def _close(task: asyncio.Task[Chunk] | None, attempt: _Attempt) -> None:
     """Have the connection of a call that was given up closed, whatever becomes of whoever asked."""
-    closing = asyncio.create_task(_given_up(task, attempt))
+    closing = asyncio.create_task(_given_up(task, attempt.chunks))  # by then the attempt may have others, that are kept
     _closing.add(closing)
     closing.add_done_callback(_closing.discard)
 
 
-async def _given_up(task: asyncio.Task[Chunk] | None, attempt: _Attempt) -> None:
+async def _given_up(task: asyncio.Task[Chunk] | None, chunks: Chunks) -> None:
     if task is not None:
         await end([task])
         if not task.cancelled():
             task.exception()  # heard, so that nobody is told of it
-    await attempt.chunks.aclose()
+    await chunks.aclose()
 
 
 async def fitted(kept: Sequence[Chunk], steps: Sequence[Step]) -> Sequence[Chunk]:

@@ -65,7 +65,7 @@ def fit(
             request = json_answers.in_words(request)
             said.append("format")
         if not (is_taken and wanted.stream):  # whoever hears each piece hears it as it comes
-            steps.append(json_answers.checking(wanted.format))
+            steps.append(json_answers.checking(wanted.format, has_stops=bool(stops.of(request))))
     if (words := stops.of(request)) and "stop" not in model.takes:
         request = replace(request, options={name: one for name, one in request.options.items() if name != "stop"})
         steps.insert(0, stops.ending(words))

@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from orchestrator.adaptation.schemas import wrong_with
-from orchestrator.adaptation.written import MISSING, is_object, json_in
+from orchestrator.adaptation.written import CUT, MISSING, is_object, json_in
 from orchestrator.core.errors import NotTaken
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message
 
@@ -31,11 +31,15 @@ def in_words(request: ChatRequest) -> ChatRequest:
     return replace(request, format=None, messages=(*request.messages[:place], told, *request.messages[place:]))
 
 
-def checking(wanted: str | Mapping[str, JSON]) -> Callable[[Chunks], AsyncGenerator[Chunk, None]]:
+def checking(
+    wanted: str | Mapping[str, JSON], *, has_stops: bool = False
+) -> Callable[[Chunks], AsyncGenerator[Chunk, None]]:
     """A step that holds the text of an answer until it is whole, and passes it on as it was wanted.
 
     It raises WrongForm with what was said where that cannot be. One that was cut is passed on as it is: its end is
     missing.
+
+    has_stops  the question has strings that end the answer, wherever they come; not every provider tells that one did.
     """
     schema = dict(wanted) if isinstance(wanted, Mapping) else None
 
@@ -53,7 +57,8 @@ def checking(wanted: str | Mapping[str, JSON]) -> Callable[[Chunks], AsyncGenera
                 try:
                     right = whole
                     if chunk.done.reason == "stop":  # beside: to mend it may take seconds
-                        right = await asyncio.to_thread(settled, whole, schema)
+                        may_be_cut = has_stops or bool(chunk.done.stop_string)
+                        right = await asyncio.to_thread(settled, whole, schema, may_be_cut=may_be_cut)
                 except WrongForm as error:
                     error.kept = held
                     raise
@@ -66,9 +71,15 @@ def checking(wanted: str | Mapping[str, JSON]) -> Callable[[Chunks], AsyncGenera
     return step
 
 
-def settled(text: str, schema: Mapping[str, JSON] | None) -> str:
-    """`text` as it is where it is right, else mended. Raises WrongForm."""
-    value = json_in(text, is_object if schema is None else lambda one: not wrong_with(one, schema))
+def settled(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool = False) -> str:
+    """`text` as it is where it is right, else mended. Raises WrongForm.
+
+    may_be_cut  a stop string may have ended it: what lacks its end stays as it is. Another model's would end there too.
+    """
+    fits = is_object if schema is None else lambda one: not wrong_with(one, schema)
+    value = json_in(text, fits, may_be_cut=may_be_cut)
+    if value is CUT:
+        return text
     if value is MISSING:
         raise WrongForm("The model's answer is not JSON, as it was asked to be, or not surely the one that was meant.")
     if schema is None and not isinstance(value, dict | list):

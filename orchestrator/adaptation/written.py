@@ -11,6 +11,7 @@ from typing import Any
 LONGEST = 64 * 1024  # characters that are mended; of a longer answer only what is right already counts
 MOST_PARTS = 32  # values in one answer that are looked at: which of more is meant is not certain
 MISSING = object()
+CUT = object()
 _FENCE = "```"
 _FENCED = re.compile(r"```[\w+.-]*\s*(?=[{\[])")
 # Brackets, and strings, so that those in them do not count. One in single quotes begins where a value may; one without
@@ -43,12 +44,14 @@ def is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def json_in(text: str, fits: Callable[[Any], bool] = is_object) -> Any:
+def json_in(text: str, fits: Callable[[Any], bool] = is_object, *, may_be_cut: bool = False) -> Any:
     """The one value that `text` says for certain, mended where that is certain; `MISSING` where there is none.
 
     Where it says more than JSON, that is the only value that `fits`. What is no JSON as it stands is mended only where
     the text, or its only fence, begins with it and has no other. To mend takes a millisecond for twenty braces, so it
     is nothing to be waited for where others are served.
+
+    may_be_cut  the text may end where its writer did not mean it to: where a bracket is closed by none it is `CUT`.
     """
     text = text.strip()
     if (value := _read(text)) is not MISSING:
@@ -56,6 +59,8 @@ def json_in(text: str, fits: Callable[[Any], bool] = is_object) -> Any:
     texts = [text] if text[:1] in _CLOSING else _fenced(text)
     if len(texts) == 1 and (value := _read(texts[0])) is not MISSING:
         return value
+    if may_be_cut and any(map(_lacks_an_end, texts)):
+        return CUT
     if sum(map(len, texts)) > LONGEST:
         return MISSING
     parts = [part for one in texts for part in _parts(one)]
@@ -140,6 +145,20 @@ def _part_at(text: str, at: int) -> _Part:
         value = MISSING
     else:
         return _Part(value, text[at:end], at, end)
+    end, missing = _end_of(text, at)
+    return _Part(value, text[at:end], at, end, missing)
+
+
+def _lacks_an_end(text: str) -> bool:
+    """Whether there is a bracket in it that none closes. In linear time, however long it is and whatever is wrong."""
+    at, missing = 0, ""
+    while not missing and (found := _OPENING.search(text, at)):
+        at, missing = _end_of(text, found.start())
+    return bool(missing)
+
+
+def _end_of(text: str, at: int) -> tuple[int, str]:
+    """The place after the bracket that closes the one `at`; the end of the text and what is missing where none does."""
     opened: list[str] = []
     for token in _TOKEN.finditer(text, at):
         mark = token[0]
@@ -150,8 +169,8 @@ def _part_at(text: str, at: int) -> _Part:
                 opened.pop()
             opened.pop()
         if not opened:
-            return _Part(value, text[at : token.end()], at, token.end())
-    return _Part(value, text[at:], at, len(text), "".join(reversed(opened)))
+            return token.end(), ""
+    return len(text), "".join(reversed(opened))
 
 
 def _read(text: str) -> Any:

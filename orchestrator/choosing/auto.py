@@ -12,7 +12,7 @@ import orjson
 from orchestrator.choosing.facts import analysed_if_possible, said_last
 from orchestrator.choosing.ruled import ForbiddenByRule, Ruled
 from orchestrator.choosing.ways import bar_of, joined, rule_of
-from orchestrator.core.errors import ModelNotFound, OrchestratorError
+from orchestrator.core.errors import ModelNotFound, NoneAvailable, OrchestratorError
 from orchestrator.core.types import Caller, Candidate, ChatRequest, Model, Route, Usage
 from orchestrator.ledger.bills import price_of
 from orchestrator.ledger.estimate import AN_ANSWER, about
@@ -27,6 +27,7 @@ from routing.rules.verdict import Aim, Verdict
 
 BAND = 0.05  # of P(good): with no more between them a local model is tried first, and what it says decides
 MOST_PLACES = 3  # models that are asked in turn
+LOOKED_AT_S = 15.0  # until a provider that is down is looked at again, half of the usual time between two looks
 NONE = "There is no model to choose from: install one, or set a provider's key."
 NONE_IN_SCOPE = "This API key may ask for 'auto' and for no model there is; ask your operator to allow it one."
 _USUAL = AutoPart.model_validate({})
@@ -68,7 +69,9 @@ def auto_for(said: Ruled, caller: Caller) -> Model:
 
 
 async def choose_among(said: Ruled, reason: str, caller: Caller, parts: Parts, *, is_trial: bool = False) -> Choice:
-    """Who answers, of all who could. Raises ModelNotFound, and ForbiddenByRule where rules leave nobody.
+    """Who answers, of all who could.
+
+    Raises ModelNotFound, NoneAvailable where somebody could who is down, and ForbiddenByRule where rules leave nobody.
 
     reason    why the choice is ours.
     is_trial  nobody will be asked: it does not count where the slider stands.
@@ -258,4 +261,6 @@ def _all_barred(decision: Decision, verdict: Verdict) -> OrchestratorError:
     said = "; ".join(f"{name}: {bar.why}" for name, bar in bars)[:400]
     if by_rule and len(by_rule) == len(bars):
         return ForbiddenByRule(f'Forbidden by rule "{rule_of(verdict, by_rule[0])}": {by_rule[0].why}')
+    if any(choice.bars and all(bar.word == "health" for bar in choice.bars) for choice in decision.choices):
+        return NoneAvailable(f"No model that could answer this does at the moment. {said}", retry_after_s=LOOKED_AT_S)
     return ModelNotFound(f"No model that could be chosen can answer this. {said}")

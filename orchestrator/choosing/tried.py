@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.cascade import NotSure, Trial, asked_to_tell
+from orchestrator.cascade import NotSure, Trial, asked_to_tell, untold
 from orchestrator.choosing.auto import Choice
 from orchestrator.choosing.ruled import Look, Ruled
 from orchestrator.core.errors import OrchestratorError
@@ -18,36 +18,40 @@ from routing.decision import CandidateView
 
 
 def on_trial(plans: Sequence[Plan], said: Ruled, entry: Entry, parts: Parts) -> Sequence[Plan]:
-    """The plans, of which the first is on trial where that is what was decided.
+    """The plans, of which all places of the first model are on trial where that is what was decided.
 
     Whether its likelihood is told, and whether each piece is heard as it comes, is as the caller asked.
     """
     choice, asked = said.choice, entry.request
-    if choice is None or choice.decision.cascade is None or len(plans) < 2:
+    if choice is None or choice.decision.cascade is None:
         return plans
-    cascade, first = choice.decision.cascade, plans[0]
+    cascade = choice.decision.cascade
     views = {one.name: one for one in choice.inputs.candidates}
-    if first.candidate.stands_for.name != cascade.first or cascade.first not in views or cascade.then not in views:
+    models = {plan.candidate.stands_for.name: None for plan in plans}
+    if next(iter(models)) != cascade.first or len(models) < 2 or not {cascade.first, cascade.then} <= views.keys():
         return plans
     floor = _floor(choice, views[cascade.then])
 
-    def heard(found: Confidence) -> None:
-        said.notes.append(f"{first.name}: {found}")
-        said.trial = Look(cascade.first, found.before, found.after, floor, is_taken=found.after >= floor)
+    def tried(plan: Plan) -> Plan:
+        def heard(found: Confidence) -> None:
+            said.notes.append(f"{plan.name}: {found}")
+            said.trial = Look(cascade.first, found.before, found.after, floor, is_taken=found.after >= floor)
 
-    trial = Trial(
-        tenant=entry.caller.tenant_id,
-        model=first.name,
-        before=views[cascade.first].p_good,
-        floor=floor,
-        usual=parts.router.usual,
-        clock=parts.clock,
-        is_streamed=asked.stream,
-        shows=asked.logprobs,
-        heard=heard,
-    )
-    request = asked_to_tell(first.request) if "logprobs" in first.candidate.model.takes else first.request
-    return [replace(first, request=request, trial=trial.step), *plans[1:]]
+        trial = Trial(
+            tenant=entry.caller.tenant_id,
+            model=plan.name,
+            before=views[cascade.first].p_good,
+            floor=floor,
+            usual=parts.router.usual,
+            clock=parts.clock,
+            is_streamed=asked.stream,
+            heard=heard,
+        )
+        request = asked_to_tell(plan.request) if "logprobs" in plan.candidate.model.takes else plan.request
+        steps = plan.steps if asked.logprobs else (untold, *plan.steps)  # also where it is taken untried
+        return replace(plan, request=request, steps=steps, trial=trial.step)
+
+    return [tried(plan) if plan.candidate.stands_for.name == cascade.first else plan for plan in plans]
 
 
 def not_sure(entry: Entry, given_up: Sequence[tuple[Plan, OrchestratorError]], answered: Plan, parts: Parts) -> None:

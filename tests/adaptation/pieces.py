@@ -13,9 +13,9 @@ USAGE = Usage(prompt_tokens=7, completion_tokens=5)
 class Spoken:
     """An answer that a model gives, which knows whether it was closed, and how much of it was heard."""
 
-    def __init__(self, *pieces: str | Chunk, reason: StopReason = "stop") -> None:
+    def __init__(self, *pieces: str | Chunk, reason: StopReason = "stop", stop_string: str = "") -> None:
         self.pieces = [Chunk(text=one) if isinstance(one, str) else one for one in pieces]
-        self.reason = reason
+        self.done = Done(reason=reason, usage=USAGE, stop_string=stop_string)
         self.heard = 0
         self.is_closed = False
 
@@ -25,7 +25,7 @@ class Spoken:
             for piece in self.pieces:
                 self.heard += 1
                 yield piece
-            yield Chunk(done=Done(reason=self.reason, usage=USAGE))
+            yield Chunk(done=self.done)
         finally:
             self.is_closed = True
 

@@ -55,6 +55,17 @@ async def test_a_call_that_a_stop_string_ended_is_none(model: Model) -> None:
     assert [call.name for chunk in heard for call in chunk.tool_calls] == ["weather"]
 
 
+@pytest.mark.parametrize("model", [MODEL, BARE])
+async def test_json_that_a_stop_string_ended_is_not_completed(model: Model) -> None:
+    said = '{"n": 1, "why": "x '
+    asking = replace(QUESTION, format=SCHEMA, options={"stop": ["END"]})
+    for spoken in (Spoken(said), Spoken(said + "END")):
+        heard = await answered(fit(asking, model, is_chosen=False), spoken)
+        assert text_of(heard) == said if model is BARE else text_of(heard).startswith(said)
+    heard = await answered(fit(replace(asking, options={}), model, is_chosen=False), Spoken(said))
+    assert json.loads(text_of(heard))["n"] == 1
+
+
 @pytest.mark.parametrize("is_streamed", [True, False])
 async def test_json_is_held_until_it_is_whole_unless_somebody_listens(is_streamed: bool) -> None:
     question = replace(QUESTION, format="json", stream=is_streamed)

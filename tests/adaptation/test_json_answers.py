@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.adaptation import json_answers
+from orchestrator.adaptation import json_answers, written
 from orchestrator.adaptation.json_answers import WrongForm, settled
 from orchestrator.adaptation.schemas import wrong_with
 from orchestrator.core.types import ChatRequest, Message
@@ -107,6 +107,37 @@ def test_a_list_with_words_around_it_is_no_object(said: str) -> None:
 
 async def test_an_answer_that_was_cut_is_passed_on() -> None:
     assert text_of(await through(json_answers.checking(SCHEMA), Spoken('{"n": ', reason="length"))) == '{"n": '
+
+
+@pytest.mark.parametrize(
+    "said", ['{"n": 1', '{"n": 1, "why": "x ', 'So: {"n": 1', '```json\n{"n": 1', '{"n": 1} or {"n']
+)
+async def test_what_a_stop_string_took_is_not_guessed(said: str) -> None:
+    for told in ("END", ""):
+        step = json_answers.checking(SCHEMA, has_stops=not told)
+        assert text_of(await through(step, Spoken(said, stop_string=told))) == said
+        assert (
+            text_of(await through(json_answers.checking("json", has_stops=True), Spoken(said, stop_string=told)))
+            == said
+        )
+
+
+@pytest.mark.parametrize(
+    "said", ['{"n": 1}', '{"n": 1,}', "{'n': 1}\n", '```json\n{"n": 1}\n', 'It is {"n": 1}. I hope']
+)
+def test_what_is_whole_before_a_stop_string_is_put_right(said: str) -> None:
+    assert json.loads(settled(said, SCHEMA, may_be_cut=True)) == {"n": 1}
+
+
+@pytest.mark.parametrize("said", ["No.", "", '{"n": "one"}'])
+def test_what_is_wrong_before_a_stop_string_is_no_answer(said: str) -> None:
+    with pytest.raises(WrongForm, match="JSON"):
+        settled(said, SCHEMA, may_be_cut=True)
+
+
+def test_a_long_answer_that_a_stop_string_ended_stays_as_it_is() -> None:
+    long = f'{{"n": [{"1, " * written.LONGEST}'
+    assert settled(long, SCHEMA, may_be_cut=True) == long
 
 
 def test_a_model_that_takes_no_format_is_told_in_words() -> None:

@@ -51,5 +51,6 @@ def test_whatever_it_says_an_answer_is_read_in_linear_time(said: str) -> None:
     for size in (60_000, 2_000_000):
         text = "x" + said * (size // len(said))
         written.json_in(text)
+        written.json_in(text, may_be_cut=True)
         tool_calls.calls_in(f"<tool_call>{text[1:][: tool_calls.LONGEST]}", {"f"})
     assert time.process_time() - began < 5

@@ -388,6 +388,22 @@ async def test_nobody_stands_in_the_record_of_a_refused_auto_request(
     assert record.outcome == "forbidden_by_rule"
 
 
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
+async def test_while_all_who_could_answer_are_down_it_is_to_be_asked_again(
+    client: httpx.AsyncClient, parts: Parts, engine: FakeEngine, cloud: FakeEngine, path: str
+) -> None:
+    asking = {"model": "auto", "messages": HELLO_TURN, "stream": False, "max_tokens": 9}
+    engine.model = replace(engine.model, capabilities=frozenset({"embedding"}))
+    parts.catalogue.apply(Registry(models=(ModelEntry(name="openai/big"),)))
+    parts.places.down = frozenset({"openai"})
+    answer = await client.post(path, json=asking)
+    assert (answer.status_code, answer.headers["Retry-After"], cloud.calls) == (503, "15", 0)
+    assert "openai/big: it does not answer at the moment" in answer.text
+    cloud.model = replace(cloud.model, context_length=1)
+    answer = await client.post(path, json=asking)
+    assert (answer.status_code, "Retry-After" in answer.headers) == (404, False), "no time mends that"
+
+
 async def test_the_cache_does_what_a_rule_says_and_no_more_than_the_caller_allows(
     client: httpx.AsyncClient, publish: Publish, parts: Parts, engine: FakeEngine
 ) -> None:

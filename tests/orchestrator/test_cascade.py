@@ -24,8 +24,8 @@ def tokens(count: int, logprob: float, text: str = "word ") -> list[Chunk]:
     return [Chunk(text=f"{text}{at} ", logprobs=(TokenLogprob(token=text, logprob=logprob),)) for at in range(count)]
 
 
-def trial(*, is_streamed: bool = True, before: float = 0.6, floor: float = 0.5, shows: bool = False) -> Trial:
-    return Trial(1, "tiny", before, floor, Usual(), Clock(), is_streamed, shows, heard.append)
+def trial(*, is_streamed: bool = True, before: float = 0.6, floor: float = 0.5) -> Trial:
+    return Trial(1, "tiny", before, floor, Usual(), Clock(), is_streamed, heard.append)
 
 
 heard: list[Confidence] = []
@@ -45,7 +45,6 @@ async def test_who_is_sure_is_passed_on_whole(is_streamed: bool) -> None:
     spoken = Spoken(*tokens(40, SURE))
     said = await read(trial(is_streamed=is_streamed), spoken)
     assert text_of(said) == "".join(one.text for one in spoken.pieces)
-    assert not any(chunk.logprobs for chunk in said)
     assert said[-1].done is not None
     assert heard[-1].after > heard[-1].before
 
@@ -108,8 +107,12 @@ async def test_a_short_answer_is_judged_when_it_is_whole() -> None:
     assert text_of(await read(trial(), Spoken(*tokens(3, SURE)))) == "word 0 word 1 word 2 "
 
 
-async def test_whoever_asked_for_the_likelihood_of_tokens_gets_it() -> None:
-    assert sum(len(chunk.logprobs) for chunk in await read(trial(shows=True), Spoken(*tokens(5, SURE)))) == 5
+async def test_whoever_did_not_ask_for_the_likelihood_of_tokens_is_told_all_else() -> None:
+    told = await read(trial(), Spoken(*tokens(5, SURE)))
+    assert sum(len(chunk.logprobs) for chunk in told) == 5
+    untold = [chunk async for chunk in cascade.untold(Spoken(*tokens(5, SURE)).chunks())]
+    assert not any(chunk.logprobs for chunk in untold)
+    assert untold == [replace(chunk, logprobs=()) for chunk in told]
 
 
 class Slow:

@@ -15,19 +15,21 @@ from orchestrator.answers import Answer
 from orchestrator.catalogue import Catalogue
 from orchestrator.choosing import auto
 from orchestrator.choosing.explaining import explain
+from orchestrator.core.breaker import Turn
 from orchestrator.core.errors import EngineTimeout, EngineUnavailable, TooMany
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
 from orchestrator.core.threads import WorkerThread
-from orchestrator.core.types import CacheControl, Caller, Chunk, Route
+from orchestrator.core.types import CacheControl, Caller, Candidate, Chunk, Route
 from orchestrator.models import AnswerOutcome, Attempt, RequestRecord
 from orchestrator.outcomes.learning import learn_due
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
-from orchestrator.registry.entries import ModelEntry, Registry
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from orchestrator.weighing.learned import LearnedWatch
 from routing.decision import Cascade, Choice, Decision, DecisionInputs
+from tests.adaptation.pieces import text_of
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_pipeline import question, read
 from tests.outcomes.test_learning import expected
@@ -148,6 +150,104 @@ async def test_nobody_is_asked_beside_who_is_on_trial(
     assert cloud.calls == 0
 
 
+OURS = ModelEntry(
+    name="ours",
+    deployments=(
+        DeploymentEntry(provider="local", remote_name="tiny"),
+        DeploymentEntry(provider="groq", remote_name="huge"),
+    ),
+)
+
+
+@pytest.fixture
+async def ask_ours(
+    parts: Parts,
+    cast: dict[str, Caller],
+    engine: FakeEngine,
+    cloud: FakeEngine,
+    other: FakeEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Ask:
+    """`ours` in two places of one model, here and at a provider, before the cloud."""
+
+    def decide(inputs: DecisionInputs) -> Decision:
+        choices = tuple(Choice(name, at, 0.5, (), "so it is") for at, name in enumerate(("ours", "openai/big")))
+        return Decision(choices, 1.0, False, 0.0, 0.5, Cascade("ours", "openai/big", "it is close"), "in two minds")
+
+    monkeypatch.setattr(auto, "decide", decide)
+    cloud.model = replace(cloud.model, price=Price(input=Decimal(1), output=Decimal(2)))
+    for one in (engine, other):
+        one.pieces, one.logprob = WORDS, -3.0
+    cloud.pieces = ("by ", "the ", "cloud")
+
+    async def ask(*, is_second_quicker: bool = True, rank: int = 0) -> tuple[str, Answer]:
+        there = replace(OURS.deployments[1], rank=rank)
+        ours = replace(OURS, deployments=(OURS.deployments[0], there))
+        both = replace(parts, catalogue=Catalogue([cloud, other, engine]))
+        both.catalogue.apply(Registry(models=(ours, ModelEntry(name="openai/big"))))
+        if is_second_quicker:
+            parts.places.place(Candidate(model=engine.model, stands_for=engine.model)).load.took(5.0)
+        begun = await answer(question(model="auto"), cast["alice"], both)
+        return await read(begun), begun
+
+    return ask
+
+
+@pytest.fixture
+def other() -> FakeEngine:
+    return FakeEngine("groq", "groq/huge")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+async def test_a_model_that_is_not_sure_makes_way_in_all_its_places(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine, rank: int
+) -> None:
+    said, begun = await ask_ours(rank=rank)
+    assert (said, begun.entry.model) == ("by the cloud", "openai/big")
+    assert (engine.calls, other.calls, cloud.calls) == ((1, 0, 1) if rank else (0, 1, 1))
+    assert begun.entry.route.endswith("; not_sure: " + ("tiny:latest" if rank else "groq/huge"))
+
+
+async def test_the_place_that_is_asked_in_place_of_another_is_on_trial_too(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine
+) -> None:
+    engine.pieces, engine.error = (), EngineUnavailable("HTTP 503")
+    said, begun = await ask_ours(rank=1)
+    assert (said, begun.entry.model) == ("by the cloud", "openai/big")
+    assert (engine.calls, other.calls, cloud.calls) == (1, 1, 1)
+
+
+async def test_a_place_that_is_sure_answers_for_its_model_and_was_tried(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine
+) -> None:
+    other.logprob = -0.01
+    said, begun = await ask_ours()
+    assert (said, begun.entry.model) == ("".join(WORDS), "groq/huge")
+    assert (engine.calls, other.calls, cloud.calls) == (0, 1, 0)
+    assert other.asked[0].logprobs, "it was on trial"
+
+
+async def test_another_place_of_a_model_that_was_silent_is_asked(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.5)
+    engine.pieces, engine.gate, other.logprob = (), asyncio.Event(), -0.01
+    said, begun = await ask_ours(rank=1)
+    assert (said, begun.entry.model, cloud.calls) == ("".join(WORDS), "groq/huge", 0)
+
+
+async def test_of_two_places_that_will_not_do_the_one_that_spoke_is_asked_again(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.5)
+    engine.pieces, engine.gate = (), asyncio.Event()
+    cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
+    async with asyncio.timeout(10):
+        said, begun = await ask_ours(is_second_quicker=False, rank=1)
+    assert (said, begun.entry.model) == ("".join(WORDS), "groq/huge")
+    assert (engine.calls, other.calls) == (1, 2)
+
+
 async def test_who_was_silent_for_long_is_not_held_to_have_answered_badly(
     ask: Ask, parts: Parts, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +270,17 @@ async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
     cloud.pieces, cloud.error = ("by the cloud",), None
     assert (await ask())[0] == "by the cloud"
     assert (await ask())[1].entry.tier == "memory"
+
+
+async def test_a_long_answer_is_taken_whole_where_nobody_else_is_waited_for(
+    ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    """It takes longer to be heard than the call that made it takes to be closed."""
+    engine.pieces, engine.logprob = ("over ", "and ", "over ") * 200, None
+    parts.places.place(Candidate(model=cloud.model, stands_for=cloud.model)).rest(60.0, "HTTP 429")
+    said, begun = await ask()
+    assert (said, begun.entry.outcome) == ("".join(engine.pieces), "done")
+    assert (engine.calls, cloud.calls) == (1, 0)
 
 
 async def test_equal_questions_at_the_same_time_are_one_call_whoever_each_would_have_been_given(
@@ -255,6 +366,38 @@ async def test_the_likelihood_of_tokens_is_for_who_asked_for_it(
         begun = await answer(question(f"{wanted}?", model="auto", logprobs=wanted), cast["alice"], parts)
         heard: list[Chunk] = [chunk async for chunk in begun.chunks]
         assert sum(len(chunk.logprobs) for chunk in heard) == (len(WORDS) if wanted else 0)
+
+
+async def test_who_is_asked_again_untried_tells_no_likelihood_that_nobody_asked_for(
+    parts: Parts, cast: dict[str, Caller], engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    engine.pieces, engine.logprob = WORDS, -3.0
+    cloud.model = replace(cloud.model, price=Price(input=Decimal(1), output=Decimal(2)))
+    cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
+    parts.catalogue.apply(Registry(models=(ModelEntry(name="openai/big"),)))
+    for wanted in (True, False):
+        begun = await answer(question(f"{wanted}?", model="auto", logprobs=wanted), cast["alice"], parts)
+        heard: list[Chunk] = [chunk async for chunk in begun.chunks]
+        assert text_of(heard) == "".join(WORDS)
+        assert sum(len(chunk.logprobs) for chunk in heard) == (len(WORDS) if wanted else 0)
+    assert engine.calls == 4
+
+
+async def test_a_place_that_was_silent_is_not_taken_to_be_well(
+    ask_ours: Ask, parts: Parts, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.5)
+    engine.pieces, engine.gate = (), asyncio.Event()
+    place = parts.places.place(Candidate(model=engine.model, stands_for=engine.model))
+    while not place.breaker.is_open:
+        place.failed(Turn.CALL, "HTTP 503")
+    place.breaker._retry_at = 0.0
+    assert (await ask_ours(is_second_quicker=False, rank=1))[0] == "by the cloud"
+    assert engine.calls == 1
+    assert place.breaker.is_open
+    assert place.breaker.turn() is Turn.PROBE, "the next one finds out"
+    assert place.answered_at == float("-inf")
+    assert place.load.first_s >= 0.2
 
 
 async def test_asking_again_says_that_the_answer_did_not_help(ask: Ask, parts: Parts) -> None:
