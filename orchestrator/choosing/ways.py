@@ -9,7 +9,7 @@ from orchestrator.choosing.ruled import ForbiddenByRule, Ruled, check_allowed
 from orchestrator.core.dollars import dollars
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.scopes import out_of_scope
-from orchestrator.core.types import Caller, Candidate, ChatRequest, Model, Route
+from orchestrator.core.types import Caller, Candidate, ChatRequest, Route
 from orchestrator.failover import Plan
 from orchestrator.ledger.bills import price_of
 from orchestrator.ledger.estimate import at_most
@@ -49,7 +49,7 @@ async def way_of(ruled: Ruled, caller: Caller, parts: Parts) -> Way:
     what the caller asked for. The notes say so.
     """
     verdict = ruled.verdict
-    check_allowed(verdict)
+    check_allowed(ruled)
     if verdict.use:
         if way := await _by_rule(ruled, verdict.use, caller, parts):
             ruled.named_by = verdict.use_rule
@@ -127,12 +127,17 @@ def within(route: Route, request: ChatRequest, verdict: Verdict, parts: Parts) -
 
 
 def bar_of(one: Candidate, request: ChatRequest, verdict: Verdict, parts: Parts) -> Bar | None:
-    """Why rules exclude a place; None when they do not."""
+    """Why rules exclude a place; None when they do not.
+
+    Where a model has a name of its own, `never` is about either name, whichever of the two was asked for.
+    """
     model, name = one.model, one.stands_for.name
     if verdict.is_local_only and model.engine != parts.local.name:
         return Bar("privacy", f"nothing may leave this machine, and {name} runs elsewhere.")
-    if not (verdict.may_ask(one.stands_for.name) and (model.name == one.stands_for.name or _may_be(verdict, model))):
+    if not (verdict.may_ask(name) and (model.name == name or not verdict.excludes(model.name))):
         return Bar("forbidden", f"{name} may not answer this.")
+    if other := next(filter(verdict.excludes, one.places_of), ""):
+        return Bar("forbidden", f"{name} may not answer this ({name} is a place of {other}).")
     if verdict.most_micros is not None and model.is_paid:
         allows, price = f"a call may cost {dollars(verdict.most_micros)} USD", price_of(model)
         if price is None:
@@ -141,11 +146,6 @@ def bar_of(one: Candidate, request: ChatRequest, verdict: Verdict, parts: Parts)
         if most > verdict.most_micros:
             return Bar("price", f"{allows}, and one of {name} may come to {dollars(most)}. {TOO_DEAR}")
     return None
-
-
-def _may_be(verdict: Verdict, place: Model) -> bool:
-    """Whether a place may be asked where a model has a name of its own: `never` is about either name."""
-    return replace(verdict, only=()).may_ask(place.name)
 
 
 def rule_of(verdict: Verdict, bar: Bar) -> str:

@@ -149,13 +149,104 @@ async def test_a_rule_about_a_registered_model_is_met_by_each_of_its_names_and_r
     )
     for name in ("fast", "FAST:latest", "ours", "Ours:latest", "team/Fast", "unsaid"):
         assert (await client.post("/api/chat", json=HELLO | {"model": name})).status_code == 403
-    assert (await client.post("/api/chat", json=BIG)).status_code == 200  # its place by its own name is another model
-    assert cloud.calls == 1
-    first, *_ = await decisions(parts, 6)
+    refused = await client.post("/api/chat", json=BIG)  # what keeps something of a model keeps it of each place
+    assert (refused.status_code, cloud.calls) == (403, 0)
+    assert refused.json()["error"] == 'Forbidden by rule "by alias": no (openai/big is a place of fast)'
+    first, *_ = await decisions(parts, 7)
     kept = orjson.loads(first.document)
     assert (kept["facts"]["model"], kept["facts"]["aliases"]) == ("Ours", ["fast"])
     told = await parts.managing.run(5, lambda: explained(orjson.loads(first.document)))
     assert told["replay"]["rules"] == {"is_same": True}
+
+
+OURS_HERE = ModelEntry(
+    name="Ours", aliases=("fast",), deployments=(DeploymentEntry(provider=LOCAL, remote_name="tiny"),)
+)
+OURS_THERE = ModelEntry(
+    name="Ours", aliases=("fast",), deployments=(DeploymentEntry(provider="openai", remote_name="BIG"),)
+)
+OF_OURS = {"when": [{"fact": "model", "op": "is", "value": ["ours"]}]}
+
+
+async def test_what_keeps_something_of_a_model_keeps_it_of_a_place_by_its_own_name(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine, engine: FakeEngine
+) -> None:
+    parts.catalogue.apply(Registry(models=(OURS_THERE,)))
+    for then in ({"forbid": "no"}, {"local_only": True}, {"only": ["tiny"]}, {"never": ["ours"]}):
+        await publish(OF_OURS | {"then": then})
+        for name in ("ours", "fast", "openai/big", "OpenAI/Big"):
+            answer = await client.post("/api/chat", json=HELLO | {"model": name})
+            assert (then, name, answer.status_code) == (then, name, 403)
+    assert cloud.calls == 0
+    *_, asked = (await decisions(parts, 16))[:3]
+    told = await parts.managing.run(5, lambda: explained(orjson.loads(asked.document)))
+    assert (told["facts"]["model"], told["facts"]["places_of"]) == ("openai/big", ["Ours"])
+    assert told["replay"]["rules"] == {"is_same": True}
+    await publish(OF_OURS | {"then": {"cache": {"write": False}}})
+    for _ in range(2):
+        assert (await client.post("/api/chat", json=BIG)).status_code == 200
+    assert cloud.calls == 2
+
+    parts.catalogue.apply(Registry(models=(OURS_HERE,)))
+    await publish(OF_OURS | {"then": {"forbid": "no"}})
+    for name in SPELLED[:7]:  # also what only the last look finds
+        answer = await client.post("/api/chat", json=HELLO | {"model": name})
+        assert (name, answer.status_code) == (name, 403)
+    assert engine.calls == 0
+
+
+async def test_a_rule_that_sends_elsewhere_or_is_about_others_goes_by_the_own_name_of_a_place(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine, engine: FakeEngine
+) -> None:
+    parts.catalogue.apply(Registry(models=(OURS_THERE,)))
+    for then in ({"use": ["tiny"]}, {"canary": {"share": 1, "use": ["tiny"]}}, {"most_tokens": 5}):
+        await publish(OF_OURS | {"then": then})
+        answer = await client.post("/api/chat", json=BIG | {"messages": [{"role": "user", "content": str(then)}]})
+        assert (answer.status_code, answer.headers["X-Orchestrator-Model"]) == (200, "openai/big")
+    assert [(one.options, engine.calls) for one in cloud.asked] == [({}, 0)] * 3
+    is_not = {"fact": "model", "op": "is_not", "value": ["ours"]}
+    for rule in ({"when": [is_not]}, {"expression": "model != 'Ours'"}):
+        await publish(rule | {"then": {"forbid": "no"}})
+        assert (await client.post("/api/chat", json=BIG)).status_code == 403
+        assert (await client.post("/api/chat", json=HELLO | {"model": "ours"})).status_code == 200
+    await publish({"expression": "model == 'Ours'", "then": {"forbid": "no"}})
+    assert (await client.post("/api/chat", json=BIG)).status_code == 200
+
+
+async def test_a_model_that_never_answers_does_not_under_the_name_of_its_place(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts.catalogue, "known", lambda: [cloud.model])
+    parts.catalogue.apply(Registry(models=(OURS_THERE, ModelEntry(name="other", fallbacks=("openai/big",)))))
+    await publish({"name": "not ours", "then": {"never": ["ours", "tiny"]}})
+    refused = await client.post("/api/chat", json=BIG)
+    said = "openai/big may not answer this (openai/big is a place of Ours)."
+    assert (refused.status_code, refused.json()["error"]) == (403, f'Forbidden by rule "not ours": {said}')
+    for name in ("auto", "ours", "other"):
+        answer = await client.post("/api/chat", json=HELLO | {"model": name})
+        assert (name, answer.status_code) == (name, 403)
+    assert cloud.calls == 0
+    parts.catalogue.apply(Registry(models=(OURS_HERE,)))
+    for name in ("tiny", "tiny:local", "library/tiny"):
+        await publish({"then": {"never": ["ours"]}})
+        assert (await client.post("/api/chat", json=HELLO | {"model": name})).status_code == 403
+    await publish({"then": {"only": ["tiny"], "never": ["nothing"]}})
+    assert (await client.post("/api/chat", json=HELLO)).status_code == 200
+
+
+async def test_a_model_under_the_name_of_its_only_place_is_no_place_of_itself(parts: Parts) -> None:
+    place = (DeploymentEntry(provider="openai", remote_name="big"),)
+    other = (DeploymentEntry(provider="openai", remote_name="else"),)
+    itself, named_so = (
+        ModelEntry(name="openai/Big", deployments=place),
+        ModelEntry(name="openai/big", deployments=other),
+    )
+    ours = ModelEntry(name="ours", aliases=("fast",), deployments=place)
+    for models, places_of in (((itself,), ()), ((itself, ours), ("ours", "fast")), ((named_so, ours), ())):
+        parts.catalogue.apply(Registry(models=models))
+        found = await parts.catalogue.called("openai/big")
+        assert found is not None
+        assert found.places_of == places_of
 
 
 async def test_a_rule_about_a_model_that_is_not_here_hears_what_the_caller_wrote(
