@@ -234,6 +234,56 @@ async def test_a_model_that_never_answers_does_not_under_the_name_of_its_place(
     assert (await client.post("/api/chat", json=HELLO)).status_code == 200
 
 
+BOTH = (
+    DeploymentEntry(provider=LOCAL, remote_name="tiny"),
+    DeploymentEntry(provider="openai", remote_name="big", rank=1),
+)
+AT_HOME = {"when": [{"fact": "tags", "op": "has", "value": ["eu"]}], "then": {"never": ["openai/*"]}}
+EU = {"x-orchestrator-tags": "eu"}
+
+
+async def test_what_a_barred_place_answered_others_is_not_served_from_the_cache(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine, engine: FakeEngine
+) -> None:
+    parts.catalogue.apply(Registry(models=(ModelEntry(name="ours", deployments=BOTH),)))
+    await publish(AT_HOME)
+    engine.error, engine.pieces = EngineUnreachable("down"), ()
+    ours = HELLO | {"model": "ours"}
+    told = [await client.post("/api/chat", json=ours) for _ in range(2)]
+    assert [one.headers["X-Orchestrator-Model"] for one in told] == ["openai/big"] * 2
+    assert told[1].headers["Cache-Status"] == "orchestrator; hit; detail=memory"
+    engine.error, engine.pieces = None, ("he", "re")
+    answers = [await client.post("/api/chat", json=ours, headers=EU) for _ in range(3)]
+    assert [one.headers["X-Orchestrator-Model"] for one in answers] == ["tiny:latest"] * 3
+    assert ["hit" in one.headers["Cache-Status"] for one in answers] == [False, True, True]
+    assert (cloud.calls, engine.calls) == (1, 2)
+    plain = await client.post("/api/chat", json=ours)
+    assert (plain.headers["X-Orchestrator-Model"], "hit" in plain.headers["Cache-Status"]) == ("tiny:latest", True)
+
+
+@pytest.mark.parametrize("never", ["openai/*", "tiny"])
+async def test_what_a_barred_place_is_about_to_answer_others_is_not_heard(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine, engine: FakeEngine, never: str
+) -> None:
+    parts.catalogue.apply(Registry(models=(ModelEntry(name="ours", deployments=BOTH),)))
+    others = {"when": [{"fact": "tags", "op": "has", "value": ["us"]}], "then": {"never": ["tiny", "tiny:latest"]}}
+    await publish(AT_HOME, others)
+    barred, other = (cloud, engine) if never == "openai/*" else (engine, cloud)
+    headers = [EU, {"x-orchestrator-tags": "us"}]
+    first, second = (headers[1], headers[0]) if barred is cloud else (headers[0], headers[1])
+    barred.gate = asyncio.Event()
+    ours = HELLO | {"model": "ours"}
+    waiting = asyncio.create_task(client.post("/api/chat", json=ours, headers=first))
+    while not barred.calls:
+        await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        answer = await client.post("/api/chat", json=ours, headers=second)
+    assert answer.headers["X-Orchestrator-Model"] == other.model.name
+    barred.gate.set()
+    assert (await waiting).headers["X-Orchestrator-Model"] == barred.model.name
+    assert (barred.calls, other.calls) == (1, 1)
+
+
 async def test_a_model_under_the_name_of_its_only_place_is_no_place_of_itself(parts: Parts) -> None:
     place = (DeploymentEntry(provider="openai", remote_name="big"),)
     other = (DeploymentEntry(provider="openai", remote_name="else"),)
