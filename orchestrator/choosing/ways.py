@@ -14,6 +14,7 @@ from orchestrator.failover import Plan
 from orchestrator.ledger.bills import price_of
 from orchestrator.ledger.estimate import at_most
 from orchestrator.parts import Parts
+from orchestrator.pictures import named
 from orchestrator.routes import check_template, choose, plans_for
 from routing.decision import Bar
 from routing.router import AUTO, in_turn, is_auto
@@ -21,6 +22,10 @@ from routing.rules.verdict import Verdict
 
 TOO_DEAR = "Set a smaller max_tokens (num_predict), or ask the operator about this rule."
 PRICELESS = "Ask the operator to say its price."
+FETCHED = (
+    "nothing may leave this machine, and a picture that is named by its address would be fetched from elsewhere."
+    " Send it as base64."
+)
 MOST_NOTE = 200  # characters of why a model could not be had
 # What a bar is called among the actions of a rule.
 ACTIONS = {"privacy": "local_only", "forbidden": "only", "price": "most_cost"}
@@ -50,6 +55,7 @@ async def way_of(ruled: Ruled, caller: Caller, parts: Parts) -> Way:
     """
     verdict = ruled.verdict
     check_allowed(ruled)
+    _check_pictures(ruled)
     if verdict.use:
         if way := await _by_rule(ruled, verdict.use, caller, parts):
             ruled.named_by = verdict.use_rule
@@ -63,6 +69,13 @@ async def way_of(ruled: Ruled, caller: Caller, parts: Parts) -> Way:
     if verdict.use:
         way.route = replace(way.route, reason=f'{way.route.reason}; rule "{verdict.use_rule}" in vain')
     return way
+
+
+def _check_pictures(ruled: Ruled) -> None:
+    """Raises ForbiddenByRule where a picture would be fetched for what has to stay here: its address may tell of it."""
+    if ruled.verdict.is_local_only and named(ruled.request):
+        rule = rule_of(ruled.verdict, Bar("privacy", ""))
+        raise ForbiddenByRule(f'Forbidden by rule "{rule}": {FETCHED}')
 
 
 async def _by_rule(ruled: Ruled, names: Sequence[str], caller: Caller, parts: Parts) -> Way | None:
