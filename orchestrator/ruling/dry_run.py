@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 
 from orchestrator.catalogue import all_names, named_at, others_at, placed
-from orchestrator.core.limits import is_named
 from orchestrator.core.permissions import Reach
 from orchestrator.core.presets import KINDS
 from orchestrator.engines.wires import wire_at
@@ -269,6 +268,7 @@ class _Trial:
         """
         if verdict.forbid is not None:
             return REFUSED
+        own = Verdict(never=tuple(never))
         for name in (*_asked(verdict, seen.facts), seen.facts.model):
             if name == AUTO and not seen.order:
                 return self._plain(AUTO)
@@ -276,7 +276,7 @@ class _Trial:
                 continue
             order = seen.order if name == AUTO else (name,)
             for one in order:
-                if name == AUTO and any(is_named(one, pattern) for pattern in never):
+                if name == AUTO and any(map(own.excludes, (one, *self._names.places_of(one)))):
                     continue
                 if self._may_ask(one, verdict) and (not verdict.is_local_only or self._charges.is_local(one)):
                     return self._plain(one)

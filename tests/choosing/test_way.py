@@ -225,6 +225,8 @@ async def test_a_model_that_never_answers_does_not_under_the_name_of_its_place(
     for name in ("auto", "ours", "other"):
         answer = await client.post("/api/chat", json=HELLO | {"model": name})
         assert (name, answer.status_code) == (name, 403)
+    await publish({"then": {"only": ["openai/*", "ours"]}}, never=["ours"])
+    assert (await client.post("/api/chat", json=AUTO)).status_code == 403
     assert cloud.calls == 0
     parts.catalogue.apply(Registry(models=(OURS_HERE,)))
     for name in ("tiny", "tiny:local", "library/tiny"):
