@@ -59,16 +59,16 @@ class Call:
 
     @property
     def shared(self) -> str:
-        """Equal for all who may hear it: the question's hash, with which models may answer where there are others.
+        """Equal for all who may hear it: the question's hash, with which places may answer where there may be others.
 
         What a budget may cut is heard by those whose answers one may cut anyway. Of a choice that is left to us the
         first one's is everybody's: they would have been content with any.
         """
-        names = tuple(dict.fromkeys(plan.candidate.stands_for.name for plan in self.plans))
+        names = tuple(dict.fromkeys(plan.name for plan in self.plans))
         may_be_cut = any(is_capped(plan.request, plan.candidate.model, self.entry.caller) for plan in self.plans)
-        if self.sought.is_choice:
+        if self.sought.is_choice or names == (self.sought.model.name,):
             names = ()
-        if len(names) < 2 and not may_be_cut:
+        if not (names or may_be_cut):
             return self.keys[-1].hash
         said = "\n".join((self.keys[-1].hash, *names, *(("",) if may_be_cut else ())))
         return blake2b(said.encode("utf-8", "replace"), digest_size=32).hexdigest()

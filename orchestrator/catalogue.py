@@ -34,10 +34,14 @@ class Watch(Protocol):
 
 
 class Called(NamedTuple):
-    """What a model is called: its own name, by which it may be asked or not, and others that mean it."""
+    """What a model is called: its own name, by which it may be asked or not, and others that mean it.
+
+    places_of  all names of the registered models that it is a place of: those are other models.
+    """
 
     name: str
     aliases: tuple[str, ...] = ()
+    places_of: tuple[str, ...] = ()
 
 
 class Catalogue:
@@ -61,6 +65,7 @@ class Catalogue:
         self._made: dict[str, tuple[ProviderEntry, ProviderEngine]] = {}
         self._registered: dict[str, ModelEntry] = {}  # by name and alias, in lower case
         self._settled: dict[str, ModelEntry] = {}  # that run where their name says, by it as lists have it
+        self._placed: Mapping[str, tuple[ModelEntry, ...]] = {}  # by the own name of each of their places, plain
         self._retiring: dict[asyncio.Task[None], ProviderEngine] = {}
         self.registry = Registry()
         self._listed: tuple[float, list[Model]] | None = None  # until when, and the models that can be had
@@ -91,6 +96,7 @@ class Catalogue:
             for name in (model.name, *model.aliases):
                 self._registered[name.lower()] = model
         self._settled = {as_listed(model.name).lower(): model for model in registry.models if not model.is_deployed}
+        self._placed = placed(registry, self._name_of)
         self.registry = registry
         self._listed = None
         if self._prices is not None:
@@ -127,8 +133,23 @@ class Catalogue:
         if entry is None or not entry.is_deployed:
             model = await self._found(entry.name if entry else name)
             if model is not None:
-                return _called(model.name, entry or self._of_own_name(model.name))
-        return _called(entry.name, entry) if entry else None
+                return self._called(model.name, entry or self._of_own_name(model.name))
+        return self._called(entry.name, entry) if entry else None
+
+    def _called(self, name: str, entry: ModelEntry | None) -> Called:
+        others = others_at(name, self._placed, entry)
+        return Called(name, aliases_of(name, entry), tuple(one for other in others for one in all_names(other)))
+
+    def places_of(self, name: str) -> tuple[str, ...]:
+        """The registered models, by their own names, that a model with this own name is a place of."""
+        if plain(name) not in self._placed:
+            return ()
+        return tuple(one.name for one in others_at(name, self._placed, self._entry(name)))
+
+    def with_places(self, route: Route) -> Route:
+        """A route to models that were taken from a list, with what each is a place of."""
+        candidates = (replace(one, places_of=self.places_of(one.model.name)) for one in route.candidates)
+        return replace(route, candidates=tuple(candidates)) if self._placed else route
 
     async def priced(self, route: Route) -> Route:
         """A route to models that were taken from a list, with what they charge."""
@@ -156,7 +177,11 @@ class Catalogue:
         model = await self._at_engines(name)
         if model is None:
             return None
-        return Route(model=model, reason="named", candidates=(Candidate(model=model, stands_for=model),))
+        return Route(model=model, reason="named", candidates=(self._itself(model),))
+
+    def _itself(self, model: Model) -> Candidate:
+        """A model that is asked by its own name."""
+        return Candidate(model=model, stands_for=model, places_of=self.places_of(model.name))
 
     async def models(self) -> list[Model]:
         """Every model: those registered, then those of every engine that are not among them."""
@@ -336,7 +361,7 @@ class Catalogue:
         if entry is not None:
             return [] if entry.is_off else (await self._deployed(entry))[1]
         model = await self._at_engines(name)
-        return [Candidate(model=model, stands_for=model)] if model else []
+        return [self._itself(model)] if model else []
 
     async def _deployed(self, entry: ModelEntry) -> tuple[Model | None, list[Candidate]]:
         """The model that `entry` is, and the places where it can be had; None without any."""
@@ -345,7 +370,7 @@ class Catalogue:
             if model is None:
                 return None, []
             model = _told(model, entry)
-            return model, [Candidate(model=model, stands_for=model)]
+            return model, [self._itself(model)]
         places: list[tuple[DeploymentEntry, Model]] = []
         for deployment in entry.deployments:
             found = await self._at(deployment)
@@ -355,7 +380,13 @@ class Catalogue:
             return None, []
         model = _as_one(entry, [found for _, found in places])
         return model, [
-            Candidate(model=found, stands_for=model, rank=deployment.rank, weight=deployment.weight)
+            Candidate(
+                model=found,
+                stands_for=model,
+                rank=deployment.rank,
+                weight=deployment.weight,
+                places_of=self.places_of(found.name) if plain(found.name) == plain(model.name) else (),
+            )
             for deployment, found in places
         ]
 
@@ -379,6 +410,12 @@ class Catalogue:
             return place_at(made[0], name, stated=stated, listed=model.price)
         return Place(provider=model.engine, model=name, is_paid=model.is_paid, stated=stated, listed=model.price)
 
+    def _name_of(self, deployment: DeploymentEntry) -> str:
+        made = self._made.get(deployment.provider)
+        if deployment.provider == LOCAL or made is None:
+            return named_at(deployment)
+        return made[1].name_of(deployment.remote_name)
+
     async def _at(self, deployment: DeploymentEntry) -> Model | None:
         if deployment.provider == LOCAL:
             for here in self._always.values():
@@ -390,10 +427,49 @@ class Catalogue:
         return await engine.find(f"{deployment.provider}/{deployment.remote_name}") if engine else None
 
 
-def _called(name: str, entry: ModelEntry | None) -> Called:
-    plain = name.removesuffix(":latest")
-    names = (entry.name, *entry.aliases) if entry else ()
-    return Called(name, tuple(one for one in names if one.lower().removesuffix(":latest") != plain.lower()))
+def plain(name: str) -> str:
+    """A name as names are compared: in letters of one size, and without `:latest`."""
+    return name.lower().removesuffix(":latest")
+
+
+def all_names(entry: ModelEntry) -> tuple[str, ...]:
+    """Every name of a registered model, its own first."""
+    return (entry.name, *entry.aliases)
+
+
+def aliases_of(name: str, entry: ModelEntry | None) -> tuple[str, ...]:
+    """The other names of the model that is called `name`, and that the registry knows as `entry`."""
+    return tuple(one for one in all_names(entry) if plain(one) != plain(name)) if entry else ()
+
+
+def named_at(deployment: DeploymentEntry) -> str:
+    """The own name of a place, as far as it can be told without its provider's engine."""
+    if deployment.provider == LOCAL:
+        return as_listed(deployment.remote_name)
+    return f"{deployment.provider}/{deployment.remote_name}"
+
+
+def placed(registry: Registry, name_of: Callable[[DeploymentEntry], str]) -> dict[str, tuple[ModelEntry, ...]]:
+    """The registered models that have each place, by the place's own name, which `name_of` tells, made plain."""
+    found: dict[str, dict[str, ModelEntry]] = {}
+    for entry in registry.models:
+        for one in entry.deployments:
+            found.setdefault(plain(name_of(one)), {})[entry.name] = entry
+    return {name: tuple(entries.values()) for name, entries in found.items()}
+
+
+def others_at(
+    name: str, places: Mapping[str, tuple[ModelEntry, ...]], entry: ModelEntry | None
+) -> tuple[ModelEntry, ...]:
+    """The registered models that have a place with this own name, without `entry`, which is called so.
+
+    Where `entry` has its places elsewhere, it is no place of theirs.
+    """
+    found = places.get(plain(name), ())
+    if not found or entry is None:
+        return found
+    others = tuple(one for one in found if one is not entry)
+    return others if len(others) < len(found) or not entry.is_deployed else ()
 
 
 def _engine_part(entry: ProviderEntry) -> ProviderEntry:

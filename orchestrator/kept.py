@@ -59,10 +59,14 @@ async def find(sought: Sought, entry: Entry, parts: Parts) -> Found | None:
 
 async def _of(sought: Sought, keys: Sequence[CacheKey], entry: Entry, parts: Parts) -> Found | None:
     hit = await parts.cache.find(keys, sought.request.control, sought.request.cap, entry.tiers)
-    if hit is None or not sought.is_choice:
-        return Found(hit, sought.places) if hit else None
+    if hit is None:
+        return None
+    answered_by = hit.entry.reply.model
+    if not sought.is_choice:  # of the places of a model one may be barred from this request that answered another
+        is_theirs = any(one.model.name == answered_by for one in sought.places)
+        return Found(hit, sought.places) if is_theirs else None
     try:
-        route = await find_route(hit.entry.reply.model, parts)
+        route = await find_route(answered_by, parts)
     except OrchestratorError:
         route = None
     return Found(hit, route.candidates) if route else None  # who answered then could not be chosen now

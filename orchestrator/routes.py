@@ -54,7 +54,8 @@ async def _choose(request: ChatRequest, caller: Caller, parts: Parts) -> Route:
         able = "embedding" if is_embedding else "completion"
         local = may_ask(await parts.local.models(), caller)
         others = parts.catalogue.known() if local else await parts.catalogue.models()
-        return await parts.catalogue.priced(choose_auto(local, may_ask(others, caller), able))
+        route = parts.catalogue.with_places(choose_auto(local, may_ask(others, caller), able))
+        return await parts.catalogue.priced(route)
     if route is None and is_embedding:
         advice = how_to_reach(request.model, parts) or ", try pulling it first"
         raise ModelNotFound(f'model "{request.model[:MOST_SHOWN]}" not found{advice}')
@@ -82,7 +83,7 @@ async def find_route(name: str, parts: Parts, unavailable: str = "remote model i
     if source == "cloud":
         raise CloudDisabled.because(unavailable)
     model = await parts.local.find(base) if source == "local" else None
-    return in_turn([model], "named") if model else None
+    return parts.catalogue.with_places(in_turn([model], "named")) if model else None
 
 
 async def called(name: str, parts: Parts) -> Called:

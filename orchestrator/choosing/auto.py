@@ -81,7 +81,7 @@ async def choose_among(said: Ruled, reason: str, caller: Caller, parts: Parts, *
     offers = await router.shelf.offers(parts.local, parts.catalogue)
     left = router.shelf.allowed(caller, verdict, settings.never)
     if not left and not verdict.is_local_only:  # providers that never told what they have are asked now
-        offers = offers_of(await parts.catalogue.models(), parts.local.name)
+        offers = offers_of(await parts.catalogue.models(), parts.local.name, parts.catalogue.places_of)
         left = allowed(offers, caller, verdict, settings.never)
     prompt, completion = about(request), request.cap or AN_ANSWER
     few = shortlist(left, router.seen, prompt, completion)

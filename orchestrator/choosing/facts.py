@@ -51,6 +51,7 @@ def facts_of(
     return Facts(
         model=called.name.removesuffix(":latest"),
         aliases=called.aliases,
+        places_of=called.places_of,
         dialect=request.dialect,
         endpoint=request.endpoint,
         tenant=caller.tenant,

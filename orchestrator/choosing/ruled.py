@@ -118,9 +118,12 @@ async def ruled(request: ChatRequest, caller: Caller, parts: Parts) -> Ruled:
 
 
 async def _called(request: ChatRequest, rules: RuleSet, parts: Parts) -> Called:
-    """What the model is called that was asked for, with those of its other names that rules have."""
+    """What the model is called that was asked for; of its other names, and those of the models that it is a place of,
+    with what rules have.
+    """
     found = await called(request.model, parts)
-    return Called(found.name, tuple(filter(rules.names_model, found.aliases)))
+    aliases, places_of = (tuple(filter(rules.names_model, names)) for names in (found.aliases, found.places_of))
+    return Called(found.name, aliases, places_of)
 
 
 @lru_cache(maxsize=8)
@@ -130,11 +133,22 @@ def _draws_each(rules: RuleSet) -> bool:
     return any(part.by == "request" for one in then for part in (one.split, one.canary) if part is not None)
 
 
-def check_allowed(verdict: Verdict) -> None:
+def check_allowed(said: Ruled) -> None:
     """Raises ForbiddenByRule when a rule forbids the request, in the operator's words."""
+    verdict = said.verdict
     if verdict.forbid is not None:
-        why = f" ({UNREAD})" if verdict.forbid_rule in verdict.unread else ""
+        why = f" ({UNREAD})" if verdict.forbid_rule in verdict.unread else _as_a_place(said)
         raise ForbiddenByRule(f'Forbidden by rule "{verdict.forbid_rule}": {verdict.forbid}{why}')
+
+
+def _as_a_place(said: Ruled) -> str:
+    """Of which models it is a place, where the rule that forbids it is about those; else nothing."""
+    facts, rules = said.facts, said.rules
+    if facts is None or rules is None or not facts.places_of:
+        return ""
+    if rules.decide(replace(facts, places_of=())).forbid_rule == said.verdict.forbid_rule:
+        return ""
+    return f" ({facts.model} is a place of {', '.join(facts.places_of)})"
 
 
 def _unread(verdict: Verdict) -> str:

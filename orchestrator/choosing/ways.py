@@ -9,11 +9,12 @@ from orchestrator.choosing.ruled import ForbiddenByRule, Ruled, check_allowed
 from orchestrator.core.dollars import dollars
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.scopes import out_of_scope
-from orchestrator.core.types import Caller, Candidate, ChatRequest, Model, Route
+from orchestrator.core.types import Caller, Candidate, ChatRequest, Route
 from orchestrator.failover import Plan
 from orchestrator.ledger.bills import price_of
 from orchestrator.ledger.estimate import at_most
 from orchestrator.parts import Parts
+from orchestrator.pictures import named
 from orchestrator.routes import check_template, choose, plans_for
 from routing.decision import Bar
 from routing.router import AUTO, in_turn, is_auto
@@ -21,6 +22,10 @@ from routing.rules.verdict import Verdict
 
 TOO_DEAR = "Set a smaller max_tokens (num_predict), or ask the operator about this rule."
 PRICELESS = "Ask the operator to say its price."
+FETCHED = (
+    "nothing may leave this machine, and a picture that is named by its address would be fetched from elsewhere."
+    " Send it as base64."
+)
 MOST_NOTE = 200  # characters of why a model could not be had
 # What a bar is called among the actions of a rule.
 ACTIONS = {"privacy": "local_only", "forbidden": "only", "price": "most_cost"}
@@ -49,7 +54,8 @@ async def way_of(ruled: Ruled, caller: Caller, parts: Parts) -> Way:
     what the caller asked for. The notes say so.
     """
     verdict = ruled.verdict
-    check_allowed(verdict)
+    check_allowed(ruled)
+    _check_pictures(ruled)
     if verdict.use:
         if way := await _by_rule(ruled, verdict.use, caller, parts):
             ruled.named_by = verdict.use_rule
@@ -63,6 +69,13 @@ async def way_of(ruled: Ruled, caller: Caller, parts: Parts) -> Way:
     if verdict.use:
         way.route = replace(way.route, reason=f'{way.route.reason}; rule "{verdict.use_rule}" in vain')
     return way
+
+
+def _check_pictures(ruled: Ruled) -> None:
+    """Raises ForbiddenByRule where a picture would be fetched for what has to stay here: its address may tell of it."""
+    if ruled.verdict.is_local_only and named(ruled.request):
+        rule = rule_of(ruled.verdict, Bar("privacy", ""))
+        raise ForbiddenByRule(f'Forbidden by rule "{rule}": {FETCHED}')
 
 
 async def _by_rule(ruled: Ruled, names: Sequence[str], caller: Caller, parts: Parts) -> Way | None:
@@ -127,12 +140,17 @@ def within(route: Route, request: ChatRequest, verdict: Verdict, parts: Parts) -
 
 
 def bar_of(one: Candidate, request: ChatRequest, verdict: Verdict, parts: Parts) -> Bar | None:
-    """Why rules exclude a place; None when they do not."""
+    """Why rules exclude a place; None when they do not.
+
+    Where a model has a name of its own, `never` is about either name, whichever of the two was asked for.
+    """
     model, name = one.model, one.stands_for.name
     if verdict.is_local_only and model.engine != parts.local.name:
         return Bar("privacy", f"nothing may leave this machine, and {name} runs elsewhere.")
-    if not (verdict.may_ask(one.stands_for.name) and (model.name == one.stands_for.name or _may_be(verdict, model))):
+    if not (verdict.may_ask(name) and (model.name == name or not verdict.excludes(model.name))):
         return Bar("forbidden", f"{name} may not answer this.")
+    if other := next(filter(verdict.excludes, one.places_of), ""):
+        return Bar("forbidden", f"{name} may not answer this ({name} is a place of {other}).")
     if verdict.most_micros is not None and model.is_paid:
         allows, price = f"a call may cost {dollars(verdict.most_micros)} USD", price_of(model)
         if price is None:
@@ -141,11 +159,6 @@ def bar_of(one: Candidate, request: ChatRequest, verdict: Verdict, parts: Parts)
         if most > verdict.most_micros:
             return Bar("price", f"{allows}, and one of {name} may come to {dollars(most)}. {TOO_DEAR}")
     return None
-
-
-def _may_be(verdict: Verdict, place: Model) -> bool:
-    """Whether a place may be asked where a model has a name of its own: `never` is about either name."""
-    return replace(verdict, only=()).may_ask(place.name)
 
 
 def rule_of(verdict: Verdict, bar: Bar) -> str:

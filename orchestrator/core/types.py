@@ -379,6 +379,7 @@ class Candidate:
     stands_for: Model  # the model whose answer it gives: under its name and digest the answer is kept
     rank: int = 0  # lower ranks are asked first
     weight: int = 1  # how often it is asked among equals that are chosen by weight
+    places_of: tuple[str, ...] = ()  # registered models that have this place, where it was asked by its own name
 
 
 Balance = Literal["latency", "cost", "weight"]

@@ -40,6 +40,10 @@ class ProviderEngine(Engine, Protocol):
         """Begin to ask which models there are."""
         ...
 
+    def name_of(self, remote_name: str) -> str:
+        """What a model of it is called here, however its provider's name is written; nobody is asked."""
+        ...
+
     def known(self) -> list[Model]:
         """What it listed when it was last asked."""
         ...

@@ -249,6 +249,10 @@ class CloudEngine:
         """Begin to ask for the list, when it is time to."""
         self._listing.look()
 
+    def name_of(self, remote_name: str) -> str:
+        """What a model of it is called here, however the provider's name is written."""
+        return f"{self.name}/{self._remote.wire.canonical(remote_name)}"
+
     async def find(self, name: str) -> Model | None:
         """The model `provider/name` means; a name the provider does not list is asked for all the same."""
         return await self._listing.find(name)

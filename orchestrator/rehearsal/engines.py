@@ -42,6 +42,10 @@ class ScriptedEngine:
     def look(self) -> None:
         """It knows what it has."""
 
+    def name_of(self, remote_name: str) -> str:
+        """As it is."""
+        return f"{self.name}/{remote_name}"
+
     async def retire(self) -> None:
         """There is nothing to close."""
 

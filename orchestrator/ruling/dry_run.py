@@ -17,12 +17,14 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core.limits import is_named
+from orchestrator.catalogue import all_names, named_at, others_at, placed
 from orchestrator.core.permissions import Reach
+from orchestrator.core.presets import KINDS
+from orchestrator.engines.wires import wire_at
 from orchestrator.modelhost.names import as_listed
 from orchestrator.models import RequestRecord
 from orchestrator.models.decisions import RouteDecision
-from orchestrator.registry.entries import Registry
+from orchestrator.registry.entries import DeploymentEntry, ProviderEntry, Registry
 from orchestrator.registry.reading import read_without_keys
 from orchestrator.ruling import versions
 from orchestrator.ruling.charges import Charges, Tokens
@@ -131,15 +133,15 @@ def dry_run(
     until = time.monotonic() + within_s
     rules = compile_rules(document)
     registry = read_without_keys()
-    charges, called = Charges(registry, time.time()), _called_in(registry)
-    trial = _Trial(document, charges, had(models), other_aim=_has_another_aim(document))
+    names = _Names(registry)
+    trial = _Trial(document, Charges(registry, time.time()), names, had(models), other_aim=_has_another_aim(document))
     rows = RouteDecision.objects.of(reach).select_related("tenant").order_by("-id")
     for some in _in_parts(rows[: min(last, MOST_REQUESTS)].iterator(chunk_size=AT_ONCE)):
         costs = _costs(some, reach)
         for row in some:
             if time.monotonic() > until:
                 return trial.done(is_cut=True)
-            seen = _seen(row, called)
+            seen = _seen(row, names)
             if seen is None:
                 trial.unread += 1
             else:
@@ -171,9 +173,16 @@ class _Trial:
     """Everything that is counted on the way."""
 
     def __init__(
-        self, document: Document, charges: Charges, is_there: Callable[[str], bool], *, other_aim: bool
+        self,
+        document: Document,
+        charges: Charges,
+        names: _Names,
+        is_there: Callable[[str], bool],
+        *,
+        other_aim: bool,
     ) -> None:
         self._never = document.auto.never
+        self._names = names
         self._is_there = is_there
         self._written: dict[str, str] = {}  # how a model is called, by its plain name
         self._charges = charges
@@ -259,6 +268,7 @@ class _Trial:
         """
         if verdict.forbid is not None:
             return REFUSED
+        own = Verdict(never=tuple(never))
         for name in (*_asked(verdict, seen.facts), seen.facts.model):
             if name == AUTO and not seen.order:
                 return self._plain(AUTO)
@@ -266,11 +276,14 @@ class _Trial:
                 continue
             order = seen.order if name == AUTO else (name,)
             for one in order:
-                if name == AUTO and any(is_named(one, pattern) for pattern in never):
+                if name == AUTO and any(map(own.excludes, (one, *self._names.places_of(one)))):
                     continue
-                if verdict.may_ask(one) and (not verdict.is_local_only or self._charges.is_local(one)):
+                if self._may_ask(one, verdict) and (not verdict.is_local_only or self._charges.is_local(one)):
                     return self._plain(one)
         return REFUSED
+
+    def _may_ask(self, name: str, verdict: Verdict) -> bool:
+        return verdict.may_ask(name) and not any(map(verdict.excludes, self._names.places_of(name)))
 
     def _plain(self, name: str) -> str:
         """A name as names are compared; it is shown as it was written first."""
@@ -312,28 +325,47 @@ def _in_parts(rows: Iterator[RouteDecision]) -> Iterator[list[RouteDecision]]:
         yield some
 
 
-def _called_in(registry: Registry) -> Callable[[Facts], Facts]:
-    """What gives facts the names of their model that the registry has: where no rule named one, nobody looked."""
-    known = {as_listed(name).lower(): one for one in registry.models for name in (one.name, *one.aliases)}
+class _Names:
+    """What models are called in a registry."""
 
-    def called(facts: Facts) -> Facts:
-        plain = as_listed(facts.model)
-        entry = known.get(plain.lower())
-        if entry is None:
-            return replace(facts, model=plain, aliases=())
-        own = as_listed(entry.name)
-        return replace(facts, model=own, aliases=tuple(one for one in entry.aliases if one.lower() != own.lower()))
+    def __init__(self, registry: Registry) -> None:
+        self._known = {as_listed(name).lower(): one for one in registry.models for name in all_names(one)}
+        providers = {one.name: one for one in registry.providers}
+        self._placed = placed(registry, lambda place: _name_of(place, providers.get(place.provider)))
 
-    return called
+    def called(self, facts: Facts) -> Facts:
+        """Facts with the names of their model that the registry has: where no rule named one, nobody looked."""
+        own = as_listed(facts.model)
+        entry = self._known.get(own.lower())
+        aliases: tuple[str, ...] = ()
+        if entry is not None:
+            own = as_listed(entry.name)
+            aliases = tuple(one for one in entry.aliases if one.lower() != own.lower())
+        others = others_at(own, self._placed, entry)
+        places_of = tuple(name for one in others for name in all_names(one))
+        return replace(facts, model=own, aliases=aliases, places_of=places_of)
+
+    def places_of(self, name: str) -> tuple[str, ...]:
+        """The registered models, by their own names, that a model with this own name is a place of."""
+        entry = self._known.get(as_listed(name).lower())
+        return tuple(one.name for one in others_at(name, self._placed, entry))
 
 
-def _seen(row: RouteDecision, called: Callable[[Facts], Facts]) -> _Seen | None:
+def _name_of(place: DeploymentEntry, provider: ProviderEntry | None) -> str:
+    if provider is None:
+        return named_at(place)
+    wire = wire_at(KINDS[provider.kind].wire, provider.address)
+    return f"{provider.name}/{wire.canonical(place.remote_name)}"
+
+
+def _seen(row: RouteDecision, names: _Names) -> _Seen | None:
     """What a row says, where it can be read: another release may have written it."""
     try:
         said = json.loads(row.document)
         verdict = Verdict.from_json(said.get("verdict", {}))
         order = _order(said.get("decision") or {})
-        return _Seen(called(Facts.from_json(said["facts"])), verdict, order, max(int(said.get("stands_for", 1)), 1))
+        facts = names.called(Facts.from_json(said["facts"]))
+        return _Seen(facts, verdict, order, max(int(said.get("stands_for", 1)), 1))
     except (ValueError, TypeError, KeyError, AttributeError, msgspec.MsgspecError):
         return None
 

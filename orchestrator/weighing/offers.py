@@ -7,7 +7,7 @@ answering the front is enough: rising in price and in ability. What was seen, an
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,7 +31,10 @@ _SCALE = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A model, and what is expected of it before it was seen. Rates are dollars for a million tokens."""
+    """A model, and what is expected of it before it was seen. Rates are dollars for a million tokens.
+
+    places_of  the registered models that it is a place of, by their own names.
+    """
 
     model: Model
     standing: Standing
@@ -39,6 +42,7 @@ class Offer:
     is_priced: bool
     input: float = 0.0
     output: float = 0.0
+    places_of: tuple[str, ...] = ()
 
     def cost(self, prompt: int, completion: int) -> float:
         """About what a call costs, in millionths of a dollar."""
@@ -59,7 +63,7 @@ class Shelf:
         now = self._clock.monotonic()
         if now >= self._until:
             models = [*await local.models(), *await catalogue.choosable()]
-            self._offers, self._until = offers_of(models, local.name), now + HOLDS_S
+            self._offers, self._until = offers_of(models, local.name, catalogue.places_of), now + HOLDS_S
             self._allowed = {}
         return self._offers
 
@@ -76,21 +80,25 @@ class Shelf:
         return found
 
 
-def offers_of(models: Iterable[Model], local: str) -> list[Offer]:
-    """Those that complete text, each name once, as they are offered. `local` is the engine of what is here."""
+def offers_of(models: Iterable[Model], local: str, places_of: Callable[[str], tuple[str, ...]]) -> list[Offer]:
+    """Those that complete text, each name once, as they are offered.
+
+    local      the engine of what is here.
+    places_of  tells which registered models a model, by its own name, is a place of.
+    """
     distinct: dict[str, Model] = {}
     for model in models:
         if "completion" in model.capabilities:
             distinct.setdefault(model.name.lower(), model)
-    return [offer_of(model, local) for model in distinct.values()]
+    return [offer_of(model, local, places_of(model.name)) for model in distinct.values()]
 
 
-def offer_of(model: Model, local: str) -> Offer:
-    """A model as it is offered. `local` is the engine of what runs here."""
+def offer_of(model: Model, local: str, places_of: tuple[str, ...] = ()) -> Offer:
+    """A model as it is offered. `local` is the engine of what runs here; of the rest see `Offer`."""
     is_local, price = model.engine == local, model.price
     rates = (float(price.input), float(price.output)) if price else (0.0, 0.0)
     standing = _standing(model.name, model.parameter_size, rates[1], is_local)
-    return Offer(model, standing, is_local, price is not None or not model.is_paid, *rates)
+    return Offer(model, standing, is_local, price is not None or not model.is_paid, *rates, places_of)
 
 
 @lru_cache(maxsize=8192)
@@ -101,20 +109,37 @@ def _standing(name: str, size: str, usd: float, is_local: bool) -> Standing:
 
 
 def allowed(offers: Iterable[Offer], caller: Caller, verdict: Verdict, never: Collection[str]) -> list[Offer]:
-    """Those that the caller's key is for, and that neither a rule nor the router's own list excludes."""
+    """Those that the caller's key is for, and that neither a rule nor the router's own list excludes.
+
+    A place of a model that is among them is left out: it would be weighed twice, and what it answers under either name
+    be learned of the wrong one. It stays where the one runs here and the other elsewhere: that is a choice.
+    """
     found = list(offers)
     if verdict.is_local_only:
         found = [one for one in found if one.is_local]
     if caller.model_patterns:
         found = [one for one in found if caller.may_ask(one.model.name)]
     if verdict.only or verdict.never:
-        found = [one for one in found if verdict.may_ask(one.model.name)]
+        found = [one for one in found if verdict.may_ask(one.model.name) and not _is_excluded(one, verdict)]
     if never:
         own = Verdict(never=tuple(never))
-        found = [one for one in found if own.may_ask(one.model.name)]
+        found = [one for one in found if own.may_ask(one.model.name) and not _is_excluded(one, own)]
     if any(not limit.amount for limit in caller.limits):
         found = [one for one in found if not _is_shut(one.model.name, caller)]
+    if any(one.places_of for one in found):
+        others = {one.model.name: one for one in found}
+        found = [one for one in found if not any(_is_place(one, others.get(name)) for name in one.places_of)]
     return found
+
+
+def _is_place(one: Offer, other: Offer | None) -> bool:
+    """Whether it need not be weighed beside the other that has it as a place, and is no place of it in turn."""
+    return other is not None and other.is_local == one.is_local and one.model.name not in other.places_of
+
+
+def _is_excluded(one: Offer, verdict: Verdict) -> bool:
+    """Whether `never` names a model that it is a place of."""
+    return any(map(verdict.excludes, one.places_of))
 
 
 def _is_shut(model: str, caller: Caller) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
@@ -23,7 +23,7 @@ class Unsure(Exception):
 class Asked:
     """One request. It is for one decision, and then thrown away."""
 
-    __slots__ = ("_activation", "_models", "_names", "_told", "_when", "_words", "facts", "heard", "tags")
+    __slots__ = ("_activation", "_models", "_names", "_places", "_told", "_when", "_words", "facts", "heard", "tags")
 
     def __init__(self, facts: Facts, heard: Mapping[str, bool | None] | None) -> None:
         self.facts = facts
@@ -32,6 +32,7 @@ class Asked:
         self._told = heard or {}
         self._names: dict[str, str] = {}
         self._models: tuple[str, ...] | None = None
+        self._places: tuple[str, ...] | None = None
         self._words: dict[str, str] = {}
         self._when: dict[tzinfo, datetime | None] = {}
         self._activation: Any = None
@@ -47,9 +48,16 @@ class Asked:
     def models(self) -> tuple[str, ...]:
         """Every name of the model that was asked for, its own first, in letters of one size and without `:latest`."""
         if self._models is None:
-            names = (self.facts.model, *self.facts.aliases)
-            self._models = tuple(name.lower().removesuffix(":latest") for name in names)
+            self._models = _plain((self.facts.model, *self.facts.aliases))
         return self._models
+
+    @property
+    def models_and_places_of(self) -> tuple[str, ...]:
+        """The same, and then every name of the models that it is a place of."""
+        if self._places is None:
+            places_of = self.facts.places_of
+            self._places = (*self.models, *_plain(places_of)) if places_of else self.models
+        return self._places
 
     def when(self, zone: tzinfo) -> datetime | None:
         """The time there; None where it is none."""
@@ -128,3 +136,7 @@ class Asked:
             values |= {"temperature": float(facts.temperature), "budget_left": float(facts.budget_left)}
             self._activation = activation_of(values)
         return self._activation
+
+
+def _plain(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name.lower().removesuffix(":latest") for name in names)

@@ -102,7 +102,8 @@ def compiled_rule(rule: Rule, place: int) -> Compiled:
     """One rule, ready to be asked."""
     try:
         when = sorted(rule.when, key=is_about_text)
-        tests = [test_of(condition) for condition in when]
+        keeps = keeps_something(rule.then)
+        tests = [test_of(condition, keeps=keeps) for condition in when]
         if rule.expression.strip():
             tests.append(_expression(rule.expression))
     except Exception as error:  # noqa: BLE001  # another release thought it right

@@ -31,8 +31,11 @@ def is_about_text(condition: Condition) -> bool:
     return FACTS[condition.fact].kind == "text"
 
 
-def test_of(condition: Condition) -> Test:
-    """Whether a condition holds. Raises where `checking` would have found a fault."""
+def test_of(condition: Condition, *, keeps: bool) -> Test:
+    """Whether a condition holds. Raises where `checking` would have found a fault.
+
+    keeps  its rule keeps something from somebody: one about a model is met by a place of the model as well.
+    """
     kind, value = FACTS[condition.fact].kind, condition.value
     if kind == "time":
         assert isinstance(value, Hours)
@@ -47,6 +50,8 @@ def test_of(condition: Condition) -> Test:
         return _contains(condition, words)
     if kind == "words":
         return _has(condition.op == "has", frozenset(map(str.lower, words)))
+    if condition.fact == "model":
+        return _model(condition.op == "is", words, reaches_places=keeps and condition.op == "is")
     return _named(condition.fact, condition.op == "is", words)
 
 
@@ -73,16 +78,25 @@ def _named(fact: str, wanted: bool, words: Sequence[str]) -> Test:
     is_one = fits(fact, words)
     is_analysed = FACTS[fact].is_analysed
 
-    def model(asked: Asked) -> bool:
-        return any(map(is_one, asked.models)) is wanted
-
     def test(asked: Asked) -> bool:
         name = asked.name(fact)
         if is_analysed and not name:
             return False
         return is_one(name) is wanted
 
-    return model if fact == "model" else test
+    return test
+
+
+def _model(wanted: bool, words: Sequence[str], *, reaches_places: bool) -> Test:
+    is_one = fits("model", words)
+
+    def test(asked: Asked) -> bool:
+        return any(map(is_one, asked.models)) is wanted
+
+    def place(asked: Asked) -> bool:
+        return any(map(is_one, asked.models_and_places_of))
+
+    return place if reaches_places else test
 
 
 def _has(wanted: bool, words: frozenset[str]) -> Test:

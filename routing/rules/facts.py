@@ -68,6 +68,8 @@ class Facts:
 
     model   that was asked for, by its own name: what means the same model is the same.
     aliases other names of it that the registry has, as far as rules name them.
+    places_of  names of the registered models that it is a place of, as far as rules name them: a rule about one of
+            those that keeps something from somebody is about it, too.
     at      seconds since the epoch.
     text    what was said last, the first and last characters of it where it is long; None: it was not kept, and what
             a rule heard in it is told by `heard` (see `Verdict.heard`).
@@ -107,6 +109,7 @@ class Facts:
     sticky: str = ""
     request: str = ""
     aliases: tuple[str, ...] = ()
+    places_of: tuple[str, ...] = ()
 
     def to_json(self, *, with_text: bool = False) -> dict[str, Any]:
         """As JSON, without what goes without saying; and without the text, unless it may be kept."""
@@ -128,6 +131,6 @@ class Facts:
         values = {name: value for name, value in said.items() if name in known}
         if "tags" in values:
             values["tags"] = frozenset(values["tags"])
-        if "aliases" in values:
-            values["aliases"] = tuple(values["aliases"])
+        for name in values.keys() & {"aliases", "places_of"}:
+            values[name] = tuple(values[name])
         return cls(**values)

@@ -36,7 +36,7 @@ class Index:
         """The places of all rules that the request may meet, in their order."""
         found: list[int] = []
         if self._has_models:
-            for name in asked.models:
+            for name in asked.models_and_places_of:
                 found += self._by_value.get(("model", name), ())
         for fact in self._facts:
             value = getattr(asked.facts, fact) if FACTS[fact].kind == "flag" else asked.name(fact)

@@ -90,9 +90,13 @@ class Verdict:
 
     def may_ask(self, model: str) -> bool:
         """Whether `only` and `never` let a model answer, by its name. What is local is not known here."""
-        if any(is_named(model, pattern) for pattern in self.never):
+        if self.excludes(model):
             return False
         return all(any(is_named(model, pattern) for pattern in patterns) for patterns in self.only)
+
+    def excludes(self, model: str) -> bool:
+        """Whether `never` names a model."""
+        return any(is_named(model, pattern) for pattern in self.never)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON, without what goes without saying."""

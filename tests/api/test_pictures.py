@@ -16,11 +16,14 @@ from django.conf import settings
 
 from orchestrator import pictures, wiring
 from orchestrator.api.offers import SLOT, Slot
+from orchestrator.choosing.trying import tried
 from orchestrator.core.errors import Busy
 from orchestrator.core.tasks import end
-from orchestrator.core.types import ChatRequest, Message
+from orchestrator.core.types import Caller, ChatRequest, Message
 from orchestrator.parts import Parts
 from orchestrator.pictures import MOST_AT_ONCE, MOST_NAMED, Pictures
+from routing.rules.checking import read_document
+from routing.rules.compiled import RuleSet, compile_rules
 from tests.fakes import FakeEngine
 from tests.outbound.serving import ALLOWED, Server, response, serving
 
@@ -229,3 +232,42 @@ async def test_no_address_inside_is_fetched(client: httpx.AsyncClient, server: S
 async def test_a_model_that_sees_nothing_has_nothing_fetched(client: httpx.AsyncClient, server: Server) -> None:
     await client.post(DIALECTS[0], json=question(DIALECTS[0], at(server)) | {"model": "tiny"})
     assert server.connections == 0
+
+
+class Kept:
+    """Rules that stay as they are."""
+
+    def __init__(self, *rules: dict[str, Any]) -> None:
+        self._rules = compile_rules(read_document({"rules": list(rules)}), 1)
+
+    async def catch_up(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+    def rules(self) -> RuleSet:
+        return self._rules
+
+
+@pytest.mark.parametrize("path", DIALECTS)
+async def test_none_is_fetched_for_what_has_to_stay_here(
+    client: httpx.AsyncClient, engine: FakeEngine, server: Server, path: str
+) -> None:
+    engine.model = replace(engine.model, capabilities=engine.model.capabilities | {"vision"})
+    here = {"name": "stays here", "then": {"local_only": True}}
+    object.__setattr__(wiring.parts(), "rules", Kept(here))
+    for model in ("auto", "tiny", "openai/big"):
+        answer = await client.post(path, json=question(path, at(server)) | {"model": model})
+        assert answer.status_code == 403, answer.text
+        said = answer.json()["error"]["message"]
+        assert said.startswith('Forbidden by rule "stays here": nothing may leave this machine, and a picture')
+        assert said.endswith("Send it as base64.")
+    assert (server.connections, engine.calls) == (0, 0)
+    told = await tried(replace(asking(at(server)), model="tiny"), Caller(tenant="acme", tenant_id=1), wiring.parts())
+    assert told["refused"] == {"status": 403, "why": said}
+    shown = {"role": "user", "content": "What?", "images": [base64.b64encode(png()).decode()]}
+    for model in ("auto", "tiny"):
+        answer = await client.post("/api/chat", json={"model": model, "stream": False, "messages": [shown]})
+        assert answer.status_code == 200, answer.text
+    assert engine.calls == 2

@@ -26,7 +26,8 @@ from orchestrator.models import BudgetPeriod, RouteDecision, Tenant
 from orchestrator.weighing import meaning
 from orchestrator.weighing.left import BudgetsLeft
 from orchestrator.weighing.meaning import Meanings
-from orchestrator.weighing.offers import FEW, MOST_CANDIDATES, Offer, offer_of, offers_of, shortlist
+from orchestrator.weighing.offers import FEW, MOST_CANDIDATES, Offer, allowed, offer_of, offers_of, shortlist
+from routing.rules.verdict import Verdict
 from tests.fakes import SetClock
 
 VECTOR = np.linspace(-1, 1, 384, dtype="<f4").tobytes()
@@ -87,6 +88,26 @@ def names(offers: list[Offer]) -> list[str]:
     return [one.model.name for one in offers]
 
 
+def offers(models: list[Model], places_of: dict[str, tuple[str, ...]] | None = None) -> list[Offer]:
+    return offers_of(models, "llamacpp", lambda name: (places_of or {}).get(name, ()))
+
+
+def test_a_place_is_not_weighed_beside_its_model_unless_one_of_them_is_here() -> None:
+    local = Model(name="tiny:latest", digest="d" * 64, engine="llamacpp")
+    models = [local, cloud("smart", "1"), cloud("x/7b", "1"), cloud("x/8b", "1")]
+    placed = {"x/7b": ("smart",), "tiny:latest": ("smart",), "x/8b": ("gone",)}
+    caller, found = Caller(tenant_id=1, tenant="acme"), offers(models, placed)
+    assert names(allowed(found, caller, Verdict(), ())) == ["tiny:latest", "smart", "x/8b"]
+    for by_rule, own in ((("smart",), ()), ((), ("smart",))):
+        assert names(allowed(found, caller, Verdict(never=by_rule), own)) == ["x/8b"]
+    scoped = replace(caller, model_patterns=("x/*",))
+    assert names(allowed(found, scoped, Verdict(), ())) == ["x/7b", "x/8b"], (
+        "who may not ask the model may ask its place"
+    )
+    each_other = offers(models, {"x/7b": ("x/8b",), "x/8b": ("x/7b",)})
+    assert len(allowed(each_other, caller, Verdict(), ())) == len(models)
+
+
 def test_of_hundreds_those_are_weighed_that_none_beats_in_both() -> None:
     local = Model(name="tiny:latest", digest="d" * 64, engine="llamacpp")
     sizes = {"7b": "1", "70b": "3", "405b": "9"}
@@ -94,11 +115,11 @@ def test_of_hundreds_those_are_weighed_that_none_beats_in_both() -> None:
         local,
         *(cloud(f"x/{size}-{at}", str(Decimal(price) + at)) for size, price in sizes.items() for at in range(100)),
     ]
-    few = shortlist(offers_of(models, "llamacpp"), (), 100, 100)
+    few = shortlist(offers(models), (), 100, 100)
     assert names(few) == ["tiny:latest", "x/7b-0", "x/70b-0", "x/405b-0"]
-    seen = shortlist(offers_of(models, "llamacpp"), {"x/70b-50"}, 100, 100)
+    seen = shortlist(offers(models), {"x/70b-50"}, 100, 100)
     assert "x/70b-50" in names(seen), "what was seen may be better than it looks"
-    assert len(shortlist(offers_of(models, "llamacpp"), set(names(offers_of(models, ""))), 1, 1)) <= MOST_CANDIDATES
+    assert len(shortlist(offers(models), set(names(offers(models))), 1, 1)) <= MOST_CANDIDATES
 
 
 def test_a_price_that_nobody_knows_is_a_last_resort() -> None:

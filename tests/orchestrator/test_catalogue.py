@@ -9,12 +9,14 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.catalogue import Catalogue
+from orchestrator.core.clock import Clock
 from orchestrator.core.errors import ModelNotFound
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Caller, Model
 from orchestrator.parts import Parts
-from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
+from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
 from orchestrator.routes import choose, plans_for
+from orchestrator.wiring import engine_for
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_pipeline import question
 
@@ -30,6 +32,9 @@ class MadeEngine(FakeEngine):
 
     def look(self) -> None:
         pass
+
+    def name_of(self, remote_name: str) -> str:
+        return f"{self.name}/{remote_name}"
 
     def known(self) -> list[object]:
         return [self.model]
@@ -199,3 +204,26 @@ async def test_a_provider_that_goes_while_a_question_comes_leaves_the_other_plac
     del parts.catalogue._always["openai"]
     plans = plans_for(route, question(model="openai/big"), Caller(tenant_id=1, tenant="acme"), parts)
     assert [plan.name for plan in plans] == ["tiny:latest"]
+
+
+PLACES = [
+    ("gemini", "models/gemini-pro", "at/gemini-pro"),
+    ("gemini", "Gemini-Pro", "at/gemini-pro"),
+    ("ollama", "llama3", "at/llama3:latest"),
+    ("ollama", "llama3:latest", "at/llama3"),
+    ("local", "https://registry.ollama.ai/library/Tiny:latest:local", "tiny:latest"),
+]
+
+
+@pytest.mark.parametrize(("kind", "there", "own"), PLACES)
+async def test_a_place_is_known_by_its_own_name_however_the_registry_writes_it(kind: str, there: str, own: str) -> None:
+    catalogue = Catalogue([FakeEngine()], lambda entry: engine_for(entry, Clock()))  # type: ignore[list-item]  # a fake
+    provider = ProviderEntry(name="at", kind=kind, address="http://127.0.0.1:9", key="k")
+    place = DeploymentEntry(provider=LOCAL if kind == "local" else "at", remote_name=there)
+    ours = ModelEntry(name="ours", aliases=("fast",), deployments=(place,))
+    catalogue.apply(Registry(providers=() if kind == "local" else (provider,), models=(ours,)))
+    assert (catalogue.places_of(own), catalogue.places_of("ours")) == (("ours",), ())
+    route = await catalogue.route(own)
+    assert route is not None
+    assert [one.places_of for one in route.candidates] == [("ours",)]
+    await catalogue.aclose()

@@ -108,8 +108,9 @@ async def test_what_a_tenant_says_counts_for_its_own_questions(parts: Parts, cas
     await watch.aclose()
 
 
+@pytest.mark.parametrize("is_listed", [False, True])
 async def test_of_a_model_with_a_name_of_ours_is_learned_wherever_it_answered(
-    parts: Parts, ask: Ask, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+    parts: Parts, ask: Ask, engine: FakeEngine, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch, is_listed: bool
 ) -> None:
     async def nobody() -> list[Model]:
         return []
@@ -117,6 +118,7 @@ async def test_of_a_model_with_a_name_of_ours_is_learned_wherever_it_answered(
     place = DeploymentEntry(provider="openai", remote_name="big", input_price=Decimal(1), output_price=Decimal(2))
     parts.catalogue.apply(Registry(models=(ModelEntry(name="ours", deployments=(place,)),)))
     monkeypatch.setattr(engine, "models", nobody)
+    monkeypatch.setattr(parts.catalogue, "known", lambda: [cloud.model] if is_listed else [])
     request_id, model = await ask("How high is the Eiger?")
     assert model == "openai/big"
     await parts.managing.run(5, say, request_id, model, 0.0)

@@ -278,6 +278,25 @@ def test_a_rule_is_tried_by_every_name_of_the_model_that_was_asked_for(acme: Ten
         assert dry_run(rules(rule), 100, EVERYBODY).caught.get("a", 0) == caught
 
 
+def test_a_rule_that_keeps_something_is_tried_on_a_place_by_its_own_name(acme: Tenant) -> None:
+    for name in ("mine/small", "MINE/Small", "mine/big", "smollm2:135m", "library/smollm2:135m:local"):
+        asked(acme, name, model=name)
+    for named, then, caught, refused in (
+        (["cheap", "here"], {"forbid": "no"}, 4, 4),
+        (["Little"], {"cache": {"write": False}}, 2, 0),
+        (["Little"], {"most_tokens": 5}, 0, 0),
+        (["mine/*"], {"forbid": "no"}, 3, 3),
+        (["mine/big"], {"never": ["nobody"]}, 1, 0),
+    ):
+        found = dry_run(
+            rules({"name": "a", "when": [{"fact": "model", "op": "is", "value": named}], "then": then}), 100, EVERYBODY
+        )
+        assert (named, found.caught.get("a", 0), found.refused) == (named, caught, refused)
+    for never, refused in (("cheap", 2), ("Little", 0), ("here", 2), ("mine/*", 3)):
+        found = dry_run(rules({"name": "a", "then": {"never": [never]}}), 100, EVERYBODY)
+        assert (never, found.refused) == (never, refused)
+
+
 def test_what_another_release_wrote_is_counted_and_passed_over(acme: Tenant) -> None:
     for text in ("", "[]", "{}", '{"facts": []}', '{"facts": {}, "verdict": {"use": 5}}'):
         RouteDecision.objects.create(request_id="x", tenant=acme, at=timezone.now(), rules=0, document=text)

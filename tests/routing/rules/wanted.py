@@ -158,4 +158,5 @@ facts = st.builds(
     sticky=st.sampled_from(["", "one", "two", "three"]),
     request=st.sampled_from(["", "1", "2"]),
     aliases=st.sampled_from([(), (), ("Llama3",), ("Straße", "a[b]:latest")]),
+    places_of=st.sampled_from([(), (), ("GPT-4o",), ("straße:latest", "Llama3")]),
 )
