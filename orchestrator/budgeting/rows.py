@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
@@ -17,8 +17,12 @@ from orchestrator.core.presets import BY_NAME
 from orchestrator.identity.acting import MOST_SHOWN, Actor
 from orchestrator.identity.asked import BudgetAsked, BudgetChange
 from orchestrator.identity.whose import Whose, counted_apart, find_whose
+from orchestrator.ledger import accounts
+from orchestrator.ledger.accounts import Account
 from orchestrator.ledger.beginning import Before, begin_budget, sum_before
 from orchestrator.ledger.pace import heard_of_others
+from orchestrator.ledger.rows import ALIAS
+from orchestrator.ledger.sql import moment
 from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, HoldLine, Share, ShareElsewhere
 from orchestrator.registry.models import Provider
 
@@ -95,6 +99,8 @@ def change(by: Actor, name: str, asked: BudgetChange, before: Before | None = No
                 _forget_what_is_not_reached(row)
             if was_off and not row.is_off:
                 begin_budget(row, timezone.now(), before)
+            elif different.keys() & {"amount_usd", "shares"}:
+                _tell_what_is_reached(row)
             _note(by, "budget.changed", row, different)
     return row
 
@@ -191,6 +197,15 @@ def _forget_what_is_not_reached(row: Budget) -> None:
         hundredfold__gte=F("share") * row.amount_microusd
     )
     BudgetAlert.objects.filter(budget_id=row.pk, begins=first).exclude(Exists(reached)).delete()
+
+
+def _tell_what_is_reached(row: Budget) -> None:
+    """Of a lowered budget no call may come any more that would tell."""
+    now = timezone.now()
+    first = begins(row.rule.period, now)
+    used = BudgetPeriod.objects.filter(budget_id=row.pk, begins=first).values_list("under", flat=True)
+    with connections[ALIAS].cursor() as cursor:
+        accounts.tell_of_shares(cursor, [Account.of(row.pk, under, first) for under in used], moment(now))
 
 
 def _note(by: Actor, action: str, row: Budget, details: dict[str, Any]) -> None:
