@@ -41,7 +41,7 @@ class LimitForm(ActForm):
         values = self.cleaned_data
         fields = {field: values[field] for field in limiting.FIELDS}
         if self.instance.pk is not None:
-            return limiting.change(self.by, Limit.objects.get(pk=self.instance.pk).name, read(LimitChange, fields))
+            return limiting.change(self.by, self.instance.name, read(LimitChange, fields))
         whose = {
             "tenant": values["tenant"] and values["tenant"].name,
             "team": values["team"] and values["team"].name,

@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.urls import include, path
 from django.utils.timezone import now
 
+from orchestrator.admin.acts import Acts
 from orchestrator.audit import verify
+from orchestrator.budgeting import rows
 from orchestrator.core.budgets import EVER, begins
+from orchestrator.core.errors import Conflict
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.issuing import STATES
 from orchestrator.identity.keys import find_key
+from orchestrator.ledger import beginning
 from orchestrator.models import (
     ApiKey,
     AuditEvent,
@@ -30,6 +35,7 @@ from orchestrator.models import (
     Team,
     Tenant,
 )
+from tests.dashboard.spending import charge
 from tests.keys import issue_key
 
 admin.autodiscover()
@@ -162,6 +168,43 @@ def test_budgets_are_typed_and_shown_in_dollars(root: Client) -> None:
     assert (budget.model, budget.tenant) == ("openai/*", acme)
     assert post(root, f"budget/{budget.pk}/delete", post="yes") == ""
     assert [action for _, action in actions()] == ["budget.made", "budget.changed", "budget.deleted"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_teams_charges_are_summed_up_before_anybody_has_to_wait(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object) -> None:
+        raise AssertionError("others wait to write by now")
+
+    def in_time(*asked: Any) -> Any:
+        assert not connection.in_atomic_block
+        return sum_before(*asked)
+
+    sum_before = beginning.sum_before
+    monkeypatch.setattr(beginning, "sum_before", too_late)
+    monkeypatch.setattr(rows, "sum_before", in_time)
+    charge(now(), team_id=Team.objects.of(EVERYBODY).get(tenant__name="acme").pk)
+    form = {"name": "trial", "amount_usd": "5.00", "period": "total", "each": "team", "shares": ""}
+    assert post(root, "budget/add", **form, is_hard="on") == ""
+    budget = Budget.objects.get()
+    for switch in ({"is_off": "on"}, {}):
+        assert post(root, f"budget/{budget.pk}/change", amount_usd="5.00", shares="", is_hard="on", **switch) == ""
+    assert [row.spent_microusd for row in BudgetPeriod.objects.all()] == [560]
+    assert [action for _, action in actions()] == ["budget.made", "budget.changed", "budget.changed"]
+
+
+def test_what_changed_between_a_forms_check_and_its_act_sends_back_to_it(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(*_: object, **__: object) -> None:
+        raise Conflict("Somebody was first.")
+
+    monkeypatch.setattr(Acts, "save_form", changed)
+    form = {"tenant": Tenant.objects.get(name="acme").pk, "name": "web"}
+    response = root.post(f"{ROOT}/team/add/", form, follow=True)
+    assert response.redirect_chain == [(f"{ROOT}/team/add/", 302)]
+    assert "Somebody was first." in response.content.decode()
 
 
 def test_a_key_is_changed_and_never_shown(root: Client) -> None:
