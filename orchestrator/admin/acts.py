@@ -6,7 +6,7 @@ is signed in. So a page shows and takes what their roles let them see and change
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -37,6 +37,18 @@ class ActForm(AnyForm):
     """A form that is an act: right when whoever is signed in could do it."""
 
     by: Actor  # set by the page
+    changeable: tuple[str, ...] = ()  # of these a change is sent only where something else was typed
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.changeable if self.instance.pk is not None else ():
+            # What it was when the form was opened; whoever sends none means what there is by now.
+            is_told = not self.is_bound or self.add_initial_prefix(name) in self.data
+            self.fields[name].show_hidden_initial = is_told
+
+    def changed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Of those, what was changed in the form: the rest may have become otherwise meanwhile, and stays so."""
+        return {name: value for name, value in fields.items() if name in self.changed_data}
 
     def look(self) -> None:
         """Read what `act` is to know and takes long: outside of its transaction. Raises OrchestratorError."""

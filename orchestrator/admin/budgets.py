@@ -27,6 +27,7 @@ WHAT_STAYS = ("name", "period", "each", "tenant", "team", "key", "model", "provi
 class BudgetForm(ActForm):
     """A budget. What it counts, whose and when it is renewed, stays."""
 
+    changeable = ("amount_usd", "is_hard", "shares", "is_off")
     amount_usd = forms.DecimalField(
         label="Amount", min_value=Decimal("0.000001"), decimal_places=6, max_digits=16, help_text="US dollars."
     )
@@ -62,7 +63,7 @@ class BudgetForm(ActForm):
         return rows.change(self.by, self.instance.name, self._change(), self.before)
 
     def _change(self) -> BudgetChange:
-        return read(BudgetChange, self._fields())
+        return read(BudgetChange, self.changed(self._fields()))
 
     def _asked(self) -> BudgetAsked:
         values = self.cleaned_data

@@ -170,6 +170,33 @@ def test_budgets_are_typed_and_shown_in_dollars(root: Client) -> None:
     assert [action for _, action in actions()] == ["budget.made", "budget.changed", "budget.deleted"]
 
 
+def test_what_was_not_changed_in_a_form_stays_what_others_made_it(root: Client) -> None:
+    budget = Budget.objects.create(name="a", period="month", each="key", amount_microusd=50_000_000, shares="50")
+    limit = Limit.objects.create(name="b", kind="requests", each="key", amount=50, per_s=60, burst=9)
+    pages = {row: f"{row._meta.model_name}/{row.pk}/change" for row in (budget, limit)}
+    forms = {row: shown_in(root.get(f"{ROOT}/{page}/")) for row, page in pages.items()}
+    assert forms[budget]["initial-amount_usd"] == forms[budget]["amount_usd"] == "50.00"
+    Budget.objects.update(amount_microusd=20_000_000, is_hard=False, is_off=True)
+    Limit.objects.update(amount=20, burst=None, is_off=True)
+    assert post(root, pages[budget], **forms[budget] | {"shares": "50,90"}) == ""
+    assert post(root, pages[limit], **forms[limit] | {"model": "openai/*"}) == ""
+    for row in (budget, limit):
+        row.refresh_from_db()
+    assert (budget.amount_microusd, budget.shares, budget.is_hard, budget.is_off) == (20_000_000, "50,90", False, True)
+    assert (limit.amount, limit.burst, limit.model, limit.is_off) == (20, None, "openai/*", True)
+    assert post(root, pages[budget], **forms[budget] | {"amount_usd": "60"}) == ""
+    budget.refresh_from_db()
+    assert (budget.amount_microusd, budget.shares) == (60_000_000, "50,90")
+
+
+def shown_in(page: Any) -> dict[str, Any]:
+    """What a form sends where nobody types anything."""
+    html = page.content.decode()
+    hidden = dict(re.findall(r'<input type="hidden" name="(initial-[a-z_]+)"(?: value="([^"]*)")?', html))
+    values = {field.html_name: field.value() for field in page.context["adminform"].form}
+    return hidden | {name: value for name, value in values.items() if value not in (None, False)}
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_teams_charges_are_summed_up_before_anybody_has_to_wait(
     root: Client, monkeypatch: pytest.MonkeyPatch
