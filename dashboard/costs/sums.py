@@ -114,7 +114,7 @@ def read_costs(
     total = costs.whole(within.values())
     before = costs.whole(sums for day, sums in days.items() if day < span.first)
     found = uses(reach if budgets_of is None else budgets_of, now)
-    use = next((one for one in found if word_of(one) == picked), found[0] if found else None)
+    use = next((one for one in found.rows if word_of(one) == picked), found.rows[0] if found.rows else None)
     return Costs(
         chosen=chosen,
         by=by,
@@ -123,8 +123,8 @@ def read_costs(
         before=before,
         groups=_newest(within) if by == "day" else costs.grouped(by, span, reach, MOST_ROWS),
         unpriced=_unpriced(chosen, reach) if total.unpriced else (),
-        uses=found[:MOST_USES],
-        more_uses=max(0, len(found) - MOST_USES),
+        uses=found.rows[:MOST_USES],
+        more_uses=found.more + max(0, len(found.rows) - MOST_USES),
         use=use,
         burnt=spent_by_day(use, reach) if use is not None else {},
         at=now,

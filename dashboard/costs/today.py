@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import F, Sum, Value
+from django.db.models import F, Q, Sum, Value
 
 from orchestrator.core.permissions import Reach
 from orchestrator.ledger import costs, rolled
 from orchestrator.ledger.costs import Span, Sums
 from orchestrator.ledger.grouping import Epoch, whole
-from orchestrator.ledger.pace import Use, uses
+from orchestrator.ledger.pace import About, Use, uses
 from orchestrator.ledger.tallies import Tally
 from orchestrator.models import Charge
 
@@ -114,7 +114,7 @@ def read_today(reach: Reach, budgets_of: Reach, now: datetime) -> Today:
     day = now.astimezone(UTC).date()
     days = costs.by_day(Span(day - timedelta(days=1), day + timedelta(days=1)), reach)
     sums = days.get(day, Sums())
-    monthly = [use for use in uses(budgets_of, now) if use.budget.period == "month"]
+    monthly = uses(budgets_of, now, About(Q(period="month"))).rows
     is_any = sums.calls or sums.saved_calls
     return Today(
         at=now,

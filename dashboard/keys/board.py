@@ -118,7 +118,7 @@ def read_board(asked: Asked, reach: Reach, budgets: Reach, now: datetime) -> Boa
     everybodys = _tenants(reach, now)
     is_cut = len(everybodys) > MOST_TENANTS
     del everybodys[MOST_TENANTS:]
-    found = uses(budgets, now) if budgets != NOBODY else []
+    found = uses(budgets, now).rows if budgets != NOBODY else []
     by_key, by_tenant = _lately(reach, now)
     of_tenant: dict[int, Use] = {}
     for use in found:  # the worst first

@@ -12,7 +12,7 @@ from django.db.models import Q
 from dashboard.keys.one import events_about
 from orchestrator.core.dollars import read_dollars
 from orchestrator.core.permissions import EVERYBODY, Reach
-from orchestrator.ledger.pace import Use, spent_by_day, uses
+from orchestrator.ledger.pace import About, Use, spent_by_day, uses
 from orchestrator.models import AuditEvent, AuditHead, Budget
 
 MOST_SHOWN = 100
@@ -48,13 +48,14 @@ def read_budgets(reach: Reach, now: datetime) -> Budgets:
     off = Budget.objects.filter(is_off=True).select_related("tenant", "team", "key").order_by("name")
     if reach.tenants is not None:
         off = off.filter(tenant__in=reach.tenants)
-    return Budgets(found[:MOST_SHOWN], max(0, len(found) - MOST_SHOWN), list(off[:MOST_SHOWN]))
+    more = found.more + max(0, len(found.rows) - MOST_SHOWN)
+    return Budgets(found.rows[:MOST_SHOWN], more, list(off[:MOST_SHOWN]))
 
 
 def read_budget(number: int, reach: Reach, audit: Reach, viewer: str, now: datetime, under: str) -> OneBudget | None:
     """Read it; None where there is none, or not for who looks. `under`: which of those it counts apart."""
     close_old_connections()
-    found = [use for use in uses(reach, now) if use.budget.pk == number]
+    found = uses(reach, now, About(Q(pk=number))).rows
     rows = Budget.objects.select_related("tenant", "team", "key")
     row = found[0].budget if found else rows.filter(_theirs(reach), pk=number).first()
     if row is None:

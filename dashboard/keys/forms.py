@@ -19,6 +19,7 @@ USUAL_OVERLAP = "86400"
 LISTS = ("model_patterns", "networks", "tags")
 KEY_FIELDS = ("name", "tenant", "team", "role", "reaches_all", *LISTS, "dialects", "families", "expires_at")
 LIMIT_FIELDS = ("name", "kind", "each", "amount", "per_s", "burst", "model", "network", "tenant", "team", "key")
+CHANGED = ("each", "amount", "per_s", "burst", "model", "network", "is_off")  # of a limit
 BUDGET_FIELDS = ("name", "amount_usd", "period", "each", "tenant", "team", "key", "model", "provider", "shares")
 Typed = Mapping[str, Any]
 
@@ -56,15 +57,22 @@ def limit_asked(form: Typed) -> LimitAsked:
 
 
 def limit_change(form: Typed) -> LimitChange:
-    """Raises BadRequest."""
-    return read(LimitChange, _amounts(form) | {"is_off": bool(form.get("is_off"))})
+    """Only what is other than it was when the form was opened, under `was-…`. Raises BadRequest."""
+    values = _amounts(form) | {"is_off": bool(form.get("is_off"))}
+    return read(LimitChange, {name: value for name, value in values.items() if _is_other(form, name)})
 
 
 def typed_of(row: Limit) -> dict[str, Any]:
-    """A limit, as it stands in its form."""
-    fields = ("name", "kind", "each", "amount", "per_s", "burst", "model", "network", "is_off")
-    found = {name: getattr(row, name) for name in fields}
-    return {name: "" if value is None else value for name, value in found.items()}
+    """A limit, as it stands in its form, with what it was then."""
+    fields = ("name", "kind", *CHANGED)
+    found = {name: getattr(row, name) for name in fields} | {"is_off": "1" if row.is_off else ""}
+    shown = {name: "" if value is None else value for name, value in found.items()}
+    return shown | {f"was-{name}": shown[name] for name in CHANGED}
+
+
+def was(form: Typed) -> list[tuple[str, Any]]:
+    """What a limit was when its form was opened, by the names of its fields."""
+    return [(f"was-{name}", form[f"was-{name}"]) for name in CHANGED if f"was-{name}" in form]
 
 
 def budget_asked(form: Typed) -> BudgetAsked:
@@ -107,6 +115,10 @@ def _amounts(form: Typed) -> dict[str, Any]:
     values: dict[str, Any] = {name: value for name, value in numbers.items() if value != ""}
     values |= {name: None for name in ("per_s", "burst") if numbers[name] == ""}
     return values | {name: form.get(name, "") for name in ("each", "model", "network")}
+
+
+def _is_other(form: Typed, name: str) -> bool:
+    return str(form.get(name, "")).strip() != str(form.get(f"was-{name}", "")).strip()
 
 
 def _whole(written: Any) -> Any:

@@ -12,7 +12,7 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 
 from dashboard.keys.board import HELD_BACK, LATELY, KeyRow, Lately, key_row, with_rotated
 from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach
-from orchestrator.ledger.pace import Use, uses
+from orchestrator.ledger.pace import About, Use, uses
 from orchestrator.models import ApiKey, AuditEvent, AuditHead, Limit, RequestRecord, SpendDay, Team, Tenant
 
 MOST_COUNTED = 1_000  # requests of a key in an hour
@@ -74,7 +74,7 @@ def read_key(number: int, reach: Reach, budgets: Reach, audit: Reach, now: datet
         last=last,
         is_more=is_more,
         limits=_limits(limits, reach),
-        uses=[use for use in _uses(budgets, now) if _is_of_key(use, key)],
+        uses=_uses(budgets, now, _of_key(first)),
         spent=sums["spent"] or 0,
         saved=sums["saved"] or 0,
         events=events_about(Q(subject__startswith=f"key {key.prefix} "), audit),
@@ -95,7 +95,7 @@ def read_tenant(number: int, reach: Reach, budgets: Reach, audit: Reach, now: da
         tenant=tenant,
         teams=list(Team.objects.of(only).order_by("name")[:MOST_TEAMS]),
         limits=_limits(Limit.objects.filter(Q(tenant=number)), reach),
-        uses=[use for use in _uses(budgets, now) if _is_of_tenant(use, number)],
+        uses=_uses(budgets, now, _of_tenant(number)),
         spent=spent.aggregate(spent=Sum("cost_microusd"))["spent"] or 0,
         events=events_about(Q(subject=f"tenant {tenant.name}"), audit),
     )
@@ -132,16 +132,14 @@ def _limits(rows: QuerySet[Limit], reach: Reach) -> list[Limit]:
     return list(found[:MOST_LIMITS])
 
 
-def _uses(budgets: Reach, now: datetime) -> list[Use]:
-    return [] if budgets == NOBODY else uses(budgets, now)
+def _uses(budgets: Reach, now: datetime, about: About) -> list[Use]:
+    return [] if budgets == NOBODY else uses(budgets, now, about).rows
 
 
-def _is_of_key(use: Use, key: ApiKey) -> bool:
-    first = key.first_id or key.pk
-    if use.budget.each == "key":
-        return use.under == str(first)
-    return use.budget.key is not None and (use.budget.key.first_id or use.budget.key.pk) == first
+def _of_key(first: int) -> About:
+    """Of a key that may have been rotated: it is counted under the first."""
+    return About(Q(key=first) | Q(key__first_id=first), "key", str(first))
 
 
-def _is_of_tenant(use: Use, number: int) -> bool:
-    return use.budget.tenant_id == number or (use.budget.each == "tenant" and use.under == str(number))
+def _of_tenant(number: int) -> About:
+    return About(Q(tenant=number), "tenant", str(number))

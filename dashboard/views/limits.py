@@ -91,6 +91,7 @@ async def _form(request: HttpRequest, typed: Any, faults: Any, row: Limit | None
         "typed": typed,
         "faults": faults,
         "limit": row,
+        "was": forms.was(typed) if row else (),
         "kinds": [(kind, NAMES_OF_KINDS.get(kind, kind)) for kind in KINDS],
         "eachs": EACH,
         "back": _where(row) if row else await sync_to_async(_where_of)(typed, reach(request)),

@@ -6,7 +6,7 @@ is signed in. So a page shows and takes what their roles let them see and change
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -17,6 +17,8 @@ from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_protect
 
 from orchestrator.admin.seen import Seen
 from orchestrator.core.errors import OrchestratorError
@@ -35,6 +37,21 @@ class ActForm(AnyForm):
     """A form that is an act: right when whoever is signed in could do it."""
 
     by: Actor  # set by the page
+    changeable: tuple[str, ...] = ()  # of these a change is sent only where something else was typed
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in self.changeable if self.instance.pk is not None else ():
+            # What it was when the form was opened; whoever sends none means what there is by now.
+            is_told = not self.is_bound or self.add_initial_prefix(name) in self.data
+            self.fields[name].show_hidden_initial = is_told
+
+    def changed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Of those, what was changed in the form: the rest may have become otherwise meanwhile, and stays so."""
+        return {name: value for name, value in fields.items() if name in self.changed_data}
+
+    def look(self) -> None:
+        """Read what `act` is to know and takes long: outside of its transaction. Raises OrchestratorError."""
 
     def act(self) -> models.Model:
         """Do it. Raises OrchestratorError."""
@@ -45,6 +62,7 @@ class ActForm(AnyForm):
         values = super().clean() or {}
         if not self.errors:
             try:
+                self.look()
                 with transaction.atomic():
                     self.act()
                     transaction.set_rollback(True)
@@ -91,6 +109,25 @@ class Acts(Seen):
                 setattr(field.widget, f"can_{way}_related", False)
         form.by = self.by(request)  # the class was made for this request
         return form
+
+    @method_decorator(csrf_protect)
+    def changeform_view(
+        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """The form; what changed between its check and its act sends back to it.
+
+        Not in a transaction, as Django has it: what a form looks at may take long, and nobody could write anything
+        meanwhile. Its act is one.
+        """
+        view = self._changeform_view  # type: ignore[attr-defined]  # the stubs do not have it
+        try:
+            response: HttpResponse = view(request, object_id, form_url, extra_context)
+        except OrchestratorError as error:
+            if request.method != "POST":
+                raise
+            messages.error(request, str(error))
+            return redirect(request.get_full_path())
+        return response
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
         """Do it."""

@@ -27,6 +27,7 @@ WHAT_STAYS = ("name", "period", "each", "tenant", "team", "key", "model", "provi
 class BudgetForm(ActForm):
     """A budget. What it counts, whose and when it is renewed, stays."""
 
+    changeable = ("amount_usd", "is_hard", "shares", "is_off")
     amount_usd = forms.DecimalField(
         label="Amount", min_value=Decimal("0.000001"), decimal_places=6, max_digits=16, help_text="US dollars."
     )
@@ -48,13 +49,24 @@ class BudgetForm(ActForm):
         parts = [part.strip() for part in self.cleaned_data["shares"].split(",") if part.strip()]
         return [part if (number := whole(part)) is None else number for part in parts]
 
+    def look(self) -> None:
+        """Sum up what its period has cost."""
+        if self.instance.pk is None:
+            self.before = rows.sum_before_made(self.by, self._asked())
+        else:
+            self.before = rows.sum_before_changed(self.by, self.instance.name, self._change())
+
     def act(self) -> Budget:
         """Make or change it."""
+        if self.instance.pk is None:
+            return rows.make(self.by, self._asked(), self.before)
+        return rows.change(self.by, self.instance.name, self._change(), self.before)
+
+    def _change(self) -> BudgetChange:
+        return read(BudgetChange, self.changed(self._fields()))
+
+    def _asked(self) -> BudgetAsked:
         values = self.cleaned_data
-        fields = {field: values[field] for field in ("is_hard", "shares", "is_off")}
-        fields["amount_usd"] = dollars(int(values["amount_usd"] * MICRO))
-        if self.instance.pk is not None:
-            return rows.change(self.by, Budget.objects.get(pk=self.instance.pk).name, read(BudgetChange, fields))
         whose = {
             "tenant": values["tenant"] and values["tenant"].name,
             "team": values["team"] and values["team"].name,
@@ -63,7 +75,13 @@ class BudgetForm(ActForm):
         if values["team"] and not values["tenant"]:
             whose["tenant"] = values["team"].tenant.name
         what = {field: values[field] for field in ("name", "period", "each", "model", "provider")}
-        return rows.make(self.by, read(BudgetAsked, fields | whose | what))
+        return read(BudgetAsked, self._fields() | whose | what)
+
+    def _fields(self) -> dict[str, Any]:
+        """What can be changed."""
+        values = self.cleaned_data
+        fields = {field: values[field] for field in ("is_hard", "shares", "is_off")}
+        return fields | {"amount_usd": dollars(int(values["amount_usd"] * MICRO))}
 
 
 @admin.register(Budget)

@@ -17,6 +17,8 @@ from orchestrator.models import Limit
 class LimitForm(ActForm):
     """A limit. What it counts, and whose, stays."""
 
+    changeable = limiting.FIELDS
+
     class Meta:
         model = Limit
         fields = (
@@ -41,7 +43,7 @@ class LimitForm(ActForm):
         values = self.cleaned_data
         fields = {field: values[field] for field in limiting.FIELDS}
         if self.instance.pk is not None:
-            return limiting.change(self.by, Limit.objects.get(pk=self.instance.pk).name, read(LimitChange, fields))
+            return limiting.change(self.by, self.instance.name, read(LimitChange, self.changed(fields)))
         whose = {
             "tenant": values["tenant"] and values["tenant"].name,
             "team": values["team"] and values["team"].name,

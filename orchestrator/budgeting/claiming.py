@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 from django.db import connection
 from redis.exceptions import RedisError
@@ -27,11 +28,20 @@ def this_machine() -> str:
 
 def place_of(row: BudgetAlert) -> str:
     """Where machines say who tells of it: another place once the amount is another, as it is told anew then."""
-    account = Account.of(row.budget_id, row.under, row.begins)
+    (place,) = places_of([row])
+    return place
+
+
+def places_of(rows: Collection[BudgetAlert], amount: int | None = None) -> list[str]:
+    """Those of several, of budgets that are there; `amount`: not what the budget allows by now, but so much."""
+    found = [(row, Account.of(row.budget_id, row.under, row.begins)) for row in rows]
     with connection.cursor() as cursor:
-        rules = accounts.rules(cursor, [row.budget_id], also_off=True)
-        pot = pots.pots(cursor, rules, [account])[account]
-    return f"{TABLE}:told:{pot}:{rules[row.budget_id].amount}:{row.share}"
+        rules = accounts.rules(cursor, {row.budget_id for row in rows}, also_off=True)
+        named = pots.pots(cursor, rules, {account for _, account in found})
+    return [
+        f"{TABLE}:told:{named[account]}:{rules[row.budget_id].amount if amount is None else amount}:{row.share}"
+        for row, account in found
+    ]
 
 
 async def claim(place: str, machine: str) -> bool:
@@ -45,5 +55,17 @@ async def claim(place: str, machine: str) -> bool:
     except (RedisError, OSError, TimeoutError) as error:
         log.warning("Redis did not say whether another machine tells of an alert (%s)", error)
         return True
+    finally:
+        await redis.aclose()
+
+
+async def forget(places: Collection[str]) -> None:
+    """Whoever comes to those shares from now on tells of them, whoever told before. Where Redis is out they stay."""
+    redis = open_redis(timeout_s=WITHIN_S, most_connections=1)
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await redis.unlink(*places)
+    except (RedisError, OSError, TimeoutError) as error:
+        log.warning("Redis did not forget who told of %d alerts (%s)", len(places), error)
     finally:
         await redis.aclose()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import date
 from typing import Any
 
-from django.db import transaction
+from django.conf import settings
+from django.db import connections, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from orchestrator.audit import differences
+from orchestrator.budgeting import claiming
 from orchestrator.core.budgets import EACH_OF, begins
 from orchestrator.core.dollars import dollars
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
@@ -17,8 +21,12 @@ from orchestrator.core.presets import BY_NAME
 from orchestrator.identity.acting import MOST_SHOWN, Actor
 from orchestrator.identity.asked import BudgetAsked, BudgetChange
 from orchestrator.identity.whose import Whose, counted_apart, find_whose
+from orchestrator.ledger import accounts
+from orchestrator.ledger.accounts import Account
 from orchestrator.ledger.beginning import Before, begin_budget, sum_before
 from orchestrator.ledger.pace import heard_of_others
+from orchestrator.ledger.rows import ALIAS
+from orchestrator.ledger.sql import moment
 from orchestrator.models import Budget, BudgetAlert, BudgetPeriod, HoldLine, Share, ShareElsewhere
 from orchestrator.registry.models import Provider
 
@@ -84,7 +92,7 @@ def change(by: Actor, name: str, asked: BudgetChange, before: Before | None = No
     with transaction.atomic():
         row = find(by, name, Permission.CHANGE_BUDGETS)
         _must_be_theirs(by, row)
-        was, was_off = told(row), row.is_off
+        was, was_off, amount_was = told(row), row.is_off, row.amount_microusd
         for column, value in _columns(asked.given).items():
             setattr(row, column, value)
         different = differences(was, told(row))
@@ -92,9 +100,11 @@ def change(by: Actor, name: str, asked: BudgetChange, before: Before | None = No
             row.is_given = row.is_given or by.reach(Permission.CHANGE_BUDGETS) == EVERYBODY
             row.save()
             if "amount_usd" in different:
-                _forget_what_is_not_reached(row)
+                _forget_what_is_not_reached(row, amount_was)
             if was_off and not row.is_off:
                 begin_budget(row, timezone.now(), before)
+            elif different.keys() & {"amount_usd", "shares"}:
+                _tell_what_is_reached(row)
             _note(by, "budget.changed", row, different)
     return row
 
@@ -105,6 +115,7 @@ def delete(by: Actor, name: str) -> None:
         row = find(by, name, Permission.CHANGE_BUDGETS)
         _must_be_theirs(by, row)
         _note(by, "budget.deleted", row, told(row))
+        _free_places(BudgetAlert.objects.filter(budget_id=row.pk, begins=_begins(row)), row.amount_microusd)
         for counted in (BudgetPeriod, BudgetAlert, HoldLine, Share, ShareElsewhere):
             counted.objects.filter(budget_id=row.pk).delete()
         row.delete()
@@ -182,15 +193,37 @@ def _must_be_theirs(by: Actor, row: Budget) -> None:
         raise Forbidden("This budget was set by who manages every tenant, and only they change it.")
 
 
-def _forget_what_is_not_reached(row: Budget) -> None:
+def _forget_what_is_not_reached(row: Budget, amount_was: int) -> None:
     """Shares that a raised budget has not come to any more are told when it does, as if for the first time."""
-    first = begins(row.rule.period, timezone.now())
+    first = _begins(row)
     used = BudgetPeriod.objects.filter(budget_id=row.pk, under=OuterRef("under"), begins=first)
     spent = F("spent_microusd") + heard_of_others("spent")
     reached = used.annotate(hundredfold=spent * 100, share=OuterRef("share")).filter(
         hundredfold__gte=F("share") * row.amount_microusd
     )
-    BudgetAlert.objects.filter(budget_id=row.pk, begins=first).exclude(Exists(reached)).delete()
+    forgotten = BudgetAlert.objects.filter(budget_id=row.pk, begins=first).exclude(Exists(reached))
+    _free_places(forgotten, amount_was)
+    forgotten.delete()
+
+
+def _free_places(rows: QuerySet[BudgetAlert], amount: int) -> None:
+    """Of alerts that are forgotten: another machine may be the first to come to that share of that amount again."""
+    if settings.REDIS_URL and (places := claiming.places_of(list(rows), amount)):
+        # Acts are done in threads and by commands, where no event loop runs.
+        transaction.on_commit(lambda: asyncio.run(claiming.forget(places)))
+
+
+def _tell_what_is_reached(row: Budget) -> None:
+    """Of a lowered budget no call may come any more that would tell."""
+    now, first = timezone.now(), _begins(row)
+    used = BudgetPeriod.objects.filter(budget_id=row.pk, begins=first).values_list("under", flat=True)
+    with connections[ALIAS].cursor() as cursor:
+        accounts.tell_of_shares(cursor, [Account.of(row.pk, under, first) for under in used], moment(now))
+
+
+def _begins(row: Budget) -> date:
+    """When the period began that runs."""
+    return begins(row.rule.period, timezone.now())
 
 
 def _note(by: Actor, action: str, row: Budget, details: dict[str, Any]) -> None:

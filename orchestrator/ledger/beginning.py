@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 from django.db import connections
@@ -19,6 +19,8 @@ from orchestrator.ledger.reserving import add_lines
 from orchestrator.ledger.rows import ALIAS
 from orchestrator.ledger.sql import moment
 from orchestrator.models import ApiKey, Budget, BudgetPeriod, Charge, Hold, HoldLine, SpendDay
+
+A_DAY = timedelta(days=1)
 
 
 class _Call(NamedTuple):
@@ -36,7 +38,7 @@ class Before(NamedTuple):
     """What a period has cost, by the charges up to one of them.
 
     of      the first day of the period, and the tenant that it is about.    newest  the number of that charge.
-    since   the day from which there are charges; earlier ones have gone.
+    since   the day from which there are all charges; of earlier ones some have gone.
     sums    tenant, team, key, model, provider, and what was spent, in millionths of a dollar.
     """
 
@@ -141,9 +143,15 @@ def _newer(
 
 
 def _since() -> date | None:
-    """The day from which there are charges."""
-    oldest: datetime | None = Charge.objects.of(EVERYBODY).order_by().aggregate(at=Min("at"))["at"]
-    return oldest.date() if oldest else None
+    """The day from which there are all charges: of the first day that has any, some may have gone."""
+    charges = Charge.objects.of(EVERYBODY).order_by()
+    oldest: datetime | None = charges.aggregate(at=Min("at"))["at"]
+    if oldest is None:
+        return None
+    day = oldest.date()
+    there = charges.filter(at__gte=_midnight(day), at__lt=_midnight(day + A_DAY)).count()
+    written = SpendDay.objects.of(EVERYBODY).filter(day=day).aggregate(calls=Sum("calls", default=0))["calls"]
+    return day if there >= written else day + A_DAY
 
 
 def _is_by_team(budget: Budget) -> bool:

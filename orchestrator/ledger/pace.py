@@ -5,10 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db.models import BigIntegerField, CharField, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    CharField,
+    Count,
+    Exists,
+    F,
+    FloatField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    Value,
+    When,
+)
+from django.db.models.expressions import Window
 from django.db.models.functions import Cast, Coalesce
 
 from orchestrator.core.budgets import PERIODS, begins, ends
@@ -16,12 +32,13 @@ from orchestrator.core.limits import is_named
 from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.models import ApiKey, Budget, BudgetPeriod, ShareElsewhere, SpendDay, Team, Tenant
 
-MOST_BUDGETS = 200
+MOST_BUDGETS = 200  # of which nothing is counted
 MOST_PERIODS = 500
 MOST_SUMS = 20_000  # of days and models, under one budget
 NONE = "0"  # who has no key, or none of a team, is counted under it
 EARLY = 0.02  # of a period, before which a pace says little
 LATELY = timedelta(days=28)  # what the pace of a budget without an end goes by
+_NOBODYS = Q(tenant=None, team=None, key=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +77,7 @@ class Use:
     @property
     def gone(self) -> float | None:
         """How much of the period is over, 0 to 1; None where it has no end."""
-        if self.ends is None:
-            return None
-        whole = _moment(self.ends) - _moment(self.begins)
-        return min(1.0, max(0.0, (self.at - _moment(self.begins)) / whole))
+        return _gone(self.budget.period, self.begins, self.at)
 
     @property
     def projected(self) -> int | None:
@@ -94,44 +108,88 @@ class Use:
         return "slow" if self.projected is not None and self.projected > self.amount else "ok"
 
 
-def uses(reach: Reach, now: datetime) -> list[Use]:
+class About(NamedTuple):
+    """Of which budgets the uses are asked for: of those that `whose` says, and of one that several count apart."""
+
+    whose: Q = Q()
+    each: str = ""  # of budgets that count these apart
+    under: str = ""  # the use of this one
+
+
+EVERY = About()
+
+
+class Uses(NamedTuple):
+    """Uses, the worst first, and how many there are beside them, which are none of the worst `MOST_PERIODS`."""
+
+    rows: list[Use]
+    more: int
+
+
+def uses(reach: Reach, now: datetime, about: About = EVERY) -> Uses:
     """The budgets that somebody may see who sees the things of `reach`, the worst first. Two queries.
 
     Those of their tenants, and of general ones what is counted apart for their tenants, teams and keys. All machines
-    that spend them are counted.
+    that spend them are counted. A budget of which nothing was counted yet is one use, without a name.
     """
-    budgets = {row.pk: row for row in _visible(reach)[:MOST_BUDGETS]}
-    if not budgets:
-        return []
-    current = Q(pk=None)
+    current = _current(reach, now, about)
+    kept = list(_worst(_named(current), now).annotate(all=Window(Count("pk")))[:MOST_PERIODS])
+    used = {row.budget_id for row in kept}
+    unused = Q(about.whose, ~Exists(current.filter(budget_id=OuterRef("pk"))))
+    visible = _visible(reach).annotate(is_unused=Case(When(unused, then=True), default=False))
+    shown = visible.filter(Q(pk__in=used) | Q(is_unused=True)).annotate(all=Window(Count("pk")))
+    budgets = {row.pk: row for row in shown.order_by("is_unused", "name")[: len(used) + MOST_BUDGETS]}
+    found = [_use(budgets[row.budget_id], row, now) for row in kept if row.budget_id in budgets]
+    found += [_unused(row, now) for row in budgets.values() if row.is_unused and row.pk not in used]
+    more = sum(rows[0].all - len(rows) for rows in (kept, list(budgets.values())) if rows)
+    return Uses(sorted(found, key=_worst_first), more)
+
+
+def _current(reach: Reach, now: datetime, about: About) -> QuerySet[BudgetPeriod]:
+    """What is counted in the periods that are now, with what others have spent and reserved."""
+    visible = _visible(reach).order_by()
+    within = Q(pk=None)
     for period in PERIODS:
-        ids = [row.pk for row in budgets.values() if row.period == period]
-        if ids:
-            current |= Q(budget_id__in=ids, begins=begins(period, now))
-    rows = BudgetPeriod.objects.filter(current).annotate(
-        others_spent=of_others("spent"), others_reserved=of_others("reserved")
-    )
+        of_period = visible.filter(period=period)
+        wanted = Q(budget_id__in=of_period.filter(about.whose).values("pk"))
+        if about.each:
+            wanted |= Q(budget_id__in=of_period.filter(each=about.each).values("pk"), under=about.under)
+        within |= wanted & Q(begins=begins(period, now))
+    rows = BudgetPeriod.objects.filter(within)
     if reach.tenants is not None:
-        rows = rows.filter(_own(budgets, reach))
-    found = [
-        Use(
-            budget=budgets[row.budget_id],
-            under=row.under,
-            name=_name_of(budgets[row.budget_id].each, row),
-            begins=row.begins,
-            at=now,
-            spent=row.spent_microusd + row.others_spent,
-            reserved=row.reserved_microusd + row.others_reserved,
-            elsewhere=row.others_spent,
-        )
-        for row in _named(rows).order_by((F("spent_microusd") + F("others_spent")).desc())[:MOST_PERIODS]
-    ]
-    seen = {use.budget.pk for use in found}
-    for row in budgets.values():
-        if row.pk not in seen:
-            first = begins(row.period, now)  # type: ignore[arg-type]  # one of the choices
-            found.append(Use(budget=row, under="", name="", begins=first, at=now, spent=0, reserved=0))
-    return sorted(found, key=_worst_first)
+        rows = rows.filter(_own(reach))
+    return rows.annotate(others_spent=of_others("spent"), others_reserved=of_others("reserved"))
+
+
+def _worst(rows: QuerySet[Any], now: datetime) -> QuerySet[Any]:
+    """In the order of `_worst_first`, in which the most are cut."""
+    budget = Budget.objects.filter(pk=OuterRef("budget_id"))
+    rows = rows.annotate(amount=Subquery(budget.values("amount_microusd")), period=Subquery(budget.values("period")))
+    spent = Cast(F("spent_microusd") + F("others_spent"), FloatField())
+    used = F("spent_microusd") + F("others_spent") + F("reserved_microusd") + F("others_reserved")
+    gone = {period: _gone(period, begins(period, now), now) for period in PERIODS}
+    over = [When(period=period, then=Value(part)) for period, part in gone.items() if part and part >= EARLY]
+    rows = rows.annotate(used=used, course=spent / Case(*over, default=None, output_field=FloatField()))
+    state = Case(When(used__gte=F("amount"), then=0), When(course__gt=F("amount"), then=1), default=2)
+    return rows.order_by(state, (spent / F("amount")).desc(), "budget_id", "under")
+
+
+def _use(budget: Budget, row: Any, now: datetime) -> Use:
+    return Use(
+        budget=budget,
+        under=row.under,
+        name=_name_of(budget.each, row),
+        begins=row.begins,
+        at=now,
+        spent=row.spent_microusd + row.others_spent,
+        reserved=row.reserved_microusd + row.others_reserved,
+        elsewhere=row.others_spent,
+    )
+
+
+def _unused(budget: Budget, now: datetime) -> Use:
+    first = begins(budget.period, now)  # type: ignore[arg-type]  # one of the choices
+    return Use(budget=budget, under="", name="", begins=first, at=now, spent=0, reserved=0)
 
 
 def of_others(what: str) -> Coalesce | Value:
@@ -211,8 +269,7 @@ def _visible(reach: Reach) -> QuerySet[Budget]:
     rows = Budget.objects.filter(is_off=False).select_related("tenant", "team", "key").order_by("name")
     if reach.tenants is None:
         return rows
-    nobodys = Q(tenant=None, team=None, key=None, each__in=("tenant", "team", "key"))
-    return rows.filter(_owned(reach) | nobodys)
+    return rows.filter(_owned(reach) | _NOBODYS & Q(each__in=("tenant", "team", "key")))
 
 
 def _owned(reach: Reach) -> Q:
@@ -230,14 +287,15 @@ def _named(rows: QuerySet[BudgetPeriod]) -> QuerySet[Any]:
     )
 
 
-def _own(budgets: Mapping[int, Budget], reach: Reach) -> Q:
+def _own(reach: Reach) -> Q:
     """Of the budgets that are nobody's, only what is counted for one's own."""
-    own = [row.pk for row in budgets.values() if row.tenant_id or row.team_id or row.key_id]
-    rest = {each: [row.pk for row in budgets.values() if row.each == each] for each in ("tenant", "team", "key")}
+    rest = {
+        each: Budget.objects.filter(_NOBODYS, each=each).order_by().values("pk") for each in ("tenant", "team", "key")
+    }
     tenants = [str(number) for number in reach.tenants or ()]
     keys = ApiKey.objects.of(reach)
     return (
-        Q(budget_id__in=own)
+        Q(budget_id__in=Budget.objects.filter(_owned(reach)).order_by().values("pk"))
         | Q(budget_id__in=rest["tenant"], under__in=tenants)
         | Q(budget_id__in=rest["team"], under__in=keys.annotate(text=Cast("team_id", CharField())).values("text"))
         | Q(budget_id__in=rest["key"], under__in=keys.annotate(text=Cast("pk", CharField())).values("text"))
@@ -247,6 +305,13 @@ def _own(budgets: Mapping[int, Budget], reach: Reach) -> Q:
 def _worst_first(use: Use) -> tuple[int, float, str, str]:
     share = use.spent / use.amount if use.amount else 1.0
     return ("down", "slow", "ok").index(use.state), -share, use.budget.name, use.under
+
+
+def _gone(period: str, first: date, at: datetime) -> float | None:
+    end = ends(period, first)  # type: ignore[arg-type]  # one of the choices
+    if end is None:
+        return None
+    return min(1.0, max(0.0, (at - _moment(first)) / (_moment(end) - _moment(first))))
 
 
 def _moment(day: date) -> datetime:

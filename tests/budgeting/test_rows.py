@@ -123,6 +123,24 @@ def test_shares_of_a_raised_budget_are_told_anew_once_they_are_reached() -> None
     assert reached() == {(str(acme.pk), 50), (str(globex.pk), 50), (str(globex.pk), 80)}
 
 
+def test_shares_that_a_lowered_budget_comes_to_are_told() -> None:
+    charge(60_000_000)
+    row = make(each="all", amount_usd="100")
+
+    def reached() -> set[int]:
+        return set(BudgetAlert.objects.filter(budget_id=row.pk).values_list("share", flat=True))
+
+    change(ROOT, "team", is_off=True)
+    change(ROOT, "team", amount_usd="70")
+    assert reached() == {50}, "while it is off nothing is told"
+    change(ROOT, "team", is_off=False)
+    assert reached() == {50, 80}
+    change(ROOT, "team", amount_usd="60")
+    assert reached() == {50, 80, 100}
+    change(ROOT, "team", shares=[10, 50])
+    assert reached() == {10, 50, 80, 100}
+
+
 def test_what_all_machines_spend_decides_which_shares_a_raised_budget_has_not_come_to() -> None:
     charge(30_000_000)
     row = make(each="all", amount_usd="50")

@@ -16,9 +16,11 @@ import pytest
 from django.utils import timezone
 
 from orchestrator import tasks
-from orchestrator.budgeting import claiming, telling
+from orchestrator.budgeting import claiming, rows, telling
 from orchestrator.budgeting.alerts import in_words, shown
 from orchestrator.core.tasks import Stoppable
+from orchestrator.identity.acting import at_terminal
+from orchestrator.identity.asked import BudgetChange, read
 from orchestrator.models import Budget, BudgetAlert, Machine, Tenant
 from tests.budgeting.conftest import Receiver
 from tests.servers import RedisServer
@@ -100,6 +102,40 @@ def test_who_told_of_a_share_of_one_amount_is_not_waited_for_with_another(
     tasks.tell_alerts()
     told = [record.message for record in caplog.records if record.name == telling.__name__]
     assert [re.findall(r"80 % of [0-9.]+", line) for line in told] == [["80 % of 45.00"]]
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_who_told_of_what_was_forgotten_is_not_waited_for(
+    reach: Reach, caplog: pytest.LogCaptureFixture, settings: Any, own_redis: RedisServer, *, is_deleted: bool
+) -> None:
+    settings.REDIS_URL = settings.REDIS_LOCATION = own_redis.url
+    Machine.objects.create(name="0" * 16, is_own=True)
+    alert = reach(80, begins=timezone.now().date().replace(day=1))
+    assert run(claiming.claim(claiming.place_of(alert), "f" * 16))
+    if is_deleted:
+        rows.delete(at_terminal(), "team")
+        Budget.objects.create(
+            pk=alert.budget_id, name="team", period="month", each="tenant", amount_microusd=50_000_000
+        )
+    else:
+        for amount in ("100", "50"):
+            rows.change(at_terminal(), "team", read(BudgetChange, {"amount_usd": amount}))
+    assert not BudgetAlert.objects.exists()
+    reach(80, begins=alert.begins)
+    tasks.tell_alerts()
+    told = [record.message for record in caplog.records if record.name == telling.__name__]
+    assert [re.findall(r"80 % of [0-9.]+", line) for line in told] == [["80 % of 50.00"]]
+
+
+def test_a_change_is_made_where_redis_is_out(
+    reach: Reach, caplog: pytest.LogCaptureFixture, settings: Any, own_redis: RedisServer
+) -> None:
+    settings.REDIS_URL = settings.REDIS_LOCATION = own_redis.url
+    reach(80, begins=timezone.now().date().replace(day=1))
+    own_redis.kill()
+    assert rows.change(at_terminal(), "team", read(BudgetChange, {"amount_usd": "100"})).amount_microusd == 10**8
+    assert not BudgetAlert.objects.exists()
+    assert "Redis did not forget who told of 1 alerts" in caplog.text
 
 
 def test_a_budget_that_is_never_renewed_is_spent_in_all(reach: Reach) -> None:

@@ -382,7 +382,7 @@ def test_reading_asks_six_times_at_most(console: Any) -> None:
 def test_a_budget_burns_down_to_where_its_pace_leads() -> None:
     at = datetime(2026, 11, 16, tzinfo=UTC)
     budget("month", 100_000_000, 75_000_000, now=at)
-    (use,) = uses(EVERYBODY, at)
+    (use,) = uses(EVERYBODY, at).rows
     drawn = cost_charts.burn_down(use, {date(2026, 11, 1) + timedelta(days=n): 5_000_000 for n in range(15)})
     assert drawn.left.startswith("M0.0 0.00L33.3 5.00")
     assert drawn.left.endswith("L500.0 75.00")

@@ -267,6 +267,22 @@ async def test_of_a_limit_is_said_what_is_used_of_it_where_that_is_one_figure(
     assert set(said(await client.get(f"{KEYS}{key.pk}/")).values()) == {""}
 
 
+def test_what_was_not_changed_in_the_form_of_a_limit_stays_what_others_made_it(admin: Client) -> None:
+    row = Limit.objects.create(name="gently", kind="requests", each="key", amount=50, per_s=60, burst=9)
+    page = f"{KEYS}limits/{row.pk}/"
+    hidden = dict(re.findall(r'type="hidden" name="(was-[a-z_]+)" value="([^"]*)"', admin.get(page).content.decode()))
+    assert len(hidden) == 7
+    typed = {name.removeprefix("was-"): value for name, value in hidden.items()}
+    assert typed.pop("is_off") == ""
+    Limit.objects.update(amount=20, burst=None, is_off=True)
+    wrong = admin.post(page, hidden | typed | {"network": "nowhere"})
+    assert wrong.status_code == 422
+    assert 'name="was-amount" value="50"' in wrong.content.decode()
+    assert admin.post(page, hidden | typed | {"model": "openai/*"}).status_code == 302
+    row.refresh_from_db()
+    assert (row.amount, row.per_s, row.burst, row.model, row.is_off) == (20, 60, None, "openai/*", True)
+
+
 def test_a_limit_is_set_changed_and_deleted(admin: Client) -> None:
     key, _ = a_key()
     form = {"key": key.prefix, "name": "gently", "kind": "requests", "amount": "60", "per_s": "60", "each": "key"}

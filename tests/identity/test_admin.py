@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from django.urls import include, path
 from django.utils.timezone import now
 
+from orchestrator.admin.acts import Acts
 from orchestrator.audit import verify
+from orchestrator.budgeting import rows
 from orchestrator.core.budgets import EVER, begins
+from orchestrator.core.errors import Conflict
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.issuing import STATES
 from orchestrator.identity.keys import find_key
+from orchestrator.ledger import beginning
 from orchestrator.models import (
     ApiKey,
     AuditEvent,
@@ -30,6 +35,7 @@ from orchestrator.models import (
     Team,
     Tenant,
 )
+from tests.dashboard.spending import charge
 from tests.keys import issue_key
 
 admin.autodiscover()
@@ -162,6 +168,70 @@ def test_budgets_are_typed_and_shown_in_dollars(root: Client) -> None:
     assert (budget.model, budget.tenant) == ("openai/*", acme)
     assert post(root, f"budget/{budget.pk}/delete", post="yes") == ""
     assert [action for _, action in actions()] == ["budget.made", "budget.changed", "budget.deleted"]
+
+
+def test_what_was_not_changed_in_a_form_stays_what_others_made_it(root: Client) -> None:
+    budget = Budget.objects.create(name="a", period="month", each="key", amount_microusd=50_000_000, shares="50")
+    limit = Limit.objects.create(name="b", kind="requests", each="key", amount=50, per_s=60, burst=9)
+    pages = {row: f"{row._meta.model_name}/{row.pk}/change" for row in (budget, limit)}
+    forms = {row: shown_in(root.get(f"{ROOT}/{page}/")) for row, page in pages.items()}
+    assert forms[budget]["initial-amount_usd"] == forms[budget]["amount_usd"] == "50.00"
+    Budget.objects.update(amount_microusd=20_000_000, is_hard=False, is_off=True)
+    Limit.objects.update(amount=20, burst=None, is_off=True)
+    assert post(root, pages[budget], **forms[budget] | {"shares": "50,90"}) == ""
+    assert post(root, pages[limit], **forms[limit] | {"model": "openai/*"}) == ""
+    for row in (budget, limit):
+        row.refresh_from_db()
+    assert (budget.amount_microusd, budget.shares, budget.is_hard, budget.is_off) == (20_000_000, "50,90", False, True)
+    assert (limit.amount, limit.burst, limit.model, limit.is_off) == (20, None, "openai/*", True)
+    assert post(root, pages[budget], **forms[budget] | {"amount_usd": "60"}) == ""
+    budget.refresh_from_db()
+    assert (budget.amount_microusd, budget.shares) == (60_000_000, "50,90")
+
+
+def shown_in(page: Any) -> dict[str, Any]:
+    """What a form sends where nobody types anything."""
+    html = page.content.decode()
+    hidden = dict(re.findall(r'<input type="hidden" name="(initial-[a-z_]+)"(?: value="([^"]*)")?', html))
+    values = {field.html_name: field.value() for field in page.context["adminform"].form}
+    return hidden | {name: value for name, value in values.items() if value not in (None, False)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_teams_charges_are_summed_up_before_anybody_has_to_wait(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(*_: object) -> None:
+        raise AssertionError("others wait to write by now")
+
+    def in_time(*asked: Any) -> Any:
+        assert not connection.in_atomic_block
+        return sum_before(*asked)
+
+    sum_before = beginning.sum_before
+    monkeypatch.setattr(beginning, "sum_before", too_late)
+    monkeypatch.setattr(rows, "sum_before", in_time)
+    charge(now(), team_id=Team.objects.of(EVERYBODY).get(tenant__name="acme").pk)
+    form = {"name": "trial", "amount_usd": "5.00", "period": "total", "each": "team", "shares": ""}
+    assert post(root, "budget/add", **form, is_hard="on") == ""
+    budget = Budget.objects.get()
+    for switch in ({"is_off": "on"}, {}):
+        assert post(root, f"budget/{budget.pk}/change", amount_usd="5.00", shares="", is_hard="on", **switch) == ""
+    assert [row.spent_microusd for row in BudgetPeriod.objects.all()] == [560]
+    assert [action for _, action in actions()] == ["budget.made", "budget.changed", "budget.changed"]
+
+
+def test_what_changed_between_a_forms_check_and_its_act_sends_back_to_it(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(*_: object, **__: object) -> None:
+        raise Conflict("Somebody was first.")
+
+    monkeypatch.setattr(Acts, "save_form", changed)
+    form = {"tenant": Tenant.objects.get(name="acme").pk, "name": "web"}
+    response = root.post(f"{ROOT}/team/add/", form, follow=True)
+    assert response.redirect_chain == [(f"{ROOT}/team/add/", 302)]
+    assert "Somebody was first." in response.content.decode()
 
 
 def test_a_key_is_changed_and_never_shown(root: Client) -> None:

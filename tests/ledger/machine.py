@@ -174,6 +174,16 @@ class Machine:
         """Of a budget."""
         self._database.execute("UPDATE orchestrator_budget SET amount_microusd = ? WHERE id = ?", (amount, budget))
 
+    def switch_off(self, budget: int = 1) -> None:
+        """It counts no more here."""
+        self._database.execute("UPDATE orchestrator_budget SET is_off = 1 WHERE id = ?", (budget,))
+
+    def delete(self, budget: int = 1) -> None:
+        """With what was counted under it."""
+        for table in ("budgetperiod", "holdline", "share", "shareelsewhere"):
+            self._database.execute(f"DELETE FROM orchestrator_{table} WHERE budget_id = ?", (budget,))  # noqa: S608
+        self._database.execute("DELETE FROM orchestrator_budget WHERE id = ?", (budget,))
+
     def used(self, budget: int = 1) -> Used:
         account = Account.of(budget, "", EVER)
         return accounts.used(self._sql, [account]).get(account, Used())

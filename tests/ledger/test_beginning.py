@@ -185,6 +185,40 @@ def test_where_charges_go_as_they_are_summed_up_that_is_done_again(monkeypatch: 
     assert BudgetPeriod.objects.get().spent_microusd == 80
 
 
+def three_of_a_day() -> None:
+    write(*(charged(name, cost, at=AT - timedelta(days=50)) for name, cost in (("x", 100), ("y", 200), ("z", 400))))
+
+
+@pytest.mark.usefixtures("calls")
+def test_a_day_of_which_some_charges_are_gone_counts_whole() -> None:
+    three_of_a_day()
+    Charge.rows.get(hold="x").delete()
+    assert begun(period="total", each="team") == {("4", "1970-01-01"): (100 + 200 + 400 + 80, 0)}
+
+
+@pytest.mark.usefixtures("calls")
+def test_where_charges_of_the_first_day_go_as_they_are_summed_up_that_is_done_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    three_of_a_day()
+    budget = Budget.objects.create(name="new", period="total", each="team", amount_microusd=100)
+    since, asked = beginning._since, []
+
+    def slow() -> Any:
+        if asked:
+            Charge.rows.get(hold="y").delete()
+        asked.append(since())
+        return asked[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(beginning, "_since", slow)
+        before = sum_before(budget, AT)
+    assert before is None
+    assert asked[0] + timedelta(days=1) == asked[1]
+    begin_budget(budget, AT, before)
+    assert BudgetPeriod.objects.get().spent_microusd == 100 + 200 + 400 + 80
+
+
 def _plan(sql: str) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}")

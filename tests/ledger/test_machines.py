@@ -101,6 +101,20 @@ def test_what_is_granted_beyond_a_lowered_amount_comes_back(two: Two, redis: Red
     assert isinstance(other.reserve_at_last(1, redis), BudgetSpent)
 
 
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_budget_that_is_switched_off_is_given_back_and_one_that_is_deleted_is_not(
+    two: Two, redis: Redis, *, is_deleted: bool
+) -> None:
+    one, other = two
+    assert one.reserve_at_last(600, redis) is None
+    one.settle(next(iter(one.holds)), 10)
+    one.delete() if is_deleted else one.switch_off()
+    do(one.giving_back(), redis)
+    refusal = other.reserve_at_last(900, redis)
+    assert isinstance(refusal, BudgetSpent) if is_deleted else refusal is None
+    assert isinstance(other.reserve_at_last(100, redis), BudgetSpent) != is_deleted, "what was spent counts"
+
+
 def test_budgets_of_other_names_have_nothing_in_common(redis: Redis) -> None:
     one, other = Machine(("a", 1_000)), Machine(("b", 1_000))
     time_passes([one, other], redis)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import random
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,11 +13,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from dashboard.keys.budgets import read_budget, read_budgets
+from dashboard.keys.one import read_key, read_tenant
 from orchestrator.budgeting.standing import standings
+from orchestrator.core.budgets import PERIODS
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach
 from orchestrator.core.prices import Price, Rates
-from orchestrator.ledger import costs, spreadsheet
+from orchestrator.ledger import costs, pace, spreadsheet
 from orchestrator.ledger.costs import BYS, Group, Span, Sums
 from orchestrator.ledger.pace import spent_by_day, uses
 from orchestrator.ledger.price_rows import rows_of
@@ -88,7 +92,7 @@ def test_a_tenant_sees_its_own_and_nobody_sees_nothing() -> None:
         lines, _ = spreadsheet.page_of(MONTH, reach, None)
         assert sum(Decimal(line[15]) for line in lines) == Decimal(cost) / 1_000_000
     assert all(not costs.grouped(by, MONTH, NOBODY, 9).rows for by in BYS)
-    assert not uses(NOBODY, NOW)
+    assert not uses(NOBODY, NOW).rows
 
 
 def test_a_call_counts_under_each_of_its_tags_once() -> None:
@@ -145,21 +149,21 @@ def test_a_day_begins_at_midnight_in_utc() -> None:
 
 def test_a_pace_leads_to_the_end_of_the_period() -> None:
     budget("month", 100_000_000, 40_000_000, now=NOW)
-    use = only(uses(EVERYBODY, NOW))
+    use = only(uses(EVERYBODY, NOW).rows)
     assert (use.projected, use.used_up_at, use.state) == (80_000_000, None, "ok")
     assert use.left == 60_000_000
 
 
 def test_a_pace_that_is_too_fast_says_when_nothing_is_left() -> None:
     budget("month", 100_000_000, 75_000_000, now=NOW)
-    use = only(uses(EVERYBODY, NOW))
+    use = only(uses(EVERYBODY, NOW).rows)
     assert (use.projected, use.state) == (150_000_000, "slow")
     assert use.used_up_at == datetime(2026, 11, 21, tzinfo=UTC)  # 75 in 15 days: the last 25 in five
 
 
 def test_what_is_reserved_is_not_left() -> None:
     budget("month", 100, 60, now=NOW, reserved=40)
-    use = only(uses(EVERYBODY, NOW))
+    use = only(uses(EVERYBODY, NOW).rows)
     assert use.is_used_up
     assert use.state == "down"
 
@@ -169,9 +173,9 @@ def test_what_other_machines_spend_counts(settings: Any) -> None:
     of = {"budget_id": row.pk, "under": "", "begins": date(2026, 11, 1), "granted_microusd": 50}
     for machine, spent, reserved in (("a", 25, 5), ("b", 5, 0)):
         ShareElsewhere.objects.create(**of, machine=machine, spent_microusd=spent, reserved_microusd=reserved)
-    assert only(uses(EVERYBODY, NOW)).spent == 30, "it is alone"
+    assert only(uses(EVERYBODY, NOW).rows).spent == 30, "it is alone"
     settings.REDIS_URL = "redis://elsewhere"
-    use = only(uses(EVERYBODY, NOW))
+    use = only(uses(EVERYBODY, NOW).rows)
     assert (use.spent, use.reserved, use.left, use.here, use.elsewhere) == (60, 15, 25, 30, 30)
     assert use.projected == 120
     assert use.left == standings(row, now=NOW)[0].free, "as the API and the command tell it"
@@ -181,25 +185,73 @@ def test_nothing_is_forecast_while_a_period_has_only_begun_or_has_no_end() -> No
     early = datetime(2026, 11, 1, 1, tzinfo=UTC)
     budget("month", 100, 60, now=early)
     budget("ever", 100, 60, now=early, period="total")
-    assert [use.projected for use in uses(EVERYBODY, early)] == [None, None]
+    assert [use.projected for use in uses(EVERYBODY, early).rows] == [None, None]
 
 
 def test_a_budget_of_which_nothing_was_spent_is_there_and_one_that_is_off_is_not() -> None:
     budget("new", 100, now=NOW)
     budget("off", 100, 100, now=NOW, is_off=True)
-    assert only(uses(EVERYBODY, NOW)).spent == 0
+    assert only(uses(EVERYBODY, NOW).rows).spent == 0
 
 
 def test_the_last_periods_count_is_not_this_ones() -> None:
     budget("month", 100, 60, now=NOW - timedelta(days=31))
-    assert only(uses(EVERYBODY, NOW)).spent == 0
+    assert only(uses(EVERYBODY, NOW).rows).spent == 0
 
 
 def test_the_worst_comes_first() -> None:
     budget("fine", 1000, 10, now=NOW)
     budget("fast", 1000, 700, now=NOW)
     budget("gone", 1000, 1000, now=NOW)
-    assert [use.budget.name for use in uses(EVERYBODY, NOW)] == ["gone", "fast", "fine"]
+    assert [use.budget.name for use in uses(EVERYBODY, NOW).rows] == ["gone", "fast", "fine"]
+
+
+def test_what_is_used_up_comes_first_however_little_it_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "MOST_PERIODS", 2)
+    for number in range(3):
+        budget("each", 1_000, 100, now=NOW, each="key", under=str(number))
+    budget("little", 10, 10, now=NOW)
+    found = uses(EVERYBODY, NOW)
+    assert [(use.budget.name, use.spent, use.is_used_up) for use in found.rows] == [
+        ("little", 10, True),
+        ("each", 100, False),
+    ]
+    assert found.more == 2
+
+
+def test_what_is_not_shown_is_none_of_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(7)
+    for period in PERIODS:
+        for number in range(6):
+            budget(f"{period}-{number}", 100, chance.randint(0, 120), now=NOW, period=period, reserved=5 * number)
+    whole = uses(EVERYBODY, NOW).rows
+    assert {use.state for use in whole} == {"down", "slow", "ok"}
+    shares = [(use.state, use.spent) for use in whole]
+    for most in (1, 5, 12, 20):
+        monkeypatch.setattr(pace, "MOST_PERIODS", most)
+        found = uses(EVERYBODY, NOW)
+        assert [(use.state, use.spent) for use in found.rows] == shares[:most]
+        assert found.more == len(whole) - most
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_budget_is_found_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "MOST_BUDGETS", 1)
+    monkeypatch.setattr(pace, "MOST_PERIODS", 1)
+    acme, key = tenant_of("acme"), key_of("acme", "web")
+    budget("a", 100, 90, now=NOW)
+    rows = [budget("b", 100, 60, now=NOW, tenant=acme), budget("c", 100, 70, now=NOW, key=key)]
+    for name in ("d", "e"):
+        budget(name, 100, now=NOW)
+    for row, spent in zip(rows, (60, 70), strict=True):
+        found = read_budget(row.pk, EVERYBODY, NOBODY, "", NOW, "")
+        assert found is not None
+        assert only(found.uses).spent == spent
+    assert only(read_key(key.pk, EVERYBODY, EVERYBODY, NOBODY, NOW).uses).budget.name == "c"  # type: ignore[union-attr]
+    assert only(read_tenant(acme.pk, EVERYBODY, EVERYBODY, NOBODY, NOW).uses).budget.name == "b"  # type: ignore[union-attr]
+    board = read_budgets(EVERYBODY, NOW)
+    assert [(use.budget.name, use.spent) for use in board.uses] == [("a", 90), ("d", 0)]
+    assert board.more == 3
 
 
 def test_a_tenant_sees_its_budgets_and_of_general_ones_its_own_share() -> None:
@@ -213,9 +265,9 @@ def test_a_tenant_sees_its_budgets_and_of_general_ones_its_own_share() -> None:
         budget("each-tenant", 100, spent, now=NOW, each="tenant", under=str(under))
     for under, spent in ((key.pk, 3), (other.pk, 4)):
         budget("each-key", 100, spent, now=NOW, each="key", under=str(under))
-    seen = {(use.budget.name, use.name, use.spent) for use in uses(of("acme"), NOW)}
+    seen = {(use.budget.name, use.name, use.spent) for use in uses(of("acme"), NOW).rows}
     assert seen == {("of-acme", "", 10), ("each-tenant", "acme", 1), ("each-key", "web", 3)}
-    assert len(uses(EVERYBODY, NOW)) == 8
+    assert len(uses(EVERYBODY, NOW).rows) == 8
 
 
 def test_the_days_of_a_budget_are_those_it_counts() -> None:
@@ -243,7 +295,7 @@ def test_the_days_of_a_budget_are_those_it_counts() -> None:
         ("i-keyless", 8, {"each": "key", "under": "0"}),
     ):
         budget(name, 1000, spent, now=NOW, **fields)
-    found = uses(EVERYBODY, NOW)
+    found = uses(EVERYBODY, NOW).rows
     assert {use.name for use in found} >= {"search", "those without a team", "those without a key", "globex", "batch"}
     for use in found:
         assert spent_by_day(use, EVERYBODY) == {TODAY: use.spent}, use.budget.name
@@ -408,7 +460,7 @@ def test_many_rows_are_found_by_their_index_and_are_bounded() -> None:
             _is_searched(queries[0]["sql"], is_narrow=reach != EVERYBODY)
             if isinstance(found, costs.Groups):
                 assert 0 < len(found.rows) <= 5
-    use = only(uses(EVERYBODY, NOW))
+    use = only(uses(EVERYBODY, NOW).rows)
     with CaptureQueriesContext(connection) as queries:
         spent_by_day(use, EVERYBODY)
     _is_searched(queries[0]["sql"], is_narrow=False)
