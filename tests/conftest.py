@@ -234,7 +234,7 @@ def product(provider: Provider) -> Iterator[Product]:
         "OPENAI_API_KEY": "sk-test",
         "OPENAI_BASE_URL": provider.address,
         "ORCHESTRATOR_BODY_TIMEOUT_S": "2",
-        "ORCHESTRATOR_TOKEN_TIMEOUT_S": "2",
+        "ORCHESTRATOR_TOKEN_TIMEOUT_S": "60",  # a browser is to stop one that stalls, in its own time
     }
     with Product(**environment) as product:
         yield product
