@@ -87,7 +87,7 @@ def percentile(values: list[float], percent: int) -> float:
 
 
 class Caller(asyncio.Protocol):
-    """One connection that asks the next question as soon as the last is answered."""
+    """One connection that asks the next question as soon as the last is answered, and the first in any case."""
 
     def __init__(self, question: Question, numbers: Iterator[int], load: Load, until: float) -> None:
         self._question = question
@@ -97,7 +97,7 @@ class Caller(asyncio.Protocol):
         self._until = until  # on `time.perf_counter`
         self._received = b""
         self._left = 0  # bytes of the body; below zero: until the last chunk
-        self._asked_at = 0.0
+        self._asked_at: float | None = None  # None before the first
         self.over = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # it is one
@@ -111,7 +111,7 @@ class Caller(asyncio.Protocol):
 
     def _ask(self) -> None:
         now = time.perf_counter()
-        number = next(self._numbers, None) if now < self._until else None
+        number = next(self._numbers, None) if now < self._until or self._asked_at is None else None
         if number is None:
             self.over.set_result(None)
             self._transport.close()
@@ -132,6 +132,7 @@ class Caller(asyncio.Protocol):
                 return
         elif len(received) < end_of_head + 4 + int(length[1]):
             return
+        assert self._asked_at is not None, "nothing is said before something is asked"
         took_s = time.perf_counter() - self._asked_at
         self._load.latencies.append(took_s)
         self._load.took[self._number] = took_s
@@ -147,6 +148,8 @@ async def closed_loop(
     question: Question, numbers: Iterator[int], *, callers: int, seconds: float, ramp_s: float = 0.0
 ) -> Load:
     """Ask by `callers` at once until `numbers` or `seconds` are used up, whichever comes first.
+
+    A caller that is connected only then asks once all the same, if a number is left.
 
     ramp_s  over how long they come in, one after another: all at once they are a burst that is waited in line for.
     Raises TimeoutError when something is not answered long after that.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
+LOWEST_PORT = 10_000
 _START_S = 10.0
 
 
@@ -140,7 +143,7 @@ class Sentinels:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="sentinels-"))
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self.primary, self.replica, *self.sentinels = _free_ports(5)
+        self.primary, self.replica, *self.sentinels = free_ports(5)
 
     @property
     def url(self) -> str:
@@ -206,10 +209,16 @@ def _ask(port: int, *words: str) -> bytes:
         return b""
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on; held together, so that all differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+def free_ports(count: int) -> list[int]:
+    """Different ports that nothing listens on, and that no connection of this machine gets for its own end."""
+    lowest_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    if lowest_given <= LOWEST_PORT + count:
+        raise LookupError(f"The kernel gives ports from {lowest_given} on to connections; none is left to listen on.")
+    # Others choose in the same way at the same time, so no seed may be the same.
+    candidates = random.SystemRandom().sample(range(LOWEST_PORT, lowest_given), lowest_given - LOWEST_PORT)
+    found: list[int] = []
+    while len(found) < count:
+        port = candidates.pop()
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.append(port)
+    return found

@@ -20,7 +20,7 @@ from orchestrator.core.types import Usage
 from tests.product import PROJECT, Product
 from tests.provider import Provider
 
-WITHIN_S = 5.0  # on a machine that does other things as well; the promise is one
+WITHIN_S = 30.0  # on a machine that is busy with other things; the promise is one
 MODEL = "openai/gpt-4o"
 
 

@@ -19,7 +19,7 @@ from tests.product import PROJECT, Product, until
 from tests.provider import Provider
 
 KEY = "sk-never-to-be-seen-4711"
-WITHIN_S = 5.0  # on a machine that does other things as well; the promise is one
+WITHIN_S = 30.0  # on a machine that is busy with other things; the promise is one
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,8 @@ def upstream() -> Iterator[ScriptedProvider]:
 
 @pytest.fixture(scope="module")
 def workers(upstream: ScriptedProvider) -> Iterator[Product]:
-    with Product(ORCHESTRATOR_WEB_WORKERS=WORKERS, **upstream.environment()) as product:
+    # Redis is waited for longer than usual: that workers call apart when it is slow is not what this is about.
+    with Product(ORCHESTRATOR_WEB_WORKERS=WORKERS, ORCHESTRATOR_REDIS_TIMEOUT_S=2, **upstream.environment()) as product:
         yield product
 
 

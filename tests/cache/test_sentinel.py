@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from queue import Empty
 
 import kombu
 import pytest
@@ -81,7 +82,7 @@ def send_and_receive(queue: kombu.Connection) -> None:
                 message.ack()
                 assert message.payload == {"a": 1}
                 return
-        except queue.recoverable_connection_errors:
+        except (*queue.recoverable_connection_errors, Empty):
             assert time.monotonic() < give_up
             queue.close()
 

@@ -18,6 +18,7 @@ from tests.drills.load import Asked, ask, nobody_is_wrong
 from tests.drills.provider import ScriptedProvider
 from tests.drills.question import MODEL, PATHS, Question
 from tests.product import Product
+from tests.servers import free_ports
 
 CALLERS = 6
 TAKES_S = 0.03  # each provider, until it begins
@@ -32,8 +33,9 @@ PATIENCE = {"first_token_timeout_s": NEVER_S, "kind": "compatible", "is_paid": F
 
 async def run(run: Run) -> None:
     """Both, over two web workers."""
+    (port,) = free_ports(1)  # nobody else gets it while there is nothing
     with (
-        ScriptedProvider() as one,
+        ScriptedProvider(port) as one,
         ScriptedProvider() as two,
         running(run, one, ORCHESTRATOR_WEB_WORKERS=2) as product,
     ):

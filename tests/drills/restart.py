@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sqlite3
 import time
 from contextlib import closing, suppress
@@ -17,6 +16,7 @@ from tests.drills.load import NAMESPACES, Asked, Load, Purge, ask, nobody_is_wro
 from tests.drills.provider import ScriptedProvider
 from tests.drills.question import Question
 from tests.product import Product, is_running
+from tests.servers import free_ports
 
 CALLERS, PAUSE_S = 3, 0.05  # about fifty questions a second; a full machine would be measured, not the product
 PURGE_EVERY_S = 0.3
@@ -35,9 +35,10 @@ LOCAL = {
 
 async def run(run: Run) -> None:
     """Kill, and see when the first right answer comes from the same address."""
+    (port,) = free_ports(1)
     with (
         ScriptedProvider() as provider,
-        running(run, provider, ORCHESTRATOR_WEB_WORKERS=2, OLLAMA_HOST=f"127.0.0.1:{_free_port()}") as product,
+        running(run, provider, ORCHESTRATOR_WEB_WORKERS=2, OLLAMA_HOST=f"127.0.0.1:{port}") as product,
     ):
         killing = Killing(run, product)
         await killing.all_are_ready()
@@ -155,12 +156,6 @@ def nothing_paid_is_forgotten(run: Run, asked: list[Asked], product: Product) ->
         recorded = {row[0] for row in rows}
     run.counts["paid answers"] = len(ended)
     run.expect(ended <= recorded, f"{len(ended - recorded)} of {len(ended)} paid answers are not in the ledger")
-
-
-def _free_port() -> int:
-    """One that nothing listens on: the address must stay the same over a restart."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 DRILL = Drill("restart", "everything is killed: right answers within seconds", run, long_within_s=1500)

@@ -13,7 +13,6 @@ import json
 import secrets
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -35,6 +34,7 @@ from orchestrator.core import secrets as core_secrets
 from orchestrator.supervisor.redis import server_program
 from tests.drills.base import Drill, Run
 from tests.product import PROJECT, Product, until
+from tests.servers import free_ports
 from tests.test_headers import paths
 
 MODEL = "model"
@@ -191,8 +191,7 @@ def redis_with(password: str) -> Iterator[tuple[str, redis_client.Redis]]:
     server = server_program()
     assert server, "no redis-server here; type: apt-get install redis-server"
     folder = Path(tempfile.mkdtemp(prefix="orch-r-"))
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     config = folder / "redis.conf"
     config.write_text(f'bind 127.0.0.1\nport {port}\nsave ""\ndir {folder}\nrequirepass {password}\n')
     process = subprocess.Popen([server, str(config)], stdout=subprocess.DEVNULL)

@@ -19,15 +19,15 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.errors import EngineError, OrchestratorError
 from orchestrator.core.presets import OPENAI
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, ReplyBuilder, Usage
-from orchestrator.engines.cloud import CloudEngine, Deadlines
+from orchestrator.engines.cloud import CloudEngine
 from orchestrator.engines.wires import openai_vectors, vectors
 from orchestrator.engines.wires.openai import OpenAI
 from tests.api.test_round_trip import DIALECTS
 from tests.api.test_shapes import form, kind_of_stream, streamed
+from tests.engines.deadlines import DEADLINES
 from tests.engines.test_lines import Pieces
 from tests.shapes import faults
 
-DEADLINES = Deadlines(connect_s=5, first_token_s=20, token_s=20, answer_s=60)
 MODEL = Model(name="openai/m", digest="", engine="openai", remote_name="m")
 QUESTION = ChatRequest(model="openai/m", messages=(Message(role="user", content="hi"),))
 WORDS = ("choices", "delta", "content", "reasoning", "reasoning_content", "tool_calls", "finish_reason", "usage")

@@ -16,14 +16,13 @@ from orchestrator.core.errors import BadRequest, EngineError, EngineTimeout, Mod
 from orchestrator.core.presets import OPENAI
 from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBuilder
 from orchestrator.engines.base import Engine
-from orchestrator.engines.cloud import CloudEngine, Deadlines
+from orchestrator.engines.cloud import CloudEngine
 from orchestrator.engines.llamacpp import LlamaCpp
 from orchestrator.engines.wires.openai import OpenAI
 from orchestrator.modelhost import minilm
 from orchestrator.wiring import connect
+from tests.engines.deadlines import DEADLINES, deadlines_for
 from tests.provider import Provider
-
-DEADLINES = Deadlines(connect_s=2, first_token_s=0.5, token_s=0.5, answer_s=20)
 
 
 @pytest.fixture
@@ -179,6 +178,7 @@ async def test_what_is_no_list_of_vectors_is_an_error(
 
 @pytest.mark.parametrize("behaviour", ["silent", "headers_only"])
 async def test_the_vectors_of_a_call_come_within_the_time_to_a_first_token(cloud: CloudEngine, behaviour: str) -> None:
+    cloud._deadlines = deadlines_for(behaviour)
     model = await cloud.find(f"openai/embed-{behaviour}")
     assert model
     async with asyncio.timeout(10):

@@ -28,7 +28,7 @@ from orchestrator.modelhost.names import Name
 from orchestrator.modelhost.options import Options
 from orchestrator.modelhost.store import StoredModel
 from orchestrator.outbound.connection import Connection
-from tests.engines.test_cloud import DEADLINES
+from tests.engines.deadlines import DEADLINES
 
 TEMPLATE = "{% if tools %}{% endif %}{% if enable_thinking %}<think>{% endif %}"
 CHAT = ChatRequest(model="m", messages=(Message(role="user", content="hi"),), endpoint="/api/chat")

@@ -19,6 +19,7 @@ from tests.faults.dialects import PATHS, Heard, ask, eventually
 from tests.faults.test_faults import FAULTS, Fault
 from tests.provider import Provider
 from tests.provider.behaviours import OTHER
+from tests.servers import free_ports
 from tests.speeches import GOOD, SPEECHES
 
 TEXT = "".join(GOOD)
@@ -306,11 +307,11 @@ async def test_an_answer_of_a_fallback_is_its_own_and_never_the_asked_models(
 async def test_a_provider_that_dies_and_comes_back_fails_nobody(
     client: httpx.AsyncClient, serve: Serve, started: Start
 ) -> None:
-    first, second = await Provider().start(), await started(speech=SPEECHES[1])
+    (port,) = free_ports(1)  # nobody else gets it meanwhile
+    first, second = await Provider().start(port), await started(speech=SPEECHES[1])
     clock = SetClock()
     await serve(at(first), at(second), models=[big(first, second)], clock=clock)
     assert is_right(await ask(client, "/api/chat", "big", "Before?", stream=True))
-    port = first.port
     await first.stop()
     for number in range(10):
         assert is_right(await ask(client, "/api/chat", "big", f"{number}?", stream=True))

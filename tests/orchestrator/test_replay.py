@@ -21,6 +21,7 @@ from orchestrator import replay, wiring
 from orchestrator.core.exchange import EXCHANGE
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Chunk, Done, Model, ToolCall, Usage
+from orchestrator.identity import callers
 from orchestrator.models import ApiKey, Limit, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.replay import ReplayFront
@@ -74,9 +75,13 @@ Ask = Callable[..., Awaitable[Reply]]
 
 
 @pytest.fixture
-async def front(parts: Parts) -> ReplayFront:
+async def front(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> ReplayFront:
+    """What it knows of callers and models does not grow old by itself during a test, however slow that is."""
     from orchestrator.asgi import origins
 
+    monkeypatch.setattr(callers, "REMEMBERED_S", 3600.0)
+    monkeypatch.setattr(replay, "MODELS_S", 60.0)
+    monkeypatch.setattr(replay, "LOOK_S", 10.0)
     return ReplayFront(origins, wiring.parts, 1024**2)  # type: ignore[arg-type]  # messages are dicts
 
 
@@ -195,7 +200,7 @@ async def test_each_copy_has_its_own_moment_id_and_durations(ask: Ask) -> None:
     await warmed(ask)
     first, second = [(await ask(HELLO)).json() for _ in range(2)]
     assert first["created_at"] < second["created_at"]
-    assert 0 < first["total_duration"] < 10**9
+    assert 0 < first["total_duration"] < 60 * 10**9
     assert first["prompt_eval_duration"] == first["eval_duration"] == first["total_duration"]
     assert (first["eval_count"], first["prompt_eval_count"]) == (2, 7)
     completion = HELLO | {"temperature": 0}
@@ -344,24 +349,27 @@ async def test_a_change_of_policy_sends_the_next_one_the_whole_way(ask: Ask, par
     assert (await ask(HELLO)).is_replayed
 
 
+def pass_time(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much that what is known of models is too old; who a caller is, is known for longer."""
+    monkeypatch.setattr(type(parts.clock), "monotonic", lambda _: time.monotonic() + 61)
+
+
 @pytest.mark.parametrize("change", [{"digest": "e" * 64}, {"edition": "2026-01-02"}])
 async def test_a_model_that_changes_is_noticed(
-    ask: Ask, front: ReplayFront, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
+    ask: Ask, parts: Parts, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, change: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(replay, "MODELS_S", 0.2)
     await warmed(ask)
     assert (await ask(HELLO)).is_replayed
     engine.model = replace(engine.model, **change)
-    await asyncio.sleep(0.2)
+    pass_time(parts, monkeypatch)
     reply = await ask(HELLO)
     assert not reply.is_replayed
     assert reply.headers["cache-status"].startswith("orchestrator; fwd=miss")
 
 
 async def test_while_models_cannot_be_listed_nothing_is_replayed(
-    ask: Ask, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ask: Ask, parts: Parts, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(replay, "MODELS_S", 0.05)
     await warmed(ask)
     listed = engine.models
 
@@ -370,13 +378,15 @@ async def test_while_models_cannot_be_listed_nothing_is_replayed(
         return []
 
     engine.models = hung  # type: ignore[method-assign]  # a store that does not answer
+    monkeypatch.setattr(replay, "MODELS_S", 0.05)
     for _ in range(2):
         await asyncio.sleep(0.06)
         reply = await ask(HELLO)
         assert (reply.status, reply.is_replayed) == (200, False)
     assert caplog.text.count("Nothing is replayed") == 1
     engine.models = listed  # type: ignore[method-assign]
-    await asyncio.sleep(0.06)
+    monkeypatch.setattr(replay, "MODELS_S", 60.0)
+    pass_time(parts, monkeypatch)
     await warmed(ask)
     assert (await ask(HELLO)).is_replayed
 
@@ -384,7 +394,6 @@ async def test_while_models_cannot_be_listed_nothing_is_replayed(
 async def test_nobody_waits_for_models_that_are_slow_to_be_listed(
     ask: Ask, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "MODELS_S", 60.0)
     monkeypatch.setattr(replay, "LOOK_S", 0.0)
     listed, gate, looks = engine.models, asyncio.Event(), []
 

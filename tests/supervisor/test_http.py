@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,13 +12,16 @@ from orchestrator.core.exchange import EXCHANGE, Exchange
 from orchestrator.supervisor.http import MOST_HEAD, BoundedHead
 from tests.supervisor.serving import Place, serving
 
+ANSWERS_AFTER_S = 3.0
+KEEP_ALIVE_S = 0.5
+
 
 class Impatient(BoundedHead):
     head_within_s = 0.2
 
 
 async def hello(scope, receive, send):  # type: ignore[no-untyped-def]
-    """Answers after a while, so that a deadline left armed would show; a POST in one write where that is possible."""
+    """Answers after a while, /slow so late that a deadline left armed would show; a POST at once where it may."""
     assert scope["type"] == "http"
     exchange = scope["extensions"][EXCHANGE]
     body = exchange.body()
@@ -26,19 +30,26 @@ async def hello(scope, receive, send):  # type: ignore[no-untyped-def]
         if exchange.reply(b"x-a: 1\r\n", body[::-1], is_streamed=is_streamed):
             assert not exchange.reply(b"", b"twice", is_streamed=False)
             return
-    await asyncio.sleep(0.5)
+    while (await receive()).get("more_body"):  # hanging up on what is yet to come resets the connection
+        pass
+    await asyncio.sleep(ANSWERS_AFTER_S if scope["path"] == "/slow" else 0.01)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
     await send({"type": "http.response.body", "body": b"hello"})
 
 
 @pytest.fixture
 async def place() -> AsyncIterator[Place]:
-    async with serving(hello, Impatient) as place:
+    async with serving(hello, BoundedHead) as place:
         yield place
 
 
-async def test_a_slow_answer_is_no_slow_head(place: Place) -> None:
-    assert (await say(place, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")).endswith(b"hello")
+async def test_a_slow_answer_is_no_slow_head() -> None:
+    class Hasty(BoundedHead):
+        head_within_s = ANSWERS_AFTER_S - 0.5  # and no less: the client is in this loop, too
+
+    async with serving(hello, Hasty) as place:
+        said = await say(place, b"GET /slow HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    assert said.endswith(b"hello")
 
 
 async def test_a_head_in_two_pieces_is_read(place: Place) -> None:
@@ -46,13 +57,24 @@ async def test_a_head_in_two_pieces_is_read(place: Place) -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"\r\n", b"GET / HT", b"GET / HTTP/1.1\r\nhost: a\r\n"])
-async def test_a_head_that_does_not_end_is_refused(place: Place, head: bytes) -> None:
-    assert (await say(place, head)).startswith(b"HTTP/1.1 408 ")
+async def test_a_head_that_does_not_end_is_refused(head: bytes) -> None:
+    async with serving(hello, Impatient) as place:
+        assert (await say(place, head)).startswith(b"HTTP/1.1 408 ")
 
 
-async def test_a_second_head_has_its_deadline_too(place: Place) -> None:
-    answer = await say(place, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n", b"GET / HTTP/1.1\r\nhost", pause_s=0.8)
-    assert answer.endswith(b"hello" + b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+async def test_a_second_head_has_its_deadline_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later(BoundedHead):
+        """Impatient from the second head on."""
+
+    async with serving(hello, Later) as place:
+        reader, writer = await asyncio.open_connection(*place)
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert await asyncio.wait_for(reader.readuntil(b"hello"), 10)
+        monkeypatch.setattr(Later, "head_within_s", 0.2)
+        writer.write(b"GET / HTTP/1.1\r\nhost")
+        said = await asyncio.wait_for(reader.read(-1), 10)
+        writer.close()
+    assert said == b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 async def test_a_head_without_end_is_refused_early(place: Place) -> None:
@@ -244,10 +266,31 @@ async def test_many_that_come_together_are_all_answered() -> None:
 
 
 async def test_a_connection_is_closed_when_it_was_idle_for_long_enough() -> None:
-    app = Prompt()
-    async with serving(app, BoundedHead, timeout_keep_alive=0.3) as place:
-        began = time.monotonic()
-        pieces = [post("/later")] * 4
-        said = await say(place, *pieces, pause_s=0.2)
-        assert answers(said) == [b"later"] * 4, "while it is asked it stays"
-    assert time.monotonic() - began >= 0.8
+    async with serving(Prompt(), BoundedHead, timeout_keep_alive=KEEP_ALIVE_S) as place:
+        for _ in range(30):
+            answered, times = await asked_with_pauses(place, 4)
+            if all(later - before < KEEP_ALIVE_S for before, later in pairwise(times[:-1])):
+                break  # else the client itself, which is in this loop, may have been silent for so long
+    assert answered == 4, "while it is asked it stays"
+    assert times[-2] - times[0] > KEEP_ALIVE_S
+    assert times[-1] - times[-2] >= KEEP_ALIVE_S
+
+
+async def asked_with_pauses(place: Place, questions: int) -> tuple[int, list[float]]:
+    """How many were answered on one connection; when each was asked, and when the connection ended."""
+    reader, writer = await asyncio.open_connection(*place)
+    answered, times = 0, []
+    try:
+        for _ in range(questions):
+            times.append(time.monotonic())
+            writer.write(post("/later"))
+            await asyncio.wait_for(reader.readuntil(b"later"), 10)
+            answered += 1
+            if answered < questions:
+                await asyncio.sleep(0.2)
+        assert await asyncio.wait_for(reader.read(-1), 10) == b""
+    except (asyncio.IncompleteReadError, ConnectionError):
+        pass  # it ended before
+    times.append(time.monotonic())
+    writer.close()
+    return answered, times

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.env import Address, BadSetting
 from orchestrator.supervisor.listening import SEND_BUFFER, listen, local_address
+from tests.servers import free_ports
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104  # what is to be refused
 
@@ -79,9 +80,7 @@ def test_another_orchestrator_is_recognised() -> None:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
+    return free_ports(1)[0]
 
 
 @contextmanager
