@@ -190,6 +190,16 @@ def test_a_file_has_what_matches_and_no_formula(admin: Client) -> None:
     assert line[6] == "'+1"
 
 
+def test_a_file_that_was_cut_says_where_the_rest_begins(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    many(5)
+    monkeypatch.setattr(auditing, "LINES", 2)
+    monkeypatch.setattr("dashboard.views.audit.MOST_LINES", 2)
+    *_, last = list(csv.reader(body(admin.get(f"{AUDIT}audit.csv")).splitlines()))
+    assert last == ["cut after 2 lines; ask with before=4 for older ones, or narrow the filter"]
+    lines = list(csv.reader(body(admin.get(f"{AUDIT}audit.csv?before=2")).splitlines()))
+    assert [line[0] for line in lines] == ["number", "1"]
+
+
 @pytest.mark.parametrize(
     "query",
     [
