@@ -80,7 +80,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def relay(path: Path) -> Relay:
+def relay(path: Path, monkeypatch: pytest.MonkeyPatch) -> Relay:
+    for deadline in ("CONNECTS_WITHIN_S", "TAKEN_WITHIN_S"):
+        monkeypatch.setattr(relay_module, deadline, PATIENCE_S)
     return Relay(path, here)
 
 
@@ -131,6 +133,27 @@ async def test_while_nobody_is_there_it_is_served_here(relay: Relay, path: Path)
     assert body(await Caller(REQUEST).ask(relay, GET)) == b"here"
     await asyncio.to_thread(path.touch)  # what is no socket
     assert body(await Caller(REQUEST).ask(relay, GET)) == b"here"
+
+
+async def test_what_a_hung_process_does_not_take_is_served_here_and_never_there(
+    relay: Relay, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket takes connections all the same; what it finds later is over by then. No POST is done twice."""
+    called: list[bytes] = []
+
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        called.append(scope["query_string"])
+        await page(b"there")(scope, receive, send)
+
+    connect: Message = {"type": "websocket.connect"}
+    with listening_at(path) as listening:
+        monkeypatch.setattr(relay_module, "TAKEN_WITHIN_S", 0.05)
+        for scope, first in ((GET, REQUEST), (GET | {"method": "POST"}, REQUEST), (SOCKET, connect)):
+            assert body(await Caller(first).ask(relay, scope)) == b"here"
+        monkeypatch.setattr(relay_module, "TAKEN_WITHIN_S", PATIENCE_S)
+        async with serving(app, listening):
+            assert body(await Caller(REQUEST).ask(relay, GET | {"query_string": b"late"})) == b"there"
+    assert called == [b"late"]
 
 
 async def test_many_are_served_at_once_and_apart(relay: Relay, serve: Serve) -> None:
