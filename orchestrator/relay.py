@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core.headers import DATA, as_bytes
+from dashboard.refusing import refuse
 from orchestrator.core.listening import BACKLOG
 
 log = logging.getLogger(__name__)
@@ -123,11 +123,9 @@ class Relay:
         if passed.scope["type"] == "websocket" or passed.scope["method"] in AGAIN:
             await self._here(passed.scope, passed.from_the_start, passed.send)
             return
-        words = b"The process that was at this ended, or took too long. See whether it was done, and ask again if not."
-        headers = [*as_bytes(DATA), (b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
-        status = HTTPStatus.SERVICE_UNAVAILABLE.value
-        await passed.send({"type": "http.response.start", "status": status, "headers": headers})
-        await passed.send({"type": "http.response.body", "body": words})
+        words = "The process that was at this ended, or took too long. See whether it was done, and ask again if not."
+        headline = "Whether it was done is not known"
+        await refuse(passed.scope, passed.send, HTTPStatus.SERVICE_UNAVAILABLE, headline, words)
 
 
 class _Passed:

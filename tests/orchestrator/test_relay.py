@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator import relay as relay_module
+from orchestrator.core.headers import DATA_POLICY, PAGE_POLICY
 from orchestrator.core.listening import listening_at
 from orchestrator.relay import App, Message, Receive, Relay, Send, serving
 
@@ -182,6 +183,25 @@ async def test_who_ends_before_an_answer_began_is_asked_no_second_time_for_what_
     heard = await Caller(REQUEST).ask(relay, GET | {"method": method})
     assert heard[0]["status"] == status
     assert body(heard).startswith(said) or said in body(heard)
+
+
+@pytest.mark.parametrize(("besides", "is_page"), [((), True), (((b"hx-request", b"true"),), False)])
+async def test_what_is_not_known_to_be_done_is_said_on_a_page(
+    relay: Relay, serve: Serve, besides: Any, is_page: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    await serve(dies)
+    asked = [*GET["headers"], (b"accept", b"text/html,*/*;q=0.8"), *besides]
+    heard = await Caller(REQUEST).ask(relay, GET | {"method": "POST", "headers": asked})
+    assert heard[0]["status"] == 503
+    headers = [name for name, _ in heard[0]["headers"]]
+    assert len(set(headers)) == len(headers)
+    found = dict(heard[0]["headers"])
+    text = body(heard).decode()
+    assert ("<h1>Whether it was done is not known.</h1>" in text) == is_page
+    assert "ask again if not" in text
+    assert found[b"content-type"] == (b"text/html; charset=utf-8" if is_page else b"text/plain; charset=utf-8")
+    assert found[b"content-security-policy"] == (PAGE_POLICY if is_page else DATA_POLICY).encode()
 
 
 async def test_an_answer_that_broke_off_is_not_completed(
