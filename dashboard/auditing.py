@@ -30,8 +30,13 @@ KINDS = (
     "budget",
     "person",
     "registry",
+    "model",
+    "price",
     "rules",
+    "router",
+    "answer",
     "cache",
+    "invoice",
     "machine",
 )
 BESIDES = ("reason", "from")  # of an event's details: why and from where, beside what was changed

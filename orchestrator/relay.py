@@ -1,8 +1,9 @@
 """Connections that another process of this machine serves: ASGI, message by message, over a Unix socket.
 
 A page takes tens of milliseconds of a processor, in which an event loop answers nobody else. Made in a process of its
-own, it takes none of the time of whoever asks a model. A connection is one of the socket's: its scope first, then
-messages in both directions until either side is done. While nobody listens, it is served here.
+own, it takes none of the time of whoever asks a model. A connection is one of the socket's: its scope first, which
+the other side says that it takes, then messages in both directions until either side is done. While nobody listens, or
+whoever does takes nothing, it is served here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from orchestrator.core.headers import DATA, as_bytes
+from dashboard.refusing import refuse
 from orchestrator.core.listening import BACKLOG
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ EXTENSIONS = {"websocket.http.response"}  # that are messages, and no objects
 LENGTH = 4  # bytes before each message, that say how long it is
 MOST_MESSAGE = 64 * 1024**2  # bytes
 CONNECTS_WITHIN_S = 1.0
+TAKEN = {"type": "relay.taken"}  # what is said before anything but the scope was passed on
+TAKEN_WITHIN_S = 3.0  # a process whose loop stands still is connected to, but takes nothing
 BEGINS_WITHIN_S = 120.0  # from the last piece of the request to the first of the answer
 ENDS_WITHIN_S = 5.0  # once the caller has gone
 MOST_WAITING = 8  # messages that a page has not taken yet
@@ -79,10 +82,8 @@ class Relay:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Called by the server for each connection."""
-        try:
-            async with asyncio.timeout(CONNECTS_WITHIN_S):
-                line = Line(*await asyncio.open_unix_connection(self._path))
-        except (OSError, TimeoutError):
+        line = await self._taken(scope)
+        if line is None:
             await self._here(scope, receive, send)
             return
         passed = _Passed(scope, receive, send, line)
@@ -96,6 +97,25 @@ class Relay:
             await send({"type": "websocket.close", "code": RESTARTING})
         # An answer that broke off is not completed: the server closes the connection, so that the caller sees it.
 
+    async def _taken(self, scope: Any) -> Line | None:
+        """A line to whoever has taken it; None: nobody has, nor does so any more."""
+        try:
+            async with asyncio.timeout(CONNECTS_WITHIN_S):
+                line = Line(*await asyncio.open_unix_connection(self._path))
+        except (OSError, TimeoutError):
+            return None
+        is_taken = False
+        try:
+            async with asyncio.timeout(TAKEN_WITHIN_S):
+                await line.write(_told(scope))
+                is_taken = await line.read() == TAKEN
+        except TimeoutError:
+            log.warning("the process of pages takes nothing, so a page is made here: %s", scope["path"])
+        finally:
+            if not is_taken:
+                line.close()
+        return line if is_taken else None
+
     async def _begin_again(self, passed: _Passed) -> None:
         """It ended before it said anything: what changes nothing is served here, for the rest it is not known."""
         if passed.is_gone:
@@ -103,11 +123,9 @@ class Relay:
         if passed.scope["type"] == "websocket" or passed.scope["method"] in AGAIN:
             await self._here(passed.scope, passed.from_the_start, passed.send)
             return
-        words = b"The process that was at this ended, or took too long. See whether it was done, and ask again if not."
-        headers = [*as_bytes(DATA), (b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
-        status = HTTPStatus.SERVICE_UNAVAILABLE.value
-        await passed.send({"type": "http.response.start", "status": status, "headers": headers})
-        await passed.send({"type": "http.response.body", "body": words})
+        words = "The process that was at this ended, or took too long. See whether it was done, and ask again if not."
+        headline = "Whether it was done is not known"
+        await refuse(passed.scope, passed.send, HTTPStatus.SERVICE_UNAVAILABLE, headline, words)
 
 
 class _Passed:
@@ -124,9 +142,6 @@ class _Passed:
 
     async def both_ways(self) -> None:
         """Until the answer is over, the caller has gone, or the other process has."""
-        told = {name: self.scope[name] for name in TOLD if name in self.scope}
-        extensions = {name: how for name, how in (self.scope.get("extensions") or {}).items() if name in EXTENSIONS}
-        await self._line.write(told | {"extensions": extensions})
         passing = asyncio.create_task(self._there(), name="relay")
         try:
             async with self._deadline:
@@ -165,6 +180,12 @@ class _Passed:
         self._line.close()
 
 
+def _told(scope: Any) -> dict[str, Any]:
+    told = {name: scope[name] for name in TOLD if name in scope}
+    extensions = {name: how for name, how in (scope.get("extensions") or {}).items() if name in EXTENSIONS}
+    return told | {"extensions": extensions}
+
+
 def _is_last(message: Message) -> bool:
     kind = message["type"]
     return kind == "websocket.close" or (kind.endswith("response.body") and not message.get("more_body", False))
@@ -200,6 +221,10 @@ async def _serve(app: App, line: Line) -> None:
     scope = await line.read()
     if scope is None:
         return
+    await line.write(TAKEN)
+    first = await line.read()
+    if first is None:  # it is served elsewhere by now, or nobody is there any more
+        return
     for place in ("client", "server"):
         scope[place] = tuple(scope[place]) if scope.get(place) else None
     scope["headers"] = [(name, value) for name, value in scope["headers"]]
@@ -207,8 +232,9 @@ async def _serve(app: App, line: Line) -> None:
     gone: Message = {"type": f"{scope['type']}.disconnect", "code": 1006}
 
     async def fill() -> None:
-        message = None
-        while message is None or not message["type"].endswith(".disconnect"):
+        message = first
+        await came.put(message)
+        while not message["type"].endswith(".disconnect"):
             message = await line.read() or gone
             await came.put(message)
         while True:  # however often it is asked for

@@ -245,7 +245,13 @@ FETCH_NETWORKS = env.networks(
 
 env.section("Records and alerts")
 
-RECORD_DAYS = env.integer("ORCHESTRATOR_RECORD_DAYS", 90, "Days a request record is kept.", least=1, most=36500)
+RECORD_DAYS = env.integer(
+    "ORCHESTRATOR_RECORD_DAYS",
+    90,
+    "Days a request record is kept, with its decision and what was said of its answer.",
+    least=1,
+    most=36500,
+)
 CHARGE_DAYS = env.integer(
     "ORCHESTRATOR_CHARGE_DAYS",
     400,

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from orchestrator.core.headers import DATA, as_bytes
+from dashboard.refusing import refuse
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -40,14 +40,18 @@ class Uploads:
         else:
             await self._app(scope, upload.receive, upload.send)
         if upload.fault is not None and not upload.has_begun:
-            await self._refuse(upload.fault, send)
+            await self._refuse(scope, upload.fault, send)
 
-    async def _refuse(self, fault: HTTPStatus, send: Send) -> None:
-        too_large = f"What is sent to a page may have {self._most} bytes at most."
-        words = too_large if fault is TOO_LARGE else f"What was sent did not arrive within {self._within_s:g} s."
-        headers = [*as_bytes(DATA), (b"content-type", b"text/plain; charset=utf-8")]
-        await send({"type": "http.response.start", "status": fault.value, "headers": headers})
-        await send({"type": "http.response.body", "body": words.encode()})
+    async def _refuse(self, scope: Any, fault: HTTPStatus, send: Send) -> None:
+        if fault is TOO_LARGE:
+            headline, words = (
+                "What was sent is too large",
+                f"What is sent to a page may have {self._most} bytes at most.",
+            )
+        else:
+            headline = "What was sent did not arrive in time"
+            words = f"What was sent did not arrive within {self._within_s:g} s."
+        await refuse(scope, send, fault, headline, words)
 
 
 class _Upload:

@@ -58,8 +58,7 @@ class Costs:
         """What is in no row of the groups; None where rows cannot be told from the whole."""
         if self.by in OF_CHARGES or not self.groups.has_more:
             return None
-        shown = costs.whole(group.sums for group in self.groups.rows)
-        return Sums(**{name: getattr(self.total, name) - getattr(shown, name) for name in costs.COLUMNS})
+        return self.total - costs.whole(group.sums for group in self.groups.rows)
 
     @property
     def foot(self) -> Sums | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboard import formats
 from dashboard.requests.searching import Found
-from orchestrator.ledger.spreadsheet import dollars, written
+from orchestrator.ledger.spreadsheet import cut, dollars, written
 from orchestrator.models import RequestRecord
 
 PAGE = 500
@@ -62,8 +62,7 @@ async def sheet(next_page: NextPage) -> AsyncIterator[bytes]:
         if not before or lines >= MOST_LINES:
             break
     if before:
-        words = f"cut after {lines} lines; ask with before={before} for older ones, or narrow the filter"
-        yield written([[words]])
+        yield cut(lines, before)
 
 
 def line(row: RequestRecord) -> list[Any]:

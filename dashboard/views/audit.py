@@ -100,7 +100,10 @@ def _was_seen(request: HttpRequest, after: int) -> bool:
 
 @require_safe
 async def audit_csv(request: HttpRequest) -> HttpResponseBase:
-    """The events that match as CSV, as many as a file is to have. A filter that cannot be read is refused."""
+    """The events that match as CSV, as many as a file is to have; then where the rest begins.
+
+    A filter that cannot be read is refused.
+    """
     asked, whose = _asked(request), reach(request)
     if faults := _faults(request):
         said = " ".join(["Nothing was exported.", *faults])
@@ -109,11 +112,14 @@ async def audit_csv(request: HttpRequest) -> HttpResponseBase:
     async def lines() -> AsyncGenerator[bytes, None]:
         yield spreadsheet.written([list(auditing.columns())])
         before, count = asked.before, 0
-        while count < MOST_LINES:
+        while True:
             found, following = await reader.run(lambda at=before: auditing.for_file(asked, whose, at))  # type: ignore[misc]
             yield spreadsheet.written(found)
             count += len(found)
             if following is None:
+                return
+            if count >= MOST_LINES:
+                yield spreadsheet.cut(count, following)
                 return
             before = following
 

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db import DatabaseError
+from django.db import DatabaseError, close_old_connections
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -29,7 +29,7 @@ from dashboard.answers import kept, purging
 from dashboard.answers.misses import NO_HITS, AllHits, Hits
 from dashboard.answers.purging import KINDS, Purge, within
 from dashboard.periods import PERIODS, period
-from dashboard.reading import Snapshot, reader
+from dashboard.reading import CACHE_FRESH_S, Snapshot, reader
 from dashboard.running import holding, of_all_workers
 from dashboard.running import purge as purge_now
 from dashboard.tiers import ALWAYS_SHOWN, FAR_FROM_CACHE, NAMES, STACK
@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 FILTERS = ("key", "model", "namespace", "tenant", "hits")
 NEARLY_FULL = 90.0  # per cent
 LEAST_HITS = (1, 2, 5, 10, 100)
+NO_NAMES: Mapping[str, Any] = {"models": [], "namespaces": [], "tenants": []}
 NOTED_S = 20.0  # longest wait until it is written down
 RECORD = "record"  # what a purge calls its own log, beside the tiers
 
@@ -67,17 +68,19 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
     chosen = period(request.GET.get("period"))
     whose = reach(request)
     query = {name: request.GET.get(name, "").strip().replace("\0", "") for name in (*FILTERS, "after")}
-    snapshot, misses, hits, held = await asyncio.gather(
+    snapshot, misses, hits, names, held = await asyncio.gather(
         read(reader.snapshot(chosen, whose)),
         read(reader.misses(chosen, whose)),
         read(reader.hits(whose)),
+        _names(whose),
         holding(*within(Scope(), whose)),
     )
     answers = None if held is None else purging.total(held)
     is_of_all = whose == EVERYBODY and settings.WEB_WORKERS > 1
     if is_of_all:  # a sum, in which an answer that several keep counts as often
         held = await of_all_workers(held)
-    listed = await sync_to_async(_listed)(query, whose, reach_of(roles(request), Permission.SEE_ANSWERS), hits)
+    sees_answers = reach_of(roles(request), Permission.SEE_ANSWERS)
+    listed = await sync_to_async(_listed)(query, whose, sees_answers, hits, names)
     stair = _stair(snapshot, held, settings.WEB_WORKERS if is_of_all else 1)
     full = [row["name"] for row in stair if row["used"] is not None and row["used"] >= NEARLY_FULL]
     context = {
@@ -116,13 +119,14 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
         faults = purging.what_stops(asked, count)
         if not faults and asked.scope:
             await _carry_out(request, asked, within(asked.scope, whose))
+            reader.forget()
             if request.headers.get("HX-Request"):
                 return HttpResponseClientRedirect(reverse("dashboard:cache"))
             return redirect("dashboard:cache")
         asked.faults.update(faults)
     part = request.GET.get("part", "")
     template = "dashboard/purge.html" + (f"#{part}" if part in {"dialog", "preview"} else "")
-    names = {} if part == "preview" else await sync_to_async(_names)(whose)
+    names = {} if part == "preview" else await _names(whose)
     context = {
         "here": "cache",
         "purge": asked,
@@ -207,7 +211,9 @@ def _remember(request: HttpRequest, asked: Purge, words: str, done: Purged, tena
         log.error("the purge of %s could not be written into the log: %s", words, error)
 
 
-def _listed(query: Mapping[str, str], whose: Reach, sees_answers: Reach, hits: AllHits | None) -> dict[str, Any]:
+def _listed(
+    query: Mapping[str, str], whose: Reach, sees_answers: Reach, hits: AllHits | None, names: Mapping[str, Any]
+) -> dict[str, Any]:
     """The kept answers a page shows; None when the cache file cannot be read."""
     namespace = purging.namespace_of(query["namespace"]) if query["namespace"] else None
     known = hits or NO_HITS
@@ -222,11 +228,10 @@ def _listed(query: Mapping[str, str], whose: Reach, sees_answers: Reach, hits: A
     )
     try:
         found = kept.kept_page(whose, wanted, query["after"])
-        names = _names(whose)
         texts = kept.beginnings(found.entries, sees_answers)
     except DatabaseError as error:
         log.warning("a page could not read the kept answers: %s", error)
-        return {"kept": None, "models": [], "namespaces": [], "tenants": []}
+        return {"kept": None, **NO_NAMES}
     tenants = {number: name for number, name, _ in names["tenants"]}
     tenants |= kept.tenant_names({entry.tenant_id for entry in found.entries} - tenants.keys())
     rows = [
@@ -248,7 +253,16 @@ def _listed(query: Mapping[str, str], whose: Reach, sees_answers: Reach, hits: A
     }
 
 
-def _names(whose: Reach) -> dict[str, Any]:
+async def _names(whose: Reach) -> Mapping[str, Any]:
+    """What answers can be narrowed to, each with how many: every answer is counted for it, so for all who look at once.
+
+    Nothing is purged by these counts: what a purge would forget is counted anew each time.
+    """
+    return await read(reader.kept("names of answers", whose, CACHE_FRESH_S, lambda: _read_names(whose))) or NO_NAMES
+
+
+def _read_names(whose: Reach) -> Mapping[str, Any]:
+    close_old_connections()
     namespaces = [(purging.shown_namespace(named.name), named.entries) for named in kept.by_namespace(whose)]
     tenants = kept.by_tenant(whose)
     return {"models": kept.by_model(whose), "namespaces": namespaces, "tenants": tenants}

@@ -22,7 +22,7 @@ from dashboard.views.overview import read
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Permission, reach_of
 from orchestrator.ledger import spreadsheet
-from orchestrator.ledger.costs import BYS, OF_CHARGES, By, grouped
+from orchestrator.ledger.costs import BYS, OF_CHARGES, By, grouped, rest
 
 CSV = "text/csv; charset=utf-8"
 MOST_LINES = 10_000
@@ -75,10 +75,15 @@ async def prices(request: HttpRequest) -> HttpResponseBase:
 async def costs_csv(request: HttpRequest) -> HttpResponseBase:
     """The groups of the page as CSV, and more of them."""
     asked, by, whose = _asked(request), _by(request), reach(request)
-    groups = await read(reader.run(lambda: grouped(by, asked.span, whose, MOST_LINES)))
-    if groups is None:
+
+    def lines() -> bytes:
+        groups = grouped(by, asked.span, whose, MOST_LINES)
+        return spreadsheet.of_groups(by, groups, rest(by, asked.span, whose, groups))
+
+    written = await read(reader.run(lines))
+    if written is None:
         return _later()
-    return _file(HttpResponse(spreadsheet.of_groups(by, groups.rows), content_type=CSV), f"costs-by-{by}", asked)
+    return _file(HttpResponse(written, content_type=CSV), f"costs-by-{by}", asked)
 
 
 @require_safe

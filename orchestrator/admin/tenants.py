@@ -128,7 +128,7 @@ class TeamAdmin(Acts):
         return False
 
     def delete_model(self, request: HttpRequest, obj: Team) -> None:
-        """Unless it has keys."""
+        """Unless it has keys or budgets."""
         tenancy.delete_team(self.by(request), obj.tenant.name, obj.name)
 
 

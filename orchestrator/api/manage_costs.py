@@ -57,10 +57,18 @@ async def costs_by(
 async def costs_csv(
     request: HttpRequest, by: What = "day", from_: From = None, to: To = None, limit: Limit = 100
 ) -> HttpResponseBase:
-    """The same groups, a line each. What a spreadsheet would take for a formula has an apostrophe before it."""
+    """The same groups, a line each; where there are more, a last one of all others (by tag and purpose: that says so).
+
+    What a spreadsheet would take for a formula has an apostrophe before it.
+    """
     span = _span(from_, to)
-    groups = await acted(request, lambda actor: costs.grouped(by, span, _reach(actor), limit))
-    return _file(HttpResponse(spreadsheet.of_groups(by, groups.rows), content_type=CSV), f"costs-by-{by}")
+
+    def read(actor: Actor) -> bytes:
+        reach = _reach(actor)
+        groups = costs.grouped(by, span, reach, limit)
+        return spreadsheet.of_groups(by, groups, costs.rest(by, span, reach, groups))
+
+    return _file(HttpResponse(await acted(request, read), content_type=CSV), f"costs-by-{by}")
 
 
 @router.get("/costs/charges.csv", summary="Single charges as CSV")

@@ -55,7 +55,7 @@ async def make_team(request: HttpRequest, team: TeamAsked) -> HttpResponseBase:
 
 @router.delete("/teams/{tenant}/{name}", summary="Delete a team")
 async def delete_team(request: HttpRequest, tenant: Named, name: Named) -> HttpResponseBase:
-    """Take a team away, with its limits. Refused while it has keys (409)."""
+    """Take a team away, with its limits. Refused while it has keys or budgets (409)."""
     await acted(request, tenancy.delete_team, tenant, name)
     return told({"deleted": True})
 

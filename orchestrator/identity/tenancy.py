@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from orchestrator.core.errors import BadRequest, Conflict, NotThere
 from orchestrator.core.permissions import Permission, Reach
+from orchestrator.identity import limiting
 from orchestrator.identity.acting import MOST_SHOWN, Actor
 from orchestrator.identity.asked import GrantAsked, TeamAsked, TenantAsked, TenantChange
 from orchestrator.models import Grant, Team, Tenant
@@ -69,13 +70,17 @@ def make_team(by: Actor, asked: TeamAsked) -> Team:
 
 
 def delete_team(by: Actor, tenant: str, name: str) -> None:
-    """Take a team away, with its limits. Raises NotThere; Conflict while it has keys."""
+    """Take a team away, with its limits. Raises NotThere; Conflict while it has keys or budgets."""
     with transaction.atomic():
         owner = by.tenant(tenant, Permission.CHANGE_KEYS)
         team = owner.teams.filter(name=name).first()
         if team is None:
             raise NotThere(f"There is no team {name[:MOST_SHOWN]!r} in {tenant}.")
         words = f"team {team}"
+        if team.budgets.exists():  # some may be given, and what was counted under them goes with none but themselves
+            raise Conflict(f"The {words} has budgets; delete those first.")
+        for limit in team.limits.all():
+            limiting.delete(by, limit.name)
         try:
             team.delete()
         except ProtectedError:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Max, Q, Sum
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.invoices.calls import LATE, Here
 from orchestrator.invoices.compared import Place
 from orchestrator.invoices.sums import MICRO, Sums
-from orchestrator.models import Charge
+from orchestrator.models import Charge, SpendDay
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens")
 _DAY = timedelta(days=1)
@@ -29,6 +29,20 @@ def by_day(provider: str, first: date, last: date) -> tuple[dict[Place, Sums], d
             found |= {(day, model): sums for model, sums in _by_model(provider, begin, end)}
         day += _DAY
     return whole, late
+
+
+def kept_from(provider: str, first: date, last: date) -> date | None:
+    """The day from which on its charges are kept, where some of earlier days are gone; None: none of these days' are.
+
+    Charges go after a while, and the sums of days stay: they tell of which days there were any.
+    """
+    kept = Charge.objects.of(EVERYBODY).filter(provider=provider, at__gte=_midnight(first))
+    oldest = kept.order_by("at").values_list("at", flat=True).first()
+    summed = SpendDay.objects.of(EVERYBODY).filter(provider=provider, day__gte=first, day__lte=last, calls__gt=0)
+    if oldest is not None:
+        summed = summed.filter(day__lt=oldest.astimezone(UTC).date())
+    gone: date | None = summed.aggregate(last=Max("day"))["last"]
+    return None if gone is None else gone + _DAY
 
 
 def calls(provider: str, first: date, last: date) -> Iterator[Here]:

@@ -32,6 +32,7 @@ class Comparison:
     is_by_day  it names no models, so whole days are compared
     totals     of all days together
     calls      None: it does not name calls
+    kept_from  charges of days before are gone, so that these cannot be compared; None: of no day
     learned    names that calls show to be of one model: there, and here
     """
 
@@ -45,6 +46,7 @@ class Comparison:
     ours: Sums
     differences: list[Difference]
     calls: list[CallDifference] | None
+    kept_from: date | None
     learned: tuple[tuple[str, str], ...]
 
     @property
@@ -91,6 +93,7 @@ def compare(account: UsageImport, first: date | None = None, last: date | None =
         ours=all_ours,
         differences=differences(theirs, ours, told, rounded, _sorted(side.late, name, begin, end)),
         calls=calls,
+        kept_from=charged.kept_from(account.provider, begin, end),
         learned=() if is_by_day else tuple(sorted(side.names.learned.items())),
     )
 

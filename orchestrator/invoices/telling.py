@@ -68,6 +68,7 @@ def compared(found: Comparison) -> dict[str, Any]:
         "by": "day" if found.is_by_day else "model",
         "totals": [_figure(figure) for figure in found.totals],
         "lines": found.theirs.entries,
+        "kept_from": found.kept_from.isoformat() if found.kept_from else None,
         "calls_here": found.ours.entries,
         "estimated": found.ours.estimated,
         "unpriced": found.ours.unpriced,
@@ -88,6 +89,8 @@ def verdict(found: Comparison) -> str:
     else:
         calls = f" and {_count(len(found.calls), 'call')}" if found.calls else ""
         words = f"{_count(len(found.real), 'day and model', 'days and models')}{calls} differ: {about}."
+    if found.kept_from:
+        words += f" Charges here of before {found.kept_from} are kept no longer, so those days cannot be compared."
     over = len(found.differences) - len(found.real)
     if over:
         words += f" {_count(over, 'more fits', 'more fit')} together with the day beside: calls went over midnight."

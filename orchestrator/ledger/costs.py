@@ -73,6 +73,9 @@ class Sums:
     def __add__(self, other: Sums) -> Sums:
         return Sums(**{name: getattr(self, name) + getattr(other, name) for name in COLUMNS})
 
+    def __sub__(self, other: Sums) -> Sums:
+        return Sums(**{name: getattr(self, name) - getattr(other, name) for name in COLUMNS})
+
 
 COLUMNS = tuple(field.name for field in fields(Sums))
 _OF_CHARGES = ("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "cost_microusd")
@@ -126,6 +129,13 @@ def grouped(by: By, span: Span, reach: Reach, most: int) -> Groups:
         rows = rows.order_by("-sum_cost_microusd", "-sum_saved_microusd", column)[: most + 1]
         found = [Group(_name(by, row, column), str(row[column]), _sums(row)) for row in rows]
     return Groups(found[:most], len(found) > most)
+
+
+def rest(by: By, span: Span, reach: Reach, groups: Groups) -> Sums | None:
+    """What is in none of the groups; None where that is nothing, or they cannot be told from the whole."""
+    if by in OF_CHARGES or not groups.has_more:
+        return None
+    return whole(by_day(span, reach).values()) - whole(group.sums for group in groups.rows)
 
 
 def by_model(span: Span, reach: Reach, most: int, *, only_unpriced: bool = False) -> list[tuple[str, str, Sums]]:

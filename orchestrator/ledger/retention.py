@@ -7,23 +7,33 @@ from django.utils import timezone
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger.rolled import read_marks
-from orchestrator.models import Attempt, Charge, RequestRecord, RouteDecision, UnreadGrades
+from orchestrator.models import (
+    AnswerOutcome,
+    Attempt,
+    Charge,
+    RequestRecord,
+    RouteDecision,
+    ShadowRun,
+    UnreadGrades,
+)
 
-Table = type[Attempt] | type[Charge] | type[RequestRecord] | type[RouteDecision]
+Table = type[AnswerOutcome] | type[Attempt] | type[Charge] | type[RequestRecord] | type[RouteDecision] | type[ShadowRun]
 BATCH = 500  # in one transaction, while calls wait for their turn to be written
 
 
 def prune(days: int, batch: int = BATCH) -> int:
-    """Delete records older than `days`, and decisions, and return how many; a transaction takes `batch` at most.
+    """Delete records older than `days` with all that is told of them, and return how many records.
 
-    A record that is in no rollup yet stays until it is: figures are to hold it when it is gone. So do its attempts:
-    without them it would count as one that failed alone, beside them.
+    A transaction takes `batch` at most. A record that is in no rollup yet stays until it is: figures are to hold it
+    when it is gone. So do its attempts: without them it would count as one that failed alone, beside them.
     """
     before = timezone.now() - timedelta(days=days)
     marks = read_marks()
     waiting = RequestRecord.objects.of(EVERYBODY).filter(pk__gt=marks.requests, request_id=OuterRef("request_id"))
     _prune(Attempt, before, batch, Q(~Exists(waiting), pk__lte=marks.attempts))
     _prune(RouteDecision, before, batch)
+    _prune(AnswerOutcome, before, batch)  # learned from or not: without its decision nothing can be learned any more
+    _prune(ShadowRun, before, batch)
     UnreadGrades.objects.of(EVERYBODY).filter(day__lt=before.date()).delete()  # a row a day of each judge
     return _prune(RequestRecord, before, batch, Q(pk__lte=marks.requests))
 

@@ -14,10 +14,11 @@ from django.db.models import OuterRef, Q, Subquery
 from orchestrator.core.cells import harmless
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.permissions import Reach
-from orchestrator.ledger.costs import COLUMNS, MOST_CHARGES, By, Group, Span, charges, is_too_many
+from orchestrator.ledger.costs import COLUMNS, MOST_CHARGES, By, Groups, Span, Sums, charges, is_too_many
 from orchestrator.models import ApiKey, Tenant
 
 PAGE = 1_000
+OTHERS = "all others"
 MONEY = {"cost_microusd": "cost_usd", "saved_microusd": "saved_usd"}
 OF_A_CHARGE = (
     "at",
@@ -55,11 +56,20 @@ def dollars(microusd: int | None) -> str:
     return "" if microusd is None else f"{Decimal(microusd).scaleb(-6):.6f}"
 
 
-def of_groups(by: By, groups: Iterable[Group]) -> bytes:
-    """Sums, a line for each group."""
+def of_groups(by: By, groups: Groups, rest: Sums | None) -> bytes:
+    """Sums, a line for each group, and one for the `rest`. Where there are more without one, the last line says so."""
     head = [by, "id", *(MONEY.get(name, name) for name in COLUMNS)]
-    lines = [[group.name, group.id, *_figures(group)] for group in groups]
+    lines = [[group.name, group.id, *_figures(group.sums)] for group in groups.rows]
+    if rest is not None:
+        lines.append([OTHERS, "", *_figures(rest)])
+    elif groups.has_more:
+        lines.append([f"cut after {len(groups.rows)} lines, of those that cost most; ask for fewer days"])
     return written([head, *lines])
+
+
+def cut(lines: int, before: int) -> bytes:
+    """The last line of a file that has not all: where the rest begins."""
+    return written([[f"cut after {lines} lines; ask with before={before} for older ones, or narrow the filter"]])
 
 
 def check_count(span: Span, reach: Reach) -> None:
@@ -104,8 +114,8 @@ def written(lines: Iterable[Sequence[Any]]) -> bytes:
     return text.getvalue().encode("utf-8", "replace")
 
 
-def _figures(group: Group) -> list[Any]:
-    values = ((name, getattr(group.sums, name)) for name in COLUMNS)
+def _figures(sums: Sums) -> list[Any]:
+    values = ((name, getattr(sums, name)) for name in COLUMNS)
     return [Decimal(dollars(value)) if name in MONEY else value for name, value in values]
 
 

@@ -5,7 +5,10 @@
   const WHY = {
     403: "This account may not do that, or is not signed in any more.",
     404: "It is not there any more.",
+    408: "It did not arrive in time.",
+    413: "It was too large.",
     429: "Too much was asked at once.",
+    503: "What makes pages, or what they read, did not answer in time.",
   };
   const dialog = document.getElementById("dialog");
   const said = document.createElement("div");

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -83,6 +84,24 @@ async def test_the_dearest_are_told_and_that_there_are_more(client, keys) -> Non
     told = await got(client, keys["every"], by="tenant", limit="1")
     assert [one["name"] for one in told["groups"]] == ["acme"]
     assert told["has_more"] is True
+
+
+async def test_a_file_that_has_not_every_group_comes_to_the_total(client, keys, parts: Parts) -> None:
+    await parts.reads.run(5, lambda: day(NOW.date(), "acme", model="openai/third", cost_microusd=3, calls=2))
+    for by in ("model", "day"):
+        query: dict[str, str] = {"by": by, "from": (NOW.date() - timedelta(days=50)).isoformat()}
+        total = (await got(client, keys["every"], **query))["total"]
+        response = await client.get(f"{COSTS}.csv", params=query | {"limit": "1"}, headers=keys["every"])
+        rows = list(csv.DictReader(response.text.splitlines()))
+        assert [row[by] for row in rows][1:] == ["all others"]
+        assert sum(int(row["calls"]) for row in rows) == total["calls"]
+        assert sum(Decimal(row["cost_usd"]) for row in rows) == Decimal(total["cost_usd"]) > 0
+    response = await client.get(f"{COSTS}.csv?by=tag&limit=1", headers=keys["acme"])
+    assert "all others" not in response.text
+    assert "cut after" not in response.text
+    await parts.reads.run(5, lambda: charge(NOW, "acme", tags="another"))
+    response = await client.get(f"{COSTS}.csv?by=tag&limit=1", headers=keys["acme"])
+    assert response.text.splitlines()[-1].strip('"').startswith("cut after 1 lines")
 
 
 async def test_days_that_cannot_be_meant_are_refused(client, keys) -> None:

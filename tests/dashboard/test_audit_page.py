@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import html
 import re
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from dashboard import auditing
-from dashboard.auditing import Asked, read_events
+from dashboard.auditing import KINDS, Asked, read_events
 from orchestrator.audit import look, note
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity import tenancy
@@ -25,6 +27,7 @@ from orchestrator.identity.asked import TenantAsked, TenantChange
 from orchestrator.models import AuditEvent, Tenant
 from tests.dashboard.site import somebody
 from tests.dashboard.test_keys_page import signed_in, text
+from tests.product import PROJECT
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 AUDIT = "/dashboard/audit/"
@@ -188,6 +191,42 @@ def test_a_file_has_what_matches_and_no_formula(admin: Client) -> None:
     assert head[:5] == ["number", "at", "who", "did", "about"]
     assert line[4] == "'=HYPERLINK(1)"
     assert line[6] == "'+1"
+
+
+def test_a_file_that_was_cut_says_where_the_rest_begins(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    many(5)
+    monkeypatch.setattr(auditing, "LINES", 2)
+    monkeypatch.setattr("dashboard.views.audit.MOST_LINES", 2)
+    *_, last = list(csv.reader(body(admin.get(f"{AUDIT}audit.csv")).splitlines()))
+    assert last == ["cut after 2 lines; ask with before=4 for older ones, or narrow the filter"]
+    lines = list(csv.reader(body(admin.get(f"{AUDIT}audit.csv?before=2")).splitlines()))
+    assert [line[0] for line in lines] == ["number", "1"]
+
+
+def noted() -> set[str]:
+    """Every action that the code notes: written where it is noted, or in a table that is looked up there."""
+    found: set[str] = set()
+    for file in chain.from_iterable((PROJECT / part).rglob("*.py") for part in ("orchestrator", "dashboard", "cache")):
+        tree = ast.parse(file.read_text())
+        tables = {
+            target.id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for call in ast.walk(tree):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] in {"note", "_note"}:
+                looked_up = [tables.get(ast.unparse(one.value)) for one in call.args if isinstance(one, ast.Subscript)]
+                within = [ast.walk(one) for one in (*call.args, *looked_up) if one is not None]
+                found |= {str(one.value) for one in chain.from_iterable(within) if isinstance(one, ast.Constant)}
+    return {one for one in found if re.fullmatch(r"[a-z]+\.[a-z_]+", one)}
+
+
+def test_whatever_is_noted_can_be_chosen() -> None:
+    actions = noted()
+    assert {"key.issued", "rules.discarded", "tenant.resumed", "model.kept", "model.added"} <= actions
+    assert {action.partition(".")[0] for action in actions} == set(KINDS)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from django.test import AsyncClient
 
 from cache.entries import Scope
 from cache.missed import GONE, NEW
+from dashboard.answers import kept
 from dashboard.answers.misses import read_hits, read_misses
 from orchestrator.core.permissions import EVERYBODY, Reach, Role
 from orchestrator.models import AuditEvent, Tenant
@@ -112,3 +113,25 @@ async def test_another_tenants_answers_are_not_to_be_purged(site, console):
     assert "globex" not in refused.content.decode()
     left = await console.cache.holding(Scope())
     assert max(one.entries for one in left.values() if one) == 1
+
+
+async def test_names_are_counted_once_for_all_who_look_and_anew_after_a_purge(site, console, monkeypatch):
+    counted = []
+    by_model = kept.by_model
+
+    def watched(whose: Reach) -> list[kept.Named]:
+        counted.append(whose)
+        return by_model(whose)
+
+    monkeypatch.setattr(kept, "by_model", watched)
+    monkeypatch.setattr("dashboard.views.cache.CACHE_FRESH_S", 3600.0)
+    await keep(console, answer(1))
+    for path in (PAGE, PAGE, f"{PURGE}?part=dialog"):
+        assert "smollm2:135m" in await said(site, path)
+    assert counted == [EVERYBODY]
+    await keep(console, answer(2))
+    assert "2 answers" in await said(site, f"{PURGE}?what=everything&part=preview"), "what goes is counted each time"
+    form = {"what": "everything", "typed": "everything", "reason": "r", "shown": "2"}
+    assert (await site.post(PURGE, form)).status_code == 302
+    assert f"kept-{1:064x}" not in await said(site, PAGE)
+    assert counted == [EVERYBODY, EVERYBODY]

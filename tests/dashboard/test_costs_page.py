@@ -342,6 +342,20 @@ async def test_files_have_what_the_page_has(staff: AsyncClient) -> None:
     assert sum(Decimal(row["cost_usd"]) for row in groups) == sum(Decimal(row["cost_usd"] or 0) for row in charges)
 
 
+async def test_a_file_that_has_not_every_group_comes_to_the_total(
+    staff: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(company, now(), 5)
+    path = f"{PAGE}costs.csv?by=model"
+    every = list(csv.DictReader((await staff.get(path)).content.decode().splitlines()))
+    assert len(every) > 2
+    monkeypatch.setattr("dashboard.views.costs.MOST_LINES", 2)
+    some = list(csv.DictReader((await staff.get(path)).content.decode().splitlines()))
+    assert [row["model"] for row in some] == [*(row["model"] for row in every[:2]), "all others"]
+    for column in ("cost_usd", "calls", "prompt_tokens"):
+        assert sum(Decimal(row[column]) for row in some) == sum(Decimal(row[column]) for row in every)
+
+
 async def test_a_file_of_too_many_charges_says_so(staff: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     await make(charge, now())
     monkeypatch.setattr("orchestrator.ledger.costs.MOST_CHARGES", 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,7 +16,7 @@ from django.test import Client
 from playwright.async_api import expect
 
 from orchestrator.core.permissions import EVERYBODY, Role
-from orchestrator.models import AuditEvent, UsageImport
+from orchestrator.models import AuditEvent, SpendDay, UsageImport
 from tests.dashboard.site import somebody
 from tests.invoices.exports import charge, openrouter_csv, some_calls
 
@@ -62,6 +64,19 @@ def test_an_account_is_imported_shown_and_deleted(admin: Client) -> None:
         ("user:mira", "invoice.imported"),
         ("user:mira", "invoice.deleted"),
     ]
+
+
+def test_days_whose_charges_are_gone_are_said_and_what_can_be_compared(admin: Client) -> None:
+    first = min(call.day for call in CALLS)
+    charge([call for call in CALLS if call.day != first], "openrouter")
+    SpendDay.rows.create(day=first, tenant_id=1, provider="openrouter", model="openrouter/v/m-1", calls=1)
+    where = upload(admin, openrouter_csv(CALLS))["Location"]
+    page = admin.get(where)
+    assert "openrouter: not all days can be compared." in text(page)
+    since = first + timedelta(days=1)
+    assert f"Charges here of before {since} are kept no longer." in text(page)
+    (following,) = re.findall(r'<a href="([^"]+)">Compare the days since', page.content.decode())
+    assert "openrouter says the same." in text(admin.get(where + html.unescape(following)))
 
 
 def test_what_differs_is_shown_with_its_amounts_and_as_a_table(admin: Client) -> None:

@@ -13,7 +13,7 @@ from orchestrator.identity import issuing, limiting, tenancy
 from orchestrator.identity.acting import Actor, at_terminal, of_caller
 from orchestrator.identity.asked import GrantAsked, KeyAsked, LimitAsked, TeamAsked, TenantAsked, TenantChange, read
 from orchestrator.identity.keys import find_key
-from orchestrator.models import AuditEvent, Grant, Limit, Team, Tenant
+from orchestrator.models import AuditEvent, Budget, Grant, Limit, Team, Tenant
 from tests.keys import issue_key
 
 pytestmark = pytest.mark.django_db
@@ -113,8 +113,26 @@ def test_a_team_is_deleted_with_its_limits_unless_it_has_keys() -> None:
     tenancy.delete_team(admin, "acme", team.name)
     assert not Team.objects.of(EVERYBODY).exists()
     assert not Limit.objects.exists()
+    assert actions()[-2:] == ["limit.deleted", "team.deleted"]
     with pytest.raises(NotThere, match="no team"):
         tenancy.delete_team(admin, "acme", team.name)
+
+
+def test_a_team_with_a_budget_is_not_deleted() -> None:
+    """Else who manages one tenant would delete a budget that was given to it, with no event of it."""
+    admin = actor(Role.OPERATOR)
+    team = tenancy.make_team(admin, TeamAsked(tenant="acme", name="search"))
+    limit = {"name": "s", "kind": "queue", "each": "all", "amount": 3, "team": "search", "tenant": "acme"}
+    limiting.make(ROOT, read(LimitAsked, limit))
+    given = Budget.objects.create(
+        name="given", period="month", each="team", amount_microusd=1, tenant=team.tenant, team=team, is_given=True
+    )
+    before = actions()
+    with pytest.raises(Conflict, match="team acme/search has budgets; delete those first"):
+        tenancy.delete_team(admin, "acme", "search")
+    assert Budget.objects.get() == given
+    assert Limit.objects.exists()
+    assert actions() == before
 
 
 def test_a_grant_takes_who_speaks_for_both_and_either_side_ends_it() -> None:

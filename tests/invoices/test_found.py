@@ -18,7 +18,7 @@ from orchestrator.identity.acting import at_terminal
 from orchestrator.invoices import comparison, keeping, telling
 from orchestrator.invoices.comparison import Comparison
 from orchestrator.invoices.forms import FORMS, read
-from orchestrator.models import Charge, UsageImport
+from orchestrator.models import Charge, SpendDay, UsageImport
 from tests.invoices import exports
 from tests.invoices.exports import FIRST, Call, charge, some_calls
 
@@ -280,3 +280,29 @@ def test_calls_of_unknown_cost_and_estimated_tokens_are_said_beside() -> None:
     assert (one.ours.unpriced, one.ours.estimated) == (1, 1)
     assert one.differing[0].difference == pytest.approx(calls[0].cost, abs=Decimal("0.00001"))
     assert "What 1 call here cost is not known" in telling.verdict(found)
+
+
+def test_days_whose_charges_are_gone_are_named() -> None:
+    export = EXPORTS[-1]
+    calls = calls_of(export, Random(6))
+    first, second, *_ = sorted({call.day for call in calls})
+    compared(export, calls, calls)
+    for call in calls:
+        SpendDay.rows.create(
+            day=call.day, tenant_id=1, provider=export.provider, model=f"{call.model} {call.ref}", calls=1
+        )
+    SpendDay.rows.create(day=LAST, tenant_id=1, provider=export.provider, model="m", saved_calls=1)
+    whole = comparison.compare(UsageImport.objects.get())
+    assert (whole.is_same, whole.kept_from) == (True, None)
+    assert "kept no longer" not in telling.verdict(whole)
+    Charge.objects.of(EVERYBODY).filter(at__lt=datetime(second.year, second.month, second.day, tzinfo=UTC)).delete()
+    part = comparison.compare(UsageImport.objects.get())
+    since = first + timedelta(days=1)
+    assert part.kept_from == since
+    assert f"Charges here of before {since} are kept no longer" in telling.verdict(part)
+    assert telling.compared(part)["kept_from"] == since.isoformat()
+    later = comparison.compare(UsageImport.objects.get(), first=since)
+    assert (later.is_same, later.kept_from) == (True, None)
+    Charge.objects.of(EVERYBODY).filter(provider=export.provider).delete()
+    none = comparison.compare(UsageImport.objects.get())
+    assert none.kept_from == max(call.day for call in calls) + timedelta(days=1)

@@ -21,7 +21,7 @@ from orchestrator.core.errors import BadRequest
 from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach
 from orchestrator.core.prices import Price, Rates
 from orchestrator.ledger import costs, pace, spreadsheet
-from orchestrator.ledger.costs import BYS, Group, Span, Sums
+from orchestrator.ledger.costs import BYS, Group, Groups, Span, Sums
 from orchestrator.ledger.pace import spent_by_day, uses
 from orchestrator.ledger.price_rows import rows_of
 from orchestrator.ledger.repricing import Known, elsewhere, repriced
@@ -378,7 +378,9 @@ def test_nothing_in_a_file_is_a_formula() -> None:
 
 def test_a_group_is_written_to_the_millionth() -> None:
     sums = Sums(calls=1, cost_microusd=123_456_789, saved_microusd=-1)
-    head, line = spreadsheet.of_groups("model", [Group("=cmd()", "=cmd()", sums)]).decode().splitlines()
+    head, line = (
+        spreadsheet.of_groups("model", Groups([Group("=cmd()", "=cmd()", sums)], False), None).decode().splitlines()
+    )
     assert dict(zip(head.split(","), line.split(","), strict=True)) == {
         "model": "'=cmd()",
         "id": "'=cmd()",

@@ -23,7 +23,7 @@ from orchestrator.ledger.folding import Folder
 from orchestrator.ledger.retention import prune
 from orchestrator.ledger.rows import Line, Repeat
 from orchestrator.ledger.writer import Entry, Ledger
-from orchestrator.models import Attempt, RequestRecord, Tenant, UnreadGrades
+from orchestrator.models import AnswerOutcome, Attempt, RequestRecord, ShadowRun, Tenant, UnreadGrades
 
 
 @pytest.fixture
@@ -141,6 +141,27 @@ def test_old_records_are_pruned_and_young_ones_stay(ledger: Ledger, alice: Calle
     assert prune(days=90, batch=1) == 2
     assert [row.count for row in UnreadGrades.objects.of(EVERYBODY)] == [1]
     assert {record.request_id for record in RequestRecord.objects.of(EVERYBODY)} == {"1", "89"}
+
+
+def test_what_was_said_of_answers_goes_with_their_records(alice: Caller) -> None:
+    """Learned from or not: a note of 500 characters is somebody's words, as much as a question."""
+    for age in (1, 89, 91, 400):
+        of_it = {"tenant_id": alice.tenant_id, "at": timezone.now() - timedelta(days=age)}
+        ShadowRun.rows.create(**of_it, request_id=str(age), rule="r", model="m", shadow="n", took_us=1)
+        for learned_in in (None, 0, 7):
+            AnswerOutcome.rows.create(
+                **of_it,
+                request_id=str(age),
+                model="m",
+                kind="feedback",
+                good=0,
+                by=str(learned_in),
+                learned_in=learned_in,
+            )
+    prune(days=90, batch=1)
+    for table, each in ((ShadowRun, 1), (AnswerOutcome, 3)):
+        left = table.objects.of(EVERYBODY).values_list("request_id", flat=True)
+        assert sorted(left) == sorted(["1", "89"] * each), table.__name__
 
 
 async def test_no_error_ends_the_thread(ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator import relay as relay_module
+from orchestrator.core.headers import DATA_POLICY, PAGE_POLICY
 from orchestrator.core.listening import listening_at
 from orchestrator.relay import App, Message, Receive, Relay, Send, serving
 
@@ -80,7 +81,9 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def relay(path: Path) -> Relay:
+def relay(path: Path, monkeypatch: pytest.MonkeyPatch) -> Relay:
+    for deadline in ("CONNECTS_WITHIN_S", "TAKEN_WITHIN_S"):
+        monkeypatch.setattr(relay_module, deadline, PATIENCE_S)
     return Relay(path, here)
 
 
@@ -133,6 +136,27 @@ async def test_while_nobody_is_there_it_is_served_here(relay: Relay, path: Path)
     assert body(await Caller(REQUEST).ask(relay, GET)) == b"here"
 
 
+async def test_what_a_hung_process_does_not_take_is_served_here_and_never_there(
+    relay: Relay, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket takes connections all the same; what it finds later is over by then. No POST is done twice."""
+    called: list[bytes] = []
+
+    async def app(scope: Any, receive: Receive, send: Send) -> None:
+        called.append(scope["query_string"])
+        await page(b"there")(scope, receive, send)
+
+    connect: Message = {"type": "websocket.connect"}
+    with listening_at(path) as listening:
+        monkeypatch.setattr(relay_module, "TAKEN_WITHIN_S", 0.05)
+        for scope, first in ((GET, REQUEST), (GET | {"method": "POST"}, REQUEST), (SOCKET, connect)):
+            assert body(await Caller(first).ask(relay, scope)) == b"here"
+        monkeypatch.setattr(relay_module, "TAKEN_WITHIN_S", PATIENCE_S)
+        async with serving(app, listening):
+            assert body(await Caller(REQUEST).ask(relay, GET | {"query_string": b"late"})) == b"there"
+    assert called == [b"late"]
+
+
 async def test_many_are_served_at_once_and_apart(relay: Relay, serve: Serve) -> None:
     async def app(scope: Any, receive: Receive, send: Send) -> None:
         await page(scope["query_string"])(scope, receive, send)
@@ -159,6 +183,25 @@ async def test_who_ends_before_an_answer_began_is_asked_no_second_time_for_what_
     heard = await Caller(REQUEST).ask(relay, GET | {"method": method})
     assert heard[0]["status"] == status
     assert body(heard).startswith(said) or said in body(heard)
+
+
+@pytest.mark.parametrize(("besides", "is_page"), [((), True), (((b"hx-request", b"true"),), False)])
+async def test_what_is_not_known_to_be_done_is_said_on_a_page(
+    relay: Relay, serve: Serve, besides: Any, is_page: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    await serve(dies)
+    asked = [*GET["headers"], (b"accept", b"text/html,*/*;q=0.8"), *besides]
+    heard = await Caller(REQUEST).ask(relay, GET | {"method": "POST", "headers": asked})
+    assert heard[0]["status"] == 503
+    headers = [name for name, _ in heard[0]["headers"]]
+    assert len(set(headers)) == len(headers)
+    found = dict(heard[0]["headers"])
+    text = body(heard).decode()
+    assert ("<h1>Whether it was done is not known.</h1>" in text) == is_page
+    assert "ask again if not" in text
+    assert found[b"content-type"] == (b"text/html; charset=utf-8" if is_page else b"text/plain; charset=utf-8")
+    assert found[b"content-security-policy"] == (PAGE_POLICY if is_page else DATA_POLICY).encode()
 
 
 async def test_an_answer_that_broke_off_is_not_completed(

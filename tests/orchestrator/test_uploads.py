@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from orchestrator.asgi import application
+from orchestrator.core.headers import PAGE_POLICY
 from orchestrator.parts import Parts
 from orchestrator.uploads import Receive, Send, Uploads
 from tests.dashboard.site import served
@@ -100,6 +101,45 @@ async def test_what_does_not_arrive_in_time_is_given_up(page: Page) -> None:
         refused = await sending
     assert refused.status_code == 408
     assert "within 0.05 s" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("content", "within_s", "status", "headline"),
+    [(b"x" * (MOST + 1), PATIENCE_S, 413, "What was sent is too large"), (None, 0.05, 408, "did not arrive in time")],
+)
+async def test_who_looks_at_a_page_is_refused_on_one(
+    page: Page, content: bytes | None, within_s: float, status: int, headline: str
+) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    length = [] if content is None else [(b"content-length", b"%d" % len(content))]
+    scope = {"type": "http", "method": "POST", "headers": [(b"accept", b"text/html"), *length]}
+    await Uploads(page, MOST, within_s)(scope, receive, send)
+    start, shown = sent
+    headers = dict(start["headers"])
+    assert (start["status"], headers[b"content-type"]) == (status, b"text/html; charset=utf-8")
+    assert headers[b"content-security-policy"] == PAGE_POLICY.encode()
+    assert headline in shown["body"].decode().partition("<h1>")[2].partition("</h1>")[0]
+
+
+async def test_what_cannot_be_made_a_page_is_refused_in_words(
+    address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any) -> str:
+        raise OSError("no such file")
+
+    monkeypatch.setattr("dashboard.refusing.render_to_string", fails)
+    async with httpx.AsyncClient(timeout=PATIENCE_S, headers={"accept": "text/html"}) as client:
+        refused = await client.post(address, content=b"x" * (MOST + 1))
+    assert refused.text == "What is sent to a page may have 1000 bytes at most."
+    assert refused.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "could not be made a page" in caplog.text
 
 
 async def test_an_answer_that_has_begun_is_not_answered_twice(address: str, page: Page) -> None:

@@ -106,6 +106,7 @@ class DifferencesTold(Shape):
     by: Literal["day", "model"] = Field(description="`day`: it names no models.")
     totals: list[FigureTold]
     lines: Count
+    kept_from: Day | None = Field(description="Charges of days before are kept no longer. Null: those of all are.")
     calls_here: Count
     estimated: Count
     unpriced: Count
