@@ -41,9 +41,11 @@ class ActForm(AnyForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in self.changeable if self.instance.pk is not None else ():
+        shown = self.fields.keys() & self.changeable  # others may only be read
+        for name in shown if self.instance.pk is not None else ():
             # What it was when the form was opened; whoever sends none means what there is by now.
-            is_told = not self.is_bound or self.add_initial_prefix(name) in self.data
+            hidden, said = self.fields[name].hidden_widget(), self.add_initial_prefix(name)
+            is_told = not self.is_bound or not hidden.value_omitted_from_data(self.data, self.files, said)
             self.fields[name].show_hidden_initial = is_told
 
     def changed(self, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ class NamedDateTime(AdminSplitDateTime):
 class KeyForm(ActForm):
     """What a key is for."""
 
+    changeable = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")
+
     class Meta:
         model = ApiKey
         fields = ("name", "team", "role", "reaches_all", *LISTS, "expires_at")

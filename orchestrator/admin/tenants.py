@@ -20,6 +20,8 @@ from orchestrator.models import Grant, Team, Tenant
 class TenantForm(ActForm):
     """A tenant. Its name stays."""
 
+    changeable = ("priority",)
+
     class Meta:
         model = Tenant
         fields = ("name", "priority")
@@ -29,7 +31,7 @@ class TenantForm(ActForm):
         values = self.cleaned_data
         if self.instance.pk is None:
             return tenancy.make_tenant(self.by, read(TenantAsked, values))
-        change = read(TenantChange, {"priority": values["priority"]})
+        change = read(TenantChange, self.changed({"priority": values["priority"]}))
         return tenancy.change_tenant(self.by, Tenant.objects.get(pk=self.instance.pk).name, change)
 
 

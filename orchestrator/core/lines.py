@@ -22,8 +22,13 @@ class Lines(forms.CharField):
 
     def clean(self, value: Any) -> Any:
         """The lines that say something."""
-        return [line.strip() for line in (super().clean(value) or "").splitlines() if line.strip()]
+        return _lines(super().clean(value) or "")
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         """Compared as lists."""
-        return bool(list(initial or []) != self.clean(data))
+        was = _lines(initial) if isinstance(initial, str) else list(initial or [])
+        return bool(was != self.clean(data))
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +190,32 @@ def test_what_was_not_changed_in_a_form_stays_what_others_made_it(root: Client) 
     assert (budget.amount_microusd, budget.shares) == (60_000_000, "50,90")
 
 
+def test_what_was_not_changed_in_the_form_of_a_key_or_tenant_stays_what_others_made_it(root: Client) -> None:
+    issue_key("web", "acme", tags=["a", "b"], families=["chat"], expires_at=datetime(2030, 1, 2, 3, 4, tzinfo=UTC))
+    key, acme = ApiKey.objects.of(EVERYBODY).get(), Tenant.objects.get(name="acme")
+    pages = {row: f"{row._meta.model_name}/{row.pk}/change" for row in (key, acme)}
+    forms = {row: shown_in(root.get(f"{ROOT}/{page}/")) for row, page in pages.items()}
+    assert forms[key]["initial-tags"] == "a\nb"
+    assert forms[key]["initial-expires_at_1"] == "03:04:00"
+    later = datetime(2031, 1, 2, 3, 4, tzinfo=UTC)
+    ApiKey.objects.of(EVERYBODY).update(tags=["c"], families=[], expires_at=later)
+    Tenant.objects.update(priority=9)
+    forms[key] |= {"expires_at_0": "2030-01-02", "expires_at_1": "03:04:00"}
+    assert post(root, pages[key], **forms[key] | {"name": "site"}) == ""
+    assert post(root, pages[acme], **forms[acme]) == ""
+    for row in (key, acme):
+        row.refresh_from_db()
+    assert (key.name, key.tags, key.families, key.expires_at) == ("site", ["c"], [], later)
+    assert acme.priority == 9
+    assert post(root, pages[key], **forms[key] | {"tags": "a", "expires_at_1": "05:00:00"}) == ""
+    key.refresh_from_db()
+    assert (key.tags, key.families, key.expires_at) == (["a"], [], datetime(2030, 1, 2, 5, tzinfo=UTC))
+
+
 def shown_in(page: Any) -> dict[str, Any]:
     """What a form sends where nobody types anything."""
     html = page.content.decode()
-    hidden = dict(re.findall(r'<input type="hidden" name="(initial-[a-z_]+)"(?: value="([^"]*)")?', html))
+    hidden = dict(re.findall(r'<input type="hidden" name="(initial-[a-z_0-9]+)"(?: value="([^"]*)")?', html))
     values = {field.html_name: field.value() for field in page.context["adminform"].form}
     return hidden | {name: value for name, value in values.items() if value not in (None, False)}
 
