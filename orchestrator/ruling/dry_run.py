@@ -24,7 +24,7 @@ from orchestrator.engines.wires import wire_at
 from orchestrator.modelhost.names import as_listed
 from orchestrator.models import RequestRecord
 from orchestrator.models.decisions import RouteDecision
-from orchestrator.registry.entries import DeploymentEntry, ProviderEntry, Registry
+from orchestrator.registry.entries import DeploymentEntry, Registry
 from orchestrator.registry.reading import read_without_keys
 from orchestrator.ruling import versions
 from orchestrator.ruling.charges import Charges, Tokens
@@ -283,7 +283,9 @@ class _Trial:
         return REFUSED
 
     def _may_ask(self, name: str, verdict: Verdict) -> bool:
-        return verdict.may_ask(name) and not any(map(verdict.excludes, self._names.places_of(name)))
+        places = self._names.places(name)
+        has_place = not places or not all(map(verdict.excludes, places))
+        return verdict.may_ask(name) and has_place and not any(map(verdict.excludes, self._names.places_of(name)))
 
     def _plain(self, name: str) -> str:
         """A name as names are compared; it is shown as it was written first."""
@@ -330,8 +332,8 @@ class _Names:
 
     def __init__(self, registry: Registry) -> None:
         self._known = {as_listed(name).lower(): one for one in registry.models for name in all_names(one)}
-        providers = {one.name: one for one in registry.providers}
-        self._placed = placed(registry, lambda place: _name_of(place, providers.get(place.provider)))
+        self._providers = {one.name: one for one in registry.providers}
+        self._placed = placed(registry, self._own_name)
 
     def called(self, facts: Facts) -> Facts:
         """Facts with the names of their model that the registry has: where no rule named one, nobody looked."""
@@ -345,17 +347,22 @@ class _Names:
         places_of = tuple(name for one in others for name in all_names(one))
         return replace(facts, model=own, aliases=aliases, places_of=places_of)
 
+    def places(self, name: str) -> tuple[str, ...]:
+        """Where a registered model can be had, by the own names there; none where its name says so itself."""
+        entry = self._known.get(as_listed(name).lower())
+        return tuple(map(self._own_name, entry.deployments)) if entry is not None else ()
+
     def places_of(self, name: str) -> tuple[str, ...]:
         """The registered models, by their own names, that a model with this own name is a place of."""
         entry = self._known.get(as_listed(name).lower())
         return tuple(one.name for one in others_at(name, self._placed, entry))
 
-
-def _name_of(place: DeploymentEntry, provider: ProviderEntry | None) -> str:
-    if provider is None:
-        return named_at(place)
-    wire = wire_at(KINDS[provider.kind].wire, provider.address)
-    return f"{provider.name}/{wire.canonical(place.remote_name)}"
+    def _own_name(self, place: DeploymentEntry) -> str:
+        provider = self._providers.get(place.provider)
+        if provider is None:
+            return named_at(place)
+        wire = wire_at(KINDS[provider.kind].wire, provider.address)
+        return f"{provider.name}/{wire.canonical(place.remote_name)}"
 
 
 def _seen(row: RouteDecision, names: _Names) -> _Seen | None:

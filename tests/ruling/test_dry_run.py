@@ -297,6 +297,14 @@ def test_a_rule_that_keeps_something_is_tried_on_a_place_by_its_own_name(acme: T
         assert (never, found.refused) == (never, refused)
 
 
+def test_a_model_of_which_no_place_may_be_asked_is_refused(acme: Tenant) -> None:
+    for name in ("cheap", "dear", "here", "unknown"):
+        asked(acme, name, model=name)
+    for never, refused in ((["mine/big"], 1), (["mine/*"], 2), (["MINE/Big", "smollm2:135m"], 2), (["mine/odd"], 0)):
+        found = dry_run(rules({"name": "a", "then": {"never": never}}), 100, EVERYBODY)
+        assert (never, found.refused) == (never, refused)
+
+
 def test_what_another_release_wrote_is_counted_and_passed_over(acme: Tenant) -> None:
     for text in ("", "[]", "{}", '{"facts": []}', '{"facts": {}, "verdict": {"use": 5}}'):
         RouteDecision.objects.create(request_id="x", tenant=acme, at=timezone.now(), rules=0, document=text)
