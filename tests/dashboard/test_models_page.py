@@ -111,6 +111,9 @@ class Sells:
     def look(self) -> None:
         pass
 
+    def name_of(self, remote_name: str) -> str:
+        return f"{self.name}/{remote_name}"
+
     def known(self) -> list[Model]:
         return self.listed
 
