@@ -14,7 +14,7 @@ from orchestrator.core.prices import Price
 from orchestrator.core.tasks import end
 from orchestrator.core.types import Candidate, Model, Route
 from orchestrator.engines.base import Engine, ProviderEngine
-from orchestrator.modelhost.names import as_listed
+from orchestrator.modelhost.names import as_compared, as_listed
 from orchestrator.pricing.book import PriceBook
 from orchestrator.pricing.order import Place, place_at, said
 from orchestrator.registry.entries import LOCAL, DeploymentEntry, ModelEntry, ProviderEntry, Registry
@@ -142,7 +142,7 @@ class Catalogue:
 
     def places_of(self, name: str) -> tuple[str, ...]:
         """The registered models, by their own names, that a model with this own name is a place of."""
-        if plain(name) not in self._placed:
+        if as_compared(name) not in self._placed:
             return ()
         return tuple(one.name for one in others_at(name, self._placed, self._entry(name)))
 
@@ -385,7 +385,7 @@ class Catalogue:
                 stands_for=model,
                 rank=deployment.rank,
                 weight=deployment.weight,
-                places_of=self.places_of(found.name) if plain(found.name) == plain(model.name) else (),
+                places_of=self.places_of(found.name) if as_compared(found.name) == as_compared(model.name) else (),
             )
             for deployment, found in places
         ]
@@ -427,11 +427,6 @@ class Catalogue:
         return await engine.find(f"{deployment.provider}/{deployment.remote_name}") if engine else None
 
 
-def plain(name: str) -> str:
-    """A name as names are compared: in letters of one size, and without `:latest`."""
-    return name.lower().removesuffix(":latest")
-
-
 def all_names(entry: ModelEntry) -> tuple[str, ...]:
     """Every name of a registered model, its own first."""
     return (entry.name, *entry.aliases)
@@ -439,7 +434,7 @@ def all_names(entry: ModelEntry) -> tuple[str, ...]:
 
 def aliases_of(name: str, entry: ModelEntry | None) -> tuple[str, ...]:
     """The other names of the model that is called `name`, and that the registry knows as `entry`."""
-    return tuple(one for one in all_names(entry) if plain(one) != plain(name)) if entry else ()
+    return tuple(one for one in all_names(entry) if as_compared(one) != as_compared(name)) if entry else ()
 
 
 def named_at(deployment: DeploymentEntry) -> str:
@@ -450,11 +445,11 @@ def named_at(deployment: DeploymentEntry) -> str:
 
 
 def placed(registry: Registry, name_of: Callable[[DeploymentEntry], str]) -> dict[str, tuple[ModelEntry, ...]]:
-    """The registered models that have each place, by the place's own name, which `name_of` tells, made plain."""
+    """The registered models that have each place, by the place's own name as names are compared; `name_of` tells it."""
     found: dict[str, dict[str, ModelEntry]] = {}
     for entry in registry.models:
         for one in entry.deployments:
-            found.setdefault(plain(name_of(one)), {})[entry.name] = entry
+            found.setdefault(as_compared(name_of(one)), {})[entry.name] = entry
     return {name: tuple(entries.values()) for name, entries in found.items()}
 
 
@@ -465,7 +460,7 @@ def others_at(
 
     Where `entry` has its places elsewhere, it is no place of theirs.
     """
-    found = places.get(plain(name), ())
+    found = places.get(as_compared(name), ())
     if not found or entry is None:
         return found
     others = tuple(one for one in found if one is not entry)

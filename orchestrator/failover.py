@@ -371,7 +371,7 @@ class _Question:
         """Ask the next place that may be asked; None when there is none, or it was asked often enough."""
         while self._left and self._attempts < MOST_ATTEMPTS:
             plan = self._left.popleft()
-            if self._is_of_who_was_unsure(plan):
+            if self._is_of_who_was_unsure(plan) or self._makes_way(plan):
                 continue
             place = self._health.place(plan.candidate)
             breaker, turn = place.breaker, None
@@ -461,6 +461,16 @@ class _Question:
             for than, error in self._errors
             if isinstance(error, NotSure) and not isinstance(error, Silent)
         )
+
+    def _makes_way(self, plan: Plan) -> bool:
+        """Whether it is another place of a model that was silent, and the last attempt is for another model."""
+        if plan.trial is None or self._attempts < MOST_ATTEMPTS - 1:
+            return False
+        model = plan.candidate.stands_for.name
+        was_silent = any(
+            than.candidate.stands_for.name == model for than, error in self._errors if isinstance(error, Silent)
+        )
+        return was_silent and any(one.candidate.stands_for.name != model for one in self._left)
 
     def _failed(self, attempt: _Attempt, error: OrchestratorError) -> None:
         """Take note, so that another may be asked. Raises `error` where no other would do better."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from orchestrator.core.errors import ModelNotFound
 from orchestrator.core.types import Candidate, Model, Route
+from orchestrator.modelhost.names import as_compared
 
 # Stands in lists where callers look for models; it is never asked itself.
 AUTO = Model(name="auto:latest", digest=hashlib.sha256(b"auto").hexdigest(), engine="router", family="auto")
@@ -17,7 +18,7 @@ MOST_AUTO = 3  # places that are asked in turn
 
 def is_auto(name: str) -> bool:
     """Whether a caller who asks for `name` leaves the choice to us."""
-    return name.lower().removesuffix(":latest") == "auto"
+    return as_compared(name) == "auto"
 
 
 def choose_auto(local: Iterable[Model], cloud: Iterable[Model], able: str = "completion") -> Route:

@@ -39,12 +39,11 @@ from orchestrator.core.permissions import EVERYBODY, Permission, Reach, reach_of
 from orchestrator.ledger import stages
 from orchestrator.ledger.stats import FROM_CACHE
 from orchestrator.models import RequestRecord
-from orchestrator.outcomes.saying import LONGEST_NOTE, say
+from orchestrator.outcomes.saying import LONGEST_NOTE, is_answered, say
 
 LIVE_EVERY_S = 2
 NAMES_FRESH_S = 5.0  # of tenants and keys
 HOUR = "1h"
-ANSWERED = frozenset({"done", "cut"})  # what may be right or wrong
 
 
 @require_safe
@@ -174,7 +173,7 @@ async def _told(request: HttpRequest, found: One) -> dict[str, Any]:
         "cost": shown.cost(found),
         "billed": shown.billed_by(found.charges),
         "saved_by": saved_by(record.saved_why),
-        "may_judge": bool(record.model) and record.outcome in ANSWERED and may(Permission.PURGE_ANSWERS),
+        "may_judge": is_answered(record) and may(Permission.PURGE_ANSWERS),
         "may_purge": bool(record.cache_key) and may(Permission.PURGE_ANSWERS),
         "may_ask": may(Permission.ASK),
         "may_see_answers": may(Permission.SEE_ANSWERS),

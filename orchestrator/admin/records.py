@@ -27,7 +27,7 @@ from orchestrator.ledger.spreadsheet import dollars
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read
 from orchestrator.models import Attempt, Charge, RequestRecord, RouteDecision
-from orchestrator.outcomes.saying import answered, said_of, say
+from orchestrator.outcomes.saying import is_answered, said_of, say
 
 if TYPE_CHECKING:
     RecordAdmin = admin.ModelAdmin[RequestRecord]
@@ -378,8 +378,7 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
             whose = Reach(frozenset({record.tenant_id}))
             decisions = RouteDecision.objects.of(whose)
             context["decision"] = decisions.filter(request_id=record.request_id).order_by("-id").first()
-            is_answered = answered(whose).filter(pk=record.pk).exists()
-            context["may_say"] = is_answered and self._may_say(request, record)
+            context["may_say"] = is_answered(record) and self._may_say(request, record)
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
     def get_search_results(

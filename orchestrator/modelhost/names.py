@@ -80,6 +80,11 @@ def read_source(text: str) -> tuple[str, Source]:
     return base, source
 
 
+def as_compared(name: str) -> str:
+    """A name, of any model, as names are compared: in letters of one size, without `:latest`."""
+    return name.lower().removesuffix(f":{TAG}")
+
+
 def as_listed(text: str) -> str:
     """A name of a local model as lists have it, without `:local` and `:latest`; what can be none stays as it is.
 

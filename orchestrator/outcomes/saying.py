@@ -13,7 +13,8 @@ LONGEST_NOTE = 500
 LONGEST_BY = 255
 MOST_SHOWN = 64  # characters of an id that is none
 # A record names who was expected to answer before they do; who was left before a first piece had not begun.
-_HEARD = Q(outcome__in=("done", "cut")) | Q(outcome="cancelled", first_us__isnull=False)
+_WHOLE = ("done", "cut")
+_HEARD = Q(outcome__in=_WHOLE) | Q(outcome="cancelled", first_us__isnull=False)
 
 
 def say(
@@ -50,6 +51,12 @@ def say(
 def answered(reach: Reach) -> QuerySet[RequestRecord]:
     """Requests to which a model gave an answer, or as much of one as its caller listened to."""
     return RequestRecord.objects.of(reach).filter(_HEARD).exclude(model="")
+
+
+def is_answered(record: RequestRecord) -> bool:
+    """Whether it is one of those."""
+    was_begun = record.outcome == "cancelled" and record.first_us is not None
+    return bool(record.model) and (record.outcome in _WHOLE or was_begun)
 
 
 def said_of(reach: Reach, request_id: str) -> list[AnswerOutcome]:

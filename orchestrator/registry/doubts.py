@@ -10,7 +10,7 @@ from django.conf import settings
 from orchestrator.core.documents import Fault
 from orchestrator.core.presets import BY_NAME
 from orchestrator.modelhost.minilm import open_store
-from orchestrator.registry.rules import folded
+from orchestrator.modelhost.names import as_compared
 from orchestrator.registry.stored import Stored
 
 
@@ -19,7 +19,9 @@ def doubts_in(stored: Stored) -> list[Fault]:
 
     What a provider has is not known here, so whatever is called as its models are passes.
     """
-    means = {folded(one): name for name, model in stored["models"].items() for one in (name, *_names(model["aliases"]))}
+    means = {
+        as_compared(one): name for name, model in stored["models"].items() for one in (name, *_names(model["aliases"]))
+    }
     providers = {*stored["providers"], *BY_NAME}
 
     @cache
@@ -33,7 +35,7 @@ def doubts_in(stored: Stored) -> list[Fault]:
             found.append(Fault(("models", name), words))
         for index, fallback in enumerate(_names(model["fallbacks"])):
             place = ("models", name, "fallbacks", index)
-            other = means.get(folded(fallback))
+            other = means.get(as_compared(fallback))
             if other is None and not may_be_there(fallback):
                 found.append(Fault(place, f"there is no model {fallback!r}, neither registered nor installed here"))
             elif other is not None and not stored["models"][other]["is_enabled"]:

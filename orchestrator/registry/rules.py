@@ -9,7 +9,7 @@ from django.conf import settings
 
 from orchestrator.core.documents import Fault
 from orchestrator.core.presets import BY_NAME, is_at
-from orchestrator.modelhost.names import is_name
+from orchestrator.modelhost.names import as_compared, is_name
 from orchestrator.registry.document import Document, ModelPart, ProviderPart
 from orchestrator.registry.entries import LOCAL
 
@@ -80,11 +80,6 @@ def faults_in(document: Document) -> list[Fault]:
     return found + list(_circles(document))
 
 
-def folded(name: str) -> str:
-    """Equal for names that callers cannot tell apart."""
-    return name.lower().removesuffix(":latest")
-
-
 def _providers(document: Document) -> Iterator[Fault]:
     for name, provider in document.providers.items():
         place = ("providers", name)
@@ -122,18 +117,20 @@ def _names(document: Document) -> Iterator[Fault]:
         for place, one in places:
             if words := _why_no_name(one):
                 yield Fault(place, words)
-            elif (other := seen.setdefault(folded(one), name)) != name or (place[2:] and folded(one) == folded(name)):
+            elif (other := seen.setdefault(as_compared(one), name)) != name or (
+                place[2:] and as_compared(one) == as_compared(name)
+            ):
                 yield Fault(place, f"{one!r} is a name of the model {other!r} already")
         provider = [one.partition("/")[0] if "/" in one else "" for one in model.aliases]
         for index, prefix in enumerate(provider):
             if prefix in document.providers or prefix in BY_NAME:
                 place = ("models", name, "aliases", index)
                 yield Fault(place, f"that is a model of the provider {prefix}; an alias cannot stand for another one")
-        yield from _twice(("models", name, "aliases"), [folded(one) for one in model.aliases])
+        yield from _twice(("models", name, "aliases"), [as_compared(one) for one in model.aliases])
 
 
 def _why_no_name(name: str) -> str:
-    if folded(name) == "auto":
+    if as_compared(name) == "auto":
         return "'auto' leaves the choice to us; choose another name"
     if not NAME.fullmatch(name):
         return "a name is of letters, digits and _ . : @ + -, with / between its parts"
@@ -156,11 +153,11 @@ def _model(name: str, model: ModelPart, document: Document) -> Iterator[Fault]:
     yield from _twice((*place, "deployments"), [(one.provider, one.remote_name) for one in model.deployments])
     yield from _twice((*place, "tags"), model.tags)
     yield from _twice((*place, "capabilities"), model.capabilities)
-    yield from _twice((*place, "fallbacks"), [folded(one) for one in model.fallbacks])
+    yield from _twice((*place, "fallbacks"), [as_compared(one) for one in model.fallbacks])
     for index, fallback in enumerate(model.fallbacks):
         if words := _why_no_name(fallback):
             yield Fault((*place, "fallbacks", index), words)
-        elif folded(fallback) in {folded(one) for one in (name, *model.aliases)}:
+        elif as_compared(fallback) in {as_compared(one) for one in (name, *model.aliases)}:
             yield Fault((*place, "fallbacks", index), "a model cannot take its own place")
     if model.hedge_after_s is not None and len(model.deployments) < 2:
         yield Fault((*place, "hedge_after_s"), "there is no second deployment to ask")
@@ -179,9 +176,9 @@ def _circles(document: Document) -> Iterator[Fault]:
 
     Each fallback is looked at once, however many lead on from it.
     """
-    means = {folded(one): name for name, model in document.models.items() for one in (name, *model.aliases)}
+    means = {as_compared(one): name for name, model in document.models.items() for one in (name, *model.aliases)}
     leads = {
-        name: [means[folded(one)] for one in model.fallbacks if means.get(folded(one), name) != name]
+        name: [means[as_compared(one)] for one in model.fallbacks if means.get(as_compared(one), name) != name]
         for name, model in document.models.items()
     }
     passed: set[str] = set()  # whatever they lead to was looked at

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.core.prices import Price, Stated
+from orchestrator.modelhost.names import as_compared
 from orchestrator.pricing.order import LIST, in_force, place_at
 from orchestrator.pricing.rows import last_listed
 from orchestrator.registry.entries import LOCAL, ModelEntry, Registry
@@ -40,7 +41,7 @@ class Charges:
 
     def of(self, name: str, tokens: Tokens) -> int | None:
         """What a call of it costs, in millionths of a dollar; None when nobody knows."""
-        name = _folded(name)
+        name = as_compared(name)
         if name not in self._prices:
             self._prices[name] = self._price(name)
         price = self._prices[name]
@@ -59,7 +60,7 @@ class Charges:
 
     def _place(self, name: str) -> tuple[str, str, Price | None]:
         """Provider and name there of the place that is asked first, and what the registry says that it charges."""
-        entry = self._models.get(_folded(name))
+        entry = self._models.get(as_compared(name))
         if entry is not None and entry.deployments:
             return _first(entry)
         provider, slash, model = name.partition("/")
@@ -77,7 +78,3 @@ def _first(entry: ModelEntry) -> tuple[str, str, Price | None]:
     if first.input_price is not None and first.output_price is not None:
         stated = Price(input=first.input_price, output=first.output_price)
     return first.provider, first.remote_name, stated
-
-
-def _folded(name: str) -> str:
-    return name.lower().removesuffix(":latest")

@@ -13,7 +13,7 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.core.documents import Fault
 from orchestrator.core.limits import is_named
 from orchestrator.modelhost.minilm import open_store
-from orchestrator.modelhost.names import as_listed
+from orchestrator.modelhost.names import as_compared, as_listed
 from orchestrator.registry.entries import Registry
 from orchestrator.registry.reading import read_without_keys
 from routing.rules.compiled import keeps_something
@@ -68,24 +68,20 @@ class There(frozenset[str]):
         """Those that are registered, whatever its providers may have, and `models`."""
         names = {name for entry in registry.models for name in (entry.name, *entry.aliases)}
         there = cls({*names, *(f"{one.name}/*" for one in registry.providers), *models})
-        there.means = {_plain(alias): entry.name for entry in registry.models for alias in entry.aliases}
+        there.means = {as_compared(alias): entry.name for entry in registry.models for alias in entry.aliases}
         return there
-
-
-def _plain(name: str) -> str:
-    return name.lower().removesuffix(":latest")
 
 
 def _misnamed(document: Document, models: Collection[str] | None) -> Iterator[Fault]:
     """Names in expressions that no model has as its own: none is ever called so there."""
     if not isinstance(models, There):
         return
-    own = {_plain(name): name for name in models if _plain(name) not in models.means}
+    own = {as_compared(name): name for name in models if as_compared(name) not in models.means}
     for at, rule in enumerate(document.rules):
         if "model" not in names_in(rule.expression):
             continue
         for text in dict.fromkeys(texts_in(rule.expression)):
-            means = models.means.get(_plain(text)) or own.get(_plain(as_listed(text)))
+            means = models.means.get(as_compared(text)) or own.get(as_compared(as_listed(text)))
             if means and means.removesuffix(":latest") != text:
                 yield Fault(("rules", at, "expression"), f"{text!r} is {means.removesuffix(':latest')!r}; {OWN}")
 
@@ -94,11 +90,11 @@ def had(models: Collection[str] | None) -> Callable[[str], bool]:
     """Whether a model that a rule names can be had; where nobody knows, each counts as if it can."""
     if models is None:
         return lambda _: True
-    known = {_plain(name) for name in models} | {AUTO}
+    known = {as_compared(name) for name in models} | {AUTO}
     open_ended = tuple(name.removesuffix("*") for name in known if name.endswith("/*"))
 
     def is_there(name: str) -> bool:
-        plain = _plain(name)
+        plain = as_compared(name)
         return plain in known or plain.startswith(open_ended)
 
     return is_there
@@ -108,7 +104,7 @@ def _not_had(document: Document, models: Collection[str] | None) -> list[Fault]:
     if models is None:
         return []
     means = models.means if isinstance(models, There) else {}
-    known = {_plain(name) for name in models} - means.keys()
+    known = {as_compared(name) for name in models} - means.keys()
     open_ended = tuple(name.removesuffix("*") for name in known if name.endswith("/*"))
     is_there, own, others = had(models), _Names(known), _Names(means)
     found = [
@@ -135,7 +131,7 @@ class _Names:
 
     def first(self, pattern: str) -> str | None:
         """The first that fits, of those that begin as the pattern does before anything is left open in it."""
-        plain = _plain(pattern)
+        plain = as_compared(pattern)
         begins = _OPEN.split(plain, maxsplit=1)[0]
         for name in islice(self._names, bisect_left(self._names, begins), None):
             if not name.startswith(begins):
@@ -167,11 +163,11 @@ def models_in(document: Document) -> list[str]:
 
 def rules_naming(document: Document, names: Collection[str]) -> list[tuple[int, Rule]]:
     """The rules that are about a model by one of its names, or by a pattern it fits, each with its place from 1."""
-    mine = {*map(_plain, names)}
+    mine = {*map(as_compared, names)}
     return [
         (at, rule)
         for at, rule in enumerate(document.rules, 1)
-        if any(is_named(name, _plain(said)) for said in _said_by(rule) for name in mine)
+        if any(is_named(name, as_compared(said)) for said in _said_by(rule) for name in mine)
     ]
 
 

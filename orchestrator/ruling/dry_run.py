@@ -21,7 +21,7 @@ from orchestrator.catalogue import all_names, named_at, others_at, placed
 from orchestrator.core.permissions import Reach
 from orchestrator.core.presets import KINDS
 from orchestrator.engines.wires import wire_at
-from orchestrator.modelhost.names import as_listed
+from orchestrator.modelhost.names import as_compared, as_listed
 from orchestrator.models import RequestRecord
 from orchestrator.models.decisions import RouteDecision
 from orchestrator.registry.entries import DeploymentEntry, Registry
@@ -274,7 +274,7 @@ class _Trial:
                 return self._plain(AUTO)
             if name != seen.facts.model and not self._is_there(name):
                 continue
-            order = seen.order if name == AUTO else (name,)
+            order = seen.order if name == AUTO else (name, *filter(self._is_there, self._names.fallbacks(name)))
             for one in order:
                 if name == AUTO and any(map(own.excludes, (one, *self._names.places_of(one)))):
                     continue
@@ -289,7 +289,7 @@ class _Trial:
 
     def _plain(self, name: str) -> str:
         """A name as names are compared; it is shown as it was written first."""
-        plain = name.lower().removesuffix(":latest")
+        plain = as_compared(name)
         self._written.setdefault(plain, name.removesuffix(":latest"))
         return plain
 
@@ -346,6 +346,11 @@ class _Names:
         others = others_at(own, self._placed, entry)
         places_of = tuple(name for one in others for name in all_names(one))
         return replace(facts, model=own, aliases=aliases, places_of=places_of)
+
+    def fallbacks(self, name: str) -> tuple[str, ...]:
+        """Who is asked where nobody of a registered model is."""
+        entry = self._known.get(as_listed(name).lower())
+        return entry.fallbacks if entry is not None else ()
 
     def places(self, name: str) -> tuple[str, ...]:
         """Where a registered model can be had, by the own names there; none where its name says so itself."""

@@ -112,7 +112,8 @@ def allowed(offers: Iterable[Offer], caller: Caller, verdict: Verdict, never: Co
     """Those that the caller's key is for, and that neither a rule nor the router's own list excludes.
 
     A place of a model that is among them is left out: it would be weighed twice, and what it answers under either name
-    be learned of the wrong one. It stays where the one runs here and the other elsewhere: that is a choice.
+    be learned of the wrong one. It stays where that is a choice: where the one runs here and the other elsewhere, or
+    where the model was given less than its place can do.
     """
     found = list(offers)
     if verdict.is_local_only:
@@ -134,7 +135,11 @@ def allowed(offers: Iterable[Offer], caller: Caller, verdict: Verdict, never: Co
 
 def _is_place(one: Offer, other: Offer | None) -> bool:
     """Whether it need not be weighed beside the other that has it as a place, and is no place of it in turn."""
-    return other is not None and other.is_local == one.is_local and one.model.name not in other.places_of
+    if other is None or other.is_local != one.is_local or one.model.name in other.places_of:
+        return False
+    room, rooms = one.model.context_length, other.model.context_length
+    can_as_much = other.model.capabilities >= one.model.capabilities and other.model.takes >= one.model.takes
+    return can_as_much and (not rooms or 0 < room <= rooms)
 
 
 def _is_excluded(one: Offer, verdict: Verdict) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from orchestrator.modelhost.names import as_compared
 from routing.rules.expressions import DAYS, Expression, Failed, activation_of
 from routing.rules.facts import FACTS, TEXTS, Facts
 
@@ -48,7 +49,7 @@ class Asked:
     def models(self) -> tuple[str, ...]:
         """Every name of the model that was asked for, its own first, in letters of one size and without `:latest`."""
         if self._models is None:
-            self._models = _plain((self.facts.model, *self.facts.aliases))
+            self._models = tuple(map(as_compared, (self.facts.model, *self.facts.aliases)))
         return self._models
 
     @property
@@ -56,7 +57,7 @@ class Asked:
         """The same, and then every name of the models that it is a place of."""
         if self._places is None:
             places_of = self.facts.places_of
-            self._places = (*self.models, *_plain(places_of)) if places_of else self.models
+            self._places = (*self.models, *map(as_compared, places_of)) if places_of else self.models
         return self._places
 
     def when(self, zone: tzinfo) -> datetime | None:
@@ -136,7 +137,3 @@ class Asked:
             values |= {"temperature": float(facts.temperature), "budget_left": float(facts.budget_left)}
             self._activation = activation_of(values)
         return self._activation
-
-
-def _plain(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name.lower().removesuffix(":latest") for name in names)

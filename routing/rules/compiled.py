@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.modelhost.names import as_compared
 from routing.rules.asked import Asked, Unheard, Unsure
 from routing.rules.conditions import Test, fits, id_of, is_about_text, test_of
 from routing.rules.document import Actions, Document, Rule
@@ -81,7 +82,7 @@ class RuleSet:
 
     def names_model(self, name: str) -> bool:
         """Whether a condition names a model so, or by a pattern that fits."""
-        return self._is_model_named(name.lower().removesuffix(":latest"))
+        return self._is_model_named(as_compared(name))
 
     def looks_at(self, facts: Facts) -> int:
         """How many rules are looked at for a request, if none ends it."""

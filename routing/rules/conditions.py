@@ -11,7 +11,7 @@ from hashlib import blake2b
 from operator import attrgetter
 from zoneinfo import ZoneInfo
 
-from orchestrator.modelhost.names import as_listed
+from orchestrator.modelhost.names import as_compared, as_listed
 from routing.rules.asked import SCORES, Asked
 from routing.rules.document import Condition, Hours
 from routing.rules.expressions import DAYS
@@ -63,7 +63,7 @@ def folded(fact: str, word: str) -> frozenset[str]:
     if fact != "model":
         return frozenset({word.lower()})
     known = (word,) if "*" in word else (word, as_listed(word))
-    return frozenset(name.lower().removesuffix(":latest") for name in known)
+    return frozenset(map(as_compared, known))
 
 
 def fits(fact: str, words: Iterable[str]) -> Callable[[str], bool]:

@@ -104,6 +104,15 @@ def test_a_place_is_not_weighed_beside_its_model_unless_one_of_them_is_here() ->
     assert names(allowed(found, scoped, Verdict(), ())) == ["x/7b", "x/8b"], (
         "who may not ask the model may ask its place"
     )
+    able = replace(models[2], context_length=128_000, capabilities=frozenset({"completion", "tools"}))
+    for own, is_left_out in (
+        ({"context_length": 8_192}, False),
+        ({"capabilities": frozenset({"completion"})}, False),
+        ({"context_length": 128_000}, True),
+        ({"context_length": 0}, True),
+    ):
+        beside = offers([replace(able, name="smart", **own), able], {"x/7b": ("smart",)})  # type: ignore[arg-type]
+        assert (len(allowed(beside, caller, Verdict(), ())) == 1) is is_left_out, own
     each_other = offers(models, {"x/7b": ("x/8b",), "x/8b": ("x/7b",)})
     assert len(allowed(each_other, caller, Verdict(), ())) == len(models)
 

@@ -159,6 +159,20 @@ async def test_an_answer_is_marked_and_the_audit_knows_by_whom(staff: AsyncClien
     assert (event.actor, event.subject) == ("user:mira", "third")
 
 
+@pytest.mark.parametrize(
+    ("how", "may"),
+    [
+        ({"outcome": "cancelled", "first_us": 1}, True),
+        ({"outcome": "cancelled", "first_us": None}, False),
+        ({"outcome": "engine_timeout", "first_us": None}, False),
+    ],
+)
+async def test_what_somebody_heard_a_part_of_can_be_marked(staff: AsyncClient, how: dict[str, Any], may: bool) -> None:
+    await sync_to_async(record)(**how)
+    row = await RequestRecord.objects.of(EVERYBODY).alatest("pk")
+    assert ('id="judge"' in (await staff.get(f"{PAGE}{row.pk}/")).content.decode()) is may
+
+
 async def test_who_may_only_look_is_offered_no_act(console: Any) -> None:
     number = await sync_to_async(third_try)()
     client = AsyncClient()

@@ -236,6 +236,17 @@ async def test_another_place_of_a_model_that_was_silent_is_asked(
     assert (said, begun.entry.model, cloud.calls) == ("".join(WORDS), "groq/huge", 0)
 
 
+async def test_the_last_attempt_is_for_another_model_than_who_was_silent(
+    ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "LONGEST_S", 0.5)
+    monkeypatch.setattr(failover, "MOST_ATTEMPTS", 2)
+    engine.pieces, engine.gate = (), asyncio.Event()
+    said, begun = await ask_ours(is_second_quicker=False, rank=1)
+    assert (said, begun.entry.model) == ("by the cloud", "openai/big")
+    assert (engine.calls, other.calls, cloud.calls) == (1, 0, 1)
+
+
 async def test_of_two_places_that_will_not_do_the_one_that_spoke_is_asked_again(
     ask_ours: Ask, engine: FakeEngine, cloud: FakeEngine, other: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

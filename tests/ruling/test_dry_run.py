@@ -45,6 +45,7 @@ def prices() -> None:
     models = {
         "cheap": {"deployments": [CHEAP], "aliases": ["Little"]},
         "dear": {"deployments": [DEAR]},
+        "safe": {"deployments": [DEAR], "fallbacks": ["cheap", "here"]},
         "odd": {"deployments": [{"provider": "mine", "remote_name": "odd"}]},
         "here": {"deployments": [{"remote_name": "smollm2:135m"}]},
     }
@@ -303,6 +304,13 @@ def test_a_model_of_which_no_place_may_be_asked_is_refused(acme: Tenant) -> None
     for never, refused in ((["mine/big"], 1), (["mine/*"], 2), (["MINE/Big", "smollm2:135m"], 2), (["mine/odd"], 0)):
         found = dry_run(rules({"name": "a", "then": {"never": never}}), 100, EVERYBODY)
         assert (never, found.refused) == (never, refused)
+
+
+def test_where_no_place_of_a_model_may_be_asked_its_fallbacks_are(acme: Tenant) -> None:
+    asked(acme, "safe", model="safe")
+    found = dry_run(rules({"name": "a", "then": {"never": ["mine/*"]}}), 100, EVERYBODY)
+    assert (found.refused, [(one.instead_of, one.to) for one in found.moves]) == (0, [("safe", "here")])
+    assert dry_run(rules({"name": "a", "then": {"never": ["mine/*", "here"]}}), 100, EVERYBODY).refused == 1
 
 
 def test_what_another_release_wrote_is_counted_and_passed_over(acme: Tenant) -> None:
