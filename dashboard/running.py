@@ -126,6 +126,11 @@ async def of_all_workers(held: Mapping[str, Holding | None] | None) -> Mapping[s
     return {**held, **{tier: whole[tier] for tier in held if tier in whole}} if held and whole else held
 
 
+def purges() -> int:
+    """How many there were on this machine, by whatever process: what was counted before one no longer holds."""
+    return parts().cache.generation()
+
+
 async def used_of(counted: Sequence[tuple[Limit, str]]) -> Sequence[float] | None:
     """How much of each limit is used by whom it counts apart, as `Limiter.used`; None when nobody says."""
     return await _known("what of limits is used", lambda: parts().limiter.used(counted))

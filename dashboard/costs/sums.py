@@ -13,7 +13,7 @@ from dashboard.running import Sold
 from orchestrator.core.permissions import EVERYBODY, Reach
 from orchestrator.core.prices import Price
 from orchestrator.ledger import costs
-from orchestrator.ledger.costs import OF_CHARGES, By, Group, Groups, Sums
+from orchestrator.ledger.costs import By, Group, Groups, Sums
 from orchestrator.ledger.pace import Use, spent_by_day, uses
 from orchestrator.ledger.price_rows import name_of, rows_of
 from orchestrator.ledger.repricing import Elsewhere, Known, Repriced, all_tokens, elsewhere, repriced
@@ -56,9 +56,7 @@ class Costs:
     @property
     def rest(self) -> Sums | None:
         """What is in no row of the groups; None where rows cannot be told from the whole."""
-        if self.by in OF_CHARGES or not self.groups.has_more:
-            return None
-        return self.total - costs.whole(group.sums for group in self.groups.rows)
+        return costs.rest(self.by, self.groups, lambda: self.total)
 
     @property
     def foot(self) -> Sums | None:

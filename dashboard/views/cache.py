@@ -30,7 +30,7 @@ from dashboard.answers.misses import NO_HITS, AllHits, Hits
 from dashboard.answers.purging import KINDS, Purge, within
 from dashboard.periods import PERIODS, period
 from dashboard.reading import CACHE_FRESH_S, Snapshot, reader
-from dashboard.running import holding, of_all_workers
+from dashboard.running import holding, of_all_workers, purges
 from dashboard.running import purge as purge_now
 from dashboard.tiers import ALWAYS_SHOWN, FAR_FROM_CACHE, NAMES, STACK
 from dashboard.verdict import cache_verdict
@@ -256,9 +256,11 @@ def _listed(
 async def _names(whose: Reach) -> Mapping[str, Any]:
     """What answers can be narrowed to, each with how many: every answer is counted for it, so for all who look at once.
 
-    Nothing is purged by these counts: what a purge would forget is counted anew each time.
+    Nothing is purged by these counts: what a purge would forget is counted anew each time. After a purge they are
+    counted anew, too, whichever process it was in.
     """
-    return await read(reader.kept("names of answers", whose, CACHE_FRESH_S, lambda: _read_names(whose))) or NO_NAMES
+    name = f"names of answers after {purges()} purges"
+    return await read(reader.kept(name, whose, CACHE_FRESH_S, lambda: _read_names(whose))) or NO_NAMES
 
 
 def _read_names(whose: Reach) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from dashboard.views.overview import read
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Permission, reach_of
 from orchestrator.ledger import spreadsheet
-from orchestrator.ledger.costs import BYS, OF_CHARGES, By, grouped, rest
+from orchestrator.ledger.costs import BYS, OF_CHARGES, By, grouped, rest, total_of
 
 CSV = "text/csv; charset=utf-8"
 MOST_LINES = 10_000
@@ -78,7 +78,7 @@ async def costs_csv(request: HttpRequest) -> HttpResponseBase:
 
     def lines() -> bytes:
         groups = grouped(by, asked.span, whose, MOST_LINES)
-        return spreadsheet.of_groups(by, groups, rest(by, asked.span, whose, groups))
+        return spreadsheet.of_groups(by, groups, rest(by, groups, lambda: total_of(asked.span, whose)))
 
     written = await read(reader.run(lines))
     if written is None:

@@ -17,8 +17,6 @@ from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils.decorators import method_decorator
-from django.views.decorators.csrf import csrf_protect
 
 from orchestrator.admin.seen import Seen
 from orchestrator.core.errors import OrchestratorError
@@ -26,6 +24,7 @@ from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import Permission
 from orchestrator.identity.acting import Actor
 from orchestrator.models import ApiKey, Team, Tenant
+from orchestrator.registry.sent_back import SentBack
 
 if TYPE_CHECKING:
     AnyForm = forms.ModelForm[Any]
@@ -85,7 +84,7 @@ class KeyNumber(ForeignKeyRawIdWidget):
         return super().label_and_url_for_value(value) if is_theirs else ("", "")
 
 
-class Acts(Seen):
+class Acts(SentBack, Seen):
     """A page of rows that somebody may see, whose forms are acts."""
 
     changes = Permission.CHANGE_KEYS
@@ -111,25 +110,6 @@ class Acts(Seen):
                 setattr(field.widget, f"can_{way}_related", False)
         form.by = self.by(request)  # the class was made for this request
         return form
-
-    @method_decorator(csrf_protect)
-    def changeform_view(
-        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        """The form; what changed between its check and its act sends back to it.
-
-        Not in a transaction, as Django has it: what a form looks at may take long, and nobody could write anything
-        meanwhile. Its act is one.
-        """
-        view = self._changeform_view  # type: ignore[attr-defined]  # the stubs do not have it
-        try:
-            response: HttpResponse = view(request, object_id, form_url, extra_context)
-        except OrchestratorError as error:
-            if request.method != "POST":
-                raise
-            messages.error(request, str(error))
-            return redirect(request.get_full_path())
-        return response
 
     def save_form(self, request: HttpRequest, form: Any, change: bool) -> Any:
         """Do it."""

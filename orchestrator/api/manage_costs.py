@@ -37,7 +37,7 @@ async def costs_by(
 
     def read(actor: Actor) -> tuple[Groups, Sums]:
         reach = _reach(actor)
-        return costs.grouped(by, span, reach, limit), costs.whole(costs.by_day(span, reach).values())
+        return costs.grouped(by, span, reach, limit), costs.total_of(span, reach)
 
     groups, total = await acted(request, read)
     return told(
@@ -66,7 +66,7 @@ async def costs_csv(
     def read(actor: Actor) -> bytes:
         reach = _reach(actor)
         groups = costs.grouped(by, span, reach, limit)
-        return spreadsheet.of_groups(by, groups, costs.rest(by, span, reach, groups))
+        return spreadsheet.of_groups(by, groups, costs.rest(by, groups, lambda: costs.total_of(span, reach)))
 
     return _file(HttpResponse(await acted(request, read), content_type=CSV), f"costs-by-{by}")
 

@@ -36,7 +36,8 @@ def kept_from(provider: str, first: date, last: date) -> date | None:
 
     Charges go after a while, and the sums of days stay: they tell of which days there were any.
     """
-    kept = Charge.objects.of(EVERYBODY).filter(provider=provider, at__gte=_midnight(first))
+    within = Q(at__gte=_midnight(first), at__lt=_midnight(last) + _DAY)
+    kept = Charge.objects.of(EVERYBODY).filter(within, provider=provider)
     oldest = kept.order_by("at").values_list("at", flat=True).first()
     summed = SpendDay.objects.of(EVERYBODY).filter(provider=provider, day__gte=first, day__lte=last, calls__gt=0)
     if oldest is not None:

@@ -5,7 +5,7 @@ Everything is in millionths of a US dollar and whole numbers. Days are of UTC, t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
@@ -131,11 +131,19 @@ def grouped(by: By, span: Span, reach: Reach, most: int) -> Groups:
     return Groups(found[:most], len(found) > most)
 
 
-def rest(by: By, span: Span, reach: Reach, groups: Groups) -> Sums | None:
-    """What is in none of the groups; None where that is nothing, or they cannot be told from the whole."""
+def total_of(span: Span, reach: Reach) -> Sums:
+    """All that was spent and saved. One query."""
+    return whole(by_day(span, reach).values())
+
+
+def rest(by: By, groups: Groups, total: Callable[[], Sums]) -> Sums | None:
+    """What is in none of the groups; None where that is nothing, or they cannot be told from the whole.
+
+    total  of the same days, asked for where there is a rest.
+    """
     if by in OF_CHARGES or not groups.has_more:
         return None
-    return whole(by_day(span, reach).values()) - whole(group.sums for group in groups.rows)
+    return total() - whole(group.sums for group in groups.rows)
 
 
 def by_model(span: Span, reach: Reach, most: int, *, only_unpriced: bool = False) -> list[tuple[str, str, Sums]]:

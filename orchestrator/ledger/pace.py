@@ -13,7 +13,6 @@ from django.db.models import (
     Case,
     CharField,
     Count,
-    Exists,
     F,
     FloatField,
     OuterRef,
@@ -135,7 +134,7 @@ def uses(reach: Reach, now: datetime, about: About = EVERY) -> Uses:
     current = _current(reach, now, about)
     kept = list(_worst(_named(current), now).annotate(all=Window(Count("pk")))[:MOST_PERIODS])
     used = {row.budget_id for row in kept}
-    unused = Q(about.whose, ~Exists(current.filter(budget_id=OuterRef("pk"))))
+    unused = Q(about.whose, ~Q(pk__in=current.order_by().values("budget_id")))  # a set: asked once, not of each budget
     visible = _visible(reach).annotate(is_unused=Case(When(unused, then=True), default=False))
     shown = visible.filter(Q(pk__in=used) | Q(is_unused=True)).annotate(all=Window(Count("pk")))
     budgets = {row.pk: row for row in shown.order_by("is_unused", "name")[: len(used) + MOST_BUDGETS]}
@@ -148,14 +147,16 @@ def uses(reach: Reach, now: datetime, about: About = EVERY) -> Uses:
 def _current(reach: Reach, now: datetime, about: About) -> QuerySet[BudgetPeriod]:
     """What is counted in the periods that are now, with what others have spent and reserved."""
     visible = _visible(reach).order_by()
+    first = {period: begins(period, now) for period in PERIODS}
     within = Q(pk=None)
     for period in PERIODS:
         of_period = visible.filter(period=period)
         wanted = Q(budget_id__in=of_period.filter(about.whose).values("pk"))
         if about.each:
             wanted |= Q(budget_id__in=of_period.filter(each=about.each).values("pk"), under=about.under)
-        within |= wanted & Q(begins=begins(period, now))
-    rows = BudgetPeriod.objects.filter(within)
+        within |= wanted & Q(begins=first[period])
+    # All the days at once, too: else every period that ever was is looked at.
+    rows = BudgetPeriod.objects.filter(within, begins__in=list(first.values()))
     if reach.tenants is not None:
         rows = rows.filter(_own(reach))
     return rows.annotate(others_spent=of_others("spent"), others_reserved=of_others("reserved"))

@@ -11,8 +11,6 @@ from django.db import models
 from django.forms import Textarea
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils.decorators import method_decorator
-from django.views.decorators.csrf import csrf_protect
 
 from orchestrator.core.changing import By
 from orchestrator.core.documents import WrongDocument
@@ -25,24 +23,24 @@ from orchestrator.registry.history import Versions, by_user
 from orchestrator.registry.models import Deployment, Provider, RegisteredModel, RegistryVersion
 from orchestrator.registry.reading import Off, provider_of
 from orchestrator.registry.seal import hint
+from orchestrator.registry.sent_back import SentBack
 from orchestrator.registry.settled import PAGE, in_environment, key_of, place_of
 from orchestrator.registry.stored import read_tables, shown
 
 if TYPE_CHECKING:
-    AnyBase = admin.ModelAdmin[Any]
     Inline = admin.TabularInline[Deployment, RegisteredModel]
 else:
-    AnyBase = admin.ModelAdmin
     Inline = admin.TabularInline
 
 
 WHY: Any = ("This change", {"fields": ("reason",)})
 
 
-class _Versioned(AnyBase):
+class _Versioned(SentBack):
     """Saves and deletes by way of `changes`, so that each is one version under the user's name."""
 
     actions = None  # many at once would be many versions
+    sent_back_by = (WrongDocument, Conflict, NotThere)
     kind: changes.Kind
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
@@ -68,28 +66,11 @@ class _Versioned(AnyBase):
         """For Django's own log of who did what."""
         return f"Version {form.made.version} of the registry." if form.made.lines else "Nothing was changed."
 
-    @method_decorator(csrf_protect)
-    def changeform_view(
-        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
-    ) -> HttpResponse:
-        """The form; what changed between its check and its saving sends back to it.
-
-        Not in a transaction, as Django has it: among thousands of models the check takes seconds, and nobody could
-        write anything meanwhile.
-        """
-        view = self._changeform_view  # type: ignore[attr-defined]  # the stubs do not have it
-        try:
-            response: HttpResponse = view(request, object_id, form_url, extra_context)
-        except (WrongDocument, Conflict, NotThere) as error:
-            messages.error(request, str(error))
-            return redirect(request.get_full_path())
-        return response
-
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """The question; what came to need it meanwhile sends back to it."""
         try:
             return super().delete_view(request, *args, **kwargs)
-        except (WrongDocument, Conflict, NotThere) as error:
+        except self.sent_back_by as error:
             messages.error(request, str(error))
             return redirect(request.get_full_path())
 

@@ -13,6 +13,7 @@ from cache.entries import Scope
 from cache.missed import GONE, NEW
 from dashboard.answers import kept
 from dashboard.answers.misses import read_hits, read_misses
+from dashboard.reading import Reader
 from orchestrator.core.permissions import EVERYBODY, Reach, Role
 from orchestrator.models import AuditEvent, Tenant
 from orchestrator.parts import Parts
@@ -135,3 +136,18 @@ async def test_names_are_counted_once_for_all_who_look_and_anew_after_a_purge(si
     assert (await site.post(PURGE, form)).status_code == 302
     assert f"kept-{1:064x}" not in await said(site, PAGE)
     assert counted == [EVERYBODY, EVERYBODY]
+
+
+async def test_names_are_counted_anew_in_other_processes_after_a_purge(site, console, monkeypatch):
+    monkeypatch.setattr("dashboard.views.cache.CACHE_FRESH_S", 3600.0)
+    await keep(console, answer(1), answer(2, model="tiny"))
+    here, other = Reader(), Reader()
+    monkeypatch.setattr("dashboard.views.cache.reader", other)
+    assert "<option>tiny<" in await said(site, PAGE)
+    monkeypatch.setattr("dashboard.views.cache.reader", here)
+    form = {"what": "model", "model": "tiny", "shown": "1", "reason": "r"}
+    assert (await site.post(PURGE, form)).status_code == 302
+    monkeypatch.setattr("dashboard.views.cache.reader", other)
+    page = await said(site, PAGE)
+    assert "<option>smollm2:135m<" in page
+    assert "<option>tiny<" not in page

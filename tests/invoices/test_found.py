@@ -10,12 +10,15 @@ from random import Random
 from typing import NamedTuple
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.acting import at_terminal
 from orchestrator.invoices import comparison, keeping, telling
+from orchestrator.invoices.charged import kept_from
 from orchestrator.invoices.comparison import Comparison
 from orchestrator.invoices.forms import FORMS, read
 from orchestrator.models import Charge, SpendDay, UsageImport
@@ -306,3 +309,16 @@ def test_days_whose_charges_are_gone_are_named() -> None:
     Charge.objects.of(EVERYBODY).filter(provider=export.provider).delete()
     none = comparison.compare(UsageImport.objects.get())
     assert none.kept_from == max(call.day for call in calls) + timedelta(days=1)
+
+
+def test_charges_of_other_days_are_not_looked_at() -> None:
+    midnight = datetime(LAST.year, LAST.month, LAST.day, tzinfo=UTC) + timedelta(days=1)
+    charge([replace(some_calls(Random(1), OPENAI)[0], at=midnight)], "openai")
+    SpendDay.rows.create(day=LAST, tenant_id=1, provider="openai", model="m", calls=1)
+    with CaptureQueriesContext(connection) as queries:
+        assert kept_from("openai", FIRST, LAST) == LAST + timedelta(days=1)
+    (query,) = [one["sql"] for one in queries if "orchestrator_charge" in one["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {query}")
+        (plan,) = (row[3] for row in cursor.fetchall())
+    assert "(at>? AND at<?)" in plan

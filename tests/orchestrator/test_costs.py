@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 
 from dashboard.keys.budgets import read_budget, read_budgets
@@ -22,10 +23,10 @@ from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach
 from orchestrator.core.prices import Price, Rates
 from orchestrator.ledger import costs, pace, spreadsheet
 from orchestrator.ledger.costs import BYS, Group, Groups, Span, Sums
-from orchestrator.ledger.pace import spent_by_day, uses
+from orchestrator.ledger.pace import About, spent_by_day, uses
 from orchestrator.ledger.price_rows import rows_of
 from orchestrator.ledger.repricing import Known, elsewhere, repriced
-from orchestrator.models import ApiKey, ShareElsewhere, SpendDay, Team, Tenant
+from orchestrator.models import ApiKey, BudgetPeriod, ShareElsewhere, SpendDay, Team, Tenant
 from orchestrator.pricing.rows import price_in
 from tests.dashboard.spending import budget, charge, company, day, key_of, price, tenant_of
 
@@ -468,10 +469,31 @@ def test_many_rows_are_found_by_their_index_and_are_bounded() -> None:
     _is_searched(queries[0]["sql"], is_narrow=False)
 
 
-def _is_searched(sql: str, *, is_narrow: bool) -> None:
+def test_periods_that_are_over_are_not_looked_at() -> None:
+    for number in range(20):
+        row = budget(f"day-{number}", 100, 50 if number else None, now=NOW, period="day", each="tenant")
+        BudgetPeriod.objects.bulk_create(
+            BudgetPeriod(budget_id=row.pk, under="", begins=TODAY - timedelta(days=back)) for back in range(1, 101)
+        )
+    for reach in (EVERYBODY, of("acme")):
+        for about in (pace.EVERY, About(Q(team=None)), About(each="tenant", under="1")):
+            with CaptureQueriesContext(connection) as queries:
+                uses(reach, NOW, about)
+            periods, budgets = (_plan_of(one["sql"]) for one in queries)
+            assert "SEARCH orchestrator_budgetperiod USING INDEX budget_of_period (begins=?)" in periods, periods
+            assert "USING INDEX budget_of_period (begins=?)" in budgets, budgets
+            assert "CORRELATED" not in budgets, budgets
+            assert "orchestrator_budgetperiod_1" not in periods + budgets, "the index that every period of one is in"
+
+
+def _plan_of(sql: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
-        plan = "\n".join(str(row[3]) for row in cursor.fetchall())
+        return "\n".join(str(row[3]) for row in cursor.fetchall())
+
+
+def _is_searched(sql: str, *, is_narrow: bool) -> None:
+    plan = _plan_of(sql)
     tables = [line for line in plan.splitlines() if "orchestrator_spendday" in line or "orchestrator_charge" in line]
     assert tables, plan
     assert all(line.startswith("SEARCH") for line in tables), plan

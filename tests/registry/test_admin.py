@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.messages import get_messages
 from django.db import connection
 from django.test import Client
 
+from orchestrator.core.errors import Conflict
 from orchestrator.core.permissions import Role
 from orchestrator.models import Membership
 from orchestrator.registry import changes
+from orchestrator.registry.admin import ProviderAdmin
 from orchestrator.registry.document import ModelPart, read_document
 from orchestrator.registry.models import Provider, RegisteredModel, RegistryVersion
 from orchestrator.registry.reading import read
@@ -352,3 +355,14 @@ def test_a_page_is_checked_and_saved_while_others_write(staff: Client, monkeypat
     response = staff.post(change("smart", RegisteredModel), values, follow=True)
     assert "read it again, and change that" in response.content.decode()
     assert (held, RegisteredModel.objects.get(name="smart").tags) == ([False], ["theirs"])
+
+
+def test_a_form_that_cannot_be_shown_is_not_sent_back_to_itself(staff: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise Conflict("it changed meanwhile")
+
+    monkeypatch.setattr(ProviderAdmin, "_changeform_view", refused)
+    with pytest.raises(Conflict):
+        staff.get(f"{PROVIDERS}add/")
+    (said,) = get_messages(staff.post(f"{PROVIDERS}add/").wsgi_request)
+    assert str(said) == "it changed meanwhile"
