@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.drills import fuzz, table
+from tests.drills import fuzz, money, table
 from tests.drills.base import Drill, Run, carry_out
 from tests.drills.caller import Heard
 from tests.drills.corpus import Sent
@@ -65,6 +66,46 @@ def test_what_takes_too_long_breaks_a_drill_that_has_the_machine_to_itself(is_lo
     run.in_time(0.3, 0.2, "slow")
     assert run.verdict()["verdict"] == verdict
     assert run.reasons == ["slow: 0.30 s; 0.20 s at most"] * is_long
+
+
+class Told:
+    """In place of a till: what two processes say that spent, by round; the last is said again and again."""
+
+    def __init__(self, *rounds: tuple[int, int, int]) -> None:
+        self.rounds = list(rounds)
+        self.started: list[int] = []
+
+    def start(self, what: str, count: int, number: int) -> int:
+        self.started.append(number)
+        return len(self.started)
+
+    def has_ended(self, pid: int) -> bool:
+        return True
+
+    def told(self, pid: int) -> dict[str, int]:
+        said = self.rounds[min(self.started[pid - 1], len(self.rounds) - 1)]
+        return {what: count // 2 for what, count in zip(("reserved", "refused", "unavailable"), said, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("rounds", "asked", "broken"),
+    [
+        ([(100, 400, 0)], 1, 0),
+        ([(98, 400, 2), (100, 400, 0)], 2, 0),
+        ([(0, 0, 500)], 5, 1),
+        ([(0, 0, 500), (98, 402, 0)], 2, 1),
+        ([(90, 406, 4), (100, 400, 0)], 2, 1),
+        ([(102, 398, 0)], 1, 1),
+        ([(100, 398, 0)], 1, 1),
+    ],
+)
+async def test_a_ledger_that_is_too_slow_is_asked_again_and_not_for_ever(
+    rounds: list[tuple[int, int, int]], asked: int, broken: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(money, "sums", lambda *_: None)
+    run, told = Run("fake", 1), Told(*rounds)
+    await money.spent(run, tmp_path, told)  # type: ignore[arg-type]  # it has what is asked of a till
+    assert (max(told.started) + 1, len(run.reasons)) == (asked, broken), run.reasons
 
 
 def test_the_command_prints_a_line_a_drill(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
