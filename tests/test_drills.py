@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.drills import fuzz, money, table
+from tests.drills import fuzz, money, quota, table
 from tests.drills.base import Drill, Run, carry_out
 from tests.drills.caller import Heard
 from tests.drills.corpus import Sent
@@ -106,6 +107,82 @@ async def test_a_ledger_that_is_too_slow_is_asked_again_and_not_for_ever(
     run, told = Run("fake", 1), Told(*rounds)
     await money.spent(run, tmp_path, told)  # type: ignore[arg-type]  # it has what is asked of a till
     assert (max(told.started) + 1, len(run.reasons)) == (asked, broken), run.reasons
+
+
+class Logs:
+    """In place of a product of which nothing is asked but what it logged and which workers it has."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def logs(self) -> str:
+        return self.text
+
+    def pids(self, role: str) -> list[int]:
+        return [1, 2]
+
+
+class Silent:
+    """In place of a provider that nobody asked."""
+
+    def calls(self) -> list[str]:
+        return []
+
+
+def quotas(run: Run) -> quota.Quotas:
+    return quota.Quotas(run, Silent(), Logs(), None)  # type: ignore[arg-type]  # as far as they are asked
+
+
+@pytest.mark.parametrize(
+    ("name", "answered", "is_long", "holds"),
+    [
+        ("calm-0", 1200, False, True),
+        ("calm-0", 1199, False, True),
+        ("calm-0", 900, False, False),
+        ("calm-0", 1210, False, False),
+        ("calm-0", 5000, True, True),
+        ("calm-0", 4999, True, False),
+        ("calm-0", 5001, True, False),
+        ("killed-0", 1000, False, False),
+    ],
+)
+def test_no_more_of_a_quota_is_lost_than_answers_that_come_too_late_may_take(
+    name: str, answered: int, is_long: bool, holds: bool
+) -> None:
+    run = Run("fake", 1, is_long)
+    quotas(run).judge(name, Counter({200: answered, 429: 1000}), over=0, under=0)
+    assert (not run.reasons) == holds, run.reasons
+
+
+@pytest.mark.parametrize(
+    ("tries", "broken"),
+    [
+        ([(0, 1200)], 0),
+        ([(1, 900), (0, 1200)], 0),
+        ([(1, 1300), (0, 1200)], 0),
+        ([(1, 2500), (0, 1200)], 1),
+        ([(2, 900), (0, 900)], 1),
+        ([(1, 1200)] * quota.TRIES, 1),
+    ],
+)
+async def test_a_quota_is_spent_again_where_redis_was_out_without_cause(
+    tries: list[tuple[int, int]], broken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run("fake", 1)
+    spending = quotas(run)
+    spent = []
+
+    async def spend(name: str, trouble: object) -> Counter[int]:
+        spending._outs = spending.outs()
+        outs, answered = tries[len(spent)]
+        spent.append(name)
+        spending.product.text += outs * f"{quota.OUT}\n{quota.BACK}\n"  # type: ignore[attr-defined]  # it is no product
+        return Counter({200: answered})
+
+    monkeypatch.setattr(spending, "spend", spend)
+    await spending.nothing_happens("calm-0")
+    assert spent == ["calm-0", "calm-0-1", "calm-0-2", "calm-0-3"][: len(tries)]
+    assert len(run.reasons) == broken, run.reasons
 
 
 def test_the_command_prints_a_line_a_drill(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
