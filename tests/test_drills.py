@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from django.core.management import CommandError, call_command
 
-from tests.drills import fuzz, money, quota, table
-from tests.drills.base import Drill, Run, carry_out
+from tests.drills import console, fuzz, money, quota, table
+from tests.drills.base import LAG_EVERY_S, Drill, Run, Wake, carry_out
 from tests.drills.caller import Heard
 from tests.drills.corpus import Sent
 from tests.drills.question import Question
@@ -183,6 +183,43 @@ async def test_a_quota_is_spent_again_where_redis_was_out_without_cause(
     await spending.nothing_happens("calm-0")
     assert spent == ["calm-0", "calm-0-1", "calm-0-2", "calm-0-3"][: len(tries)]
     assert len(run.reasons) == broken, run.reasons
+
+
+def wakes(seconds: float, *late: tuple[float, float]) -> list[Wake]:
+    """From 0 on, on time but for those (when it was to wake, how late it did)."""
+    found, at = [Wake(0.0, 0.0)], 0.0
+    while at < seconds:
+        due = at + LAG_EVERY_S
+        late_s = sum(late_s for when, late_s in late if at < when <= due)
+        at = due + late_s
+        found.append(Wake(at, late_s))
+    return found
+
+
+EVERY_TENTH = [number / 10 for number in range(100)]
+PAIRS = [0.6 * pair + part for pair in range(16) for part in (0.0, 0.001)]
+NONE_JUDGED = "no second of pushes was judged: this process was late in all of them"
+
+
+@pytest.mark.parametrize(
+    ("moments", "woke", "reasons"),
+    [
+        (PAIRS, wakes(10), []),
+        (EVERY_TENTH, wakes(10), ["10 pushes to one page within a second"]),
+        (EVERY_TENTH, wakes(10, (5.0, 1.0)), ["10 pushes to one page within a second"]),
+        (PAIRS[:6] + [2.5] * 8 + PAIRS[10:], wakes(10, (1.5, 1.0)), []),
+        (PAIRS[:6] + [2.501] * 8 + PAIRS[10:], wakes(10, (1.5, 1.0)), []),
+        (EVERY_TENTH, wakes(10, *((second, 0.5) for second in range(11))), [NONE_JUDGED]),
+        (EVERY_TENTH[:8], wakes(0.9), [NONE_JUDGED]),
+        ([], wakes(10), [NONE_JUDGED]),
+    ],
+)
+def test_pushes_are_counted_in_seconds_in_which_they_were_heard_as_they_came(
+    moments: list[float], woke: list[Wake], reasons: list[str]
+) -> None:
+    run = Run("fake", 1)
+    console.judge_pushes(run, [moments], woke)
+    assert run.reasons == reasons
 
 
 def test_the_command_prints_a_line_a_drill(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
