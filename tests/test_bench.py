@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_hits_are_measured_by_dialect_and_tier(
     lines: Callable[..., list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hits, "Served", partial(Served, ORCHESTRATOR_REDIS_TIMEOUT_S=2))  # the machine may be busy
-    found = lines(hits.run)
+    found = lines(lambda plan: hits.run(replace(plan, rounds=2)))
     cases = [line["case"] for line in found]
     assert len(cases) == 14
     assert [case.split(":")[0] for case in cases[8:]] == ["redis", "sqlite", *["memory"] * 4]
@@ -76,8 +77,10 @@ def test_hits_are_measured_by_dialect_and_tier(
         if "once" in case
     }
     assert by_one.keys() == {"redis", "sqlite", "memory"}
-    assert by_one["memory"]["median"] == 1
-    assert all(0 < share["median"] <= 1 for share in by_one.values()), "a tier is passed over when it is slow"
+    assert by_one["memory"]["min"] == 1
+    # The others are passed over when they are slow. SQLite has 0.25 s: a stall of its thread may take all four lookups
+    # of a round. The rounds are so far apart that no stall lasts from one to the next.
+    assert all(0.75 <= share["max"] <= 1 for share in by_one.values()), by_one
 
 
 def test_one_answer_is_measured_in_every_dialect(lines: Callable[..., list[dict[str, Any]]]) -> None:

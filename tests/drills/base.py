@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.drills.provider import ScriptedProvider
 from tests.product import Product
@@ -25,6 +25,13 @@ LAST_WORDS = 4000  # characters of the product's log that are shown when somethi
 
 class Overdue(BaseException):  # not an Exception: nothing on the way may take it for a fault of its own
     """The drill's deadline has passed."""
+
+
+class Wake(NamedTuple):
+    """The event loop woke `at` (monotonic), `late_s` after it was to."""
+
+    at: float
+    late_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,19 +173,20 @@ def running(run: Run, provider: ScriptedProvider, **env: Any) -> Iterator[Produc
 
 
 @asynccontextmanager
-async def own_lag() -> AsyncIterator[list[float]]:
-    """Notes how late this process's event loop wakes, in seconds: what callers here cannot blame the product for."""
-    lags = [0.0]
+async def own_lag() -> AsyncIterator[list[Wake]]:
+    """Notes how late this process's event loop wakes: what callers here cannot blame the product for."""
+    wakes = [Wake(time.monotonic(), 0.0)]
 
     async def sample() -> None:
         while True:
             due = time.monotonic() + LAG_EVERY_S
             await asyncio.sleep(LAG_EVERY_S)
-            lags.append(time.monotonic() - due)
+            now = time.monotonic()
+            wakes.append(Wake(now, now - due))
 
     sampling = asyncio.create_task(sample())
     try:
-        yield lags
+        yield wakes
     finally:
         sampling.cancel()
 

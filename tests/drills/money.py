@@ -40,6 +40,7 @@ SELECT b.name, b.amount_microusd, b.is_hard, coalesce(p.spent_microusd, 0), coal
   (SELECT coalesce(sum(cost_microusd), 0) FROM orchestrator_charge WHERE ',' || tags || ',' LIKE '%,' || b.name || ',%')
 FROM orchestrator_budget b LEFT JOIN orchestrator_budgetperiod p ON p.budget_id = b.id
 """
+BUDGETS = "SELECT id, name, is_hard FROM orchestrator_budget WHERE name NOT GLOB 'small-[1-9]'"  # one is small
 ORPHANS = "SELECT count(*) FROM orchestrator_holdline WHERE hold_id NOT IN (SELECT id FROM orchestrator_hold)"
 DAYS = """
 SELECT (SELECT coalesce(sum(cost_microusd), 0) FROM orchestrator_charge),
@@ -116,17 +117,29 @@ def sums(run: Run, ledger: Path, when: str) -> None:
 
 
 async def spent(run: Run, folder: Path, paying: Till) -> None:
-    """500 ask at once for a budget that is enough for 100, in two processes."""
-    both = [paying.start("spend", 250) for _ in range(2)]
-    await eventually(lambda: all(map(paying.has_ended, both)), "reservations", within_s=60)
-    told = [paying.told(pid) for pid in both]
-    reserved, refused, late = (sum(one[what] for one in told) for what in ("reserved", "refused", "unavailable"))
-    run.counts["reserved of 500"] = reserved
-    run.counts["refused of 500 since the ledger was too slow"] = late  # where others need the processors as well
-    is_right = reserved == 100 or (late > 0 and reserved < 100)
-    run.expect(is_right, f"of 500 calls on a budget for 100, {reserved} were let through")
+    """500 ask at once for a budget that is enough for 100, in two processes.
+
+    The ledger may be too slow for some where others need the processors as well: then again, on another budget.
+    """
+    for number in range(till.SPENDS):
+        both = [paying.start("spend", 250, number) for _ in range(2)]
+        await eventually(lambda both=both: all(map(paying.has_ended, both)), "reservations", within_s=60)
+        told = [paying.told(pid) for pid in both]
+        reserved, refused, late = (sum(one[what] for one in told) for what in ("reserved", "refused", "unavailable"))
+        run.counts["reserved of 500"] = reserved
+        run.counts["refused of 500 since the ledger was too slow"] += late
+        judge_spent(run, reserved, refused, late)
+        sums(run, folder / "ledger.sqlite3", "after 500 at once")
+        if not late:
+            return
+    run.expect(False, f"the ledger was too slow for some of 500 calls, {till.SPENDS} times of {till.SPENDS}")
+
+
+def judge_spent(run: Run, reserved: int, refused: int, late: int) -> None:
+    """What became of 500 calls. Who was told too late may have taken what another was refused for."""
+    is_right = 100 - late <= reserved <= 100
+    run.expect(is_right, f"of 500 calls on a budget for 100, {reserved} were let through, {late} were told too late")
     run.expect(reserved + refused + late == 500, f"{reserved + refused + late} of 500 calls came to an end")
-    sums(run, folder / "ledger.sqlite3", "after 500 at once")
 
 
 async def rushed(run: Run, paying: Till) -> None:
@@ -177,7 +190,7 @@ def _until_the_power_is_cut(
     try:
         for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", "wal_autocheckpoint=20"):
             connection.execute(f"PRAGMA {pragma}").fetchall()
-        budgets = connection.execute("SELECT id, name, is_hard FROM orchestrator_budget").fetchall()
+        budgets = connection.execute(BUDGETS).fetchall()
         disk.until = disk.steps + chance.randrange(1, 1_500)
         while True:
             _one_batch(connection, budgets, acknowledged, chance)

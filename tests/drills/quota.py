@@ -31,6 +31,7 @@ STOPPED_S = 3.0
 AGAIN_S = 0.2  # who is told to come again asks after so long
 GIVES_BACK_WITHIN_S = 15.0
 KNOWN = Question(name="known")
+OUT, BACK = "Limits: Redis is out", "Limits: Redis is back"
 MAKE = """
 import json
 from orchestrator.core.permissions import EVERYBODY
@@ -45,6 +46,9 @@ for name, kind, amount, per_s in {limits!r}:
 PLACES = 25
 REDIS_TIMEOUT_S = {True: 0.5, False: 2.0}  # on a busy machine a Redis that is only slow is there all the same
 FLUSHED_AT = (0.2, 0.4, 0.6)  # of the quota
+TRIES = 4  # of a quota, where Redis is out for a worker that the trouble does not put it out for
+LATE = 2  # answers of Redis may come too late before it is out for a worker: each is charged here as well
+PATIENCE = 32  # refusals in a row, a quarter of a second apart: what is leased is back by then
 
 
 async def run(run: Run) -> None:
@@ -85,12 +89,12 @@ class Quotas:
         self.amount = run.pick(1200, 5000)
         self._asked = 0
         self._outs = 0  # how often Redis was out for a worker, before the quota that is spent now
+        self._never_back = 0  # of these, for workers that were killed then
         self._keys: dict[str, str] = {}
 
     async def nothing_happens(self, name: str) -> None:
-        """Exactly as many are answered as the quota says, in the long form, which has a machine to itself."""
-        spent = await self.spend(name, self.nothing)
-        self.judge(name, spent, over=0, under=0)
+        """Exactly as many are answered as the quota says; short: give or take what Redis said too late."""
+        await self.spend_and_judge(name, self.nothing, over=0, under=0)
 
     async def redis_forgets(self, name: str) -> None:
         """Emptied three times: what was used is put back by those who know."""
@@ -100,9 +104,9 @@ class Quotas:
                 await self.reaches(heard, share)
                 await asyncio.to_thread(self.server.command, "FLUSHALL")
 
-        spent = await self.spend(name, flush)
         # A worker that does not hear of it for a beat may let through what the other one knows of: a burst at most.
-        self.judge(name, spent, over=len(FLUSHED_AT) * self.amount, under=self.lost(len(FLUSHED_AT)))
+        over, under = len(FLUSHED_AT) * self.amount, self.lost(len(FLUSHED_AT))
+        await self.spend_and_judge(name, flush, over=over, under=under)
 
     async def redis_stops(self, name: str) -> None:
         """It stands still for a while: each worker goes on with its share."""
@@ -115,9 +119,7 @@ class Quotas:
             finally:
                 self.server.resume()
 
-        spent = await self.spend(name, stop)
-        self.judge(name, spent, over=self.amount, under=self.lost(1))
-        await eventually(self.count_together, "the workers to find Redis again", 30.0)
+        await self.spend_and_judge(name, stop, over=self.amount, under=self.lost(1), outs=WORKERS)
 
     async def a_worker_is_killed(self, name: str) -> None:
         """What it had charged stays charged; only what it had leased is nobody's."""
@@ -125,11 +127,9 @@ class Quotas:
         async def kill(heard: Counter[int]) -> None:
             await self.reaches(heard, 1 / 3)
             os.kill(self.product.pids("web")[0], signal.SIGKILL)
+            self._never_back = self.outs() - self.product.logs().count(BACK)
 
-        spent = await self.spend(name, kill)
-        broken = spent[0]
-        self.judge(name, spent, over=0, under=broken + self.lost(1))
-        await eventually(lambda: len(self.product.pids("web")) == WORKERS, "the worker to be back", 30.0)
+        await self.spend_and_judge(name, kill, over=0, under=self.lost(1))
 
     async def so_many_at_a_time(self, name: str) -> None:
         """No more calls are under way than there are places, and each place is free again after its call."""
@@ -169,6 +169,32 @@ class Quotas:
                     return done, set(asking) - done
                 await asyncio.sleep(0.02)
 
+    async def spend_and_judge(
+        self, name: str, trouble: Callable[[Counter[int]], Awaitable[None]], *, over: int, under: int, outs: int = 0
+    ) -> None:
+        """Spend a quota. Where Redis is out for a worker more than `outs` times, a busy machine is to blame: again.
+
+        What passes then is bounded all the same, as where Redis stands still. Short: also again where too little
+        passes, for an answer that comes too late may have been about many leases; each time is no such accident.
+        """
+        for one in names(name):
+            spent = await self.spend(one, trouble)
+            found = self.outs() - self._outs
+            is_judged = found <= outs
+            is_last = one == names(name)[-1]
+            if is_judged and not (self.run.is_long or is_last) and spent[200] < self.least(spent, under):
+                self.run.counts[f"{name.partition('-')[0]} spent again for too little"] += 1
+                is_judged = False
+            self.judge(
+                one, spent, over=over if is_judged else max(over, self.amount), under=under if is_judged else None
+            )
+            await eventually(lambda: len(self.product.pids("web")) == WORKERS, "the worker to be back", 30.0)
+            await eventually(self.count_together, "the workers to find Redis again", 30.0)
+            if is_judged:
+                return
+            self.run.counts[f"{name.partition('-')[0]} Redis out for a worker"] += max(0, found - outs)
+        self.run.expect(False, f"{name}: Redis was out for a worker, {TRIES} times of {TRIES}")
+
     async def spend(self, name: str, trouble: Callable[[Counter[int]], Awaitable[None]]) -> Counter[int]:
         """A thousand ask until each was refused, once more when the trouble is over; what they heard, by status.
 
@@ -203,24 +229,19 @@ class Quotas:
     async def spend_the_rest(self, name: str, key: str, heard: Counter[int]) -> None:
         """What was leased and not used is given back within some seconds, and may be spent then."""
         refused = 0
-        for _ in range(int(GIVES_BACK_WITHIN_S / 0.25)):
+        for _ in range(self.amount):
+            if heard[200] >= self.amount or refused >= PATIENCE:
+                return
             answer = await self.ask(key, self.fresh(name))
             heard[answer.status] += 1
             refused = refused + 1 if answer.status == 429 else 0
-            if heard[200] >= self.amount or refused > 4 * 3 * BEAT_S:
-                return
-            if refused:
+            if answer.status != 200:
                 await asyncio.sleep(0.25)
 
-    def judge(self, name: str, heard: Counter[int], *, over: int, under: int) -> None:
-        """The answers and the provider's log say how much passed."""
+    def judge(self, name: str, heard: Counter[int], *, over: int, under: int | None) -> None:
+        """The answers and the provider's log say how much passed; `under` is None where it may be anything less."""
         answered, broken = heard[200], heard[0]
         kind = name.partition("-")[0]
-        if outs := self.outs() - self._outs:
-            self.run.counts[f"{kind} Redis out for a worker"] += outs
-            over = max(over, self.amount)  # as where it stands still
-        if not self.run.is_long:  # on a busy machine it is too late for its deadline, and has charged all the same
-            under += self.lost(1 + outs)
         self.run.figures[f"{kind}_passed_share"] = round(answered / self.amount, 4)
         self.run.counts[f"{kind} answered"] += answered
         self.run.counts[f"{kind} refused"] += heard[429]
@@ -229,12 +250,21 @@ class Quotas:
         strange = {status: count for status, count in heard.items() if status not in {0, 200, 429, 503}}
         self.run.expect(not strange, f"{name}: answers of other kinds: {strange}")
         self.run.expect(not broken or kind == "killed", f"{name}: {broken} connections broke")
+        if not self.run.is_long:  # who heard nothing of Redis goes by what it last said
+            over += WORKERS * LATE
         calls = len([call for call in self.provider.calls() if call.name.startswith(f"{name} ")])
         self.run.expect(calls <= self.amount + over, f"{name}: {calls} calls of {self.amount}, and {over} more")
         self.run.expect(answered <= self.amount + over, f"{name}: {answered} answers of {self.amount} and {over} more")
-        self.run.expect(
-            answered >= self.amount - under, f"{name}: only {answered} answers of {self.amount}, less {under}"
-        )
+        if under is None:
+            return
+        least = self.least(heard, under)
+        self.run.expect(answered >= least, f"{name}: only {answered} answers of {self.amount}, not {least}")
+
+    def least(self, heard: Counter[int], under: int) -> int:
+        """How many have to be answered where `under` may be lost, and what broke off was charged."""
+        if not self.run.is_long:  # on a busy machine Redis has charged what it is too late to say
+            under += WORKERS * (self.amount // SHARE + LATE)
+        return self.amount - under - heard[0]
 
     def is_refusal(self, name: str, answer: Heard) -> None:
         """It says which limit it is, and when to come again."""
@@ -256,9 +286,10 @@ class Quotas:
     def make_keys(self, rounds: range) -> None:
         """For each quota a key with one limit."""
         limits = [
-            (f"{kind}-{number}", "requests", self.amount, MONTH_S)
+            (one, "requests", self.amount, MONTH_S)
             for number in rounds
             for kind in ("calm", "flushed", "stopped", "killed")
+            for one in names(f"{kind}-{number}")
         ]
         limits += [(f"together-{number}", "concurrent", PLACES, None) for number in rounds]  # type: ignore[misc]
         command = [sys.executable, "manage.py", "shell", "-v", "0", "-c", MAKE.format(limits=limits)]
@@ -273,7 +304,7 @@ class Quotas:
 
     def outs(self) -> int:
         """How often a worker found that Redis is out."""
-        return self.product.logs().count("Limits: Redis is out")
+        return self.product.logs().count(OUT)
 
     async def reaches(self, heard: Counter[int], share: float) -> None:
         """Wait until so much of the quota is spent."""
@@ -286,7 +317,12 @@ class Quotas:
 
     def count_together(self) -> bool:
         """Whether each worker that lost Redis has found it again."""
-        return self.product.logs().count("Limits: Redis is back") >= self.outs()
+        return self.product.logs().count(BACK) >= self.outs() - self._never_back
+
+
+def names(name: str) -> list[str]:
+    """Those of the quotas that are spent one after the other, until one can be judged."""
+    return [name, *(f"{name}-{again}" for again in range(1, TRIES))]
 
 
 DRILL = Drill("quota", "many spend one quota, Redis in trouble: no more passes than is stated", run, long_within_s=900)

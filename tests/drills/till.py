@@ -3,7 +3,7 @@
 The first of them is ready and does nothing but start others, which takes a few milliseconds each:
 
     pay      reserve, wait for a provider, commit or release; for ever
-    spend    250 reservations at once on one budget
+    spend    250 reservations at once on one of the small budgets
     rush     calls as fast as they are meant to come, for a while
     sweep    charge what the dead left behind, and end
 
@@ -32,6 +32,7 @@ BASE = Path(__file__).resolve().parent.parent.parent
 CALLERS = 30
 AMOUNT = 100
 SPEND_EACH = 7
+SPENDS = 5  # times at most, each on a budget of its own: `small-0` and so on
 RUSH_AMOUNT = 10**12
 
 
@@ -106,8 +107,9 @@ def main(folder: Path) -> None:
         ("tight", 150_000, True),
         ("wide", 10**9, True),
         ("soft", 50_000, False),
-        ("small", 100 * SPEND_EACH, True),
+        ("small-0", 100 * SPEND_EACH, True),
         ("rush", RUSH_AMOUNT, True),
+        *((f"small-{number}", 100 * SPEND_EACH, True) for number in range(1, SPENDS)),
     ):
         Budget.objects.get_or_create(name=name, defaults=fields | {"amount_microusd": amount, "is_hard": is_hard})
     with connections["default"].cursor() as cursor:
@@ -229,13 +231,13 @@ class _Payer:
         hold = token_hex(16)
         return Reservation(hold, at, amount, lines, call | {"request_id": hold})
 
-    async def _spend(self, count: int) -> dict[str, int]:
+    async def _spend(self, count: int, number: int) -> dict[str, int]:
         from orchestrator.core.clock import Clock
         from orchestrator.core.errors import BudgetSpent, LedgerUnavailable
 
         at = datetime.fromtimestamp(Clock().now(), UTC)
         results = await asyncio.gather(
-            *(self._ledger.reserve(self._reservation(("small",), SPEND_EACH, at)) for _ in range(count)),
+            *(self._ledger.reserve(self._reservation((f"small-{number}",), SPEND_EACH, at)) for _ in range(count)),
             return_exceptions=True,
         )
         return {

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import httpx
 import websockets
 
+from tests.drills.base import LAG_EVERY_S, Wake
+
 PAGES = ("overview", "requests", "models", "providers")  # in turn
 EVERY_S = {"requests": 2.0, "models": 5.0, "providers": 5.0}
+LATE_S = 0.25
 PART = {"HX-Request": "true", "HX-Target": "board"}
 
 
@@ -68,6 +72,26 @@ class Consoles:
             await asyncio.sleep(EVERY_S[page])
 
 
-def most_within(moments: list[float], seconds: float) -> int:
-    """How many at most are within so many seconds."""
-    return max((sum(first <= one < first + seconds for one in moments) for first in moments), default=0)
+def most_in_a_second(moments: Sequence[float], wakes: Sequence[Wake]) -> tuple[int, int]:
+    """How many pushes at most were surely sent within one second, and how many seconds were judged.
+
+    Each second begins with a push, and is judged if it was watched to its end and this process was never late by more
+    than LATE_S in it: what is sent while it is late is heard together.
+    """
+    most = judged = 0
+    followed_at = [*(wake.at for wake in wakes[1:]), math.inf]
+    for first in moments:
+        if first + 1.0 > wakes[-1].at:
+            continue
+        # It is known to be awake again only when it next wakes.
+        during = (
+            wake.late_s
+            for wake, until in zip(wakes, followed_at, strict=True)
+            if wake.at - wake.late_s - LAG_EVERY_S < first + 1.0 and until > first
+        )
+        late_s = max(during, default=0.0)
+        if late_s <= LATE_S:
+            judged += 1
+            surely_s = 1.0 - late_s - LAG_EVERY_S  # those heard within it were sent within a second
+            most = max(most, sum(first <= one < first + surely_s for one in moments))
+    return most, judged
