@@ -46,7 +46,7 @@ class Uploads:
         if fault is TOO_LARGE:
             headline, words = (
                 "What was sent is too large",
-                f"What is sent to a page may have {self._most} bytes at most.",
+                f"What is sent to a page may have {self._most:,} bytes at most.",
             )
         else:
             headline = "What was sent did not arrive in time"

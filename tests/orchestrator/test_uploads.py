@@ -73,7 +73,7 @@ async def test_as_much_as_there_may_be_arrives(address: str) -> None:
 async def test_what_is_announced_to_be_too_large_is_refused_unread(address: str, page: Page) -> None:
     refused = await post(address, b"x" * (MOST + 1))
     assert refused.status_code == 413
-    assert refused.text == "What is sent to a page may have 1000 bytes at most."
+    assert refused.text == "What is sent to a page may have 1,000 bytes at most."
     assert refused.headers["cache-control"] == "no-store"
     assert page.read == 0
 
@@ -137,7 +137,7 @@ async def test_what_cannot_be_made_a_page_is_refused_in_words(
     monkeypatch.setattr("dashboard.refusing.render_to_string", fails)
     async with httpx.AsyncClient(timeout=PATIENCE_S, headers={"accept": "text/html"}) as client:
         refused = await client.post(address, content=b"x" * (MOST + 1))
-    assert refused.text == "What is sent to a page may have 1000 bytes at most."
+    assert refused.text == "What is sent to a page may have 1,000 bytes at most."
     assert refused.headers["content-type"] == "text/plain; charset=utf-8"
     assert "could not be made a page" in caplog.text
 
