@@ -28,7 +28,7 @@ def on_trial(plans: Sequence[Plan], said: Ruled, entry: Entry, parts: Parts) -> 
     cascade = choice.decision.cascade
     views = {one.name: one for one in choice.inputs.candidates}
     models = {plan.candidate.stands_for.name: None for plan in plans}
-    if next(iter(models)) != cascade.first or len(models) < 2 or not {cascade.first, cascade.then} <= views.keys():
+    if len(models) < 2 or next(iter(models)) != cascade.first or not {cascade.first, cascade.then} <= views.keys():
         return plans
     floor = _floor(choice, views[cascade.then])
 
