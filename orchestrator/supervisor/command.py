@@ -127,7 +127,8 @@ def _programs(roles: Collection[str], redis_server: str | None, listener: socket
         programs.append(replace(models, without=secret_names(), nice=MODELS_NICE))
     if "worker" in roles:
         # Housekeeping can wait for whoever answers, above all while everything starts.
-        programs.append(replace(ours("worker", "orchestrator.supervisor.worker"), nice=WORKER_NICE))
+        worker = ours("worker", "orchestrator.supervisor.worker")
+        programs.append(replace(worker, nice=WORKER_NICE, has_pulse=True, silent_at_most_s=15.0))
     if listener:
         web = ours("web", "orchestrator.supervisor.web", str(listener.fileno()), stops_within_s=drained_s)
         web = replace(web, inherits=(listener.fileno(),), has_pulse=True)

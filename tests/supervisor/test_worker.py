@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -73,6 +74,36 @@ def test_the_worker_outlives_its_redis(short_path: Path, provider: Provider) -> 
             kill(redis)
             until_looked_at(provider)
         assert worker.pids() == process
+
+
+DEAF_AT_A_SIGNAL = """
+import signal, sys
+def go_deaf(*_):
+    from kombu.transport.virtual.base import QoS
+    QoS.can_consume = lambda _: False  # its loop goes on, and asks for nothing any more
+if "orchestrator.supervisor.worker" in sys.orig_argv:
+    signal.signal(signal.SIGUSR2, go_deaf)
+"""
+
+
+@pytest.mark.parametrize("has_redis", [True, False])
+def test_a_worker_that_takes_nothing_any_more_is_started_anew(
+    short_path: Path, tmp_path: Path, provider: Provider, has_redis: bool
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DEAF_AT_A_SIGNAL)
+    openai = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": provider.address}
+    env = {**openai, "ORCHESTRATOR_PROVIDER_CHECK_S": 1, "PYTHONPATH": tmp_path}
+
+    with ExitStack() as running:
+        if has_redis:
+            running.enter_context(Product(only="redis", data=short_path))
+        worker = running.enter_context(Product(only="worker", data=short_path, **env))
+        until_looked_at(provider)
+        before = worker.pids()
+        os.kill(before[0], signal.SIGUSR2)
+        until(lambda: worker.pids() not in ([], before), "another worker", 60)
+        until_looked_at(provider)
+        assert "nothing is taken from the queue" in worker.logs()
 
 
 def test_a_look_at_a_provider_that_hangs_does_not_hold_up_the_end(provider: Provider) -> None:
