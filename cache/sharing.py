@@ -32,7 +32,7 @@ from cache.wire import BadMessage, Left, Listen, Message, No, seal, secret_name,
 from orchestrator.core.breaker import Breaker, Turn
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy, CallLost
-from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
+from orchestrator.core.redis_async import Line, open_redis, socket_s
 from orchestrator.core.tasks import end
 
 TICK_S = 1.0
@@ -319,7 +319,8 @@ def open_sharing(clock: Clock) -> Sharing | None:
     if not settings.REDIS_LOCATION or not (settings.REDIS_URL or settings.WEB_WORKERS > 1):
         return None
     # A connection for the inbox, one for commands, and one more for when the last is still being closed.
-    return Sharing(open_redis(timeout_s=SOCKET_S, most_connections=3), clock, settings.REDIS_TIMEOUT_S)
+    deadline_s = settings.REDIS_TIMEOUT_S
+    return Sharing(open_redis(timeout_s=socket_s(deadline_s), most_connections=3), clock, deadline_s)
 
 
 def _inbox(process: str) -> str:

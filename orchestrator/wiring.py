@@ -25,7 +25,7 @@ from orchestrator.core.clock import Clock
 from orchestrator.core.files import most_callers
 from orchestrator.core.inodes import file_of
 from orchestrator.core.presets import KINDS
-from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
+from orchestrator.core.redis_async import Line, open_redis, socket_s
 from orchestrator.core.threads import WorkerThread
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.llamacpp import LlamaCpp
@@ -142,7 +142,7 @@ def _ledger(clock: Clock, metrics: Metrics) -> tuple[Ledger, Together | None]:
     ledger = Ledger(clock, metrics.answered, partial(count_repeats, metrics), file=file)
     if not file:
         return ledger, None
-    line = Line(open_redis(timeout_s=SOCKET_S, most_connections=2), ASK_S)
+    line = Line(open_redis(timeout_s=socket_s(ASK_S), most_connections=2), ASK_S)
     lock = settings.RUN_DIR / "shares"
     together = Together(line, clock, ledger, file=file, label=gethostname(), lock=lock)
     together.start()
@@ -153,7 +153,8 @@ def _limiter(clock: Clock) -> Limiter:
     """Counts in Redis where there is one; else each web worker of this machine counts its share."""
     line = None
     if settings.REDIS_LOCATION:  # a connection of its own, and one more for when the last is still being closed
-        line = Line(open_redis(timeout_s=SOCKET_S, most_connections=2), settings.REDIS_TIMEOUT_S)
+        silence_s = settings.REDIS_TIMEOUT_S
+        line = Line(open_redis(timeout_s=socket_s(silence_s), most_connections=2), silence_s)
     return Limiter(line, clock, settings.WEB_WORKERS)
 
 

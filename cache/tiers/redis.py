@@ -26,7 +26,7 @@ from cache.tiers.base import SWEEP_S, TierUnavailable
 from cache.weight import weigh
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import Busy
-from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
+from orchestrator.core.redis_async import Line, open_redis, socket_s
 from orchestrator.core.threads import WorkerThread
 
 _MOST_WAITING = 256  # commands, for each line
@@ -97,7 +97,8 @@ class RedisTier:
         self._deadline_s = deadline_s
         # A connection each, and one more for when the last is still being closed.
         self._reads, self._writes = (
-            Line(open_redis(location, SOCKET_S, most_connections=2), deadline_s, _MOST_WAITING) for _ in range(2)
+            Line(open_redis(location, socket_s(deadline_s), most_connections=2), deadline_s, _MOST_WAITING)
+            for _ in range(2)
         )
         self._long_reads = WorkerThread("cache-redis-read", _MOST_LONG)
         self._long_writes = WorkerThread("cache-redis-write", _MOST_LONG)

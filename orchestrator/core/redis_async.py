@@ -20,14 +20,21 @@ from orchestrator.core.tasks import end, turned
 from orchestrator.core.threads import worked_s
 
 MOST_CONNECTIONS = 16
-# For the connections of a line: far longer than its callers wait, so that one that is only slow is kept.
-SOCKET_S = 1.0
+_SOCKET_S = 1.0
 
 _MOST_WAITING = 4096  # commands
 _BATCH = 64
 _BATCH_S = 2.0
 
 logger = logging.getLogger(__name__)
+
+
+def socket_s(silence_s: float) -> float:
+    """How long the connection of a line may be silent, in seconds, whose callers wait so long.
+
+    Far longer than is usual for them, so that a connection that is only slow is kept.
+    """
+    return max(_SOCKET_S, silence_s)
 
 
 def open_redis(location: str = "", timeout_s: float | None = None, most_connections: int = MOST_CONNECTIONS) -> Redis:

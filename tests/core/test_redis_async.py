@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from orchestrator.core.errors import Busy
-from orchestrator.core.redis_async import Line, open_redis
+from orchestrator.core.redis_async import Line, open_redis, socket_s
 from tests.cache.conftest import PATIENT_S
 from tests.servers import RedisServer
 
@@ -180,6 +180,17 @@ async def test_a_line_that_gets_no_answer_says_so_and_goes_on_when_there_is_one(
     async with asyncio.timeout(10):
         while not await answers():
             pass
+    await line.aclose()
+
+
+async def test_an_answer_that_takes_longer_than_usual_comes_where_callers_wait_for_it(own_redis: RedisServer) -> None:
+    line = Line(open_redis(own_redis.url, socket_s(PATIENT_S), most_connections=1), PATIENT_S)
+    assert await line.send("ECHO", "before") == b"before"
+    own_redis.pause()
+    late = line.send("ECHO", "late")
+    await asyncio.sleep(socket_s(0) + 0.2)
+    own_redis.resume()
+    assert await late == b"late"
     await line.aclose()
 
 

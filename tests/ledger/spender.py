@@ -28,7 +28,7 @@ async def main(folder: Path) -> None:
 
     from orchestrator.core.clock import Clock
     from orchestrator.core.inodes import file_of
-    from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
+    from orchestrator.core.redis_async import Line, open_redis, socket_s
     from orchestrator.ledger.sharing import ASK_S
     from orchestrator.ledger.together import Together
     from orchestrator.ledger.writer import Ledger
@@ -36,7 +36,7 @@ async def main(folder: Path) -> None:
 
     file = file_of(folder / "ledger.sqlite3")
     ledger = Ledger(Clock(), file=file)
-    line = Line(open_redis(timeout_s=SOCKET_S, most_connections=2), ASK_S)
+    line = Line(open_redis(timeout_s=socket_s(ASK_S), most_connections=2), ASK_S)
     together = Together(line, Clock(), ledger, file=file, label=folder.name, lock=settings.RUN_DIR / "shares")
     together.start()
     budgets = await sync_to_async(lambda: {one.name: one for one in Budget.objects.all()})()

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import TooMany
 from orchestrator.core.limits import Limit
-from orchestrator.core.redis_async import SOCKET_S, Line, open_redis
+from orchestrator.core.redis_async import Line, open_redis, socket_s
 from orchestrator.core.types import Caller
 from orchestrator.limits.limiter import Limiter
 from tests.faulty import BadLine, line_beside
@@ -76,7 +76,7 @@ def make(closing: AsyncExitStack, clock: Ahead) -> Make:
     """A function that makes a limiter, as each web worker has one; without a server there is no Redis."""
 
     def make(server: RedisServer | BadLine | None = None, workers: int = 2, timeout_s: float = PATIENT_S) -> Limiter:
-        line = server and Line(open_redis(server.url, max(timeout_s, SOCKET_S), most_connections=2), timeout_s)
+        line = server and Line(open_redis(server.url, socket_s(timeout_s), most_connections=2), timeout_s)
         limiter = Limiter(line, clock, workers)
         closing.push_async_callback(limiter.aclose)
         return limiter
