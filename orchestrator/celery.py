@@ -19,7 +19,6 @@ from redis.retry import Retry
 
 from orchestrator.core.redis_address import Sentinels, sentinels
 
-VISIBILITY_S = 600  # after this a task whose worker died is given to another
 KEY_PREFIX = "orchestrator:celery:"
 
 MINUTE_S, HOUR_S = 60.0, 3600.0
@@ -67,7 +66,9 @@ def broker(redis: str) -> dict[str, Any]:
             ),
             **_WITHIN,
             "global_keyprefix": KEY_PREFIX,
-            "visibility_timeout": VISIBILITY_S,
+            # Redis keeps no copy of what is under way: a task whose worker died is due again soon enough. And a copy
+            # that cannot be crossed off while Redis is gone takes one of the worker's places, for good.
+            "ack_emulation": False,
             "socket_keepalive": parts.scheme != "unix",
             "max_retries": 3,  # to publish; a dead Redis must not hold up whoever asks
             "interval_start": 0,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.celery import SCHEDULE, broker
+from orchestrator.supervisor.worker import THREADS
 from tests.product import Product, until
 from tests.provider import Provider
 
@@ -74,6 +75,33 @@ def test_the_worker_outlives_its_redis(short_path: Path, provider: Provider) -> 
             kill(redis)
             until_looked_at(provider)
         assert worker.pids() == process
+
+
+def test_what_ends_while_redis_is_gone_takes_no_place_of_what_comes_after(short_path: Path, provider: Provider) -> None:
+    openai = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": provider.address}
+    provider.listing, before = "silent", provider.waiting
+    try:
+        with (
+            Product(only="redis", data=short_path) as redis,
+            Product(only="worker", data=short_path, **openai, ORCHESTRATOR_PROVIDER_CHECK_S=1) as worker,
+        ):
+            until(lambda: provider.waiting >= before + THREADS, "a look by each of its threads", 30)
+            assert redis.stop() == 0
+            provider.listing = "good"
+            until(lambda: looks(short_path) >= THREADS, "these to be given up", 30)
+            process = worker.pids()
+            redis.start()
+            until_looked_at(provider)
+            assert worker.pids() == process
+    finally:
+        provider.listing = "good"
+
+
+def looks(data: Path) -> int:
+    """How many at a provider have ended."""
+    with closing(sqlite3.connect(data / "ledger.sqlite3")) as ledger:
+        count: int = ledger.execute("SELECT COUNT(*) FROM registry_providercheck").fetchone()[0]
+        return count
 
 
 DEAF_AT_A_SIGNAL = """
