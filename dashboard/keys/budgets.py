@@ -27,6 +27,7 @@ class Budgets:
     uses: Sequence[Use]
     more: int
     off: Sequence[Budget]
+    more_off: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,14 @@ class OneBudget:
 
 
 def read_budgets(reach: Reach, now: datetime) -> Budgets:
-    """Read them, in three queries."""
+    """Read them, in four queries."""
     close_old_connections()
     found = uses(reach, now)
     off = Budget.objects.filter(is_off=True).select_related("tenant", "team", "key").order_by("name")
     if reach.tenants is not None:
         off = off.filter(tenant__in=reach.tenants)
     more = found.more + max(0, len(found.rows) - MOST_SHOWN)
-    return Budgets(found.rows[:MOST_SHOWN], more, list(off[:MOST_SHOWN]))
+    return Budgets(found.rows[:MOST_SHOWN], more, list(off[:MOST_SHOWN]), max(0, off.count() - MOST_SHOWN))
 
 
 def read_budget(number: int, reach: Reach, audit: Reach, viewer: str, now: datetime, under: str) -> OneBudget | None:

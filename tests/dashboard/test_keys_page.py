@@ -16,7 +16,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from dashboard.keys import board
+from dashboard.keys import board, budgets
 from dashboard.keys.board import Asked, read_board
 from dashboard.keys.one import read_key, read_tenant
 from orchestrator import wiring
@@ -371,6 +371,19 @@ def test_a_budgets_switches_change_what_they_name_and_say_so(admin: Client) -> N
         (field,) = form
         assert getattr(Budget.objects.get(), field) is (form[field] == "yes")
         assert Budget.objects.get().amount_microusd == 500_000_000
+
+
+def test_of_many_budgets_that_are_off_the_page_says_how_many_it_leaves_out(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budgets, "MOST_SHOWN", 2)
+    for name in ("one", "two", "three", "four"):
+        budget(name, 100, now=timezone.now())
+    Budget.objects.update(is_off=True)
+    said = text(admin.get(f"{KEYS}budgets/"))
+    assert "nothing is counted; 2 more are not shown" in said
+    Budget.objects.filter(name__in=["one", "two"]).delete()
+    assert "more are not shown" not in text(admin.get(f"{KEYS}budgets/"))
 
 
 def test_a_budget_is_made_and_deleted(admin: Client) -> None:
