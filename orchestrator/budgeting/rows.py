@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from orchestrator.audit import differences
 from orchestrator.budgeting import claiming
+from orchestrator.budgeting.patterns import counts_nothing
 from orchestrator.core.budgets import EACH_OF, begins
 from orchestrator.core.dollars import dollars
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
@@ -181,6 +182,8 @@ def _must_be_whole(row: Budget, whose: Whose) -> None:
         raise BadRequest(
             f"provider: there is none called {row.provider!r}; `openai` is one, and those of the registry."
         )
+    if why := counts_nothing(row.model, row.provider):
+        raise BadRequest(f"model: {why}.")
 
 
 def _must_be_theirs(by: Actor, row: Budget) -> None:

@@ -12,6 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from orchestrator.budgeting import rows
+from orchestrator.checks.budgets import budgets_count
 from orchestrator.core.budgets import begins, under
 from orchestrator.core.errors import BadRequest, Conflict, Forbidden, NotThere
 from orchestrator.core.permissions import EVERYBODY, Role
@@ -36,7 +37,7 @@ from orchestrator.models import (
     Team,
     Tenant,
 )
-from orchestrator.registry.models import Provider
+from orchestrator.registry.models import Deployment, Provider, RegisteredModel
 from tests.keys import issue_key
 from tests.ledger.calls import CALL
 from tests.product import PROJECT
@@ -175,6 +176,10 @@ def test_what_all_machines_spend_decides_which_shares_a_raised_budget_has_not_co
         ({"name": "two words"}, "ASCII letters"),
         ({"model": "a b"}, "no space"),
         ({"provider": "opnai"}, "none called 'opnai'; `openai` is one"),
+        ({"model": "gpt-4o"}, "called as openai/gpt-4o, so 'gpt-4o' would count nothing"),
+        ({"model": "gpt-*"}, "so 'gpt-*' would count nothing"),
+        ({"model": "opnai/*"}, "so 'opnai/*' would count nothing"),
+        ({"model": "openai/*", "provider": "anthropic"}, "called as anthropic/gpt-4o, so 'openai/*' would"),
         ({"team": "search"}, "say of which tenant"),
         ({"team": "other", "tenant": "acme"}, "none called 'other' in acme"),
         ({"team": "search", "tenant": "acme", "each": "tenant"}, "can be key, team, model, provider, all"),
@@ -192,6 +197,33 @@ def test_what_a_budget_cannot_be_is_told_with_what_it_can(asked: dict[str, Any],
 def test_a_provider_of_the_registry_is_one() -> None:
     Provider.objects.create(name="mine", kind="compatible", address="http://127.0.0.1:1/v1")
     assert make(provider="mine").provider == "mine"
+
+
+@pytest.mark.parametrize("model", ["*", "open*", "*mini*", "OpenAI/gpt-4o", "mine/?", "*/gpt-4o"])
+def test_a_pattern_that_may_be_about_what_a_provider_charges_for_is_one(model: str) -> None:
+    Provider.objects.create(name="mine", kind="compatible", address="http://127.0.0.1:1/v1", is_enabled=False)
+    assert make(model=model).model == model
+    assert list(budgets_count()) == []
+
+
+@pytest.mark.parametrize("model", ["ours", "FAST", "our?"])
+def test_the_name_of_a_registered_model_is_answered_with_its_places(model: str) -> None:
+    provider = Provider.objects.create(name="openai", kind="openai")
+    entry = RegisteredModel.objects.create(name="ours", aliases=["fast"])
+    Deployment.objects.create(model=entry, provider=None, remote_name="tiny")
+    Deployment.objects.create(model=entry, provider=provider, remote_name="gpt-4o")
+    with pytest.raises(BadRequest, match="is registered with openai/gpt-4o, so name these"):
+        make(model=model)
+
+
+def test_the_doctor_finds_a_budget_that_came_to_count_nothing() -> None:
+    Provider.objects.create(name="mine", kind="compatible", address="http://127.0.0.1:1/v1")
+    make(model="mine/*")
+    make(name="other", model="mine/*", is_off=True)
+    assert list(budgets_count()) == []
+    Provider.objects.all().delete()
+    (found,) = budgets_count()
+    assert "The budget team counts nothing: what is charged for is called as openai/gpt-4o" in found.msg
 
 
 def test_what_a_budget_counts_stays_and_names_are_given_once() -> None:
