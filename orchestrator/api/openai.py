@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +17,14 @@ from orchestrator.api.ollama import logprob_to_wire
 from orchestrator.api.replies import EVENTS, Wire, begin, json_response, respond, to_json
 from orchestrator.api.schemas import CompletionBody, OpenAIMessage, check_image
 from orchestrator.api.stamps import Stamps
-from orchestrator.core.errors import BadRequest, BudgetSpent, ModelNotFound, OrchestratorError, PriceUnknown
+from orchestrator.core.errors import (
+    BadRequest,
+    BudgetSpent,
+    ContextTooLong,
+    ModelNotFound,
+    OrchestratorError,
+    PriceUnknown,
+)
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, TokenLogprob, ToolCall, Usage
 from orchestrator.modelhost.names import Name
 from orchestrator.routes import MOST_SHOWN, find, how_to_reach, may_ask
@@ -44,7 +52,11 @@ ERROR_TYPES = {
     429: "rate_limit_error",
 }
 NO_QUOTA = "insufficient_quota"  # OpenAI's word where money is short; its type is the same
-CODES: dict[type[OrchestratorError], str] = {BudgetSpent: NO_QUOTA, PriceUnknown: PriceUnknown.kind}
+CODES: dict[type[OrchestratorError], str] = {
+    BudgetSpent: NO_QUOTA,
+    ContextTooLong: "context_length_exceeded",  # clients look for it, and come again with less
+    PriceUnknown: PriceUnknown.kind,
+}
 
 
 @router.post("/chat/completions", summary="One turn of a conversation")
@@ -139,7 +151,7 @@ def _messages(wire: list[OpenAIMessage]) -> tuple[Message, ...]:
             raise BadRequest(f"invalid role {turn.role[:40]!r}; it is one of system, developer, user, assistant, tool")
         if turn.content is None and not turn.tool_calls:
             raise BadRequest("invalid message content type: <nil>")
-        text, images = _content(turn.content)
+        text, images = _content(turn.content, role)
         calls = tuple(
             read_call(call.id or "", call.function.name, call.function.arguments) for call in turn.tool_calls or ()
         )
@@ -166,19 +178,24 @@ def read_call(id: str, name: str, arguments: str) -> ToolCall:
         raise BadRequest("invalid tool call arguments: they must be the text of a JSON object") from None
 
 
-def _content(content: str | list[dict[str, Any]] | None) -> tuple[str, tuple[str, ...]]:
+def _content(content: str | list[dict[str, Any]] | None, role: str) -> tuple[str, tuple[str, ...]]:
     if content is None or isinstance(content, str):
         return content or "", ()
     texts, images = [], []
     for part in content:
         match part:
-            case {"type": "text", "text": str(text)}:
+            case {"type": "text", "text": str(text)} | {"type": "refusal", "refusal": str(text)}:
                 texts.append(text)
             case {"type": "image_url", "image_url": str(url)} | {"type": "image_url", "image_url": {"url": str(url)}}:
                 images.append(read_image(url))
             case _:
                 raise BadRequest("invalid message format: a part is text, or image_url with a data URI")
-    return "".join(texts), tuple(images)
+    return joined(texts, role), tuple(images)
+
+
+def joined(texts: Sequence[str], role: str) -> str:
+    """The text of a turn that came in parts: paragraphs, as in Ollama. A model's own are pieces of one text."""
+    return ("" if role == "assistant" else "\n\n").join(texts)
 
 
 def read_image(url: str) -> str:
@@ -205,7 +222,7 @@ class CompletionForm:
         self._created = stamps.created
         self._request = request
         self._has_begun = False
-        self._has_called = False
+        self._called = 0
 
     def of_reply(self, reply: Reply) -> dict[str, Any]:
         """The whole answer as one object."""
@@ -233,12 +250,12 @@ class CompletionForm:
         if chunk.text or chunk.logprobs:
             values.append(self._delta({"content": chunk.text}, chunk.logprobs))
         if chunk.tool_calls:
-            self._has_called = True
-            values.append(self._delta({"content": "", "tool_calls": _calls(chunk.tool_calls)}))
+            values.append(self._delta({"content": "", "tool_calls": _calls(chunk.tool_calls, self._called)}))
+            self._called += len(chunk.tool_calls)
         if chunk.done:
             if not self._has_begun:
                 values.append(self._delta({"content": ""}))
-            choice = {"index": 0, "delta": {}, "finish_reason": _reason(chunk.done.reason, self._has_called)}
+            choice = {"index": 0, "delta": {}, "finish_reason": _reason(chunk.done.reason, self._called > 0)}
             values.append(self._object("chat.completion.chunk", [choice]))
         return values
 
@@ -281,13 +298,23 @@ def _reason(reason: str, has_called: bool) -> str:
     return "tool_calls" if has_called and reason == "stop" else reason
 
 
-def usage_to_wire(usage: Usage) -> dict[str, int]:
-    """Tokens."""
+def usage_to_wire(usage: Usage) -> dict[str, Any]:
+    """Tokens; what a provider read from its cache and thought unseen, where it told."""
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    wire: dict[str, Any] = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    if usage.cached_tokens:
+        wire["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}
+    if usage.reasoning_tokens:
+        wire["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return wire
 
 
-def _calls(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
+def _calls(calls: tuple[ToolCall, ...], before: int = 0) -> list[dict[str, Any]]:
+    """They go on counting after those that came before: clients put pieces of one index together."""
     return [
         {
             "id": call.id,
@@ -295,7 +322,7 @@ def _calls(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
             "type": "function",
             "function": {"name": call.name, "arguments": to_json(call.arguments).decode()},
         }
-        for index, call in enumerate(calls)
+        for index, call in enumerate(calls, before)
     ]
 
 

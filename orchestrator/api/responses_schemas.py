@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from orchestrator.api.openai import read_call, read_effort, read_image
+from orchestrator.api.openai import joined, read_call, read_effort, read_image
 from orchestrator.api.options import read_options
 from orchestrator.api.schemas import Body, Ignored, ParallelToolCalls, ToolChoice
 from orchestrator.core.errors import BadRequest
@@ -54,6 +54,7 @@ class TextConfig(Body):
     """Which form the answer takes."""
 
     format: dict[str, Any] | None = None
+    verbosity: Annotated[Any, Ignored(("medium",))] = None
 
 
 class ResponsesBody(Body):
@@ -119,7 +120,11 @@ def to_request(body: ResponsesBody, common: dict[str, Any]) -> ChatRequest:
         logprobs=bool(body.top_logprobs) or LOGPROBS in (body.include or ()),
         top_logprobs=body.top_logprobs or 0,
         truncate=TRUNCATES[body.truncation or "auto"],
-        ignored=(*body.ignored, *([WEB_SEARCH] if any(map(_is_search, body.tools or ())) else [])),
+        ignored=(
+            *body.ignored,
+            *(body.text.ignored if body.text else ()),
+            *([WEB_SEARCH] if any(map(_is_search, body.tools or ())) else []),
+        ),
         stream=bool(body.stream),
         dialect="openai",
         **common,
@@ -278,7 +283,7 @@ class _Conversation:
         role = ROLES.get(given.lower()) if isinstance(given, str) else None
         if role is None:
             raise BadRequest(f"{where}.role: {str(given)[:40]!r} is not known; it is one of {', '.join(ROLES)}")
-        text, images = _content(item.get("content"), f"{where}.content")
+        text, images = _content(item.get("content"), f"{where}.content", role)
         if role != "assistant":
             self.end()
             self.messages.append(Message(role=role, content=text, images=images))
@@ -302,7 +307,7 @@ class _Conversation:
         call_id = item.get("call_id")
         if not isinstance(call_id, str) or not call_id:
             raise BadRequest(f"{where}: a function_call_output needs the `call_id` of the call it answers")
-        text, images = _content(item.get("output"), f"{where}.output")
+        text, images = _content(item.get("output"), f"{where}.output", "tool")
         if self._turn:
             self.end()
         name = self._tool_names.get(call_id, "")
@@ -322,7 +327,7 @@ def _thinking(item: dict[str, Any], where: str) -> str:
     raise BadRequest(f"{where}: the summary of a reasoning item is a list of parts, each with a text")
 
 
-def _content(content: Any, where: str) -> tuple[str, tuple[str, ...]]:
+def _content(content: Any, where: str, role: str) -> tuple[str, tuple[str, ...]]:
     """The text and the pictures. Raises BadRequest."""
     if isinstance(content, str):
         return content, ()
@@ -342,7 +347,7 @@ def _content(content: Any, where: str) -> tuple[str, tuple[str, ...]]:
             case _:
                 kind = part.get("type") if isinstance(part, dict) else None
                 raise _unreadable("a part", kind, f"{where}[{place}]", PARTS)
-    return "".join(texts), tuple(images)
+    return joined(texts, role), tuple(images)
 
 
 def _unreadable(what: str, kind: Any, where: str, takes: str) -> BadRequest:

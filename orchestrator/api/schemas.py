@@ -112,7 +112,8 @@ def _format(value: Any) -> str | dict[str, Any] | None:
 
 
 def check_image(image: str) -> str:
-    """Return `image` when it is base64. Raises ValueError in Go's words, BadRequest for one of too many pixels."""
+    """Return `image`, which is base64, in one line. Raises ValueError in Go's words, BadRequest for too many pixels."""
+    image = image.replace("\r", "").replace("\n", "")  # as Go does: some clients break lines as mail does
     try:
         data = base64.b64decode(image, validate=True)
     except (binascii.Error, ValueError):
@@ -348,6 +349,7 @@ class CompletionBody(OpenAIAsking):
     functions: Annotated[Any, Ignored(([],))] = None
     modalities: Annotated[Any, Ignored((["text"],))] = None
     web_search_options: Annotated[Any, Ignored()] = None
+    verbosity: Annotated[Any, Ignored(("medium",))] = None
 
     @property
     def most_tokens(self) -> int | None:

@@ -236,6 +236,16 @@ async def test_the_conversation_reaches_the_engine_whole(client: httpx.AsyncClie
     assert asked.keep_alive_s == 5400
 
 
+async def test_a_picture_in_lines_as_mail_has_them_is_the_same_picture(
+    client: httpx.AsyncClient, cloud: FakeEngine
+) -> None:
+    for image in ("iVBORw0KGgo=", "iVBO\nRw0K\r\nGgo=\n"):
+        turn = {"role": "user", "content": "x", "images": [image]}
+        response = await client.post("/api/chat", json={"model": "openai/big", "messages": [turn], "stream": False})
+        assert response.status_code == 200, response.text
+    assert [one.messages[0].images for one in cloud.asked] == [("iVBORw0KGgo=",)], "the second is a hit"
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [

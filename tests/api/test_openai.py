@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from openai.lib.streaming.chat import ChatCompletionStreamState
+from openai.types.chat import ChatCompletionChunk
 
-from orchestrator.core.errors import EngineError
-from orchestrator.core.types import Chunk, Message, ToolCall
+from orchestrator.core.errors import ContextTooLong, EngineError
+from orchestrator.core.types import Chunk, Done, Message, ToolCall, Usage
 from tests.fakes import FakeEngine
 
 HELLO = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
@@ -88,6 +90,66 @@ async def test_thinking_and_tool_calls(
     (choice,) = (await client.post(PATH, json=HELLO | {"model": "openai/big"})).json()["choices"]
     assert choice["message"] == {"role": "assistant", "content": "four", "reasoning": "Hm", "tool_calls": [call]}
     assert choice["finish_reason"] == "tool_calls"
+
+
+async def test_calls_that_come_one_by_one_are_told_apart_by_their_index(
+    client: httpx.AsyncClient, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = cloud.chat
+    calls = [ToolCall(id=f"call_{at}", name=f"f{at}", arguments={"at": at}) for at in range(4)]
+
+    async def with_calls(request: Any, model: Any) -> Any:
+        yield Chunk(tool_calls=(calls[0],))
+        yield Chunk(tool_calls=(calls[1], calls[2]))
+        yield Chunk(tool_calls=(calls[3],))
+        async for chunk in chat(request, model):
+            yield chunk
+
+    monkeypatch.setattr(cloud, "chat", with_calls)
+    for _ in range(2):  # as it is made, and out of the cache
+        state: ChatCompletionStreamState[Any] = ChatCompletionStreamState()
+        response = await client.post(PATH, json=HELLO | {"model": "openai/big", "stream": True})
+        for frame in events(response)[:-1]:
+            state.handle_chunk(ChatCompletionChunk.model_validate(frame))
+        whole = state.get_final_completion().choices[0].message.tool_calls or []
+        assert [(one.id, one.function.name, one.function.arguments) for one in whole] == [
+            (call.id, call.name, f'{{"at":{at}}}') for at, call in enumerate(calls)
+        ]
+
+
+async def test_parts_of_a_turn_are_paragraphs_and_those_of_a_models_own_are_one_text(
+    client: httpx.AsyncClient, cloud: FakeEngine
+) -> None:
+    parts = [{"type": "text", "text": text} for text in ("the end of a file", "Explain it.")]
+    said = [{"type": "text", "text": "It "}, {"type": "refusal", "refusal": "cannot be."}]
+    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": said}]
+    response = await client.post(PATH, json={"model": "openai/big", "messages": turns})
+    assert response.status_code == 200, response.text
+    assert [turn.content for turn in cloud.asked[0].messages] == ["the end of a file\n\nExplain it.", "It cannot be."]
+
+
+async def test_a_question_that_is_too_long_has_the_code_that_clients_look_for(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.error = ContextTooLong("It has 9 tokens, 8 fit.")
+    response = await client.post(PATH, json=HELLO)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
+async def test_what_a_provider_read_from_its_cache_and_thought_unseen_is_told(
+    client: httpx.AsyncClient, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = Usage(prompt_tokens=9, completion_tokens=5, cached_tokens=7, reasoning_tokens=3)
+
+    async def told(request: Any, model: Any) -> Any:
+        yield Chunk(text="four")
+        yield Chunk(done=Done(reason="stop", usage=usage))
+
+    assert "prompt_tokens_details" not in (await client.post(PATH, json=HELLO)).json()["usage"]
+    monkeypatch.setattr(cloud, "chat", told)
+    said = (await client.post(PATH, json=HELLO | {"model": "openai/big"})).json()["usage"]
+    assert said["prompt_tokens_details"] == {"cached_tokens": 7}
+    assert said["completion_tokens_details"] == {"reasoning_tokens": 3}
 
 
 async def test_every_field_reaches_the_engine_in_our_words(client: httpx.AsyncClient, cloud: FakeEngine) -> None:
