@@ -65,6 +65,7 @@ SHOWN = b", ".join(
         b"Cache-Status",
         b"RateLimit",
         b"RateLimit-Policy",
+        b"Request-Id",
         b"Retry-After",
         b"Server-Timing",
         b"X-Request-Id",

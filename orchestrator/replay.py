@@ -32,6 +32,7 @@ from cache.bounded import Bounded
 from cache.entries import CacheKey
 from cache.replacement import Fair
 from orchestrator.admission.gate import Arrival, Gone, Waiting
+from orchestrator.api.anthropic import anthropic_id, is_anthropic
 from orchestrator.api.calls import REQUEST_ID, STEERING
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.policy import dialect_of
@@ -63,7 +64,7 @@ _ANSWER = 6000  # bytes a kept answer takes besides its question and its text; a
 _NONE: dict[str, Any] = {}
 VISIT = "orchestrator.visit"  # in the scope of a request that was looked at before it got a task
 _OWN_HEADERS = frozenset(
-    {b"age", b"x-request-id", b"server-timing", b"content-length", b"ratelimit", b"ratelimit-policy"}
+    {b"age", b"x-request-id", b"request-id", b"server-timing", b"content-length", b"ratelimit", b"ratelimit-policy"}
 )
 
 
@@ -235,6 +236,8 @@ class ReplayFront:
             took_s * 1e3,
             standing.lines,
         )
+        if is_anthropic(asked.path):
+            head += b"request-id: %b\r\n" % anthropic_id(request_id).encode()
         body = known.template.fill(int(now * 1e9), max(int(took_s * 1e9), 1))
         if not visit.exchange.reply(head, body, is_streamed=known.is_streamed):
             parts.limiter.put_back(caller, known.model, asked.address)  # it is charged on the whole way

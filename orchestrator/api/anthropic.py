@@ -15,7 +15,7 @@ from orchestrator.api.calls import controls, request_id
 from orchestrator.api.frames import typed_event
 from orchestrator.api.replies import EVENTS, Wire, begin, json_response, readable, respond, to_json
 from orchestrator.api.stamps import Stamps
-from orchestrator.core.errors import BudgetSpent, OrchestratorError
+from orchestrator.core.errors import BudgetSpent, ContextTooLong, OrchestratorError
 from orchestrator.core.types import Chunk, Done, Reply, ToolCall, Usage
 from orchestrator.unasked import count
 
@@ -33,6 +33,7 @@ ERROR_TYPES = {
     504: "timeout_error",
     529: "overloaded_error",
 }
+TOO_LONG = "prompt is too long"
 NO_MONEY = "enforced_spend_limit_reached"  # Anthropic's word for a bound on what is spent in a month
 REASONS = {"length": "max_tokens", "content_filter": "refusal"}
 OUR_ID = re.compile(r"[0-9a-f]{32}")
@@ -44,12 +45,15 @@ async def messages(request: HttpRequest, body: MessagesBody) -> HttpResponseBase
     asked = to_request(body, controls(request))
     begun = await begin(request, asked)
     about = estimate(asked) if asked.stream else 0
-    return await respond(
+    return _named(
         request,
-        begun,
-        lambda stamps: MessageForm(stamps, asked.model, about),
-        _wire(request),
-        is_streamed=asked.stream,
+        await respond(
+            request,
+            begun,
+            lambda stamps: MessageForm(stamps, asked.model, about),
+            _wire(request),
+            is_streamed=asked.stream,
+        ),
     )
 
 
@@ -58,11 +62,19 @@ async def count_tokens(request: HttpRequest, body: CountBody) -> HttpResponseBas
     """What a local model that is loaded counts, and otherwise an estimate, the same for every model."""
     asked = to_count(body, controls(request))
     begun = await begin(request, asked, count)
-    return await respond(request, begun, lambda _: CountForm(estimate(asked)), _wire(request), is_streamed=False)
+    return _named(
+        request,
+        await respond(request, begun, lambda _: CountForm(estimate(asked)), _wire(request), is_streamed=False),
+    )
+
+
+def _named(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    response["Request-Id"] = anthropic_id(request_id(request))  # where its clients look for it
+    return response
 
 
 def _wire(request: HttpRequest) -> Wire:
-    return Wire(partial(error_event, error_id(request_id(request))), EVENTS, JSON)
+    return Wire(partial(error_event, anthropic_id(request_id(request))), EVENTS, JSON)
 
 
 class CountForm:
@@ -194,7 +206,7 @@ def is_anthropic(path: str) -> bool:
     return path == PATH or path.startswith(f"{PATH}/")
 
 
-def error_id(known: str) -> str:
+def anthropic_id(known: str) -> str:
     """The request's id as Anthropic writes it: `req_` and 24 hex digits, with which an id of ours begins."""
     digits = known[:24] if OUR_ID.fullmatch(known) else blake2b(known.encode(), digest_size=12).hexdigest()
     return f"req_{digits}"
@@ -214,9 +226,16 @@ def code_of(error: OrchestratorError) -> str:
     return NO_MONEY if isinstance(error, BudgetSpent) else ""
 
 
+def words_of(error: OrchestratorError) -> str:
+    """What it says. A question that is too long is told so in Anthropic's words first: clients look for them."""
+    said = str(error)
+    is_said = not isinstance(error, ContextTooLong) or said.lower().startswith(TOO_LONG)
+    return said if is_said else f"{TOO_LONG}: {said}"
+
+
 def error_response(request: HttpRequest, status: int, message: str) -> HttpResponse:
     """The error as a response; clients look for its id in a header, too."""
-    known = error_id(request_id(request))
+    known = anthropic_id(request_id(request))
     response = json_response(error_value(status, message, known), status=status, content_type=JSON)
     response["Request-Id"] = known
     return response
@@ -224,4 +243,4 @@ def error_response(request: HttpRequest, status: int, message: str) -> HttpRespo
 
 def error_event(error_id: str, error: OrchestratorError) -> bytes:
     """What a stream that broke off ends with; Anthropic's clients raise it."""
-    return typed_event("error", error_value(error.status, str(error), error_id, code_of(error)))
+    return typed_event("error", error_value(error.status, words_of(error), error_id, code_of(error)))

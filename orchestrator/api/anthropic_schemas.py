@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import orjson
 from django.conf import settings
+from pydantic import Field
 
 from orchestrator.api.options import read_options
 from orchestrator.api.schemas import Body, Ignored, ToolChoice, check_image
@@ -74,6 +75,7 @@ class CountBody(Body):
     tools: list[dict[str, Any]] | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: dict[str, Any] | None = Field(None, description="As the form was asked for at first.")
 
 
 class MessagesBody(CountBody):
@@ -141,7 +143,7 @@ def _question(body: CountBody) -> dict[str, Any]:
         "model": body.model,
         "messages": _messages(body.system, body.messages),
         "tools": tuple(_tool(tool, f"tools.{place}") for place, tool in enumerate(body.tools or ())),
-        "format": _format(body.output_config),
+        "format": _format(body),
         "think": _think(body),
     }
 
@@ -160,13 +162,16 @@ def _think(body: CountBody) -> bool | str | None:
     return think if think is False else EFFORTS[effort]
 
 
-def _format(config: OutputConfig | None) -> dict[str, Any] | None:
-    if config is None or config.format is None:
-        return None
-    match config.format:
+def _format(body: CountBody) -> dict[str, Any] | None:
+    wanted, name = (body.output_config.format if body.output_config else None), "output_config.format"
+    if wanted is None:
+        wanted, name = body.output_format, "output_format"
+    match wanted:
+        case None:
+            return None
         case {"type": "json_schema", "schema": dict(schema)}:
             return schema
-    raise BadRequest("output_config.format must be of type json_schema, with a schema")
+    raise BadRequest(f"{name} must be of type json_schema, with a schema")
 
 
 def _tool(tool: dict[str, Any], where: str) -> dict[str, Any]:

@@ -169,8 +169,10 @@ def told(path: str, error: OrchestratorError, known: str) -> tuple[bytes, dict[s
     dialect = dialect_of(path)
     headers = {"Content-Type": JSON_UTF8 if dialect == "ollama" else "application/json", "X-Request-Id": known}
     if dialect == "anthropic":
-        headers["Request-Id"] = anthropic.error_id(known)
-        value = anthropic.error_value(error.status, str(error), headers["Request-Id"], anthropic.code_of(error))
+        headers["Request-Id"] = anthropic.anthropic_id(known)
+        value = anthropic.error_value(
+            error.status, anthropic.words_of(error), headers["Request-Id"], anthropic.code_of(error)
+        )
     else:
         value = error_value(error) if dialect == "openai" else {"error": str(error)}
         if isinstance(error, WrongDocument):

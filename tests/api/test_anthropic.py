@@ -21,7 +21,7 @@ from orchestrator.api.bounds import DEEPEST
 from orchestrator.api.frames import typed_event
 from orchestrator.api.replies import to_json
 from orchestrator.api.stamps import HOLES
-from orchestrator.core.errors import BadRequest, Busy, EngineError, EngineTimeout, RateLimited
+from orchestrator.core.errors import BadRequest, Busy, ContextTooLong, EngineError, EngineTimeout, RateLimited
 from orchestrator.core.types import ChatRequest, Chunk, Done, Message, Reply, ToolCall, Usage
 from orchestrator.parts import Parts
 from tests.fakes import FakeEngine
@@ -314,6 +314,33 @@ async def test_every_field_reaches_the_engine_in_our_words(client: httpx.AsyncCl
     assert request.options == {"num_predict": 5, "temperature": 1.0, "top_p": 0.5, "top_k": 3, "stop": ["END"]}
     assert (request.think, request.format) == ("high", {"type": "object"})
     assert (request.dialect, request.endpoint) == ("anthropic", PATH)
+
+
+def test_a_form_may_be_asked_for_as_at_first() -> None:
+    first, now = ({"type": "json_schema", "schema": {"title": title}} for title in ("first", "now"))
+    assert asked(output_format=first).format == {"title": "first"}
+    assert asked(output_format=first, output_config={"effort": "low"}).format == {"title": "first"}
+    assert asked(output_format=first, output_config={"format": now}).format == {"title": "now"}
+
+
+async def test_an_answer_has_its_id_where_clients_look_for_it(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    for stream in (False, True):
+        for _ in range(2):
+            response = await client.post(PATH, json=HELLO | {"stream": stream})
+            assert response.headers["Request-Id"] == f"req_{response.headers['X-Request-Id'][:24]}"
+    counted = await client.post(COUNT, json=HELLO)
+    assert counted.headers["Request-Id"].startswith("req_")
+
+
+async def test_a_question_that_is_too_long_is_told_so_in_the_words_that_clients_look_for(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    for said, told in (
+        ("the input length exceeds 8", "prompt is too long: the input length exceeds 8"),
+        ("prompt is too long: 9 tokens > 8 maximum", "prompt is too long: 9 tokens > 8 maximum"),
+    ):
+        engine.error = ContextTooLong(said)
+        assert refusal(await client.post(PATH, json=HELLO)) == (400, "invalid_request_error", told)
 
 
 def test_only_what_was_set_is_an_option() -> None:
@@ -627,6 +654,10 @@ BAD = {
     "format": (
         HELLO | {"output_config": {"format": {"type": "json"}}},
         "output_config.format must be of type json_schema, with a schema",
+    ),
+    "format as at first": (
+        HELLO | {"output_format": {"type": "json"}},
+        "output_format must be of type json_schema, with a schema",
     ),
 }
 

@@ -159,6 +159,18 @@ def without_stamps(body: bytes) -> bytes:
     )
 
 
+async def test_each_replay_has_the_id_of_its_own_request_where_clients_look_for_it(ask: Ask) -> None:
+    question = {"model": "tiny", "max_tokens": 50, "messages": [{"role": "user", "content": "hi"}]}
+    first = await warmed(ask, question, "/v1/messages")
+    replies = [await ask(question, "/v1/messages") for _ in range(2)]
+    assert [one.is_replayed for one in replies] == [True, True]
+    ids = [one.headers["request-id"] for one in (first, *replies)]
+    assert ids == [f"req_{one.headers['x-request-id'][:24]}" for one in (first, *replies)]
+    assert len(set(ids)) == 3
+    await warmed(ask, HELLO)
+    assert "request-id" not in (await ask(HELLO)).headers
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_replay_says_what_the_model_could_not_do(
@@ -189,7 +201,7 @@ async def test_the_third_time_it_comes_as_bytes_and_says_the_same(
     assert third.is_replayed
     assert third.is_streamed is stream
     assert without_stamps(third.body) == without_stamps(second.body)
-    own = {"x-request-id", "server-timing", "age", "content-length"}
+    own = {"x-request-id", "request-id", "server-timing", "age", "content-length"}
     assert third.headers.keys() | {"content-length"} == second.headers.keys() | {"content-length"}
     assert all(third.headers[name] == value for name, value in second.headers.items() if name not in own)
     assert third.headers["x-request-id"] != second.headers["x-request-id"]
