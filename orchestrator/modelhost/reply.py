@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from orchestrator.core.ids import call_id
@@ -18,10 +18,12 @@ class ReplyReader:
 
     Thinking stands between `<think>` tags at the start, or begins at once where the prompt has opened
     them. Calls of tools are looked for only when the caller offered some: between `<tool_call>` tags,
-    or as an answer that is nothing but a JSON object or list of them.
+    or as an answer that is nothing but a JSON object or list of them. What calls none of these is text.
+
+    tools  the names of those that were offered.
     """
 
-    def __init__(self, *, thinks: bool = False, is_open: bool = False, tools: bool = False) -> None:
+    def __init__(self, *, thinks: bool = False, is_open: bool = False, tools: Collection[str] = ()) -> None:
         self._mode = "thinking" if is_open else "start" if thinks or tools else "text"
         self._thinks, self._tools = thinks, tools
         self._held = ""
@@ -45,7 +47,8 @@ class ReplyReader:
             return chunks
         if self._mode == "thinking":
             return [*chunks, Chunk(thinking=rest)]
-        calls = tool_calls(rest) if self._mode in {"call", "bare"} else ()
+        is_bare = self._mode == "bare"
+        calls = tool_calls(rest, self._tools, is_bare=is_bare) if is_bare or self._mode == "call" else ()
         return [*chunks, Chunk(tool_calls=calls) if calls else Chunk(text=rest)]
 
     def _parts(self) -> Iterator[Chunk]:
@@ -91,8 +94,8 @@ class ReplyReader:
     def _tool_call(self) -> Iterator[Chunk]:
         inner, is_whole, rest = self._held.partition(_UNCALL)
         if is_whole:
-            self._enter("text", rest)
-            calls = tool_calls(inner)
+            calls = tool_calls(inner, self._tools)
+            self._mode, self._held, self._skips_space = "text", rest, bool(calls)
             yield Chunk(tool_calls=calls) if calls else Chunk(text=_CALL + inner + _UNCALL)
 
     def _bare(self) -> Iterator[Chunk]:
@@ -123,23 +126,27 @@ _STEPS = {
 }
 
 
-def tool_calls(text: str) -> tuple[ToolCall, ...]:
-    """The calls a JSON text stands for; none when it is anything else."""
+def tool_calls(text: str, names: Collection[str], *, is_bare: bool = False) -> tuple[ToolCall, ...]:
+    """The calls a JSON text stands for; none when it is anything else, or calls what is not in `names`.
+
+    is_bare  nothing but its form says that it is meant as a call, so that a name is not enough.
+    """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return ()
-    calls = [_call(item) for item in (data if isinstance(data, list) else [data])]
+    calls = [_call(item, names, is_bare=is_bare) for item in (data if isinstance(data, list) else [data])]
     return tuple(call for call in calls if call) if all(calls) else ()
 
 
-def _call(item: Any) -> ToolCall | None:
+def _call(item: Any, names: Collection[str], *, is_bare: bool) -> ToolCall | None:
     if not isinstance(item, dict):
         return None
     function = item.get("function", item)
     if not isinstance(function, dict):
         return None
-    name, arguments = function.get("name"), function.get("arguments", function.get("parameters", {}))
-    if not isinstance(name, str) or not isinstance(arguments, dict):
+    arguments = function.get("arguments", function.get("parameters", None if is_bare else {}))
+    name = function.get("name")
+    if not isinstance(name, str) or name not in names or not isinstance(arguments, dict):
         return None
     return ToolCall(id=call_id(), name=name, arguments=arguments)

@@ -52,12 +52,12 @@ def test_thinking_that_is_cut_off_is_still_thinking(piece: int):
 
 def test_a_call_between_tags(piece: int):
     answer = 'Let me see. <tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
-    assert read(answer, piece=piece, tools=True) == ("", "Let me see. ", [("f", {"a": 1})])
+    assert read(answer, piece=piece, tools={"f"}) == ("", "Let me see. ", [("f", {"a": 1})])
 
 
 def test_two_calls_after_thinking(piece: int):
     call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>\n'
-    assert read("<think>x</think>" + call * 2, piece=piece, thinks=True, tools=True) == (
+    assert read("<think>x</think>" + call * 2, piece=piece, thinks=True, tools={"f"}) == (
         "x",
         "",
         [("f", {}), ("f", {})],
@@ -65,15 +65,34 @@ def test_two_calls_after_thinking(piece: int):
 
 
 def test_an_answer_that_is_nothing_but_a_call(piece: int):
-    assert read('{"name": "f", "parameters": {"a": 1}}', piece=piece, tools=True) == ("", "", [("f", {"a": 1})])
+    assert read('{"name": "f", "parameters": {"a": 1}}', piece=piece, tools={"f"}) == ("", "", [("f", {"a": 1})])
 
 
 def test_json_that_is_no_call_is_text(piece: int):
-    assert read('{"a": 1}', piece=piece, tools=True) == ("", '{"a": 1}', [])
+    assert read('{"a": 1}', piece=piece, tools={"f"}) == ("", '{"a": 1}', [])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"name": "Ada Lovelace", "born": 1815}',
+        '{"name": "Ada Lovelace", "arguments": {}}',
+        '{"name": "f", "born": 1815}',
+        '[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]',
+        'See: <tool_call>{"name": "g", "arguments": {}}</tool_call> Done.',
+    ],
+)
+def test_what_calls_no_tool_that_was_offered_is_text(piece: int, answer: str):
+    assert read(answer, piece=piece, tools={"f"}) == ("", answer, [])
+
+
+def test_a_call_between_tags_needs_no_arguments(piece: int):
+    answer = '<tool_call>{"name": "f"}</tool_call>'
+    assert read(answer, piece=piece, tools={"f"}) == ("", "", [("f", {})])
 
 
 def test_a_broken_call_is_shown_as_it_is(piece: int):
-    assert read("<tool_call>{oops</tool_call>", piece=piece, tools=True) == ("", "<tool_call>{oops</tool_call>", [])
+    assert read("<tool_call>{oops</tool_call>", piece=piece, tools={"f"}) == ("", "<tool_call>{oops</tool_call>", [])
 
 
 def test_tags_mean_nothing_when_no_tools_were_offered(piece: int):
@@ -82,7 +101,7 @@ def test_tags_mean_nothing_when_no_tools_were_offered(piece: int):
 
 
 def test_a_call_gets_an_id_in_ollamas_form():
-    (call,) = tool_calls('[{"name": "f", "arguments": {}}]')
+    (call,) = tool_calls('[{"name": "f", "arguments": {}}]', {"f"})
     assert call.id.startswith("call_")
     assert len(call.id) == 13
 
@@ -91,4 +110,4 @@ def test_a_call_gets_an_id_in_ollamas_form():
     "text", ["", "1", "[]", '{"name": 1, "arguments": {}}', '{"name": "f", "arguments": "x"}', "[" * 10**5]
 )
 def test_what_is_not_a_call_makes_none(text: str):
-    assert tool_calls(text) == ()
+    assert tool_calls(text, {"f"}) == ()
