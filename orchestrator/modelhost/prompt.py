@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import msgspec
 
 from orchestrator.core.errors import BadRequest, ContextTooLong, Unsupported
-from orchestrator.core.types import Message
+from orchestrator.core.types import JSON, Message
 from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.grammar import grammar_for
 from orchestrator.modelhost.llama import Llama
@@ -89,9 +89,15 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
         reader=ReplyReader(
             thinks=written.thinks,
             is_open=written.thinks and written.text.rstrip().endswith("<think>"),
-            tools=bool(request.tools) and request.prompt is None and not request.format,
+            tools=() if request.prompt is not None or request.format else _names(request.tools),
         ),
     )
+
+
+def _names(tools: Sequence[Mapping[str, JSON]]) -> frozenset[str]:
+    functions = (tool.get("function") for tool in tools)
+    names = (function.get("name") for function in functions if isinstance(function, Mapping))
+    return frozenset(name for name in names if isinstance(name, str) and name)
 
 
 def preview(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool]) -> Preview:

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import Chunk, ToolCall
 
 _THINK, _UNTHINK = "<think>", "</think>"
-_CALL, _UNCALL = "<tool_call>", "</tool_call>"
+# What models open calls with, and what closes that; where nothing does, the calls end where something else begins.
+_CALLS = {"<tool_call>": "</tool_call>", "<|tool_call|>": "<|/tool_call|>", "[TOOL_CALLS]": "", "<|python_tag|>": ""}
+_OPENING = re.compile(r"[<\[]")  # of any of these tags
+_NEXT = re.compile(r"\s*+(?:[,;]\s*+)?+(?=[{\[])")  # what may stand between two calls
+_OUTSIDE_STRINGS = frozenset('{}[],:" \t\r\n0123456789+-.eEtrufals')  # the characters JSON has there
 
 
 class ReplyReader:
-    """Reads an answer as it is made.
+    """Reads an answer as it is made. What it finds does not depend on the pieces the answer comes in.
 
     Thinking stands between `<think>` tags at the start, or begins at once where the prompt has opened
-    them. Calls of tools are looked for only when the caller offered some: between `<tool_call>` tags,
-    or as an answer that is nothing but a JSON object or list of them.
+    them. Calls of tools are looked for only when the caller offered some: as JSON objects or lists of them
+    behind one of the tags that models are taught, or as an answer that is nothing but such. What calls
+    none of these is text.
+
+    tools  the names of those that were offered.
     """
 
-    def __init__(self, *, thinks: bool = False, is_open: bool = False, tools: bool = False) -> None:
+    def __init__(self, *, thinks: bool = False, is_open: bool = False, tools: Collection[str] = ()) -> None:
         self._mode = "thinking" if is_open else "start" if thinks or tools else "text"
         self._thinks, self._tools = thinks, tools
         self._held = ""
         self._skips_space = False  # it stands between a tag and what follows, and belongs to neither
+        self._tag = ""  # that stands before the calls; none where they are the answer
+        self._read = ""  # what is text if it turns out that no call was meant
+        self._calls: tuple[ToolCall, ...] = ()  # that are the answer, if nothing else follows
+        self._value = _Value()
 
     @property
     def is_thinking(self) -> bool:
@@ -41,12 +53,12 @@ class ReplyReader:
         """The end has come: return the rest."""
         chunks = list(self._parts())
         rest, self._held = self._held, ""
-        if not rest:
-            return chunks
         if self._mode == "thinking":
-            return [*chunks, Chunk(thinking=rest)]
-        calls = tool_calls(rest) if self._mode in {"call", "bare"} else ()
-        return [*chunks, Chunk(tool_calls=calls) if calls else Chunk(text=rest)]
+            return [*chunks, Chunk(thinking=rest)] if rest else chunks
+        if self._mode == "called" and not rest.strip():
+            return [*chunks, Chunk(tool_calls=self._calls)] if self._calls else chunks
+        rest, self._read = self._read + rest, ""
+        return [*chunks, Chunk(text=rest)] if rest else chunks
 
     def _parts(self) -> Iterator[Chunk]:
         before = None
@@ -73,30 +85,65 @@ class ReplyReader:
             yield Chunk(thinking=passed)
 
     def _after(self) -> Iterator[Chunk]:
-        """Between thinking and the answer, where it shows whether the answer is a bare call."""
+        """Between thinking and the answer, where it shows whether the answer begins with a call."""
         text = self._held.lstrip()
-        if text:
-            self._mode = "bare" if self._tools and text[0] in "{[" else "text"
+        tag = _tag_at(text, 0) if self._tools else None
+        if tag:
+            self._open(tag, self._held[: -len(text)], text)
+        elif text and tag is None:
+            self._mode = "value" if self._tools and text[0] in "{[" else "text"
         return iter(())
 
     def _text(self) -> Iterator[Chunk]:
-        passed, is_call = self._until(_CALL) if self._tools else (self._held, False)
-        if is_call:
-            self._mode = "call"
-        elif not self._tools:
-            self._held = ""
-        if passed.strip() or (passed and not is_call):
+        passed, tag = self._held, None
+        for mark in _OPENING.finditer(self._held) if self._tools else ():
+            if (tag := _tag_at(self._held, mark.start())) is not None:
+                passed = self._held[: mark.start()]
+                break
+        self._held = self._held[len(passed) :]
+        if tag:
+            self._open(tag, "", self._held)
+        if passed:
             yield Chunk(text=passed)
 
-    def _tool_call(self) -> Iterator[Chunk]:
-        inner, is_whole, rest = self._held.partition(_UNCALL)
-        if is_whole:
-            self._enter("text", rest)
-            calls = tool_calls(inner)
-            yield Chunk(tool_calls=calls) if calls else Chunk(text=_CALL + inner + _UNCALL)
+    def _json(self) -> Iterator[Chunk]:
+        """Behind a tag, or where the answer or a part of it may be a bare call."""
+        end = self._value.end(self._held)
+        if end is None:
+            return
+        value, self._held = self._held[:end], self._held[end:]
+        self._read += value
+        calls = tool_calls(value, self._tools, is_bare=not self._tag) if self._value.is_whole else ()
+        self._value = _Value()
+        if not calls:
+            yield from self._give_up()
+        elif self._tag:
+            self._mode, self._read = "called", ""
+            yield Chunk(tool_calls=calls)
+        else:
+            self._mode, self._calls = "called", self._calls + calls
 
-    def _bare(self) -> Iterator[Chunk]:
-        return iter(())  # only its end tells what it was
+    def _called(self) -> Iterator[Chunk]:
+        """Behind a call, where another may follow."""
+        text, closing = self._held.lstrip(), _CALLS.get(self._tag, "")
+        if closing and text.startswith(closing):
+            self._enter("text", text[len(closing) :])
+        elif between := _NEXT.match(self._held):
+            self._mode, self._held = "value", self._held[between.end() :]
+            self._read += between[0]
+        elif not (closing.startswith(text) or text.rstrip() in {"", ",", ";"}):
+            self._held = text if self._tag else self._held
+            yield from self._give_up()
+
+    def _open(self, tag: str, before: str, text: str) -> None:
+        """The text begins with a tag. What stands before it goes with it, and is text only where no call follows."""
+        self._mode, self._tag, self._read, self._held = "value", tag, before + tag, text[len(tag) :]
+
+    def _give_up(self) -> Iterator[Chunk]:
+        """What was read is no call, or more than calls."""
+        text, self._mode, self._read, self._calls = self._read, "text", "", ()
+        if text:
+            yield Chunk(text=text)
 
     def _enter(self, mode: str, rest: str) -> None:
         """A tag was passed; `rest` lies behind it."""
@@ -118,28 +165,82 @@ _STEPS = {
     "thinking": ReplyReader._think,
     "after": ReplyReader._after,
     "text": ReplyReader._text,
-    "call": ReplyReader._tool_call,
-    "bare": ReplyReader._bare,
+    "value": ReplyReader._json,
+    "called": ReplyReader._called,
 }
 
 
-def tool_calls(text: str) -> tuple[ToolCall, ...]:
-    """The calls a JSON text stands for; none when it is anything else."""
+class _Value:
+    """Finds the end of the JSON object or list that a text begins with, while the text grows. In linear time."""
+
+    def __init__(self) -> None:
+        self.is_whole = False
+        self._at = self._depth = 0
+        self._is_string = self._is_escaped = False
+
+    def end(self, text: str) -> int | None:
+        """The place after it, or where it shows that there is none; None where that is to come."""
+        while self._at < len(text) and not self.is_whole:
+            is_possible = self._takes(text, self._at)
+            if not is_possible:
+                return None if is_possible is None else self._at
+            self._at += 1
+        return self._at if self.is_whole else None
+
+    def _takes(self, text: str, at: int) -> bool | None:
+        """Take a character. False where it cannot stand there, None where the next ones tell."""
+        char = text[at]
+        if self._is_escaped:
+            self._is_escaped = False
+        elif self._is_string:
+            self._is_escaped, self._is_string = char == "\\", char != '"'
+        elif char in "{[":
+            tag = _tag_at(text, at)
+            if tag is not None:
+                return False if tag else None
+            self._depth += 1
+        elif not self._depth:
+            return char.isspace()
+        elif char in "}]":
+            self._depth -= 1
+            self.is_whole = not self._depth
+        else:
+            self._is_string = char == '"'
+            return char in _OUTSIDE_STRINGS
+        return char >= " "
+
+
+def _tag_at(text: str, at: int) -> str | None:
+    """The tag that stands there; empty where what stands there may become one, None where nothing does."""
+    for tag in _CALLS:
+        if text.startswith(tag, at):
+            return tag
+        if len(text) - at < len(tag) and tag.startswith(text[at:]):
+            return ""
+    return None
+
+
+def tool_calls(text: str, names: Collection[str], *, is_bare: bool = False) -> tuple[ToolCall, ...]:
+    """The calls a JSON text stands for; none when it is anything else, or calls what is not in `names`.
+
+    is_bare  nothing but its form says that it is meant as a call, so that a name is not enough.
+    """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
         return ()
-    calls = [_call(item) for item in (data if isinstance(data, list) else [data])]
+    calls = [_call(item, names, is_bare=is_bare) for item in (data if isinstance(data, list) else [data])]
     return tuple(call for call in calls if call) if all(calls) else ()
 
 
-def _call(item: Any) -> ToolCall | None:
+def _call(item: Any, names: Collection[str], *, is_bare: bool) -> ToolCall | None:
     if not isinstance(item, dict):
         return None
     function = item.get("function", item)
     if not isinstance(function, dict):
         return None
-    name, arguments = function.get("name"), function.get("arguments", function.get("parameters", {}))
-    if not isinstance(name, str) or not isinstance(arguments, dict):
+    arguments = function.get("arguments", function.get("parameters", None if is_bare else {}))
+    name = function.get("name")
+    if not isinstance(name, str) or name not in names or not isinstance(arguments, dict):
         return None
     return ToolCall(id=call_id(), name=name, arguments=arguments)

@@ -119,7 +119,7 @@ async def test_a_tool_call_comes_whole_in_one_chunk_and_changes_no_reason(
 
 
 def test_the_id_of_a_local_models_call_is_call_and_eight_letters_or_digits() -> None:
-    (call,) = tool_calls('{"name": "get_weather", "arguments": {"city": "Rome"}}')
+    (call,) = tool_calls('{"name": "get_weather", "arguments": {"city": "Rome"}}', {"get_weather"})
     assert re.fullmatch(r"call_[a-z0-9]{8}", call.id)
 
 

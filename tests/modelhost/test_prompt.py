@@ -130,3 +130,17 @@ def test_what_is_shown_is_what_is_left_once_it_is_cut(model: Any):
     assert shown(model, prompt=text, truncate=False) == wire.Preview(text, 200)
     with pytest.raises(BadRequest, match="exceeds the context length"):
         prepare(model, PLAIN, asked(prompt=text, truncate=False), lambda: True)
+
+
+def test_calls_are_read_of_the_tools_that_were_offered(model: Any, monkeypatch: pytest.MonkeyPatch):
+    class Sampler:
+        def __init__(self, *_: Any) -> None: ...
+
+        def prime(self, tokens: Sequence[int]) -> None: ...
+
+    monkeypatch.setattr(prompt_module, "Sampler", Sampler)
+    tools = ({"type": "function", "function": {"name": "f"}}, {"type": "function"}, {"function": {"name": None}})
+    reader = prepare(model, PLAIN, asked(messages=turns("x"), tools=tools), lambda: True).reader
+    for name, is_call in (("f", True), ("g", False)):
+        chunks = reader.feed(f'<tool_call>{{"name": "{name}"}}</tool_call>')
+        assert [call.name for chunk in chunks for call in chunk.tool_calls] == [name] * is_call

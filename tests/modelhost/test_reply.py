@@ -1,5 +1,9 @@
 """Telling apart what a model writes."""
 
+import random
+import time
+from collections.abc import Iterable
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
@@ -10,13 +14,25 @@ from orchestrator.modelhost.reply import ReplyReader, tool_calls
 
 def read(text: str, *, piece: int, **kind: Any) -> tuple[str, str, list[tuple[str, Any]]]:
     """Thinking, text and calls of an answer that comes in pieces of a few characters."""
+    events = events_of((text[start : start + piece] for start in range(0, len(text), piece)), **kind)
+    thinking, said, calls = (
+        [what for kind, what in events if kind == wanted] for wanted in ("thinking", "text", "call")
+    )
+    return "".join(thinking), "".join(said), calls
+
+
+def events_of(pieces: Iterable[str], **kind: Any) -> list[tuple[str, Any]]:
+    """What is found in an answer, in order, with text that comes in a row as one."""
     reader = ReplyReader(**kind)
-    chunks: list[Chunk] = []
-    for start in range(0, len(text), piece):
-        chunks += reader.feed(text[start : start + piece])
-    chunks += reader.flush()
-    calls = [(call.name, call.arguments) for chunk in chunks for call in chunk.tool_calls]
-    return "".join(c.thinking for c in chunks), "".join(c.text for c in chunks), calls
+    events: list[tuple[str, Any]] = []
+    for chunk in [chunk for piece in pieces for chunk in reader.feed(piece)] + reader.flush():
+        assert bool(chunk.text) + bool(chunk.thinking) + bool(chunk.tool_calls) == 1
+        events += [("call", (call.name, call.arguments)) for call in chunk.tool_calls]
+        for sort, said in (("text", chunk.text), ("thinking", chunk.thinking)):
+            if said and events and events[-1][0] == sort:
+                said = events.pop()[1] + said
+            events += [(sort, said)] if said else []
+    return events
 
 
 @pytest.fixture(params=[1, 3, 1000])
@@ -52,12 +68,12 @@ def test_thinking_that_is_cut_off_is_still_thinking(piece: int):
 
 def test_a_call_between_tags(piece: int):
     answer = 'Let me see. <tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
-    assert read(answer, piece=piece, tools=True) == ("", "Let me see. ", [("f", {"a": 1})])
+    assert read(answer, piece=piece, tools={"f"}) == ("", "Let me see. ", [("f", {"a": 1})])
 
 
 def test_two_calls_after_thinking(piece: int):
     call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>\n'
-    assert read("<think>x</think>" + call * 2, piece=piece, thinks=True, tools=True) == (
+    assert read("<think>x</think>" + call * 2, piece=piece, thinks=True, tools={"f"}) == (
         "x",
         "",
         [("f", {}), ("f", {})],
@@ -65,15 +81,34 @@ def test_two_calls_after_thinking(piece: int):
 
 
 def test_an_answer_that_is_nothing_but_a_call(piece: int):
-    assert read('{"name": "f", "parameters": {"a": 1}}', piece=piece, tools=True) == ("", "", [("f", {"a": 1})])
+    assert read('{"name": "f", "parameters": {"a": 1}}', piece=piece, tools={"f"}) == ("", "", [("f", {"a": 1})])
 
 
 def test_json_that_is_no_call_is_text(piece: int):
-    assert read('{"a": 1}', piece=piece, tools=True) == ("", '{"a": 1}', [])
+    assert read('{"a": 1}', piece=piece, tools={"f"}) == ("", '{"a": 1}', [])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"name": "Ada Lovelace", "born": 1815}',
+        '{"name": "Ada Lovelace", "arguments": {}}',
+        '{"name": "f", "born": 1815}',
+        '[{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}]',
+        'See: <tool_call>{"name": "g", "arguments": {}}</tool_call> Done.',
+    ],
+)
+def test_what_calls_no_tool_that_was_offered_is_text(piece: int, answer: str):
+    assert read(answer, piece=piece, tools={"f"}) == ("", answer, [])
+
+
+def test_a_call_between_tags_needs_no_arguments(piece: int):
+    answer = '<tool_call>{"name": "f"}</tool_call>'
+    assert read(answer, piece=piece, tools={"f"}) == ("", "", [("f", {})])
 
 
 def test_a_broken_call_is_shown_as_it_is(piece: int):
-    assert read("<tool_call>{oops</tool_call>", piece=piece, tools=True) == ("", "<tool_call>{oops</tool_call>", [])
+    assert read("<tool_call>{oops</tool_call>", piece=piece, tools={"f"}) == ("", "<tool_call>{oops</tool_call>", [])
 
 
 def test_tags_mean_nothing_when_no_tools_were_offered(piece: int):
@@ -82,7 +117,7 @@ def test_tags_mean_nothing_when_no_tools_were_offered(piece: int):
 
 
 def test_a_call_gets_an_id_in_ollamas_form():
-    (call,) = tool_calls('[{"name": "f", "arguments": {}}]')
+    (call,) = tool_calls('[{"name": "f", "arguments": {}}]', {"f"})
     assert call.id.startswith("call_")
     assert len(call.id) == 13
 
@@ -91,4 +126,126 @@ def test_a_call_gets_an_id_in_ollamas_form():
     "text", ["", "1", "[]", '{"name": 1, "arguments": {}}', '{"name": "f", "arguments": "x"}', "[" * 10**5]
 )
 def test_what_is_not_a_call_makes_none(text: str):
-    assert tool_calls(text) == ()
+    assert tool_calls(text, {"f"}) == ()
+
+
+ONE, TWO = '{"name": "f", "arguments": {"a": 1}}', '{"name": "g", "parameters": {"b": "}</tool_call>["}}'
+F, G = ("call", ("f", {"a": 1})), ("call", ("g", {"b": "}</tool_call>["}))
+OTHER = '{"name": "h", "arguments": {}}'
+ANSWERS: dict[str, list[tuple[str, Any]]] = {
+    f"[TOOL_CALLS] [{ONE}, {TWO}]": [F, G],
+    f"[TOOL_CALLS][{ONE}]\n[{TWO}]": [F, G],
+    f"\n\n[TOOL_CALLS] {ONE} Well.": [F, ("text", "Well.")],
+    f"Hm. <|tool_call|>[{ONE}]<|/tool_call|>": [("text", "Hm. "), F],
+    f"<|tool_call|>[{ONE}]": [F],
+    f"<|python_tag|>{ONE}; {TWO}": [F, G],
+    '<|python_tag|>{"type": "function", "name": "f", "parameters": {"a": 1}}': [F],
+    f"<tool_call>\n{ONE}\n{TWO}\n</tool_call>\n": [F, G],
+    f"A <tool_call>{ONE}</tool_call> B\n<tool_call>\n{TWO}": [("text", "A "), F, ("text", "B\n"), G],
+    f"{ONE}\n": [F],
+    f"[{ONE}, {TWO}]": [F, G],
+    f"{ONE}; {TWO}": [F, G],
+    # What is no call is text, all of it.
+    f"{ONE} is a call.": [("text", f"{ONE} is a call.")],
+    f"{ONE} {OTHER}": [("text", f"{ONE} {OTHER}")],
+    f"Sure. {ONE}": [("text", f"Sure. {ONE}")],
+    f"[TOOL_CALLS] [{ONE}, {OTHER}] !": [("text", f"[TOOL_CALLS] [{ONE}, {OTHER}] !")],
+    f"[TOOL_CALLS] [{ONE}": [("text", f"[TOOL_CALLS] [{ONE}")],
+    f"<tool_call>{ONE[:-1]}</tool_call> <tool_call>{ONE}": [("text", f"<tool_call>{ONE[:-1]}</tool_call> "), F],
+    f"<tool_call>{ONE}, {TWO[:-9]}": [F, ("text", f", {TWO[:-9]}")],
+    f"<tool_call>{ONE}{OTHER}</tool_call> ": [F, ("text", f"{OTHER}</tool_call> ")],
+    f"<tool_call>{ONE}</tool_": [F, ("text", "</tool_")],
+    '<|python_tag|>f.call(a="[TOOL_CALLS]")': [("text", '<|python_tag|>f.call(a="[TOOL_CALLS]")')],
+    "[TOOL_CALL": [("text", "[TOOL_CALL")],
+    " [see <tool> and a < b[0] <": [("text", " [see <tool> and a < b[0] <")],
+    '[1, "\\"\n", <|tool': [("text", '[1, "\\"\n", <|tool')],
+    '{"a": "[TOOL_CALLS]"} [': [("text", '{"a": "[TOOL_CALLS]"} [')],
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_what_is_found_does_not_depend_on_the_pieces(answer: str):
+    for first, second in combinations(range(len(answer) + 1), 2):
+        pieces = answer[:first], answer[first:second], answer[second:]
+        assert events_of(pieces, tools={"f", "g"}) == ANSWERS[answer], pieces
+    assert events_of(answer, tools={"f", "g"}) == ANSWERS[answer]
+
+
+PARTS = (
+    *("<tool_call>", "</tool_call>", "<|tool_call|>", "<|/tool_call|>", "[TOOL_CALLS]", "<|python_tag|>", "<think>"),
+    *(
+        "</think>",
+        "<",
+        "[",
+        "[[",
+        "]",
+        "{",
+        "}",
+        '"',
+        "\\",
+        ",",
+        ";",
+        " ",
+        "\n",
+        "é",
+        "tru",
+        "<tool_",
+        ONE,
+        TWO,
+        OTHER,
+        f"[{ONE}]",
+    ),
+)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_lost_whatever_stands_beside_what(seed: int):
+    chance = random.Random(seed)
+    for _ in range(100):
+        answer = "".join(chance.choices(PARTS, k=chance.randrange(1, 9)))
+        thinks = chance.random() < 0.3
+        events = events_of([answer], thinks=thinks, tools={"f", "g"})
+        for _ in range(5):
+            cuts = [0, *sorted(chance.choices(range(len(answer)), k=chance.randrange(12))), len(answer)]
+            pieces = [answer[at:end] for at, end in pairwise(cuts)]
+            assert events_of(pieces, thinks=thinks, tools={"f", "g"}) == events, pieces
+        assert events_of(answer, thinks=thinks, tools={"f", "g"}) == events
+        if not thinks and "call" not in dict(events):
+            assert events == [("text", answer)]
+        told = [str(what) for kind, what in events if kind != "call"]
+        at = 0
+        for what in told:
+            at = answer.index(what, at) + len(what)
+
+
+def test_text_before_a_tag_is_not_held_back():
+    reader = ReplyReader(tools={"f"})
+    said = [
+        [chunk.text for chunk in reader.feed(piece)] for piece in ("Let me ", "see [", "1", "] <tool", "box> [TOOL_")
+    ]
+    assert said == [["Let me "], ["see "], ["[1"], ["] "], ["<toolbox> "]]
+
+
+def test_a_call_behind_a_tag_does_not_wait_for_the_end():
+    reader = ReplyReader(tools={"f"})
+    assert [call.name for chunk in reader.feed(f"[TOOL_CALLS] [{ONE}]") for call in chunk.tool_calls] == ["f"]
+
+
+def test_json_that_is_no_call_waits_only_until_that_shows():
+    reader = ReplyReader(tools={"f"})
+    assert [reader.feed(piece) for piece in ('{"a"', ": 1", "}", " and")] == [
+        [],
+        [],
+        [Chunk(text='{"a": 1}')],
+        [Chunk(text=" and")],
+    ]
+
+
+@pytest.mark.parametrize(
+    "part", ["<tool_call>", '<tool_call>{"', "[", "[TOOL_CALLS][", '{"a": [', "<", '\\"', " ", ONE]
+)
+@pytest.mark.parametrize("before", ["", "<tool_call>", f"<tool_call>{ONE}", ONE])
+def test_a_long_answer_takes_no_long_time(before: str, part: str):
+    began = time.process_time()
+    events_of([before, *[part] * 20_000], tools={"f"})
+    assert time.process_time() - began < 5
