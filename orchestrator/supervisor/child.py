@@ -44,6 +44,7 @@ class Program:
     log: Path | None = None  # where what it says goes, instead of to standard error
     nice: int = 0  # how readily it leaves the processor to others, as in nice(2)
     can_wait: bool = False  # it is started once the others are ready
+    is_vital: bool = True  # nothing is ready before it has given a first sign of life
     stops_within_s: float = 5.0
     has_pulse: bool = False
     starts_within_s: float = 120.0  # until the first sign of life

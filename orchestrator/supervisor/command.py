@@ -75,7 +75,7 @@ async def _run(
     programs: list[Program], listener: socket.socket | None, status: StatusFile, greet: Callable[[], None]
 ) -> None:
     async def when_started(supervision: Supervision) -> None:
-        for child in supervision.early:
+        for child in supervision.vital:
             await child.is_ready.wait()
         if listener:
             await until_ready(local_address(listener))
@@ -128,7 +128,7 @@ def _programs(roles: Collection[str], redis_server: str | None, listener: socket
     if "worker" in roles:
         # Housekeeping can wait for whoever answers, above all while everything starts.
         worker = ours("worker", "orchestrator.supervisor.worker")
-        programs.append(replace(worker, nice=WORKER_NICE, has_pulse=True, silent_at_most_s=15.0))
+        programs.append(replace(worker, nice=WORKER_NICE, has_pulse=True, is_vital=False, silent_at_most_s=15.0))
     if listener:
         web = ours("web", "orchestrator.supervisor.web", str(listener.fileno()), stops_within_s=drained_s)
         web = replace(web, inherits=(listener.fileno(),), has_pulse=True)

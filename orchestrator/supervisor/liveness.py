@@ -1,8 +1,4 @@
-"""Whether the Celery worker does its work: the clock goes on, and what waits in the queue is taken.
-
-A worker whose loop lost its connection may not notice: Redis is there, the clock fills the queue,
-and nobody takes anything out of it until the process is started anew.
-"""
+"""Whether the Celery worker does its work: the clock goes on, what waits in the queue is taken, and tasks end."""
 
 from __future__ import annotations
 
@@ -10,7 +6,8 @@ import time
 from collections.abc import Callable
 
 DEAF_S = 5.0
-CLOCK_SILENT_S = 60.0  # with a Redis that hangs, the clock may wait for half of it in one go
+CLOCK_SILENT_S = 15.0  # it looks every few seconds
+LONGEST_TASK_S = 1800.0  # each is bounded by itself, by minutes at most
 
 
 class Liveness:
@@ -21,35 +18,37 @@ class Liveness:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._running: set[str] = set()
+        self._running: dict[str, float] = {}  # since when
         self._took_at = self._ticked_at = monotonic()
 
     def take(self) -> None:
-        """A task was taken from the queue."""
+        """A task was taken from the queue, or could be from now on."""
         self._took_at = self._monotonic()
 
     def begin(self, task: str) -> None:
         """The task with this id is begun, by a thread that begins no other meanwhile."""
-        self._running.add(task)
+        self._running[task] = self._monotonic()
 
     def finish(self, task: str) -> None:
         """It has ended, in whatever way."""
-        self._running.discard(task)
+        self._running.pop(task, None)
         self.take()
 
     def tick(self) -> None:
         """The clock has looked what is due."""
         self._ticked_at = self._monotonic()
 
-    def is_alive(self, waiting: Callable[[], int]) -> bool:
-        """Whether it does its work, as far as can be told from outside.
+    def ails(self, waiting: int) -> str:
+        """What keeps it from its work, as far as can be told from outside; empty while nothing does.
 
-        waiting   how many tasks are in the queue. It is asked only when none was taken for DEAF_S and
-                  none is under way: where several machines share a queue, another may have taken them all.
+        waiting   how many tasks are in the queue.
         """
         now = self._monotonic()
         if now - self._ticked_at > CLOCK_SILENT_S:
-            return False
-        if self._running or now - self._took_at <= DEAF_S:
-            return True
-        return waiting() == 0
+            return f"its clock stands still for {now - self._ticked_at:.0f} s"
+        running = tuple(self._running.values())
+        if running and now - min(running) > LONGEST_TASK_S:
+            return f"a task does not end for {now - min(running):.0f} s"
+        if waiting and not running and now - self._took_at > DEAF_S:
+            return f"nothing is taken from its queue for {now - self._took_at:.0f} s, where {waiting:,} wait"
+        return ""

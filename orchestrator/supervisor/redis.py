@@ -46,9 +46,9 @@ def answers(path: Path) -> bool:
 
 
 def redis(server: str, path: Path, memory: int) -> Program:
-    """The program that serves `memory` bytes of cache, and Celery's queue, on the socket `path`.
+    """The program that serves `memory` bytes of cache on the socket `path`.
 
-    Only keys that expire are evicted, so a full cache never costs a queued task.
+    Only keys that expire are evicted.
     """
     arguments = {
         "port": "0",

@@ -30,8 +30,13 @@ class Supervision:
 
     @property
     def early(self) -> list[Child]:
-        """The children without which nothing works."""
+        """The children that are started at once."""
         return [child for child in self.children if not child.program.can_wait]
+
+    @property
+    def vital(self) -> list[Child]:
+        """Those of them without which nothing works."""
+        return [child for child in self.early if child.program.is_vital]
 
     async def run(
         self, started: Callable[[Supervision], Coroutine[Any, Any, None]], stopping: Callable[[], None]

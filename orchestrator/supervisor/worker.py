@@ -3,37 +3,35 @@
 Celery's own `--beat` forks a process for the clock, which is no good once threads run; here it is
 a thread. The worker's pool is threads, too: tasks wait for databases, they do not compute.
 
-Left to itself each of the two looks only once a second whether it is to end. And neither is noticed
-when it hangs: a sign of life goes to the supervisor for as long as what is due is put into the queue
-and taken out of it.
+Neither is noticed when it hangs: a sign of life goes to the supervisor for as long as what is due is put
+into the queue and taken out of it.
 """
 
 import faulthandler
 import logging
 import os
 import signal
-import socket
 import threading
+import time
 import warnings
 from contextlib import closing
 from typing import Any
 
 import django
-from celery import bootsteps
 from celery import signals as told_by_celery
 from celery.beat import EmbeddedService, Scheduler
 from celery.platforms import SecurityWarning
 from django.conf import settings
-from kombu.exceptions import OperationalError
 
 from cache.generation import Generation
-from orchestrator.celery import app
+from orchestrator.celery import LONG_AGO, app
 from orchestrator.supervisor.liveness import Liveness
 from orchestrator.supervisor.pulse import Heart
 
 THREADS = 2
 CHANGE_EVERY_S = 0.5
 BEAT_EVERY_S = 1.0
+STEP_S = 5.0  # a clock that is set right all the time is set by less
 
 log = logging.getLogger(__name__)
 
@@ -46,22 +44,26 @@ class Clock(Scheduler):  # type: ignore[misc]  # Celery has no types
 
     liveness = Liveness()
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._ahead = _ahead()
+        super().__init__(*args, **options)
+
     def tick(self, *args: Any, **options: Any) -> float:
         """Called by Celery whenever something may be due; how long it may sleep, in seconds."""
         self.liveness.tick()
+        ahead = _ahead()
+        if ahead < self._ahead - STEP_S:  # the time was set back, and nothing would be due until it is as late again
+            log.warning("the time was set back by %.0f s; what is due is looked at anew", self._ahead - ahead)
+            for entry in self.schedule.values():
+                entry.last_run_at = LONG_AGO
+            self._heap = None
+        self._ahead = ahead
         return float(super().tick(*args, **options))
 
 
-class WakesAtSignals(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
-    """A signal wakes the loop that waits for Redis; it is set up anew with each connection."""
-
-    requires = ("celery.worker.consumer:Connection",)
-    heard, told = socket.socketpair()
-
-    def start(self, parent: Any) -> None:
-        """Called by Celery with the consumer, which has no such loop without Redis."""
-        if parent.hub is not None:
-            parent.hub.add_reader(self.heard, self.heard.recv, 4096)
+def _ahead() -> float:
+    """By how many seconds the time of day is ahead of a clock that nobody sets."""
+    return time.time() - time.monotonic()
 
 
 def main() -> None:
@@ -74,16 +76,12 @@ def main() -> None:
     logging.getLogger("celery").setLevel(logging.WARNING)  # it tells each time something is due
     clock = EmbeddedService(app, thread=True, scheduler_cls=Clock)
     clock.start()
-    for end in (WakesAtSignals.heard, WakesAtSignals.told):
-        end.setblocking(False)
-    signal.set_wakeup_fd(WakesAtSignals.told.fileno(), warn_on_full_buffer=False)
-    app.steps["consumer"].add(WakesAtSignals)
-    over = threading.Event()
+    over, ready = threading.Event(), threading.Event()
     watch = threading.Thread(target=_look_when_changed, args=(over,), name="changes", daemon=True)
     if settings.PROVIDER_CHECK_S:
         watch.start()
-    _tell(Clock.liveness)
-    threading.Thread(target=_beat, args=(over, Clock.liveness), name="pulse", daemon=True).start()
+    _tell(Clock.liveness, ready)
+    threading.Thread(target=_beat, args=(ready, over, Clock.liveness), name="pulse", daemon=True).start()
     worker = app.Worker(
         pool="threads",
         concurrency=THREADS,
@@ -108,31 +106,31 @@ def _look_when_changed(over: threading.Event) -> None:
     with closing(Generation(settings.GENERATION_FILE)) as generation:
         seen = generation.policy()
         while not over.wait(CHANGE_EVERY_S):
-            if (now := generation.policy()) == seen:
-                continue
-            try:
+            if (now := generation.policy()) != seen:
                 app.send_task("orchestrator.tasks.check_changed_providers", expires=settings.PROVIDER_CHECK_S)
-            except (OperationalError, OSError):
-                continue  # there is no queue at the moment; tried again
-            seen = now
+                seen = now
 
 
-def _beat(over: threading.Event, liveness: Liveness) -> None:
-    """Give a sign of life each second for as long as the work is done."""
+def _beat(ready: threading.Event, over: threading.Event, liveness: Liveness) -> None:
+    """Give a sign of life each second, from when tasks are taken, for as long as the work is done."""
     heart = Heart()
-    heart.beat()  # it has started
-    was_alive = True
+    ready.wait()
+    liveness.take()
+    heart.beat()
+    told = ""
     while not over.wait(BEAT_EVERY_S):
-        if is_alive := liveness.is_alive(_waiting):
+        ails = liveness.ails(_waiting())
+        if not ails:
             heart.beat()
-        elif was_alive:
-            log.error("nothing is taken from the queue, or the clock stands still; unless that ends, the worker does")
-        was_alive = is_alive
+        elif not told:
+            log.error("the worker does nothing: %s; unless that ends, it is started anew", ails)
+        told = ails
 
 
-def _tell(liveness: Liveness) -> None:
+def _tell(liveness: Liveness, ready: threading.Event) -> None:
     """Have Celery tell what it takes and does."""
     for signal_, told in (
+        (told_by_celery.worker_ready, lambda **_: ready.set()),
         (told_by_celery.task_received, lambda **_: liveness.take()),
         (told_by_celery.task_revoked, lambda **_: liveness.take()),  # it was taken, but is of yesterday
         (told_by_celery.task_prerun, lambda task_id, **_: liveness.begin(task_id)),
@@ -142,13 +140,9 @@ def _tell(liveness: Liveness) -> None:
 
 
 def _waiting() -> int:
-    """How many tasks are in the queue: none when there is no queue, or when nobody can tell."""
-    try:
-        with app.connection_for_read() as connection:
-            # Not passively, which with a prefix of keys looks for the queue without it. It is there, or costs nothing.
-            return int(connection.channel().queue_declare(app.conf.task_default_queue).message_count)
-    except Exception:  # noqa: BLE001  # of Redis, Sentinel, Kombu: where nobody can tell, this is no reason to end
-        return 0
+    """How many tasks are in the queue."""
+    with app.connection_for_read() as connection:
+        return int(connection.channel().queue_declare(app.conf.task_default_queue).message_count)
 
 
 def _end_without_clock(failure: threading.ExceptHookArgs) -> None:

@@ -1,22 +1,19 @@
-"""Behind Sentinels the cache, the client beside it and the queue find the Redis that took over."""
+"""Behind Sentinels the cache and the client beside it find the Redis that took over."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from queue import Empty
 
-import kombu
 import pytest
 from django_redis.cache import RedisCache
 from redis.exceptions import RedisError
 
 from cache.guard import Guard
 from cache.tiers.redis import RedisTier
-from orchestrator import celery, settings
+from orchestrator import settings
 from orchestrator.core.clock import Clock
 from orchestrator.core.redis_address import Sentinels as Address
 from orchestrator.core.redis_address import sentinels
@@ -46,11 +43,6 @@ async def test_after_a_failover_everything_goes_on_at_the_new_primary(
     closing.push_async_callback(guard.aclose)
     client = open_redis(watched.url, PATIENT_S)
     closing.push_async_callback(client.aclose)
-    queue = kombu.Connection(
-        celery.broker(watched.url)["broker_url"],
-        transport_options=celery.broker(watched.url)["broker_transport_options"],
-    )
-    closing.callback(queue.release)
 
     entry = make_entry()
     assert await guard.put(entry)
@@ -69,22 +61,6 @@ async def test_after_a_failover_everything_goes_on_at_the_new_primary(
                 break
             except (RedisError, OSError):
                 await asyncio.sleep(0.02)
-    await asyncio.to_thread(send_and_receive, queue)
-
-
-def send_and_receive(queue: kombu.Connection) -> None:
-    give_up = time.monotonic() + WITHIN_S
-    while True:
-        try:
-            with queue.SimpleQueue("test") as box:
-                box.put({"a": 1})
-                message = box.get(timeout=2)
-                message.ack()
-                assert message.payload == {"a": 1}
-                return
-        except (*queue.recoverable_connection_errors, Empty):
-            assert time.monotonic() < give_up
-            queue.close()
 
 
 def test_an_address_by_way_of_sentinels_is_read_whole():
@@ -101,9 +77,3 @@ def test_an_address_by_way_of_sentinels_is_read_whole():
 def test_an_address_by_way_of_sentinels_that_says_too_little_is_refused(wrong: str):
     with pytest.raises(ValueError, match=r"host"):
         sentinels(f"redis+sentinel://{wrong}")
-
-
-def test_the_queue_is_told_every_sentinel():
-    told = celery.broker("redis+sentinel://user:p%40ss@one,two:1/Service/3")
-    assert told["broker_url"] == "sentinel://user:p%40ss@one:26379/3;sentinel://user:p%40ss@two:1/3"
-    assert told["broker_transport_options"]["master_name"] == "Service"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.supervisor.liveness import CLOCK_SILENT_S, DEAF_S, Liveness
+from orchestrator.supervisor.liveness import CLOCK_SILENT_S, DEAF_S, LONGEST_TASK_S, Liveness
 
 
 class Times:
@@ -27,47 +27,50 @@ def liveness(times: Times) -> Liveness:
     return Liveness(times)
 
 
-def nobody_asks() -> int:
-    raise AssertionError("the queue need not be asked")
-
-
-def test_one_that_takes_tasks_need_not_ask_how_many_wait(times: Times, liveness: Liveness) -> None:
+def test_one_that_takes_tasks_does_its_work(times: Times, liveness: Liveness) -> None:
     times.now += DEAF_S + 1
     liveness.take()
     times.now += DEAF_S
-    assert liveness.is_alive(nobody_asks)
+    assert not liveness.ails(3)
 
 
-def test_one_that_takes_nothing_of_what_waits_is_deaf(times: Times, liveness: Liveness) -> None:
-    times.now += DEAF_S + 0.1
-    assert not liveness.is_alive(lambda: 3)
+def test_one_that_takes_nothing_of_what_waits_does_not(times: Times, liveness: Liveness) -> None:
+    times.now += DEAF_S + 1
+    assert liveness.ails(3) == "nothing is taken from its queue for 6 s, where 3 wait"
+    assert not liveness.ails(0)
     liveness.take()
-    assert liveness.is_alive(lambda: 3)
+    assert not liveness.ails(3)
 
 
-def test_one_for_whom_nothing_is_left_is_not_deaf(times: Times, liveness: Liveness) -> None:
-    times.now += 10 * DEAF_S
-    liveness.tick()
-    assert liveness.is_alive(lambda: 0)
-
-
-def test_one_that_is_busy_is_not_deaf(times: Times, liveness: Liveness) -> None:
+def test_one_that_is_busy_takes_nothing_and_does_its_work(times: Times, liveness: Liveness) -> None:
     liveness.begin("one")
     liveness.begin("two")
-    times.now += 5 * DEAF_S
-    liveness.finish("one")
-    times.now += 5 * DEAF_S
-    assert liveness.is_alive(nobody_asks)
-    liveness.finish("two")
-    times.now += DEAF_S + 0.1
-    assert not liveness.is_alive(lambda: 1)
+    for task in ("one", "two"):
+        times.now += 5 * DEAF_S
+        liveness.tick()
+        assert not liveness.ails(3)
+        liveness.finish(task)
+    times.now += DEAF_S + 1
+    assert liveness.ails(1)
 
 
-def test_a_clock_that_stands_still_is_noticed_whatever_is_under_way(times: Times, liveness: Liveness) -> None:
-    times.now += CLOCK_SILENT_S
+def test_one_whose_task_does_not_end_does_not(times: Times, liveness: Liveness) -> None:
     liveness.begin("one")
-    assert liveness.is_alive(nobody_asks)
-    times.now += 0.1
-    assert not liveness.is_alive(nobody_asks)
+    times.now += LONGEST_TASK_S
     liveness.tick()
-    assert liveness.is_alive(nobody_asks)
+    liveness.begin("two")
+    assert not liveness.ails(0)
+    times.now += 1
+    assert liveness.ails(0) == "a task does not end for 1801 s"
+    liveness.finish("one")
+    assert not liveness.ails(0)
+
+
+def test_one_whose_clock_stands_still_does_not_whatever_is_under_way(times: Times, liveness: Liveness) -> None:
+    liveness.begin("one")
+    times.now += CLOCK_SILENT_S
+    assert not liveness.ails(0)
+    times.now += 1
+    assert liveness.ails(0) == "its clock stands still for 16 s"
+    liveness.tick()
+    assert not liveness.ails(0)

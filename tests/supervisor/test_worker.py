@@ -6,12 +6,15 @@ import os
 import signal
 import sqlite3
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from orchestrator.celery import SCHEDULE, broker
-from orchestrator.supervisor.worker import THREADS
+from orchestrator.celery import SCHEDULE
+from orchestrator.celery import app as celery
+from orchestrator.supervisor import worker as worker_process
+from orchestrator.supervisor.worker import Clock
 from tests.product import Product, until
 from tests.provider import Provider
 
@@ -62,7 +65,7 @@ def test_expired_answers_are_deleted_soon_after_the_start(data: Path, has_redis:
 
 
 def test_the_worker_outlives_its_redis(short_path: Path, provider: Provider) -> None:
-    """What it is given goes on coming, whether it saw Redis go or only found it back."""
+    """It works with what this machine keeps, and asks Redis for nothing."""
     openai = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": provider.address}
 
     with (
@@ -77,33 +80,6 @@ def test_the_worker_outlives_its_redis(short_path: Path, provider: Provider) -> 
         assert worker.pids() == process
 
 
-def test_what_ends_while_redis_is_gone_takes_no_place_of_what_comes_after(short_path: Path, provider: Provider) -> None:
-    openai = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": provider.address}
-    provider.listing, before = "silent", provider.waiting
-    try:
-        with (
-            Product(only="redis", data=short_path) as redis,
-            Product(only="worker", data=short_path, **openai, ORCHESTRATOR_PROVIDER_CHECK_S=1) as worker,
-        ):
-            until(lambda: provider.waiting >= before + THREADS, "a look by each of its threads", 30)
-            assert redis.stop() == 0
-            provider.listing = "good"
-            until(lambda: looks(short_path) >= THREADS, "these to be given up", 30)
-            process = worker.pids()
-            redis.start()
-            until_looked_at(provider)
-            assert worker.pids() == process
-    finally:
-        provider.listing = "good"
-
-
-def looks(data: Path) -> int:
-    """How many at a provider have ended."""
-    with closing(sqlite3.connect(data / "ledger.sqlite3")) as ledger:
-        count: int = ledger.execute("SELECT COUNT(*) FROM registry_providercheck").fetchone()[0]
-        return count
-
-
 DEAF_AT_A_SIGNAL = """
 import signal, sys
 def go_deaf(*_):
@@ -114,24 +90,44 @@ if "orchestrator.supervisor.worker" in sys.orig_argv:
 """
 
 
-@pytest.mark.parametrize("has_redis", [True, False])
 def test_a_worker_that_takes_nothing_any_more_is_started_anew(
-    short_path: Path, tmp_path: Path, provider: Provider, has_redis: bool
+    short_path: Path, tmp_path: Path, provider: Provider
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(DEAF_AT_A_SIGNAL)
     openai = {"OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": provider.address}
     env = {**openai, "ORCHESTRATOR_PROVIDER_CHECK_S": 1, "PYTHONPATH": tmp_path}
 
-    with ExitStack() as running:
-        if has_redis:
-            running.enter_context(Product(only="redis", data=short_path))
-        worker = running.enter_context(Product(only="worker", data=short_path, **env))
+    with Product(only="worker", data=short_path, **env) as worker:
         until_looked_at(provider)
         before = worker.pids()
         os.kill(before[0], signal.SIGUSR2)
         until(lambda: worker.pids() not in ([], before), "another worker", 60)
         until_looked_at(provider)
-        assert "nothing is taken from the queue" in worker.logs()
+        assert "nothing is taken from its queue" in worker.logs()
+
+
+def test_when_the_time_is_set_back_what_is_due_is_looked_at_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    shift = timedelta()
+    monkeypatch.setattr(celery, "now", lambda: datetime.now(UTC) + shift)
+    monkeypatch.setattr(worker_process, "_ahead", lambda: shift.total_seconds())
+    sent: list[str] = []
+    monkeypatch.setattr(Clock, "apply_entry", lambda _, entry, producer=None: sent.append(entry.name))
+    clock = Clock(app=celery, lazy=False)
+
+    def ticks() -> set[str]:
+        sent.clear()
+        for _ in range(3 * len(SCHEDULE)):
+            clock.tick()
+        return set(sent)
+
+    assert ticks() == SCHEDULE.keys()
+    shift = timedelta(seconds=-2)
+    assert ticks() == set()
+    shift = timedelta(hours=-2)
+    assert ticks() == SCHEDULE.keys()
+    assert ticks() == set()
+    shift = timedelta(hours=2)
+    assert ticks() == SCHEDULE.keys(), "set on, all is due by itself"
 
 
 def test_a_look_at_a_provider_that_hangs_does_not_hold_up_the_end(provider: Provider) -> None:
@@ -146,20 +142,8 @@ def test_a_look_at_a_provider_that_hangs_does_not_hold_up_the_end(provider: Prov
         provider.listing = "good"
 
 
-def test_a_dead_redis_holds_up_nobody_for_long() -> None:
-    options = broker("unix:///nowhere.sock?db=0")["broker_transport_options"]
-    assert options["socket_connect_timeout"] * (options["max_retries"] + 1) <= 10
-
-
 def test_every_task_on_the_schedule_exists() -> None:
     from orchestrator import tasks
 
     names = {f"{tasks.__name__}.{name}" for name in vars(tasks)}
     assert {entry["task"] for entry in SCHEDULE.values()} <= names
-
-
-def test_a_password_of_redis_behind_a_socket_is_told_to_the_queue() -> None:
-    assert broker("unix://:pass%2Fword@/run/redis.sock?db=0")["broker_url"] == (
-        "redis+socket://:pass%2Fword@/run/redis.sock?virtual_host=0"
-    )
-    assert broker("unix:///run/redis.sock?db=0")["broker_url"] == "redis+socket:///run/redis.sock?virtual_host=0"
