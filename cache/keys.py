@@ -54,7 +54,7 @@ NOT_IN_KEY = frozenset(
         "ignored",  # nothing comes of it
         "tags",
         "dialect",
-        "endpoint",
+        "endpoint",  # but of engines that are asked in the same way and tell token ids only so: see keys_for
         "request_id",
         "address",
         "turn",
@@ -136,6 +136,7 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
         request.top_logprobs,
         request.truncate,
         request.shift,
+        "endpoint" in model.takes and request.wants_context,
     )
     digest = blake2b(_encode(question), digest_size=32, person=b"question").hexdigest()
     key = CacheKey(digest, caller.tenant_id, request.namespace, model.name)

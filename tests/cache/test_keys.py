@@ -82,6 +82,15 @@ def test_a_field_that_changes_the_delivery_does_not(name: str):
     assert hash_of(replace(question(), **{name: SAME_QUESTION[name]})) == hash_of(question())
 
 
+def test_only_an_engine_that_is_asked_in_the_same_way_has_another_answer_for_who_goes_on_from_it():
+    generate, raw = (replace(question(), endpoint="/api/generate/", **more) for more in ({}, {"prompt": "2+2"}))
+    other = replace(MODEL, takes=MODEL.takes | {"endpoint"})
+    chats, goes_on = (keys_for(one, ALICE, other)[0].hash for one in (question(), generate))
+    assert chats != goes_on
+    assert keys_for(raw, ALICE, other) == keys_for(replace(raw, endpoint=""), ALICE, other)
+    assert hash_of(generate) == hash_of(question())
+
+
 def test_every_part_of_a_message_and_a_tool_call_counts():
     call = ToolCall(id="1", name="add", arguments={"a": 1})
     plain = Message(role="user", content="hi", tool_calls=(call,))
