@@ -706,6 +706,22 @@ async def test_a_stream_that_a_limit_cut_is_kept_for_that_limit(ask: Ask, cloud:
     assert (said, begun.entry.tier) == ('{"a": ', "memory")
 
 
+@pytest.mark.parametrize(("field", "values"), [("top_k", (1, 2)), ("seed", (3, 3))])
+async def test_who_would_be_asked_otherwise_in_its_place_shares_no_call(
+    ask: Ask, cloud: FakeEngine, groq: FakeEngine, field: str, values: tuple[int, int]
+) -> None:
+    cloud.model = replace(cloud.model, takes=cloud.model.takes - {"top_k"})
+    fails(cloud, EngineUnavailable("HTTP 503"))
+    groq.gate = asyncio.Event()
+    asking = [asyncio.create_task(ask(options={field: value})) for value in values]
+    async with asyncio.timeout(10):
+        while groq.calls < len(set(values)):
+            await asyncio.sleep(0.005)
+    groq.gate.set()
+    await asyncio.gather(*asking)
+    assert [one.options for one in groq.asked] == [{field: value} for value in dict.fromkeys(values)]
+
+
 @pytest.mark.parametrize("is_stream_first", [True, False])
 async def test_who_asks_for_the_whole_does_not_hear_a_stream_that_nobody_checks(
     ask: Ask, cloud: FakeEngine, groq: FakeEngine, is_stream_first: bool
