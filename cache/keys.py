@@ -1,8 +1,9 @@
 """Which questions are the same question.
 
 A key is a hash over everything that changes the answer, and nothing else. The encoding under the
-hash is MessagePack with sorted keys: every value carries its type and its length, so no content can
-pose as framing, and 1, 1.0, "1" and true are four values.
+hash is MessagePack: every value carries its type and its length, so no content can pose as framing,
+and 1, 1.0, "1" and true are four values. Keys of objects are sorted, but for what models are given to
+read or to follow in its order: the schemas of `format` and `tools`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Caller, ChatRequest, Model, Reply
 
 # Changes with the encoding, so that an older key never means a newer question.
-VERSION = 5
+VERSION = 6
 
 # What a template has to say to write the date into a prompt, which is another one tomorrow.
 DATED = re.compile("currentDate|yesterdayDate")
@@ -53,7 +54,7 @@ NOT_IN_KEY = frozenset(
         "ignored",  # nothing comes of it
         "tags",
         "dialect",
-        "endpoint",
+        "endpoint",  # but of engines that are asked in the same way and tell token ids only so: see keys_for
         "request_id",
         "address",
         "turn",
@@ -123,8 +124,8 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
         _today() if DATED.search(request.template) else "",
         request.inputs,
         request.context,
-        request.tools,
-        request.format,
+        _in_order(request.tools),
+        _in_order(request.format),
         request.think,
         {
             name: _number(value)
@@ -135,6 +136,7 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
         request.top_logprobs,
         request.truncate,
         request.shift,
+        "endpoint" in model.takes and request.wants_context,
     )
     digest = blake2b(_encode(question), digest_size=32, person=b"question").hexdigest()
     key = CacheKey(digest, caller.tenant_id, request.namespace, model.name)
@@ -174,27 +176,36 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no place in a request.")
 
 
-_quick = msgspec.msgpack.Encoder(enc_hook=_plain, order="deterministic")
+_sorted = msgspec.msgpack.Encoder(enc_hook=_plain, order="deterministic")
+_as_given = msgspec.msgpack.Encoder(enc_hook=_plain)
 
 
-def _encode(question: tuple[Any, ...]) -> bytes:
+def _in_order(value: Any) -> Any:
+    """`value` as bytes that hold its order, where it has one: reasons before an answer are not those after it."""
+    return _encode(value, _as_given) if value else value
+
+
+def _encode(value: Any, encoder: msgspec.msgpack.Encoder = _sorted) -> bytes:
     try:
-        return _quick.encode(question)
+        return encoder.encode(value)
     except (OverflowError, UnicodeEncodeError):
         # JSON also holds whole numbers over 64 bits and lone surrogates, which MessagePack does not.
-        return _quick.encode(_wide(msgspec.to_builtins(question, enc_hook=_plain)))
+        builtins = msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain)
+        return encoder.encode(_wide(builtins, is_sorted=encoder is _sorted))
     except RecursionError:
         raise BadRequest("The request is nested too deep; lists and objects may be some hundreds deep.") from None
 
 
-def _wide(value: Any) -> Any:
+def _wide(value: Any, *, is_sorted: bool) -> Any:
     """`value` with what MessagePack cannot hold in extension types, so that it is still no other value's twin."""
     if isinstance(value, dict):
         # Pairs, because an extension type cannot be a key.
-        pairs = sorted((key.encode("utf-8", "surrogatepass"), _wide(item)) for key, item in value.items())
-        return msgspec.msgpack.Ext(1, _quick.encode(pairs))
+        pairs = [
+            (key.encode("utf-8", "surrogatepass"), _wide(item, is_sorted=is_sorted)) for key, item in value.items()
+        ]
+        return msgspec.msgpack.Ext(1, _as_given.encode(sorted(pairs) if is_sorted else pairs))
     if isinstance(value, list | tuple):
-        return [_wide(item) for item in value]
+        return [_wide(item, is_sorted=is_sorted) for item in value]
     if isinstance(value, str):
         return msgspec.msgpack.Ext(2, value.encode("utf-8", "surrogatepass"))
     if isinstance(value, int) and not -(2**63) <= value < 2**63:

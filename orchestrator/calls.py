@@ -59,18 +59,23 @@ class Call:
 
     @property
     def shared(self) -> str:
-        """Equal for all who may hear it: the question's hash, with which places may answer where there may be others.
+        """Equal for all who may hear it: the question's hash; where others may answer, who they are and their hashes.
 
-        What a budget may cut is heard by those whose answers one may cut anyway. Of a choice that is left to us the
-        first one's is everybody's: they would have been content with any.
+        What a budget may cut is heard by those whose answers one may cut anyway, and what nobody checks by those who
+        hear it as it comes. Of a choice that is left to us the first one's is everybody's: they would have been content
+        with any.
         """
         names = tuple(dict.fromkeys(plan.name for plan in self.plans))
         may_be_cut = any(is_capped(plan.request, plan.candidate.model, self.entry.caller) for plan in self.plans)
         if self.sought.is_choice or names == (self.sought.model.name,):
-            names = ()
-        if not (names or may_be_cut):
+            others: tuple[str, ...] = ()
+        else:  # two questions that are one to the first may not be to those after it
+            others = (*names, *dict.fromkeys(key.hash for plan in self.plans for key in plan.keys[-1:]))
+        is_unchecked = any(plan.check is not None for plan in self.plans)
+        if not (others or may_be_cut or is_unchecked):
             return self.keys[-1].hash
-        said = "\n".join((self.keys[-1].hash, *names, *(("",) if may_be_cut else ())))
+        marks = (*(("",) if may_be_cut else ()), *((" as it comes",) if is_unchecked else ()))
+        said = "\n".join((self.keys[-1].hash, *others, *marks))
         return blake2b(said.encode("utf-8", "replace"), digest_size=32).hexdigest()
 
     async def asks(self, plan: Plan) -> Bill | None:
@@ -207,6 +212,8 @@ async def _keep(call: Call, builder: ReplyBuilder, parts: Parts) -> None:
     key = key_to_keep(call.keys if call.sought.is_choice else call.plan.keys, reply)
     if key is None:
         return
+    if call.plan.check is not None and not await call.plan.check(reply):
+        return  # who asks for the whole is promised that it is what was asked for
     now = parts.clock.now()
     kept = Kept(key, reply, now, now + call.ttl_s, call.entry.caller.cache_bytes)
     call.entry.is_stored = await parts.cache.put(kept, since=call.since)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cache.entries import CacheKey
-from orchestrator.adaptation.fitting import Step
+from orchestrator.adaptation.fitting import Check, Step
 from orchestrator.cascade import NotSure, Silent
 from orchestrator.core.breaker import Turn
 from orchestrator.core.clock import Clock
@@ -79,6 +79,7 @@ class Plan:
     adapted: tuple[str, ...] = ()  # what is done in its place, or put to it in another way
     keys: tuple[CacheKey, ...] = ()  # where its answer may be kept
     steps: tuple[Step, ...] = ()  # what is done with its answer, so that it is what was asked for
+    check: Check | None = None  # whether its answer, which nobody saw to, may be kept
     trial: Step | None = None  # what decides whether its answer will do, where another could do better
 
     @property

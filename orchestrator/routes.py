@@ -207,6 +207,7 @@ def plans_for(
                 adapted=fitted.said,
                 keys=keys,
                 steps=fitted.steps,
+                check=fitted.check,
             )
         )
     if not plans:

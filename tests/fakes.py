@@ -80,7 +80,8 @@ class FakeEngine:
             tokens = len(self.pieces)
             usage = Usage(prompt_tokens=7, completion_tokens=tokens, load_ns=3, prompt_ns=5, eval_ns=6)
             usage = replace(usage, is_estimated=not self.is_counting)
-            yield Chunk(done=Done(reason=self.reason, usage=usage, context=(1, 2, 3), stop_string=self.stop_string))
+            context = () if "endpoint" in self.model.takes and not request.wants_context else (1, 2, 3)
+            yield Chunk(done=Done(reason=self.reason, usage=usage, context=context, stop_string=self.stop_string))
         finally:
             self.closed += 1
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from orchestrator.adaptation import json_answers, stops, system_role, tool_calls, trimming
-from orchestrator.core.types import ChatRequest, Chunk, Chunks, Model
+from orchestrator.core.types import ChatRequest, Chunk, Chunks, Model, Reply
 
 Wish = Literal["never", "chosen", "always"]  # for which models it is done: those that a rule or the router chose
 Step = Callable[[Chunks], AsyncGenerator[Chunk, None]]
+Check = Callable[[Reply], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +20,14 @@ class Fit:
 
     steps  in the order they are done, each with the pieces that the one before it passes on.
     said   what was adapted, in words for the record: tools, format, stop, system, context.
+    check  whether an answer that is heard unchecked will do for whoever is promised a checked one; None: it is checked,
+           or nobody is.
     """
 
     request: ChatRequest
     steps: tuple[Step, ...] = ()
     said: tuple[str, ...] = ()
+    check: Check | None = None
 
     def as_asked(self, sent: ChatRequest, wanted: ChatRequest) -> ChatRequest:
         """What is `sent`, with what is done here in the model's place: the answer depends on both.
@@ -54,6 +58,7 @@ def fit(
     is_for_all = is_chosen or wish == "always"
     steps: list[Step] = []
     said: list[str] = []
+    check: Check | None = None
     wanted = request
     if request.tools and "tools" not in model.capabilities and is_for_all:
         request = tool_calls.in_words(request)
@@ -64,8 +69,11 @@ def fit(
         if not is_taken:
             request = json_answers.in_words(request)
             said.append("format")
-        if not (is_taken and wanted.stream):  # whoever hears each piece hears it as it comes
-            steps.append(json_answers.checking(wanted.format, has_stops=bool(stops.of(request))))
+        has_stops = bool(stops.of(request))
+        if is_taken and wanted.stream:  # whoever hears each piece hears it as it comes
+            check = json_answers.standing(wanted.format, has_stops=has_stops)
+        else:
+            steps.append(json_answers.checking(wanted.format, has_stops=has_stops))
     if (words := stops.of(request)) and "stop" not in model.takes:
         request = replace(request, options={name: one for name, one in request.options.items() if name != "stop"})
         steps.insert(0, stops.ending(words))
@@ -79,4 +87,4 @@ def fit(
     if system_role.is_lacking(model) and any(message.role == "system" for message in request.messages):
         request = replace(request, messages=system_role.folded(request.messages))
         said.append("system")
-    return Fit(request, tuple(steps), tuple(said))
+    return Fit(request, tuple(steps), tuple(said), check)

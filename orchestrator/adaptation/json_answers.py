@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
 from orchestrator.adaptation.schemas import wrong_with
 from orchestrator.adaptation.written import CUT, MISSING, is_object, json_in
 from orchestrator.core.errors import NotTaken
-from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message
+from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message, Reply
 
 
 class WrongForm(NotTaken):
@@ -71,6 +71,31 @@ def checking(
     return step
 
 
+def standing(wanted: str | Mapping[str, JSON], *, has_stops: bool = False) -> Callable[[Reply], Awaitable[bool]]:
+    """What tells of a whole answer that was passed on unchecked whether `checking` would pass it on as it is.
+
+    has_stops  as for `checking`.
+    """
+    schema = dict(wanted) if isinstance(wanted, Mapping) else None
+
+    async def stands(reply: Reply) -> bool:
+        if reply.done.reason != "stop":
+            return True
+        may_be_cut = has_stops or bool(reply.done.stop_string)
+        return await asyncio.to_thread(_stands, reply.text, schema, may_be_cut=may_be_cut)
+
+    return stands
+
+
+def _stands(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool) -> bool:
+    if not (may_be_cut or _is_json(text)):  # to mend it would take time, and change it
+        return False
+    try:
+        return settled(text, schema, may_be_cut=may_be_cut) == text
+    except WrongForm:
+        return False
+
+
 def settled(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool = False) -> str:
     """`text` as it is where it is right, else mended. Raises WrongForm.
 
@@ -86,8 +111,12 @@ def settled(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool = 
         raise WrongForm("The model's answer is no JSON object, as it was asked to be.")
     if schema is not None and (wrong := wrong_with(value, schema)):
         raise WrongForm(f"The model's answer does not fit the JSON Schema that was asked for: {wrong}")
+    return text if _is_json(text) else json.dumps(value, ensure_ascii=False)
+
+
+def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
-        return json.dumps(value, ensure_ascii=False)
-    return text
+    except (ValueError, RecursionError):
+        return False
+    return True

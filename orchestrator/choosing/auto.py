@@ -65,7 +65,8 @@ def auto_for(said: Ruled, caller: Caller) -> Model:
         sorted(caller.model_patterns),
         sorted(limit.model for limit in caller.limits if not limit.amount),
     ]
-    return replace(AUTO, digest=hashlib.sha256(orjson.dumps(known)).hexdigest())
+    # Any may answer, also one that tells token ids only where it is asked as we are.
+    return replace(AUTO, digest=hashlib.sha256(orjson.dumps(known)).hexdigest(), takes=frozenset({"endpoint"}))
 
 
 async def choose_among(said: Ruled, reason: str, caller: Caller, parts: Parts, *, is_trial: bool = False) -> Choice:

@@ -97,6 +97,11 @@ class ChatRequest:
         cap = self.options.get("num_predict")
         return cap if isinstance(cap, int) and cap > 0 else None
 
+    @property
+    def wants_context(self) -> bool:
+        """Whether its answer is to bring the token ids to go on from, as `/api/generate` has them but for raw text."""
+        return self.prompt is None and self.endpoint.rstrip("/") == "/api/generate"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:

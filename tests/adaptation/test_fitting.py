@@ -11,7 +11,7 @@ from orchestrator.adaptation import trimming
 from orchestrator.adaptation.fitting import fit
 from orchestrator.adaptation.system_role import folded, is_lacking
 from orchestrator.core.errors import ContextTooLong
-from orchestrator.core.types import ChatRequest, Message, Model, ToolCall
+from orchestrator.core.types import ChatRequest, Done, Message, Model, Reply, StopReason, ToolCall
 from tests.adaptation.pieces import Spoken, answered, text_of
 from tests.adaptation.test_json_answers import SCHEMA
 from tests.adaptation.test_tool_calls import CALL, TOOL
@@ -76,6 +76,34 @@ async def test_json_is_held_until_it_is_whole_unless_somebody_listens(is_streame
     assert untaken.said == ("format",)
     heard = await answered(untaken, Spoken('{"a": ', "1,}"))
     assert json.loads(text_of(heard)) == {"a": 1}
+    assert (taken.check is not None, untaken.check) == (is_streamed, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "stop", "is_kept"),
+    [
+        (' {"n": 1}\n', "stop", "", True),
+        ('```json\n{"n": 1}\n```', "stop", "", False),  # right for who asks for the whole only once it is taken out
+        ('{"n": "one"}', "stop", "", False),
+        ('{"n": 1', "stop", "", False),
+        ('{"n": 1', "stop", "END", True),  # the next place would be cut there too
+        ('{"n": "one"}', "stop", "END", False),
+        ('{"n": 1', "length", "", True),
+        ("[" * 100_000, "stop", "", False),
+    ],
+)
+async def test_what_was_streamed_is_kept_as_a_whole_answer_would_be(
+    said: str, reason: StopReason, stop: str, is_kept: bool
+) -> None:
+    asking = replace(QUESTION, format=SCHEMA, stream=True)
+    fitted = fit(asking, MODEL, is_chosen=False)
+    told = Reply(model="p/m", text=said, done=Done(reason=reason, stop_string=stop))
+    assert fitted.check is not None
+    assert await fitted.check(told) is is_kept
+    if stop:  # not every provider tells
+        fitted = fit(replace(asking, options={"stop": [stop]}), MODEL, is_chosen=False)
+        assert fitted.check is not None
+        assert await fitted.check(replace(told, done=Done(reason=reason))) is is_kept
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,26 @@ async def test_generate_and_chat_share_answers_streamed_or_not(client: httpx.Asy
     assert engine.calls == 1
 
 
+async def test_generate_brings_the_context_where_only_its_own_way_has_it(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.model = replace(engine.model, takes=engine.model.takes | {"endpoint"})
+    ways = {"/api/chat": HELLO | {"stream": False}, "/v1/chat/completions": HELLO}
+    ways["/api/generate"] = {"model": "tiny", "prompt": "hello", "stream": False}
+    engine.gate = asyncio.Event()
+    asking = [asyncio.create_task(client.post(path, json=body)) for path, body in ways.items()]
+    async with asyncio.timeout(10):
+        while engine.calls < 2:
+            await asyncio.sleep(0.005)
+    engine.gate.set()
+    *_, generated = await asyncio.gather(*asking)
+    assert generated.json()["context"] == [1, 2, 3]
+    again = {path: await client.post(path, json=body) for path, body in ways.items()}
+    assert {answer.headers["Cache-Status"] for answer in again.values()} == {"orchestrator; hit; detail=memory"}
+    assert again["/api/generate"].json()["context"] == [1, 2, 3]
+    assert engine.calls == 2
+
+
 PREVIEW = {"_debug_render_only": True}
 
 

@@ -1,5 +1,6 @@
 """Equal questions have equal keys, and different ones never."""
 
+import json
 from dataclasses import fields, replace
 
 import pytest
@@ -79,6 +80,15 @@ def test_a_field_that_changes_the_answer_changes_the_key(name: str):
 @pytest.mark.parametrize("name", sorted(NOT_IN_KEY))
 def test_a_field_that_changes_the_delivery_does_not(name: str):
     assert hash_of(replace(question(), **{name: SAME_QUESTION[name]})) == hash_of(question())
+
+
+def test_only_an_engine_that_is_asked_in_the_same_way_has_another_answer_for_who_goes_on_from_it():
+    generate, raw = (replace(question(), endpoint="/api/generate/", **more) for more in ({}, {"prompt": "2+2"}))
+    other = replace(MODEL, takes=MODEL.takes | {"endpoint"})
+    chats, goes_on = (keys_for(one, ALICE, other)[0].hash for one in (question(), generate))
+    assert chats != goes_on
+    assert keys_for(raw, ALICE, other) == keys_for(replace(raw, endpoint=""), ALICE, other)
+    assert hash_of(generate) == hash_of(question())
 
 
 def test_every_part_of_a_message_and_a_tool_call_counts():
@@ -194,9 +204,9 @@ requests = st.builds(
 
 
 def typed(value: object) -> object:
-    """`value` in a form in which 1, 1.0 and True, 0.0 and -0.0 differ, and the order of keys does not count."""
+    """`value` in a form in which 1, 1.0 and True, 0.0 and -0.0 differ, and the order of keys counts."""
     if isinstance(value, dict):
-        return frozenset((key, typed(item)) for key, item in value.items())
+        return tuple((key, typed(item)) for key, item in value.items())
     if isinstance(value, list | tuple):
         return tuple(typed(item) for item in value)
     if hasattr(value, "__dataclass_fields__"):
@@ -216,10 +226,49 @@ def turned(value: object) -> object:
     return [turned(item) for item in value] if isinstance(value, list) else value
 
 
-@given(st.dictionaries(st.text(st.characters(), max_size=3), json_values, max_size=4))
-def test_the_order_of_keys_does_not_count(schema: dict[str, object]):
-    assert hash_of(question(format=schema)) == hash_of(question(format=turned(schema)))
-    assert hash_of(question(options=schema)) == hash_of(question(options=turned(schema)))
+def written(value: object) -> str:
+    """`value` as it was written, by which 1, 1.0 and true differ and the order of keys counts."""
+    return json.dumps(value)
+
+
+objects = st.dictionaries(st.text(st.characters(), max_size=3), json_values, max_size=4)
+
+
+@given(objects)
+def test_the_order_of_keys_counts_in_schemas_which_models_follow(schema: dict[str, object]):
+    other = turned(schema)
+    is_same = written(schema) == written(other)
+    assert (hash_of(question(format=schema)) == hash_of(question(format=other))) == is_same
+    assert (hash_of(question(tools=(schema,))) == hash_of(question(tools=(other,)))) == is_same
+
+
+def test_reasons_before_an_answer_are_not_those_after_it():
+    first, last = (
+        {"type": "object", "properties": {name: {"type": "string"} for name in names}}
+        for names in (("reasoning", "answer"), ("answer", "reasoning"))
+    )
+    assert hash_of(question(format=first)) != hash_of(question(format=last))
+    tools = [{"type": "function", "function": {"name": "tell", "parameters": schema}} for schema in (first, last)]
+    assert hash_of(question(tools=(tools[0],))) != hash_of(question(tools=(tools[1],)))
+
+
+@given(objects)
+def test_the_order_of_keys_does_not_count_elsewhere(values: dict[str, object]):
+    assert hash_of(question(options=values)) == hash_of(question(options=turned(values)))
+    one, other = (
+        Message(role="assistant", tool_calls=(ToolCall(id="1", name="add", arguments=arguments),))
+        for arguments in (values, turned(values))
+    )
+    assert hash_of(replace(question(), messages=(one,))) == hash_of(replace(question(), messages=(other,)))
+
+
+def test_a_schema_that_messagepack_cannot_hold_counts_in_its_order_too():
+    one, other = ({"a": 2**70, "b": "\ud800"}, {"b": "\ud800", "a": 2**70})
+    assert hash_of(question(format=one)) != hash_of(question(format=other))
+    assert hash_of(question(options=one)) == hash_of(question(options=other))
+    # What is odd elsewhere changes nothing of it.
+    assert hash_of(question(format=one, options=one)) == hash_of(question(format=one, options=other))
+    assert hash_of(question(format=one, options=one)) != hash_of(question(format=other, options=one))
 
 
 @given(st.lists(st.text(max_size=4), min_size=1, max_size=4), st.integers(0, 16))

@@ -109,6 +109,20 @@ async def test_where_nobody_who_is_paid_may_be_asked_who_is_free_answers(
 
 
 @pytest.mark.usefixtures("two_sides")
+async def test_of_a_choice_too_generate_brings_the_context(
+    client: httpx.AsyncClient, publish: Publish, cloud: FakeEngine
+) -> None:
+    await publish(aim={"share": 1.0}, explore=0.0)
+    cloud.model = replace(cloud.model, takes=cloud.model.takes | {"endpoint"})
+    chat = AUTO | {"stream": False}
+    generate = {"model": "auto", "prompt": chat["messages"][-1]["content"], "stream": False}
+    await client.post("/api/chat", json=chat)
+    said = [await client.post("/api/generate", json=generate) for _ in range(2)]
+    assert [answer.json()["context"] for answer in said] == [[1, 2, 3]] * 2
+    assert [answer.headers["Cache-Status"].split("; ")[1] for answer in said] == ["fwd=miss", "hit"]
+
+
+@pytest.mark.usefixtures("two_sides")
 async def test_a_choice_is_kept_and_says_who_answered_and_what_it_saved(
     client: httpx.AsyncClient,
     publish: Publish,

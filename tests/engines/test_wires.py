@@ -615,6 +615,7 @@ def test_an_answer_of_ollama_brings_the_token_ids_to_go_on_from() -> None:
     question = ChatRequest(model="x", messages=CONVERSATION[:2], endpoint="/api/generate")
     first = Ollama().chat(question, Offer(name="m:latest"))
     assert (first.path, "context" in first.body) == ("api/generate", False)
+    assert "endpoint" in Ollama.takes  # so its answers to other ways are not served for this one
     assert (first.body["system"], first.body["prompt"]) == ("Be brief.", "How is it there?")
     assert first.body["images"] == [PNG, JPEG]
     assert read(Ollama(), _ended(context=[1, 2, 128_000])).done.context == (1, 2, 128_000)

@@ -681,3 +681,60 @@ async def test_who_listens_hears_each_piece_as_it_comes(ask: Ask, cloud: FakeEng
     cloud.pieces = ("{", '"a": 1,}')
     said, _ = await ask(format="json", stream=True)
     assert said == '{"a": 1,}'
+
+
+@pytest.mark.parametrize("pieces", [("I ", "cannot."), ("{", '"a": 1,}'), ("[1", "]")])
+async def test_what_was_streamed_is_kept_only_where_it_is_the_json_asked_for(
+    ask: Ask, cloud: FakeEngine, groq: FakeEngine, pieces: tuple[str, ...]
+) -> None:
+    schema = {"type": "object", "required": ["a"]}
+    cloud.pieces = pieces
+    said, begun = await ask(format=schema, stream=True)
+    assert (said, begun.entry.is_stored) == ("".join(pieces), False)
+    cloud.pieces = ("{", '"a": 2}')
+    said, begun = await ask(format=schema, stream=True)
+    assert (said, begun.entry.is_stored) == ('{"a": 2}', True)
+    said, begun = await ask(format=schema)
+    assert (said, begun.entry.tier, groq.calls) == ('{"a": 2}', "memory", 0)
+
+
+async def test_a_stream_that_a_limit_cut_is_kept_for_that_limit(ask: Ask, cloud: FakeEngine) -> None:
+    cloud.pieces, cloud.reason = ("{", '"a": '), "length"
+    cut = {"format": "json", "options": {"num_predict": 2}}
+    await ask(**cut, stream=True)
+    said, begun = await ask(**cut)
+    assert (said, begun.entry.tier) == ('{"a": ', "memory")
+
+
+@pytest.mark.parametrize(("field", "values"), [("top_k", (1, 2)), ("seed", (3, 3))])
+async def test_who_would_be_asked_otherwise_in_its_place_shares_no_call(
+    ask: Ask, cloud: FakeEngine, groq: FakeEngine, field: str, values: tuple[int, int]
+) -> None:
+    cloud.model = replace(cloud.model, takes=cloud.model.takes - {"top_k"})
+    fails(cloud, EngineUnavailable("HTTP 503"))
+    groq.gate = asyncio.Event()
+    asking = [asyncio.create_task(ask(options={field: value})) for value in values]
+    async with asyncio.timeout(10):
+        while groq.calls < len(set(values)):
+            await asyncio.sleep(0.005)
+    groq.gate.set()
+    await asyncio.gather(*asking)
+    assert [one.options for one in groq.asked] == [{field: value} for value in dict.fromkeys(values)]
+
+
+@pytest.mark.parametrize("is_stream_first", [True, False])
+async def test_who_asks_for_the_whole_does_not_hear_a_stream_that_nobody_checks(
+    ask: Ask, cloud: FakeEngine, groq: FakeEngine, is_stream_first: bool
+) -> None:
+    cloud.pieces, groq.pieces = ("I ", "cannot."), ("{", '"a": 1}')
+    cloud.gate = asyncio.Event()
+    asking = []
+    for number, is_streamed in enumerate((is_stream_first, not is_stream_first, True, False), 1):
+        asking.append(asyncio.create_task(ask(format="json", stream=is_streamed)))
+        async with asyncio.timeout(10):
+            while cloud.calls < min(number, 2):
+                await asyncio.sleep(0.005)
+    cloud.gate.set()
+    answers = {begun.entry.request.stream: said for said, begun in await asyncio.gather(*asking)}
+    assert answers == {True: "I cannot.", False: '{"a": 1}'}
+    assert cloud.calls == 2

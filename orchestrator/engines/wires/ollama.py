@@ -57,7 +57,7 @@ class Ollama:
     """Everything that is asked of a local model."""
 
     takes = OPTIONS | {"format", "think", "effort", "thinking", "raw", "context", "logprobs", "top_logprobs"}
-    takes |= {"truncate", "shift", "keep_alive"}
+    takes |= {"truncate", "shift", "keep_alive", "endpoint"}
     takes_for_vectors = OPTIONS | {"truncate", "keep_alive"}
     listing = "api/tags"
     probe = ""
@@ -88,7 +88,7 @@ class Ollama:
             body["shift"] = False
         if request.prompt is not None:
             return Ask(path="api/generate", body=body | {"prompt": request.prompt, "raw": True})
-        if request.context or request.endpoint.rstrip("/") == "/api/generate":
+        if request.context or request.wants_context:
             return Ask(path="api/generate", body=body | _generated(request))
         if request.tools:
             body["tools"] = list(request.tools)
