@@ -9,9 +9,10 @@ from kombu.transport import memory
 LONGEST_WAIT_S = 0.2
 
 
-class Transport(memory.Transport):  # type: ignore[misc]  # Kombu has no types
+class Transport(memory.Transport):
     """Kombu's, with which Celery would wait for two seconds in a row, and hear of a signal only then."""
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> None:
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:
         """Called by Celery: hand on what has come, within `timeout` seconds; raises TimeoutError when nothing has."""
-        super().drain_events(connection, LONGEST_WAIT_S if timeout is None else min(timeout, LONGEST_WAIT_S))
+        longest_s = min(timeout or LONGEST_WAIT_S, LONGEST_WAIT_S)
+        super().drain_events(connection, timeout=longest_s)  # type: ignore[no-untyped-call]
