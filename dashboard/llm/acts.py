@@ -7,6 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import Literal
 
+from django.conf import settings
 from django.db import DatabaseError
 
 from dashboard import formats
@@ -66,7 +67,7 @@ async def _carry_out(act: Act, model: Model, actor: str) -> Outcome:
 async def _load(model: Model, *, stays: bool) -> Outcome:
     local = parts().local
     was_there = {one.model.name: one.expires_at for one in await local.ps()}
-    took_ns = await local.load(model, FOR_EVER if stays else None)
+    took_ns = await local.load(model, FOR_EVER if stays else settings.KEEP_ALIVE_S)
     took = formats.NARROW.join(formats.duration(took_ns / 1000))
     if model.name not in was_there:
         stay = " It stays loaded." if stays else ""

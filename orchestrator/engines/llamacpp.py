@@ -157,7 +157,7 @@ class LlamaCpp:
     ) -> int:
         """Load a model, or keep it loaded for longer; returns the nanoseconds it took, at least 1.
 
-        keep_alive_s  None: the default; negative: for ever.
+        keep_alive_s  None: as somebody asked for it last, or the default; negative: for ever.
         """
         said = await self._ask("/load", name=model.name, keep_alive_s=keep_alive_s, options=read_options(options or {}))
         return max(1, msgspec.json.decode(said, type=_Loaded).load_ns)

@@ -159,7 +159,7 @@ class Residents:
             return await runner.preview(request)
         finally:
             stays_s = runner.expires_at - time.time()
-            self._give_back(runner, -1.0 if stays_s == float("inf") else max(stays_s, 0.0))
+            self._release(runner, -1.0 if stays_s == float("inf") else max(stays_s, 0.0))
 
     async def load(self, name: str, keep_alive_s: float | None, options: Mapping[str, Any]) -> int:
         """Load a model, or keep it for longer; returns the nanoseconds that took."""
@@ -285,9 +285,14 @@ class Residents:
             runner.expiry.cancel()
 
     def _give_back(self, runner: Runner, keep_alive_s: float | None) -> None:
+        """It was used, and stays for so long from now on; with None for as long as somebody asked for last."""
+        if keep_alive_s is not None:
+            runner.keep_alive_s = keep_alive_s
+        self._release(runner, self._bounds.keep_alive_s if runner.keep_alive_s is None else runner.keep_alive_s)
+
+    def _release(self, runner: Runner, keep: float) -> None:
         runner.users -= 1
         runner.last_used = time.monotonic()
-        keep = self._bounds.keep_alive_s if keep_alive_s is None else keep_alive_s
         runner.expires_at = float("inf") if keep < 0 else time.time() + keep
         if runner.expiry:
             runner.expiry.cancel()

@@ -51,6 +51,7 @@ class Runner:
         self.is_retiring = False  # takes nobody new, and ends when it is idle
         self.is_alive = False
         self.last_used = time.monotonic()
+        self.keep_alive_s: float | None = None  # as somebody asked for it last; None: nobody did
         self.expires_at = float("inf")  # seconds since the epoch
         self.expiry: asyncio.TimerHandle | None = None
         self.threads, self.rates, self.tokens_per_s, self.collapses = 0, dict[int, float](), 0.0, 0

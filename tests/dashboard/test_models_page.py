@@ -83,7 +83,8 @@ class Host(FakeLocal):
     async def load(self, model: Model, keep_alive_s: float | None = None) -> int:
         if self.error:
             raise self.error
-        self.stays[model.name] = None if keep_alive_s is not None and keep_alive_s < 0 else 5e9
+        if keep_alive_s is not None or model.name not in self.stays:  # who says nothing leaves it as it is
+            self.stays[model.name] = None if keep_alive_s is not None and keep_alive_s < 0 else 5e9
         return 1_200_000_000
 
     async def unload(self, model: Model) -> bool:

@@ -1,6 +1,7 @@
 """Which models are loaded, with real children."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -244,8 +245,24 @@ async def test_each_use_sets_the_time_anew(make: Make):
     await residents.load("one", 0.2, {})
     await residents.load("one", -1, {})
     assert residents.loaded()[0]["expires_at"] is None
-    await residents.load("one", None, {})
+    await residents.load("one", 0.2, {})
     assert residents.loaded()[0]["expires_at"] is not None
+
+
+async def test_who_says_nothing_of_it_leaves_the_time_that_somebody_asked_for(make: Make):
+    residents = await make()
+    await residents.load("one", -1, {})
+    await answer(residents, asked("one"))
+    assert await residents.count(asked("one")) is not None
+    await residents.load("one", None, {})
+    assert residents.loaded()[0]["expires_at"] is None
+    await residents.load("one", 1000, {})
+    await answer(residents, asked("one"))
+    assert residents.loaded()[0]["expires_at"] > time.time() + 900
+    assert await residents.unload("one")
+    await until(lambda: not residents.loaded())
+    await answer(residents, asked("one"))
+    assert residents.loaded()[0]["expires_at"] < time.time() + 301, "loaded anew it has the usual time"
 
 
 async def test_a_model_that_is_told_to_go_finishes_its_answer_first(make: Make):
