@@ -1,5 +1,7 @@
 """A model's chat template."""
 
+import re
+
 import pytest
 
 from orchestrator.core.errors import BadRequest
@@ -30,6 +32,73 @@ def test_calls_and_their_results_reach_the_template():
     )
     call = Message(role="assistant", tool_calls=(ToolCall(id="1", name="f", arguments={"a": 1}),))
     assert template.render([call, Message(role="tool", content="42", tool_name="f")]) == 'f({"a": 1});f42;'
+
+
+MISTRAL = """
+{%- for m in messages %}
+{%- if m.role == "user" %}[INST] {{ m.content }}[/INST]
+{%- elif m.tool_calls is defined %}[TOOL_CALLS] [
+{%- for c in m.tool_calls %}
+{%- if not c.id is defined or c.id|length != 9 %}{{- raise_exception("Tool call IDs have length 9!") }}{%- endif %}
+{{- c.function.name }} {{ c.id }},
+{%- endfor %}]
+{%- elif m.role == "tool" %}
+{%- if not m.tool_call_id is defined or m.tool_call_id|length != 9 %}{{- raise_exception("and results!") }}{%- endif %}
+{{- "[TOOL_RESULTS] " }}{{ m.content }} {{ m.tool_call_id }}
+{%- endif %}
+{%- endfor %}"""
+
+
+@pytest.mark.parametrize("says_which", ["id", "name", "neither"])
+def test_calls_have_ids_as_mistrals_templates_demand_and_results_those_of_their_calls(says_which: str):
+    calls = tuple(ToolCall(id=f"call_{name}", name=name, arguments={}) for name in ("f", "g"))
+    results = [
+        Message(
+            role="tool",
+            content=name,
+            tool_call_id=f"call_{name}" if says_which == "id" else "",
+            tool_name=name if says_which == "name" else "",
+        )
+        for name in (("f", "g") if says_which == "neither" else ("g", "f"))
+    ]
+    text = ChatTemplate(MISTRAL).render([*HELLO, Message(role="assistant", tool_calls=calls), *results, *HELLO])
+    made = dict(re.findall(r"([fg]) ([0-9a-z]{9}),", text))
+    told = dict(re.findall(r"\[TOOL_RESULTS\] ([fg]) ([0-9a-z]{9})", text))
+    assert made == told
+    assert len(set(made.values())) == 2
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("begun", "end"), [("One, two,", "One, two,"), (" One, ", "One,"), ("\n", "assistant\n")])
+def test_an_answer_that_was_begun_is_gone_on_with(begun: str, end: str):
+    assert ChatTemplate(CHATML).render([*HELLO, Message(role="assistant", content=begun)]).endswith(end)
+
+
+def test_where_a_template_does_not_show_what_was_begun_a_new_answer_begins():
+    template = ChatTemplate("{% if add_generation_prompt %}new{% else %}old{% endif %}")
+    assert template.render([*HELLO, Message(role="assistant", content="One")]) == "new"
+
+
+def test_what_the_system_says_comes_first_with_the_user_where_a_template_knows_no_system():
+    gemma = ChatTemplate(
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+        "{{ raise_exception('roles must alternate') }}{% endif %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    )
+    system = Message(role="system", content="Be brief.")
+    assert gemma.render([system, *HELLO]) == "[user]Be brief.\n\nhi <b>"
+    with pytest.raises(BadRequest, match="System role not supported"):
+        gemma.render([system, *HELLO, *HELLO])
+
+
+def test_what_is_marked_for_training_is_what_stands_there():
+    template = ChatTemplate("{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}!{% endfor %}")
+    assert template.render(HELLO) == "hi <b>!"
 
 
 @pytest.mark.parametrize(("think", "text"), [(None, "unset"), (False, "False"), (True, "True"), ("high", "True high")])
