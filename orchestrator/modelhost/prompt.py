@@ -71,6 +71,7 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
         raise ContextTooLong(TOO_LONG)
     sampler = Sampler(model, options, grammar_for(request.format))
     sampler.prime(tokens)
+    is_open = written.thinks and written.text.rstrip().endswith("<think>")
     return Question(
         id=ask.id,
         tokens=tokens,
@@ -87,8 +88,9 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
         sampler=sampler,
         out=TextOut(options.stop),
         reader=ReplyReader(
-            thinks=written.thinks,
-            is_open=written.thinks and written.text.rstrip().endswith("<think>"),
+            # Where a form is asked for, thinking was opened already, or there is none: the form begins at once.
+            thinks=is_open or (written.thinks and not request.format),
+            is_open=is_open,
             tools=() if request.prompt is not None or request.format else _names(request.tools),
         ),
     )
@@ -156,6 +158,23 @@ def _write(model: Llama, template: Form, ask: Ask, options: Options, is_wanted: 
     return _Written(text, tokens, is_cut, context, keep, thinks)
 
 
+def _conversation(ask: Ask) -> list[Message]:
+    """All that is said: what the system says, the model's own turns, and those of the request.
+
+    Who generates a text says what the system says in its place; who goes on from a context has had the rest already.
+    """
+    turns, before = list(ask.request.messages), ask.messages
+    first: list[Message] = []
+    is_given = bool(turns) and turns[0].role == "system"
+    if is_given and ask.request.wants_context:
+        first = [turns.pop(0)]
+    elif not is_given and ask.system is not None:
+        first = [Message(role="system", content=ask.system)]
+    if ask.request.context:
+        before = ()
+    return [*first, *(Message(role=_role(turn["role"]), content=turn["content"]) for turn in before), *turns]
+
+
 class _Writer:
     """Writes the prompt of one request."""
 
@@ -173,11 +192,7 @@ class _Writer:
         self.is_wanted = is_wanted
         self.is_exact = ask.is_preview and not ask.request.truncate  # all of it is counted
         self.opens_thinking = opens_thinking
-        turns = list(ask.request.messages)
-        if ask.system is not None and (not turns or turns[0].role != "system"):
-            turns.insert(0, Message(role="system", content=ask.system))
-        before = (Message(role=_role(turn["role"]), content=turn["content"]) for turn in ask.messages)
-        self.messages: list[Message] = [*before, *turns]
+        self.messages = _conversation(ask)
         said = len(msgspec.json.encode((self.messages, ask.request.tools, ask.request.suffix)))
         elements = len(self.messages) + len(ask.request.tools)
         self.longest = LEAST_ROOM + WIDEST_TOKEN * context + ROOM_EACH * elements + COPIES * said
@@ -218,15 +233,26 @@ class _Writer:
         if len(tokens) < self.context or not self.request.truncate:
             return tokens, text
         others = [place for place, turn in enumerate(self.messages) if turn.role != "system"]
-        few, many = 1, max(1, len(others))  # how many of the oldest to drop: the fewest that will do
+        drops = self._drops(others)
+        few, many = 0, len(drops)  # places in `drops`: the fewest that will do
         while few < many:
             middle = (few + many) // 2
-            if len(self.tokens(self._render(self._without(others[:middle])))) < self.context:
+            if len(self.tokens(self._render(self._without(others[: drops[middle]])))) < self.context:
                 many = middle
             else:
                 few = middle + 1
-        text = self._render(self._without(others[: min(few, len(others) - 1)]))
+        text = self._render(self._without(others[: drops[min(few, len(drops) - 1)]]))
         return self.tokens(text), text
+
+    def _drops(self, others: Sequence[int]) -> list[int]:
+        """How many of the oldest turns may be dropped, the fewest first. There is one way at least.
+
+        A file's own template may insist that a user begins; Ollama's do not.
+        """
+        ways = range(1, len(others))
+        if not isinstance(self.template, GoChat):
+            ways = [count for count in ways if self.messages[others[count]].role == "user"] or ways
+        return [*ways] or [0]
 
     def _without(self, places: Sequence[int]) -> list[Message]:
         gone = set(places)

@@ -132,6 +132,64 @@ def test_what_is_shown_is_what_is_left_once_it_is_cut(model: Any):
         prepare(model, PLAIN, asked(prompt=text, truncate=False), lambda: True)
 
 
+ALTERNATING = ChatTemplate(
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{{ m.content }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("count", range(1, 14))
+def test_what_a_template_refuses_is_not_made_by_leaving_out_the_oldest(model: Any, count: int):
+    said = [
+        Message(role=("user", "assistant")[at % 2], content=chr(97 + at) * 20)  # type: ignore[arg-type]  # one of these
+        for at in range(2 * count - 1)
+    ]
+    text = "".join(turn.content for turn in said)
+    kept = text if len(text) < 100 else text[-60:]  # by two turns at a time
+    assert shown(model, ALTERNATING, messages=said).text == kept
+
+
+def test_ollamas_templates_leave_out_turn_by_turn(model: Any):
+    said = [Message(role=("user", "assistant")[at % 2], content="x" * 15) for at in range(9)]  # type: ignore[arg-type]
+    form = "{{ range .Messages }}{{ .Content }}{{ end }}"
+    assert len(shown(model, messages=said, template=form).text) == 90
+
+
+def test_the_system_comes_first_and_a_models_own_turns_before_those_of_the_request(model: Any):
+    own = ({"role": "user", "content": "m1 "}, {"role": "assistant", "content": "m2 "})
+
+    def text(system: str | None = "sys ", **fields: Any) -> str:
+        ask = wire.Ask(1, ChatRequest(model="m", **fields), {}, system, own, 0, is_preview=True)
+        return preview(model, PLAIN, ask, lambda: True).text
+
+    theirs = Message(role="system", content="theirs ")
+    assert text(messages=turns("q")) == "sys m1 m2 q"
+    assert text(None, messages=turns("q")) == "m1 m2 q"
+    assert text(messages=(theirs, *turns("q"))) == "m1 m2 theirs q", "as in Ollama"
+    assert text(messages=(theirs, *turns("q")), endpoint="/api/generate") == "theirs m1 m2 q"
+    gone_on = text(messages=turns("q"), endpoint="/api/generate", context=(65,))
+    assert gone_on == "Asys q", "the rest is in what it goes on from"
+
+
+@pytest.mark.parametrize("think", [None, True, False])
+@pytest.mark.parametrize("opens", ["", "<think>\n", "<think>\n\n</think>\n\n"])
+def test_where_a_form_is_asked_for_it_holds_from_the_first_token_of_the_answer(
+    model: Any, monkeypatch: pytest.MonkeyPatch, think: bool | None, opens: str
+):
+    class Sampler:
+        def __init__(self, *_: Any) -> None: ...
+
+        def prime(self, tokens: Sequence[int]) -> None: ...
+
+    monkeypatch.setattr(prompt_module, "Sampler", Sampler)
+    thinker = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}{# <think> #}" + opens)
+    question = prepare(model, thinker, asked(messages=turns("x"), format="json", think=think), lambda: True)
+    is_thinking = think is not False or opens == "<think>\n"
+    assert question.reader.is_thinking == is_thinking
+    if not is_thinking:
+        assert [chunk.text for chunk in question.reader.feed('{"a')] == ['{"a']
+
+
 def test_calls_are_read_of_the_tools_that_were_offered(model: Any, monkeypatch: pytest.MonkeyPatch):
     class Sampler:
         def __init__(self, *_: Any) -> None: ...
