@@ -1,8 +1,10 @@
 """What is done in the background: each task calls one function."""
 
 import logging
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from typing import Any
 
 from celery import shared_task
@@ -27,7 +29,23 @@ SHRINK_S = 20.0
 _looked_at: dict[str, ProviderEntry] = {}  # each as it was when this process last looked at it
 
 
+def alone(work: Callable[[], None]) -> Callable[[], None]:
+    """`work`, left out while this process is still at it: one that takes long leaves the other thread to the rest."""
+    turn = threading.Lock()
+
+    @wraps(work)
+    def work_alone() -> None:
+        if turn.acquire(blocking=False):
+            try:
+                work()
+            finally:
+                turn.release()
+
+    return work_alone
+
+
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+@alone
 def expire_cache() -> None:
     """Delete cached answers that are no longer valid."""
     if gone := maintenance.expire(time.time()):
@@ -35,6 +53,7 @@ def expire_cache() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+@alone
 def prune_records() -> None:
     """Delete request records and charges that are older than they are to be kept."""
     if gone := retention.prune(settings.RECORD_DAYS):
@@ -44,12 +63,14 @@ def prune_records() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+@alone
 def fold_records() -> None:
     """Add new records to what pages read, for a while; the next turn goes on."""
     folder.fold(FOLD_S)
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+@alone
 def tidy_ledger() -> None:
     """Delete rollups that are no longer kept, and give free pages back."""
     if gone := folding.prune(time.time()):
@@ -59,6 +80,7 @@ def tidy_ledger() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+@alone
 def learn_outcomes() -> None:
     """Learn from what was said of answers since the last time."""
     if learned := learning.learn_due():
@@ -66,12 +88,14 @@ def learn_outcomes() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+@alone
 def tell_alerts() -> None:
     """Tell of shares of budgets that were reached."""
     telling.tell_due(tells.run)
 
 
 @shared_task  # type: ignore[untyped-decorator]  # Celery has no types
+@alone
 def check_providers() -> None:
     """Look whether each provider answers."""
     _look_at(registry.read().providers)

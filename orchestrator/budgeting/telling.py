@@ -47,11 +47,11 @@ def tell_due(run: Run) -> int:
         if alert is None:  # its budget went with a team or key
             row.delete()
             continue
-        if row.tries == 1 and not _is_ours(row, run):
+        if not _is_ours(row, run):
             row.told_at = timezone.now()
             row.save(update_fields=["told_at"])
             continue
-        if row.tries == 1:
+        if row.tries == 1 or not settings.ALERT_URL:  # whoever tried before was killed, perhaps before this line
             log.warning("%s.", in_words(alert))
         if settings.ALERT_URL and not _is_taken(row, alert, run):
             break

@@ -7,17 +7,24 @@ from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from orchestrator.core.daemons import DaemonThreads
+
 T = TypeVar("T")
 
 _AGAIN_S = 0.1
+_MOST_THREADS = 64
 _SLICES = 16  # of a deadline, each of which counts for no more than it is
 _seen_through: set[asyncio.Task[Any]] = set()
 
 
 class Stoppable:
-    """Runs coroutines in threads, each in a loop of its own, and ends them all when it is told to stop."""
+    """Runs coroutines in threads, each in a loop of its own, and ends them all when it is told to stop.
+
+    A name that is being looked up is not waited for: that cannot be cut short, and takes as long as the resolver does.
+    """
 
     def __init__(self) -> None:
+        self._threads = DaemonThreads("stoppable", _MOST_THREADS)
         self._is_over = False
         self._stops: set[Callable[[], object]] = set()
 
@@ -34,6 +41,7 @@ class Stoppable:
 
     async def _run(self, work: Coroutine[Any, Any, T]) -> T | None:
         loop, told = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_default_executor(self._threads)
 
         def stop() -> None:
             loop.call_soon_threadsafe(told.set)

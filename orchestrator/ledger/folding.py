@@ -40,6 +40,7 @@ MOST_ROLLUPS = 1_000
 MOST_BYTES = 4_000_000  # of rollups, which take about 10 ms a million
 LEAST_BY_BYTES = 500  # rows: busy tenants' days are as heavy for fewer, and folding has to keep up
 PRUNED = 500  # rollups in one transaction
+PRUNES_S = 180.0
 
 
 class Place(NamedTuple):
@@ -115,9 +116,12 @@ class Folder:
         return Place(tenant, length, minute * MINUTE_S // length * length)
 
 
-def prune(now: float, batch: int = PRUNED) -> int:
-    """Delete rollups that are no longer kept, and return how many; a transaction takes `batch` at most."""
-    gone = 0
+def prune(now: float, batch: int = PRUNED, within_s: float = PRUNES_S) -> int:
+    """Delete rollups that are no longer kept, and return how many; a transaction takes `batch` at most.
+
+    What is left after about `within_s` seconds is for the next time.
+    """
+    gone, until = 0, time.monotonic() + within_s
     tenants = Rollup.objects.of(EVERYBODY).order_by("tenant_id").values_list("tenant_id", flat=True).distinct()
     for tenant in list(tenants):
         for length, days in KEPT_DAYS.items():
@@ -125,6 +129,8 @@ def prune(now: float, batch: int = PRUNED) -> int:
             old = rows.filter(tenant_id=tenant, length=length, start__lt=int(now) - days * DAY_S - length)
             while ids := list(old.order_by("start").values_list("pk", flat=True)[:batch]):
                 gone += rows.filter(pk__in=ids).delete()[0]
+                if time.monotonic() >= until:
+                    return gone
     return gone
 
 

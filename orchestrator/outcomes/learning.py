@@ -16,7 +16,7 @@ from orchestrator.ledger.sql import table
 from orchestrator.models import AnswerOutcome, RequestRecord, RouteDecision, RouterState
 
 if TYPE_CHECKING:
-    from routing.predictor.types import Outcome, State
+    from routing.predictor.types import Outcome, Place, State
 
 log = logging.getLogger(__name__)
 _trouble = Trouble(log, "To learn from what is said of answers", "it waits")
@@ -137,38 +137,56 @@ def _read(row: RouterState | None) -> tuple[State, int]:
 
 
 def with_places(due: Sequence[AnswerOutcome]) -> Iterable[tuple[Outcome, AnswerOutcome]]:
-    """What can be learned of each, where the router chose and it is known where the question lies."""
+    """What can be learned of each, where the router chose and it is known where the question lies.
+
+    A decision that cannot be read teaches nothing, and is told in the log.
+    """
     from routing.predictor.places import unpacked_place
     from routing.predictor.priors import shipped
-    from routing.predictor.types import WEIGHTS, Outcome
 
-    weights = {str(kind): weight for kind, weight in WEIGHTS.items()}
     priors = shipped()
     width = len(priors.frame.mean) + priors.frame.axes.shape[1]
     decided = _decided({(row.tenant_id, row.request_id) for row in due})
+    unread: dict[int, Exception] = {}
     for row in due:
         decision = decided.get((row.tenant_id, row.request_id))
-        if decision is None or decision.vector is None or row.kind not in weights:
+        if decision is None or decision.vector is None:
             continue
-        document = json.loads(decision.document)
-        place = unpacked_place(bytes(decision.vector), priors.digest, width)
-        model = _name(document, row.model)
-        ability = _abilities(document).get(model)
-        if place is None or ability is None:
+        try:
+            place = unpacked_place(bytes(decision.vector), priors.digest, width)
+            outcome = None if place is None else _outcome(row, decision, place)
+        except Exception as error:  # noqa: BLE001  # whatever ails one, the others are learned from
+            unread[decision.pk] = error
             continue
-        is_first = _first(document) == model
-        yield (
-            Outcome(
-                model=model,
-                ability=ability,
-                tenant=str(row.tenant_id),
-                place=place,
-                good=min(max(row.good, 0.0), 1.0),
-                weight=weights[row.kind],
-                propensity=decision.propensity if is_first and decision.propensity else 1.0,
-            ),
-            row,
-        )
+        if outcome is not None:
+            yield outcome, row
+    if unread:
+        number, why = next(iter(unread.items()))
+        words = "Of %d decisions nothing is learned, as they cannot be read: number %d (%s), for one"
+        log.error(words, len(unread), number, type(why).__name__)
+        log.debug("This is where it failed.", exc_info=why)
+
+
+def _outcome(row: AnswerOutcome, decision: RouteDecision, place: Place) -> Outcome | None:
+    """What can be learned of one. Any error where the decision is not as it was written."""
+    from routing.predictor.types import WEIGHTS, Outcome
+
+    weights = {str(kind): weight for kind, weight in WEIGHTS.items()}
+    document = json.loads(decision.document)
+    model = _name(document, row.model)
+    ability = _abilities(document).get(model)
+    if ability is None or row.kind not in weights:
+        return None
+    is_first = _first(document) == model
+    return Outcome(
+        model=model,
+        ability=float(ability),
+        tenant=str(row.tenant_id),
+        place=place,
+        good=min(max(row.good, 0.0), 1.0),
+        weight=weights[row.kind],
+        propensity=decision.propensity if is_first and decision.propensity else 1.0,
+    )
 
 
 def _decided(asked: Set[Asked]) -> dict[Asked, RouteDecision]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from orchestrator.core.tasks import in_time
 from orchestrator.supervisor.pulse import FD_VARIABLE, Pulse
 from orchestrator.supervisor.reaper import Reaper
 
@@ -28,6 +29,7 @@ MOST_DELAY_ONCE_READY_S = 0.1  # what gets going and is then killed, again and a
 LOUD_DEATHS = 4  # quick deaths in a row that are logged one by one
 KILLED_WITHIN_S = 5.0
 WATCHED_EVERY_S = 1.0
+MOST_A_LOOK_S = 2.0  # of silence that one look counts: a machine that was paused was longer away, and all with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,14 +202,13 @@ class Child:
 
     async def _end_when_silent(self, pulse: Pulse) -> None:
         name = self.program.name
-        try:
-            await asyncio.wait_for(pulse.started.wait(), self.program.starts_within_s)
+        if await in_time(pulse.started, self.program.starts_within_s):
             self.is_ready.set()
             self._changed()
-            while pulse.silent_s < self.program.silent_at_most_s:  # noqa: ASYNC110  # silence is no event
+            while pulse.count(MOST_A_LOOK_S) < self.program.silent_at_most_s:  # noqa: ASYNC110  # silence is no event
                 await asyncio.sleep(WATCHED_EVERY_S)
             log.error("%s hangs: no sign of life for %.0f s; it is ended and shows its stacks", name, pulse.silent_s)
-        except TimeoutError:
+        else:
             log.error("%s did not start within %g s and is ended", name, self.program.starts_within_s)
         self._send(signal.SIGABRT)  # Python's fault handler prints where every thread is
         await asyncio.sleep(KILLED_WITHIN_S)

@@ -21,20 +21,28 @@ class Pulse:
         os.set_blocking(self._reader, False)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._reader, self._beat)
-        self._last = time.monotonic()
-        self.started = asyncio.Event()
+        self._counted_at = time.monotonic()
+        self.silent_s = 0.0  # as far as it was counted
+        self.started = self._loop.create_future()
 
     def _beat(self) -> None:
         if not os.read(self._reader, 4096):  # the child closed its end
             self._loop.remove_reader(self._reader)
             return
-        self._last = time.monotonic()
-        self.started.set()
+        self._counted_at, self.silent_s = time.monotonic(), 0.0
+        if not self.started.done():
+            self.started.set_result(None)
 
-    @property
-    def silent_s(self) -> float:
-        """Seconds since the last sign of life, or since the beginning."""
-        return time.monotonic() - self._last
+    def count(self, most_s: float) -> float:
+        """Add the time since the last count, or sign of life, to the silence, and return that in seconds.
+
+        most_s   what it adds at most. While the supervisor itself stands still, as with the whole machine, nobody can
+                 be heard, so only the time counts in which it looks.
+        """
+        now = time.monotonic()
+        self.silent_s += min(now - self._counted_at, most_s)
+        self._counted_at = now
+        return self.silent_s
 
     def close_child_end(self) -> None:
         """The child has its own copy now."""

@@ -72,6 +72,28 @@ def test_without_a_webhook_it_is_logged_once(reach: Reach, caplog: pytest.LogCap
     ]
 
 
+def test_who_was_killed_before_it_told_has_it_told_again(reach: Reach, caplog: pytest.LogCaptureFixture) -> None:
+    alert = reach(80, tries=1, again_at=timezone.now())
+    for _ in range(2):
+        tasks.tell_alerts()
+    alert.refresh_from_db()
+    assert alert.told_at
+    assert [record.message[:13] for record in caplog.records if record.name == telling.__name__] == ['Budget "team"']
+
+
+def test_who_was_killed_before_it_said_that_it_tells_says_so_now(
+    reach: Reach, webhook: Receiver, settings: Any, own_redis: RedisServer
+) -> None:
+    settings.REDIS_URL = settings.REDIS_LOCATION = own_redis.url
+    Machine.objects.create(name="0" * 16, is_own=True)
+    ours, theirs = (reach(share, tries=1, again_at=timezone.now()) for share in (50, 80))
+    assert run(claiming.claim(claiming.place_of(theirs), "f" * 16))
+    tasks.tell_alerts()
+    assert [json.loads(one.body)["data"]["share"] for one in webhook.told] == [50]
+    assert not run(claiming.claim(claiming.place_of(ours), "f" * 16))
+    assert not BudgetAlert.objects.filter(told_at=None).exists()
+
+
 def test_of_several_machines_the_first_one_tells(
     reach: Reach, caplog: pytest.LogCaptureFixture, settings: Any, own_redis: RedisServer
 ) -> None:

@@ -1,9 +1,14 @@
 """What has to end ends, also when it does not hear of it at first; and what waits for it is patient in its own time."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 
+import pytest
+
+from orchestrator.core.daemons import DaemonThreads
 from orchestrator.core.tasks import Stoppable, end, in_time
 
 
@@ -61,6 +66,42 @@ def test_what_comes_to_its_end_by_itself_is_returned() -> None:
     stoppable = Stoppable()
     assert stoppable.run(four()) == 4
     stoppable.stop()
+
+
+def test_a_resolver_that_is_dead_holds_up_neither_what_runs_nor_the_end_of_the_process() -> None:
+    code = """
+import asyncio, socket, threading, time
+from orchestrator.core.tasks import Stoppable
+
+socket.getaddrinfo = lambda *_: time.sleep(3600)
+
+async def look_up():
+    try:
+        async with asyncio.timeout(0.05):
+            await asyncio.get_running_loop().getaddrinfo("dead.test", 80)
+    except TimeoutError:
+        return "given up"
+
+stoppable = Stoppable()
+print([stoppable.run(look_up()) for _ in range(70)].count("given up"), threading.active_count())
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert (run.stdout, run.stderr) == ("70 65\n", ""), "so many threads are stuck, and no more"
+
+
+def test_threads_that_nobody_waits_for_do_what_was_not_given_up_meanwhile() -> None:
+    threads, may_end, done = DaemonThreads("test", 2), threading.Event(), []
+    stuck = [threads.submit(may_end.wait, 30) for _ in range(2)]
+    given_up = [threads.submit(done.append, number) for number in range(100)]
+    assert all(one.cancel() for one in given_up)
+    waiting = threads.submit(done.append, "waited")
+    failing = threads.submit(int, "no number")
+    assert len(threads._waiting) == 2
+    threads.shutdown()
+    may_end.set()
+    with pytest.raises(ValueError, match="no number"):
+        failing.result(10)
+    assert (waiting.result(10), [one.result(10) for one in stuck], done) == (None, [True, True], ["waited"])
 
 
 async def test_only_time_in_which_the_loop_turns_counts() -> None:

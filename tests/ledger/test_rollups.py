@@ -219,6 +219,7 @@ def test_short_stretches_go_and_days_stay():
     fold_all()
     later = NOW.timestamp() + 500 * DAY_S
     assert folding.prune(NOW.timestamp()) == 0
+    assert folding.prune(later, batch=1, within_s=0.0) == 1
     assert folding.prune(later, batch=7) > 0
     assert {row.length for row in Rollup.objects.of(EVERYBODY)} == {DAY_S}
 

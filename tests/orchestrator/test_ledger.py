@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from orchestrator.core.errors import (
 )
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.types import Caller, ChatRequest, Model
-from orchestrator.ledger import batch, writing
+from orchestrator.ledger import batch, retention, writing
 from orchestrator.ledger.folding import Folder
 from orchestrator.ledger.retention import prune
 from orchestrator.ledger.rows import Line, Repeat
@@ -141,6 +142,25 @@ def test_old_records_are_pruned_and_young_ones_stay(ledger: Ledger, alice: Calle
     assert prune(days=90, batch=1) == 2
     assert [row.count for row in UnreadGrades.objects.of(EVERYBODY)] == [1]
     assert {record.request_id for record in RequestRecord.objects.of(EVERYBODY)} == {"1", "89"}
+
+
+def test_what_takes_too_long_to_prune_is_for_the_next_time(
+    ledger: Ledger, alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look at the clock is a second later, and nothing has to wait until everything else is gone."""
+    for number in range(9):
+        old = {"tenant_id": alice.tenant_id, "at": timezone.now() - timedelta(days=91 + number)}
+        ShadowRun.rows.create(**old, request_id=str(number), rule="r", model="m", shadow="n", took_us=1)
+        ledger.post(entry(ledger, alice, str(number), at=old["at"]))
+    ledger.close()
+    Folder().fold(5.0)
+    clock = count()
+    monkeypatch.setattr(retention, "monotonic", lambda: float(next(clock)))
+    assert prune(days=90, batch=2, within_s=7.0) == 4
+    assert RequestRecord.objects.of(EVERYBODY).count() == 5
+    assert ShadowRun.objects.of(EVERYBODY).count() == 5
+    assert (prune(days=90, batch=2), RequestRecord.objects.of(EVERYBODY).exists()) == (5, False)
+    assert not ShadowRun.objects.of(EVERYBODY).exists()
 
 
 def test_what_was_said_of_answers_goes_with_their_records(alice: Caller) -> None:

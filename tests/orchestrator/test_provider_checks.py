@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -189,6 +191,21 @@ async def test_a_look_at_a_provider_that_hangs_is_given_up_when_the_worker_is_to
         worker_shutting_down.send(None, sig="SIGTERM", how="Warm", exitcode=0)
         await looking
     assert not await ProviderCheck.objects.aexists()
+
+
+def test_a_look_at_a_provider_whose_name_is_not_found_takes_no_longer_than_others(monkeypatch):
+    answered = threading.Event()
+    monkeypatch.setattr(tasks.registry, "read", lambda: Registry(providers=(entry("http://dead.test"),)))
+    monkeypatch.setattr(tasks, "looks", Stoppable())
+    monkeypatch.setattr(cloud, "CHECK_S", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(10) and [])
+    began = time.monotonic()
+    try:
+        tasks.check_providers()
+        assert time.monotonic() - began < 5
+        assert ProviderCheck.objects.get().words == "did not answer within 0.2 s"
+    finally:
+        answered.set()
 
 
 def test_without_providers_the_task_does_nothing(monkeypatch, django_assert_num_queries):

@@ -209,6 +209,31 @@ async def test_what_cannot_be_learned_from_is_set_aside(parts: Parts, ask: Ask) 
     assert await parts.managing.run(5, newest_state) == (0, None)
 
 
+@pytest.mark.parametrize(
+    "document",
+    ["{", "[]", '{"decision": {"choices": [{}]}, "abilities": {"MODEL": 0}}', '{"abilities": {"MODEL": "much"}}'],
+)
+async def test_a_decision_that_cannot_be_read_keeps_nothing_from_being_learned(
+    parts: Parts, ask: Ask, caplog: pytest.LogCaptureFixture, document: str
+) -> None:
+    odd, model = await ask("Where is Bern?")
+    right, other = await ask("Where is Basel?")
+
+    def spoil() -> None:
+        decisions = RouteDecision.objects.of(EVERYBODY).filter(request_id=odd)
+        decisions.update(document=document.replace("MODEL", model))
+
+    await parts.managing.run(5, spoil)
+    await parts.managing.run(5, say, odd, model, 1.0)
+    await parts.managing.run(5, say, right, other, 1.0)
+    assert await parts.managing.run(30, learn_due) == 1
+    said_of = await parts.managing.run(5, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("pk")))
+    assert [one.learned_in for one in said_of] == [0, 1]
+    assert await parts.managing.run(30, learn_due) == 0
+    told = [record.message for record in caplog.records if record.name == learning.__name__]
+    assert [line.split(",")[0] for line in told] == ["Of 1 decisions nothing is learned"]
+
+
 async def test_few_snapshots_are_kept_and_one_that_cannot_be_read_is_begun_anew(
     parts: Parts, ask: Ask, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -140,6 +140,39 @@ async def test_a_process_that_falls_silent_shows_its_stacks_and_is_started_again
     assert "killed by SIGABRT" in caplog.text
 
 
+async def test_a_process_that_stood_still_with_the_whole_machine_goes_on(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("orchestrator.supervisor.child.WATCHED_EVERY_S", 0.05)
+    monkeypatch.setattr("orchestrator.supervisor.child.MOST_A_LOOK_S", 0.1, raising=False)
+    fd = f"int(os.environ['{FD_VARIABLE}'])"
+    child = keep(f"import os, time\nwhile os.write({fd}, b'.'): time.sleep(0.02)", has_pulse=True, silent_at_most_s=1.5)
+    await asyncio.wait_for(child.is_ready.wait(), 20)
+    pid = child.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    await asyncio.sleep(0.1)  # what it wrote before is read
+    time.sleep(2)  # noqa: ASYNC251  # the supervisor stands still as well
+    asyncio.get_running_loop().call_later(0.3, os.kill, pid, signal.SIGCONT)
+    await asyncio.sleep(1)
+    assert (child.pid, child.restarts, caplog.text) == (pid, 0, "")
+    os.kill(pid, signal.SIGSTOP)
+    await until_true(lambda: "web 1 hangs: no sign of life for 2 s" in caplog.text, "its end")
+
+
+async def test_a_process_that_starts_is_waited_for_by_the_time_in_which_the_machine_runs(keep: Keep) -> None:
+    beating = f"os.write(int(os.environ['{FD_VARIABLE}']), b'.'); time.sleep(3600)"
+    child = keep(f"import os, time; time.sleep(0.2); {beating}", has_pulse=True, starts_within_s=1.5)
+    await until_true(lambda: child.pid, "a process")
+    pid = child.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(2)  # noqa: ASYNC251  # the supervisor stands still as well
+    os.kill(pid, signal.SIGCONT)
+    await asyncio.wait_for(child.is_ready.wait(), 20)
+    assert (child.pid, child.restarts) == (pid, 0)
+
+
 async def test_a_process_that_never_gets_going_is_started_again(keep: Keep, caplog: pytest.LogCaptureFixture) -> None:
     child = keep(FOR_EVER, has_pulse=True, starts_within_s=0.1)
     await until_true(lambda: child.restarts, "a restart", 20)
