@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.core.types import Chunk, Done, StopReason, TokenLogprob, Usage
 from orchestrator.modelhost.llama import LARGEST_BATCH, Llama
@@ -217,9 +217,10 @@ class Batcher:
     def _tell(self, answer: Answer, chunks: list[Chunk]) -> None:
         for chunk in chunks:
             if chunk.thinking and not answer.question.shows_thinking:
+                answer.logprobs.clear()  # nobody is told of what nobody sees
                 continue
-            if chunk.text and answer.logprobs:
-                chunk = Chunk(text=chunk.text, logprobs=tuple(answer.logprobs))
+            if (chunk.text or chunk.thinking) and answer.logprobs:
+                chunk = replace(chunk, logprobs=tuple(answer.logprobs))
                 answer.logprobs.clear()
             self._send(answer.question.id, chunk)
 

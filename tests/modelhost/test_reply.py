@@ -4,11 +4,13 @@ import random
 import time
 from collections.abc import Iterable
 from itertools import combinations, pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from orchestrator.core.types import Chunk
+from orchestrator.core.types import Chunk, TokenLogprob
+from orchestrator.modelhost.batching import Batcher
 from orchestrator.modelhost.reply import ReplyReader, tool_calls
 
 
@@ -249,3 +251,18 @@ def test_a_long_answer_takes_no_long_time(before: str, part: str):
     began = time.process_time()
     events_of([before, *[part] * 20_000], tools={"f"})
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize(("shows", "told"), [(True, ["a", "b"]), (False, ["b"])])
+def test_the_likelihood_of_tokens_comes_with_what_they_say(shows: bool, told: list[str]):
+    sent: list[Chunk] = []
+    batch = object.__new__(Batcher)
+    batch._send = lambda _, chunk: sent.append(chunk)  # type: ignore[method-assign,assignment]
+    question = SimpleNamespace(id=1, shows_thinking=shows)
+    answer: Any = SimpleNamespace(question=question, logprobs=[])
+    for token, chunk in (("a", Chunk(thinking="Hm")), ("b", Chunk(text="Hi"))):
+        answer.logprobs.append(TokenLogprob(token=token, logprob=-1.0))
+        batch._tell(answer, [chunk])
+    assert [(one.thinking + one.text, [it.token for it in one.logprobs]) for one in sent] == [
+        ({"a": "Hm", "b": "Hi"}[token], [token]) for token in told
+    ]
