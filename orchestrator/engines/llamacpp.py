@@ -27,7 +27,6 @@ from orchestrator.outbound.local import over_socket
 
 NOT_RUNNING = "the model host is not running; it is being restarted"
 RESTART_S = 2.0  # how long a call waits for a model host that is being restarted
-SILENCE_S = 300.0  # how long one may say nothing: loading a model, or waiting for a slot, takes that long at most
 QUICK_S = 5.0  # for questions that need no model
 _RETRY_S = 0.05
 REMEMBERED_S = 1.0  # how long a model that was added, changed or removed may go unnoticed
@@ -81,12 +80,14 @@ class LlamaCpp:
 
     name = "llamacpp"
 
-    def __init__(self, socket: Path, store: Store, *, silence_s: float = SILENCE_S) -> None:
+    def __init__(self, socket: Path, store: Store) -> None:
         self._store = store
         self._listed: list[Model] = []
         self._listed_until = 0.0
         self._found: dict[str, tuple[float, Model | None]] = {}  # name → until when, what it means
-        self._client = over_socket(socket, silence_s=silence_s, connect_s=QUICK_S)
+        # To load a model, to wait for a place and to read a long question take as long as they take: the host watches
+        # its children, and is watched itself.
+        self._client = over_socket(socket, connect_s=QUICK_S)
 
     async def chat(self, request: ChatRequest, model: Model) -> AsyncGenerator[Chunk, None]:
         """Yield the answer; see `Engine`."""

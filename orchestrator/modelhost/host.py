@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import signal
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -25,12 +26,15 @@ import uvicorn
 from django.conf import settings
 
 from orchestrator.core.errors import BadRequest, ModelLoadFailed, OrchestratorError, RequestTooLarge
+from orchestrator.core.heart import Heart
 from orchestrator.core.listening import listening_at
 from orchestrator.modelhost import minilm, wire
 from orchestrator.modelhost.embedded import install_embedded
 from orchestrator.modelhost.memory import FREE_SHARE, available, readable
 from orchestrator.modelhost.residents import Bounds, Residents
 from orchestrator.modelhost.threads import Remembered
+
+TICKS_A_BEAT = 10  # of the server, which looks after itself so often
 
 log = logging.getLogger(__name__)
 
@@ -173,8 +177,23 @@ async def _respond(send: Send, status: int, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+class Server(uvicorn.Server):
+    """Gives the supervisor a sign of life each second: who waits for a model waits for as long as this lives."""
+
+    def __init__(self, config: uvicorn.Config, heart: Heart) -> None:
+        super().__init__(config)
+        self._heart = heart
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second."""
+        if counter % TICKS_A_BEAT == 0:
+            self._heart.beat()
+        return await super().on_tick(counter)
+
+
 async def serve() -> None:
     """Serve until told to stop; then let running answers finish, for a while, and end the children."""
+    heart = Heart()
     store = minilm.open_store(settings.MODELS_DIR)
     try:
         await asyncio.to_thread(install_embedded, store)
@@ -206,13 +225,14 @@ async def serve() -> None:
     with listening_at(settings.MODELS_SOCKET) as listening:
         log.info("The model host listens; models may take %s", readable(bounds.memory))
         try:
-            await uvicorn.Server(config).serve(sockets=[listening])
+            await Server(config, heart).serve(sockets=[listening])
         finally:
             await residents.close()
 
 
 def run() -> None:
     """Serve, as a process of its own."""
+    faulthandler.enable()  # one that hangs is ended with SIGABRT, which shows where it hung
     # uvicorn repeats the signal that stopped it once it is done; by then it must not kill.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)

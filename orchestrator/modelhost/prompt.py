@@ -249,10 +249,10 @@ class _Writer:
 
         A file's own template may insist that a user begins; Ollama's do not.
         """
-        ways = range(1, len(others))
-        if not isinstance(self.template, GoChat):
-            ways = [count for count in ways if self.messages[others[count]].role == "user"] or ways
-        return [*ways] or [0]
+        ways = list(range(1, len(others))) or [0]
+        if isinstance(self.template, GoChat) or not others:
+            return ways
+        return [count for count in ways if self.messages[others[count]].role == "user"] or ways
 
     def _without(self, places: Sequence[int]) -> list[Message]:
         gone = set(places)

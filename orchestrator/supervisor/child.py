@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from orchestrator.core.heart import FD_VARIABLE
 from orchestrator.core.tasks import in_time
-from orchestrator.supervisor.pulse import FD_VARIABLE, Pulse
+from orchestrator.supervisor.pulse import Pulse
 from orchestrator.supervisor.reaper import Reaper
 
 log = logging.getLogger(__name__)

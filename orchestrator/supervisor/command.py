@@ -38,6 +38,8 @@ ROLES = ("redis", "models", "worker", "web")  # in the order they start
 WORKER_STOPS_WITHIN_S = 5.0
 WORKER_NICE = 10
 MODELS_NICE = 5
+MODELS_START_WITHIN_S = 600.0  # on a slow disk, where the first model is unpacked
+MODELS_SILENT_S = 60.0  # to end it ends every answer of a model here
 PAGES_NICE = 5
 STOP_MARGIN_S = 3.0  # beyond the drain, which web workers and model host bound themselves
 
@@ -124,7 +126,17 @@ def _programs(roles: Collection[str], redis_server: str | None, listener: socket
         models = ours("models", "orchestrator.modelhost", stops_within_s=drained_s)
         # It asks nobody, and runs native code on what came from anywhere. A model that computes on every core would
         # have whoever is answered from cache, or refused, wait for one; what it lacks for it is a few percent.
-        programs.append(replace(models, without=secret_names(), nice=MODELS_NICE))
+        programs.append(
+            replace(
+                models,
+                without=secret_names(),
+                nice=MODELS_NICE,
+                has_pulse=True,
+                is_vital=False,
+                starts_within_s=MODELS_START_WITHIN_S,
+                silent_at_most_s=MODELS_SILENT_S,
+            )
+        )
     if "worker" in roles:
         # Housekeeping can wait for whoever answers, above all while everything starts.
         worker = ours("worker", "orchestrator.supervisor.worker")

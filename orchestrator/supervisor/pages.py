@@ -7,8 +7,8 @@ import signal
 import django
 from django.conf import settings
 
+from orchestrator.core.heart import Heart
 from orchestrator.core.listening import listening_at
-from orchestrator.supervisor.pulse import Heart
 
 BEATS_EVERY_S = 1.0
 

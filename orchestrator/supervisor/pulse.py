@@ -1,16 +1,14 @@
 """A sign of life over a pipe: the child writes a byte now and then, the supervisor sees when.
 
-The first byte says that the child is ready. One that goes silent hangs, and is worth a restart.
+What the child does is in `orchestrator.core.heart`. The first byte says that it is ready. One that goes silent hangs,
+and is worth a restart.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
-
-FD_VARIABLE = "ORCHESTRATOR_PULSE_FD"
 
 
 class Pulse:
@@ -52,21 +50,3 @@ class Pulse:
         """The child has ended."""
         self._loop.remove_reader(self._reader)
         os.close(self._reader)
-
-
-class Heart:
-    """The child's end; does nothing when no supervisor listens."""
-
-    def __init__(self) -> None:
-        self._fd = int(os.environ.pop(FD_VARIABLE, "-1"))
-        if self._fd >= 0:
-            os.set_inheritable(self._fd, False)
-            os.set_blocking(self._fd, False)
-
-    def beat(self) -> None:
-        """Give a sign of life."""
-        if self._fd >= 0:
-            # A full pipe means that the supervisor is slow, a broken one that it is gone; the
-            # kernel ends this process in the second case, and neither is this process's concern.
-            with contextlib.suppress(BlockingIOError, BrokenPipeError):
-                os.write(self._fd, b".")

@@ -15,8 +15,8 @@ from django.conf import settings
 from uvicorn import Config, Server
 
 from orchestrator.core.files import most_callers
+from orchestrator.core.heart import Heart
 from orchestrator.supervisor.http import BoundedHead
-from orchestrator.supervisor.pulse import Heart
 
 APPLICATION = "orchestrator.asgi:application"
 KEEP_ALIVE_S = 75  # longer than client pools keep a connection, so that it is they who close it

@@ -25,8 +25,8 @@ from django.conf import settings
 
 from cache.generation import Generation
 from orchestrator.celery import LONG_AGO, app
+from orchestrator.core.heart import Heart
 from orchestrator.supervisor.liveness import Liveness
-from orchestrator.supervisor.pulse import Heart
 
 THREADS = 2
 CHANGE_EVERY_S = 0.5

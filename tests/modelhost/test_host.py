@@ -12,10 +12,13 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import uvicorn
 
+from orchestrator.core.heart import Heart
 from orchestrator.core.types import ChatRequest, Message
 from orchestrator.modelhost import wire
 from orchestrator.modelhost.embedded import NAME
+from orchestrator.modelhost.host import TICKS_A_BEAT, Server
 from tests.modelhost.hosting import ROOT, ModelHost, is_running, until
 
 
@@ -176,3 +179,17 @@ def test_a_bad_setting_ends_it_with_its_name():
     host.data_dir.rmdir()
     assert done.returncode == 78
     assert b"OLLAMA_NUM_PARALLEL=many" in done.stderr
+
+
+async def test_it_gives_a_sign_of_life_each_second() -> None:
+    class Beats(Heart):
+        count = 0
+
+        def beat(self) -> None:
+            self.count += 1
+
+    heart = Beats()
+    server = Server(uvicorn.Config(lambda: None), heart)
+    for tick in range(3 * TICKS_A_BEAT):
+        await server.on_tick(tick)
+    assert heart.count == 3

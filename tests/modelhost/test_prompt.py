@@ -149,6 +149,10 @@ def test_what_a_template_refuses_is_not_made_by_leaving_out_the_oldest(model: An
     assert shown(model, ALTERNATING, messages=said).text == kept
 
 
+def test_what_the_system_says_alone_is_cut_like_a_text(model: Any):
+    assert shown(model, messages=[Message(role="system", content="x" * 200)]).tokens == 99
+
+
 def test_ollamas_templates_leave_out_turn_by_turn(model: Any):
     said = [Message(role=("user", "assistant")[at % 2], content="x" * 15) for at in range(9)]  # type: ignore[arg-type]
     form = "{{ range .Messages }}{{ .Content }}{{ end }}"

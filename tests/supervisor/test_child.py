@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.heart import FD_VARIABLE
 from orchestrator.supervisor.child import LEASH, Child, delay_s, how_it_ended
-from orchestrator.supervisor.pulse import FD_VARIABLE
 from tests.product import is_running, until
 
 FOR_EVER = "import time; time.sleep(3600)"
