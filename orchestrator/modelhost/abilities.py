@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.modelhost.gguf import Header
 from orchestrator.modelhost.go_chat import GoChat
+from orchestrator.modelhost.reply import thinking_in
 
 
 def capabilities(header: Header, form: GoChat | None) -> frozenset[str]:
@@ -16,7 +17,7 @@ def capabilities(header: Header, form: GoChat | None) -> frozenset[str]:
     else:
         template = header.chat_template
         has_tools, can_fill_in = "tools" in template, False
-        has_thinking = "enable_thinking" in template or "<think>" in template
+        has_thinking = bool("enable_thinking" in template or thinking_in(template))
     if has_tools:
         found.add("tools")
     if has_thinking:

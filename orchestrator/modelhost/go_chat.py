@@ -16,6 +16,7 @@ from orchestrator.core.types import Message, ToolCall
 from orchestrator.modelhost.gotemplate.functions import LONGEST, JSONList, JSONMap, Struct
 from orchestrator.modelhost.gotemplate.running import STEPS, run
 from orchestrator.modelhost.gotemplate.syntax import Action, Branch, Node, Path, Pipe, Template, TemplateError, parse
+from orchestrator.modelhost.reply import thinking_in
 
 STEPS_EACH = 200  # more, for each turn and tool; usual templates take some tens
 
@@ -47,7 +48,7 @@ class GoChat:
     @property
     def takes_thinking(self) -> bool:
         """Whether it is for a model that thinks."""
-        return "<think>" in self.source or bool(self._fields & {"Think", "ThinkLevel", "IsThinkSet", "Thinking"})
+        return bool(thinking_in(self.source) or self._fields & {"Think", "ThinkLevel", "IsThinkSet", "Thinking"})
 
     @property
     def is_dated(self) -> bool:

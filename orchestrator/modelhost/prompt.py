@@ -14,7 +14,7 @@ from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.grammar import grammar_for
 from orchestrator.modelhost.llama import Llama
 from orchestrator.modelhost.options import Options, read_options
-from orchestrator.modelhost.reply import ReplyReader
+from orchestrator.modelhost.reply import ReplyReader, thinking_in
 from orchestrator.modelhost.sampling import Sampler
 from orchestrator.modelhost.template import ChatTemplate
 from orchestrator.modelhost.text import TextOut
@@ -71,7 +71,7 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
         raise ContextTooLong(TOO_LONG)
     sampler = Sampler(model, options, grammar_for(request.format))
     sampler.prime(tokens)
-    is_open = written.thinks and written.text.rstrip().endswith("<think>")
+    is_open = bool(written.thinks) and written.text.rstrip().endswith(written.thinks)
     return Question(
         id=ask.id,
         tokens=tokens,
@@ -89,7 +89,7 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
         out=TextOut(options.stop),
         reader=ReplyReader(
             # Where a form is asked for, thinking was opened already, or there is none: the form begins at once.
-            thinks=is_open or (written.thinks and not request.format),
+            thinks=written.thinks if is_open or not request.format else "",
             is_open=is_open,
             tools=() if request.prompt is not None or request.format else _names(request.tools),
         ),
@@ -130,7 +130,7 @@ class _Written:
     is_cut: bool
     context: int
     keep: int  # tokens at the start that stay
-    thinks: bool  # the answer may begin with thinking
+    thinks: str  # what the answer opens its thinking with, if any
 
 
 def _write(model: Llama, template: Form, ask: Ask, options: Options, is_wanted: Callable[[], bool]) -> _Written:
@@ -141,9 +141,10 @@ def _write(model: Llama, template: Form, ask: Ask, options: Options, is_wanted: 
     if not all(0 <= token < model.vocabulary for token in request.context):
         raise BadRequest("context holds a number that is not a token of this model")
     form: Form = GoChat(request.template) if request.template else template
-    thinks = request.prompt is None and not request.suffix and "<think>" in template.source + form.source
-    opens_thinking = thinks and bool(request.format) and request.think is not False
-    writer = _Writer(model, form, ask, context, is_wanted, opens_thinking=opens_thinking)
+    is_conversation = request.prompt is None and not request.suffix
+    thinks = thinking_in(template.source + form.source) if is_conversation else ""
+    opens = thinks if request.format and request.think is not False else ""
+    writer = _Writer(model, form, ask, context, is_wanted, opens=opens)
     if request.prompt is not None:
         text = request.prompt
         tokens = writer.tokens(text)
@@ -186,12 +187,12 @@ class _Writer:
         context: int,
         is_wanted: Callable[[], bool],
         *,
-        opens_thinking: bool,
+        opens: str,
     ) -> None:
         self.model, self.template, self.request, self.context = model, template, ask.request, context
         self.is_wanted = is_wanted
         self.is_exact = ask.is_preview and not ask.request.truncate  # all of it is counted
-        self.opens_thinking = opens_thinking
+        self.opens = opens
         self.messages = _conversation(ask)
         said = len(msgspec.json.encode((self.messages, ask.request.tools, ask.request.suffix)))
         elements = len(self.messages) + len(ask.request.tools)
@@ -263,7 +264,7 @@ class _Writer:
         self._go_on()
         text = self.template.render(messages, tools=request.tools, think=request.think, longest=self.longest)
         # The grammar would forbid the tag the model opens its thinking with, so it is opened here.
-        return text + "<think>\n" if self.opens_thinking and not text.rstrip().endswith("<think>") else text
+        return f"{text}{self.opens}\n" if self.opens and not text.rstrip().endswith(self.opens) else text
 
     def tokens(self, text: str) -> list[int]:
         """Text behind what the request says goes before; never none.

@@ -10,7 +10,8 @@ from typing import Any
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import Chunk, ToolCall
 
-_THINK, _UNTHINK = "<think>", "</think>"
+# What models open their thinking with, and what closes it.
+_THINKING = {"<think>": "</think>", "[THINK]": "[/THINK]", "<seed:think>": "</seed:think>"}
 # What models open calls with, and what closes that; where nothing does, the calls end where something else begins.
 _CALLS = {"<tool_call>": "</tool_call>", "<|tool_call|>": "<|/tool_call|>", "[TOOL_CALLS]": "", "<|python_tag|>": ""}
 _OPENING = re.compile(r"[<\[]")  # of any of these tags
@@ -18,18 +19,24 @@ _NEXT = re.compile(r"\s*+(?:[,;]\s*+)?+(?=[{\[])")  # what may stand between two
 _OUTSIDE_STRINGS = frozenset('{}[],:" \t\r\n0123456789+-.eEtrufals')  # the characters JSON has there
 
 
+def thinking_in(template: str) -> str:
+    """What opens thinking, as far as a template shows it; empty where it shows none."""
+    return next((tag for tag in _THINKING if tag in template), "")
+
+
 class ReplyReader:
     """Reads an answer as it is made. What it finds does not depend on the pieces the answer comes in.
 
-    Thinking stands between `<think>` tags at the start, or begins at once where the prompt has opened
-    them. Calls of tools are looked for only when the caller offered some: as JSON objects or lists of them
+    Thinking stands between tags at the start, or begins at once where the prompt has opened
+    it. Calls of tools are looked for only when the caller offered some: as JSON objects or lists of them
     behind one of the tags that models are taught, or as an answer that is nothing but such. What calls
     none of these is text.
 
-    tools  the names of those that were offered.
+    thinks  what opens the model's thinking, `thinking_in` its template; empty where it does none.
+    tools   the names of those that were offered.
     """
 
-    def __init__(self, *, thinks: bool = False, is_open: bool = False, tools: Collection[str] = ()) -> None:
+    def __init__(self, *, thinks: str = "", is_open: bool = False, tools: Collection[str] = ()) -> None:
         self._mode = "thinking" if is_open else "start" if thinks or tools else "text"
         self._thinks, self._tools = thinks, tools
         self._held = ""
@@ -42,7 +49,7 @@ class ReplyReader:
     @property
     def is_thinking(self) -> bool:
         """Whether what comes next is not for the caller, as far as can be told."""
-        return self._mode == "thinking" or (self._mode == "start" and self._thinks)
+        return self._mode == "thinking" or (self._mode == "start" and bool(self._thinks))
 
     def feed(self, text: str) -> list[Chunk]:
         """Take text and return what is certain now."""
@@ -71,14 +78,14 @@ class ReplyReader:
 
     def _start(self) -> Iterator[Chunk]:
         text = self._held.lstrip()
-        if self._thinks and text.startswith(_THINK):
-            self._enter("thinking", text[len(_THINK) :])
-        elif text and not (self._thinks and _THINK.startswith(text)):
+        if self._thinks and text.startswith(self._thinks):
+            self._enter("thinking", text[len(self._thinks) :])
+        elif text and not (self._thinks and self._thinks.startswith(text)):
             self._mode = "after"
         return iter(())
 
     def _think(self) -> Iterator[Chunk]:
-        passed, is_over = self._until(_UNTHINK)
+        passed, is_over = self._until(_THINKING[self._thinks])
         if is_over:
             self._enter("after", self._held)
         if passed:

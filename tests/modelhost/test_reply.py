@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.core.types import Chunk, TokenLogprob
 from orchestrator.modelhost.batching import Batcher
-from orchestrator.modelhost.reply import ReplyReader, tool_calls
+from orchestrator.modelhost.reply import ReplyReader, thinking_in, tool_calls
 
 
 def read(text: str, *, piece: int, **kind: Any) -> tuple[str, str, list[tuple[str, Any]]]:
@@ -53,19 +53,19 @@ def test_plain_text_is_not_held_back():
 
 
 def test_thinking_comes_before_the_answer(piece: int):
-    assert read("<think>\nwhy\n</think>\n\nbecause", piece=piece, thinks=True) == ("why\n", "because", [])
+    assert read("<think>\nwhy\n</think>\n\nbecause", piece=piece, thinks="<think>") == ("why\n", "because", [])
 
 
 def test_thinking_may_be_open_already(piece: int):
-    assert read("why</think>because", piece=piece, thinks=True, is_open=True) == ("why", "because", [])
+    assert read("why</think>because", piece=piece, thinks="<think>", is_open=True) == ("why", "because", [])
 
 
 def test_an_answer_without_thinking_is_text(piece: int):
-    assert read("<the end>", piece=piece, thinks=True) == ("", "<the end>", [])
+    assert read("<the end>", piece=piece, thinks="<think>") == ("", "<the end>", [])
 
 
 def test_thinking_that_is_cut_off_is_still_thinking(piece: int):
-    assert read("<think>on and on", piece=piece, thinks=True) == ("on and on", "", [])
+    assert read("<think>on and on", piece=piece, thinks="<think>") == ("on and on", "", [])
 
 
 def test_a_call_between_tags(piece: int):
@@ -75,7 +75,7 @@ def test_a_call_between_tags(piece: int):
 
 def test_two_calls_after_thinking(piece: int):
     call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>\n'
-    assert read("<think>x</think>" + call * 2, piece=piece, thinks=True, tools={"f"}) == (
+    assert read("<think>x</think>" + call * 2, piece=piece, thinks="<think>", tools={"f"}) == (
         "x",
         "",
         [("f", {}), ("f", {})],
@@ -205,7 +205,7 @@ def test_nothing_is_lost_whatever_stands_beside_what(seed: int):
     chance = random.Random(seed)
     for _ in range(100):
         answer = "".join(chance.choices(PARTS, k=chance.randrange(1, 9)))
-        thinks = chance.random() < 0.3
+        thinks = "<think>" if chance.random() < 0.3 else ""
         events = events_of([answer], thinks=thinks, tools={"f", "g"})
         for _ in range(5):
             cuts = [0, *sorted(chance.choices(range(len(answer)), k=chance.randrange(12))), len(answer)]
@@ -266,3 +266,12 @@ def test_the_likelihood_of_tokens_comes_with_what_they_say(shows: bool, told: li
     assert [(one.thinking + one.text, [it.token for it in one.logprobs]) for one in sent] == [
         ({"a": "Hm", "b": "Hi"}[token], [token]) for token in told
     ]
+
+
+@pytest.mark.parametrize("opens", ["<think>", "[THINK]", "<seed:think>"])
+def test_models_open_their_thinking_with_other_words(piece: int, opens: str):
+    assert thinking_in("{% if x %}" + opens) == opens
+    closes = opens.replace("[", "[/").replace("<", "</")
+    assert read(f"{opens}why{closes}because", piece=piece, thinks=opens) == ("why", "because", [])
+    assert read(f"why{closes}because", piece=piece, thinks=opens, is_open=True) == ("why", "because", [])
+    assert read("[TH", piece=piece, thinks=opens) == ("", "[TH", [])
