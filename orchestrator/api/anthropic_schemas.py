@@ -186,10 +186,8 @@ def _tool(tool: dict[str, Any], where: str) -> dict[str, Any]:
         raise BadRequest(f"{where}: a tool needs a name, and an object as input_schema")
     if not isinstance(description, str | None):
         raise BadRequest(f"{where}.description must be text")
-    function: dict[str, Any] = {"name": name, "parameters": schema}
-    if description is not None:
-        function["description"] = description
-    return {"type": "function", "function": function}
+    function: dict[str, Any] = {"name": name} | ({} if description is None else {"description": description})
+    return {"type": "function", "function": function | {"parameters": schema}}
 
 
 def _messages(system: str | list[dict[str, Any]] | None, turns: list[AnthropicMessage]) -> tuple[Message, ...]:
