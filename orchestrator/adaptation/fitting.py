@@ -62,20 +62,20 @@ def fit(
     wanted = request
     if request.tools and "tools" not in model.capabilities and is_for_all:
         request = tool_calls.in_words(request)
-        steps.append(tool_calls.reading(wanted.tools, has_stops=bool(stops.of(request))))
+        steps.append(tool_calls.reading(wanted.tools, has_stops=bool(request.stops)))
         said.append("tools")
     if wanted.format and not wanted.tools and model.is_remote:
         is_taken = "format" in model.takes
         if not is_taken:
             request = json_answers.in_words(request)
             said.append("format")
-        has_stops = bool(stops.of(request))
+        has_stops = bool(request.stops)
         if is_taken and wanted.stream:  # whoever hears each piece hears it as it comes
             check = json_answers.standing(wanted.format, has_stops=has_stops)
         else:
             steps.append(json_answers.checking(wanted.format, has_stops=has_stops))
-    if (words := stops.of(request)) and "stop" not in model.takes:
-        request = replace(request, options={name: one for name, one in request.options.items() if name != "stop"})
+    if words := stops.untold(request, model):
+        request = stops.without(request, words)
         steps.insert(0, stops.ending(words))
         said.append("stop")
     # After all that is told in words, which takes room, and before what the system says is in a turn that may go.

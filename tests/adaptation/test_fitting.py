@@ -46,6 +46,19 @@ async def test_everything_at_once() -> None:
     assert text_of(heard) == ""
 
 
+async def test_a_stop_string_that_a_provider_does_not_take_is_seen_to_here() -> None:
+    model = replace(MODEL, takes=frozenset({"stop unless blank"}))
+    asking = replace(QUESTION, options={"stop": ["\n", "END", " "], "seed": 1})
+    fitted = fit(asking, model, is_chosen=False)
+    assert fitted.said == ("stop",)
+    assert fitted.request.options == {"stop": ["END"], "seed": 1}
+    assert fitted.as_asked(fitted.request, asking).options == asking.options
+    assert text_of(await answered(fitted, Spoken("one", "\ntwo"))) == "one"
+    assert fit(replace(asking, options={"stop": ["\n"]}), model, is_chosen=False).request.options == {}
+    told = replace(asking, options={"stop": ["END"]})
+    assert fit(told, model, is_chosen=False).request is told
+
+
 @pytest.mark.parametrize("model", [MODEL, BARE])
 async def test_a_call_that_a_stop_string_ended_is_none(model: Model) -> None:
     half = CALL.removesuffix("}")

@@ -17,7 +17,7 @@ from orchestrator.capabilities import settle
 from orchestrator.core.errors import BadRequest, EngineError, ModelNotFound, RateLimited
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines.wires import WIRES
-from orchestrator.engines.wires.anthropic import ADAPTIVE, ALL_EFFORTS, Anthropic
+from orchestrator.engines.wires.anthropic import ADAPTIVE, ALL_EFFORTS, SAMPLING, Anthropic
 from orchestrator.engines.wires.base import Offer, Wire
 from orchestrator.engines.wires.gemini import UNSIGNED, Gemini
 from orchestrator.engines.wires.ollama import Ollama
@@ -53,6 +53,13 @@ def asked(wire: Wire, messages: Sequence[Message] = CONVERSATION, name: str = "m
 
 def hello(wire: Wire, name: str = "m", **fields: Any) -> dict[str, Any]:
     return asked(wire, [Message(role="user", content="hi")], name, **fields)
+
+
+def settle_for(offer: Offer, **fields: Any) -> tuple[ChatRequest, tuple[str, ...]]:
+    """What such a model is asked, and what is left out."""
+    takes = offer.takes or Anthropic.takes
+    model = Model(name="m", digest="", engine="p", capabilities=offer.capabilities, takes=takes)
+    return settle(ChatRequest(model="m", messages=(Message(role="user", content="hi"),), **fields), model, "warn")
 
 
 def read(wire: Wire, data: bytes) -> Reply:
@@ -184,19 +191,56 @@ def test_anthropic_is_asked_for_no_warmer_answer_than_it_gives() -> None:
     assert hello(Anthropic(), options={"temperature": 0})["temperature"] == 0
 
 
-@pytest.mark.parametrize("name", [OLDER, "claude-opus-4-6"])
+@pytest.mark.parametrize("name", ["claude-3-7-sonnet-20250219", "glm-5"])
 @pytest.mark.parametrize(("think", "left_out"), [(True, ("temperature", "top_k", "top_p")), (False, ()), (None, ())])
 def test_how_to_choose_words_is_left_out_where_anthropic_thinks_and_that_is_said(
     name: str, think: Any, left_out: tuple[str, ...]
 ) -> None:
     wire = Anthropic()
     offer = wire.guess(name)
-    model = Model(name="m", digest="", engine="anthropic", capabilities=offer.capabilities, takes=wire.takes)
     options = {"temperature": 0.2, "top_p": 0.5, "top_k": 3, "stop": ["x"]}
-    request = ChatRequest(model="m", messages=(Message(role="user", content="hi"),), think=think, options=options)
-    settled, said = settle(request, model, "warn")
+    settled, said = settle_for(offer, think=think, options=options)
     assert said == left_out
     AnthropicSpeech().check("/v1/messages", wire.chat(settled, offer).body | {"stream": True})
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("claude-v1", []),
+        ("claude-3-5-haiku-20241022", []),
+        ("claude-3-opus-latest", []),
+        ("claude-sonnet-4-20250514", []),
+        ("claude-opus-4-1-20250805", ["top_p"]),
+        ("claude-haiku-4-5", ["top_p"]),
+        ("claude-opus-4.6", ["top_p"]),
+        ("claude-opus-4-7", ["temperature", "top_k", "top_p"]),
+        ("claude-opus-4-8-20260601", ["temperature", "top_k", "top_p"]),
+        ("claude-sonnet-5", ["temperature", "top_k", "top_p"]),
+        ("claude-fable-5-1", ["temperature", "top_k", "top_p"]),
+        ("claude-mythos-preview", ["temperature", "top_k", "top_p"]),
+        ("minimax-m3", []),
+    ],
+)
+def test_ways_to_choose_words_that_a_model_of_anthropic_refuses_are_left_out_and_said(
+    name: str, left_out: list[str]
+) -> None:
+    offer = Anthropic().guess(name)
+    settled, said = settle_for(offer, options={"temperature": 0.2, "top_p": 0.5, "top_k": 3})
+    assert (list(said), sorted(SAMPLING - Anthropic().chat(settled, offer).body.keys())) == (
+        left_out,
+        left_out,
+    )
+    listed = Anthropic().offers(json.dumps({"data": [{"id": name, "capabilities": {}}]}).encode())
+    assert listed[0].takes == offer.takes
+    _, said = settle_for(offer, options={"top_p": 0.5})
+    assert said == (("top_p",) if "temperature" in left_out else ())
+
+
+def test_a_blank_stop_string_is_not_for_anthropic() -> None:
+    offer = Anthropic().guess("claude-sonnet-4-5")
+    assert settle_for(offer, options={"stop": ["x", "\n"]})[1] == ("stop",)
+    assert settle_for(offer, options={"stop": ["x\n"]})[1] == ()
 
 
 @pytest.mark.parametrize(

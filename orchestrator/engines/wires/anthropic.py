@@ -38,7 +38,7 @@ from orchestrator.engines.wires.strict_schema import can_be_said, strict
 
 VERSION = "2023-06-01"
 OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop_sequences"}
-UNLESS_THINKING = frozenset({"temperature", "top_p", "top_k"})  # are refused together with thoughts
+SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 WARMEST = 1.0
 REASONS: dict[str, StopReason] = {
     "end_turn": "stop",
@@ -60,6 +60,11 @@ LEAST_BUDGET = 1_024
 # Models that are older than the list that tells.
 _CANNOT_THINK = re.compile(r"claude-(?:instant|2|3-(?!7))")
 _BY_BUDGET = re.compile(r"claude-(?:3|(?:opus|sonnet|haiku)-4(?!-[6-9]))")
+# claude-3-5-haiku-20241022, claude-opus-4-20250514, claude-sonnet-4-5. One without a number has no older ones.
+_VERSION = re.compile(r"claude-(?:[a-z]+-)?v?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+NEWEST = (99, 0)
+WARM_OR_NARROW = (4, 1)  # from here on `top_p` is refused where there is a `temperature`
+NOT_SAMPLED = (4, 7)  # and from here on both are, and `top_k`
 
 # A marked prefix costs a quarter more once and a tenth from then on. Shorter ones are not kept, marked or not.
 MARKED_FROM_BYTES = 4_096
@@ -74,8 +79,8 @@ OPENING = "…"  # what the user said before the assistant's first turn: somebod
 class Anthropic:
     """Messages, thinking, tools and pictures; no embeddings."""
 
-    takes = frozenset({*OPTIONS, "num_predict", "format", "think", "effort", "truncate", "shift"}) - UNLESS_THINKING
-    takes |= {f"{option} unless thinking" for option in UNLESS_THINKING}
+    takes = frozenset({"stop unless blank", "num_predict", "format", "think", "effort", "truncate", "shift"})
+    takes |= {f"{option} unless thinking" for option in SAMPLING}
     takes_for_vectors: frozenset[str] = frozenset()
     listing = "v1/models?limit=1000"
     probe = ""
@@ -151,10 +156,11 @@ class Anthropic:
 
     def guess(self, name: str) -> Offer:
         """By its name: who speaks this protocol and is not of Anthropic knows budgets only."""
+        takes = _taken_by(name)
         if _CANNOT_THINK.match(name):
-            return Offer(name=name, capabilities=CHATS - {"thinking"})
+            return Offer(name=name, capabilities=CHATS - {"thinking"}, takes=takes)
         is_adaptive = name.startswith("claude") and not _BY_BUDGET.match(name)
-        return Offer(name=name, traits=frozenset({ADAPTIVE} if is_adaptive else ()))
+        return Offer(name=name, traits=frozenset({ADAPTIVE} if is_adaptive else ()), takes=takes)
 
     def said(self, body: bytes) -> Said:
         """`{"type": "error", "error": {"type": …, "message": …}}`."""
@@ -165,6 +171,22 @@ class Anthropic:
             return plain(body)
         is_about_key = kind == "authentication_error"
         return Said(words=words, is_about_key=is_about_key, is_about_length=is_about_length(words))
+
+
+def _version(name: str) -> tuple[int, int]:
+    """Of a Claude, by its name; none is lower than that of another vendor's model."""
+    if found := _VERSION.match(name):
+        return int(found[1]), int(found[2] or 0)
+    return NEWEST if name.startswith("claude") else (0, 0)
+
+
+def _taken_by(name: str) -> frozenset[str]:
+    """What a model of that name takes of a request."""
+    if _version(name) >= NOT_SAMPLED:
+        return Anthropic.takes - {f"{option} unless thinking" for option in SAMPLING}
+    if _version(name) >= WARM_OR_NARROW:
+        return Anthropic.takes - {"top_p unless thinking"} | {"top_p unless thinking or temperature"}
+    return Anthropic.takes
 
 
 def _is_supported(able: Any, *path: str) -> bool:

@@ -64,6 +64,7 @@ class Offer:
     context_length: int = 0
     most_output: int = 0  # tokens in an answer
     traits: frozenset[str] = frozenset()  # how it wants to be asked, in the words of its wire
+    takes: frozenset[str] | None = None  # of a request, where that is not what its wire takes
     version: str = ""  # changes when the model does while its name stays
     modified_at: float = 0.0
     size: int = 0
