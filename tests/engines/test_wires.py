@@ -106,6 +106,15 @@ def test_a_caller_without_a_cap_gets_what_anthropics_model_can() -> None:
 
 
 @pytest.mark.parametrize(
+    ("asked_for", "can", "sent"), [(64_000, 8_192, 8_192), (64_000, 64_000, 64_000), (64_000, 0, 64_000), (5, 8_192, 5)]
+)
+def test_a_cap_is_held_to_what_the_model_can(asked_for: int, can: int, sent: int) -> None:
+    offer, options = Offer(name="m", most_output=can), {"num_predict": asked_for}
+    assert hello(Anthropic(), offer=offer, options=options)["max_tokens"] == sent
+    assert hello(Gemini(), offer=offer, options=options)["generationConfig"]["maxOutputTokens"] == sent
+
+
+@pytest.mark.parametrize(
     ("think", "thinking", "effort"),
     [
         (None, None, None),

@@ -97,6 +97,7 @@ class Anthropic:
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question. Raises BadRequest when there is none, or no room to think."""
         most = request.cap or min(offer.most_output or GUESSED_OUTPUT, MOST_OUTPUT)
+        most = min(most, offer.most_output or most)  # more than it can is refused
         system, turns = system_text(request.messages), _turns(request.messages)
         if not turns:
             turns, system = [{"role": "user", "content": [{"type": "text", "text": system}]}], ""

@@ -99,7 +99,7 @@ class Gemini:
             body["systemInstruction"] = {"parts": [{"text": system}]}
         if request.tools:
             body["tools"] = [{"functionDeclarations": [_declared(function_of(tool)) for tool in request.tools]}]
-        if config := _config(request, offer.name):
+        if config := _config(request, offer):
             body["generationConfig"] = config
         return Ask(path=f"v1beta/{_resource(offer.name)}:streamGenerateContent?alt=sse", body=body)
 
@@ -242,12 +242,13 @@ def _declared(function: Mapping[str, Any]) -> dict[str, Any]:
     return declared
 
 
-def _config(request: ChatRequest, model: str) -> dict[str, Any]:
+def _config(request: ChatRequest, offer: Offer) -> dict[str, Any]:
+    model = offer.name
     config: dict[str, Any] = {
         theirs: request.options[ours] for ours, theirs in OPTIONS.items() if ours in request.options
     }
     if request.cap is not None:
-        config["maxOutputTokens"] = request.cap
+        config["maxOutputTokens"] = min(request.cap, offer.most_output or request.cap)
     if request.format:
         config["responseMimeType"] = "application/json"
     if isinstance(request.format, Mapping):
