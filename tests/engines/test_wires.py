@@ -355,6 +355,35 @@ def test_a_schema_that_anthropics_grammar_cannot_hold_is_asked_for_in_words(sche
     assert block["text"].endswith(f"fits this JSON Schema, and nothing around it:\n{json.dumps(schema)}")
 
 
+SUPPORTED, NOT_SUPPORTED = ({"structured_outputs": {"supported": is_so}} for is_so in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("name", "able", "is_bound"),
+    [
+        ("claude-opus-4-1", None, True),
+        ("claude-haiku-4-5-20251001", None, True),
+        ("claude-fable-5", None, True),
+        ("claude-sonnet-4-20250514", None, False),
+        ("claude-opus-4-0", None, False),
+        ("claude-3-5-haiku-latest", None, False),
+        ("glm-5", None, True),
+        ("claude-sonnet-4-20250514", {}, False),
+        ("claude-opus-4-1", {}, True),
+        ("claude-sonnet-4-20250514", SUPPORTED, True),
+        ("claude-opus-4-1", NOT_SUPPORTED, False),
+    ],
+)
+def test_a_schema_is_asked_for_in_words_where_a_model_of_anthropic_is_not_bound_to_one(
+    name: str, able: Any, *, is_bound: bool
+) -> None:
+    wire = Anthropic()
+    (listed,) = wire.offers(json.dumps({"data": [{"id": name, "capabilities": able}]}).encode())
+    for offer in [listed] if able else [listed, wire.guess(name)]:
+        body = hello(wire, offer=offer, format=SCHEMA)
+        assert ("output_config" in body, "system" in body) == (is_bound, not is_bound)
+
+
 @pytest.mark.parametrize(
     "schema",
     [

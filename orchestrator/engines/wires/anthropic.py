@@ -55,6 +55,7 @@ GUESSED_OUTPUT = 8_192
 
 # How a model thinks: as much as it finds right, or within a number of tokens.
 ADAPTIVE, ALL_EFFORTS = "adaptive", "all efforts"
+NO_SCHEMA = "no schema"  # it cannot be bound to one
 BUDGETS = {"low": 2_048, "medium": 8_192, "high": 16_384, "max": 30_000}
 LEAST_BUDGET = 1_024
 # Models that are older than the list that tells.
@@ -64,6 +65,7 @@ _BY_BUDGET = re.compile(r"claude-(?:3|(?:opus|sonnet|haiku)-4(?!-[6-9]))")
 _VERSION = re.compile(r"claude-(?:[a-z]+-)?v?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
 NEWEST = (99, 0)
 WARM_OR_NARROW = (4, 1)  # from here on `top_p` is refused where there is a `temperature`
+BOUND_TO_SCHEMA = (4, 1)
 NOT_SAMPLED = (4, 7)  # and from here on both are, and `top_k`
 
 # A marked prefix costs a quarter more once and a tenth from then on. Shorter ones are not kept, marked or not.
@@ -104,7 +106,7 @@ class Anthropic:
             if not turns[0]["content"][0]["text"].strip():
                 raise BadRequest(f"{offer.name} needs a message that says something")
         body: dict[str, Any] = {"model": offer.name, "max_tokens": most, "messages": turns}
-        grammar, in_words = _form(request.format)
+        grammar, in_words = _form(request.format, offer)
         system = "\n\n".join(filter(None, [system, in_words]))
         if system:
             body["system"] = [{"type": "text", "text": system}]
@@ -153,15 +155,19 @@ class Anthropic:
         capabilities |= {"thinking"} if _is_supported(able, "thinking") else set()
         traits = {ADAPTIVE} if _is_supported(able, "thinking", "types", "adaptive") else set()
         traits |= {ALL_EFFORTS} if _is_supported(able, "effort", "max") else set()
+        if "structured_outputs" in able:
+            traits |= set() if _is_supported(able, "structured_outputs") else {NO_SCHEMA}
+        else:
+            traits |= offer.traits & {NO_SCHEMA}
         return replace(offer, capabilities=frozenset(capabilities), traits=frozenset(traits))
 
     def guess(self, name: str) -> Offer:
         """By its name: who speaks this protocol and is not of Anthropic knows budgets only."""
-        takes = _taken_by(name)
-        if _CANNOT_THINK.match(name):
-            return Offer(name=name, capabilities=CHATS - {"thinking"}, takes=takes)
-        is_adaptive = name.startswith("claude") and not _BY_BUDGET.match(name)
-        return Offer(name=name, traits=frozenset({ADAPTIVE} if is_adaptive else ()), takes=takes)
+        is_claude = name.startswith("claude")
+        traits = {NO_SCHEMA} if is_claude and _version(name) < BOUND_TO_SCHEMA else set()
+        traits |= {ADAPTIVE} if is_claude and not (_CANNOT_THINK.match(name) or _BY_BUDGET.match(name)) else set()
+        capabilities = CHATS - {"thinking"} if _CANNOT_THINK.match(name) else CHATS
+        return Offer(name=name, capabilities=capabilities, traits=frozenset(traits), takes=_taken_by(name))
 
     def said(self, body: bytes) -> Said:
         """`{"type": "error", "error": {"type": …, "message": …}}`."""
@@ -196,11 +202,11 @@ def _is_supported(able: Any, *path: str) -> bool:
     return isinstance(able, dict) and able.get("supported") is True
 
 
-def _form(format: str | Mapping[str, JSON] | None) -> tuple[Any, str]:
+def _form(format: str | Mapping[str, JSON] | None, offer: Offer) -> tuple[Any, str]:
     """The form of the answer: a schema that is kept to, or else what is asked for in words."""
     if not isinstance(format, Mapping):
         return None, JSON_ASKED if format else ""
-    if can_be_said(format):
+    if NO_SCHEMA not in offer.traits and can_be_said(format):
         return strict(format), ""
     return None, f"{SCHEMA_ASKED}\n{json.dumps(format)}"
 
