@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from orchestrator.adaptation import json_answers, stops, system_role, tool_calls, trimming
+from orchestrator.adaptation import json_answers, prefill, stops, system_role, tool_calls, trimming
 from orchestrator.core.types import ChatRequest, Chunk, Chunks, Model, Reply
 
 Wish = Literal["never", "chosen", "always"]  # for which models it is done: those that a rule or the router chose
@@ -19,7 +19,7 @@ class Fit:
     """A question as a model can take it, and what is done with its answer.
 
     steps  in the order they are done, each with the pieces that the one before it passes on.
-    said   what was adapted, in words for the record: tools, format, stop, system, context.
+    said   what was adapted, in words for the record: tools, format, stop, system, context, prefill.
     check  whether an answer that is heard unchecked will do for whoever is promised a checked one; None: it is checked,
            or nobody is.
     """
@@ -84,7 +84,17 @@ def fit(
         if trimmed is not request:
             request = trimmed
             said.append("context")
+    turned, turns_said = _in_turns(request, model)
+    return Fit(turned, tuple(steps), (*said, *turns_said), check)
+
+
+def _in_turns(request: ChatRequest, model: Model) -> tuple[ChatRequest, list[str]]:
+    """The same in turns that `model` takes, and what was adapted for that."""
+    said: list[str] = []
     if system_role.is_lacking(model) and any(message.role == "system" for message in request.messages):
         request = replace(request, messages=system_role.folded(request.messages))
         said.append("system")
-    return Fit(request, tuple(steps), tuple(said), check)
+    if prefill.is_lacking(model) and prefill.is_begun(request.messages):
+        request = replace(request, messages=prefill.asked_on(request.messages))
+        said.append("prefill")
+    return request, said
