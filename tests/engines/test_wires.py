@@ -560,6 +560,53 @@ def test_a_conversation_is_sent_as_gemini_has_it() -> None:
     assert UNSIGNED not in json.dumps(asked(Gemini(), name="gemini-2.5-flash"))
 
 
+def test_what_the_system_says_alone_is_what_gemini_is_asked() -> None:
+    body = asked(Gemini(), [Message(role="system", content="Tell a joke.")])
+    assert body == {"contents": [{"role": "user", "parts": [{"text": "Tell a joke."}]}]}
+
+
+def calling(id: str) -> Message:
+    return Message(role="assistant", content="", tool_calls=(ToolCall(id=id, name="weather", arguments={"of": id}),))
+
+
+def answering(id: str) -> Message:
+    return Message(role="tool", content="sun", tool_call_id=id)
+
+
+def user(content: str) -> Message:
+    return Message(role="user", content=content)
+
+
+@pytest.mark.parametrize(
+    ("messages", "turns"),
+    [
+        (
+            [user("a"), calling("1"), calling("2"), answering("1"), answering("2"), user("b")],
+            ["user a", "model 1 2", "user 1 2", "user b"],
+        ),
+        (
+            [user("a"), calling("1"), answering("1"), calling("2"), answering("2")],
+            ["user a", "model 1", "user 1", "model 2", "user 2"],
+        ),
+        (
+            [user("a"), calling("1"), calling("2"), answering("1"), user("b"), answering("2")],
+            ["user a", "model 1 2", "user 1 2", "user b"],
+        ),
+        ([user("a"), calling("1"), user("b"), answering("1")], ["user a", "model 1", "user 1", "user b"]),
+    ],
+)
+def test_gemini_hears_all_answers_of_tools_right_after_all_calls(messages: list[Message], turns: list[str]) -> None:
+    contents = asked(Gemini(), messages, "gemini-3-pro")["contents"]
+    assert [" ".join([turn["role"], *map(_said_in, turn["parts"])]) for turn in contents] == turns
+    for turn in contents:
+        signatures = ["thoughtSignature" in part for part in turn["parts"]]
+        assert signatures == [turn["role"] == "model", *[False] * (len(signatures) - 1)]
+
+
+def _said_in(part: dict[str, Any]) -> str:
+    return str(part.get("text") or (part.get("functionCall") or part["functionResponse"])["id"])
+
+
 @pytest.mark.parametrize(
     ("name", "think", "config"),
     [

@@ -94,8 +94,11 @@ class Gemini:
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question. Raises ModelNotFound for a name that fits into no address."""
-        body: dict[str, Any] = {"contents": _contents(request.messages, offer.name)}
-        if system := system_text(request.messages):
+        system, contents = system_text(request.messages), _contents(request.messages, offer.name)
+        if not contents and system:
+            contents, system = [{"role": "user", "parts": [{"text": system}]}], ""
+        body: dict[str, Any] = {"contents": contents}
+        if system:
             body["systemInstruction"] = {"parts": [{"text": system}]}
         if request.tools:
             body["tools"] = [{"functionDeclarations": [_declared(function_of(tool)) for tool in request.tools]}]
@@ -196,30 +199,41 @@ def _resource(name: str) -> str:
 
 
 def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
-    """The conversation. What several tools answered goes together, as the calls came."""
+    """The conversation. All calls of a turn are one, and all that tools answered is the next, whatever was said."""
     contents: list[dict[str, Any]] = []
-    was_tool = False
+    after_model = 0  # where the answers to its last calls belong
+    answers: list[dict[str, Any]] = []
     for message in with_call_ids(messages):
-        is_tool = message.role == "tool"
-        if message.role == "system":
-            continue
-        parts = [_response(message), *map(_picture, message.images)] if is_tool else _parts(message, model)
-        if is_tool and was_tool:
-            contents[-1]["parts"] += parts
-        elif parts:
-            contents.append({"role": "model" if message.role == "assistant" else "user", "parts": parts})
-        was_tool = is_tool
+        if message.role == "tool":
+            if not answers:
+                contents.insert(after_model, {"role": "user", "parts": answers})
+            answers += [_response(message), *map(_picture, message.images)]
+        elif message.role != "system" and (parts := _parts(message)):
+            role = "model" if message.role == "assistant" else "user"
+            if role == "model" and contents and contents[-1]["role"] == role:
+                contents[-1]["parts"] += parts
+            else:
+                contents.append({"role": role, "parts": parts})
+            if role == "model":
+                after_model, answers = len(contents), []
+    if not _UNSIGNED_ANYWAY.match(model):
+        for content in contents:
+            _sign(content["parts"])
     return contents
 
 
-def _parts(message: Message, model: str) -> list[dict[str, Any]]:
+def _sign(parts: Sequence[dict[str, Any]]) -> None:
+    """The first call of a turn stands for all."""
+    first = next((part for part in parts if "functionCall" in part), None)
+    if first is not None:
+        first["thoughtSignature"] = UNSIGNED
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"text": message.content}] if message.content else []
     parts += map(_picture, message.images)
-    for place, call in enumerate(message.tool_calls):
-        part: dict[str, Any] = {"functionCall": {"id": call.id, "name": call.name, "args": dict(call.arguments)}}
-        if place == 0 and not _UNSIGNED_ANYWAY.match(model):
-            part["thoughtSignature"] = UNSIGNED
-        parts.append(part)
+    for call in message.tool_calls:
+        parts.append({"functionCall": {"id": call.id, "name": call.name, "args": dict(call.arguments)}})
     return parts
 
 
