@@ -57,8 +57,8 @@ def hello(wire: Wire, name: str = "m", **fields: Any) -> dict[str, Any]:
 
 def settle_for(offer: Offer, **fields: Any) -> tuple[ChatRequest, tuple[str, ...]]:
     """What such a model is asked, and what is left out."""
-    takes = offer.takes or Anthropic.takes
-    model = Model(name="m", digest="", engine="p", capabilities=offer.capabilities, takes=takes)
+    assert offer.takes is not None
+    model = Model(name="m", digest="", engine="p", capabilities=offer.capabilities, takes=offer.takes)
     return settle(ChatRequest(model="m", messages=(Message(role="user", content="hi"),), **fields), model, "warn")
 
 
@@ -558,6 +558,31 @@ def test_a_conversation_is_sent_as_gemini_has_it() -> None:
     assert [one["id"] for one in responses] == [call["functionCall"]["id"] for call in model["parts"][:0:-1]]
     assert again == {"role": "user", "parts": [{"text": "And?"}]}
     assert UNSIGNED not in json.dumps(asked(Gemini(), name="gemini-2.5-flash"))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_penalised"),
+    [
+        ("gemini-1.5-pro", True),
+        ("gemini-2.0-flash-lite", True),
+        ("gemini-2.5-flash", False),
+        ("gemini-3.5-flash", False),
+        ("gemini-flash-latest", False),
+    ],
+)
+@pytest.mark.parametrize("penalty", [0, 0.5])
+def test_a_penalty_is_left_out_where_gemini_refuses_one_and_that_is_said(
+    name: str, penalty: float, *, is_penalised: bool
+) -> None:
+    (listed,) = Gemini().offers(
+        json.dumps({"models": [{"name": f"models/{name}", "supportedGenerationMethods": ["generateContent"]}]}).encode()
+    )
+    options = {"presence_penalty": penalty, "frequency_penalty": penalty, "top_p": 0.5}
+    for offer in (listed, Gemini().guess(name)):
+        settled, said = settle_for(offer, options=options)
+        assert said == (() if is_penalised else ("frequency_penalty", "presence_penalty"))
+        config = Gemini().chat(settled, offer).body["generationConfig"]
+        assert config.keys() - {"topP"} == ({"presencePenalty", "frequencyPenalty"} if is_penalised else set())
 
 
 def test_what_the_system_says_alone_is_what_gemini_is_asked() -> None:

@@ -64,6 +64,8 @@ LEVELS = {False: "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "m
 # Pro models cannot do without, and refuse to be asked to: they think as little as they can.
 _ALWAYS_THINKS = re.compile(r"gemini-(?:[\d.]+-)?pro")
 LEAST_BUDGET, LEAST_LEVEL = 128, "LOW"
+_TAKES_PENALTIES = re.compile(r"gemini-(?:1|2\.0)")
+PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
 _CANNOT_THINK = re.compile(r"gemini-(?:1|2\.0)|gemma|learnlm")
 # Newer models take their own calls back with a signature only. This is theirs for calls that come from elsewhere.
 UNSIGNED = "skip_thought_signature_validator"
@@ -146,6 +148,7 @@ class Gemini:
         return Offer(
             name=self.canonical(name),
             capabilities=frozenset(able),
+            takes=_taken_by(self.canonical(name)),
             context_length=as_count(entry.get("inputTokenLimit")),
             most_output=as_count(entry.get("outputTokenLimit")),
             version=str(entry.get("version") or ""),
@@ -156,7 +159,8 @@ class Gemini:
         if "embed" in name:
             return Offer(name=name, capabilities=EMBEDS)
         able = CHATS - {"thinking"} if _CANNOT_THINK.match(name) else CHATS
-        return Offer(name=name, capabilities=able - {"tools"} if name.startswith("gemma") else able)
+        able = able - {"tools"} if name.startswith("gemma") else able
+        return Offer(name=name, capabilities=able, takes=_taken_by(name))
 
     def said(self, body: bytes) -> Said:
         """`{"error": {"code": …, "message": …, "status": …, "details": […]}}`, at times within a list."""
@@ -176,6 +180,11 @@ class Gemini:
             is_about_length=is_about_length(words),
             retry_after_s=delays[0] if delays else None,
         )
+
+
+def _taken_by(name: str) -> frozenset[str]:
+    """What a model of that name takes of a request: newer ones refuse a penalty, also one of 0."""
+    return Gemini.takes if _TAKES_PENALTIES.match(name) else Gemini.takes - PENALTIES
 
 
 def _wanted(name: str, text: str) -> dict[str, Any]:
