@@ -585,6 +585,28 @@ def test_a_penalty_is_left_out_where_gemini_refuses_one_and_that_is_said(
         assert config.keys() - {"topP"} == ({"presencePenalty", "frequencyPenalty"} if is_penalised else set())
 
 
+@pytest.mark.parametrize(
+    ("name", "tools", "is_in_words"),
+    [
+        ("gemini-2.5-flash", (TOOL,), True),
+        ("gemini-2.0-flash", (TOOL,), True),
+        ("gemini-2.5-flash", (), False),
+        ("gemini-3-pro-preview", (TOOL,), False),
+        ("gemini-flash-latest", (TOOL,), False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("form", "words"), [("json", "Answer with one JSON object"), (SCHEMA, f"nothing around it:\n{json.dumps(SCHEMA)}")]
+)
+def test_older_models_of_gemini_that_have_tools_are_asked_for_a_form_in_words(
+    name: str, tools: Any, form: Any, words: str, *, is_in_words: bool
+) -> None:
+    body = asked(Gemini(), name=name, tools=tools, format=form)
+    told = body["systemInstruction"]["parts"][0]["text"]
+    assert told.startswith("Be brief.")
+    assert (words in told, "generationConfig" in body) == (is_in_words, not is_in_words)
+
+
 def test_what_the_system_says_alone_is_what_gemini_is_asked() -> None:
     body = asked(Gemini(), [Message(role="system", content="Tell a joke.")])
     assert body == {"contents": [{"role": "user", "parts": [{"text": "Tell a joke."}]}]}

@@ -26,6 +26,7 @@ from orchestrator.engines.wires.base import (
     as_count,
     as_text,
     broken_off,
+    form_in_words,
     function_of,
     moment,
     picture_kind,
@@ -73,8 +74,6 @@ MARKED_FROM_BYTES = 4_096
 MARK = {"type": "ephemeral"}
 
 ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-JSON_ASKED = "Answer with one JSON object and nothing around it."
-SCHEMA_ASKED = "Answer with one JSON value that fits this JSON Schema, and nothing around it:"
 OPENING = "…"  # what the user said before the assistant's first turn: somebody has to have begun, with some words
 
 
@@ -204,11 +203,9 @@ def _is_supported(able: Any, *path: str) -> bool:
 
 def _form(format: str | Mapping[str, JSON] | None, offer: Offer) -> tuple[Any, str]:
     """The form of the answer: a schema that is kept to, or else what is asked for in words."""
-    if not isinstance(format, Mapping):
-        return None, JSON_ASKED if format else ""
-    if NO_SCHEMA not in offer.traits and can_be_said(format):
+    if isinstance(format, Mapping) and NO_SCHEMA not in offer.traits and can_be_said(format):
         return strict(format), ""
-    return None, f"{SCHEMA_ASKED}\n{json.dumps(format)}"
+    return None, form_in_words(format)
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:

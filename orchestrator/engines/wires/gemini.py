@@ -28,6 +28,7 @@ from orchestrator.engines.wires.base import (
     as_logprob,
     as_text,
     broken_off,
+    form_in_words,
     function_of,
     picture_kind,
     plain,
@@ -70,6 +71,8 @@ _CANNOT_THINK = re.compile(r"gemini-(?:1|2\.0)|gemma|learnlm")
 # Newer models take their own calls back with a signature only. This is theirs for calls that come from elsewhere.
 UNSIGNED = "skip_thought_signature_validator"
 _UNSIGNED_ANYWAY = re.compile(r"gemini-[12]|gemma|learnlm")
+# They refuse a form where there are tools.
+_CALLS_OR_FORM = re.compile(r"gemini-(?:[12]|robotics-er-1)|gemma|learnlm")
 
 MOST_IN_BATCH = 100
 LONGEST_NAME = 256
@@ -100,6 +103,9 @@ class Gemini:
         if not contents and system:
             contents, system = [{"role": "user", "parts": [{"text": system}]}], ""
         body: dict[str, Any] = {"contents": contents}
+        if request.tools and request.format and _CALLS_OR_FORM.match(offer.name):
+            system = "\n\n".join(filter(None, [system, form_in_words(request.format)]))
+            request = replace(request, format=None)
         if system:
             body["systemInstruction"] = {"parts": [{"text": system}]}
         if request.tools:
