@@ -109,7 +109,7 @@ def _must_answer(request: ChatRequest, model: Model) -> None:
 
 
 def _takes(model: Model, name: str, request: ChatRequest) -> bool:
-    """Whether `model` honours it; a `top_k unless thinking` in what it takes is one it cannot while it thinks."""
+    """Whether `model` honours it, with what else is asked: it may be taken `unless` something stands in its way."""
     match name:
         case "tools":
             return "tools" in model.capabilities
@@ -121,8 +121,22 @@ def _takes(model: Model, name: str, request: ChatRequest) -> bool:
             return not request.think  # not to think it can
         case "think" if isinstance(request.think, str):
             return "effort" in model.takes
-    thinks = bool(request.think) and "thinking" in model.capabilities
-    return name in model.takes or (not thinks and f"{name} unless thinking" in model.takes)
+    unless = f"{name} unless "
+    return name in model.takes or any(
+        not any(_hinders(what, request, model) for what in one.removeprefix(unless).split(" or "))
+        for one in model.takes
+        if one.startswith(unless)
+    )
+
+
+def _hinders(what: str, request: ChatRequest, model: Model) -> bool:
+    """Whether it is so: the model thinks, a stop string is blank, or an option of that name is set."""
+    match what:
+        case "thinking":
+            return bool(request.think) and "thinking" in model.capabilities
+        case "blank":
+            return any(not word.strip() for word in request.stops)
+    return what in request.options
 
 
 def _asked(request: ChatRequest) -> Iterator[tuple[str, Callable[[ChatRequest], ChatRequest]]]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from orchestrator.adaptation import json_answers, stops, system_role, tool_calls, trimming
+from orchestrator.adaptation import json_answers, prefill, stops, system_role, tool_calls, trimming
 from orchestrator.core.types import ChatRequest, Chunk, Chunks, Model, Reply
 
 Wish = Literal["never", "chosen", "always"]  # for which models it is done: those that a rule or the router chose
@@ -19,7 +19,7 @@ class Fit:
     """A question as a model can take it, and what is done with its answer.
 
     steps  in the order they are done, each with the pieces that the one before it passes on.
-    said   what was adapted, in words for the record: tools, format, stop, system, context.
+    said   what was adapted, in words for the record: tools, format, stop, system, context, prefill.
     check  whether an answer that is heard unchecked will do for whoever is promised a checked one; None: it is checked,
            or nobody is.
     """
@@ -62,20 +62,20 @@ def fit(
     wanted = request
     if request.tools and "tools" not in model.capabilities and is_for_all:
         request = tool_calls.in_words(request)
-        steps.append(tool_calls.reading(wanted.tools, has_stops=bool(stops.of(request))))
+        steps.append(tool_calls.reading(wanted.tools, has_stops=bool(request.stops)))
         said.append("tools")
     if wanted.format and not wanted.tools and model.is_remote:
         is_taken = "format" in model.takes
         if not is_taken:
             request = json_answers.in_words(request)
             said.append("format")
-        has_stops = bool(stops.of(request))
+        has_stops = bool(request.stops)
         if is_taken and wanted.stream:  # whoever hears each piece hears it as it comes
             check = json_answers.standing(wanted.format, has_stops=has_stops)
         else:
             steps.append(json_answers.checking(wanted.format, has_stops=has_stops))
-    if (words := stops.of(request)) and "stop" not in model.takes:
-        request = replace(request, options={name: one for name, one in request.options.items() if name != "stop"})
+    if words := stops.untold(request, model):
+        request = stops.without(request, words)
         steps.insert(0, stops.ending(words))
         said.append("stop")
     # After all that is told in words, which takes room, and before what the system says is in a turn that may go.
@@ -84,7 +84,17 @@ def fit(
         if trimmed is not request:
             request = trimmed
             said.append("context")
+    turned, turns_said = _in_turns(request, model)
+    return Fit(turned, tuple(steps), (*said, *turns_said), check)
+
+
+def _in_turns(request: ChatRequest, model: Model) -> tuple[ChatRequest, list[str]]:
+    """The same in turns that `model` takes, and what was adapted for that."""
+    said: list[str] = []
     if system_role.is_lacking(model) and any(message.role == "system" for message in request.messages):
         request = replace(request, messages=system_role.folded(request.messages))
         said.append("system")
-    return Fit(request, tuple(steps), tuple(said), check)
+    if prefill.is_lacking(model) and prefill.is_begun(request.messages):
+        request = replace(request, messages=prefill.asked_on(request.messages))
+        said.append("prefill")
+    return request, said

@@ -1,4 +1,4 @@
-"""Ends an answer where one of the caller's stop strings begins, for models that are not told of them."""
+"""Ends an answer where one of the caller's stop strings begins, for models that are not told of it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from orchestrator.core.types import ChatRequest, Chunk, Chunks, Done, Usage
+from orchestrator.core.types import ChatRequest, Chunk, Chunks, Done, Model, Usage
 
 
-def of(request: ChatRequest) -> tuple[str, ...]:
-    """The strings that end the answer."""
-    said = request.options.get("stop")
-    words = [said] if isinstance(said, str) else said if isinstance(said, list | tuple) else []
-    return tuple(word for word in words if isinstance(word, str) and word)
+def untold(request: ChatRequest, model: Model) -> tuple[str, ...]:
+    """Those of its stop strings that `model` does not take: all, or those of nothing but white space, or none."""
+    if "stop" in model.takes:
+        return ()
+    return tuple(word for word in request.stops if "stop unless blank" not in model.takes or not word.strip())
+
+
+def without(request: ChatRequest, words: Sequence[str]) -> ChatRequest:
+    """The same without these stop strings."""
+    left = [word for word in request.stops if word not in words]
+    options = {name: one for name, one in request.options.items() if name != "stop"}
+    return replace(request, options=options | ({"stop": left} if left else {}))
 
 
 def ending(words: Sequence[str]) -> Callable[[Chunks], AsyncGenerator[Chunk, None]]:

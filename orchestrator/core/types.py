@@ -98,6 +98,13 @@ class ChatRequest:
         return cap if isinstance(cap, int) and cap > 0 else None
 
     @property
+    def stops(self) -> tuple[str, ...]:
+        """The strings that end the answer."""
+        said = self.options.get("stop")
+        words = [said] if isinstance(said, str) else said if isinstance(said, list | tuple) else []
+        return tuple(word for word in words if isinstance(word, str) and word)
+
+    @property
     def wants_context(self) -> bool:
         """Whether its answer is to bring the token ids to go on from, as `/api/generate` has them but for raw text."""
         return self.prompt is None and self.endpoint.rstrip("/") == "/api/generate"

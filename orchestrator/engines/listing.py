@@ -93,7 +93,7 @@ class Listing:
             digest=hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest(),
             engine=self._remote.name,
             capabilities=offer.capabilities,
-            takes=self._wire.takes if "completion" in offer.capabilities else self._wire.takes_for_vectors,
+            takes=self._takes(offer),
             is_paid=self._remote.account.is_paid,
             price=offer.price,
             remote_name=offer.name,
@@ -106,6 +106,11 @@ class Listing:
             most_output=offer.most_output,
             extras=self._extras,
         )
+
+    def _takes(self, offer: Offer) -> frozenset[str]:
+        if "completion" not in offer.capabilities:
+            return self._wire.takes_for_vectors
+        return self._wire.takes if offer.takes is None else offer.takes
 
     def close(self) -> None:
         """Ask no more."""

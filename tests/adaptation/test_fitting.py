@@ -46,6 +46,19 @@ async def test_everything_at_once() -> None:
     assert text_of(heard) == ""
 
 
+async def test_a_stop_string_that_a_provider_does_not_take_is_seen_to_here() -> None:
+    model = replace(MODEL, takes=frozenset({"stop unless blank"}))
+    asking = replace(QUESTION, options={"stop": ["\n", "END", " "], "seed": 1})
+    fitted = fit(asking, model, is_chosen=False)
+    assert fitted.said == ("stop",)
+    assert fitted.request.options == {"stop": ["END"], "seed": 1}
+    assert fitted.as_asked(fitted.request, asking).options == asking.options
+    assert text_of(await answered(fitted, Spoken("one", "\ntwo"))) == "one"
+    assert fit(replace(asking, options={"stop": ["\n"]}), model, is_chosen=False).request.options == {}
+    told = replace(asking, options={"stop": ["END"]})
+    assert fit(told, model, is_chosen=False).request is told
+
+
 @pytest.mark.parametrize("model", [MODEL, BARE])
 async def test_a_call_that_a_stop_string_ended_is_none(model: Model) -> None:
     half = CALL.removesuffix("}")
@@ -131,6 +144,53 @@ def test_what_the_system_says_opens_what_the_user_says() -> None:
     assert fitted.request.messages == (Message(role="user", content="Be brief.\n\nHello"),)
     only = (Message(role="system", content="Go"),)
     assert folded(only) == (Message(role="user", content="Go"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("claude-opus-4-6", True),
+        ("claude-sonnet-4-6-20260217", True),
+        ("claude-opus-4-10", True),
+        ("anthropic/claude-opus-4.7", True),
+        ("us.anthropic.claude-opus-4-8-v1:0", True),
+        ("claude-sonnet-5", True),
+        ("claude-haiku-5-5", True),
+        ("claude-mythos-preview", True),
+        ("claude-opus-4-5-20251101", False),
+        ("claude-haiku-4-5", False),
+        ("claude-opus-4-20250514", False),
+        ("claude-opus-4-1", False),
+        ("claude-3-7-sonnet-latest", False),
+        ("claude-3-opus", False),
+        ("claude-instant-1.2", False),
+        ("claude-v1", False),
+        ("glm-5", False),
+    ],
+)
+def test_who_does_not_go_on_from_an_answer_that_was_begun_is_asked_to(name: str, *, lacks: bool) -> None:
+    begun = replace(QUESTION, messages=(*QUESTION.messages, Message(role="assistant", content="Once upon ")))
+    fitted = fit(begun, replace(MODEL, remote_name=name), is_chosen=False)
+    if not lacks:
+        assert fitted.request is begun
+        return
+    assert fitted.said == ("prefill",)
+    *before, last = fitted.request.messages
+    assert tuple(before) == begun.messages
+    assert (last.role, "repeat nothing" in last.content) == ("user", True)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        Message(role="assistant", content=" "),
+        Message(role="assistant", content="Hm.", tool_calls=(ToolCall(id="1", name="weather", arguments={}),)),
+        Message(role="tool", content="sun", tool_call_id="1"),
+    ],
+)
+def test_what_is_no_beginning_of_an_answer_is_left_as_it_is(last: Message) -> None:
+    asking = replace(QUESTION, messages=(*QUESTION.messages, last))
+    assert fit(asking, replace(MODEL, remote_name="claude-opus-4-6"), is_chosen=False).request is asking
 
 
 def long(exchanges: int) -> ChatRequest:

@@ -52,4 +52,4 @@ async def test_the_model_is_not_heard_any_further() -> None:
     ("said", "words"), [(None, ()), ("END", ("END",)), (["a", "", "b"], ("a", "b")), ([], ()), ("", ())]
 )
 def test_what_ends_an_answer(said: object, words: tuple[str, ...]) -> None:
-    assert stops.of(ChatRequest(model="m", options={"stop": said})) == words
+    assert ChatRequest(model="m", options={"stop": said}).stops == words

@@ -84,8 +84,9 @@ IN_ANY_CASE = {"truncate", "shift", "do not think"}
 MAY_BE_REFUSED = {*REFUSED, "think", "raw", "context"}
 REMOTE = (
     *("openai/x", "openai/embed", "mistral/x", "openrouter/vendor/x"),
-    *("anthropic/claude-opus-5", "anthropic/claude-sonnet-4-5"),
-    *("gemini/gemini-3-pro", "gemini/gemini-2.5-pro", "gemini/embed", "ollama/x:latest", "ollama/embed:latest"),
+    *("anthropic/claude-opus-5", "anthropic/claude-sonnet-4-5", "anthropic/claude-sonnet-4-0"),
+    *("gemini/gemini-3-pro", "gemini/gemini-2.5-pro", "gemini/gemini-2.0-flash", "gemini/embed"),
+    *("ollama/x:latest", "ollama/embed:latest"),
 )
 KINDS = (*REMOTE, "local", "local, able", "local, for vectors")
 CASES = [

@@ -17,7 +17,7 @@ from orchestrator.capabilities import settle
 from orchestrator.core.errors import BadRequest, EngineError, ModelNotFound, RateLimited
 from orchestrator.core.types import ChatRequest, Chunk, Message, Model, Reply, ReplyBuilder, ToolCall
 from orchestrator.engines.wires import WIRES
-from orchestrator.engines.wires.anthropic import ADAPTIVE, ALL_EFFORTS, Anthropic
+from orchestrator.engines.wires.anthropic import ADAPTIVE, ALL_EFFORTS, SAMPLING, Anthropic
 from orchestrator.engines.wires.base import Offer, Wire
 from orchestrator.engines.wires.gemini import UNSIGNED, Gemini
 from orchestrator.engines.wires.ollama import Ollama
@@ -53,6 +53,13 @@ def asked(wire: Wire, messages: Sequence[Message] = CONVERSATION, name: str = "m
 
 def hello(wire: Wire, name: str = "m", **fields: Any) -> dict[str, Any]:
     return asked(wire, [Message(role="user", content="hi")], name, **fields)
+
+
+def settle_for(offer: Offer, **fields: Any) -> tuple[ChatRequest, tuple[str, ...]]:
+    """What such a model is asked, and what is left out."""
+    assert offer.takes is not None
+    model = Model(name="m", digest="", engine="p", capabilities=offer.capabilities, takes=offer.takes)
+    return settle(ChatRequest(model="m", messages=(Message(role="user", content="hi"),), **fields), model, "warn")
 
 
 def read(wire: Wire, data: bytes) -> Reply:
@@ -96,6 +103,15 @@ def test_a_caller_without_a_cap_gets_what_anthropics_model_can() -> None:
     assert hello(Anthropic(), offer=Offer(name="m", most_output=128_000))["max_tokens"] == 32_000
     assert hello(Anthropic(), offer=offer, options={"num_predict": 5})["max_tokens"] == 5
     assert hello(Anthropic(), offer=offer, options={"num_predict": -1})["max_tokens"] == 20_000
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "can", "sent"), [(64_000, 8_192, 8_192), (64_000, 64_000, 64_000), (64_000, 0, 64_000), (5, 8_192, 5)]
+)
+def test_a_cap_is_held_to_what_the_model_can(asked_for: int, can: int, sent: int) -> None:
+    offer, options = Offer(name="m", most_output=can), {"num_predict": asked_for}
+    assert hello(Anthropic(), offer=offer, options=options)["max_tokens"] == sent
+    assert hello(Gemini(), offer=offer, options=options)["generationConfig"]["maxOutputTokens"] == sent
 
 
 @pytest.mark.parametrize(
@@ -184,19 +200,56 @@ def test_anthropic_is_asked_for_no_warmer_answer_than_it_gives() -> None:
     assert hello(Anthropic(), options={"temperature": 0})["temperature"] == 0
 
 
-@pytest.mark.parametrize("name", [OLDER, "claude-opus-4-6"])
+@pytest.mark.parametrize("name", ["claude-3-7-sonnet-20250219", "glm-5"])
 @pytest.mark.parametrize(("think", "left_out"), [(True, ("temperature", "top_k", "top_p")), (False, ()), (None, ())])
 def test_how_to_choose_words_is_left_out_where_anthropic_thinks_and_that_is_said(
     name: str, think: Any, left_out: tuple[str, ...]
 ) -> None:
     wire = Anthropic()
     offer = wire.guess(name)
-    model = Model(name="m", digest="", engine="anthropic", capabilities=offer.capabilities, takes=wire.takes)
     options = {"temperature": 0.2, "top_p": 0.5, "top_k": 3, "stop": ["x"]}
-    request = ChatRequest(model="m", messages=(Message(role="user", content="hi"),), think=think, options=options)
-    settled, said = settle(request, model, "warn")
+    settled, said = settle_for(offer, think=think, options=options)
     assert said == left_out
     AnthropicSpeech().check("/v1/messages", wire.chat(settled, offer).body | {"stream": True})
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        ("claude-v1", []),
+        ("claude-3-5-haiku-20241022", []),
+        ("claude-3-opus-latest", []),
+        ("claude-sonnet-4-20250514", []),
+        ("claude-opus-4-1-20250805", ["top_p"]),
+        ("claude-haiku-4-5", ["top_p"]),
+        ("claude-opus-4.6", ["top_p"]),
+        ("claude-opus-4-7", ["temperature", "top_k", "top_p"]),
+        ("claude-opus-4-8-20260601", ["temperature", "top_k", "top_p"]),
+        ("claude-sonnet-5", ["temperature", "top_k", "top_p"]),
+        ("claude-fable-5-1", ["temperature", "top_k", "top_p"]),
+        ("claude-mythos-preview", ["temperature", "top_k", "top_p"]),
+        ("minimax-m3", []),
+    ],
+)
+def test_ways_to_choose_words_that_a_model_of_anthropic_refuses_are_left_out_and_said(
+    name: str, left_out: list[str]
+) -> None:
+    offer = Anthropic().guess(name)
+    settled, said = settle_for(offer, options={"temperature": 0.2, "top_p": 0.5, "top_k": 3})
+    assert (list(said), sorted(SAMPLING - Anthropic().chat(settled, offer).body.keys())) == (
+        left_out,
+        left_out,
+    )
+    listed = Anthropic().offers(json.dumps({"data": [{"id": name, "capabilities": {}}]}).encode())
+    assert listed[0].takes == offer.takes
+    _, said = settle_for(offer, options={"top_p": 0.5})
+    assert said == (("top_p",) if "temperature" in left_out else ())
+
+
+def test_a_blank_stop_string_is_not_for_anthropic() -> None:
+    offer = Anthropic().guess("claude-sonnet-4-5")
+    assert settle_for(offer, options={"stop": ["x", "\n"]})[1] == ("stop",)
+    assert settle_for(offer, options={"stop": ["x\n"]})[1] == ()
 
 
 @pytest.mark.parametrize(
@@ -300,6 +353,35 @@ def test_a_schema_that_anthropics_grammar_cannot_hold_is_asked_for_in_words(sche
     (block,) = body["system"]
     assert block["text"].startswith(system)
     assert block["text"].endswith(f"fits this JSON Schema, and nothing around it:\n{json.dumps(schema)}")
+
+
+SUPPORTED, NOT_SUPPORTED = ({"structured_outputs": {"supported": is_so}} for is_so in (True, False))
+
+
+@pytest.mark.parametrize(
+    ("name", "able", "is_bound"),
+    [
+        ("claude-opus-4-1", None, True),
+        ("claude-haiku-4-5-20251001", None, True),
+        ("claude-fable-5", None, True),
+        ("claude-sonnet-4-20250514", None, False),
+        ("claude-opus-4-0", None, False),
+        ("claude-3-5-haiku-latest", None, False),
+        ("glm-5", None, True),
+        ("claude-sonnet-4-20250514", {}, False),
+        ("claude-opus-4-1", {}, True),
+        ("claude-sonnet-4-20250514", SUPPORTED, True),
+        ("claude-opus-4-1", NOT_SUPPORTED, False),
+    ],
+)
+def test_a_schema_is_asked_for_in_words_where_a_model_of_anthropic_is_not_bound_to_one(
+    name: str, able: Any, *, is_bound: bool
+) -> None:
+    wire = Anthropic()
+    (listed,) = wire.offers(json.dumps({"data": [{"id": name, "capabilities": able}]}).encode())
+    for offer in [listed] if able else [listed, wire.guess(name)]:
+        body = hello(wire, offer=offer, format=SCHEMA)
+        assert ("output_config" in body, "system" in body) == (is_bound, not is_bound)
 
 
 @pytest.mark.parametrize(
@@ -476,6 +558,100 @@ def test_a_conversation_is_sent_as_gemini_has_it() -> None:
     assert [one["id"] for one in responses] == [call["functionCall"]["id"] for call in model["parts"][:0:-1]]
     assert again == {"role": "user", "parts": [{"text": "And?"}]}
     assert UNSIGNED not in json.dumps(asked(Gemini(), name="gemini-2.5-flash"))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_penalised"),
+    [
+        ("gemini-1.5-pro", True),
+        ("gemini-2.0-flash-lite", True),
+        ("gemini-2.5-flash", False),
+        ("gemini-3.5-flash", False),
+        ("gemini-flash-latest", False),
+    ],
+)
+@pytest.mark.parametrize("penalty", [0, 0.5])
+def test_a_penalty_is_left_out_where_gemini_refuses_one_and_that_is_said(
+    name: str, penalty: float, *, is_penalised: bool
+) -> None:
+    (listed,) = Gemini().offers(
+        json.dumps({"models": [{"name": f"models/{name}", "supportedGenerationMethods": ["generateContent"]}]}).encode()
+    )
+    options = {"presence_penalty": penalty, "frequency_penalty": penalty, "top_p": 0.5}
+    for offer in (listed, Gemini().guess(name)):
+        settled, said = settle_for(offer, options=options)
+        assert said == (() if is_penalised else ("frequency_penalty", "presence_penalty"))
+        config = Gemini().chat(settled, offer).body["generationConfig"]
+        assert config.keys() - {"topP"} == ({"presencePenalty", "frequencyPenalty"} if is_penalised else set())
+
+
+@pytest.mark.parametrize(
+    ("name", "tools", "is_in_words"),
+    [
+        ("gemini-2.5-flash", (TOOL,), True),
+        ("gemini-2.0-flash", (TOOL,), True),
+        ("gemini-2.5-flash", (), False),
+        ("gemini-3-pro-preview", (TOOL,), False),
+        ("gemini-flash-latest", (TOOL,), False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("form", "words"), [("json", "Answer with one JSON object"), (SCHEMA, f"nothing around it:\n{json.dumps(SCHEMA)}")]
+)
+def test_older_models_of_gemini_that_have_tools_are_asked_for_a_form_in_words(
+    name: str, tools: Any, form: Any, words: str, *, is_in_words: bool
+) -> None:
+    body = asked(Gemini(), name=name, tools=tools, format=form)
+    told = body["systemInstruction"]["parts"][0]["text"]
+    assert told.startswith("Be brief.")
+    assert (words in told, "generationConfig" in body) == (is_in_words, not is_in_words)
+
+
+def test_what_the_system_says_alone_is_what_gemini_is_asked() -> None:
+    body = asked(Gemini(), [Message(role="system", content="Tell a joke.")])
+    assert body == {"contents": [{"role": "user", "parts": [{"text": "Tell a joke."}]}]}
+
+
+def calling(id: str) -> Message:
+    return Message(role="assistant", content="", tool_calls=(ToolCall(id=id, name="weather", arguments={"of": id}),))
+
+
+def answering(id: str) -> Message:
+    return Message(role="tool", content="sun", tool_call_id=id)
+
+
+def user(content: str) -> Message:
+    return Message(role="user", content=content)
+
+
+@pytest.mark.parametrize(
+    ("messages", "turns"),
+    [
+        (
+            [user("a"), calling("1"), calling("2"), answering("1"), answering("2"), user("b")],
+            ["user a", "model 1 2", "user 1 2", "user b"],
+        ),
+        (
+            [user("a"), calling("1"), answering("1"), calling("2"), answering("2")],
+            ["user a", "model 1", "user 1", "model 2", "user 2"],
+        ),
+        (
+            [user("a"), calling("1"), calling("2"), answering("1"), user("b"), answering("2")],
+            ["user a", "model 1 2", "user 1 2", "user b"],
+        ),
+        ([user("a"), calling("1"), user("b"), answering("1")], ["user a", "model 1", "user 1", "user b"]),
+    ],
+)
+def test_gemini_hears_all_answers_of_tools_right_after_all_calls(messages: list[Message], turns: list[str]) -> None:
+    contents = asked(Gemini(), messages, "gemini-3-pro")["contents"]
+    assert [" ".join([turn["role"], *map(_said_in, turn["parts"])]) for turn in contents] == turns
+    for turn in contents:
+        signatures = ["thoughtSignature" in part for part in turn["parts"]]
+        assert signatures == [turn["role"] == "model", *[False] * (len(signatures) - 1)]
+
+
+def _said_in(part: dict[str, Any]) -> str:
+    return str(part.get("text") or (part.get("functionCall") or part["functionResponse"])["id"])
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from orchestrator.engines.wires.base import (
     as_count,
     as_text,
     broken_off,
+    form_in_words,
     function_of,
     moment,
     picture_kind,
@@ -38,7 +39,7 @@ from orchestrator.engines.wires.strict_schema import can_be_said, strict
 
 VERSION = "2023-06-01"
 OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop_sequences"}
-UNLESS_THINKING = frozenset({"temperature", "top_p", "top_k"})  # are refused together with thoughts
+SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 WARMEST = 1.0
 REASONS: dict[str, StopReason] = {
     "end_turn": "stop",
@@ -55,27 +56,32 @@ GUESSED_OUTPUT = 8_192
 
 # How a model thinks: as much as it finds right, or within a number of tokens.
 ADAPTIVE, ALL_EFFORTS = "adaptive", "all efforts"
+NO_SCHEMA = "no schema"  # it cannot be bound to one
 BUDGETS = {"low": 2_048, "medium": 8_192, "high": 16_384, "max": 30_000}
 LEAST_BUDGET = 1_024
 # Models that are older than the list that tells.
 _CANNOT_THINK = re.compile(r"claude-(?:instant|2|3-(?!7))")
 _BY_BUDGET = re.compile(r"claude-(?:3|(?:opus|sonnet|haiku)-4(?!-[6-9]))")
+# claude-3-5-haiku-20241022, claude-opus-4-20250514, claude-sonnet-4-5. One without a number has no older ones.
+_VERSION = re.compile(r"claude-(?:[a-z]+-)?v?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
+NEWEST = (99, 0)
+WARM_OR_NARROW = (4, 1)  # from here on `top_p` is refused where there is a `temperature`
+BOUND_TO_SCHEMA = (4, 1)
+NOT_SAMPLED = (4, 7)  # and from here on both are, and `top_k`
 
 # A marked prefix costs a quarter more once and a tenth from then on. Shorter ones are not kept, marked or not.
 MARKED_FROM_BYTES = 4_096
 MARK = {"type": "ephemeral"}
 
 ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-JSON_ASKED = "Answer with one JSON object and nothing around it."
-SCHEMA_ASKED = "Answer with one JSON value that fits this JSON Schema, and nothing around it:"
 OPENING = "…"  # what the user said before the assistant's first turn: somebody has to have begun, with some words
 
 
 class Anthropic:
     """Messages, thinking, tools and pictures; no embeddings."""
 
-    takes = frozenset({*OPTIONS, "num_predict", "format", "think", "effort", "truncate", "shift"}) - UNLESS_THINKING
-    takes |= {f"{option} unless thinking" for option in UNLESS_THINKING}
+    takes = frozenset({"stop unless blank", "num_predict", "format", "think", "effort", "truncate", "shift"})
+    takes |= {f"{option} unless thinking" for option in SAMPLING}
     takes_for_vectors: frozenset[str] = frozenset()
     listing = "v1/models?limit=1000"
     probe = ""
@@ -92,13 +98,14 @@ class Anthropic:
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question. Raises BadRequest when there is none, or no room to think."""
         most = request.cap or min(offer.most_output or GUESSED_OUTPUT, MOST_OUTPUT)
+        most = min(most, offer.most_output or most)  # more than it can is refused
         system, turns = system_text(request.messages), _turns(request.messages)
         if not turns:
             turns, system = [{"role": "user", "content": [{"type": "text", "text": system}]}], ""
             if not turns[0]["content"][0]["text"].strip():
                 raise BadRequest(f"{offer.name} needs a message that says something")
         body: dict[str, Any] = {"model": offer.name, "max_tokens": most, "messages": turns}
-        grammar, in_words = _form(request.format)
+        grammar, in_words = _form(request.format, offer)
         system = "\n\n".join(filter(None, [system, in_words]))
         if system:
             body["system"] = [{"type": "text", "text": system}]
@@ -147,14 +154,19 @@ class Anthropic:
         capabilities |= {"thinking"} if _is_supported(able, "thinking") else set()
         traits = {ADAPTIVE} if _is_supported(able, "thinking", "types", "adaptive") else set()
         traits |= {ALL_EFFORTS} if _is_supported(able, "effort", "max") else set()
+        if "structured_outputs" in able:
+            traits |= set() if _is_supported(able, "structured_outputs") else {NO_SCHEMA}
+        else:
+            traits |= offer.traits & {NO_SCHEMA}
         return replace(offer, capabilities=frozenset(capabilities), traits=frozenset(traits))
 
     def guess(self, name: str) -> Offer:
         """By its name: who speaks this protocol and is not of Anthropic knows budgets only."""
-        if _CANNOT_THINK.match(name):
-            return Offer(name=name, capabilities=CHATS - {"thinking"})
-        is_adaptive = name.startswith("claude") and not _BY_BUDGET.match(name)
-        return Offer(name=name, traits=frozenset({ADAPTIVE} if is_adaptive else ()))
+        is_claude = name.startswith("claude")
+        traits = {NO_SCHEMA} if is_claude and _version(name) < BOUND_TO_SCHEMA else set()
+        traits |= {ADAPTIVE} if is_claude and not (_CANNOT_THINK.match(name) or _BY_BUDGET.match(name)) else set()
+        capabilities = CHATS - {"thinking"} if _CANNOT_THINK.match(name) else CHATS
+        return Offer(name=name, capabilities=capabilities, traits=frozenset(traits), takes=_taken_by(name))
 
     def said(self, body: bytes) -> Said:
         """`{"type": "error", "error": {"type": …, "message": …}}`."""
@@ -167,19 +179,33 @@ class Anthropic:
         return Said(words=words, is_about_key=is_about_key, is_about_length=is_about_length(words))
 
 
+def _version(name: str) -> tuple[int, int]:
+    """Of a Claude, by its name; none is lower than that of another vendor's model."""
+    if found := _VERSION.match(name):
+        return int(found[1]), int(found[2] or 0)
+    return NEWEST if name.startswith("claude") else (0, 0)
+
+
+def _taken_by(name: str) -> frozenset[str]:
+    """What a model of that name takes of a request."""
+    if _version(name) >= NOT_SAMPLED:
+        return Anthropic.takes - {f"{option} unless thinking" for option in SAMPLING}
+    if _version(name) >= WARM_OR_NARROW:
+        return Anthropic.takes - {"top_p unless thinking"} | {"top_p unless thinking or temperature"}
+    return Anthropic.takes
+
+
 def _is_supported(able: Any, *path: str) -> bool:
     for name in path:
         able = able.get(name) if isinstance(able, dict) else None
     return isinstance(able, dict) and able.get("supported") is True
 
 
-def _form(format: str | Mapping[str, JSON] | None) -> tuple[Any, str]:
+def _form(format: str | Mapping[str, JSON] | None, offer: Offer) -> tuple[Any, str]:
     """The form of the answer: a schema that is kept to, or else what is asked for in words."""
-    if not isinstance(format, Mapping):
-        return None, JSON_ASKED if format else ""
-    if can_be_said(format):
+    if isinstance(format, Mapping) and NO_SCHEMA not in offer.traits and can_be_said(format):
         return strict(format), ""
-    return None, f"{SCHEMA_ASKED}\n{json.dumps(format)}"
+    return None, form_in_words(format)
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ connection are the engine's (`orchestrator.engines.cloud`), the same for every p
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -38,6 +39,8 @@ MOST_TOOL_CALLS = 128
 MOST_WORDS = 16_384
 LARGEST_COUNT = 2**31
 LONGEST_REF = 128
+JSON_ASKED = "Answer with one JSON object and nothing around it."
+SCHEMA_ASKED = "Answer with one JSON value that fits this JSON Schema, and nothing around it:"
 CHATS = frozenset({"completion", "tools", "vision", "thinking"})
 EMBEDS = frozenset({"embedding"})
 # What providers call too many requests, and trouble of their own, within an answer.
@@ -64,6 +67,7 @@ class Offer:
     context_length: int = 0
     most_output: int = 0  # tokens in an answer
     traits: frozenset[str] = frozenset()  # how it wants to be asked, in the words of its wire
+    takes: frozenset[str] | None = None  # of a request, where that is not what its wire takes
     version: str = ""  # changes when the model does while its name stays
     modified_at: float = 0.0
     size: int = 0
@@ -392,6 +396,13 @@ def function_of(tool: Mapping[str, JSON]) -> Mapping[str, JSON]:
     """The function that a tool is; what is no function is passed on for the provider to refuse."""
     function = tool.get("function")
     return function if isinstance(function, Mapping) else tool
+
+
+def form_in_words(format: str | Mapping[str, JSON] | None) -> str:
+    """The form of the answer as it is asked for where it cannot be set; empty where there is none."""
+    if isinstance(format, Mapping):
+        return f"{SCHEMA_ASKED}\n{json.dumps(format)}"
+    return JSON_ASKED if format else ""
 
 
 def picture_kind(image: str) -> str:

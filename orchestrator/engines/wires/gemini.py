@@ -28,6 +28,7 @@ from orchestrator.engines.wires.base import (
     as_logprob,
     as_text,
     broken_off,
+    form_in_words,
     function_of,
     picture_kind,
     plain,
@@ -64,10 +65,14 @@ LEVELS = {False: "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "m
 # Pro models cannot do without, and refuse to be asked to: they think as little as they can.
 _ALWAYS_THINKS = re.compile(r"gemini-(?:[\d.]+-)?pro")
 LEAST_BUDGET, LEAST_LEVEL = 128, "LOW"
+_TAKES_PENALTIES = re.compile(r"gemini-(?:1|2\.0)")
+PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
 _CANNOT_THINK = re.compile(r"gemini-(?:1|2\.0)|gemma|learnlm")
 # Newer models take their own calls back with a signature only. This is theirs for calls that come from elsewhere.
 UNSIGNED = "skip_thought_signature_validator"
 _UNSIGNED_ANYWAY = re.compile(r"gemini-[12]|gemma|learnlm")
+# They refuse a form where there are tools.
+_CALLS_OR_FORM = re.compile(r"gemini-(?:[12]|robotics-er-1)|gemma|learnlm")
 
 MOST_IN_BATCH = 100
 LONGEST_NAME = 256
@@ -94,12 +99,18 @@ class Gemini:
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question. Raises ModelNotFound for a name that fits into no address."""
-        body: dict[str, Any] = {"contents": _contents(request.messages, offer.name)}
-        if system := system_text(request.messages):
+        system, contents = system_text(request.messages), _contents(request.messages, offer.name)
+        if not contents and system:
+            contents, system = [{"role": "user", "parts": [{"text": system}]}], ""
+        body: dict[str, Any] = {"contents": contents}
+        if request.tools and request.format and _CALLS_OR_FORM.match(offer.name):
+            system = "\n\n".join(filter(None, [system, form_in_words(request.format)]))
+            request = replace(request, format=None)
+        if system:
             body["systemInstruction"] = {"parts": [{"text": system}]}
         if request.tools:
             body["tools"] = [{"functionDeclarations": [_declared(function_of(tool)) for tool in request.tools]}]
-        if config := _config(request, offer.name):
+        if config := _config(request, offer):
             body["generationConfig"] = config
         return Ask(path=f"v1beta/{_resource(offer.name)}:streamGenerateContent?alt=sse", body=body)
 
@@ -143,6 +154,7 @@ class Gemini:
         return Offer(
             name=self.canonical(name),
             capabilities=frozenset(able),
+            takes=_taken_by(self.canonical(name)),
             context_length=as_count(entry.get("inputTokenLimit")),
             most_output=as_count(entry.get("outputTokenLimit")),
             version=str(entry.get("version") or ""),
@@ -153,7 +165,8 @@ class Gemini:
         if "embed" in name:
             return Offer(name=name, capabilities=EMBEDS)
         able = CHATS - {"thinking"} if _CANNOT_THINK.match(name) else CHATS
-        return Offer(name=name, capabilities=able - {"tools"} if name.startswith("gemma") else able)
+        able = able - {"tools"} if name.startswith("gemma") else able
+        return Offer(name=name, capabilities=able, takes=_taken_by(name))
 
     def said(self, body: bytes) -> Said:
         """`{"error": {"code": …, "message": …, "status": …, "details": […]}}`, at times within a list."""
@@ -173,6 +186,11 @@ class Gemini:
             is_about_length=is_about_length(words),
             retry_after_s=delays[0] if delays else None,
         )
+
+
+def _taken_by(name: str) -> frozenset[str]:
+    """What a model of that name takes of a request: newer ones refuse a penalty, also one of 0."""
+    return Gemini.takes if _TAKES_PENALTIES.match(name) else Gemini.takes - PENALTIES
 
 
 def _wanted(name: str, text: str) -> dict[str, Any]:
@@ -196,30 +214,41 @@ def _resource(name: str) -> str:
 
 
 def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
-    """The conversation. What several tools answered goes together, as the calls came."""
+    """The conversation. All calls of a turn are one, and all that tools answered is the next, whatever was said."""
     contents: list[dict[str, Any]] = []
-    was_tool = False
+    after_model = 0  # where the answers to its last calls belong
+    answers: list[dict[str, Any]] = []
     for message in with_call_ids(messages):
-        is_tool = message.role == "tool"
-        if message.role == "system":
-            continue
-        parts = [_response(message), *map(_picture, message.images)] if is_tool else _parts(message, model)
-        if is_tool and was_tool:
-            contents[-1]["parts"] += parts
-        elif parts:
-            contents.append({"role": "model" if message.role == "assistant" else "user", "parts": parts})
-        was_tool = is_tool
+        if message.role == "tool":
+            if not answers:
+                contents.insert(after_model, {"role": "user", "parts": answers})
+            answers += [_response(message), *map(_picture, message.images)]
+        elif message.role != "system" and (parts := _parts(message)):
+            role = "model" if message.role == "assistant" else "user"
+            if role == "model" and contents and contents[-1]["role"] == role:
+                contents[-1]["parts"] += parts
+            else:
+                contents.append({"role": role, "parts": parts})
+            if role == "model":
+                after_model, answers = len(contents), []
+    if not _UNSIGNED_ANYWAY.match(model):
+        for content in contents:
+            _sign(content["parts"])
     return contents
 
 
-def _parts(message: Message, model: str) -> list[dict[str, Any]]:
+def _sign(parts: Sequence[dict[str, Any]]) -> None:
+    """The first call of a turn stands for all."""
+    first = next((part for part in parts if "functionCall" in part), None)
+    if first is not None:
+        first["thoughtSignature"] = UNSIGNED
+
+
+def _parts(message: Message) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = [{"text": message.content}] if message.content else []
     parts += map(_picture, message.images)
-    for place, call in enumerate(message.tool_calls):
-        part: dict[str, Any] = {"functionCall": {"id": call.id, "name": call.name, "args": dict(call.arguments)}}
-        if place == 0 and not _UNSIGNED_ANYWAY.match(model):
-            part["thoughtSignature"] = UNSIGNED
-        parts.append(part)
+    for call in message.tool_calls:
+        parts.append({"functionCall": {"id": call.id, "name": call.name, "args": dict(call.arguments)}})
     return parts
 
 
@@ -242,12 +271,13 @@ def _declared(function: Mapping[str, Any]) -> dict[str, Any]:
     return declared
 
 
-def _config(request: ChatRequest, model: str) -> dict[str, Any]:
+def _config(request: ChatRequest, offer: Offer) -> dict[str, Any]:
+    model = offer.name
     config: dict[str, Any] = {
         theirs: request.options[ours] for ours, theirs in OPTIONS.items() if ours in request.options
     }
     if request.cap is not None:
-        config["maxOutputTokens"] = request.cap
+        config["maxOutputTokens"] = min(request.cap, offer.most_output or request.cap)
     if request.format:
         config["responseMimeType"] = "application/json"
     if isinstance(request.format, Mapping):
