@@ -114,10 +114,13 @@ class Remote:
             advice = f"ask your operator to check {self.account.key_from}"
             return KeyRefused(f"{self.name} refused our key (HTTP {status}); {advice}.")
         words = f": {said.words}" if said.words else "."
-        if status == 402:  # until somebody pays: trying again is of no use
-            return EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
-        if status == 403:  # a region, a model that the account may not use, a rule: only the words tell
-            return EngineRefused(f"{self.name} refused this to us (HTTP 403){words}")
+        retry_after_s = retry_after(response.headers.get("Retry-After", "")) or _bounded(said.retry_after_s)
+        is_passing = status == 429 and retry_after_s is not None  # a quota that is renewed by then
+        if status == 402 or (said.is_about_money and not is_passing):  # until somebody pays: trying again is of no use
+            advice = "ask your operator to do that"
+            return EngineError(f"{self.name} wants to be paid first (HTTP {status}); {advice}{words}")
+        if status == 403 or said.is_about_us:  # a region, a model that the account may not use, a rule: words tell
+            return EngineRefused(f"{self.name} refused this to us (HTTP {status}){words}")
         if status == 404 and not said.is_spoken:  # a model that is not there would be told in its own form
             return EngineError(f"{self.name} has no such address (HTTP 404); {self._advice}")
         if status == 404:
@@ -125,7 +128,6 @@ class Remote:
         if status in {400, 413, 422}:
             refused = ContextTooLong if said.is_about_length or status == 413 else BadRequest
             return refused(f"{self.name} refused the request{words}")
-        retry_after_s = retry_after(response.headers.get("Retry-After", "")) or _bounded(said.retry_after_s)
         kind = RateLimited if status == 429 else EngineUnavailable if status >= 500 else EngineError
         return kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
 

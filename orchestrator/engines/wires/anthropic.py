@@ -30,10 +30,10 @@ from orchestrator.engines.wires.base import (
     moment,
     picture_kind,
     plain,
+    refusal,
     system_text,
     with_call_ids,
 )
-from orchestrator.engines.wires.length import is_about_length
 from orchestrator.engines.wires.strict_schema import can_be_said, strict
 
 VERSION = "2023-06-01"
@@ -163,8 +163,7 @@ class Anthropic:
             words, kind = str(error["message"])[:MOST_WORDS], error["type"]
         except ODD:
             return plain(body)
-        is_about_key = kind == "authentication_error"
-        return Said(words=words, is_about_key=is_about_key, is_about_length=is_about_length(words))
+        return refusal(words, kind, is_about_key=kind == "authentication_error")
 
 
 def _is_supported(able: Any, *path: str) -> bool:

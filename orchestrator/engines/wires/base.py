@@ -31,6 +31,7 @@ from orchestrator.core.types import (
     Usage,
 )
 from orchestrator.engines.wires.length import is_about_length
+from orchestrator.engines.wires.standing import is_about_money, is_about_us
 
 MOST_TOOL_CALLS = 128
 # Characters of what a provider says of its trouble. Many more than are shown: our key, should it be
@@ -81,6 +82,8 @@ class Said:
     is_spoken: bool = True  # in the form that the protocol has for it
     is_about_key: bool = False
     is_about_length: bool = False  # the question's: it needs a model with more room
+    is_about_money: bool = False  # none is left in our account, or a limit on what it spends is reached
+    is_about_us: bool = False  # where we are, or what our account may use
     retry_after_s: float | None = None
 
 
@@ -328,10 +331,24 @@ def broken_off(words: str, *codes: object) -> OrchestratorError:
     said = f"The provider broke off: {words[:MOST_WORDS]}"
     if is_about_length(words, *codes):  # LM Studio and older servers of llama.cpp find out when they have begun
         return ContextTooLong(said)
+    if is_about_money(words, *codes):
+        return EngineError(said)
     known = {code for code in codes if isinstance(code, int | str)}
     if known & TOO_MANY:
         return RateLimited(said)
     return EngineUnavailable(said) if known & IN_TROUBLE else EngineError(said)
+
+
+def refusal(words: str, *codes: object, is_about_key: bool = False, retry_after_s: float | None = None) -> Said:
+    """What a refusal says in these words, under these codes, whatever wire it came over."""
+    return Said(
+        words=words,
+        is_about_key=is_about_key,
+        is_about_length=is_about_length(words, *codes),
+        is_about_money=is_about_money(words, *codes),
+        is_about_us=is_about_us(words, *codes),
+        retry_after_s=retry_after_s,
+    )
 
 
 def plain(body: bytes) -> Said:
@@ -339,7 +356,7 @@ def plain(body: bytes) -> Said:
     words = body.decode(errors="replace")[:MOST_WORDS]
     if words.lstrip().startswith("<"):  # a page, of some server in between
         words = ""
-    return Said(words=words, is_spoken=False, is_about_length=is_about_length(words))
+    return replace(refusal(words), is_spoken=False)
 
 
 def with_call_ids(messages: Sequence[Message]) -> Iterator[Message]:
