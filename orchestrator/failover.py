@@ -29,6 +29,7 @@ from orchestrator.core.errors import (
     EngineTimeout,
     EngineUnavailable,
     EngineUnreachable,
+    GenerationFailed,
     KeyRefused,
     LedgerUnavailable,
     ModelNotFound,
@@ -56,7 +57,10 @@ ELSEWHERE = (EngineError, ModelNotFound, ContextTooLong, Busy, TooMany, LedgerUn
 # After these the same place may, shortly: no part of an answer was heard, and as a rule none was made.
 AGAIN = (EngineUnreachable, EngineUnavailable, RateLimited)
 # These say nothing of how the place is.
-NOT_ITS_FAULT = (BadRequest, Busy, TooMany, LedgerUnavailable, CallLost, RateLimited, EngineRefused)
+NOT_ITS_FAULT = (
+    *(BadRequest, Busy, TooMany, LedgerUnavailable, CallLost),
+    *(RateLimited, EngineRefused, GenerationFailed),
+)
 
 
 # With these nothing was made, so nothing is charged, unless they came within an answer.

@@ -245,6 +245,12 @@ class EngineRefused(EngineError):
     kind = "engine_refused"
 
 
+class GenerationFailed(EngineError):
+    """The provider could not make of what its model wrote what was asked for; the next time it may."""
+
+    kind = "generation_failed"
+
+
 class Outraced(EngineError):
     """Another place that was asked the same spoke first."""
 

@@ -17,6 +17,7 @@ from orchestrator.core.errors import (
     EngineTimeout,
     EngineUnavailable,
     EngineUnreachable,
+    GenerationFailed,
     KeyRefused,
     ModelNotFound,
     OrchestratorError,
@@ -121,6 +122,8 @@ class Remote:
             return EngineError(f"{self.name} wants to be paid first (HTTP {status}); {advice}{words}")
         if status == 403 or said.is_about_us:  # a region, a model that the account may not use, a rule: words tell
             return EngineRefused(f"{self.name} refused this to us (HTTP {status}){words}")
+        if said.is_about_answer:
+            return GenerationFailed(f"{self.name} could not read what its model wrote (HTTP {status}){words}")
         if status == 404 and not said.is_spoken:  # a model that is not there would be told in its own form
             return EngineError(f"{self.name} has no such address (HTTP 404); {self._advice}")
         if status == 404:

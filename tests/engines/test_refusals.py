@@ -8,7 +8,14 @@ import httpx
 import orjson
 import pytest
 
-from orchestrator.core.errors import BadRequest, EngineError, EngineRefused, OrchestratorError, RateLimited
+from orchestrator.core.errors import (
+    BadRequest,
+    EngineError,
+    EngineRefused,
+    GenerationFailed,
+    OrchestratorError,
+    RateLimited,
+)
 from orchestrator.core.presets import BY_NAME
 from orchestrator.engines.remote import Remote
 from orchestrator.engines.wires import WIRES
@@ -94,3 +101,18 @@ def test_within_an_answer_no_money_is_not_too_many_requests() -> None:
     answer = WIRES["openai"]().answer()
     assert answer.read([b"data: " + orjson.dumps({"error": QUOTA | {"code": 429}})]) == []
     assert type(answer.trouble) is EngineError
+
+
+@pytest.mark.parametrize("code", ["tool_use_failed", "json_validate_failed"])
+async def test_what_its_model_wrote_is_no_fault_of_the_question(code: str) -> None:
+    error = {"message": "Failed to call a function.", "type": "invalid_request_error", "code": code}
+    told = await refused("groq", 400, error | {"failed_generation": "<function=look"})
+    assert type(told) is GenerationFailed
+    assert (str(told), told.status, told.has_made) == (
+        "groq could not read what its model wrote (HTTP 400): Failed to call a function.",
+        502,
+        False,
+    )
+    answer = WIRES["openai"]().answer()
+    assert answer.read([b"event: error", b"data: " + orjson.dumps({"error": error | {"status_code": 400}})]) == []
+    assert type(answer.trouble) is GenerationFailed

@@ -24,6 +24,7 @@ from orchestrator.core.errors import (
     EngineTimeout,
     EngineUnavailable,
     EngineUnreachable,
+    GenerationFailed,
     LedgerUnavailable,
     ModelNotFound,
     NoneAvailable,
@@ -136,6 +137,7 @@ async def test_a_registered_model_has_its_names(ask: Ask, name: str) -> None:
         RateLimited("slow down", retry_after_s=7),
         ModelNotFound("no such model there"),
         ContextTooLong("too long"),
+        GenerationFailed("could not read what its model wrote"),
         Busy("queue full"),
     ],
     ids=lambda error: error.kind,
@@ -555,6 +557,17 @@ async def test_a_rule_of_the_providers_closes_nothing_and_its_words_are_not_said
         await ask(who="charlie", model="groq/big")
     assert "diary" not in str(told.value)
     assert both.places.open()[0].why == "silent about my diary"  # an operator sees it
+
+
+async def test_what_a_model_writes_wrongly_closes_nothing_and_is_an_error_of_the_provider(
+    ask: Ask, groq: FakeEngine
+) -> None:
+    fails(groq, GenerationFailed("groq could not read what its model wrote"))
+    for number in range(10):
+        with pytest.raises(GenerationFailed) as told:
+            await ask(f"question {number}", model="groq/big")
+        assert told.value.status == 502
+    assert groq.calls == 10
 
 
 async def test_vectors_of_another_model_are_no_fallback(both: Parts, cloud: FakeEngine, engine: FakeEngine) -> None:

@@ -15,7 +15,14 @@ from typing import Any, Protocol
 
 import orjson
 
-from orchestrator.core.errors import ContextTooLong, EngineError, EngineUnavailable, OrchestratorError, RateLimited
+from orchestrator.core.errors import (
+    ContextTooLong,
+    EngineError,
+    EngineUnavailable,
+    GenerationFailed,
+    OrchestratorError,
+    RateLimited,
+)
 from orchestrator.core.ids import call_id
 from orchestrator.core.prices import Price
 from orchestrator.core.tokens import size_of, tokens_in
@@ -44,6 +51,8 @@ EMBEDS = frozenset({"embedding"})
 # What providers call too many requests, and trouble of their own, within an answer.
 TOO_MANY = {429, "429", "rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"}
 IN_TROUBLE = {*range(500, 600), "overloaded_error", "api_error", "server_error", "UNAVAILABLE", "INTERNAL"}
+# A call or JSON that a model wrote in another form than it should have: Groq's, with 400.
+NOT_READ = {"tool_use_failed", "json_validate_failed"}
 # What reading something that is not as it should be raises.
 ODD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 
@@ -84,6 +93,7 @@ class Said:
     is_about_length: bool = False  # the question's: it needs a model with more room
     is_about_money: bool = False  # none is left in our account, or a limit on what it spends is reached
     is_about_us: bool = False  # where we are, or what our account may use
+    is_about_answer: bool = False  # what the model wrote is not what it should be
     retry_after_s: float | None = None
 
 
@@ -333,10 +343,16 @@ def broken_off(words: str, *codes: object) -> OrchestratorError:
         return ContextTooLong(said)
     if is_about_money(words, *codes):
         return EngineError(said)
-    known = {code for code in codes if isinstance(code, int | str)}
+    known = _known(codes)
+    if known & NOT_READ:
+        return GenerationFailed(said)
     if known & TOO_MANY:
         return RateLimited(said)
     return EngineUnavailable(said) if known & IN_TROUBLE else EngineError(said)
+
+
+def _known(codes: Iterable[object]) -> set[int | str]:
+    return {code for code in codes if isinstance(code, int | str)}
 
 
 def refusal(words: str, *codes: object, is_about_key: bool = False, retry_after_s: float | None = None) -> Said:
@@ -347,6 +363,7 @@ def refusal(words: str, *codes: object, is_about_key: bool = False, retry_after_
         is_about_length=is_about_length(words, *codes),
         is_about_money=is_about_money(words, *codes),
         is_about_us=is_about_us(words, *codes),
+        is_about_answer=not NOT_READ.isdisjoint(_known(codes)),
         retry_after_s=retry_after_s,
     )
 
