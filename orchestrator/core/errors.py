@@ -56,6 +56,10 @@ class ContextTooLong(BadRequest):
     kind = "context_too_long"
 
 
+class ParameterRefused(BadRequest):
+    """A parameter is not taken, or not by this model; another may take it."""
+
+
 class Unauthorized(OrchestratorError):
     """A valid API key is needed: send it as `Authorization: Bearer …` or `x-api-key`."""
 

@@ -21,6 +21,7 @@ from orchestrator.core.errors import (
     KeyRefused,
     ModelNotFound,
     OrchestratorError,
+    ParameterRefused,
     RateLimited,
 )
 from orchestrator.engines.lines import bounded
@@ -129,7 +130,8 @@ class Remote:
         if status == 404:
             return ModelNotFound(f"{self.name} does not have {wanted}{words}")
         if status in {400, 413, 422}:
-            refused = ContextTooLong if said.is_about_length or status == 413 else BadRequest
+            other = ParameterRefused if said.is_about_parameter else BadRequest
+            refused = ContextTooLong if said.is_about_length or status == 413 else other
             return refused(f"{self.name} refused the request{words}")
         kind = RateLimited if status == 429 else EngineUnavailable if status >= 500 else EngineError
         return kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)

@@ -10,10 +10,12 @@ import pytest
 
 from orchestrator.core.errors import (
     BadRequest,
+    ContextTooLong,
     EngineError,
     EngineRefused,
     GenerationFailed,
     OrchestratorError,
+    ParameterRefused,
     RateLimited,
 )
 from orchestrator.core.presets import BY_NAME
@@ -116,3 +118,51 @@ async def test_what_its_model_wrote_is_no_fault_of_the_question(code: str) -> No
     answer = WIRES["openai"]().answer()
     assert answer.read([b"event: error", b"data: " + orjson.dumps({"error": error | {"status_code": 400}})]) == []
     assert type(answer.trouble) is GenerationFailed
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("openai", {"message": "no", "param": "reasoning_effort"}),
+        ("openai", {"message": "no", "param": "messages[0].role", "code": "unsupported_value"}),
+        ("openai", {"message": "no", "param": None, "code": "unsupported_parameter"}),
+        ("openai", {"message": "max_tokens is too large: 200000.", "param": "max_tokens", "code": None}),
+        ("openai", {"message": "Unsupported parameter: 'top_p' is not supported with this model.", "code": "x"}),
+        ("openai", {"message": "Unsupported value: 'temperature' does not support 0.2 with this model."}),
+        ("openai", {"message": "Unrecognized request argument supplied: top_k"}),
+        ("groq", {"message": "property 'logprobs' is unsupported", "param": ""}),
+        ("mistral", {"message": {"detail": [{"type": "extra_forbidden", "msg": "Extra inputs are not permitted"}]}}),
+        ("anthropic", {"type": "invalid_request_error", "message": "`temperature` is deprecated for this model."}),
+        ("anthropic", {"type": "invalid_request_error", "message": "seed: Extra inputs are not permitted"}),
+        ("gemini", {"code": 400, "message": "Penalty is not enabled for models/x", "status": "INVALID_ARGUMENT"}),
+        ("ollama", '"gemma:2b" does not support tools'),
+    ],
+)
+async def test_a_parameter_that_is_not_taken_is_told_apart(name: str, status: int, error: object) -> None:
+    told = await refused(name, status, error)
+    assert type(told) is ParameterRefused
+    assert (told.status, told.kind, told.has_made) == (400, "bad_request", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "kind"),
+    [
+        ("openai", {"message": "flagged", "param": "prompt", "code": "content_filter"}, BadRequest),
+        ("openai", {"message": "flagged", "param": "x", "code": "content_policy_violation"}, BadRequest),
+        ("openai", {"message": "Invalid prompt: flagged", "param": None, "code": "invalid_prompt"}, BadRequest),
+        ("anthropic", {"message": "Output blocked by content filtering policy", "type": "x"}, BadRequest),
+        ("openai", {"message": "tool messages must follow calls", "param": "messages.[2].role"}, BadRequest),
+        ("openai", {"message": "no", "param": "messages", "code": "context_length_exceeded"}, ContextTooLong),
+        ("openai", {"message": "prompt is too long for this model", "param": "max_tokens"}, ContextTooLong),
+    ],
+)
+async def test_what_is_said_of_the_content_of_a_question_is_of_no_parameter(
+    name: str, error: object, kind: type[OrchestratorError]
+) -> None:
+    assert type(await refused(name, 400, error)) is kind
+
+
+def test_a_parameter_is_known_outside_of_any_shape() -> None:
+    body = orjson.dumps({"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]})
+    assert WIRES["mistral"]().said(body).is_about_parameter

@@ -38,6 +38,7 @@ from orchestrator.core.types import (
     Usage,
 )
 from orchestrator.engines.wires.length import is_about_length
+from orchestrator.engines.wires.parameters import is_about_parameter
 from orchestrator.engines.wires.standing import is_about_money, is_about_us
 
 MOST_TOOL_CALLS = 128
@@ -93,6 +94,7 @@ class Said:
     is_about_length: bool = False  # the question's: it needs a model with more room
     is_about_money: bool = False  # none is left in our account, or a limit on what it spends is reached
     is_about_us: bool = False  # where we are, or what our account may use
+    is_about_parameter: bool = False  # one that it does not take, if the status is that of a bad request
     is_about_answer: bool = False  # what the model wrote is not what it should be
     retry_after_s: float | None = None
 
@@ -355,14 +357,20 @@ def _known(codes: Iterable[object]) -> set[int | str]:
     return {code for code in codes if isinstance(code, int | str)}
 
 
-def refusal(words: str, *codes: object, is_about_key: bool = False, retry_after_s: float | None = None) -> Said:
-    """What a refusal says in these words, under these codes, whatever wire it came over."""
+def refusal(
+    words: str, *codes: object, param: object = None, is_about_key: bool = False, retry_after_s: float | None = None
+) -> Said:
+    """What a refusal says in these words, under these codes, whatever wire it came over.
+
+    param  what of the request it names, where the protocol has a place for that.
+    """
     return Said(
         words=words,
         is_about_key=is_about_key,
         is_about_length=is_about_length(words, *codes),
         is_about_money=is_about_money(words, *codes),
         is_about_us=is_about_us(words, *codes),
+        is_about_parameter=is_about_parameter(words, param, *codes),
         is_about_answer=not NOT_READ.isdisjoint(_known(codes)),
         retry_after_s=retry_after_s,
     )

@@ -122,8 +122,9 @@ class OpenAI:
             words = self.words(error)
         except ODD:
             return plain(body)
-        codes = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
-        return refusal(words, *codes)
+        if not isinstance(error, dict):
+            return refusal(words)
+        return refusal(words, error.get("code"), error.get("type"), param=error.get("param"))
 
     def words(self, error: object) -> str:
         """What it says of an error. Raises one of `ODD` when that is none."""
