@@ -29,6 +29,7 @@ from orchestrator.core.errors import (
     EngineTimeout,
     EngineUnavailable,
     EngineUnreachable,
+    GenerationFailed,
     KeyRefused,
     LedgerUnavailable,
     ModelNotFound,
@@ -36,6 +37,7 @@ from orchestrator.core.errors import (
     NotTaken,
     OrchestratorError,
     Outraced,
+    ParameterRefused,
     RateLimited,
     TooMany,
 )
@@ -52,11 +54,14 @@ FAILED_S = 1.0  # what a failure counts as, at least, where the quicker place is
 MOST_WORDS = 600  # characters of what several places said together
 
 # After these another place may do better.
-ELSEWHERE = (EngineError, ModelNotFound, ContextTooLong, Busy, TooMany, LedgerUnavailable)
+ELSEWHERE = (EngineError, ModelNotFound, ContextTooLong, ParameterRefused, Busy, TooMany, LedgerUnavailable)
 # After these the same place may, shortly: no part of an answer was heard, and as a rule none was made.
 AGAIN = (EngineUnreachable, EngineUnavailable, RateLimited)
 # These say nothing of how the place is.
-NOT_ITS_FAULT = (BadRequest, Busy, TooMany, LedgerUnavailable, CallLost, RateLimited, EngineRefused)
+NOT_ITS_FAULT = (
+    *(BadRequest, Busy, TooMany, LedgerUnavailable, CallLost),
+    *(RateLimited, EngineRefused, GenerationFailed),
+)
 
 
 # With these nothing was made, so nothing is charged, unless they came within an answer.
@@ -482,7 +487,7 @@ class _Question:
         else:
             attempt.failed(error)
         _close(None, attempt)
-        if not isinstance(error, ELSEWHERE):
+        if not isinstance(error, ELSEWHERE) or (self._is_alone and isinstance(error, ParameterRefused)):
             raise error
         if isinstance(error, NotTaken) and (self._not_taken is None or self._is_better(attempt, error.kept)):
             self._not_taken, self._kept = attempt, error.kept
@@ -519,7 +524,9 @@ class _Question:
         told = [*self._errors, *self._passed_over]
         told += [(plan, Busy(f"not asked: {MOST_ATTEMPTS} places are asked at most")) for plan in self._left]
         errors = [error for _, error in told]
-        error = next((one for one in errors if isinstance(one, EngineError)), errors[0])
+        error = errors[0]
+        if not isinstance(error, ParameterRefused):  # which the caller can mend, whatever became of the others
+            error = next((one for one in errors if isinstance(one, EngineError)), error)
         if len({plan.name for plan, _ in told}) < 2:
             return self._errors[-1][1] if self._errors else error
         last_words = {plan.name: str(error) for plan, error in told}

@@ -56,6 +56,10 @@ class ContextTooLong(BadRequest):
     kind = "context_too_long"
 
 
+class ParameterRefused(BadRequest):
+    """A parameter is not taken, or not by this model; another may take it."""
+
+
 class Unauthorized(OrchestratorError):
     """A valid API key is needed: send it as `Authorization: Bearer …` or `x-api-key`."""
 
@@ -243,6 +247,12 @@ class EngineRefused(EngineError):
     """The provider will not answer this question, or not us: a rule of its own, a region, a model of other accounts."""
 
     kind = "engine_refused"
+
+
+class GenerationFailed(EngineError):
+    """The provider could not make of what its model wrote what was asked for; the next time it may."""
+
+    kind = "generation_failed"
 
 
 class Outraced(EngineError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from asyncio import timeout
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from math import inf, isfinite
 from typing import Protocol
 
 from orchestrator.core.errors import (
@@ -17,9 +19,11 @@ from orchestrator.core.errors import (
     EngineTimeout,
     EngineUnavailable,
     EngineUnreachable,
+    GenerationFailed,
     KeyRefused,
     ModelNotFound,
     OrchestratorError,
+    ParameterRefused,
     RateLimited,
 )
 from orchestrator.engines.lines import bounded
@@ -39,6 +43,7 @@ MOST_LISTING_BYTES = 16 * 1024**2
 LONGEST_RETRY_S = 3600.0
 REFUSAL_S = 2.0
 MOST_REFUSAL_BYTES = 64 * 1024
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 
 
 class Account(Protocol):
@@ -114,18 +119,23 @@ class Remote:
             advice = f"ask your operator to check {self.account.key_from}"
             return KeyRefused(f"{self.name} refused our key (HTTP {status}); {advice}.")
         words = f": {said.words}" if said.words else "."
-        if status == 402:  # until somebody pays: trying again is of no use
-            return EngineError(f"{self.name} wants to be paid first (HTTP 402); ask your operator to do that{words}")
-        if status == 403:  # a region, a model that the account may not use, a rule: only the words tell
-            return EngineRefused(f"{self.name} refused this to us (HTTP 403){words}")
+        retry_after_s = retry_after(response.headers) or _bounded(said.retry_after_s)
+        is_passing = status == 429 and retry_after_s is not None  # a quota that is renewed by then
+        if status == 402 or (said.is_about_money and not is_passing):  # until somebody pays: trying again is of no use
+            advice = "ask your operator to do that"
+            return EngineError(f"{self.name} wants to be paid first (HTTP {status}); {advice}{words}")
+        if status == 403 or said.is_about_us:  # a region, a model that the account may not use, a rule: words tell
+            return EngineRefused(f"{self.name} refused this to us (HTTP {status}){words}")
+        if said.is_about_answer:
+            return GenerationFailed(f"{self.name} could not read what its model wrote (HTTP {status}){words}")
         if status == 404 and not said.is_spoken:  # a model that is not there would be told in its own form
             return EngineError(f"{self.name} has no such address (HTTP 404); {self._advice}")
         if status == 404:
             return ModelNotFound(f"{self.name} does not have {wanted}{words}")
         if status in {400, 413, 422}:
-            refused = ContextTooLong if said.is_about_length or status == 413 else BadRequest
+            other = ParameterRefused if said.is_about_parameter else BadRequest
+            refused = ContextTooLong if said.is_about_length or status == 413 else other
             return refused(f"{self.name} refused the request{words}")
-        retry_after_s = retry_after(response.headers.get("Retry-After", "")) or _bounded(said.retry_after_s)
         kind = RateLimited if status == 429 else EngineUnavailable if status >= 500 else EngineError
         return kind(f"{self.name} answered HTTP {status}{words}", retry_after_s=retry_after_s)
 
@@ -152,16 +162,28 @@ def _is_packed(response: Response) -> bool:
     return response.headers.get("Content-Encoding", "").lower() not in {"", "identity"}
 
 
-def retry_after(header: str) -> float | None:
-    """Seconds to wait, as RFC 9110 writes them: a number or a date; None for nonsense."""
-    if header.isascii() and header.isdigit():
-        seconds = float(header)
-    else:
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait; None where the headers do not tell, or nonsense.
+
+    `Retry-After-Ms` (OpenAI, Azure) is the more exact. `Retry-After` is a number or a date, as RFC 9110 has it; with
+    a fraction or an `s` behind it, it is none there, and some send that.
+    """
+    if (exact := _number(headers.get("Retry-After-Ms", ""))) is not None:
+        return _bounded(exact / 1000)
+    header = headers.get("Retry-After", "").strip()
+    seconds = _number(header.removesuffix("s"))
+    if seconds is None:
         try:
             seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):  # the last of a time zone
             return None
     return _bounded(seconds)
+
+
+def _number(text: str) -> float | None:
+    """What is a finite number and not below zero, as headers write one; None for anything else."""
+    number = float(text) if _NUMBER.fullmatch(text.strip()) else inf
+    return number if isfinite(number) else None
 
 
 def _bounded(seconds: float | None) -> float | None:

@@ -144,10 +144,41 @@ async def test_a_provider_that_wants_fewer_requests_says_when_to_come_back(engin
         ("soon", None),
         ("", None),
         ("-5", None),
+        ("1.7", 1.7),
+        ("20s", 20),
+        ("2.5 s", 2.5),
+        ("0.2", 1),
+        ("7200.5s", 3600),
+        ("nan", None),
+        ("inf", None),
+        ("9" * 400, None),
+        ("1e3", None),
+        ("1_0", None),
+        ("٧", None),
+        ("s", None),
+        (".", None),
+        ("20ss", None),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999999999", None),
     ],
 )
 def test_retry_after_is_read_in_every_form(header: str, seconds: float | None) -> None:
-    assert retry_after(header) == seconds
+    assert retry_after({"Retry-After": header}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("exact", "header", "seconds"),
+    [
+        ("1700", "2", 1.7),
+        ("1700.5", "", 1.7005),
+        ("20", "30", 1),
+        ("99999999", "", 3600),
+        ("soon", "30", 30),
+        ("-5", "20s", 20),
+        ("1700ms", "", None),
+    ],
+)
+def test_milliseconds_go_before_seconds(exact: str, header: str, seconds: float | None) -> None:
+    assert retry_after(httpx.Headers({"retry-after-ms": exact, "retry-after": header})) == seconds
 
 
 async def test_a_filtered_answer_is_not_called_complete(engine: CloudEngine) -> None:

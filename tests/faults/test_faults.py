@@ -85,6 +85,8 @@ FAULTS = (
     Fault(name="404", said="does not have .*/404.*: no, 404", status=404, kind="model_not_found", line="kept"),
     Fault(name="too_long", said="prompt is too long", status=400, kind="context_too_long", line="kept"),
     Fault(name="400", said="refused the request: no, 400", status=400, kind="bad_request", line="kept"),
+    Fault(name="no_credit", said="wants to be paid first .*ask your operator.*: Your credit", line="kept"),
+    Fault(name="no_parameter", said="refused the request: Unsupp", status=400, kind="bad_request", line="kept"),
     Fault(name="tells", said="HTTP 500: .*What is .*…", **TROUBLE),
     Fault(name="mute", said=r"HTTP 503\.", retry="7", kind="engine_unavailable", waits=True, has_head=True),
     Fault(name="long_refusal", said="HTTP 500: no, and no", kind="engine_unavailable", calls=(3, 2)),

@@ -24,10 +24,12 @@ from orchestrator.core.errors import (
     EngineTimeout,
     EngineUnavailable,
     EngineUnreachable,
+    GenerationFailed,
     LedgerUnavailable,
     ModelNotFound,
     NoneAvailable,
     OrchestratorError,
+    ParameterRefused,
     RateLimited,
 )
 from orchestrator.core.limits import Limit
@@ -136,9 +138,11 @@ async def test_a_registered_model_has_its_names(ask: Ask, name: str) -> None:
         RateLimited("slow down", retry_after_s=7),
         ModelNotFound("no such model there"),
         ContextTooLong("too long"),
+        ParameterRefused("temperature is not taken"),
+        GenerationFailed("could not read what its model wrote"),
         Busy("queue full"),
     ],
-    ids=lambda error: error.kind,
+    ids=lambda error: type(error).__name__,
 )
 async def test_after_these_the_next_place_is_asked_once(
     both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine, error: OrchestratorError
@@ -555,6 +559,53 @@ async def test_a_rule_of_the_providers_closes_nothing_and_its_words_are_not_said
         await ask(who="charlie", model="groq/big")
     assert "diary" not in str(told.value)
     assert both.places.open()[0].why == "silent about my diary"  # an operator sees it
+
+
+async def test_what_a_model_writes_wrongly_closes_nothing_and_is_an_error_of_the_provider(
+    ask: Ask, groq: FakeEngine
+) -> None:
+    fails(groq, GenerationFailed("groq could not read what its model wrote"))
+    for number in range(10):
+        with pytest.raises(GenerationFailed) as told:
+            await ask(f"question {number}", model="groq/big")
+        assert told.value.status == 502
+    assert groq.calls == 10
+
+
+async def test_a_parameter_that_nobody_takes_is_the_callers_and_closes_nothing(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    fails(cloud, ParameterRefused("openai refused the request: Unsupported parameter: 'seed'"))
+    fails(groq, EngineUnavailable("HTTP 503", retry_after_s=60))
+    with pytest.raises(ParameterRefused, match=r"Nobody answered\. openai/big: .*'seed' \| groq/big: HTTP 503") as told:
+        await ask()
+    assert told.value.status == 400
+    fails(groq, ParameterRefused("groq refused the request: property 'seed' is unsupported"))
+    for number in range(10):
+        with pytest.raises(ParameterRefused, match=r"'seed' \| groq/big: groq refused"):
+            await ask(f"question {number}")
+    assert (cloud.calls, groq.calls, both.places.open()) == (11, 11, [])
+
+
+async def test_a_parameter_that_the_second_does_not_take_leaves_the_status_to_the_first(
+    ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    fails(cloud, EngineTimeout("silent"))
+    fails(groq, ParameterRefused("property 'seed' is unsupported"))
+    with pytest.raises(EngineTimeout, match=r"silent \| groq/big: property 'seed' is unsupported"):
+        await ask()
+
+
+async def test_where_there_is_one_place_a_parameter_is_refused_as_it_says(
+    both: Parts, ask: Ask, groq: FakeEngine
+) -> None:
+    error = ParameterRefused("groq refused the request: property 'seed' is unsupported")
+    fails(groq, error)
+    with pytest.raises(ParameterRefused) as told:
+        await ask(model="groq/big")
+    assert told.value is error
+    ((record,), attempts) = await written(both, 1, 0)
+    assert (record.status, record.outcome, attempts) == (400, "bad_request", [])
 
 
 async def test_vectors_of_another_model_are_no_fallback(both: Parts, cloud: FakeEngine, engine: FakeEngine) -> None:

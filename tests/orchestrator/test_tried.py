@@ -16,7 +16,7 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.choosing import auto
 from orchestrator.choosing.explaining import explain
 from orchestrator.core.breaker import Turn
-from orchestrator.core.errors import EngineTimeout, EngineUnavailable, TooMany
+from orchestrator.core.errors import EngineTimeout, EngineUnavailable, OrchestratorError, ParameterRefused, TooMany
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
@@ -269,11 +269,12 @@ async def test_who_was_silent_for_long_is_not_held_to_have_answered_badly(
     assert not await rows(parts, AnswerOutcome)
 
 
+@pytest.mark.parametrize("error", [EngineUnavailable("HTTP 503"), ParameterRefused("'seed' is unsupported")])
 async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
-    ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine
+    ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine, error: OrchestratorError
 ) -> None:
     engine.pieces = ("I cannot ", "say.")
-    cloud.pieces, cloud.error = (), EngineUnavailable("HTTP 503")
+    cloud.pieces, cloud.error = (), error
     said, begun = await ask()
     assert (said, begun.entry.model, begun.entry.status, engine.calls) == ("I cannot say.", "tiny:latest", 200, 1)
     assert not begun.entry.is_stored, "the next who asks may hear better"
@@ -281,6 +282,15 @@ async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
     cloud.pieces, cloud.error = ("by the cloud",), None
     assert (await ask())[0] == "by the cloud"
     assert (await ask())[1].entry.tier == "memory"
+
+
+async def test_where_a_parameter_is_not_taken_who_was_given_up_is_asked_again(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine
+) -> None:
+    cloud.pieces, cloud.error = (), ParameterRefused("'seed' is unsupported")
+    said, begun = await ask(stream=True)
+    assert (said, begun.entry.model) == ("".join(WORDS), "tiny:latest")
+    assert (engine.calls, cloud.calls) == (2, 1)
 
 
 async def test_a_long_answer_is_taken_whole_where_nobody_else_is_waited_for(

@@ -202,6 +202,18 @@ async def too_long(provider: Provider, line: Line, call: Call) -> None:
 
 
 @behaviour
+async def no_credit(provider: Provider, line: Line, call: Call) -> None:
+    """No money of ours is left, which is told as if the question were wrong."""
+    await line.json(provider.speech.refusal(400, "Your credit balance is too low to access the API."), 400)
+
+
+@behaviour
+async def no_parameter(provider: Provider, line: Line, call: Call) -> None:
+    """Something of the request is not for this model."""
+    await line.json(provider.speech.refusal(400, "Unsupported parameter: it is not supported with this model."), 400)
+
+
+@behaviour
 async def mute(provider: Provider, line: Line, call: Call) -> None:
     """A refusal whose body does not come."""
     await line.head(503, {"Retry-After": "7"})

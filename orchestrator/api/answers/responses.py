@@ -68,16 +68,16 @@ Item = Annotated[OutputMessage | OutputReasoning | OutputCall, Field(discriminat
 
 
 class InputDetails(Shape):
-    """Engines do not tell."""
+    """As far as the provider tells."""
 
-    cached_tokens: Literal[0]
-    cache_write_tokens: Literal[0]
+    cached_tokens: Count
+    cache_write_tokens: Count
 
 
 class OutputDetails(Shape):
-    """Engines do not tell."""
+    """As far as the provider tells."""
 
-    reasoning_tokens: Literal[0]
+    reasoning_tokens: Count
 
 
 class ResponseTokens(Shape):

@@ -31,10 +31,10 @@ from orchestrator.engines.wires.base import (
     moment,
     picture_kind,
     plain,
+    refusal,
     system_text,
     with_call_ids,
 )
-from orchestrator.engines.wires.length import is_about_length
 from orchestrator.engines.wires.strict_schema import can_be_said, strict
 
 VERSION = "2023-06-01"
@@ -175,8 +175,7 @@ class Anthropic:
             words, kind = str(error["message"])[:MOST_WORDS], error["type"]
         except ODD:
             return plain(body)
-        is_about_key = kind == "authentication_error"
-        return Said(words=words, is_about_key=is_about_key, is_about_length=is_about_length(words))
+        return refusal(words, kind, is_about_key=kind == "authentication_error")
 
 
 def _version(name: str) -> tuple[int, int]:

@@ -16,7 +16,14 @@ from typing import Any, Protocol
 
 import orjson
 
-from orchestrator.core.errors import ContextTooLong, EngineError, EngineUnavailable, OrchestratorError, RateLimited
+from orchestrator.core.errors import (
+    ContextTooLong,
+    EngineError,
+    EngineUnavailable,
+    GenerationFailed,
+    OrchestratorError,
+    RateLimited,
+)
 from orchestrator.core.ids import call_id
 from orchestrator.core.prices import Price
 from orchestrator.core.tokens import size_of, tokens_in
@@ -32,6 +39,8 @@ from orchestrator.core.types import (
     Usage,
 )
 from orchestrator.engines.wires.length import is_about_length
+from orchestrator.engines.wires.parameters import is_about_parameter
+from orchestrator.engines.wires.standing import is_about_money, is_about_us
 
 MOST_TOOL_CALLS = 128
 # Characters of what a provider says of its trouble. Many more than are shown: our key, should it be
@@ -46,6 +55,8 @@ EMBEDS = frozenset({"embedding"})
 # What providers call too many requests, and trouble of their own, within an answer.
 TOO_MANY = {429, "429", "rate_limit_error", "rate_limit_exceeded", "RESOURCE_EXHAUSTED"}
 IN_TROUBLE = {*range(500, 600), "overloaded_error", "api_error", "server_error", "UNAVAILABLE", "INTERNAL"}
+# A call or JSON that a model wrote in another form than it should have: Groq's, with 400.
+NOT_READ = {"tool_use_failed", "json_validate_failed"}
 # What reading something that is not as it should be raises.
 ODD = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 
@@ -85,6 +96,10 @@ class Said:
     is_spoken: bool = True  # in the form that the protocol has for it
     is_about_key: bool = False
     is_about_length: bool = False  # the question's: it needs a model with more room
+    is_about_money: bool = False  # none is left in our account, or a limit on what it spends is reached
+    is_about_us: bool = False  # where we are, or what our account may use
+    is_about_parameter: bool = False  # one that it does not take, if the status is that of a bad request
+    is_about_answer: bool = False  # what the model wrote is not what it should be
     retry_after_s: float | None = None
 
 
@@ -332,10 +347,37 @@ def broken_off(words: str, *codes: object) -> OrchestratorError:
     said = f"The provider broke off: {words[:MOST_WORDS]}"
     if is_about_length(words, *codes):  # LM Studio and older servers of llama.cpp find out when they have begun
         return ContextTooLong(said)
-    known = {code for code in codes if isinstance(code, int | str)}
+    if is_about_money(words, *codes):
+        return EngineError(said)
+    known = _known(codes)
+    if known & NOT_READ:
+        return GenerationFailed(said)
     if known & TOO_MANY:
         return RateLimited(said)
     return EngineUnavailable(said) if known & IN_TROUBLE else EngineError(said)
+
+
+def _known(codes: Iterable[object]) -> set[int | str]:
+    return {code for code in codes if isinstance(code, int | str)}
+
+
+def refusal(
+    words: str, *codes: object, param: object = None, is_about_key: bool = False, retry_after_s: float | None = None
+) -> Said:
+    """What a refusal says in these words, under these codes, whatever wire it came over.
+
+    param  what of the request it names, where the protocol has a place for that.
+    """
+    return Said(
+        words=words,
+        is_about_key=is_about_key,
+        is_about_length=is_about_length(words, *codes),
+        is_about_money=is_about_money(words, *codes),
+        is_about_us=is_about_us(words, *codes),
+        is_about_parameter=is_about_parameter(words, param, *codes),
+        is_about_answer=not NOT_READ.isdisjoint(_known(codes)),
+        retry_after_s=retry_after_s,
+    )
 
 
 def plain(body: bytes) -> Said:
@@ -343,7 +385,7 @@ def plain(body: bytes) -> Said:
     words = body.decode(errors="replace")[:MOST_WORDS]
     if words.lstrip().startswith("<"):  # a page, of some server in between
         words = ""
-    return Said(words=words, is_spoken=False, is_about_length=is_about_length(words))
+    return replace(refusal(words), is_spoken=False)
 
 
 def with_call_ids(messages: Sequence[Message]) -> Iterator[Message]:

@@ -32,10 +32,10 @@ from orchestrator.engines.wires.base import (
     function_of,
     picture_kind,
     plain,
+    refusal,
     system_text,
     with_call_ids,
 )
-from orchestrator.engines.wires.length import is_about_length
 
 OPTIONS = {
     "temperature": "temperature",
@@ -180,12 +180,8 @@ class Gemini:
         # A wrong key is answered as a bad request, and told apart by this only.
         is_about_key = any(str(one.get("reason", "")).startswith("API_KEY_") for one in details)
         delays = [_delay_s(one["retryDelay"]) for one in details if "retryDelay" in one]
-        return Said(
-            words=words,
-            is_about_key=is_about_key,
-            is_about_length=is_about_length(words),
-            retry_after_s=delays[0] if delays else None,
-        )
+        retry_after_s = delays[0] if delays else None
+        return refusal(words, error.get("status"), is_about_key=is_about_key, retry_after_s=retry_after_s)
 
 
 def _taken_by(name: str) -> frozenset[str]:

@@ -29,8 +29,8 @@ from orchestrator.engines.wires.base import (
     broken_off,
     moment,
     plain,
+    refusal,
 )
-from orchestrator.engines.wires.length import is_about_length
 
 OPTIONS = frozenset(
     {
@@ -149,7 +149,7 @@ class Ollama:
             words = str(orjson.loads(body)["error"])[:MOST_WORDS]
         except ODD:
             return plain(body)
-        return Said(words=words, is_about_length=is_about_length(words))
+        return refusal(words)
 
 
 def _is_its(name: str) -> bool:

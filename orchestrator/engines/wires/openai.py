@@ -34,10 +34,10 @@ from orchestrator.engines.wires.base import (
     check_depth,
     picture_kind,
     plain,
+    refusal,
     with_call_ids,
 )
 from orchestrator.engines.wires.closed_schema import is_closed
-from orchestrator.engines.wires.length import is_about_length
 from orchestrator.engines.wires.prices import price_in
 
 # Ours → theirs. What has no counterpart there (top_k, num_ctx …) is not asked for: see `takes`.
@@ -122,8 +122,9 @@ class OpenAI:
             words = self.words(error)
         except ODD:
             return plain(body)
-        codes = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
-        return Said(words=words, is_about_length=is_about_length(words, *codes))
+        if not isinstance(error, dict):
+            return refusal(words)
+        return refusal(words, error.get("code"), error.get("type"), param=error.get("param"))
 
     def words(self, error: object) -> str:
         """What it says of an error. Raises one of `ODD` when that is none."""
