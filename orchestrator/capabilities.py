@@ -109,7 +109,10 @@ def _must_answer(request: ChatRequest, model: Model) -> None:
 
 
 def _takes(model: Model, name: str, request: ChatRequest) -> bool:
-    """Whether `model` honours it; a `top_k unless thinking` in what it takes is one it cannot while it thinks."""
+    """Whether `model` honours it; a `top_k unless thinking` in what it takes is one it cannot while it thinks.
+
+    An `effort unless tools` is a level that it takes where it is offered no tools.
+    """
     match name:
         case "tools":
             return "tools" in model.capabilities
@@ -120,7 +123,7 @@ def _takes(model: Model, name: str, request: ChatRequest) -> bool:
         case "think" if "thinking" not in model.capabilities:
             return not request.think  # not to think it can
         case "think" if isinstance(request.think, str):
-            return "effort" in model.takes
+            return "effort" in model.takes or (not request.tools and "effort unless tools" in model.takes)
     thinks = bool(request.think) and "thinking" in model.capabilities
     return name in model.takes or (not thinks and f"{name} unless thinking" in model.takes)
 

@@ -93,7 +93,7 @@ class Listing:
             digest=hashlib.sha256(identity.encode("utf-8", "replace")).hexdigest(),
             engine=self._remote.name,
             capabilities=offer.capabilities,
-            takes=self._wire.takes if "completion" in offer.capabilities else self._wire.takes_for_vectors,
+            takes=self._takes(offer),
             is_paid=self._remote.account.is_paid,
             price=offer.price,
             remote_name=offer.name,
@@ -111,6 +111,11 @@ class Listing:
         """Ask no more."""
         if self._looking:
             self._looking.cancel()
+
+    def _takes(self, offer: Offer) -> frozenset[str]:
+        if "completion" not in offer.capabilities:
+            return self._wire.takes_for_vectors
+        return offer.takes or self._wire.takes
 
     def _key(self, remote_name: str) -> str:
         return self._wire.canonical(remote_name).lower()

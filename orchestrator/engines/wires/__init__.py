@@ -7,7 +7,8 @@ from orchestrator.engines.wires.anthropic import Anthropic
 from orchestrator.engines.wires.base import Wire
 from orchestrator.engines.wires.gemini import Gemini
 from orchestrator.engines.wires.ollama import Ollama
-from orchestrator.engines.wires.openai import Mistral, OpenAI, OpenAIItself
+from orchestrator.engines.wires.openai import Mistral, OpenAI
+from orchestrator.engines.wires.openai_itself import OpenAIItself
 from orchestrator.engines.wires.openrouter import OpenRouter
 
 WIRES: dict[str, Callable[[], Wire]] = {

@@ -63,6 +63,7 @@ class Offer:
     capabilities: frozenset[str] = CHATS
     context_length: int = 0
     most_output: int = 0  # tokens in an answer
+    takes: frozenset[str] = frozenset()  # what of a request it takes; empty: all that its wire does
     traits: frozenset[str] = frozenset()  # how it wants to be asked, in the words of its wire
     version: str = ""  # changes when the model does while its name stays
     modified_at: float = 0.0

@@ -130,17 +130,6 @@ class OpenAI:
         return _words(error)
 
 
-class OpenAIItself(OpenAI):
-    """The form of OpenAI's own models, the newer of which refuse `max_tokens`; others know only that."""
-
-    def chat(self, request: ChatRequest, offer: Offer) -> Ask:
-        """The question, with its cap under the newer name."""
-        body = to_wire(request, offer.name)
-        if "max_tokens" in body:
-            body["max_completion_tokens"] = body.pop("max_tokens")
-        return Ask(path="chat/completions", body=body)
-
-
 class Mistral(OpenAI):
     """Mistral's form of it, which refuses fields that it does not know."""
 
