@@ -36,6 +36,10 @@ class OpenRouter(OpenAI):
             body["reasoning"] = _reasoning(request.think, offer.traits)
         if offer.name.lstrip("~").startswith("anthropic/"):  # the others' caches need no marks
             _mark(body)
+        if _keeps_thoughts(offer.name):
+            for message, wire in zip(request.messages, body["messages"], strict=True):
+                if message.role == "assistant" and message.thinking:
+                    wire["reasoning"] = message.thinking
         return Ask(path="chat/completions", body=body)
 
     def answer(self) -> OpenRouterAnswer:
@@ -48,7 +52,8 @@ class OpenRouter(OpenAI):
 
     def guess(self, name: str) -> Offer:
         """By its name."""
-        return replace(super().guess(name), traits=frozenset(USUAL_EFFORTS))
+        takes = self.takes | {"thinking"} if _keeps_thoughts(name) else self.takes
+        return replace(super().guess(name), takes=takes, traits=frozenset(USUAL_EFFORTS))
 
     def _offer(self, entry: dict[str, Any]) -> Offer:
         offer = super()._offer(entry)
@@ -63,6 +68,11 @@ class OpenRouter(OpenAI):
     def words(self, error: object) -> str:
         """Its own words, and those of the provider behind it, which alone say what happened."""
         return _words(error)
+
+
+def _keeps_thoughts(name: str) -> bool:
+    """Whether a model is to be shown what it thought when it called tools; others' thoughts are signed, or its own."""
+    return name.lower().lstrip("~").startswith("deepseek/")
 
 
 def _reasoning(think: bool | str, traits: frozenset[str]) -> dict[str, Any]:
