@@ -7,6 +7,7 @@ from orchestrator.engines.wires.anthropic import Anthropic
 from orchestrator.engines.wires.base import Wire
 from orchestrator.engines.wires.deepseek import DeepSeek
 from orchestrator.engines.wires.gemini import Gemini
+from orchestrator.engines.wires.groq import Groq
 from orchestrator.engines.wires.ollama import Ollama
 from orchestrator.engines.wires.openai import Mistral, OpenAI
 from orchestrator.engines.wires.openai_itself import OpenAIItself
@@ -25,6 +26,7 @@ WIRES: dict[str, Callable[[], Wire]] = {
 FORMS: dict[str, Callable[[], Wire]] = {
     "api.openai.com": OpenAIItself,
     "api.deepseek.com": DeepSeek,
+    "api.groq.com": Groq,
 }
 
 

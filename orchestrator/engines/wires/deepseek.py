@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from orchestrator.core.types import ChatRequest
 from orchestrator.engines.wires.base import Ask, Offer
+from orchestrator.engines.wires.json_words import with_the_schema
 from orchestrator.engines.wires.openai import OpenAI, to_wire
 
 NEVER_THINKS = ("deepseek-chat", "deepseek-coder")
@@ -16,6 +17,7 @@ class DeepSeek(OpenAI):
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question, with what was thought before; of a turn that called tools that is said, if it is not known."""
+        request = with_the_schema(request)
         body = to_wire(request, offer.name)
         if "thinking" in offer.takes:
             for message, wire in zip(request.messages, body["messages"], strict=True):

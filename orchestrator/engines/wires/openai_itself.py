@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from orchestrator.core.types import ChatRequest
 from orchestrator.engines.wires.base import EMBEDS, Ask, Offer
+from orchestrator.engines.wires.json_words import with_the_word
 from orchestrator.engines.wires.openai import OpenAI, to_wire
 
 # What models that think refuse in whatever they are asked.
@@ -28,7 +29,7 @@ class OpenAIItself(OpenAI):
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question, with its cap under the newer name."""
-        body = to_wire(request, offer.name)
+        body = to_wire(with_the_word(request), offer.name)
         if "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")
         if request.tools and NONE_WITH_TOOLS in offer.traits:
