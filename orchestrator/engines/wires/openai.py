@@ -59,6 +59,7 @@ REASONS: dict[str, StopReason] = {
 # What lists of models call the length of a context: OpenRouter and Together, Groq, vLLM, Mistral and LM Studio,
 # llama-server, which tells the one it serves or else the one that the model knows.
 LENGTHS = ("context_length", "context_window", "max_model_len", "max_context_length", "n_ctx", "n_ctx_train")
+HEARD = "Done."  # the turn of an assistant that Mistral wants between a tool's answer and the user
 # Lists seldom say which is which; this is how models for vectors are called.
 MAKES_VECTORS = re.compile(r"embed|minilm|mpnet|(^|[/_-])(bge|e5|gte|sfr|uae)[_-]")
 
@@ -146,11 +147,28 @@ class Mistral(OpenAI):
                 call["id"] = _nine(call["id"])
             if "tool_call_id" in message:
                 message["tool_call_id"] = _nine(message["tool_call_id"])
+        body["messages"] = _in_turn(body["messages"])
         return Ask(path="chat/completions", body=body)
 
     def answer(self) -> MistralAnswer:
         """A reader for one answer."""
         return MistralAnswer()
+
+
+def _in_turn(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same in an order that is taken: what tools answered is heard before the user speaks.
+
+    An answer that was begun is marked as such, and one that says nothing yet is left out.
+    """
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] == "user" and turns and turns[-1]["role"] == "tool":
+            turns.append({"role": "assistant", "content": HEARD})
+        turns.append(message)
+    if turns and turns[-1]["role"] == "assistant" and not turns[-1].get("tool_calls"):
+        begun = turns.pop()
+        turns += [begun | {"prefix": True}] if begun["content"] else []
+    return turns
 
 
 def _nine(id: str) -> str:
