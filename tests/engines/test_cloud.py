@@ -24,6 +24,7 @@ from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBui
 from orchestrator.engines import listing
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.remote import retry_after
+from orchestrator.engines.wires.base import Offer
 from orchestrator.engines.wires.openai import OpenAI, to_wire
 from orchestrator.outbound.connection import Connection
 from orchestrator.wiring import connect
@@ -32,6 +33,7 @@ from tests.fakes import SetClock
 from tests.provider import Provider
 
 MOST_BYTES = 200_000
+OFFER = Offer(name="m")
 
 
 @pytest.fixture
@@ -245,13 +247,13 @@ def test_only_what_the_caller_set_is_sent() -> None:
             logprobs=True,
             top_logprobs=2,
         ),
-        "m",
+        OFFER,
     )
     assert (wire["max_tokens"], wire["temperature"], wire["stop"]) == (5, 0.0, ["x"])
     assert "top_k" not in wire
     assert wire["response_format"]["json_schema"]["schema"] == {"type": "object"}
     assert (wire["reasoning_effort"], wire["logprobs"], wire["top_logprobs"]) == ("high", True, 2)
-    assert "max_tokens" not in to_wire(question(options={"num_predict": -1}), "m")
+    assert "max_tokens" not in to_wire(question(options={"num_predict": -1}), OFFER)
 
 
 def test_a_conversation_with_tools_and_pictures_is_sent_as_the_provider_has_it() -> None:
@@ -263,7 +265,7 @@ def test_a_conversation_with_tools_and_pictures_is_sent_as_the_provider_has_it()
             Message(role="tool", content="a cat", tool_call_id="call_1"),
         ),
     )
-    user, assistant, tool = to_wire(request, "m")["messages"]
+    user, assistant, tool = to_wire(request, OFFER)["messages"]
     assert user["content"][1] == {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
     assert assistant["tool_calls"][0]["function"] == {"name": "look", "arguments": '{"at": "it"}'}
     assert tool == {"role": "tool", "content": "a cat", "tool_call_id": "call_1"}
@@ -281,7 +283,7 @@ def test_tools_without_ids_are_given_some_that_match() -> None:
             Message(role="tool", content="A", tool_name="a"),
         ),
     )
-    assistant, b, a = to_wire(request, "m")["messages"]
+    assistant, b, a = to_wire(request, OFFER)["messages"]
     first, second = (call["id"] for call in assistant["tool_calls"])
     assert (a["tool_call_id"], b["tool_call_id"]) == (first, second)
     assert first != second
@@ -297,7 +299,7 @@ def test_an_answer_that_names_no_tool_belongs_to_the_first_open_call() -> None:
             Message(role="tool", content="B"),
         ),
     )
-    assistant, a, b = to_wire(request, "m")["messages"]
+    assistant, a, b = to_wire(request, OFFER)["messages"]
     assert [call["id"] for call in assistant["tool_calls"]] == [a["tool_call_id"], b["tool_call_id"]]
     assert a["tool_call_id"] == "x"
 

@@ -165,6 +165,36 @@ def test_openais_newer_models_are_asked_for_tools_or_an_effort(
     assert asked_for_none.get("reasoning_effort") == ("none" if effort == "none" else None)
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("gpt-4o", 16_384),
+        ("gpt-4o-2024-05-13", 4_096),
+        ("gpt-4o-mini", 16_384),
+        ("ft:gpt-4o-mini-2024-07-18:me::a", 16_384),
+        ("chatgpt-4o-latest", 16_384),
+        ("gpt-4.1-nano", 32_768),
+        ("gpt-4-turbo", 4_096),
+        ("gpt-3.5-turbo", 4_096),
+        ("gpt-5", 50_000),
+        ("o3", 50_000),
+        ("something-new", 50_000),
+    ],
+)
+def test_the_cap_is_no_higher_than_a_model_of_openais_has_it(name: str, most: int) -> None:
+    for asked, sent in ((50_000, most), (100, 100)):
+        body, said = itself(name, replace(HELLO, options={"num_predict": asked}))
+        assert (body["max_completion_tokens"], said) == (sent, "")
+    assert "max_completion_tokens" not in itself(name, HELLO)[0]
+
+
+def test_the_cap_is_no_higher_than_a_list_has_it() -> None:
+    wire = wire_at("openai", "https://api.groq.com/openai/v1")
+    (offer,) = wire.offers(b'{"data": [{"id": "llama", "context_window": 131072, "max_completion_tokens": 8192}]}')
+    assert offer.most_output == 8192
+    assert wire.chat(replace(HELLO, options={"num_predict": 50_000}), offer).body["max_tokens"] == 8192
+
+
 def test_what_openais_models_make_vectors_with_is_as_ever() -> None:
     offer = ITSELF.guess("text-embedding-3-small")
     assert (offer.capabilities, offer.takes) == ({"embedding"}, frozenset())

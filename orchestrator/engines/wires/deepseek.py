@@ -18,7 +18,7 @@ class DeepSeek(OpenAI):
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question, with what was thought before; of a turn that called tools that is said, if it is not known."""
         request = with_the_schema(request)
-        body = to_wire(request, offer.name)
+        body = to_wire(request, offer)
         if "thinking" in offer.takes:
             for message, wire in zip(request.messages, body["messages"], strict=True):
                 if message.role == "assistant" and (message.thinking or message.tool_calls):

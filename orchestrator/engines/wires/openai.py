@@ -84,7 +84,7 @@ class OpenAI:
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question."""
-        return Ask(path="chat/completions", body=to_wire(request, offer.name))
+        return Ask(path="chat/completions", body=to_wire(request, offer))
 
     def answer(self) -> WireAnswer:
         """A reader for one answer."""
@@ -109,7 +109,8 @@ class OpenAI:
         told = entry | about if isinstance(about := entry.get("meta"), dict) else entry
         length = next(filter(None, (as_count(told.get(name)) for name in LENGTHS)), 0)
         able = _told(entry) or offer.capabilities
-        return replace(offer, capabilities=able, context_length=length, price=price_in(entry))
+        most = as_count(told.get("max_completion_tokens")) or offer.most_output  # Groq tells
+        return replace(offer, capabilities=able, context_length=length, most_output=most, price=price_in(entry))
 
     def guess(self, name: str) -> Offer:
         """By its name: providers do not say which model makes vectors, but all name theirs so."""
@@ -138,7 +139,7 @@ class Mistral(OpenAI):
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question, with a seed under its other name, and ids of the one form that is taken."""
-        body = to_wire(replace(request, logprobs=False, think=None), offer.name)
+        body = to_wire(replace(request, logprobs=False, think=None), offer)
         del body["stream_options"]  # it counts without being asked to
         if "seed" in body:
             body["random_seed"] = body.pop("seed")
@@ -199,10 +200,10 @@ def _words(error: object) -> str:
     return str(error["message"] if isinstance(error, dict) else error)[:MOST_WORDS]
 
 
-def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
-    """The request as the provider takes it."""
+def to_wire(request: ChatRequest, offer: Offer) -> dict[str, Any]:
+    """The request as the provider takes it, with no higher cap than the model has by itself: some refuse that."""
     body: dict[str, Any] = {
-        "model": remote_name,
+        "model": offer.name,
         "messages": [message_to_wire(message) for message in with_call_ids(request.messages)],
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -210,6 +211,8 @@ def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
     for ours, theirs in OPTIONS.items():
         if ours in request.options and not (ours == "num_predict" and request.cap is None):
             body[theirs] = request.options[ours]
+    if "max_tokens" in body and offer.most_output:
+        body["max_tokens"] = min(body["max_tokens"], offer.most_output)
     if request.tools:
         body["tools"] = list(request.tools)
     if request.format == "json":

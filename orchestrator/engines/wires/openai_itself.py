@@ -23,13 +23,21 @@ NO_EFFORT_WITH_TOOLS = (5, 4)  # in this protocol, from this number on
 SAYS_NONE_WITH_TOOLS = (5, 6)  # these think without being asked to, and have to be told not to
 NONE_WITH_TOOLS = "no effort with tools"
 
+# Tokens in an answer; a higher cap is refused. Those that think may write more than anybody asks for.
+MOST_OUTPUT = (
+    (re.compile(r"gpt-4\.1"), 32_768),
+    (re.compile(r"gpt-4o-2024-05-13"), 4_096),
+    (re.compile(r"gpt-4o|chatgpt-4o"), 16_384),
+    (re.compile(r"gpt-4-turbo|gpt-3\.5-turbo"), 4_096),
+)
+
 
 class OpenAIItself(OpenAI):
     """The form of OpenAI's own models, the newer of which refuse `max_tokens`; others know only that."""
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question, with its cap under the newer name."""
-        body = to_wire(with_the_word(request), offer.name)
+        body = to_wire(with_the_word(request), offer)
         if "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")
         if request.tools and NONE_WITH_TOOLS in offer.traits:
@@ -42,6 +50,7 @@ class OpenAIItself(OpenAI):
         kind = name.lower().removeprefix("ft:")
         if offer.capabilities == EMBEDS or not re.match(r"gpt-\d|chatgpt|o\d", kind):
             return offer
+        offer = replace(offer, most_output=next((most for known, most in MOST_OUTPUT if known.match(kind)), 0))
         number = _number(kind)
         if kind.startswith(("chatgpt", "gpt-5-chat")) or (0, 0) < number < (5, 0):
             return replace(offer, capabilities=offer.capabilities - {"thinking"}, takes=self.takes - {"effort"})
