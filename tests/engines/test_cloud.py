@@ -25,7 +25,7 @@ from orchestrator.engines import listing
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.remote import retry_after
 from orchestrator.engines.wires.base import Offer
-from orchestrator.engines.wires.openai import OpenAI, to_wire
+from orchestrator.engines.wires.openai import Mistral, OpenAI, to_wire
 from orchestrator.outbound.connection import Connection
 from orchestrator.wiring import connect
 from tests.engines.deadlines import DEADLINES, deadlines_for
@@ -43,8 +43,8 @@ async def provider() -> AsyncIterator[Provider]:
     await provider.stop()
 
 
-def engine_at(address: str, key: str) -> CloudEngine:
-    wire = OpenAI()
+def engine_at(address: str, key: str, wire: OpenAI | None = None) -> CloudEngine:
+    wire = wire or OpenAI()
     connection = connect(address, key, DEADLINES, wire)
     return CloudEngine("openai", connection, DEADLINES, Clock(), MOST_BYTES, wire, OPENAI)
 
@@ -60,11 +60,13 @@ def question(**fields: object) -> ChatRequest:
     return ChatRequest(model="openai/x", messages=(Message(role="user", content="hi"),), **fields)  # type: ignore[arg-type]
 
 
-async def ask(engine: CloudEngine, behaviour: str) -> Reply:
+async def ask(engine: CloudEngine, behaviour: str, *begun: Message) -> Reply:
     model = await engine.find(f"openai/{behaviour}")
     assert model is not None
     builder = ReplyBuilder(model.name)
-    async with aclosing(engine.chat(question(), model)) as chunks:
+    asked = question()
+    asked = replace(asked, messages=(*asked.messages, *begun))
+    async with aclosing(engine.chat(asked, model)) as chunks:
         async for chunk in chunks:
             builder.add(chunk)
     reply = builder.reply()
@@ -79,6 +81,14 @@ async def test_a_good_answer_is_read_however_it_is_cut_into_packets(engine: Clou
     assert reply.done.reason == "stop"
     assert (reply.done.usage.prompt_tokens, reply.done.usage.completion_tokens) == (11, 2)
     assert reply.done.usage.prompt_ns > 0
+
+
+async def test_what_was_begun_is_not_heard_again_from_who_says_it_again(provider: Provider) -> None:
+    for wire, text in ((Mistral(), " é🎈"), (OpenAI(), "Paris é🎈")):
+        engine = engine_at(provider.address, "sk-test", wire)
+        reply = await ask(engine, "good", Message(role="assistant", content="Paris"))
+        assert (reply.text, reply.done.usage.completion_tokens) == (text, 2)
+        await engine.aclose()
 
 
 async def test_thinking_tools_and_length_come_through(engine: CloudEngine) -> None:

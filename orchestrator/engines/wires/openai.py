@@ -149,7 +149,8 @@ class Mistral(OpenAI):
             if "tool_call_id" in message:
                 message["tool_call_id"] = _nine(message["tool_call_id"])
         body["messages"] = _in_turn(body["messages"])
-        return Ask(path="chat/completions", body=body)
+        last = body["messages"][-1] if body["messages"] else {}
+        return Ask(path="chat/completions", body=body, begun=as_text(last.get("content")) if "prefix" in last else "")
 
     def answer(self) -> MistralAnswer:
         """A reader for one answer."""
