@@ -68,16 +68,16 @@ Item = Annotated[OutputMessage | OutputReasoning | OutputCall, Field(discriminat
 
 
 class InputDetails(Shape):
-    """Engines do not tell."""
+    """Tokens of the question that the provider read from its own cache or wrote there; 0 where it does not tell."""
 
-    cached_tokens: Literal[0]
-    cache_write_tokens: Literal[0]
+    cached_tokens: Count
+    cache_write_tokens: Count
 
 
 class OutputDetails(Shape):
-    """Engines do not tell."""
+    """Tokens of the answer that were thought unseen; 0 where the provider does not tell."""
 
-    reasoning_tokens: Literal[0]
+    reasoning_tokens: Count
 
 
 class ResponseTokens(Shape):
