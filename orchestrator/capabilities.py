@@ -120,7 +120,7 @@ def _takes(model: Model, name: str, request: ChatRequest) -> bool:
         case "think" if "thinking" not in model.capabilities:
             return not request.think  # not to think it can
         case "think" if isinstance(request.think, str):
-            return "effort" in model.takes
+            name = "effort"
     unless = f"{name} unless "
     return name in model.takes or any(
         not any(_hinders(what, request, model) for what in one.removeprefix(unless).split(" or "))
@@ -130,10 +130,12 @@ def _takes(model: Model, name: str, request: ChatRequest) -> bool:
 
 
 def _hinders(what: str, request: ChatRequest, model: Model) -> bool:
-    """Whether it is so: the model thinks, a stop string is blank, or an option of that name is set."""
+    """Whether it is so: the model thinks, has tools, a stop string is blank, or an option of that name is set."""
     match what:
         case "thinking":
             return bool(request.think) and "thinking" in model.capabilities
+        case "tools":
+            return bool(request.tools)
         case "blank":
             return any(not word.strip() for word in request.stops)
     return what in request.options

@@ -160,7 +160,7 @@ def _messages(wire: list[OpenAIMessage]) -> tuple[Message, ...]:
             Message(
                 role=role,  # type: ignore[arg-type]  # checked above
                 content=text,
-                thinking=turn.reasoning or "",
+                thinking=turn.reasoning or turn.reasoning_content or "",
                 images=images,
                 tool_calls=calls,
                 tool_name=turn.name or tool_names.get(turn.tool_call_id or "", "") if role == "tool" else "",

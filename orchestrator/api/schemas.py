@@ -286,6 +286,7 @@ class OpenAIMessage(Body):
     role: str
     content: str | list[dict[str, Any]] | None = None
     reasoning: str | None = None
+    reasoning_content: str | None = Field(None, description="As `reasoning`, by the name that others have for it.")
     tool_calls: list[OpenAICall] | None = None
     tool_call_id: str | None = None
     name: str | None = None

@@ -69,7 +69,7 @@ PRESETS = (
     _compatible("groq", "Groq", "https://api.groq.com/openai/v1"),
     _compatible("together", "Together", "https://api.together.xyz/v1"),
     _compatible("mistral", "Mistral", "https://api.mistral.ai/v1", "mistral"),
-    _compatible("deepseek", "DeepSeek", "https://api.deepseek.com"),
+    _compatible("deepseek", "DeepSeek", "https://api.deepseek.com", "deepseek"),
     Preset(
         name="ollama",
         title="an Ollama on another machine",

@@ -22,6 +22,7 @@ from orchestrator.engines.listing import Listing
 from orchestrator.engines.remote import Account, Remote
 from orchestrator.engines.wires import vectors
 from orchestrator.engines.wires.base import ODD, Wire
+from orchestrator.engines.wires.begun import Begun
 from orchestrator.outbound.answers import Response
 from orchestrator.outbound.connection import Connection
 
@@ -103,8 +104,9 @@ class CloudEngine:
                 left_s = self._deadlines.first_token_s - (self._clock.monotonic() - began)
                 await self._remote.raise_for_status(response, model.name, left_s)
                 try:
+                    begun = Begun(ask.begun)
                     async for chunk in self._chunks(response, model, counts.most_asked(request, len(question)), began):
-                        yield chunk
+                        yield begun.without(chunk)
                 except OrchestratorError as error:  # whatever its kind: it was at work by then
                     error.has_made = True
                     raise

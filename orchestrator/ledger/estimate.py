@@ -60,7 +60,7 @@ def at_most(request: ChatRequest, model: Model) -> Most:
     if request.inputs is not None:
         return Most(prompt, 0)
     if request.cap is not None:
-        return Most(prompt, request.cap)
+        return Most(prompt, min(request.cap, model.most_output or request.cap))
     most = model.most_output or UNCAPPED
     room = model.context_length - about(request)  # about, since an answer is not to be cut for a guess on the safe side
     return Most(prompt, min(most, room) if room > 0 else most)

@@ -128,6 +128,16 @@ async def test_parts_of_a_turn_are_paragraphs_and_those_of_a_models_own_are_one_
     assert [turn.content for turn in cloud.asked[0].messages] == ["the end of a file\n\nExplain it.", "It cannot be."]
 
 
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+async def test_what_was_thought_before_is_read_by_either_name(
+    client: httpx.AsyncClient, cloud: FakeEngine, name: str
+) -> None:
+    turns = [{"role": "assistant", "content": "four", name: "Hm"}, {"role": "user", "content": "Why?"}]
+    response = await client.post(PATH, json={"model": "openai/big", "messages": turns})
+    assert response.status_code == 200, response.text
+    assert cloud.asked[0].messages[0].thinking == "Hm"
+
+
 async def test_a_question_that_is_too_long_has_the_code_that_clients_look_for(
     client: httpx.AsyncClient, engine: FakeEngine
 ) -> None:

@@ -24,7 +24,8 @@ from orchestrator.core.types import ChatRequest, Message, Model, Reply, ReplyBui
 from orchestrator.engines import listing
 from orchestrator.engines.cloud import CloudEngine, Deadlines
 from orchestrator.engines.remote import retry_after
-from orchestrator.engines.wires.openai import OpenAI, to_wire
+from orchestrator.engines.wires.base import Offer
+from orchestrator.engines.wires.openai import Mistral, OpenAI, to_wire
 from orchestrator.outbound.connection import Connection
 from orchestrator.wiring import connect
 from tests.engines.deadlines import DEADLINES, deadlines_for
@@ -32,6 +33,7 @@ from tests.fakes import SetClock
 from tests.provider import Provider
 
 MOST_BYTES = 200_000
+OFFER = Offer(name="m")
 
 
 @pytest.fixture
@@ -41,8 +43,8 @@ async def provider() -> AsyncIterator[Provider]:
     await provider.stop()
 
 
-def engine_at(address: str, key: str) -> CloudEngine:
-    wire = OpenAI()
+def engine_at(address: str, key: str, wire: OpenAI | None = None) -> CloudEngine:
+    wire = wire or OpenAI()
     connection = connect(address, key, DEADLINES, wire)
     return CloudEngine("openai", connection, DEADLINES, Clock(), MOST_BYTES, wire, OPENAI)
 
@@ -58,11 +60,13 @@ def question(**fields: object) -> ChatRequest:
     return ChatRequest(model="openai/x", messages=(Message(role="user", content="hi"),), **fields)  # type: ignore[arg-type]
 
 
-async def ask(engine: CloudEngine, behaviour: str) -> Reply:
+async def ask(engine: CloudEngine, behaviour: str, *begun: Message) -> Reply:
     model = await engine.find(f"openai/{behaviour}")
     assert model is not None
     builder = ReplyBuilder(model.name)
-    async with aclosing(engine.chat(question(), model)) as chunks:
+    asked = question()
+    asked = replace(asked, messages=(*asked.messages, *begun))
+    async with aclosing(engine.chat(asked, model)) as chunks:
         async for chunk in chunks:
             builder.add(chunk)
     reply = builder.reply()
@@ -77,6 +81,14 @@ async def test_a_good_answer_is_read_however_it_is_cut_into_packets(engine: Clou
     assert reply.done.reason == "stop"
     assert (reply.done.usage.prompt_tokens, reply.done.usage.completion_tokens) == (11, 2)
     assert reply.done.usage.prompt_ns > 0
+
+
+async def test_what_was_begun_is_not_heard_again_from_who_says_it_again(provider: Provider) -> None:
+    for wire, text in ((Mistral(), " é🎈"), (OpenAI(), "Paris é🎈")):
+        engine = engine_at(provider.address, "sk-test", wire)
+        reply = await ask(engine, "good", Message(role="assistant", content="Paris"))
+        assert (reply.text, reply.done.usage.completion_tokens) == (text, 2)
+        await engine.aclose()
 
 
 async def test_thinking_tools_and_length_come_through(engine: CloudEngine) -> None:
@@ -276,13 +288,13 @@ def test_only_what_the_caller_set_is_sent() -> None:
             logprobs=True,
             top_logprobs=2,
         ),
-        "m",
+        OFFER,
     )
     assert (wire["max_tokens"], wire["temperature"], wire["stop"]) == (5, 0.0, ["x"])
     assert "top_k" not in wire
     assert wire["response_format"]["json_schema"]["schema"] == {"type": "object"}
     assert (wire["reasoning_effort"], wire["logprobs"], wire["top_logprobs"]) == ("high", True, 2)
-    assert "max_tokens" not in to_wire(question(options={"num_predict": -1}), "m")
+    assert "max_tokens" not in to_wire(question(options={"num_predict": -1}), OFFER)
 
 
 def test_a_conversation_with_tools_and_pictures_is_sent_as_the_provider_has_it() -> None:
@@ -294,7 +306,7 @@ def test_a_conversation_with_tools_and_pictures_is_sent_as_the_provider_has_it()
             Message(role="tool", content="a cat", tool_call_id="call_1"),
         ),
     )
-    user, assistant, tool = to_wire(request, "m")["messages"]
+    user, assistant, tool = to_wire(request, OFFER)["messages"]
     assert user["content"][1] == {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
     assert assistant["tool_calls"][0]["function"] == {"name": "look", "arguments": '{"at": "it"}'}
     assert tool == {"role": "tool", "content": "a cat", "tool_call_id": "call_1"}
@@ -312,7 +324,7 @@ def test_tools_without_ids_are_given_some_that_match() -> None:
             Message(role="tool", content="A", tool_name="a"),
         ),
     )
-    assistant, b, a = to_wire(request, "m")["messages"]
+    assistant, b, a = to_wire(request, OFFER)["messages"]
     first, second = (call["id"] for call in assistant["tool_calls"])
     assert (a["tool_call_id"], b["tool_call_id"]) == (first, second)
     assert first != second
@@ -328,7 +340,7 @@ def test_an_answer_that_names_no_tool_belongs_to_the_first_open_call() -> None:
             Message(role="tool", content="B"),
         ),
     )
-    assistant, a, b = to_wire(request, "m")["messages"]
+    assistant, a, b = to_wire(request, OFFER)["messages"]
     assert [call["id"] for call in assistant["tool_calls"]] == [a["tool_call_id"], b["tool_call_id"]]
     assert a["tool_call_id"] == "x"
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
-from orchestrator.core.errors import EngineError
-from orchestrator.core.types import Usage
+from orchestrator.capabilities import Policy, settle
+from orchestrator.core.clock import Clock
+from orchestrator.core.errors import EngineError, Unsupported
+from orchestrator.core.presets import OPENAI
+from orchestrator.core.types import ChatRequest, Dialect, Message, Usage
+from orchestrator.engines.listing import Listing
+from orchestrator.engines.remote import Remote
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.openai import OpenAI
+from orchestrator.outbound.connection import Connection
 from tests.engines.test_wires import hello, read
 from tests.speeches import KEY, OpenAISpeech, sse
 
@@ -68,6 +76,128 @@ def test_the_newer_name_of_the_cap_is_for_openai_itself(address: str, name: str)
     body = hello(wire_at("openai", address), options={"num_predict": 5})
     assert {key: value for key, value in body.items() if key.startswith("max_")} == {name: 5}
     assert not any(key.startswith("max_") for key in hello(wire_at("openai", address), options={"num_predict": -1}))
+
+
+ITSELF = wire_at("openai", "https://api.openai.com/v1")
+HELLO = ChatRequest(model="m", messages=(Message(role="user", content="hi"),))
+WAYS: dict[str, Any] = {
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "stop": ["x"],
+    "presence_penalty": 1.0,
+    "frequency_penalty": 1.0,
+    "seed": 3,
+}
+SAMPLING = "frequency_penalty, logprobs, presence_penalty, stop, temperature, top_logprobs, top_p"
+TOOL = {"type": "function", "function": {"name": "weather"}}
+
+
+def itself(name: str, request: ChatRequest, policy: Policy = "warn") -> tuple[dict[str, Any], str]:
+    """What is sent to a model of OpenAI's own, and what is said to be left out."""
+    nowhere = Connection("http://localhost", {}, httpx.Timeout(1), httpx.AsyncHTTPTransport())
+    listing = Listing(Remote("openai", nowhere, ITSELF, OPENAI), Clock(), {})
+    (offer,) = ITSELF.offers(json.dumps({"data": [{"id": name, "object": "model", "owned_by": "system"}]}).encode())
+    assert offer == listing.offer(name)
+    settled, left_out = settle(request, listing.model(offer), policy)
+    return ITSELF.chat(settled, offer).body, ", ".join(left_out)
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out"),
+    [
+        *(
+            (name, SAMPLING)
+            for name in ("gpt-5", "gpt-5-mini-2025-08-07", "gpt-5.4", "gpt-5.6-terra", "gpt-6", "GPT-5")
+        ),
+        *((name, SAMPLING) for name in ("o1", "o3-mini", "o4-mini-2025-04-16", "ft:o4-mini-2025-04-16:me::a")),
+        *((name, SAMPLING) for name in ("gpt-5.1-codex", "gpt-5.2-chat-latest")),
+        *((name, "") for name in ("gpt-4o", "gpt-4.1-mini", "gpt-3.5-turbo", "chatgpt-4o-latest", "gpt-5-chat-latest")),
+        *((name, "") for name in ("ft:gpt-4o-2024-08-06:me::a", "gpt-oss-120b", "something-new")),
+        *((name, "frequency_penalty, presence_penalty, stop") for name in ("gpt-5.1", "gpt-5.2-2025-12-11")),
+    ],
+)
+def test_a_model_of_openais_that_thinks_is_not_told_how_to_choose_words(name: str, left_out: str) -> None:
+    body, said = itself(name, replace(HELLO, options=WAYS, logprobs=True, top_logprobs=2))
+    assert said == left_out
+    assert not body.keys() & set(filter(None, left_out.split(", ")))
+    assert body["seed"] == 3
+    assert ("temperature" in body) == ("temperature" not in left_out)
+
+
+def test_how_to_choose_words_is_for_a_model_of_openais_that_thinks_only_when_asked_to() -> None:
+    body, said = itself("gpt-5.1", replace(HELLO, options=WAYS, logprobs=True, top_logprobs=2, think="low"))
+    assert (body["reasoning_effort"], said) == ("low", SAMPLING)
+
+
+@pytest.mark.parametrize("dialect", ["anthropic", "openai"])
+@pytest.mark.parametrize("name", ["gpt-4o", "gpt-4.1", "gpt-3.5-turbo", "chatgpt-4o-latest", "gpt-5-chat-latest"])
+def test_a_model_of_openais_that_does_not_think_is_asked_for_no_effort(name: str, dialect: Dialect) -> None:
+    request = replace(HELLO, think="high", dialect=dialect)
+    body, said = itself(name, request)
+    assert (said, "reasoning_effort" in body) == ("think", False)
+    if dialect == "anthropic":  # which asks every model to
+        assert "reasoning_effort" not in itself(name, request, "contract")[0]
+    else:
+        with pytest.raises(Unsupported, match="does not support thinking"):
+            itself(name, request, "contract")
+
+
+@pytest.mark.parametrize(
+    ("name", "tools", "effort", "left_out"),
+    [
+        ("gpt-5", (TOOL,), "high", ""),
+        ("o3", (TOOL,), "high", ""),
+        ("gpt-5.4-mini", (), "high", ""),
+        ("gpt-5.4-mini", (TOOL,), None, "think"),
+        ("gpt-5.5", (TOOL,), None, "think"),
+        ("gpt-5.6-terra", (), "high", ""),
+        ("gpt-5.6-terra", (TOOL,), "none", "think"),
+        ("gpt-6", (TOOL,), "none", "think"),
+        ("gpt-5.2-chat-latest", (), None, "think"),
+    ],
+)
+def test_openais_newer_models_are_asked_for_tools_or_an_effort(
+    name: str, tools: tuple[Any, ...], effort: str | None, left_out: str
+) -> None:
+    body, said = itself(name, replace(HELLO, think="high", tools=tools))
+    assert (body.get("reasoning_effort"), said) == (effort, left_out)
+    asked_for_none, _ = itself(name, replace(HELLO, tools=tools))
+    assert asked_for_none.get("reasoning_effort") == ("none" if effort == "none" else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("gpt-4o", 16_384),
+        ("gpt-4o-2024-05-13", 4_096),
+        ("gpt-4o-mini", 16_384),
+        ("ft:gpt-4o-mini-2024-07-18:me::a", 16_384),
+        ("chatgpt-4o-latest", 16_384),
+        ("gpt-4.1-nano", 32_768),
+        ("gpt-4-turbo", 4_096),
+        ("gpt-3.5-turbo", 4_096),
+        ("gpt-5", 50_000),
+        ("o3", 50_000),
+        ("something-new", 50_000),
+    ],
+)
+def test_the_cap_is_no_higher_than_a_model_of_openais_has_it(name: str, most: int) -> None:
+    for asked, sent in ((50_000, most), (100, 100)):
+        body, said = itself(name, replace(HELLO, options={"num_predict": asked}))
+        assert (body["max_completion_tokens"], said) == (sent, "")
+    assert "max_completion_tokens" not in itself(name, HELLO)[0]
+
+
+def test_the_cap_is_no_higher_than_a_list_has_it() -> None:
+    wire = wire_at("openai", "https://api.groq.com/openai/v1")
+    (offer,) = wire.offers(b'{"data": [{"id": "llama", "context_window": 131072, "max_completion_tokens": 8192}]}')
+    assert offer.most_output == 8192
+    assert wire.chat(replace(HELLO, options={"num_predict": 50_000}), offer).body["max_tokens"] == 8192
+
+
+def test_what_openais_models_make_vectors_with_is_as_ever() -> None:
+    offer = ITSELF.guess("text-embedding-3-small")
+    assert (offer.capabilities, offer.takes) == ({"embedding"}, frozenset())
 
 
 def closed(**properties: Any) -> dict[str, Any]:

@@ -132,6 +132,16 @@ def test_a_model_that_cannot_think_is_not_asked_to() -> None:
     assert "reasoning" not in WIRE.chat(request, offer).body
 
 
+def test_the_cap_is_no_higher_than_its_list_has_it() -> None:
+    (offer,) = WIRE.offers(orjson.dumps(OpenRouterSpeech().listing()))
+    assert offer.most_output == 4096
+    request = ChatRequest(model="m", messages=(Message(role="user", content="hi"),), options={"num_predict": 32_000})
+    assert WIRE.chat(request, offer).body["max_tokens"] == 4096
+    for told in (None, {}, {"max_completion_tokens": None}, "much"):
+        (offer,) = WIRE.offers(orjson.dumps({"data": [{"id": "a/b", "top_provider": told}]}))
+        assert WIRE.chat(request, offer).body["max_tokens"] == 32_000
+
+
 def test_its_list_tells_how_a_model_thinks_what_it_costs_and_which_one_it_is() -> None:
     (offer,) = WIRE.offers(orjson.dumps(OpenRouterSpeech().listing()))
     assert offer.traits == {"low", "medium", "high"}

@@ -32,6 +32,7 @@ from tests.engines.deadlines import DEADLINES
 
 TEMPLATE = "{% if tools %}{% endif %}{% if enable_thinking %}<think>{% endif %}"
 CHAT = ChatRequest(model="m", messages=(Message(role="user", content="hi"),), endpoint="/api/chat")
+ANSWERED = replace(CHAT, messages=(Message(role="assistant", content="hello"),))
 VECTORS = ChatRequest(model="m", inputs=("hi",), endpoint="/api/embed")
 POLICIES: tuple[Policy, ...] = get_args(Policy)
 
@@ -73,7 +74,7 @@ FEATURES: dict[str, tuple[str, dict[str, Any]]] = {
     "shift": ("shift", {"shift": False}),
     "keep_alive": ("keep_alive", {"keep_alive_s": 5.0}),
     "images": ("images", {"messages": (Message(role="user", content="hi", images=("aGk=",)),)}),
-    "thinking": ("thinking", {"messages": (Message(role="user", content="hi", thinking="hm"),)}),
+    "thinking": ("thinking", {"messages": tuple(replace(one, thinking="hm") for one in ANSWERED.messages)}),
     "n": ("n", {"ignored": ("n",)}),
     "suffix": ("suffix", {"suffix": "!"}),
     "template": ("template", {"template": "{{ .Prompt }}"}),
@@ -83,7 +84,8 @@ FEATURES: dict[str, tuple[str, dict[str, Any]]] = {
 IN_ANY_CASE = {"truncate", "shift", "do not think"}
 MAY_BE_REFUSED = {*REFUSED, "think", "raw", "context"}
 REMOTE = (
-    *("openai/x", "openai/embed", "mistral/x", "openrouter/vendor/x"),
+    *("openai/x", "openai/embed", "mistral/x", "openrouter/vendor/x", "openrouter/deepseek/x"),
+    *("deepseek/deepseek-chat", "deepseek/deepseek-v4-pro"),
     *("anthropic/claude-opus-5", "anthropic/claude-sonnet-4-5", "anthropic/claude-sonnet-4-0"),
     *("gemini/gemini-3-pro", "gemini/gemini-2.5-pro", "gemini/gemini-2.0-flash", "gemini/embed"),
     *("ollama/x:latest", "ollama/embed:latest"),
@@ -156,7 +158,8 @@ def test_every_field_and_every_option_is_walked() -> None:
 async def test_what_is_asked_for_is_honoured_refused_or_said(feature: str, kind: str, policy: Policy) -> None:
     model = every_model()[kind]
     name, asked = FEATURES[feature]
-    plain = VECTORS if "embedding" in model.capabilities else CHAT
+    chat = ANSWERED if feature == "thinking" else CHAT
+    plain = VECTORS if "embedding" in model.capabilities else chat
     request = replace(plain, **asked)
     try:
         settled, left_out = settle(request, model, policy)

@@ -847,6 +847,25 @@ def test_mistral_is_not_sent_what_it_refuses() -> None:
     assert [message["tool_call_id"] for message in body["messages"][3:5]] == ids[::-1]
 
 
+def test_mistral_hears_what_tools_answered_before_the_user_speaks() -> None:
+    sent = asked(Mistral())["messages"]
+    assert [message["role"] for message in sent[2:]] == ["assistant", "tool", "tool", "assistant", "user"]
+    assert sent[5] == {"role": "assistant", "content": "Done."}
+    over = (*CONVERSATION[:-1], Message(role="assistant", content="Sunny."), CONVERSATION[-1])
+    assert [message["role"] for message in asked(Mistral(), over)["messages"]] == [one.role for one in over]
+    assert asked(Mistral(), CONVERSATION[:-1])["messages"][-1]["role"] == "tool"
+    assert [message["role"] for message in asked(OpenAI())["messages"]] == [one.role for one in CONVERSATION]
+
+
+def test_mistral_is_told_of_an_answer_to_go_on_with() -> None:
+    begun = (Message(role="user", content="hi"), Message(role="assistant", content="It is"))
+    *_, last = asked(Mistral(), begun)["messages"]
+    assert last == {"role": "assistant", "content": "It is", "prefix": True}
+    assert asked(Mistral(), (begun[0], Message(role="assistant")))["messages"] == [{"role": "user", "content": "hi"}]
+    assert not any("prefix" in message for message in asked(Mistral())["messages"])
+    assert not any("prefix" in message for message in asked(OpenAI(), begun)["messages"])
+
+
 def test_what_mistral_sends_in_pieces_is_put_together() -> None:
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
     pieces = [thinking, {"type": "text", "text": "Pa"}, {"type": "text", "text": "ris"}]

@@ -283,6 +283,12 @@ def test_the_cap_that_is_reserved_is_sent(bill: Callable[..., Bill], fields: dic
     assert made.amount == PRICE.most(91, cap)
 
 
+def test_no_more_is_reserved_than_the_model_can_answer(bill: Callable[..., Bill]) -> None:
+    long = replace(ASKED, options={"num_predict": 50_000})
+    assert bill(asked=long, model=replace(MODEL, most_output=16_384)).amount == PRICE.most(91, 16_384)
+    assert bill(asked=long, model=MODEL).amount == PRICE.most(91, 50_000)
+
+
 async def test_a_price_that_nobody_knows_keeps_within_no_budget(bill: Callable[..., Bill], books: Books) -> None:
     with pytest.raises(PriceUnknown, match="budget 'all'"):
         await bill(model=replace(MODEL, price=None), budgets=(BUDGET,)).reserve()

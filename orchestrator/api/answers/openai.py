@@ -30,12 +30,26 @@ class OpenAIError(Shape):
     error: OpenAIErrorValue
 
 
+class TokensAskedWith(Shape):
+    """Tokens of the question that the provider read from its own cache, where it told of some."""
+
+    cached_tokens: Count
+
+
+class TokensAnsweredWith(Shape):
+    """Tokens of the answer that were thought unseen, where the provider told of some."""
+
+    reasoning_tokens: Count
+
+
 class TokensUsed(Shape):
     """Tokens."""
 
     prompt_tokens: Count
     completion_tokens: Count
     total_tokens: Count
+    prompt_tokens_details: TokensAskedWith | None = None
+    completion_tokens_details: TokensAnsweredWith | None = None
 
 
 class OpenAICalledFunction(Shape):

@@ -68,14 +68,14 @@ Item = Annotated[OutputMessage | OutputReasoning | OutputCall, Field(discriminat
 
 
 class InputDetails(Shape):
-    """As far as the provider tells."""
+    """Tokens of the question that the provider read from its own cache or wrote there; 0 where it does not tell."""
 
     cached_tokens: Count
     cache_write_tokens: Count
 
 
 class OutputDetails(Shape):
-    """As far as the provider tells."""
+    """Tokens of the answer that were thought unseen; 0 where the provider does not tell."""
 
     reasoning_tokens: Count
 

@@ -67,6 +67,7 @@ class Ask:
 
     path: str  # appended to the provider's address
     body: dict[str, JSON]
+    begun: str = ""  # of the answer, which the provider says again before it goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,7 @@ REASONS: dict[str, StopReason] = {
 # What lists of models call the length of a context: OpenRouter and Together, Groq, vLLM, Mistral and LM Studio,
 # llama-server, which tells the one it serves or else the one that the model knows.
 LENGTHS = ("context_length", "context_window", "max_model_len", "max_context_length", "n_ctx", "n_ctx_train")
+HEARD = "Done."  # the turn of an assistant that Mistral wants between a tool's answer and the user
 # Lists seldom say which is which; this is how models for vectors are called.
 MAKES_VECTORS = re.compile(r"embed|minilm|mpnet|(^|[/_-])(bge|e5|gte|sfr|uae)[_-]")
 
@@ -83,7 +84,7 @@ class OpenAI:
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question."""
-        return Ask(path="chat/completions", body=to_wire(request, offer.name))
+        return Ask(path="chat/completions", body=to_wire(request, offer))
 
     def answer(self) -> WireAnswer:
         """A reader for one answer."""
@@ -108,7 +109,8 @@ class OpenAI:
         told = entry | about if isinstance(about := entry.get("meta"), dict) else entry
         length = next(filter(None, (as_count(told.get(name)) for name in LENGTHS)), 0)
         able = _told(entry) or offer.capabilities
-        return replace(offer, capabilities=able, context_length=length, price=price_in(entry))
+        most = as_count(told.get("max_completion_tokens")) or offer.most_output  # Groq tells
+        return replace(offer, capabilities=able, context_length=length, most_output=most, price=price_in(entry))
 
     def guess(self, name: str) -> Offer:
         """By its name: providers do not say which model makes vectors, but all name theirs so."""
@@ -131,17 +133,6 @@ class OpenAI:
         return _words(error)
 
 
-class OpenAIItself(OpenAI):
-    """The form of OpenAI's own models, the newer of which refuse `max_tokens`; others know only that."""
-
-    def chat(self, request: ChatRequest, offer: Offer) -> Ask:
-        """The question, with its cap under the newer name."""
-        body = to_wire(request, offer.name)
-        if "max_tokens" in body:
-            body["max_completion_tokens"] = body.pop("max_tokens")
-        return Ask(path="chat/completions", body=body)
-
-
 class Mistral(OpenAI):
     """Mistral's form of it, which refuses fields that it does not know."""
 
@@ -149,7 +140,7 @@ class Mistral(OpenAI):
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question, with a seed under its other name, and ids of the one form that is taken."""
-        body = to_wire(replace(request, logprobs=False, think=None), offer.name)
+        body = to_wire(replace(request, logprobs=False, think=None), offer)
         del body["stream_options"]  # it counts without being asked to
         if "seed" in body:
             body["random_seed"] = body.pop("seed")
@@ -158,11 +149,29 @@ class Mistral(OpenAI):
                 call["id"] = _nine(call["id"])
             if "tool_call_id" in message:
                 message["tool_call_id"] = _nine(message["tool_call_id"])
-        return Ask(path="chat/completions", body=body)
+        body["messages"] = _in_turn(body["messages"])
+        last = body["messages"][-1] if body["messages"] else {}
+        return Ask(path="chat/completions", body=body, begun=as_text(last.get("content")) if "prefix" in last else "")
 
     def answer(self) -> MistralAnswer:
         """A reader for one answer."""
         return MistralAnswer()
+
+
+def _in_turn(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same in an order that is taken: what tools answered is heard before the user speaks.
+
+    An answer that was begun is marked as such, and one that says nothing yet is left out.
+    """
+    turns: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] == "user" and turns and turns[-1]["role"] == "tool":
+            turns.append({"role": "assistant", "content": HEARD})
+        turns.append(message)
+    if turns and turns[-1]["role"] == "assistant" and not turns[-1].get("tool_calls"):
+        begun = turns.pop()
+        turns += [begun | {"prefix": True}] if begun["content"] else []
+    return turns
 
 
 def _nine(id: str) -> str:
@@ -193,10 +202,10 @@ def _words(error: object) -> str:
     return str(error["message"] if isinstance(error, dict) else error)[:MOST_WORDS]
 
 
-def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
-    """The request as the provider takes it."""
+def to_wire(request: ChatRequest, offer: Offer) -> dict[str, Any]:
+    """The request as the provider takes it, with no higher cap than the model has by itself: some refuse that."""
     body: dict[str, Any] = {
-        "model": remote_name,
+        "model": offer.name,
         "messages": [message_to_wire(message) for message in with_call_ids(request.messages)],
         "stream": True,
         "stream_options": {"include_usage": True},
@@ -204,6 +213,8 @@ def to_wire(request: ChatRequest, remote_name: str) -> dict[str, Any]:
     for ours, theirs in OPTIONS.items():
         if ours in request.options and not (ours == "num_predict" and request.cap is None):
             body[theirs] = request.options[ours]
+    if "max_tokens" in body and offer.most_output:
+        body["max_tokens"] = min(body["max_tokens"], offer.most_output)
     if request.tools:
         body["tools"] = list(request.tools)
     if request.format == "json":

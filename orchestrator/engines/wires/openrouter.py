@@ -11,7 +11,7 @@ from orchestrator.core.errors import EngineError
 from orchestrator.core.types import ChatRequest, Chunk, Usage
 from orchestrator.engines.wires import openai_vectors
 from orchestrator.engines.wires.anthropic import MARK, MARKED_FROM_BYTES
-from orchestrator.engines.wires.base import MOST_WORDS, Ask, Offer, Vectors, as_text
+from orchestrator.engines.wires.base import MOST_WORDS, Ask, Offer, Vectors, as_count, as_text
 from orchestrator.engines.wires.openai import OpenAI, WireAnswer, to_wire
 from orchestrator.engines.wires.prices import microusd
 
@@ -30,12 +30,16 @@ class OpenRouter(OpenAI):
 
     def chat(self, request: ChatRequest, offer: Offer) -> Ask:
         """The question."""
-        body = to_wire(replace(request, think=None), offer.name)
+        body = to_wire(replace(request, think=None), offer)
         body["usage"] = {"include": True}  # today it counts in any case
         if request.think is not None and "thinking" in offer.capabilities:
             body["reasoning"] = _reasoning(request.think, offer.traits)
         if offer.name.lstrip("~").startswith("anthropic/"):  # the others' caches need no marks
             _mark(body)
+        if _keeps_thoughts(offer.name):
+            for message, wire in zip(request.messages, body["messages"], strict=True):
+                if message.role == "assistant" and message.thinking:
+                    wire["reasoning"] = message.thinking
         return Ask(path="chat/completions", body=body)
 
     def answer(self) -> OpenRouterAnswer:
@@ -48,7 +52,8 @@ class OpenRouter(OpenAI):
 
     def guess(self, name: str) -> Offer:
         """By its name."""
-        return replace(super().guess(name), traits=frozenset(USUAL_EFFORTS))
+        takes = self.takes | {"thinking"} if _keeps_thoughts(name) else self.takes
+        return replace(super().guess(name), takes=takes, traits=frozenset(USUAL_EFFORTS))
 
     def _offer(self, entry: dict[str, Any]) -> Offer:
         offer = super()._offer(entry)
@@ -57,12 +62,19 @@ class OpenRouter(OpenAI):
             traits = {effort for effort in EFFORTS if not isinstance(known, list) or effort in known}
             traits |= {ALWAYS_THINKS} if thinks.get("mandatory") is True else set()
             offer = replace(offer, traits=frozenset(traits))
+        first = entry.get("top_provider")
+        most = as_count(first.get("max_completion_tokens")) if isinstance(first, dict) else 0
         # A name may come to mean another model: this tells which it is.
-        return replace(offer, version=str(entry.get("canonical_slug") or ""))
+        return replace(offer, most_output=most, version=str(entry.get("canonical_slug") or ""))
 
     def words(self, error: object) -> str:
         """Its own words, and those of the provider behind it, which alone say what happened."""
         return _words(error)
+
+
+def _keeps_thoughts(name: str) -> bool:
+    """Whether a model is to be shown what it thought when it called tools; others' thoughts are signed, or its own."""
+    return name.lower().lstrip("~").startswith("deepseek/")
 
 
 def _reasoning(think: bool | str, traits: frozenset[str]) -> dict[str, Any]:
