@@ -9,8 +9,7 @@ import pytest
 
 from orchestrator.core.types import Message
 from orchestrator.engines.wires import wire_at
-from orchestrator.engines.wires.anthropic import JSON_ASKED, SCHEMA_ASKED
-from orchestrator.engines.wires.base import Wire
+from orchestrator.engines.wires.base import JSON_ASKED, SCHEMA_ASKED, Wire
 from orchestrator.engines.wires.openai import OpenAI
 from tests.engines.test_wires import asked, hello
 

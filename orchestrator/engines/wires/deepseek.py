@@ -19,7 +19,7 @@ class DeepSeek(OpenAI):
         """The question, with what was thought before; of a turn that called tools that is said, if it is not known."""
         request = with_the_schema(request)
         body = to_wire(request, offer)
-        if "thinking" in offer.takes:
+        if "thinking" in (offer.takes or self.takes):
             for message, wire in zip(request.messages, body["messages"], strict=True):
                 if message.role == "assistant" and (message.thinking or message.tool_calls):
                     wire["reasoning_content"] = message.thinking
