@@ -167,7 +167,7 @@ def error_of(kind: str, message: str, retry_after_s: float | None = None) -> err
 
 
 def _kinds(root: type[errors.OrchestratorError]) -> dict[str, type[errors.OrchestratorError]]:
-    found = {root.kind: root}
+    found = {root.kind: root} if "kind" in vars(root) else {}  # a kind is whose own it is, not who inherits it
     for child in root.__subclasses__():
         found |= _kinds(child)
     return found

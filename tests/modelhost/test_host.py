@@ -189,7 +189,7 @@ async def test_it_gives_a_sign_of_life_each_second() -> None:
             self.count += 1
 
     heart = Beats()
-    server = Server(uvicorn.Config(lambda: None), heart)
+    server = Server(uvicorn.Config(lambda: None, log_config=None), heart)  # no log of its own for the whole process
     for tick in range(3 * TICKS_A_BEAT):
         await server.on_tick(tick)
     assert heart.count == 3
