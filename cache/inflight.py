@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Hashable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -14,6 +15,8 @@ from orchestrator.core.types import Chunk, Chunks
 
 _AHEAD_CHUNKS = 256
 _AHEAD_BYTES = 256 * 1024
+ANSWERED_S = 5.0  # how long it is known that a call has just ended: longer than from looking in the cache to asking
+_MOST_ANSWERED = 4096
 _CLOSE_S = 5.0  # how long the last one to leave waits for the source to clean up
 
 logger = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ class InFlight:
         self._ahead_chunks = ahead_chunks
         self._ahead_bytes = ahead_bytes
         self._calls: dict[Hashable, Call] = {}
+        self._answered: OrderedDict[Hashable, float] = OrderedDict()  # and when, the last one last
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -80,7 +84,8 @@ class InFlight:
     ) -> tuple[Chunks, bool]:
         """Listen to the call under `key`, starting it with `start` when there is none.
 
-        With `question`, a call that another process makes counts as well. Return the chunks, and whether
+        With `question`, a call that another process makes counts as well, and so does one that has just
+        been answered: the caller's look into the cache was too early. Return the chunks, and whether
         it is this caller's `start` that makes them. The iterator must be closed (`aclose`) when it is not
         read to its end. It raises what the source raised, the same to everybody, and CallLost when the
         call is nobody's any more though the source may not have failed: then it can be joined again.
@@ -88,6 +93,8 @@ class InFlight:
         call = self._calls.get(key)
         if call is not None:
             return Listener(call), False
+        if question is not None and not question.is_again and self._is_answered(key):
+            return _lost(), False
         elsewhere = None if question is None else self._elsewhere
         call = Call(self, key, self._ahead_chunks, self._ahead_bytes, elsewhere)
         self._calls[key] = call
@@ -125,6 +132,24 @@ class InFlight:
         if self._calls.get(key) is call:
             del self._calls[key]
 
+    def answered(self, key: Hashable) -> None:
+        """Remember for a while that the call under `key` came to its end."""
+        now = asyncio.get_running_loop().time()
+        self._answered[key] = now
+        self._answered.move_to_end(key)
+        while len(self._answered) > _MOST_ANSWERED or now - next(iter(self._answered.values())) > ANSWERED_S:
+            self._answered.popitem(last=False)
+
+    def _is_answered(self, key: Hashable) -> bool:
+        when = self._answered.get(key)
+        return when is not None and asyncio.get_running_loop().time() - when <= ANSWERED_S
+
+
+async def _lost() -> AsyncGenerator[Chunk, None]:
+    """A call that is over already."""
+    raise CallLost("The same question has just been answered; ask again.")
+    yield  # which makes it a generator
+
 
 class Call:
     """One call: what it has said so far, and who listens."""
@@ -140,6 +165,7 @@ class Call:
         self._heard = asyncio.Event()  # a listener has gone on
         self._task: asyncio.Task[None] | None = None
         self._is_abandoned = False
+        self._is_shared = False  # by who has a question to show
         self.decided = asyncio.Event()  # whose call it is
         self.is_ours = False
         self.chunks: list[Chunk] = []
@@ -156,6 +182,7 @@ class Call:
 
     def begin(self, start: Callable[[], Chunks], question: Question | None) -> None:
         """Start the task that reads the source."""
+        self._is_shared = question is not None
         self._task = asyncio.create_task(self._read(start, question), name="call in flight")
         self._task.add_done_callback(self._ended)
 
@@ -230,6 +257,8 @@ class Call:
             self.trace = self.error.__traceback__ if self.error else None
         if self._is_abandoned:
             self.error, self.trace = CallLost("The caller who began this call left at its beginning; ask again."), None
+        if self.is_complete and self._is_shared:
+            self._calls.answered(self._key)
         if self._elsewhere is not None:
             self._elsewhere.release(self)
         self.decided.set()

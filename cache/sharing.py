@@ -27,7 +27,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from cache.following import PATIENCE, Follow, Relay
-from cache.inflight import Call, Question
+from cache.inflight import ANSWERED_S, Call, Question
 from cache.wire import BadMessage, Left, Listen, Message, No, seal, secret_name, unseal
 from orchestrator.core.breaker import Breaker, Turn
 from orchestrator.core.clock import Clock
@@ -39,7 +39,6 @@ TICK_S = 1.0
 MOST_RELAYS = 1024  # followers elsewhere, at once; one more makes its own call
 MOST_FOLLOWED = 1024  # calls of others
 CLAIM_S = 3600  # claims are given back or taken over; this is for those nobody asks after
-ANSWERED_S = 5  # how long it is known that a call has just ended: longer than from looking in the cache to asking
 
 _PREFIX = "orchestrator:1:"  # what django-redis puts before the cache's keys
 _ANSWERED = b"answered"
@@ -156,7 +155,7 @@ class Sharing:
         claim = self._forget(call)
         if claim is not None:
             said = _ANSWERED if call.is_complete else b""
-            self._line.send("EVAL", _GIVE_BACK, 1, claim.key, claim.holder, said, ANSWERED_S)
+            self._line.send("EVAL", _GIVE_BACK, 1, claim.key, claim.holder, said, int(ANSWERED_S))
 
     def tell(self, inbox: str, message: Message) -> asyncio.Future[Any]:
         """Send `message`. The reply to be is how many heard it. Raises BadMessage when it cannot be said."""

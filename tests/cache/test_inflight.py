@@ -6,16 +6,20 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import uvloop
 
-from cache.inflight import InFlight
-from orchestrator.core.errors import EngineError
+from cache import inflight
+from cache.inflight import InFlight, Question
+from orchestrator.core.errors import CallLost, EngineError
 from orchestrator.core.types import Chunk, Done
 from tests.cache.conftest import until
 
 DONE = Chunk(done=Done(reason="stop"))
+ASKED = Question("a" * 64, is_current=lambda: True)
 
 
 class Source:
@@ -99,6 +103,52 @@ async def test_after_the_end_the_next_one_starts_a_new_call(calls: InFlight):
     assert leads
     await heard(chunks)
     assert source.starts == 2
+
+
+async def test_who_comes_with_a_question_just_after_its_answer_is_told_to_look_again(calls: InFlight):
+    source = Source(*words(3))
+    chunks, _ = await calls.join("q", source, ASKED)
+    assert await heard(chunks) == list(words(3))
+    late, leads = await calls.join("q", source, ASKED)
+    assert not leads
+    with pytest.raises(CallLost, match="just been answered"):
+        await heard(late)
+    chunks, leads = await calls.join("q", source, replace(ASKED, is_again=True))  # it looked, and there was nothing
+    assert leads
+    await heard(chunks)
+    assert source.starts == 2
+
+
+async def test_what_failed_or_was_left_is_not_taken_for_answered(calls: InFlight):
+    failing = Source(Chunk(text="a"), error=EngineError("it broke"))
+    chunks, _ = await calls.join("q", failing, ASKED)
+    with pytest.raises(EngineError):
+        await heard(chunks)
+    chunks, _ = await calls.join("q", Source(*words(3), is_open=False), ASKED)
+    await leave(chunks)
+    chunks, leads = await calls.join("q", Source(*words(2)), ASKED)
+    assert leads
+    assert await heard(chunks) == list(words(2))
+
+
+async def test_only_so_many_answered_calls_are_remembered(calls: InFlight, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inflight, "_MOST_ANSWERED", 2)
+    leading = []
+    for key in ("one", "two", "three", "one", "three"):
+        chunks, leads = await calls.join(key, Source(*words(1)), ASKED)
+        leading.append(leads)
+        with suppress(CallLost):
+            await heard(chunks)
+    assert leading == [True, True, True, True, False]
+
+
+async def test_that_a_call_was_answered_is_soon_forgotten(calls: InFlight, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inflight, "ANSWERED_S", 0.0)
+    for _ in range(2):
+        chunks, leads = await calls.join("q", Source(*words(1)), ASKED)
+        assert leads
+        assert await heard(chunks) == list(words(1))
+        await asyncio.sleep(0.002)
 
 
 async def test_the_leader_leaving_hurts_nobody(calls: InFlight):

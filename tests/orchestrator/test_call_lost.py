@@ -16,6 +16,7 @@ from orchestrator.core.errors import CallLost
 from orchestrator.core.types import Caller, Chunk, Chunks, Done, Usage
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
+from tests.cache.conftest import until
 from tests.fakes import FakeEngine
 from tests.orchestrator.test_pipeline import question, read
 
@@ -161,6 +162,29 @@ async def test_what_was_answered_meanwhile_comes_from_the_cache(
     assert (begun.entry.tier, engine.calls) == ("memory", 1)
     assert begun.hit is not None
     assert [record.tier for record in await recorded(2)] == ["miss", "memory"]
+
+
+async def test_who_looked_before_the_answer_and_comes_after_it_makes_no_call_of_its_own(
+    parts: Parts, cast: dict[str, Caller], engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, finds, answered = parts.cache.find, 0, asyncio.Event()
+
+    async def slow_at_first(*asked: Any) -> Any:
+        nonlocal finds
+        finds += 1
+        is_first, found = finds == 1, await find(*asked)
+        if is_first:
+            await answered.wait()
+        return found
+
+    monkeypatch.setattr(parts.cache, "find", slow_at_first)
+    early = asyncio.create_task(answer(question(), cast["alice"], parts))
+    await until(lambda: finds)
+    assert await read(await answer(question(), cast["alice"], parts)) == "four"
+    answered.set()
+    begun = await early
+    assert await read(begun) == "four"
+    assert (begun.entry.tier, engine.calls) == ("memory", 1)
 
 
 async def test_who_leads_after_a_loss_is_who_is_recorded_and_pays(
