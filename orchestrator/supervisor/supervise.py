@@ -35,8 +35,8 @@ class Supervision:
 
     @property
     def vital(self) -> list[Child]:
-        """Those of them without which nothing works."""
-        return [child for child in self.early if child.program.is_vital]
+        """Those of them without which nothing works; all, where there is none: what runs alone is what is wanted."""
+        return [child for child in self.early if child.program.is_vital] or self.early
 
     async def run(
         self, started: Callable[[Supervision], Coroutine[Any, Any, None]], stopping: Callable[[], None]

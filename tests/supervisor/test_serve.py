@@ -252,7 +252,8 @@ def test_when_the_supervisor_is_killed_its_children_go_and_a_new_one_starts() ->
 
 def test_a_redis_role_runs_alone_and_others_find_it(short_path: Path) -> None:
     with Product(only="redis", data=short_path) as redis, Product(only="worker", data=short_path) as worker:
-        until(lambda: b"ORCHESTRATOR_PRIVATE_REDIS=unix://" in environment_of(worker.pids()[0]), "the worker to start")
+        assert [one["is_ready"] for one in worker.status()["processes"]] == [True]
+        assert b"ORCHESTRATOR_PRIVATE_REDIS=unix://" in environment_of(worker.pids()[0])
         assert redis.stop() == 0
 
 

@@ -95,6 +95,13 @@ async def test_what_can_wait_is_started_when_the_others_are_ready_and_stopped_as
     assert not any(is_running(pid) for pid in pids.values())
 
 
+@pytest.mark.parametrize(("roles", "vital"), [(("web", "worker"), ["web"]), (("worker",), ["worker"])])
+def test_what_the_others_can_do_without_is_waited_for_where_it_runs_alone(roles: tuple[str, ...], vital: list[str]):
+    programs = [replace(program(role), is_vital=role == "web") for role in roles]
+    supervision = Supervision(programs, lambda _: None)
+    assert [child.program.name for child in supervision.vital] == vital
+
+
 async def test_every_child_is_stopped_when_what_comes_before_fails(pids: dict[str, int]):
     supervision = Supervision([program(role) for role in ("redis", "models", "web")], lambda _: None)
     with pytest.raises(OSError, match="the listener is odd"):
