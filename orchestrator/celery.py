@@ -46,7 +46,7 @@ if settings.PROVIDER_CHECK_S:
 
 app = Celery("orchestrator", set_as_current=True)
 app.conf.update(
-    broker_url="memory://",
+    broker_url="memory://localhost",
     broker_transport=QUEUE,
     broker_transport_options={"polling_interval": POLL_S},
     broker_connection_retry_on_startup=True,

@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator.core.secrets import master_secret
 from orchestrator.processes import use
-from tests.product import PROJECT, Product, is_running, until
+from tests.product import PROJECT, READY_WITHIN_S, Product, is_running, until
 from tests.provider import Provider
 
 ROLES = ["web", "pages", "models", "worker", "redis"]
@@ -37,6 +37,11 @@ def test_an_empty_directory_becomes_a_served_product(running: Product) -> None:
     assert running.get("/readyz")[0] == 200
     assert sorted(one["role"] for one in running.status()["processes"]) == sorted([*ROLES, "web"])
     print(f"ready after {running.ready_after_s:.1f} s")  # noqa: T201  # measured, not judged
+
+
+def test_the_queue_of_the_worker_is_no_news(running: Product) -> None:
+    until(lambda: all(one["is_ready"] for one in running.status()["processes"]), "all to be ready", READY_WITHIN_S)
+    assert not re.search("kombu|celery", running.logs())
 
 
 def test_it_prints_a_link_that_signs_in_once(running: Product) -> None:
