@@ -120,6 +120,24 @@ async def test_what_its_model_wrote_is_no_fault_of_the_question(code: str) -> No
     assert type(answer.trouble) is GenerationFailed
 
 
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("MALFORMED_FUNCTION_CALL", GenerationFailed),
+        ("UNEXPECTED_TOOL_CALL", GenerationFailed),
+        ("TOO_MANY_TOOL_CALLS", GenerationFailed),
+        ("MALFORMED_RESPONSE", GenerationFailed),
+        ("OTHER", EngineError),
+    ],
+)
+def test_a_call_that_gemini_could_not_read_says_nothing_of_how_gemini_is(reason: str, kind: type[EngineError]) -> None:
+    answer = WIRES["gemini"]().answer()
+    event = {"candidates": [{"finishReason": reason, "index": 0}], "usageMetadata": {"promptTokenCount": 2595}}
+    answer.read([b"data: " + orjson.dumps(event)])
+    assert type(answer.trouble) is kind
+    assert str(answer.trouble) == f"The provider gave up with {reason}: it says no more"
+
+
 @pytest.mark.parametrize("status", [400, 422])
 @pytest.mark.parametrize(
     ("name", "error"),

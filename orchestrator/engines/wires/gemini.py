@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 
 from orchestrator.core.durations import parse_duration
-from orchestrator.core.errors import EngineError, ModelNotFound
+from orchestrator.core.errors import EngineError, GenerationFailed, ModelNotFound
 from orchestrator.core.types import ChatRequest, Chunk, Message, StopReason, TokenLogprob, Usage
 from orchestrator.engines.wires import vectors
 from orchestrator.engines.wires.base import (
@@ -55,6 +55,7 @@ REASONS: dict[str, StopReason] = {
     "MAX_TOKENS": "length",
     **dict.fromkeys(_FILTERED.split(), "content_filter"),
 }
+NOT_READ = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS", "MALFORMED_RESPONSE"}
 SAY_NOTHING = {"thought", "thoughtSignature", "partMetadata"}  # fields of a part that are about the rest of it
 NO_REASON = {"FINISH_REASON_UNSPECIFIED", "", None}
 
@@ -332,7 +333,8 @@ class GeminiAnswer(Reader):
             return
         if reason not in REASONS:
             words = candidate.get("finishMessage") or "it says no more"
-            raise EngineError(f"The provider gave up with {str(reason)[:MOST_WORDS]}: {str(words)[:MOST_WORDS]}")
+            said = f"The provider gave up with {str(reason)[:MOST_WORDS]}: {str(words)[:MOST_WORDS]}"
+            raise GenerationFailed(said) if reason in NOT_READ else EngineError(said)
         self._reason = REASONS[reason]
 
     def _count(self, usage: object) -> None:
