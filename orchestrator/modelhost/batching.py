@@ -208,8 +208,12 @@ class Batcher:
             answer.logprobs.append(logprob(self.model, row, token, question.top_logprobs))
         text = question.out.feed(self.model.piece(token))
         self._tell(answer, question.reader.feed(text) if text else [])
+        if question.reader.has_told_all and not question.out.is_holding:
+            answer.logprobs.clear()  # nobody is told of the form
         if question.out.stopped_by:
             answer.logprobs.clear()  # what is left of them is about the stop string
+            self._finish(answer, "stop")
+        elif question.reader.is_over:
             self._finish(answer, "stop")
         elif len(answer.written) >= question.cap:
             self._finish(answer, "length")

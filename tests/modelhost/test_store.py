@@ -16,6 +16,7 @@ from orchestrator.modelhost import go_chat
 from orchestrator.modelhost.details import details
 from orchestrator.modelhost.gotemplate.syntax import parse
 from orchestrator.modelhost.store import Store, StoredModel
+from tests.modelhost import harmony
 from tests.modelhost.files import SMALL, gguf
 
 
@@ -263,6 +264,8 @@ MIDDLE = {f"tokenizer.ggml.{name}_token_id": 1 for name in ("prefix", "fim_suf",
         ("{{ .Tools }}{{ .Messages }}", {}, {"completion", "tools"}),
         ("{{ .Prompt }}{{ if .Think }}x{{ end }}", {}, {"completion", "thinking"}),
         ("{{ .Prompt }}{{ .Suffix }}", {}, {"completion", "insert"}),
+        (harmony.GO, {}, {"completion", "tools", "thinking"}),
+        ("", {"tokenizer.chat_template": harmony.JINJA}, {"completion", "tools", "thinking"}),
         ("{{ .Prompt }}", MIDDLE, {"completion", "insert"}),
         ("", MIDDLE, {"completion", "insert"}),
         ("", {"tokenizer.ggml.prefix_token_id": 1}, {"completion"}),
