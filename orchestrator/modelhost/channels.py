@@ -46,7 +46,7 @@ class ChannelReader:
     def __init__(self, *, prompt: str = "", tools: Collection[str] = (), is_bound: bool = False) -> None:
         self.is_over = False  # the model has ended it, whether or not its tokenizer says so
         self._mode = "between"
-        self._tools = tools
+        self._tools, self._is_bound = tools, is_bound
         self._held = ""
         self._name = ""  # of the tool that is called
         self._body: list[str] = []  # what it is told
@@ -67,6 +67,11 @@ class ChannelReader:
     def is_thinking(self) -> bool:
         """Whether what comes next is not for the caller, as far as can be told."""
         return self._mode != "text"
+
+    @property
+    def wants_answer(self) -> bool:
+        """Whether it is to be opened now: what comes next may not be left to the model, as a grammar holds for it."""
+        return self._is_bound and self._mode == "between"
 
     @property
     def has_told_all(self) -> bool:

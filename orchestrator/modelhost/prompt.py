@@ -56,6 +56,7 @@ class Question:
     sampler: Sampler
     out: TextOut
     reader: ReplyReader | ChannelReader
+    opening: list[int]  # the tokens that open the answer behind what is thought, where that is not left to the model
 
 
 def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool]) -> Question:
@@ -88,6 +89,7 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
         sampler=sampler,
         out=TextOut(options.stop),
         reader=_reader(request, written),
+        opening=model.tokens(ASSISTANT + ANSWER, is_beginning=False) if written.thinks == CHANNEL else [],
     )
 
 

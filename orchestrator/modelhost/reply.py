@@ -39,7 +39,7 @@ class ReplyReader:
     tools   the names of those that were offered.
     """
 
-    is_over = has_told_all = False  # it has no form but its tags; see `channels`
+    is_over = has_told_all = wants_answer = False  # it has no form but its tags; see `channels`
 
     def __init__(self, *, thinks: str = "", is_open: bool = False, tools: Collection[str] = ()) -> None:
         self._mode = "thinking" if is_open else "start" if thinks or tools else "text"

@@ -102,6 +102,12 @@ def test_a_form_binds_the_answer_and_leaves_the_thoughts_alone(tmp_path: Path):
     assert reason(chunks) == "stop"
 
 
+def test_an_answer_in_a_form_is_opened_for_the_model_once_it_has_thought(tmp_path: Path):
+    chunks = answered(tmp_path, [*THOUGHT, *["Hi"] * 7, "<|return|>"], format="json", logprobs=True)
+    assert told(chunks) == [("thinking", "Hm"), ("thinking", "."), ("text", "{"), ("text", "}")]
+    assert [[one.token for one in chunk.logprobs] for chunk in chunks] == [["Hm"], ["."], ["{"], ["}"], []]
+
+
 def test_who_wants_no_thoughts_is_given_the_form_at_once(tmp_path: Path):
     chunks = answered(tmp_path, ["<|channel|>", "final", "<|message|>", "Hi"], format="json", think=False)
     assert told(chunks) == [("text", "{"), ("text", "}")]
