@@ -50,6 +50,7 @@ class Answer:
     first_ns: int = 0  # when its first token was chosen
     written: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)  # of tokens whose text is held back
+    ahead: list[int] = field(default_factory=list)  # what it writes next, whatever the model would
     row: int = -1  # where its logits are in the batch of this step
 
     @property
@@ -194,7 +195,7 @@ class Batcher:
                 self._finish(answer, "length")
                 return
         try:
-            token = question.sampler.sample(row, is_free=question.reader.is_thinking)
+            token = self._next(answer)
         except ValueError as error:
             self._fail(question.id, str(error))
             self._release(answer)
@@ -208,11 +209,25 @@ class Batcher:
             answer.logprobs.append(logprob(self.model, row, token, question.top_logprobs))
         text = question.out.feed(self.model.piece(token))
         self._tell(answer, question.reader.feed(text) if text else [])
+        if question.reader.has_told_all and not question.out.is_holding:
+            answer.logprobs.clear()  # nobody is told of the form
         if question.out.stopped_by:
             answer.logprobs.clear()  # what is left of them is about the stop string
             self._finish(answer, "stop")
+        elif question.reader.is_over:
+            self._finish(answer, "stop")
         elif len(answer.written) >= question.cap:
             self._finish(answer, "length")
+
+    @staticmethod
+    def _next(answer: Answer) -> int:
+        """Raises ValueError when the grammar allows no token."""
+        question = answer.question
+        if question.reader.wants_answer and not answer.ahead:
+            answer.ahead = list(question.opening)
+        if answer.ahead:
+            return answer.ahead.pop(0)
+        return question.sampler.sample(answer.row, is_free=question.reader.is_thinking)
 
     def _tell(self, answer: Answer, chunks: list[Chunk]) -> None:
         for chunk in chunks:

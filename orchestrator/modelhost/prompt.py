@@ -9,12 +9,13 @@ from typing import Literal, cast
 import msgspec
 
 from orchestrator.core.errors import BadRequest, ContextTooLong, Unsupported
-from orchestrator.core.types import JSON, Message
+from orchestrator.core.types import JSON, ChatRequest, Message
+from orchestrator.modelhost.channels import ANSWER, ASSISTANT, THOUGHTS, ChannelReader
 from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.grammar import grammar_for
 from orchestrator.modelhost.llama import Llama
 from orchestrator.modelhost.options import Options, read_options
-from orchestrator.modelhost.reply import ReplyReader, thinking_in
+from orchestrator.modelhost.reply import CHANNEL, ReplyReader, thinking_in
 from orchestrator.modelhost.sampling import Sampler
 from orchestrator.modelhost.template import ChatTemplate
 from orchestrator.modelhost.text import TextOut
@@ -54,7 +55,8 @@ class Question:
     load_ns: int
     sampler: Sampler
     out: TextOut
-    reader: ReplyReader
+    reader: ReplyReader | ChannelReader
+    opening: list[int]  # the tokens that open the answer behind what is thought, where that is not left to the model
 
 
 def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool]) -> Question:
@@ -71,7 +73,6 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
         raise ContextTooLong(TOO_LONG)
     sampler = Sampler(model, options, grammar_for(request.format))
     sampler.prime(tokens)
-    is_open = bool(written.thinks) and written.text.rstrip().endswith(written.thinks)
     return Question(
         id=ask.id,
         tokens=tokens,
@@ -87,13 +88,18 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
         load_ns=ask.load_ns,
         sampler=sampler,
         out=TextOut(options.stop),
-        reader=ReplyReader(
-            # Where a form is asked for, thinking was opened already, or there is none: the form begins at once.
-            thinks=written.thinks if is_open or not request.format else "",
-            is_open=is_open,
-            tools=() if request.prompt is not None or request.format else _names(request.tools),
-        ),
+        reader=_reader(request, written),
+        opening=model.tokens(ASSISTANT + ANSWER, is_beginning=False) if written.thinks == CHANNEL else [],
     )
+
+
+def _reader(request: ChatRequest, written: _Written) -> ReplyReader | ChannelReader:
+    tools = () if request.prompt is not None or request.format else _names(request.tools)
+    if written.thinks == CHANNEL:
+        return ChannelReader(prompt=written.text, tools=tools, is_bound=bool(request.format))
+    is_open = bool(written.thinks) and written.text.rstrip().endswith(written.thinks)
+    # Where a form is asked for, thinking was opened already, or there is none: the form begins at once.
+    return ReplyReader(thinks=written.thinks if is_open or not request.format else "", is_open=is_open, tools=tools)
 
 
 def _names(tools: Sequence[Mapping[str, JSON]]) -> frozenset[str]:
@@ -143,8 +149,7 @@ def _write(model: Llama, template: Form, ask: Ask, options: Options, is_wanted: 
     form: Form = GoChat(request.template) if request.template else template
     is_conversation = request.prompt is None and not request.suffix
     thinks = thinking_in(template.source + form.source) if is_conversation else ""
-    opens = thinks if request.format and request.think is not False else ""
-    writer = _Writer(model, form, ask, context, is_wanted, opens=opens)
+    writer = _Writer(model, form, ask, context, is_wanted, thinks=thinks)
     if request.prompt is not None:
         text = request.prompt
         tokens = writer.tokens(text)
@@ -187,12 +192,12 @@ class _Writer:
         context: int,
         is_wanted: Callable[[], bool],
         *,
-        opens: str,
+        thinks: str,
     ) -> None:
         self.model, self.template, self.request, self.context = model, template, ask.request, context
         self.is_wanted = is_wanted
         self.is_exact = ask.is_preview and not ask.request.truncate  # all of it is counted
-        self.opens = opens
+        self.thinks = thinks
         self.messages = _conversation(ask)
         said = len(msgspec.json.encode((self.messages, ask.request.tools, ask.request.suffix)))
         elements = len(self.messages) + len(ask.request.tools)
@@ -262,9 +267,17 @@ class _Writer:
     def _render(self, messages: Sequence[Message]) -> str:
         request = self.request
         self._go_on()
-        text = self.template.render(messages, tools=request.tools, think=request.think, longest=self.longest)
+        speaks_in_channels = self.thinks == CHANNEL
+        think = _effort(request.think) if speaks_in_channels else request.think
+        text = self.template.render(messages, tools=request.tools, think=think, longest=self.longest)
+        if not request.format or not self.thinks:
+            return text
         # The grammar would forbid the tag the model opens its thinking with, so it is opened here.
-        return f"{text}{self.opens}\n" if self.opens and not text.rstrip().endswith(self.opens) else text
+        if speaks_in_channels:
+            begun = text.rstrip()
+            return f"{begun}{ANSWER if request.think is False else THOUGHTS}" if begun.endswith(ASSISTANT) else text
+        is_opened = request.think is False or text.rstrip().endswith(self.thinks)
+        return text if is_opened else f"{text}{self.thinks}\n"
 
     def tokens(self, text: str) -> list[int]:
         """Text behind what the request says goes before; never none.
@@ -288,6 +301,13 @@ class _Writer:
     def _go_on(self) -> None:
         if not self.is_wanted():
             raise GoneError
+
+
+def _effort(think: bool | str | None) -> bool | str | None:
+    """For models that think in channels: they cannot do without, and know three levels."""
+    if think is False:
+        return "low"
+    return "high" if think == "max" else think
 
 
 def _role(text: str) -> Literal["system", "user", "assistant", "tool"]:

@@ -12,6 +12,7 @@ from orchestrator.core.types import Chunk, ToolCall
 
 # What models open their thinking with, and what closes it.
 _THINKING = {"<think>": "</think>", "[THINK]": "[/THINK]", "<seed:think>": "</seed:think>"}
+CHANNEL = "<|channel|>"  # what models open it with that write in channels; see `channels`
 # What models open calls with, and what closes that; where nothing does, the calls end where something else begins.
 _CALLS = {"<tool_call>": "</tool_call>", "<|tool_call|>": "<|/tool_call|>", "[TOOL_CALLS]": "", "<|python_tag|>": ""}
 _OPENING = re.compile(r"[<\[]")  # of any of these tags
@@ -21,6 +22,8 @@ _OUTSIDE_STRINGS = frozenset('{}[],:" \t\r\n0123456789+-.eEtrufals')  # the char
 
 def thinking_in(template: str) -> str:
     """What opens thinking, as far as a template shows it; empty where it shows none."""
+    if CHANNEL in template and "<|message|>" in template:
+        return CHANNEL
     return next((tag for tag in _THINKING if tag in template), "")
 
 
@@ -35,6 +38,8 @@ class ReplyReader:
     thinks  what opens the model's thinking, `thinking_in` its template; empty where it does none.
     tools   the names of those that were offered.
     """
+
+    is_over = has_told_all = wants_answer = False  # it has no form but its tags; see `channels`
 
     def __init__(self, *, thinks: str = "", is_open: bool = False, tools: Collection[str] = ()) -> None:
         self._mode = "thinking" if is_open else "start" if thinks or tools else "text"

@@ -6,6 +6,7 @@ import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Message
+from orchestrator.modelhost.reply import CHANNEL, thinking_in
 
 LONGEST = 64 * 1024**2  # characters of a prompt
 _NINE = re.compile(r"length\s*[!=]=\s*9\b")  # which Mistral's templates demand of ids of calls
@@ -46,6 +48,7 @@ class ChatTemplate:
         environment.globals["strftime_now"] = _now
         self.source = source or PLAIN
         self._names = {"bos_token": bos, "eos_token": eos}
+        self._splits = thinking_in(self.source) == CHANNEL
         self._wants_short_ids = _NINE.search(self.source) is not None
         try:
             self._template = environment.from_string(self.source)
@@ -72,7 +75,7 @@ class ChatTemplate:
             names["enable_thinking"] = bool(think)
             if isinstance(think, str):
                 names["reasoning_effort"] = think
-        turns = [_plain(message) for message in messages]
+        turns = [_plain(turn) for message in messages for turn in (_apart(message) if self._splits else (message,))]
         if self._wants_short_ids:
             _shorten_ids(turns)
         # A template is a program from a stranger: it may fail in any way a program can.
@@ -109,6 +112,13 @@ class ChatTemplate:
             if size > longest:
                 raise TemplateError(f"the text gets too long; {longest:,} characters are allowed")
         return "".join(parts)
+
+
+def _apart(message: Message) -> Sequence[Message]:
+    """What was said before a call as a turn of its own: gpt-oss's template takes that or a thought beside a call."""
+    if not (message.tool_calls and message.content and message.thinking):
+        return (message,)
+    return replace(message, thinking="", tool_calls=()), replace(message, content="")
 
 
 def _plain(message: Message) -> dict[str, Any]:

@@ -202,3 +202,25 @@ def test_nothing_of_what_one_role_says_in_a_row_is_lost():
         ]
     )
     assert text == ("[user:|Weather?|3][assistant:hm\n\nso|let me see|0|0 get_weather|1 get_time][tool:|sunny|0]")
+
+
+def test_the_shapes_of_arguments_are_told_in_typescript():
+    shapes: dict[str, Any] = {
+        "a": {"type": "string"},
+        "b": {"type": ["integer", "null"]},
+        "c": {"type": "array", "items": {"type": "string"}},
+        "d": {"anyOf": [{"type": "object"}, {"anyOf": [{"type": "boolean"}, {"type": "number"}]}]},
+        "e": {},
+        "f": {"type": "date"},
+        "g": {"type": [["string"]]},
+    }
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": shapes}}}
+    source = (
+        "{{ range .Tools }}{{ range $name, $shape := .Function.Parameters.Properties }}{{ $name }}: "
+        "{{ $shape | toTypeScriptType }}, {{ end }}{{ toTypeScriptType . }}{{ toTypeScriptType 1 }}{{ end }}"
+        "{{ .Messages }}"
+    )
+    assert GoChat(source).render([], tools=[tool]) == (
+        "a: string, b: number | null, c: any[], d: Record<string, any> | boolean | number, e: any, f: any, g: any, "
+        "anyany[]"
+    )

@@ -1,16 +1,20 @@
 """From a request to tokens, with a model that only counts what it is made to read."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from orchestrator.core.errors import BadRequest
-from orchestrator.core.types import ChatRequest, Message
+from orchestrator.core.types import ChatRequest, Chunk, Message, ToolCall
 from orchestrator.modelhost import prompt as prompt_module
 from orchestrator.modelhost import wire
+from orchestrator.modelhost.channels import ANSWER, ASSISTANT, THOUGHTS
+from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.prompt import LONGEST_SHOWN, Form, GoneError, prepare, preview
 from orchestrator.modelhost.template import ChatTemplate
+from tests.modelhost import harmony
 
 
 class Letters:
@@ -206,3 +210,106 @@ def test_calls_are_read_of_the_tools_that_were_offered(model: Any, monkeypatch: 
     for name, is_call in (("f", True), ("g", False)):
         chunks = reader.feed(f'<tool_call>{{"name": "{name}"}}</tool_call>')
         assert [call.name for chunk in chunks for call in chunk.tool_calls] == [name] * is_call
+
+
+CHANNELS = [GoChat(harmony.GO), ChatTemplate(harmony.JINJA)]
+
+
+@pytest.fixture
+def roomy(model: Any) -> Any:
+    model.context = 4096
+    return model
+
+
+@pytest.mark.parametrize("form", CHANNELS)
+@pytest.mark.parametrize(
+    ("think", "effort"),
+    [(None, "medium"), (True, "medium"), ("high", "high"), ("low", "low"), ("max", "high"), (False, "low")],
+)
+def test_models_that_write_in_channels_are_told_how_much_to_think(roomy: Any, form: Form, think: Any, effort: str):
+    text = shown(roomy, form, messages=turns("Hi"), think=think).text
+    assert f"\nReasoning: {effort}<|end|>" in text
+    assert text.endswith("<|start|>user<|message|>Hi<|end|><|start|>assistant")
+
+
+@pytest.mark.parametrize("form", CHANNELS)
+def test_what_was_said_in_channels_is_told_in_them(roomy: Any, form: Form):
+    call = ToolCall(id="1", name="f", arguments={"a": 1})
+    said = [
+        *turns("?"),
+        Message(role="assistant", content="Let me see.", thinking="Hm.", tool_calls=(call,)),
+        Message(role="tool", content="2", tool_name="f"),
+    ]
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"type": "integer"}}}}}]
+    text = shown(roomy, form, messages=said, tools=tools).text
+    final, thought = (
+        "<|start|>assistant<|channel|>final<|message|>Let me see.<|end|>",
+        f"{ASSISTANT}{THOUGHTS}Hm.<|end|>",
+    )
+    assert final in text
+    assert thought in text
+    assert re.search(
+        r'to=functions\.f.*?json<\|message\|>\{"a": ?1\}<\|call\|><\|start\|>functions\.f to=assistant', text
+    )
+    assert text.endswith(f"<|message|>2<|end|>{ASSISTANT}")
+
+
+@pytest.fixture
+def formless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No grammar is made: there is no model that could be kept to one."""
+
+    class Sampler:
+        def __init__(self, *_: Any) -> None: ...
+
+        def prime(self, tokens: Sequence[int]) -> None: ...
+
+    monkeypatch.setattr(prompt_module, "Sampler", Sampler)
+
+
+@pytest.mark.parametrize("form", CHANNELS)
+@pytest.mark.parametrize(("think", "opens"), [(None, THOUGHTS), (True, THOUGHTS), ("low", THOUGHTS), (False, ANSWER)])
+@pytest.mark.usefixtures("formless")
+def test_a_form_holds_for_the_answer_and_not_for_what_is_thought(roomy: Any, form: Form, think: Any, opens: str):
+    question = prepare(roomy, form, asked(messages=turns("x"), format="json", think=think), lambda: True)
+    assert "".join(map(chr, question.tokens)).endswith(f"<|end|>{ASSISTANT}{opens}")
+    if opens == THOUGHTS:
+        assert question.reader.is_thinking
+        assert question.reader.feed("Hm.<|end|>") == [Chunk(thinking="Hm.")]
+        question.reader.feed(f"{ASSISTANT}{ANSWER}")
+    assert not question.reader.is_thinking
+    assert question.reader.feed("{") == [Chunk(text="{")]
+
+
+@pytest.mark.parametrize("form", CHANNELS)
+@pytest.mark.parametrize("format", [None, "json"])
+@pytest.mark.usefixtures("formless")
+def test_an_answer_that_was_begun_is_gone_on_with_in_its_channel(roomy: Any, form: Form, format: Any):
+    said = [*turns("x"), Message(role="assistant", content="It is")]
+    question = prepare(roomy, form, asked(messages=said, format=format), lambda: True)
+    assert "".join(map(chr, question.tokens)).endswith(f"{ASSISTANT}{ANSWER}It is")
+    assert not question.reader.is_thinking
+    assert question.reader.feed(" so<|return|>") == [Chunk(text=" so")]
+
+
+@pytest.mark.usefixtures("formless")
+def test_a_form_holds_from_the_first_token_where_a_callers_template_opens_no_channel(roomy: Any):
+    question = asked(messages=turns("x"), format="json", template="Q: {{ .Prompt }} A: ")
+    reader = prepare(roomy, CHANNELS[0], question, lambda: True).reader
+    assert not reader.is_thinking
+    assert reader.feed("t") == [Chunk(text="t")]
+
+
+@pytest.mark.parametrize("form", CHANNELS)
+@pytest.mark.usefixtures("formless")
+def test_calls_in_channels_are_read_of_the_tools_that_were_offered(roomy: Any, form: Form):
+    tools = ({"type": "function", "function": {"name": "f"}},)
+    reader = prepare(roomy, form, asked(messages=turns("x"), tools=tools), lambda: True).reader
+    (chunk,) = reader.feed("<|channel|>commentary to=functions.f json<|message|>{}<|call|>")
+    assert [call.name for call in chunk.tool_calls] == ["f"]
+    assert reader.is_over
+
+
+@pytest.mark.usefixtures("formless")
+def test_a_raw_prompt_is_answered_as_the_model_writes(roomy: Any):
+    reader = prepare(roomy, CHANNELS[0], asked(prompt=f"{ASSISTANT}"), lambda: True).reader
+    assert reader.feed(ANSWER) == [Chunk(text=ANSWER)]

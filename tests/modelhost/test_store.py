@@ -16,6 +16,7 @@ from orchestrator.modelhost import go_chat
 from orchestrator.modelhost.details import details
 from orchestrator.modelhost.gotemplate.syntax import parse
 from orchestrator.modelhost.store import Store, StoredModel
+from tests.modelhost import harmony
 from tests.modelhost.files import SMALL, gguf
 
 
@@ -263,6 +264,8 @@ MIDDLE = {f"tokenizer.ggml.{name}_token_id": 1 for name in ("prefix", "fim_suf",
         ("{{ .Tools }}{{ .Messages }}", {}, {"completion", "tools"}),
         ("{{ .Prompt }}{{ if .Think }}x{{ end }}", {}, {"completion", "thinking"}),
         ("{{ .Prompt }}{{ .Suffix }}", {}, {"completion", "insert"}),
+        (harmony.GO, {}, {"completion", "tools", "thinking"}),
+        ("", {"tokenizer.chat_template": harmony.JINJA}, {"completion", "tools", "thinking"}),
         ("{{ .Prompt }}", MIDDLE, {"completion", "insert"}),
         ("", MIDDLE, {"completion", "insert"}),
         ("", {"tokenizer.ggml.prefix_token_id": 1}, {"completion"}),
@@ -282,13 +285,13 @@ def test_what_a_model_can_do_is_read_from_its_template(
 def test_a_template_that_cannot_be_read_leaves_the_one_in_the_file(
     empty_store: Store, caplog: pytest.LogCaptureFixture
 ):
-    layers = [("model", gguf(SMALL | TOOLS_IN_FILE)), ("template", b"\n{{ toTypeScriptType . }}")]
+    layers = [("model", gguf(SMALL | TOOLS_IN_FILE)), ("template", b"\n{{ toUpper . }}")]
     put_manifest(empty_store, "registry.ollama.ai/library/tiny/latest", layers)
     model = empty_store.find("tiny")
     assert model
     assert not model.runs_template
     assert model.capabilities == {"completion", "tools"}
-    assert "line 2, column 4: function 'toTypeScriptType' is not known" in caplog.text
+    assert "line 2, column 4: function 'toUpper' is not known" in caplog.text
 
 
 def test_a_template_that_stands_in_for_a_renderer_is_not_run(empty_store: Store):

@@ -12,6 +12,8 @@ LONGEST = 64 * 1024**2  # characters of anything that a function makes; a run ma
 MOST_VERBS = 100  # in one form
 WIDEST = 999  # characters a number or text is filled up to
 LAZY = frozenset({"and", "or"})  # they look at no more arguments than they need; see `running`
+_TYPES = {"string": "string", "number": "number", "integer": "number", "boolean": "boolean", "null": "null"}
+_TYPES |= {"array": "any[]", "object": "Record<string, any>"}
 _VERB = re.compile(r"%(?P<flags>[-+# 0]*)(?P<width>[0-9]*)(?:\.(?P<digits>[0-9]*))?(?P<verb>.?)", re.DOTALL)
 _HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
 
@@ -253,6 +255,16 @@ def _yesterday(*form: Any) -> str:
     return (datetime.datetime.now().astimezone() - datetime.timedelta(days=1)).strftime("%Y-%m-%d")
 
 
+def _typescript(shape: Any) -> str:
+    """The type of a tool's argument, as TypeScript has it."""
+    if not isinstance(shape, Struct):
+        return "any"
+    if shape.get("AnyOf"):
+        return " | ".join(map(_typescript, shape["AnyOf"]))
+    kinds = shape.get("Type")
+    return " | ".join(_TYPES.get(str(kind), "any") for kind in (kinds if isinstance(kinds, list) else [kinds]))
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "not": lambda value: not is_true(value),
     "eq": _equal,
@@ -268,6 +280,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "println": _println,
     "printf": _printf,
     "json": to_json,
+    "toTypeScriptType": _typescript,
     "currentDate": _today,
     "yesterdayDate": _yesterday,
 }
