@@ -15,7 +15,12 @@ _THINKING = {"<think>": "</think>", "[THINK]": "[/THINK]", "<seed:think>": "</se
 CHANNEL = "<|channel|>"  # what models open it with that write in channels; see `channels`
 # What models open calls with, and what closes that; where nothing does, the calls end where something else begins.
 _CALLS = {"<tool_call>": "</tool_call>", "<|tool_call|>": "<|/tool_call|>", "[TOOL_CALLS]": "", "<|python_tag|>": ""}
+_NAMES = "[TOOL_CALLS]"  # behind it the name of a tool may come first
 _OPENING = re.compile(r"[<\[]")  # of any of these tags
+# Newer models of Mistral's name the tool before its arguments.
+_NAMED = re.compile(r"\s*+([^\s\[{]++)(?:\[CALL_ID\]\w*+)?+(?:\[ARGS\])?+\s*+(?={)")
+_NAMED_SO_FAR = re.compile(r"\s*+[^\s\[{]*+(?:\[(?:CALL_ID|ARGS)\]\w*+|\[[A-Z_]*+\Z)*+\s*+")
+LONGEST_NAME = 256  # characters, with what else stands there; what is longer is none
 _NEXT = re.compile(r"\s*+(?:[,;]\s*+)?+(?=[{\[])")  # what may stand between two calls
 _OUTSIDE_STRINGS = frozenset('{}[],:" \t\r\n0123456789+-.eEtrufals')  # the characters JSON has there
 
@@ -47,6 +52,7 @@ class ReplyReader:
         self._held = ""
         self._skips_space = False  # it stands between a tag and what follows, and belongs to neither
         self._tag = ""  # that stands before the calls; none where they are the answer
+        self._name = ""  # of the tool, where it stands before the arguments
         self._read = ""  # what is text if it turns out that no call was meant
         self._calls: tuple[ToolCall, ...] = ()  # that are the answer, if nothing else follows
         self._value = _Value()
@@ -125,8 +131,8 @@ class ReplyReader:
             return
         value, self._held = self._held[:end], self._held[end:]
         self._read += value
-        calls = tool_calls(value, self._tools, is_bare=not self._tag) if self._value.is_whole else ()
-        self._value = _Value()
+        calls = self._calls_in(value) if self._value.is_whole else ()
+        self._value, self._name = _Value(), ""
         if not calls:
             yield from self._give_up()
         elif self._tag:
@@ -134,6 +140,20 @@ class ReplyReader:
             yield Chunk(tool_calls=calls)
         else:
             self._mode, self._calls = "called", self._calls + calls
+
+    def _calls_in(self, value: str) -> tuple[ToolCall, ...]:
+        if self._name:
+            value = f'{{"name": {json.dumps(self._name)}, "arguments": {value}}}'
+        return tool_calls(value, self._tools, is_bare=not self._tag)
+
+    def _naming(self) -> Iterator[Chunk]:
+        """Behind Mistral's tag, where the name of a tool may stand."""
+        if named := _NAMED.match(self._held):
+            self._mode, self._name, self._held = "value", named[1], self._held[named.end() :]
+            self._read += named[0]
+        elif len(self._held) > LONGEST_NAME or not _NAMED_SO_FAR.fullmatch(self._held):
+            self._mode = "value"  # of an older model, which names it within, or of none
+        return iter(())
 
     def _called(self) -> Iterator[Chunk]:
         """Behind a call, where another may follow."""
@@ -149,7 +169,8 @@ class ReplyReader:
 
     def _open(self, tag: str, before: str, text: str) -> None:
         """The text begins with a tag. What stands before it goes with it, and is text only where no call follows."""
-        self._mode, self._tag, self._read, self._held = "value", tag, before + tag, text[len(tag) :]
+        self._mode = "naming" if tag == _NAMES else "value"
+        self._tag, self._read, self._held = tag, before + tag, text[len(tag) :]
 
     def _give_up(self) -> Iterator[Chunk]:
         """What was read is no call, or more than calls."""
@@ -177,6 +198,7 @@ _STEPS = {
     "thinking": ReplyReader._think,
     "after": ReplyReader._after,
     "text": ReplyReader._text,
+    "naming": ReplyReader._naming,
     "value": ReplyReader._json,
     "called": ReplyReader._called,
 }

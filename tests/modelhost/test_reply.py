@@ -147,7 +147,21 @@ ANSWERS: dict[str, list[tuple[str, Any]]] = {
     f"{ONE}\n": [F],
     f"[{ONE}, {TWO}]": [F, G],
     f"{ONE}; {TWO}": [F, G],
+    '[TOOL_CALLS]f[ARGS]{"a": 1}': [F],
+    'Hm. [TOOL_CALLS]f[ARGS]{"a": 1}[TOOL_CALLS]g[CALL_ID]a1b2c3d4e[ARGS]{"b": "}</tool_call>["}': [
+        ("text", "Hm. "),
+        F,
+        G,
+    ],
+    '[TOOL_CALLS] f {"a": 1}': [F],
+    "[TOOL_CALLS]f[ARGS]{} Well.": [("call", ("f", {})), ("text", "Well.")],
     # What is no call is text, all of it.
+    '[TOOL_CALLS]h[ARGS]{"a": 1}': [("text", '[TOOL_CALLS]h[ARGS]{"a": 1}')],
+    '[TOOL_CALLS]f[ARGS]{"a": [}': [("text", '[TOOL_CALLS]f[ARGS]{"a": [}')],
+    "[TOOL_CALLS]f[ARGS]": [("text", "[TOOL_CALLS]f[ARGS]")],
+    "[TOOL_CALLS]f[ARGS][1]": [("text", "[TOOL_CALLS]f[ARGS][1]")],
+    "[TOOL_CALLS] opens a call.": [("text", "[TOOL_CALLS] opens a call.")],
+    '[TOOL_CALLS]f[ARG]{"a": 1}': [("text", '[TOOL_CALLS]f[ARG]{"a": 1}')],
     f"{ONE} is a call.": [("text", f"{ONE} is a call.")],
     f"{ONE} {OTHER}": [("text", f"{ONE} {OTHER}")],
     f"Sure. {ONE}": [("text", f"Sure. {ONE}")],
@@ -192,6 +206,8 @@ PARTS = (
         "é",
         "tru",
         "<tool_",
+        "f[ARGS]",
+        "g[CALL_ID]x1[ARGS]",
         ONE,
         TWO,
         OTHER,
@@ -244,7 +260,8 @@ def test_json_that_is_no_call_waits_only_until_that_shows():
 
 
 @pytest.mark.parametrize(
-    "part", ["<tool_call>", '<tool_call>{"', "[", "[TOOL_CALLS][", '{"a": [', "<", '\\"', " ", ONE]
+    "part",
+    ["<tool_call>", '<tool_call>{"', "[", "[TOOL_CALLS][", "[TOOL_CALLS]f", "[ARGS]", '{"a": [', "<", '\\"', " ", ONE],
 )
 @pytest.mark.parametrize("before", ["", "<tool_call>", f"<tool_call>{ONE}", ONE])
 def test_a_long_answer_takes_no_long_time(before: str, part: str):
