@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 
 from orchestrator.core.errors import BadRequest
 from orchestrator.core.types import Message, ToolCall
-from orchestrator.engines.wires.anthropic import ADAPTIVE, ALL_EFFORTS, SAMPLING, Anthropic
+from orchestrator.engines.wires.anthropic import ALL_EFFORTS, Anthropic
 from orchestrator.engines.wires.base import Offer
+from orchestrator.engines.wires.by_name import ADAPTIVE, WAYS
 from tests.engines.exchange import CONVERSATION, SCHEMA, TOOL, asked, hello, settle_for
 from tests.speeches import AnthropicSpeech
 
@@ -166,7 +167,7 @@ def test_ways_to_choose_words_that_a_model_of_anthropic_refuses_are_left_out_and
 ) -> None:
     offer = Anthropic().guess(name)
     settled, said = settle_for(offer, options={"temperature": 0.2, "top_p": 0.5, "top_k": 3})
-    assert (list(said), sorted(SAMPLING - Anthropic().chat(settled, offer).body.keys())) == (
+    assert (list(said), sorted(WAYS - Anthropic().chat(settled, offer).body.keys())) == (
         left_out,
         left_out,
     )

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.core.errors import EngineError, ModelNotFound
 from orchestrator.core.types import ChatRequest, Message, ToolCall
 from orchestrator.engines.wires.base import Offer
-from orchestrator.engines.wires.gemini import UNSIGNED, Gemini
+from orchestrator.engines.wires.gemini import FROM_ELSEWHERE, Gemini
 from tests.engines.exchange import PNG, SCHEMA, TOOL, asked, hello, read, settle_for
 from tests.speeches import GeminiSpeech, sse
 
@@ -38,7 +38,7 @@ def test_a_conversation_is_sent_as_gemini_has_it() -> None:
     user, model, results, again = body["contents"]
     assert [list(part) for part in user["parts"]] == [["text"], ["inlineData"], ["inlineData"]]
     assert [call["functionCall"]["args"]["city"] for call in model["parts"][1:]] == ["Rome", "Oslo"]
-    assert [part.get("thoughtSignature") for part in model["parts"]] == [None, UNSIGNED, None]
+    assert [part.get("thoughtSignature") for part in model["parts"]] == [None, FROM_ELSEWHERE, None]
     responses = [part["functionResponse"] for part in results["parts"]]
     assert [(one["name"], one["response"]) for one in responses] == [
         ("weather", {"output": "snow"}),
@@ -46,7 +46,7 @@ def test_a_conversation_is_sent_as_gemini_has_it() -> None:
     ]
     assert [one["id"] for one in responses] == [call["functionCall"]["id"] for call in model["parts"][:0:-1]]
     assert again == {"role": "user", "parts": [{"text": "And?"}]}
-    assert UNSIGNED not in json.dumps(asked(Gemini(), name="gemini-2.5-flash"))
+    assert FROM_ELSEWHERE not in json.dumps(asked(Gemini(), name="gemini-2.5-flash"))
 
 
 @pytest.mark.parametrize(
