@@ -11,7 +11,7 @@ from orchestrator.core.types import Message, ToolCall
 from orchestrator.engines.wires import WIRES
 from orchestrator.engines.wires.base import with_call_ids
 from orchestrator.engines.wires.openai import OpenAI
-from tests.engines.test_wires import read
+from tests.engines.exchange import read
 from tests.speeches import SPEECHES, OpenAISpeech, Speech, sse
 
 

@@ -11,7 +11,7 @@ from orchestrator.core.types import Message
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.base import JSON_ASKED, SCHEMA_ASKED, Wire
 from orchestrator.engines.wires.openai import OpenAI
-from tests.engines.test_wires import asked, hello
+from tests.engines.exchange import asked, hello
 
 DEEPSEEK, GROQ, ITSELF = (wire_at("openai", f"https://api.{name}.com/v1") for name in ("deepseek", "groq", "openai"))
 BRIEF, HELLO = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}

@@ -1,4 +1,4 @@
-"""How an answer in OpenAI's protocol ends, and what is asked of OpenAI itself."""
+"""How an answer in OpenAI's protocol ends, what is asked of OpenAI itself, and what lists of its relatives tell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from orchestrator.engines.remote import Remote
 from orchestrator.engines.wires import wire_at
 from orchestrator.engines.wires.openai import OpenAI
 from orchestrator.outbound.connection import Connection
-from tests.engines.test_wires import hello, read
+from tests.engines.exchange import hello, read
 from tests.speeches import KEY, OpenAISpeech, sse
 
 
@@ -300,3 +300,42 @@ def test_what_servers_of_ones_own_say_is_read(said: str, thinking: str, usage: U
     reply = read(OpenAI(), said.encode())
     assert (reply.text, reply.thinking, reply.done.reason) == ("Paris", thinking, "stop")
     assert replace(reply.done.usage, prompt_ns=0, eval_ns=0) == replace(usage, ref="c")
+
+
+@pytest.mark.parametrize(
+    ("entry", "able", "length"),
+    [
+        ({}, {"completion", "tools", "vision", "thinking"}, 0),
+        ({"type": "embedding", "context_length": 512}, {"embedding"}, 512),
+        (
+            {"owned_by": "vllm", "root": "/m", "parent": None, "max_model_len": 4096},
+            {"completion", "tools", "vision", "thinking"},
+            4096,
+        ),
+        (
+            {"owned_by": "llamacpp", "meta": {"n_vocab": 49152, "n_ctx_train": 8192, "size": 1}},
+            {"completion", "tools", "vision", "thinking"},
+            8192,
+        ),
+        (
+            {"meta": {"n_ctx_train": 8192, "n_ctx": 512}},
+            {"completion", "tools", "vision", "thinking"},
+            512,
+        ),  # what it serves, not what the model knows
+        ({"owned_by": "me", "permissions": [], "meta": None}, {"completion", "tools", "vision", "thinking"}, 0),
+        (
+            {"capabilities": {"completion_chat": True, "vision": True}, "max_context_length": 9},
+            {"completion", "vision"},
+            9,
+        ),
+        (
+            {"supported_parameters": ["tools"], "architecture": {"input_modalities": ["text"]}, "context_window": -1},
+            {"completion", "tools"},
+            0,
+        ),
+    ],
+)
+def test_what_a_list_tells_of_a_model_is_believed(entry: dict[str, Any], able: set[str], length: int) -> None:
+    for listing in ([{"id": "a/b"} | entry], {"data": [{"id": "a/b"} | entry]}):
+        (offer,) = OpenAI().offers(json.dumps(listing).encode())
+        assert (offer.name, offer.capabilities, offer.context_length) == ("a/b", able, length)

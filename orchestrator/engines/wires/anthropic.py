@@ -35,11 +35,11 @@ from orchestrator.engines.wires.base import (
     system_text,
     with_call_ids,
 )
+from orchestrator.engines.wires.by_name import ADAPTIVE, CLAUDES, CLAUDES_THINKING, NO_SCHEMA, WAYS
 from orchestrator.engines.wires.strict_schema import can_be_said, strict
 
 VERSION = "2023-06-01"
 OPTIONS = {"temperature": "temperature", "top_p": "top_p", "top_k": "top_k", "stop": "stop_sequences"}
-SAMPLING = frozenset({"temperature", "top_p", "top_k"})
 WARMEST = 1.0
 REASONS: dict[str, StopReason] = {
     "end_turn": "stop",
@@ -54,20 +54,9 @@ REASONS: dict[str, StopReason] = {
 MOST_OUTPUT = 32_000
 GUESSED_OUTPUT = 8_192
 
-# How a model thinks: as much as it finds right, or within a number of tokens.
-ADAPTIVE, ALL_EFFORTS = "adaptive", "all efforts"
-NO_SCHEMA = "no schema"  # it cannot be bound to one
+ALL_EFFORTS = "all efforts"  # it knows `max` as well
 BUDGETS = {"low": 2_048, "medium": 8_192, "high": 16_384, "max": 30_000}
 LEAST_BUDGET = 1_024
-# Models that are older than the list that tells.
-_CANNOT_THINK = re.compile(r"claude-(?:instant|2|3-(?!7))")
-_BY_BUDGET = re.compile(r"claude-(?:3|(?:opus|sonnet|haiku)-4(?!-[6-9]))")
-# claude-3-5-haiku-20241022, claude-opus-4-20250514, claude-sonnet-4-5. One without a number has no older ones.
-_VERSION = re.compile(r"claude-(?:[a-z]+-)?v?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")
-NEWEST = (99, 0)
-WARM_OR_NARROW = (4, 1)  # from here on `top_p` is refused where there is a `temperature`
-BOUND_TO_SCHEMA = (4, 1)
-NOT_SAMPLED = (4, 7)  # and from here on both are, and `top_k`
 
 # A marked prefix costs a quarter more once and a tenth from then on. Shorter ones are not kept, marked or not.
 MARKED_FROM_BYTES = 4_096
@@ -81,7 +70,7 @@ class Anthropic:
     """Messages, thinking, tools and pictures; no embeddings."""
 
     takes = frozenset({"stop unless blank", "num_predict", "format", "think", "effort", "truncate", "shift"})
-    takes |= {f"{option} unless thinking" for option in SAMPLING}
+    takes |= {f"{option} unless thinking" for option in WAYS}
     takes_for_vectors: frozenset[str] = frozenset()
     listing = "v1/models?limit=1000"
     probe = ""
@@ -162,11 +151,9 @@ class Anthropic:
 
     def guess(self, name: str) -> Offer:
         """By its name: who speaks this protocol and is not of Anthropic knows budgets only."""
-        is_claude = name.startswith("claude")
-        traits = {NO_SCHEMA} if is_claude and _version(name) < BOUND_TO_SCHEMA else set()
-        traits |= {ADAPTIVE} if is_claude and not (_CANNOT_THINK.match(name) or _BY_BUDGET.match(name)) else set()
-        capabilities = CHATS - {"thinking"} if _CANNOT_THINK.match(name) else CHATS
-        return Offer(name=name, capabilities=capabilities, traits=frozenset(traits), takes=_taken_by(name))
+        row, thinking = CLAUDES.row(name), CLAUDES_THINKING.row(name)
+        traits = frozenset(row.traits | thinking.traits)
+        return Offer(name=name, capabilities=CHATS - thinking.cannot, traits=traits, takes=row.of(self.takes))
 
     def said(self, body: bytes) -> Said:
         """`{"type": "error", "error": {"type": …, "message": …}}`."""
@@ -176,22 +163,6 @@ class Anthropic:
         except ODD:
             return plain(body)
         return refusal(words, kind, is_about_key=kind == "authentication_error")
-
-
-def _version(name: str) -> tuple[int, int]:
-    """Of a Claude, by its name; none is lower than that of another vendor's model."""
-    if found := _VERSION.match(name):
-        return int(found[1]), int(found[2] or 0)
-    return NEWEST if name.startswith("claude") else (0, 0)
-
-
-def _taken_by(name: str) -> frozenset[str]:
-    """What a model of that name takes of a request."""
-    if _version(name) >= NOT_SAMPLED:
-        return Anthropic.takes - {f"{option} unless thinking" for option in SAMPLING}
-    if _version(name) >= WARM_OR_NARROW:
-        return Anthropic.takes - {"top_p unless thinking"} | {"top_p unless thinking or temperature"}
-    return Anthropic.takes
 
 
 def _is_supported(able: Any, *path: str) -> bool:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -36,6 +35,7 @@ from orchestrator.engines.wires.base import (
     system_text,
     with_call_ids,
 )
+from orchestrator.engines.wires.by_name import ALWAYS_THINKS, BY_BUDGET, CALLS_OR_FORM, GEMINIS, UNSIGNED
 
 OPTIONS = {
     "temperature": "temperature",
@@ -59,21 +59,12 @@ NOT_READ = {"MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CA
 SAY_NOTHING = {"thought", "thoughtSignature", "partMetadata"}  # fields of a part that are about the rest of it
 NO_REASON = {"FINISH_REASON_UNSPECIFIED", "", None}
 
-# Older models think within a number of tokens (0: not at all, -1: as many as they like), newer ones on a level.
-_BY_BUDGET = re.compile(r"gemini-2\.5|gemini-robotics")
+# In tokens, 0: not at all, -1: as many as it likes.
 BUDGETS = {False: 0, True: -1, "low": 1_024, "medium": 8_192, "high": 24_576, "max": 24_576}
 LEVELS = {False: "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "max": "HIGH"}
-# Pro models cannot do without, and refuse to be asked to: they think as little as they can.
-_ALWAYS_THINKS = re.compile(r"gemini-(?:[\d.]+-)?pro")
 LEAST_BUDGET, LEAST_LEVEL = 128, "LOW"
-_TAKES_PENALTIES = re.compile(r"gemini-(?:1|2\.0)")
-PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})
-_CANNOT_THINK = re.compile(r"gemini-(?:1|2\.0)|gemma|learnlm")
 # Newer models take their own calls back with a signature only. This is theirs for calls that come from elsewhere.
-UNSIGNED = "skip_thought_signature_validator"
-_UNSIGNED_ANYWAY = re.compile(r"gemini-[12]|gemma|learnlm")
-# They refuse a form where there are tools.
-_CALLS_OR_FORM = re.compile(r"gemini-(?:[12]|robotics-er-1)|gemma|learnlm")
+FROM_ELSEWHERE = "skip_thought_signature_validator"
 
 MOST_IN_BATCH = 100
 LONGEST_NAME = 256
@@ -104,7 +95,7 @@ class Gemini:
         if not contents and system:
             contents, system = [{"role": "user", "parts": [{"text": system}]}], ""
         body: dict[str, Any] = {"contents": contents}
-        if request.tools and request.format and _CALLS_OR_FORM.match(offer.name):
+        if request.tools and request.format and CALLS_OR_FORM in GEMINIS.row(offer.name).traits:
             system = "\n\n".join(filter(None, [system, form_in_words(request.format)]))
             request = replace(request, format=None)
         if system:
@@ -155,7 +146,7 @@ class Gemini:
         return Offer(
             name=self.canonical(name),
             capabilities=frozenset(able),
-            takes=_taken_by(self.canonical(name)),
+            takes=GEMINIS.row(self.canonical(name)).of(self.takes),
             context_length=as_count(entry.get("inputTokenLimit")),
             most_output=as_count(entry.get("outputTokenLimit")),
             version=str(entry.get("version") or ""),
@@ -165,9 +156,8 @@ class Gemini:
         """By its name."""
         if "embed" in name:
             return Offer(name=name, capabilities=EMBEDS)
-        able = CHATS - {"thinking"} if _CANNOT_THINK.match(name) else CHATS
-        able = able - {"tools"} if name.startswith("gemma") else able
-        return Offer(name=name, capabilities=able, takes=_taken_by(name))
+        row = GEMINIS.row(name)
+        return Offer(name=name, capabilities=CHATS - row.cannot, takes=row.of(self.takes))
 
     def said(self, body: bytes) -> Said:
         """`{"error": {"code": …, "message": …, "status": …, "details": […]}}`, at times within a list."""
@@ -183,11 +173,6 @@ class Gemini:
         delays = [_delay_s(one["retryDelay"]) for one in details if "retryDelay" in one]
         retry_after_s = delays[0] if delays else None
         return refusal(words, error.get("status"), is_about_key=is_about_key, retry_after_s=retry_after_s)
-
-
-def _taken_by(name: str) -> frozenset[str]:
-    """What a model of that name takes of a request: newer ones refuse a penalty, also one of 0."""
-    return Gemini.takes if _TAKES_PENALTIES.match(name) else Gemini.takes - PENALTIES
 
 
 def _wanted(name: str, text: str) -> dict[str, Any]:
@@ -228,7 +213,7 @@ def _contents(messages: Sequence[Message], model: str) -> list[dict[str, Any]]:
                 contents.append({"role": role, "parts": parts})
             if role == "model":
                 after_model, answers = len(contents), []
-    if not _UNSIGNED_ANYWAY.match(model):
+    if UNSIGNED not in GEMINIS.row(model).traits:
         for content in contents:
             _sign(content["parts"])
     return contents
@@ -238,7 +223,7 @@ def _sign(parts: Sequence[dict[str, Any]]) -> None:
     """The first call of a turn stands for all."""
     first = next((part for part in parts if "functionCall" in part), None)
     if first is not None:
-        first["thoughtSignature"] = UNSIGNED
+        first["thoughtSignature"] = FROM_ELSEWHERE
 
 
 def _parts(message: Message) -> list[dict[str, Any]]:
@@ -269,7 +254,7 @@ def _declared(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config(request: ChatRequest, offer: Offer) -> dict[str, Any]:
-    model = offer.name
+    row = GEMINIS.row(offer.name)
     config: dict[str, Any] = {
         theirs: request.options[ours] for ours, theirs in OPTIONS.items() if ours in request.options
     }
@@ -279,8 +264,8 @@ def _config(request: ChatRequest, offer: Offer) -> dict[str, Any]:
         config["responseMimeType"] = "application/json"
     if isinstance(request.format, Mapping):
         config["responseJsonSchema"] = request.format
-    if request.think is not None and not _CANNOT_THINK.match(model):  # which refuse the very word
-        config["thinkingConfig"] = _thinking(request.think, model)
+    if request.think is not None and "thinking" not in row.cannot:  # which refuse the very word
+        config["thinkingConfig"] = _thinking(request.think, row.traits)
     if request.logprobs:
         config["responseLogprobs"] = True
         if request.top_logprobs:
@@ -288,10 +273,10 @@ def _config(request: ChatRequest, offer: Offer) -> dict[str, Any]:
     return config
 
 
-def _thinking(think: bool | str, model: str) -> dict[str, Any]:
+def _thinking(think: bool | str, traits: Set[str]) -> dict[str, Any]:
     config: dict[str, Any] = {"includeThoughts": bool(think)}
-    is_least = think is False and bool(_ALWAYS_THINKS.match(model))
-    if _BY_BUDGET.match(model):
+    is_least = think is False and ALWAYS_THINKS in traits
+    if BY_BUDGET in traits:
         config["thinkingBudget"] = LEAST_BUDGET if is_least else BUDGETS[think]
     elif think is not True:  # they think as they find right
         config["thinkingLevel"] = LEAST_LEVEL if is_least else LEVELS[think]
