@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 import pytest
 from anthropic.types.message_create_params import MessageCreateParamsStreaming
 from pydantic import TypeAdapter
@@ -58,6 +59,25 @@ def test_a_caller_without_a_cap_gets_what_anthropics_model_can() -> None:
 def test_newer_models_of_anthropic_think_as_they_find_right(think: Any, thinking: Any, effort: str | None) -> None:
     body = hello(Anthropic(), think=think, offer=Offer(name="m", traits=frozenset({ADAPTIVE, ALL_EFFORTS})))
     assert (body.get("thinking"), body.get("output_config", {}).get("effort")) == (thinking, effort)
+
+
+@pytest.mark.parametrize(
+    ("name", "thinking", "effort"),
+    [
+        ("claude-opus-4-6", {"type": "disabled"}, None),
+        ("claude-opus-4-8", None, None),
+        ("claude-sonnet-5-5", {"type": "between_tools"}, None),
+        ("claude-opus-5-5", None, "low"),
+        ("claude-fable-5", None, "low"),
+    ],
+)
+def test_models_of_anthropic_are_kept_from_thinking_in_ways_of_their_own(name: str, thinking: Any, effort: Any) -> None:
+    able = {"thinking": {"supported": True, "types": {"adaptive": {"supported": True}}}}
+    listed = orjson.dumps({"data": [{"id": name, "capabilities": able}]})
+    for offer in (Anthropic().guess(name), *Anthropic().offers(listed)):
+        body = hello(Anthropic(), think=False, offer=offer, format=SCHEMA if effort else None)
+        assert (body.get("thinking"), body.get("output_config", {}).get("effort")) == (thinking, effort)
+        assert not effort or body["output_config"]["format"], "what else is said there stays"
 
 
 def test_older_models_of_anthropic_think_within_a_budget() -> None:

@@ -36,57 +36,57 @@ SHORT = {
     "thinking": "thoughts",
 }
 
-# thinks  what `think: "max"` becomes; not: what `think: false` becomes
+# thinks  what `think: "max"` becomes; not: what `think: false` becomes, an effort where that is all that is said
 # ways    what is left out of temperature (t), top_p (p) and top_k (k); alone: of top_p without the others
 # schema  kept to, or asked for in words
 ANTHROPIC = """
-model                      | thinks        | not      | ways  | alone | schema
-claude-instant-1.2         | -             | disabled | -     | -     | words
-claude-v1                  | adaptive high | disabled | -     | -     | words
-claude-2.0                 | -             | disabled | -     | -     | words
-claude-2.1                 | -             | disabled | -     | -     | words
-claude-3-haiku-20240307    | -             | disabled | -     | -     | words
-claude-3-opus-20240229     | -             | disabled | -     | -     | words
-claude-3-opus-latest       | -             | disabled | -     | -     | words
-claude-3-5-sonnet-20241022 | -             | disabled | -     | -     | words
-claude-3-5-sonnet-latest   | -             | disabled | -     | -     | words
-claude-3-5-haiku-20241022  | -             | disabled | -     | -     | words
-claude-3-5-haiku-latest    | -             | disabled | -     | -     | words
-claude-3-7-sonnet-20250219 | enabled 4096  | disabled | -     | -     | words
-claude-3-7-sonnet-latest   | enabled 4096  | disabled | -     | -     | words
-claude-sonnet-4-20250514   | enabled 4096  | disabled | -     | -     | words
-claude-sonnet-4-0          | enabled 4096  | disabled | -     | -     | words
-claude-opus-4-20250514     | enabled 4096  | disabled | -     | -     | words
-claude-opus-4-0            | enabled 4096  | disabled | -     | -     | words
-claude-opus-4-1            | enabled 4096  | disabled | p     | -     | kept
-claude-opus-4-1-20250805   | enabled 4096  | disabled | p     | -     | kept
-claude-sonnet-4-5          | enabled 4096  | disabled | p     | -     | kept
-claude-sonnet-4-5-20250929 | enabled 4096  | disabled | p     | -     | kept
-claude-haiku-4-5           | enabled 4096  | disabled | p     | -     | kept
-claude-haiku-4-5-20251001  | enabled 4096  | disabled | p     | -     | kept
-claude-opus-4-5            | enabled 4096  | disabled | p     | -     | kept
-claude-opus-4-5-20251101   | enabled 4096  | disabled | p     | -     | kept
-claude-opus-4-6            | adaptive high | disabled | p     | -     | kept
-claude-opus-4.6            | enabled 4096  | disabled | p     | -     | kept
-claude-sonnet-4-6          | adaptive high | disabled | p     | -     | kept
-claude-opus-4-7            | adaptive high | disabled | t k p | p     | kept
-claude-opus-4-8            | adaptive high | disabled | t k p | p     | kept
-claude-opus-4-8-20260601   | adaptive high | disabled | t k p | p     | kept
-claude-sonnet-5            | adaptive high | disabled | t k p | p     | kept
-claude-sonnet-5-5          | adaptive high | disabled | t k p | p     | kept
-claude-opus-5              | adaptive high | disabled | t k p | p     | kept
-claude-opus-5-5            | adaptive high | disabled | t k p | p     | kept
-claude-haiku-5             | adaptive high | disabled | t k p | p     | kept
-claude-haiku-5-5           | adaptive high | disabled | t k p | p     | kept
-claude-fable-5             | adaptive high | disabled | t k p | p     | kept
-claude-fable-5-1           | adaptive high | disabled | t k p | p     | kept
-claude-mythos-5            | adaptive high | disabled | t k p | p     | kept
-claude-mythos-preview      | adaptive high | disabled | t k p | p     | kept
-glm-4.7                    | enabled 4096  | disabled | -     | -     | kept
-glm-5                      | enabled 4096  | disabled | -     | -     | kept
-kimi-k2.5                  | enabled 4096  | disabled | -     | -     | kept
-minimax-m3                 | enabled 4096  | disabled | -     | -     | kept
-deepseek-v4-pro            | enabled 4096  | disabled | -     | -     | kept
+model                      | thinks        | not           | ways  | alone | schema
+claude-instant-1.2         | -             | disabled      | -     | -     | words
+claude-v1                  | -             | disabled      | -     | -     | words
+claude-2.0                 | -             | disabled      | -     | -     | words
+claude-2.1                 | -             | disabled      | -     | -     | words
+claude-3-haiku-20240307    | -             | disabled      | -     | -     | words
+claude-3-opus-20240229     | -             | disabled      | -     | -     | words
+claude-3-opus-latest       | -             | disabled      | -     | -     | words
+claude-3-5-sonnet-20241022 | -             | disabled      | -     | -     | words
+claude-3-5-sonnet-latest   | -             | disabled      | -     | -     | words
+claude-3-5-haiku-20241022  | -             | disabled      | -     | -     | words
+claude-3-5-haiku-latest    | -             | disabled      | -     | -     | words
+claude-3-7-sonnet-20250219 | enabled 4096  | disabled      | -     | -     | words
+claude-3-7-sonnet-latest   | enabled 4096  | disabled      | -     | -     | words
+claude-sonnet-4-20250514   | enabled 4096  | disabled      | -     | -     | words
+claude-sonnet-4-0          | enabled 4096  | disabled      | -     | -     | words
+claude-opus-4-20250514     | enabled 4096  | disabled      | -     | -     | words
+claude-opus-4-0            | enabled 4096  | disabled      | -     | -     | words
+claude-opus-4-1            | enabled 4096  | disabled      | p     | -     | kept
+claude-opus-4-1-20250805   | enabled 4096  | disabled      | p     | -     | kept
+claude-sonnet-4-5          | enabled 4096  | disabled      | p     | -     | kept
+claude-sonnet-4-5-20250929 | enabled 4096  | disabled      | p     | -     | kept
+claude-haiku-4-5           | enabled 4096  | disabled      | p     | -     | kept
+claude-haiku-4-5-20251001  | enabled 4096  | disabled      | p     | -     | kept
+claude-opus-4-5            | enabled 4096  | disabled      | p     | -     | kept
+claude-opus-4-5-20251101   | enabled 4096  | disabled      | p     | -     | kept
+claude-opus-4-6            | adaptive high | disabled      | p     | -     | kept
+claude-opus-4.6            | adaptive high | disabled      | p     | -     | kept
+claude-sonnet-4-6          | adaptive high | disabled      | p     | -     | kept
+claude-opus-4-7            | adaptive high | -             | t k p | p     | kept
+claude-opus-4-8            | adaptive high | -             | t k p | p     | kept
+claude-opus-4-8-20260601   | adaptive high | -             | t k p | p     | kept
+claude-sonnet-5            | adaptive high | disabled      | t k p | p     | kept
+claude-sonnet-5-5          | adaptive high | between_tools | t k p | p     | kept
+claude-opus-5              | adaptive high | disabled      | t k p | p     | kept
+claude-opus-5-5            | adaptive high | low           | t k p | p     | kept
+claude-haiku-5             | adaptive high | disabled      | t k p | p     | kept
+claude-haiku-5-5           | adaptive high | disabled      | t k p | p     | kept
+claude-fable-5             | adaptive high | low           | t k p | p     | kept
+claude-fable-5-1           | adaptive high | low           | t k p | p     | kept
+claude-mythos-5            | adaptive high | low           | t k p | p     | kept
+claude-mythos-preview      | adaptive high | low           | t k p | p     | kept
+glm-4.7                    | enabled 4096  | disabled      | -     | -     | kept
+glm-5                      | enabled 4096  | disabled      | -     | -     | kept
+kimi-k2.5                  | enabled 4096  | disabled      | -     | -     | kept
+minimax-m3                 | enabled 4096  | disabled      | -     | -     | kept
+deepseek-v4-pro            | enabled 4096  | disabled      | -     | -     | kept
 """
 
 # thinks  whether it is said to
@@ -256,7 +256,7 @@ def of_anthropic(name: str) -> tuple[str, ...]:
     effort = body.get("output_config", {}).get("effort") or thinks.get("budget_tokens", "")
     return (
         f"{thinks['type']} {effort}".strip(),
-        denied["thinking"]["type"] if "thinking" in denied else "-",
+        denied["thinking"]["type"] if "thinking" in denied else denied.get("output_config", {}).get("effort", "-"),
         ask(wire, name, options=WAYS)[1],
         ask(wire, name, options={"top_p": 0.5})[1],
         "words" if "system" in ask(wire, name, format=SCHEMA)[0] else "kept",

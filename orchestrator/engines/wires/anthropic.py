@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -35,7 +35,17 @@ from orchestrator.engines.wires.base import (
     system_text,
     with_call_ids,
 )
-from orchestrator.engines.wires.by_name import ADAPTIVE, CLAUDES, CLAUDES_THINKING, NO_SCHEMA, WAYS
+from orchestrator.engines.wires.by_name import (
+    ADAPTIVE,
+    CLAUDES,
+    CLAUDES_THINKING,
+    NEVER_SILENT,
+    NO_SCHEMA,
+    SILENT_AT_FIRST,
+    SILENT_UNASKED,
+    WAYS,
+    WAYS_NOT_TO_THINK,
+)
 from orchestrator.engines.wires.strict_schema import can_be_said, strict
 
 VERSION = "2023-06-01"
@@ -142,6 +152,7 @@ class Anthropic:
         capabilities |= {"vision"} if _is_supported(able, "image_input") else set()
         capabilities |= {"thinking"} if _is_supported(able, "thinking") else set()
         traits = {ADAPTIVE} if _is_supported(able, "thinking", "types", "adaptive") else set()
+        traits |= offer.traits & WAYS_NOT_TO_THINK
         traits |= {ALL_EFFORTS} if _is_supported(able, "effort", "max") else set()
         if "structured_outputs" in able:
             traits |= set() if _is_supported(able, "structured_outputs") else {NO_SCHEMA}
@@ -242,14 +253,14 @@ def _think(body: dict[str, Any], request: ChatRequest, offer: Offer) -> None:
     if request.think is None:
         return
     if request.think is False:
-        body["thinking"] = {"type": "disabled"}
+        _do_not_think(body, offer.traits)
         return
     level = request.think if isinstance(request.think, str) else ""
     if ADAPTIVE in offer.traits:
         body["thinking"] = {"type": "adaptive", "display": "summarized"}
         if level:
             effort = "high" if level == "max" and ALL_EFFORTS not in offer.traits else level
-            body["output_config"] = body.get("output_config", {}) | {"effort": effort}
+            _exert(body, effort)
     elif not _is_within_a_turn(body["messages"]):
         most = body["max_tokens"]
         if most <= LEAST_BUDGET:
@@ -258,6 +269,20 @@ def _think(body: dict[str, Any], request: ChatRequest, offer: Offer) -> None:
             )
         budget = max(min(BUDGETS.get(level, BUDGETS["medium"]), most // 2), LEAST_BUDGET)
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _do_not_think(body: dict[str, Any], traits: Set[str]) -> None:
+    """Nothing, or as little as this model can."""
+    if NEVER_SILENT in traits:
+        _exert(body, "low")
+    elif SILENT_AT_FIRST in traits:
+        body["thinking"] = {"type": "between_tools"}
+    elif SILENT_UNASKED not in traits:
+        body["thinking"] = {"type": "disabled"}
+
+
+def _exert(body: dict[str, Any], effort: str) -> None:
+    body["output_config"] = body.get("output_config", {}) | {"effort": effort}
 
 
 def _is_within_a_turn(turns: Sequence[dict[str, Any]]) -> bool:

@@ -70,24 +70,42 @@ def _row(table: Table, name: str) -> Row:
 
 ADAPTIVE = "adaptive"  # it thinks as much as it finds right
 NO_SCHEMA = "no schema"  # it cannot be bound to one
+# What becomes of it where nothing is to be thought; else that is said, and taken.
+SILENT_UNASKED = "silent unless asked"  # it refuses to be told not to, and does not where nothing is said
+NEVER_SILENT = "never silent"  # it refuses to be told not to, and thinks as little as it can
+SILENT_AT_FIRST = "silent at first"  # it is told to think between tools only
+WAYS_NOT_TO_THINK = frozenset({SILENT_UNASKED, NEVER_SILENT, SILENT_AT_FIRST})
 WAYS = frozenset({"temperature", "top_p", "top_k"})
 _BEDROCK = "Adaptive thinking, Amazon Bedrock User Guide, 2026-11"
+_FABLE = "Claude Fable 5, migration guide, platform.claude.com, 2026-11"
+_SONNET_5_5 = "Claude Sonnet 5.5, migration guide, platform.claude.com, 2026-11"
+_HAIKU_5_5 = "Claude Haiku 5.5, migration guide, platform.claude.com, 2026-11"
+_OPUS_5_5 = "What is new in Claude Opus 5.5, platform.claude.com, 2026-11"
+_OPUS_5 = "What is new in Claude Opus 5, platform.claude.com, 2026-11"
+# claude-3-5-haiku-20241022, claude-opus-4-20250514, claude-sonnet-4-5. One without a number has no older ones.
+_CLAUDES_NUMBER = r"claude-(?:[a-z]+-)?v?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)"
 
 CLAUDES_THINKING = Table(
     (
-        Row(r"claude-(?:instant|2|3-(?!7))", cannot={"thinking"}),
-        Row(r"claude-(?:3|(?:opus|sonnet|haiku)-4(?!-[6-9]))", told=_BEDROCK),  # within a budget
+        Row(r"claude-(?:instant|v?[12]|3-(?!7))", cannot={"thinking"}),
+        Row(r"claude", before=(4, 6), told=_BEDROCK),  # within a budget
         Row(r"claude", traits={ADAPTIVE}, told=_BEDROCK),
-    )
+    ),
+    number=_CLAUDES_NUMBER,
+    without=NEWEST,
 )
 CLAUDES = Table(
     (
-        Row(r"claude", since=(4, 7), refuses=WAYS, told="Claude 4.7 Migration Guide, OpenRouter, 2026-11; " + SEEN),
+        Row(r"claude-(?:fable|mythos)", refuses=WAYS, traits={NEVER_SILENT}, told=_FABLE),
+        Row(r"claude-sonnet", since=(5, 5), refuses=WAYS, traits={SILENT_AT_FIRST}, told=_SONNET_5_5),
+        Row(r"claude-haiku", since=(5, 0), refuses=WAYS, told=_HAIKU_5_5),
+        Row(r"claude", since=(5, 5), refuses=WAYS, traits={NEVER_SILENT}, told=_OPUS_5_5),
+        Row(r"claude", since=(5, 0), refuses=WAYS, told=_OPUS_5),
+        Row(r"claude", since=(4, 7), refuses=WAYS, traits={SILENT_UNASKED}, told=f"{_BEDROCK}; {_OPUS_5}; {SEEN}"),
         Row(r"claude", since=(4, 1), takes={"top_p unless thinking or temperature"}),
         Row(r"claude", traits={NO_SCHEMA}, told="Structured outputs, Anthropic, 2025-11, as milvus.io has it"),
     ),
-    # claude-3-5-haiku-20241022, claude-opus-4-20250514, claude-sonnet-4-5. One without a number has no older ones.
-    number=r"claude-(?:[a-z]+-)?v?(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)",
+    number=_CLAUDES_NUMBER,
     without=NEWEST,
 )
 
@@ -99,7 +117,7 @@ UNSIGNED = "unsigned"  # it takes its own calls back without a signature
 CALLS_OR_FORM = "calls or form"  # it refuses a form where there are tools
 PENALTIES = frozenset({"presence_penalty", "frequency_penalty"})  # also of 0
 _OLD = frozenset({UNSIGNED, CALLS_OR_FORM})
-_THINKING = "Gemini thinking, ai.google.dev, 2026-11; penalties and forms " + SEEN
+_THINKING = "Gemini thinking, ai.google.dev, as issue threads quote it, 2026-11; penalties and forms " + SEEN
 _SIGNED = "Thought signatures, docs.cloud.google.com, 2026-11; penalties " + SEEN
 
 GEMINIS = Table(
@@ -158,7 +176,11 @@ GPTS_CAPS = Table(
     (
         Row(r"gpt-4\.1", most_output=32_768),
         Row(r"gpt-4o-2024-05-13", most_output=4_096),
-        Row(r"gpt-4o|chatgpt-4o", most_output=16_384, told="GPT-4o, OpenAI's page of the model, 2026-11; " + SEEN),
+        Row(
+            r"gpt-4o|chatgpt-4o",
+            most_output=16_384,
+            told="OpenAI's page of GPT-4o, as issue threads quote it, 2026-11; " + SEEN,
+        ),
         Row(r"gpt-4-turbo|gpt-3\.5-turbo", most_output=4_096),
     )
 )
