@@ -12,7 +12,7 @@ import pytest
 import websockets
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.models import Session
-from django.db import OperationalError, transaction
+from django.db import OperationalError
 
 from dashboard import live as live_module
 from dashboard.live import MOST_ROWS, Live, Mailbox, live
@@ -20,7 +20,7 @@ from dashboard.periods import DEFAULT
 from dashboard.reading import Reader, newest_id
 from dashboard.running import Look
 from orchestrator.core.permissions import EVERYBODY
-from tests.dashboard.site import record, session_of
+from tests.dashboard.site import burst, record, session_of
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 PATIENCE_S = 60.0
@@ -109,13 +109,6 @@ async def test_signing_out_ends_the_connection(address, operator, monkeypatch):
         with pytest.raises(websockets.ConnectionClosedError):
             await heard(socket, "never said")
         assert socket.close_code == 4403
-
-
-def burst(count: int) -> None:
-    """So many at the same moment, however long a busy machine takes for them."""
-    with transaction.atomic():
-        for _ in range(count):
-            record()
 
 
 async def test_rows_of_a_burst_are_bounded_and_the_rest_is_counted(address, operator):
