@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 LOWEST_PORT = 10_000
-_START_S = 10.0
+_START_S = 60.0
 
 
 def redis_server_binary() -> str:
@@ -110,7 +110,7 @@ class RedisServer:
 
     def _connection(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(5)
+        connection.settimeout(60)
         try:
             connection.connect(str(self.socket))
         except OSError:

@@ -579,7 +579,7 @@ class SpeechServer:
             case "headers_only":
                 await self._wait()
             case "comments":
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(60):
                     while not self.gate.is_set():
                         await response.write(speech.silence())
                         await asyncio.sleep(0.05)
@@ -599,5 +599,5 @@ class SpeechServer:
                     await response.write(frame)
 
     async def _wait(self) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.gate.wait()

@@ -162,7 +162,7 @@ async def test_handshakes_of_live_pages_are_guarded(parts: Parts, is_staff: bool
     async with served(application) as address:
         asked |= {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Origin": address}
         async with (
-            httpx.AsyncClient() as client,
+            httpx.AsyncClient(timeout=60) as client,
             client.stream("GET", f"{address}/dashboard/live/", headers=asked) as got,
         ):
             assert got.status_code == (101 if is_staff else 403)

@@ -67,14 +67,14 @@ def test_a_provider_and_a_model_come_change_and_go_in_every_worker(
     comes_true(product, "assistant", 200)
     comes_true(product, "Helper", 200)
     assert f"Bearer {KEY}" in provider.keys
-    listed = [model["name"] for model in httpx.get(f"{product.base_url}/api/tags").json()["models"]]
+    listed = [model["name"] for model in httpx.get(f"{product.base_url}/api/tags", timeout=30).json()["models"]]
     assert "assistant" in listed
 
     version = admin.get("/api/admin/v1/registry/versions").json()["versions"][0]["number"]
     put(admin, "providers/mine", kind="compatible", address=provider.address, is_enabled=False)
     comes_true(product, "assistant", 404)
     asked = {"model": "mine/good", "messages": [{"role": "user", "content": "Hello"}]}
-    assert "mine is off: it is switched off" in httpx.post(f"{product.base_url}/api/chat", json=asked).text
+    assert "mine is off: it is switched off" in httpx.post(f"{product.base_url}/api/chat", json=asked, timeout=30).text
     restored = admin.post(f"/api/admin/v1/registry/versions/{version}/restore")
     assert restored.status_code == 200, restored.text
     comes_true(product, "assistant", 200)

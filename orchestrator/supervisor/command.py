@@ -81,9 +81,9 @@ async def _run(
             await child.is_ready.wait()
         if listener:
             await until_ready(local_address(listener))
+        greet()  # before: who reads that it is ready may look in the log for what is said
         status.is_ready = True
         status.write(supervision.children)
-        greet()
 
     def when_stopping() -> None:
         if listener:

@@ -43,7 +43,7 @@ def open_(gate: Gate, per_s: float = float("inf")) -> None:
 
 
 async def waiting(gate: Gate, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while gate.waiting != count:
             await asyncio.sleep(0)
 

@@ -17,7 +17,7 @@ CACHE = "/api/admin/v1/cache"
 
 @pytest.fixture
 async def admin(parts: Parts) -> dict[str, str]:
-    key = await parts.reads.run(5, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
+    key = await parts.reads.run(60, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
     return {"Authorization": f"Bearer {key}"}
 
 
@@ -55,7 +55,7 @@ async def test_a_model_or_a_namespace_or_everything_is_purged(client: httpx.Asyn
 async def test_one_tenants_purge_does_not_reach_anothers_answers(
     client: httpx.AsyncClient, parts: Parts, admin: dict[str, str]
 ) -> None:
-    other = await parts.reads.run(5, lambda: issue_key("web", "globex"))
+    other = await parts.reads.run(60, lambda: issue_key("web", "globex"))
     await ask(client, "one", Authorization=f"Bearer {other}")
     assert await kept(client, admin) == 0
     purged = await client.delete(CACHE, params={"all": "true"}, headers=admin)
@@ -72,7 +72,7 @@ async def test_an_unclear_scope_purges_nothing(
 
 
 async def test_only_a_key_that_may_manage_manages(client: httpx.AsyncClient, parts: Parts) -> None:
-    plain = await parts.reads.run(5, lambda: issue_key("web", "default"))
+    plain = await parts.reads.run(60, lambda: issue_key("web", "default"))
     for headers in ({}, {"Authorization": f"Bearer {plain}"}, {"x-api-key": plain}):
         for method in ("GET", "DELETE"):
             response = await client.request(method, CACHE, params={"all": "true"}, headers=headers)

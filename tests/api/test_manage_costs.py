@@ -31,9 +31,9 @@ def _spend() -> None:
 @pytest.fixture
 async def keys(parts: Parts) -> dict[str, dict[str, str]]:
     """Of a viewer of everything, and of one of a tenant."""
-    await parts.reads.run(5, _spend)
-    every = await parts.reads.run(5, lambda: issue_key("every", "default", role=Role.VIEWER, reaches_all=True))
-    acme = await parts.reads.run(5, lambda: issue_key("acme", "acme", role=Role.VIEWER))
+    await parts.reads.run(60, _spend)
+    every = await parts.reads.run(60, lambda: issue_key("every", "default", role=Role.VIEWER, reaches_all=True))
+    acme = await parts.reads.run(60, lambda: issue_key("acme", "acme", role=Role.VIEWER))
     return {"every": {"x-api-key": every}, "acme": {"x-api-key": acme}}
 
 
@@ -71,7 +71,7 @@ async def test_a_key_of_a_tenant_is_told_of_that_tenant(client, keys) -> None:
 
 
 async def test_what_judges_cost_is_told_and_since_when(client, keys, parts: Parts) -> None:
-    await parts.reads.run(5, lambda: charge(NOW, "acme", purpose="judge", cost_microusd=11))
+    await parts.reads.run(60, lambda: charge(NOW, "acme", purpose="judge", cost_microusd=11))
     told = await got(client, keys["acme"], by="purpose")
     assert [(one["name"], one["cost_usd"]) for one in told["groups"]] == [("answer", "1.250000"), ("judge", "0.000011")]
     assert told["since"].startswith(told["from"])
@@ -87,7 +87,7 @@ async def test_the_dearest_are_told_and_that_there_are_more(client, keys) -> Non
 
 
 async def test_a_file_that_has_not_every_group_comes_to_the_total(client, keys, parts: Parts) -> None:
-    await parts.reads.run(5, lambda: day(NOW.date(), "acme", model="openai/third", cost_microusd=3, calls=2))
+    await parts.reads.run(60, lambda: day(NOW.date(), "acme", model="openai/third", cost_microusd=3, calls=2))
     for by in ("model", "day"):
         query: dict[str, str] = {"by": by, "from": (NOW.date() - timedelta(days=50)).isoformat()}
         total = (await got(client, keys["every"], **query))["total"]
@@ -99,7 +99,7 @@ async def test_a_file_that_has_not_every_group_comes_to_the_total(client, keys, 
     response = await client.get(f"{COSTS}.csv?by=tag&limit=1", headers=keys["acme"])
     assert "all others" not in response.text
     assert "cut after" not in response.text
-    await parts.reads.run(5, lambda: charge(NOW, "acme", tags="another"))
+    await parts.reads.run(60, lambda: charge(NOW, "acme", tags="another"))
     response = await client.get(f"{COSTS}.csv?by=tag&limit=1", headers=keys["acme"])
     assert response.text.splitlines()[-1].strip('"').startswith("cut after 1 lines")
 
@@ -122,7 +122,7 @@ async def test_charges_are_streamed_with_nothing_a_spreadsheet_would_run(
     client: httpx.AsyncClient, keys: Any, parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spreadsheet, "PAGE", 2)
-    await parts.reads.run(5, lambda: [charge(NOW, "acme") for _ in range(5)])
+    await parts.reads.run(60, lambda: [charge(NOW, "acme") for _ in range(5)])
     response = await client.get(f"{COSTS}/charges.csv", headers=keys["every"])
     assert response.headers["content-type"] == "text/csv; charset=utf-8"
     assert "content-length" not in response.headers

@@ -42,14 +42,14 @@ async def ask(client: httpx.AsyncClient, parts: Parts) -> Asking:
     """With a key that may manage everything; there are acme and globex."""
     for name in ("acme", "globex"):
         await Tenant.objects.acreate(name=name)
-    key = await parts.reads.run(5, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
+    key = await parts.reads.run(60, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
     return Asking(client, key)
 
 
 @pytest.fixture
 async def of_acme(client: httpx.AsyncClient, parts: Parts, ask: Asking) -> Asking:
     """With a key that may manage acme."""
-    return Asking(client, await parts.reads.run(5, lambda: issue_key("acme's", "acme", role=Role.ADMIN)))
+    return Asking(client, await parts.reads.run(60, lambda: issue_key("acme's", "acme", role=Role.ADMIN)))
 
 
 def roles(told: Any) -> dict[str | None, str]:
@@ -177,7 +177,7 @@ async def test_nobody_changes_their_own_role_by_a_key_and_the_last_admin_stays(a
 async def test_a_key_that_is_kept_to_something_lets_nobody_in_who_would_not_be(
     client: httpx.AsyncClient, parts: Parts, ask: Asking, bound: dict[str, Any]
 ) -> None:
-    key = await parts.reads.run(5, lambda: issue_key("b", "default", role=Role.ADMIN, reaches_all=True, **bound))
+    key = await parts.reads.run(60, lambda: issue_key("b", "default", role=Role.ADMIN, reaches_all=True, **bound))
     bounded = Asking(client, key)
     await sync_to_async(somebody)("bob", Role.VIEWER, "acme")
     await sync_to_async(somebody)("root", Role.ADMIN)

@@ -25,7 +25,7 @@ DEAR = {"name": "dear calls", "then": {"most_cost": "0.05"}}
 @pytest.fixture
 async def admin(client: httpx.AsyncClient, parts: Parts) -> httpx.AsyncClient:
     """A client with a key called `ops` that may manage."""
-    key = await parts.reads.run(5, lambda: issue_key("ops", "default", role=Role.OPERATOR, reaches_all=True))
+    key = await parts.reads.run(60, lambda: issue_key("ops", "default", role=Role.OPERATOR, reaches_all=True))
     client.headers["Authorization"] = f"Bearer {key}"
     return client
 
@@ -215,13 +215,13 @@ async def test_a_name_to_which_no_address_leads_is_refused_and_can_be_got_rid_of
     assert [one["path"] for one in refused["faults"]] == ["name"]
     await ask(admin, "POST", "/draft/rules", json=MAIL)
     await ask(admin, "PATCH", "/draft/rules/mail", 400, json={"name": name})
-    await parts.managing.run(5, lambda: RuleDraft.objects.update(name=name))  # of before that was refused
+    await parts.managing.run(60, lambda: RuleDraft.objects.update(name=name))  # of before that was refused
     draft = (await ask(admin, "GET", "/rules"))["draft"]
     assert [rule["name"] for rule in draft["rules"]] == [name]
     assert (await ask(admin, "POST", "/publish", 400))["faults"][0]["path"] == "rules[0].name"
     kept = draft["rules"]
     assert names(await ask(admin, "PUT", "/draft", json=draft | {"rules": [kept[0] | {"name": "b"}]})) == ["b"]
-    await parts.managing.run(5, lambda: RuleDraft.objects.update(name=name))
+    await parts.managing.run(60, lambda: RuleDraft.objects.update(name=name))
     assert names(await ask(admin, "PUT", "/draft", json=draft | {"rules": []})) == []
 
 
@@ -244,7 +244,7 @@ async def test_a_dry_run_is_of_the_draft_or_of_what_is_sent(admin: httpx.AsyncCl
 async def test_who_sees_rules_does_not_change_them(client: httpx.AsyncClient, parts: Parts) -> None:
     for role, reaches_all, may_see in ((Role.VIEWER, True, 200), (Role.ADMIN, False, 403)):
         key = await parts.reads.run(
-            5, lambda role=role, all_=reaches_all: issue_key("k", "default", role=role, reaches_all=all_)
+            60, lambda role=role, all_=reaches_all: issue_key("k", "default", role=role, reaches_all=all_)
         )
         client.headers["Authorization"] = f"Bearer {key}"
         await ask(client, "GET", "/rules", may_see)

@@ -227,7 +227,7 @@ def named(client: httpx.Client, path: str) -> str:
 
 @pytest.mark.parametrize(("method", "path"), WITH_BODY)
 async def test_failures_have_the_shape_it_says(client: httpx.AsyncClient, parts: Parts, method: str, path: str) -> None:
-    key = await parts.reads.run(5, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
+    key = await parts.reads.run(60, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
     headers = {"Authorization": f"Bearer {key}"}
     response = await client.request(method, path.format(**NAMES), content=b"{", headers=headers)
     assert response.status_code == 400

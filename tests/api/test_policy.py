@@ -23,7 +23,7 @@ def test_every_method_of_every_route_has_a_row_and_every_row_a_route() -> None:
 async def test_what_has_no_row_is_refused_to_everybody_and_logged_once(
     client: httpx.AsyncClient, parts: Parts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    key = await parts.reads.run(5, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
+    key = await parts.reads.run(60, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
     rest = {row: need for row, need in policy.TABLE.items() if row != ("GET", "/api/tags")}
     monkeypatch.setattr(policy, "TABLE", rest)
     for method in ("GET", "HEAD", "GET"):
@@ -37,7 +37,7 @@ async def test_a_strangers_body_is_not_read(client: httpx.AsyncClient, parts: Pa
         yield b"{"
         raise AssertionError("somebody asked for more")
 
-    plain = await parts.reads.run(5, lambda: issue_key("web", "acme", families=["embed"]))
+    plain = await parts.reads.run(60, lambda: issue_key("web", "acme", families=["embed"]))
     for path in ("/api/admin/v1/registry/check", "/v1/chat/completions"):
         response = await client.post(path, content=endless(), headers={"x-api-key": plain})  # type: ignore[arg-type]
         assert response.status_code == 403
@@ -49,14 +49,14 @@ async def test_another_tenants_answers_are_purged_by_who_may_for_every_tenant(
 ) -> None:
     ask = {"model": "tiny", "prompt": "one", "stream": False}
     web, one, every = [
-        await parts.reads.run(5, lambda name=name, scopes=scopes: issue_key(name, "acme", **scopes))
+        await parts.reads.run(60, lambda name=name, scopes=scopes: issue_key(name, "acme", **scopes))
         for name, scopes in (
             ("web", {}),
             ("one", {"role": Role.OPERATOR}),
             ("every", {"role": Role.OPERATOR, "reaches_all": True}),
         )
     ]
-    await parts.reads.run(5, lambda: issue_key("other", "globex"))
+    await parts.reads.run(60, lambda: issue_key("other", "globex"))
     await client.post("/api/generate", json=ask, headers={"x-api-key": web})
 
     async def purge(key: str, tenant: str) -> tuple[int, object]:

@@ -33,7 +33,7 @@ async def servers(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     servers = {speech.name: await SpeechServer(speech).start() for speech in SPEECHES}
     set_up(monkeypatch, {name: server.address for name, server in servers.items()}, dict.fromkeys(servers, KEY))
     catalogue = Catalogue([parts.local], partial(wiring.engine_for, clock=Clock()))
-    catalogue.apply(await parts.reads.run(5, read))
+    catalogue.apply(await parts.reads.run(60, read))
     monkeypatch.setattr(wiring, "_parts", replace(parts, catalogue=catalogue))
     yield servers
     await catalogue.aclose()

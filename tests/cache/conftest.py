@@ -143,7 +143,7 @@ def make_redis_tier(closing: AsyncExitStack, clock: HandClock) -> Callable[..., 
 def make_sqlite_tier(
     closing: AsyncExitStack, clock: HandClock, cache_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., SQLiteTier]:
-    monkeypatch.setattr(sqlite_tier, "READ_S", PATIENT_S)
+    monkeypatch.setattr(sqlite_tier, "READ_S", 10 * PATIENT_S)
 
     def make(limit: int = 64 * 1024**2) -> SQLiteTier:
         tier = SQLiteTier(cache_file, clock, limit)
@@ -172,7 +172,7 @@ def tier(request: pytest.FixtureRequest) -> Tier:
     return made
 
 
-async def until(claim: Callable[[], object], deadline_s: float = 10.0) -> None:
+async def until(claim: Callable[[], object], deadline_s: float = 60.0) -> None:
     """Wait until `claim` is true, looking often. Fails after the deadline."""
     give_up = time.monotonic() + deadline_s
     while not claim():

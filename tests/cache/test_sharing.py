@@ -61,7 +61,7 @@ async def start(closing: AsyncExitStack) -> Callable[..., object]:
     async def start(server: RedisServer, **options: float) -> Process:
         process = Process(server, **options)
         closing.push_async_callback(process.sharing.aclose)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await process.sharing.is_listening.wait()
         return process
 
@@ -333,7 +333,7 @@ async def test_without_redis_each_process_shares_within_itself(
         await leave((await one.ask(Source(*words(1)), AGAIN))[0])
         return not one.sharing._breaker.is_open
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await is_claimed():
             await asyncio.sleep(0.05)
     said = [record.message for record in caplog.records if "Calls in flight" in record.message]
@@ -361,7 +361,7 @@ async def test_redis_killed_in_the_middle_loses_followers_but_no_leader(
             await leave(chunks)
         return sum(leads for _, leads in joined) == 1
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await shared():
             await asyncio.sleep(0.05)
 
@@ -443,10 +443,10 @@ async def test_an_end_that_gets_lost_is_told_again(three: list[Process], error: 
 
     three[1].sharing._received = without_the_first_end  # type: ignore[method-assign]
     source.gate.set()
-    async with asyncio.timeout(PATIENT_S):
+    async with asyncio.timeout(60):
         for told in joined:
             assert [await anext(told) for _ in chunks] == list(chunks)
-            with pytest.raises(EngineError if error else StopAsyncIteration):
+            with pytest.raises(EngineError if error else StopAsyncIteration, match="broken" if error else None):
                 await anext(told)
     assert len(lost) == 1 or not error, "an answer that is whole needs no end to be told"
 
@@ -460,7 +460,7 @@ async def test_redis_that_stands_still_for_a_moment_leaves_nobody_waiting(
         joined = [(await process.ask(source, Question(str(number), lambda: True), number))[0] for process in two]
         own_redis.command("CLIENT", "PAUSE", "300", "WRITE")
         source.gate.set()
-        async with asyncio.timeout(PATIENT_S):
+        async with asyncio.timeout(60):
             assert (await asyncio.gather(*map(heard, joined), return_exceptions=True))[0].__class__ is EngineError
         await asyncio.sleep(0.4)
 

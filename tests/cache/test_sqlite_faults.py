@@ -117,14 +117,14 @@ async def test_a_full_disk_stops_storing_and_storing_goes_on_when_there_is_room(
     """SQLite's own page limit gives the same error as a disk without room."""
     tier, old = make_sqlite_tier(), make_entry("old")
     await put_and_found(tier, old)
-    await tier._writer.run(5, limit_pages, tier._writing, 1)
+    await tier._writer.run(60, limit_pages, tier._writing, 1)
     entries = [make_entry(f"What is {number}?", reply(unpackable(number))) for number in range(50)]
     for entry in entries:
         await tier.put(entry)
     await until(lambda: "full" in caplog.text)
     assert await finds(tier, old)
     assert await finds(tier, entries[0])
-    await tier._writer.run(5, limit_pages, tier._writing, 1_000_000)
+    await tier._writer.run(60, limit_pages, tier._writing, 1_000_000)
     await until(lambda: not tier._pending)
     assert await finds(tier, entries[49])
 
@@ -151,7 +151,7 @@ async def test_the_file_keeps_its_bound_and_the_oldest_go_first(
         if number % 100 == 0:
             await until(lambda: not tier._pending)
     await until(lambda: not tier._pending)
-    used = await tier._reader.run(5, lambda: used_bytes(tier._reading.connection()))
+    used = await tier._reader.run(60, lambda: used_bytes(tier._reading.connection()))
     assert used <= limit
     assert await finds(tier, entries[-1])
     assert not await finds(tier, entries[0])
@@ -199,7 +199,7 @@ async def test_a_file_damaged_while_it_is_open_is_replaced(
     for number in range(100):
         await tier.put(make_entry(f"What is {number}?", reply(unpackable(number))))
     await until(lambda: not tier._pending)
-    await tier._writer.run(5, lambda: tier._writing.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    await tier._writer.run(60, lambda: tier._writing.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
     spoil(cache_file)
     for number in range(100):
         await finds(tier, make_entry(f"What is {number}?"))

@@ -266,7 +266,7 @@ async def test_a_purge_reaches_every_tier_and_every_process(house: House, make_e
     for entry in (hers, theirs):
         await store(house.one, entry)
         await find(house.other, entry)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await house.file.get(entry.key) is None:  # it is written a little later
                 await asyncio.sleep(0.01)
     purged = await house.other.purge(Scope(tenant_id=ALICE.tenant_id))

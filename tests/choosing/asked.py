@@ -21,13 +21,13 @@ AUTO = HELLO | {"model": "auto"}
 async def decisions(parts: Parts, count: int) -> list[RouteDecision]:
     """Those that were written, once there are `count`."""
     rows: list[RouteDecision] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(rows) < count:
-            rows = await parts.reads.run(5, lambda: list(RouteDecision.objects.of(EVERYBODY).order_by("id")))
+            rows = await parts.reads.run(60, lambda: list(RouteDecision.objects.of(EVERYBODY).order_by("id")))
             await asyncio.sleep(0.01)
     return rows
 
 
 async def admin(parts: Parts) -> dict[str, str]:
     """The headers that show a key which may see usage."""
-    return {"x-api-key": await parts.reads.run(5, lambda: issue_key("boss", "acme", role=Role.ADMIN))}
+    return {"x-api-key": await parts.reads.run(60, lambda: issue_key("boss", "acme", role=Role.ADMIN))}

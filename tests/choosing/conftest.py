@@ -36,7 +36,7 @@ async def publish(parts: Parts) -> Publish:
             number = RuleVersion.objects.count() + 1
             RuleVersion(number=number, at="2026-01-01T00:00:00Z", by="anna", document=document).save()
 
-        await parts.managing.run(5, save)
+        await parts.managing.run(60, save)
 
     return publish
 
@@ -46,7 +46,7 @@ def key(parts: Parts) -> Make:
     """Makes a key with scopes, as the headers that show it."""
 
     async def make(**scopes: Any) -> dict[str, str]:
-        return {"x-api-key": await parts.reads.run(5, lambda: issue_key("web", "acme", **scopes))}
+        return {"x-api-key": await parts.reads.run(60, lambda: issue_key("web", "acme", **scopes))}
 
     return make
 

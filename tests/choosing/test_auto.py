@@ -101,7 +101,7 @@ async def test_where_nobody_who_is_paid_may_be_asked_who_is_free_answers(
         row = Budget.objects.create(name="all", period="total", each="all", amount_microusd=100)
         BudgetPeriod.objects.create(budget_id=row.pk, under="", begins=EVER, spent_microusd=100)
 
-    await parts.managing.run(5, budget)
+    await parts.managing.run(60, budget)
     await publish(aim={"share": 1.0}, explore=0.0)
     answer = await client.post("/api/chat", json=AUTO)
     assert (answer.status_code, answer.headers.get("X-Orchestrator-Model")) == (200, "tiny:latest")
@@ -164,7 +164,7 @@ async def test_who_leaves_the_choice_to_us_shares_a_call_and_says_who_makes_it(
     await publish(aim={"share": 0.5}, explore=0.2)  # some draw another
     engine.gate = cloud.gate = asyncio.Event()
     asking = [asyncio.create_task(client.post("/api/chat", json=AUTO)) for _ in range(20)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while parts.inflight.listeners < len(asking):
             await asyncio.sleep(0.01)
     engine.gate.set()
@@ -203,7 +203,7 @@ async def test_a_budget_that_is_nearly_spent_is_a_fact(
         row = Budget.objects.create(name="all", period="total", each="all", amount_microusd=100)
         BudgetPeriod.objects.create(budget_id=row.pk, under="", begins=EVER, spent_microusd=90)
 
-    await parts.managing.run(5, budget)
+    await parts.managing.run(60, budget)
     await publish({"when": [{"fact": "budget_left", "op": "below", "value": 0.2}], "then": {"use": ["tiny"]}})
     answer = await client.post("/api/chat", json=BIG, headers=headers)
     assert answer.headers["X-Orchestrator-Model"] == "tiny:latest"

@@ -149,7 +149,9 @@ def test_a_models_own_system_prompt_goes_first_unless_the_caller_sends_one(produ
         body = LOCAL | {"messages": list(messages)}
         return int(httpx.post(product.base_url + PATH, json=body, timeout=60).json()["prompt_eval_count"])
 
-    own = httpx.post(product.base_url + "/api/show", json={"model": "smollm2:135m"}).json().get("system", "")
+    own = (
+        httpx.post(product.base_url + "/api/show", json={"model": "smollm2:135m"}, timeout=30).json().get("system", "")
+    )
     assert tokens(said) == tokens({"role": "system", "content": own}, said)
     assert tokens(said) != tokens({"role": "system", "content": own + " Be brief."}, said)
 

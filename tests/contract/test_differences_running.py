@@ -45,7 +45,7 @@ def asking_the_cloud(**question: Any) -> Callable[[Product], int]:
 
 
 def format_of_vectors(product: Product) -> str:
-    listed = httpx.get(f"{product.base_url}/api/tags").json()["models"]
+    listed = httpx.get(f"{product.base_url}/api/tags", timeout=30).json()["models"]
     return str(next(one["details"]["format"] for one in listed if one["name"].startswith("all-minilm")))
 
 

@@ -214,6 +214,6 @@ PAGE = {"Origin": "http://localhost:3000"}
 def test_the_running_server_has_the_same_manners(
     product: Product, method: str, path: str, headers: dict[str, str], status: int, told: dict[str, str]
 ) -> None:
-    response = httpx.request(method, product.base_url + path, headers=headers)
+    response = httpx.request(method, product.base_url + path, headers=headers, timeout=30)
     assert response.status_code == status
     assert told.items() <= dict(response.headers).items()

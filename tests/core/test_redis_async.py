@@ -177,7 +177,7 @@ async def test_a_line_that_gets_no_answer_says_so_and_goes_on_when_there_is_one(
             await asyncio.sleep(0)
             return False
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await answers():
             pass
     await line.aclose()
@@ -204,7 +204,7 @@ async def test_what_the_client_fails_with_reaches_who_waits_and_ends_no_line(
         raise ValueError("a bug of the client")
 
     monkeypatch.setattr(redis, "pipeline", broken)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for reply in [line.send("PING") for _ in range(3)]:
             with pytest.raises(RedisError, match="a bug of the client"):
                 await reply

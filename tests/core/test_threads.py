@@ -43,7 +43,7 @@ async def test_it_returns_and_raises_what_the_function_does(gate: threading.Even
 async def test_an_iterator_that_is_at_its_end_ends_no_caller():
     thread = WorkerThread("test")
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await asyncio.wait_for(thread.run(10, next, iter(())), 10)
+        await asyncio.wait_for(thread.run(10, next, iter(())), 60)
     assert await thread.run(10, int) == 0
     thread.close()
 

@@ -112,7 +112,7 @@ async def test_a_lost_connection_is_said_and_mended(visit):
     page = await visit("/dashboard/")
     await expect(page.locator("#connection")).to_have_text(LIVE)
     await page.evaluate("void (htmx.createWebSocket = (url) => new WebSocket(url.replace('live/', 'nowhere/')))")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while live._task is None:  # the page is live before there is anything to send
             await asyncio.sleep(0.01)
     live._task.cancel()  # the server ends the connection, and the page cannot come back
@@ -142,7 +142,7 @@ async def test_rows_that_come_while_the_list_is_read_anew_stay(visit):
     await page.evaluate("document.getElementById('rows').dataset.old = ''")
     await away(page, True)
     await away(page, False)
-    await asyncio.wait_for(reading.wait(), 20)
+    await asyncio.wait_for(reading.wait(), 60)
     await sync_to_async(record)(model="meanwhile")
     await expect(page.locator("#rows tr").first).to_contain_text("meanwhile")
     may_go.set()

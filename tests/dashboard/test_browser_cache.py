@@ -38,7 +38,7 @@ async def is_kept(client: httpx.AsyncClient) -> bool:
 
 
 async def test_a_wrong_answer_is_purged_from_its_request(browser, asked):
-    async with httpx.AsyncClient(base_url=asked.base_url) as client:
+    async with httpx.AsyncClient(base_url=asked.base_url, timeout=60) as client:
         assert not await is_kept(client)
         assert await is_kept(client)
 

@@ -114,7 +114,7 @@ async def test_a_breaker_that_a_worker_opened_is_shown_and_closed(browser, watch
     page = await opened(browser, watched.base_url, None)
     await page.goto(sign_in_link(watched))
     question = {"model": "openai/500", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
-    async with httpx.AsyncClient(base_url=watched.base_url) as client:
+    async with httpx.AsyncClient(base_url=watched.base_url, timeout=60) as client:
         for turn in range(8):
             fresh = question | {"options": {"seed": turn}}
             assert (await client.post("/api/chat", json=fresh)).status_code >= 500
@@ -134,7 +134,7 @@ async def test_a_pause_that_a_provider_asked_for_is_shown_and_ended(browser, wat
     page = await opened(browser, watched.base_url, None)
     await page.goto(sign_in_link(watched))
     question = {"model": "openai/busy_for_ever", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
-    async with httpx.AsyncClient(base_url=watched.base_url) as client:
+    async with httpx.AsyncClient(base_url=watched.base_url, timeout=60) as client:
         assert (await client.post("/api/chat", json=question)).status_code == 429
     await page.goto(f"{watched.base_url}{LIST}")
     headline = page.get_by_role("heading", level=1)

@@ -12,7 +12,7 @@ from playwright.async_api import expect
 
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import Attempt, RequestRecord
-from tests.dashboard.site import away, record, traffic
+from tests.dashboard.site import away, burst, record, traffic
 from tests.dashboard.test_request_page import third_try
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -97,7 +97,7 @@ async def test_that_there_are_more_than_are_listed_is_said_as_long_as_they_are(v
     await sync_to_async(record)(request_id="first")
     page = await visit(PAGE)
     await expect(page.locator("#rows tr")).to_have_count(1)
-    await sync_to_async(lambda: [record(request_id=f"many-{number}") for number in range(60)])()
+    await sync_to_async(burst)(60)
     await expect(page.locator("#tail-note")).to_have_text("more came than are listed")
     await sync_to_async(record)(request_id="last", model="the-last")
     await expect(page.locator("#rows tr").first).to_contain_text("the-last")

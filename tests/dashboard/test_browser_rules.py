@@ -182,7 +182,7 @@ async def test_keys_that_come_while_a_place_is_saved_count_on_from_it(visit: Any
     await page.route("**/routing/act/", hold)
     await page.get_by_role("link", name="Edit Rule 2", exact=True).focus()
     await page.keyboard.press("Alt+ArrowDown")
-    await asyncio.wait_for(is_asked.wait(), 20)
+    await asyncio.wait_for(is_asked.wait(), 60)
     for _ in range(4):
         await page.keyboard.press("Alt+ArrowDown")
     await page.keyboard.press("Alt+ArrowUp")

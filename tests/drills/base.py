@@ -191,7 +191,7 @@ async def own_lag() -> AsyncIterator[list[Wake]]:
         sampling.cancel()
 
 
-async def eventually(found: Callable[[], Any], what: str, within_s: float = 10.0) -> Any:
+async def eventually(found: Callable[[], Any], what: str, within_s: float = 60.0) -> Any:
     """Poll until `found`, called in a thread, returns something true, and return that. Raises TimeoutError."""
     give_up = time.monotonic() + within_s
     while True:

@@ -181,6 +181,6 @@ async def test_the_vectors_of_a_call_come_within_the_time_to_a_first_token(cloud
     cloud._deadlines = deadlines_for(behaviour)
     model = await cloud.find(f"openai/embed-{behaviour}")
     assert model
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(EngineTimeout, match=r"did not answer within 0.5 s \(ORCHESTRATOR_FIRST_TOKEN_TIMEOUT_S\)"):
             await embed(cloud, model, "a", "b")

@@ -216,7 +216,7 @@ async def test_a_fault_of_the_provider_is_an_error_and_never_an_answer(
 
 async def test_comments_are_no_beginning_of_an_answer(engine: CloudEngine) -> None:
     engine._deadlines = deadlines_for("comments")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(EngineTimeout, match=r"did not (begin to )?answer within 0.5 s"):
             await ask(engine, "comments")
 
@@ -231,7 +231,7 @@ async def test_who_is_asked_to_come_back_is_told_when(engine: CloudEngine) -> No
 
 
 async def test_a_refusal_without_its_body_is_not_waited_for(engine: CloudEngine) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(EngineError, match=r"HTTP 503\.") as refused:
             await ask(engine, "mute")
     assert refused.value.retry_after_s == 7
@@ -275,7 +275,7 @@ async def test_a_list_that_does_not_come_is_waited_for_once_and_for_a_moment(mon
     provider = await Provider(speech=speech, listing="silent").start()
     clock = SetClock()
     engine = engine_for(speech, provider.address, clock=clock)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         guessed = await asyncio.gather(*(engine.find("ollama/good") for _ in range(3)))
         clock.pass_(listing.GLANCE_S)
         monkeypatch.setattr(listing, "GLANCE_S", 60.0)

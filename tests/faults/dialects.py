@@ -64,7 +64,7 @@ async def ask_in_every_way(client: httpx.AsyncClient, model: str, question: str)
 
 async def eventually(found: Callable[[], object], what: str) -> None:
     """Wait until `found` says so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not found():
             await asyncio.sleep(0.005)
     assert found(), what

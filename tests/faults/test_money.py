@@ -61,7 +61,7 @@ async def booked(parts: Parts, *providers: Provider) -> tuple[RequestRecord, lis
     await eventually(lambda: parts.ledger.written > 0, "the record")
     await asyncio.to_thread(parts.ledger.close)
     record, charges = await parts.reads.run(
-        5,
+        60,
         lambda: (
             RequestRecord.objects.of(EVERYBODY).get(),
             list(Charge.objects.of(EVERYBODY).order_by("provider").values()),

@@ -27,7 +27,7 @@ def last_used() -> datetime | None:
 
 
 async def until(found: Callable[[], Any]) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (value := await asyncio.to_thread(found)):
             await asyncio.sleep(0.01)
         return value

@@ -42,14 +42,14 @@ class Asking:
 async def ask(client: httpx.AsyncClient, parts: Parts) -> Asking:
     """With a key that may manage everything."""
     return Asking(
-        client, await parts.reads.run(5, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
+        client, await parts.reads.run(60, lambda: issue_key("ops", "default", role=Role.ADMIN, reaches_all=True))
     )
 
 
 @pytest.fixture
 async def charged(parts: Parts) -> None:
     """What was called."""
-    await parts.reads.run(5, lambda: charge(CALLS, "openrouter"))
+    await parts.reads.run(60, lambda: charge(CALLS, "openrouter"))
 
 
 async def test_an_account_is_imported_compared_and_deleted(ask: Asking, charged: None) -> None:
@@ -138,11 +138,11 @@ async def test_each_role_may_what_its_permissions_say(
     ask: Asking, client: httpx.AsyncClient, parts: Parts, role: Role
 ) -> None:
     number = (await ask("POST", "", json=COSTS))["number"]
-    key = await parts.reads.run(5, lambda: issue_key("r", "default", role=role, reaches_all=True))
+    key = await parts.reads.run(60, lambda: issue_key("r", "default", role=role, reaches_all=True))
     theirs = Asking(client, key)
     changes = 200 if role in {Role.OPERATOR, Role.ADMIN} else 403
     for path in ("", f"/{number}", f"/{number}/differences", f"/{number}/differences.csv"):
         await theirs("GET", path)
     await theirs("DELETE", f"/{number}", changes)
-    of_one = Asking(client, await parts.reads.run(5, lambda: issue_key("o", "default", role=role)))
+    of_one = Asking(client, await parts.reads.run(60, lambda: issue_key("o", "default", role=role)))
     await of_one("GET", "", 403)

@@ -99,7 +99,7 @@ def period() -> tuple[int, int]:
 
 
 async def until(found: Callable[[], Any]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await sync_to_async(found)():
             await asyncio.sleep(0.01)
 
@@ -387,7 +387,7 @@ async def test_who_leaves_while_others_are_asked_leaves_nothing(
     monkeypatch.setattr(ledger, "shares", others := Others())
     monkeypatch.setattr(reserving, "reserve", lambda *_: [Short.of(Own("me", "1"), ())])
     wait = asyncio.create_task((await sync_to_async(bill)(ledger, acme)).reserve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await others.asked.wait()
     wait.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -109,7 +109,7 @@ async def test_without_redis_it_spends_its_share_and_no_more(
             return False
         return True
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await is_granted():
             await asyncio.sleep(0.05)
 
@@ -132,17 +132,17 @@ async def test_who_waits_has_what_comes_back_however_often_another_asks_meanwhil
     with Redis.from_url(own_redis.url) as redis:
         other.in_touch(redis)
         one = reservation(house, 90_000)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await is_reserved(worker, one):  # the machines are to know of each other first
                 await asyncio.sleep(0.05)
         charge(worker.ledger, one, 10_000)
         assert other.reserve_at_last(50_000, redis) is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await Share.objects.aget()).granted_microusd > 10_000:  # its beat gives back
                 await asyncio.sleep(0.05)
         for _ in range(3):
             assert not await is_reserved(worker, reservation(house, 60_000))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while other.reserve_at_last(50_000, redis) is not None:  # what was granted of the 60,000 comes back, too
                 await asyncio.sleep(0.05)
         assert await is_reserved(worker, reservation(house, 30_000)), "the rest is not held for anybody"
@@ -200,7 +200,7 @@ async def test_a_share_of_the_whole_is_reached_by_what_all_spend(
 ) -> None:
     with Redis.from_url(own_redis.url) as redis:
         other.in_touch(redis)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while other.reserve_at_last(40_000, redis) is not None:  # the worker is to know of it first
                 await asyncio.sleep(0.05)
         other.settle(next(iter(other.holds)), 40_000)
@@ -209,7 +209,7 @@ async def test_a_share_of_the_whole_is_reached_by_what_all_spend(
         await worker.ledger.reserve(one)
         assert not await BudgetAlert.objects.aexists()
         charge(worker.ledger, one, 20_000)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await BudgetAlert.objects.aexists():
                 await asyncio.sleep(0.05)
     alert = await BudgetAlert.objects.aget()
@@ -219,6 +219,6 @@ async def test_a_share_of_the_whole_is_reached_by_what_all_spend(
 
 
 async def until(found: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not found():
             await asyncio.sleep(0.05)

@@ -101,7 +101,7 @@ async def spend(limiter: Limiter, caller: Caller, most: int = 1000) -> int:
     return most
 
 
-async def until(claim: Callable[[], object], deadline_s: float = 20.0) -> None:
+async def until(claim: Callable[[], object], deadline_s: float = 60.0) -> None:
     """Wait until `claim` is true, looking often. Fails after the deadline."""
     give_up = time.monotonic() + deadline_s
     while not claim():

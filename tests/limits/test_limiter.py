@@ -144,7 +144,7 @@ async def test_who_was_refused_is_let_through_later(make: Make, redis: RedisServ
     limiter, caller = make(redis), under(limit(amount=1, per_s=1))
     await limiter.charge(caller, MODEL, HERE)
     refusals = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await spend(limiter, caller, 1):
             refusals += 1
             await asyncio.sleep(0.01)
@@ -324,7 +324,7 @@ async def test_a_place_is_held_for_as_long_as_its_process_says_so(
         assert time.monotonic() - began[-1] > 0.5, "its process has just said that it is held"
         await until(lambda heard=heard: len(began) > heard)
     limiter._counting._keeper.cancel()  # type: ignore[union-attr]  # as if it were killed
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await other.hold(caller, MODEL, HERE, lambda: 1)
@@ -362,7 +362,7 @@ async def test_a_caller_who_gives_up_while_it_waits_for_a_place_holds_none(make:
         await asyncio.sleep(0)
         holding.cancel()
         await asyncio.gather(holding, return_exceptions=True)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while redis.command("ZCARD", "orchestrator:{limits}:concurrent:1:1") != b":0\r\n":
             await asyncio.sleep(0.01)
     await limiter.hold(caller, MODEL, HERE, lambda: 1)

@@ -16,7 +16,7 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def until(is_so: Callable[[], bool], *, within_s: float = 20) -> None:
+def until(is_so: Callable[[], bool], *, within_s: float = 60) -> None:
     """Wait until something is so. Raises TimeoutError when it is not in time."""
     deadline = time.monotonic() + within_s
     while not is_so():
@@ -55,7 +55,7 @@ class ModelHost:
         """Whether it can be asked."""
         assert self.process.poll() is None, self.log.read_text()
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
+            connection.settimeout(60)
             try:
                 connection.connect(str(self.socket))
                 connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: models\r\nConnection: close\r\n\r\n")
@@ -75,14 +75,14 @@ class ModelHost:
     def stop(self) -> int:
         """Tell it to end, politely; returns its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def clear(self) -> None:
         """End it, whatever state it is in, and remove what it wrote."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(timeout=20)
+                self.process.wait(timeout=60)
             finally:
                 self.process.kill()
                 self.process.wait()

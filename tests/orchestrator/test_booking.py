@@ -85,12 +85,12 @@ Booked = tuple[RequestRecord, list[tuple[str, str, int, int, int | None]]]
 
 async def booked(parts: Parts) -> Booked:
     """The record, and of each charge: the provider, how it ended, its tokens, what it cost."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not parts.ledger.written:
             await asyncio.sleep(0.01)
     await asyncio.to_thread(parts.ledger.close)
     record, charges = await parts.reads.run(
-        5, lambda: (RequestRecord.objects.of(EVERYBODY).get(), list(Charge.objects.of(EVERYBODY).order_by("id")))
+        60, lambda: (RequestRecord.objects.of(EVERYBODY).get(), list(Charge.objects.of(EVERYBODY).order_by("id")))
     )
     known = [charge.cost_microusd for charge in charges]
     assert record.cost_microusd == (None if None in known else sum(filter(None, known)))
@@ -103,7 +103,7 @@ async def booked(parts: Parts) -> Booked:
 async def leave(begun: Answer, once: Callable[[], bool]) -> None:
     """Hang up as soon as something is so."""
     reading = asyncio.ensure_future(anext(begun.chunks))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not once():
             await asyncio.sleep(0)
     reading.cancel()
@@ -131,7 +131,7 @@ async def test_an_answer_is_one_charge_on_disk_before_its_last_chunk(both: Parts
     begun = await begin()
     async for chunk in begun.chunks:
         if chunk.done:
-            assert await both.reads.run(5, Charge.rows.count) == 1
+            assert await both.reads.run(60, Charge.rows.count) == 1
     record, charges = await booked(both)
     assert charges == [("openai", "done", 7, 2, 34)]
     assert (record.prompt_tokens, record.completion_tokens, record.is_estimated) == (7, 2, False)

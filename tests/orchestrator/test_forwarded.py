@@ -104,7 +104,7 @@ async def calling(peer: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_a_key_is_kept_to_the_addresses_callers_have_and_not_to_those_they_claim(parts: Parts) -> None:
-    key = await parts.reads.run(5, lambda: issue_key("office", "acme", networks=["192.0.2.0/24"]))
+    key = await parts.reads.run(60, lambda: issue_key("office", "acme", networks=["192.0.2.0/24"]))
 
     async def status(peer: str, forwarded: str) -> int:
         async with calling(peer) as client:

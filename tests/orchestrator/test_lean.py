@@ -72,11 +72,11 @@ async def test_a_key_that_is_revoked_while_its_body_comes_does_nothing_more(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.lean.ASKED_AGAIN_S", 0)
-    key = await parts.reads.run(5, lambda: issue_key("stolen", "acme", role=Role.ADMIN))
+    key = await parts.reads.run(60, lambda: issue_key("stolen", "acme", role=Role.ADMIN))
     statuses: list[int] = []
 
     async def receive() -> dict[str, Any]:
-        await parts.reads.run(5, lambda: revoke(at_terminal(), key.split("_")[1]))
+        await parts.reads.run(60, lambda: revoke(at_terminal(), key.split("_")[1]))
         return {"type": "http.request", "body": b'{"name": "to stay", "tenant": "acme"}', "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ async def test_a_key_that_is_revoked_while_its_body_comes_does_nothing_more(
     scope = SCOPE | {"path": "/api/admin/v1/keys", "headers": [(b"host", b"localhost"), (b"x-api-key", key.encode())]}
     await LeanHandler(1000, 5)(scope, receive, send)  # type: ignore[arg-type]
     assert statuses == [401]
-    names = await parts.reads.run(5, lambda: [one.name for one in ApiKey.objects.of(EVERYBODY)])
+    names = await parts.reads.run(60, lambda: [one.name for one in ApiKey.objects.of(EVERYBODY)])
     assert names == ["stolen"]
 
 
@@ -200,11 +200,11 @@ async def test_unpacking_does_not_hold_up_the_event_loop(parts: Parts) -> None:
             statuses.append(message["status"])
 
     asking = asyncio.create_task(handler(scope, sending(body), send))  # type: ignore[arg-type]
-    await asyncio.wait_for(inside.wait(), 10)
+    await asyncio.wait_for(inside.wait(), 60)
     await handler(dict(SCOPE), sending(HELLO), send)  # type: ignore[arg-type]
     assert statuses == [200], "somebody else is answered meanwhile"
     free.set()
-    await asyncio.wait_for(asking, 20)
+    await asyncio.wait_for(asking, 60)
     assert statuses == [200, 400], "a list is no request"
 
 

@@ -84,7 +84,7 @@ async def test_when_the_database_fails_a_commit_says_so_and_the_record_is_writte
     with pytest.raises(LedgerUnavailable):
         ledger.must_be_writable()
     monkeypatch.setattr(batch, "insert", insert)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while ledger.failure:
             await asyncio.sleep(0.01)
     assert (await RequestRecord.objects.of(EVERYBODY).aget()).request_id == "paid"
@@ -196,7 +196,7 @@ async def test_no_error_ends_the_thread(ledger: Ledger, alice: Caller, monkeypat
         await ledger.commit(entry(ledger, alice, "paid"))
     assert ledger.failure == "connection already closed"
     monkeypatch.setattr(batch, "insert", insert)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while ledger.failure:
             await asyncio.sleep(0.01)
     record = await RequestRecord.objects.of(EVERYBODY).aget()
@@ -260,7 +260,7 @@ async def test_repetitions_wait_while_the_database_cannot_be_written(
     told: list[Repeat] = []
     monkeypatch.setattr(ledger, "_repeated", told.extend)
     ledger.repeat(Repeat(line, "0", 1_790_000_000_000_000, 9))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not ledger.failure:
             await asyncio.sleep(0.01)
     for number in range(1, 10):
@@ -302,7 +302,7 @@ async def test_what_is_written_is_not_written_again_when_the_database_is_locked_
             for again in range(3):
                 ledger.repeat(Repeat(line, f"repeat {number} {again}", 1_790_000_000_000_000, 9))
             ledger.post(entry(ledger, caller, str(number)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while ledger.pending or ledger.failure:
             await asyncio.sleep(0.01)
     await asyncio.to_thread(ledger.close)

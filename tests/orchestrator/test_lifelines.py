@@ -31,7 +31,7 @@ ALICE = Caller(tenant_id=1, tenant="acme", key_id=7)
 
 
 async def caller_of(parts: Parts, name: str = "web", **scopes: Any) -> Caller:
-    key = await parts.reads.run(5, lambda: issue_key(name, "acme", **scopes))
+    key = await parts.reads.run(60, lambda: issue_key(name, "acme", **scopes))
     return await parts.identity.caller("", key, ASKED.address)
 
 
@@ -71,7 +71,7 @@ async def test_who_waits_for_the_next_piece_hears_that_the_key_has_ended(
     waiting = asyncio.ensure_future(anext(chunks))
     await CAUSES[cause]()
     with pytest.raises((KeyEnded, ScopeEnded)) as told:
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
     assert told.type is (ScopeEnded if cause.startswith("not ") else KeyEnded)
     assert engine.closed == 1, "nobody is left who listens"
     (record,) = await recorded(1)
@@ -87,7 +87,7 @@ async def test_who_is_sending_a_piece_hears_of_it_with_the_next_and_the_model_is
 ) -> None:
     chunks = await begun(parts, engine, await caller_of(parts))
     await CAUSES["revoked"]()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not engine.closed:
             await asyncio.sleep(0.01)
     me = asyncio.current_task()
@@ -104,7 +104,7 @@ async def test_a_shared_call_goes_on_for_those_whose_keys_hold(parts: Parts, eng
     waiting = asyncio.ensure_future(anext(hers))
     await ApiKey.objects.of(EVERYBODY).filter(name="alice").aupdate(revoked_at=timezone.now())
     with pytest.raises(KeyEnded):
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
     assert engine.gate is not None
     engine.gate.set()
     said = [chunk async for chunk in his]
@@ -158,7 +158,7 @@ async def test_an_answer_takes_as_long_as_the_shortest_limit_about_it_allows() -
     assert not waiting.done()
     clock.pass_(1)
     with pytest.raises(StreamTooLong, match=r"60 s .*tiny"):
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
     assert [type(error) for error in told] == [StreamTooLong]
     await one.aclose()
 
@@ -172,7 +172,7 @@ async def test_a_key_ends_at_its_moment() -> None:
     await asyncio.sleep(0)
     clock.pass_(5)
     with pytest.raises(KeyEnded, match="expired"):
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
     await one.aclose()
 
 
@@ -203,7 +203,7 @@ async def test_of_thousands_so_many_end_in_one_turn_of_the_loop(keys: int, how: 
         caller = replace(ALICE, key_id=number % keys, expires_at=until)
         held.append(lifelines.tied(nothing(), caller, ASKED, "tiny:latest", cut))
     counting = asyncio.create_task(count_turns())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(lifelines):
             await asyncio.sleep(0)
     await end([counting])
@@ -243,7 +243,7 @@ async def test_while_keys_cannot_be_read_answers_go_on(caplog: pytest.LogCapture
     one = lines(SetClock(), KeysUnavailable())
     chunks = one.tied(nothing(), ALICE, ASKED, "tiny:latest", ignore)  # type: ignore[arg-type]
     waiting = asyncio.ensure_future(anext(chunks))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "cannot be looked at" not in caplog.text:
             await asyncio.sleep(0.01)
     assert not waiting.done()
@@ -269,15 +269,15 @@ async def test_who_is_cancelled_by_others_as_well_stays_cancelled() -> None:
 async def test_a_whole_answer_is_refused_then(
     client: httpx.AsyncClient, parts: Parts, engine: FakeEngine, path: str
 ) -> None:
-    key = await parts.reads.run(5, lambda: issue_key("web", "acme"))
+    key = await parts.reads.run(60, lambda: issue_key("web", "acme"))
     engine.gate = asyncio.Event()
     body = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 9, "stream": False}
     asking = asyncio.create_task(client.post(path, json=body, headers={"x-api-key": key}))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not engine.calls:
             await asyncio.sleep(0.01)
     await CAUSES["revoked"]()
-    response = await asyncio.wait_for(asking, 20)
+    response = await asyncio.wait_for(asking, 60)
     assert response.status_code == 401
     assert "revoked" in response.text
     assert engine.closed == 1

@@ -415,7 +415,7 @@ async def test_nobody_waits_for_models_that_are_slow_to_be_listed(
         return await listed()
 
     engine.models = slow  # type: ignore[method-assign]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         replies = [await ask(HELLO) for _ in range(3)]
     assert [(reply.status, reply.is_replayed) for reply in replies] == [(200, False)] * 3
     assert looks == ["begun"], "nor are they asked for by everybody"

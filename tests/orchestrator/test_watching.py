@@ -33,7 +33,7 @@ async def watch(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Asyn
 
 
 async def until(found: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not found():
             await asyncio.sleep(0.01)
 

@@ -53,7 +53,7 @@ async def test_an_answer_that_is_not_read_is_not_taken_in() -> None:
         client.stream("GET", f"http://127.0.0.1:{listener.getsockname()[1]}/") as response,
     ):
         assert response.status_code == 200
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             async for part in response.aiter_bytes():  # a quick reader at first: the kernel makes room for more
                 read += len(part)
                 if read > READ:
@@ -72,7 +72,7 @@ async def test_a_connection_that_breaks_is_not_taken_for_one_that_never_was() ->
 
     server = await asyncio.start_server(once, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with httpx.AsyncClient(transport=BoundedTransport(1)) as client, asyncio.timeout(30):
+    async with httpx.AsyncClient(transport=BoundedTransport(1)) as client, asyncio.timeout(60):
         async with server:
             assert (await client.post(url)).status_code == 200
             with pytest.raises(httpx.ReadError):  # on the connection that was kept
@@ -100,7 +100,7 @@ async def test_there_are_so_many_connections_and_no_more() -> None:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, httpx.AsyncClient(transport=BoundedTransport(2)) as client, asyncio.timeout(30):
+    async with server, httpx.AsyncClient(transport=BoundedTransport(2)) as client, asyncio.timeout(60):
         asking = [asyncio.create_task(client.get(url)) for _ in range(5)]
         await has_two.wait()
         go_on.set()

@@ -23,7 +23,7 @@ QUESTION = {"model": "tiny", "messages": [{"role": "user", "content": "What is 2
 async def keys(parts: Parts) -> dict[str, dict[str, str]]:
     found = {}
     for name, tenant in (("alice", "acme"), ("bob", "acme"), ("charlie", "globex")):
-        found[name] = {"x-api-key": await parts.reads.run(5, issue_key, name, tenant)}
+        found[name] = {"x-api-key": await parts.reads.run(60, issue_key, name, tenant)}
     return found
 
 
@@ -42,7 +42,7 @@ async def said(client: httpx.AsyncClient, headers: dict[str, str], **body: Any) 
 
 
 async def kept(parts: Parts) -> list[tuple[str, float, str]]:
-    rows = await parts.reads.run(5, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("id")))
+    rows = await parts.reads.run(60, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("id")))
     return [(one.model, one.good, one.note) for one in rows]
 
 

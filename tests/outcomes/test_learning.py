@@ -41,8 +41,8 @@ async def ask(parts: Parts, cast: dict[str, Caller], cloud: FakeEngine) -> Ask:
     async def ask(text: str) -> tuple[str, str]:
         begun = await answer(question(text, model="auto", request_id=text), cast["alice"], parts)
         await read(begun)
-        async with asyncio.timeout(10):
-            while not await parts.reads.run(5, has_decision, text):
+        async with asyncio.timeout(60):
+            while not await parts.reads.run(60, has_decision, text):
                 await asyncio.sleep(0.01)
         return text, begun.entry.model
 
@@ -76,17 +76,17 @@ async def test_bad_answers_lower_what_is_expected_of_a_model(parts: Parts, ask: 
     other = "openai/big" if name == "tiny:latest" else "tiny:latest"
     before, others = await expected(parts, asked[0][0], name), await expected(parts, asked[0][0], other)
     for request_id, model in asked:
-        await parts.managing.run(5, say, request_id, model, 0.0)
+        await parts.managing.run(60, say, request_id, model, 0.0)
     assert await parts.managing.run(30, learn_due) == len(asked)
     await watch.catch_up()
     after = await expected(parts, asked[0][0], name)
     assert after < before - 0.05
     if not any(model == other for _, model in asked):
         assert await expected(parts, asked[0][0], other) == others, "what one model does says nothing of another"
-    said_of = await parts.managing.run(5, lambda: list(AnswerOutcome.objects.of(EVERYBODY)))
+    said_of = await parts.managing.run(60, lambda: list(AnswerOutcome.objects.of(EVERYBODY)))
     assert {one.learned_in for one in said_of} == {1}
     assert await parts.managing.run(30, learn_due) == 0, "once"
-    await parts.managing.run(5, forget)
+    await parts.managing.run(60, forget)
     await watch.look()
     await watch.catch_up()
     assert await expected(parts, asked[0][0], name) == before
@@ -96,7 +96,7 @@ async def test_bad_answers_lower_what_is_expected_of_a_model(parts: Parts, ask: 
 async def test_what_a_tenant_says_counts_for_its_own_questions(parts: Parts, cast: dict[str, Caller], ask: Ask) -> None:
     alice, text = cast["alice"], "How high is mountain number 0?"
     for request_id, model in [await ask(f"How high is mountain number {number}?") for number in range(8)]:
-        await parts.managing.run(5, say, request_id, model, 0.0)
+        await parts.managing.run(60, say, request_id, model, 0.0)
     await parts.managing.run(30, learn_due)
     watch = LearnedWatch(parts.router, WorkerThread("learned"))
     await watch.catch_up()
@@ -121,9 +121,9 @@ async def test_of_a_model_with_a_name_of_ours_is_learned_wherever_it_answered(
     monkeypatch.setattr(parts.catalogue, "known", lambda: [cloud.model] if is_listed else [])
     request_id, model = await ask("How high is the Eiger?")
     assert model == "openai/big"
-    await parts.managing.run(5, say, request_id, model, 0.0)
+    await parts.managing.run(60, say, request_id, model, 0.0)
     assert await parts.managing.run(30, learn_due) == 1
-    (learned_of,) = (await parts.managing.run(5, learned))["models"]
+    (learned_of,) = (await parts.managing.run(60, learned))["models"]
     assert learned_of["model"] == "ours"
 
 
@@ -136,18 +136,18 @@ async def test_of_a_kept_answer_is_learned_as_of_the_one_that_it_is(
         await read(await answer(question(text, model="auto", request_id=request_id), cast[who], parts))
     records = {one.request_id: one for one in await recorded(4)}
     assert [(records[one].tier, records[one].saved_of) for one in ("again", "theirs")] == [("memory", text)] * 2
-    assert not await parts.reads.run(5, has_decision, "again")
+    assert not await parts.reads.run(60, has_decision, "again")
 
     def grant() -> None:
         """As if charlie had been given acme's answer, whose request has the same id as one of charlie's."""
         theirs = RequestRecord.objects.of(EVERYBODY).filter(request_id="theirs")
         theirs.update(granted_by_id=cast["alice"].tenant_id)
 
-    await parts.managing.run(5, grant)
+    await parts.managing.run(60, grant)
     for request_id in ("again", "theirs"):
-        await parts.managing.run(5, partial(saying.say, EVERYBODY, request_id, 0.0, by="somebody"))
+        await parts.managing.run(60, partial(saying.say, EVERYBODY, request_id, 0.0, by="somebody"))
     assert await parts.managing.run(30, learn_due) == 1
-    (learned_of,) = (await parts.managing.run(5, learned))["models"]
+    (learned_of,) = (await parts.managing.run(60, learned))["models"]
     assert learned_of["model"] == model
 
 
@@ -166,20 +166,20 @@ async def test_a_word_that_is_said_while_is_learned_is_learned_the_next_time(
 
     monkeypatch.setattr("routing.predictor.state.learn", slow)
     for request_id in (first, second):
-        await parts.managing.run(5, partial(saying.say, EVERYBODY, request_id, 1.0, by="somebody"))
+        await parts.managing.run(60, partial(saying.say, EVERYBODY, request_id, 1.0, by="somebody"))
     assert await parts.managing.run(30, learn_due) == 2
-    said_of = await parts.managing.run(5, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("request_id")))
+    said_of = await parts.managing.run(60, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("request_id")))
     assert [(one.good, one.learned_in) for one in said_of] == [(0.0, None), (1.0, 1)]
     assert await parts.managing.run(30, learn_due) == 1
     assert learned_of == [[1.0, 1.0], [0.0]]
-    assert (await parts.managing.run(5, learned))["waiting"] == 0
+    assert (await parts.managing.run(60, learned))["waiting"] == 0
 
 
 async def test_what_is_forgotten_while_is_learned_stays_forgotten(
     parts: Parts, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request_id, model = await ask("How high is the Eiger?")
-    await parts.managing.run(5, say, request_id, model, 0.0)
+    await parts.managing.run(60, say, request_id, model, 0.0)
 
     def slow(before: State, outcomes: Sequence[Outcome]) -> State:
         forget()
@@ -188,25 +188,25 @@ async def test_what_is_forgotten_while_is_learned_stays_forgotten(
 
     monkeypatch.setattr("routing.predictor.state.learn", slow)
     assert await parts.managing.run(30, learn_due) == 0
-    assert (await parts.managing.run(5, learned))["models"] == []
+    assert (await parts.managing.run(60, learned))["models"] == []
     assert await parts.managing.run(30, learn_due) == 1, "it was said, and nobody forgot that"
 
 
 async def test_what_cannot_be_learned_from_is_set_aside(parts: Parts, ask: Ask) -> None:
     request_id, model = await ask("Where is Bern?")
-    await parts.managing.run(5, say, request_id, "a/stranger", 1.0)
-    await parts.managing.run(5, say, request_id, model, 1.0, "another", "odd")
+    await parts.managing.run(60, say, request_id, "a/stranger", 1.0)
+    await parts.managing.run(60, say, request_id, model, 1.0, "another", "odd")
 
     def spoil() -> None:
         RouteDecision.objects.of(EVERYBODY).update(vector=b"made by other priors")
 
     assert await parts.managing.run(30, learn_due) == 0
-    await parts.managing.run(5, spoil)
-    await parts.managing.run(5, say, request_id, model, 1.0, "a third")
+    await parts.managing.run(60, spoil)
+    await parts.managing.run(60, say, request_id, model, 1.0, "a third")
     assert await parts.managing.run(30, learn_due) == 0
-    said_of = await parts.managing.run(5, lambda: [one.learned_in for one in AnswerOutcome.objects.of(EVERYBODY)])
+    said_of = await parts.managing.run(60, lambda: [one.learned_in for one in AnswerOutcome.objects.of(EVERYBODY)])
     assert said_of == [0, 0, 0]
-    assert await parts.managing.run(5, newest_state) == (0, None)
+    assert await parts.managing.run(60, newest_state) == (0, None)
 
 
 @pytest.mark.parametrize(
@@ -223,11 +223,11 @@ async def test_a_decision_that_cannot_be_read_keeps_nothing_from_being_learned(
         decisions = RouteDecision.objects.of(EVERYBODY).filter(request_id=odd)
         decisions.update(document=document.replace("MODEL", model))
 
-    await parts.managing.run(5, spoil)
-    await parts.managing.run(5, say, odd, model, 1.0)
-    await parts.managing.run(5, say, right, other, 1.0)
+    await parts.managing.run(60, spoil)
+    await parts.managing.run(60, say, odd, model, 1.0)
+    await parts.managing.run(60, say, right, other, 1.0)
     assert await parts.managing.run(30, learn_due) == 1
-    said_of = await parts.managing.run(5, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("pk")))
+    said_of = await parts.managing.run(60, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("pk")))
     assert [one.learned_in for one in said_of] == [0, 1]
     assert await parts.managing.run(30, learn_due) == 0
     told = [record.message for record in caplog.records if record.name == learning.__name__]
@@ -239,22 +239,22 @@ async def test_few_snapshots_are_kept_and_one_that_cannot_be_read_is_begun_anew(
 ) -> None:
     request_id, model = await ask("Where is Basel?")
     for number in range(KEPT + 3):
-        await parts.managing.run(5, say, request_id, model, 1.0, f"person {number}")
+        await parts.managing.run(60, say, request_id, model, 1.0, f"person {number}")
         assert await parts.managing.run(30, learn_due) == 1
-    versions = await parts.managing.run(5, lambda: sorted(RouterState.objects.values_list("version", flat=True)))
+    versions = await parts.managing.run(60, lambda: sorted(RouterState.objects.values_list("version", flat=True)))
     assert versions == list(range(4, KEPT + 4))
 
     def spoil() -> None:
         RouterState.objects.filter(version=KEPT + 3).update(state=b"\x00")
 
-    await parts.managing.run(5, spoil)
+    await parts.managing.run(60, spoil)
     watch = LearnedWatch(parts.router, WorkerThread("learned"))
     await watch.catch_up()
     assert "what the router learned cannot be read, so what was read before holds" in caplog.text
-    await parts.managing.run(5, say, request_id, model, 1.0, "somebody else")
+    await parts.managing.run(60, say, request_id, model, 1.0, "somebody else")
     assert await parts.managing.run(30, learn_due) == 1
     assert "begins anew" in caplog.text
-    assert (await parts.managing.run(5, newest_state))[0] == KEPT + 4
+    assert (await parts.managing.run(60, newest_state))[0] == KEPT + 4
     await watch.aclose()
 
 

@@ -20,7 +20,7 @@ async def test_they_are_written_together_and_the_last_word_counts(parts: Parts) 
     await outcomes.aclose()
     outcomes.note(Noted(caller.tenant_id, "r2", "m", "judge", 0.25, by="judge"))
     await outcomes.aclose()
-    rows = await parts.reads.run(5, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("request_id")))
+    rows = await parts.reads.run(60, lambda: list(AnswerOutcome.objects.of(EVERYBODY).order_by("request_id")))
     assert [(one.request_id, one.good) for one in rows] == [("r1", 0.5), ("r2", 0.25)]
 
 

@@ -142,7 +142,7 @@ async def test_results_and_what_was_learned_are_told_over_the_api(client: httpx.
             went(tenant, number, arm, cost=100)
         return {role: issue_key(role, "default", role=Role(role), reaches_all=True) for role in ("viewer", "operator")}
 
-    keys = {role: {"x-api-key": key} for role, key in (await parts.reads.run(5, make)).items()}
+    keys = {role: {"x-api-key": key} for role, key in (await parts.reads.run(60, make)).items()}
     found: dict[str, dict[str, object]] = {}
     for method, path, who, status in (
         ("GET", "results", "viewer", 200),

@@ -179,7 +179,7 @@ async def test_a_shared_call_that_breaks_saved_nobody_anything(
 
     monkeypatch.setattr(cloud, "chat", breaks)
     asking = [asyncio.create_task(asked(parts, cast["alice"])) for _ in range(3)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while parts.inflight.listeners < 3:
             await asyncio.sleep(0)
     cloud.gate.set()
@@ -227,7 +227,7 @@ async def test_what_is_replayed_claims_by_the_price_in_force(
 ) -> None:
     chance = random.Random(1)
     body = {"model": "openai/big", "messages": [{"role": "user", "content": "What?"}], "stream": False}
-    prices = [await parts.managing.run(5, price, chance) for _ in range(2)]
+    prices = [await parts.managing.run(60, price, chance) for _ in range(2)]
     replayed = []
     for one in prices:
         cloud.model = replace(cloud.model, price=one)

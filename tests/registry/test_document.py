@@ -330,8 +330,8 @@ for number in range(10):
             assert process.communicate(timeout=60)[1] == ""
             assert process.returncode == 0
         address, headers = f"{product.base_url}/api/admin/v1", {"Authorization": f"Bearer {admin_key}"}
-        models = httpx.get(f"{address}/models", headers=headers).json()["models"]
+        models = httpx.get(f"{address}/models", headers=headers, timeout=30).json()["models"]
         assert {f"{who}-{number}" for who in ("alice", "bob") for number in range(10)} <= models.keys()
-        versions = httpx.get(f"{address}/registry/versions", headers=headers).json()["versions"][:20]
+        versions = httpx.get(f"{address}/registry/versions", headers=headers, timeout=30).json()["versions"][:20]
         assert sorted(one["by"] for one in versions) == ["alice"] * 10 + ["bob"] * 10
         assert all(len(one["changes"]) == 1 for one in versions)

@@ -338,16 +338,16 @@ async def test_it_reads_what_is_written_down_of_real_requests(
         {"name": "no", "when": [{"fact": "tags", "op": "has", "value": ["bad"]}], "then": {"forbid": "No."}},
         {"name": "all", "then": {"most_tokens": 500}},
     )
-    await parts.managing.run(5, lambda: (draft.save(live, ANNA), versions.publish(ANNA)))
+    await parts.managing.run(60, lambda: (draft.save(live, ANNA), versions.publish(ANNA)))
     for text, tags in (("Write a poem", ""), ("Hello", ""), ("Hello", "bad")):
         body = {"model": "tiny", "stream": False, "messages": [{"role": "user", "content": text}]}
         await client.post("/api/chat", json=body, headers={"X-Orchestrator-Tags": tags} if tags else {})
     await recorded(3)
-    found = await parts.managing.run(5, dry_run, live, 100, EVERYBODY)
+    found = await parts.managing.run(60, dry_run, live, 100, EVERYBODY)
     assert (found.requests, found.unread, found.moved, found.uncertain) == (3, 0, 0, 0)
     assert found.caught == {"poems": 1, "no": 1, "all": 2}
     other = rules(*({"name": one.name, "when": [], "then": {"use": ["tiny"]}} for one in live.rules[:1]))
-    found = await parts.managing.run(5, dry_run, other, 100, EVERYBODY)
+    found = await parts.managing.run(60, dry_run, other, 100, EVERYBODY)
     assert {(one.instead_of, one.to, one.requests) for one in found.moves} == {
         ("openai/big", "tiny", 1),
         ("", "tiny", 1),

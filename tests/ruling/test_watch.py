@@ -57,7 +57,7 @@ def spoil(number: int, document: object = BROKEN) -> None:
 
 
 async def until(found: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not found():
             await asyncio.sleep(0.01)
 

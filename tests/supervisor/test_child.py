@@ -21,7 +21,7 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 Keep = Callable[..., Child]
 
 
-async def until_true(claim: Callable[[], object], what: str, within_s: float = 10.0) -> None:
+async def until_true(claim: Callable[[], object], what: str, within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not claim():
         assert time.monotonic() < deadline, f"waited {within_s:g} s for {what}"
@@ -75,7 +75,7 @@ async def test_what_was_ready_is_back_at_once_however_often_it_is_killed(
     beating = f"import os, time; os.write(int(os.environ['{FD_VARIABLE}']), b'.'); time.sleep(3600)"
     child = keep(beating, has_pulse=True)
     for _ in range(3):
-        await asyncio.wait_for(child.is_ready.wait(), 10)
+        await asyncio.wait_for(child.is_ready.wait(), 60)
         pid = child.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
@@ -124,7 +124,7 @@ def signal_mask(pid: int, name: str) -> str:
 
 async def test_the_first_sign_of_life_says_ready(keep: Keep) -> None:
     child = keep(f"import os, time; os.write(int(os.environ['{FD_VARIABLE}']), b'.'); time.sleep(3600)", has_pulse=True)
-    await asyncio.wait_for(child.is_ready.wait(), 10)
+    await asyncio.wait_for(child.is_ready.wait(), 60)
 
 
 async def test_a_process_that_falls_silent_shows_its_stacks_and_is_started_again(
@@ -147,7 +147,7 @@ async def test_a_process_that_stood_still_with_the_whole_machine_goes_on(
     monkeypatch.setattr("orchestrator.supervisor.child.MOST_A_LOOK_S", 0.1, raising=False)
     fd = f"int(os.environ['{FD_VARIABLE}'])"
     child = keep(f"import os, time\nwhile os.write({fd}, b'.'): time.sleep(0.02)", has_pulse=True, silent_at_most_s=1.5)
-    await asyncio.wait_for(child.is_ready.wait(), 20)
+    await asyncio.wait_for(child.is_ready.wait(), 60)
     pid = child.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
@@ -160,16 +160,19 @@ async def test_a_process_that_stood_still_with_the_whole_machine_goes_on(
     await until_true(lambda: "web 1 hangs: no sign of life for 2 s" in caplog.text, "its end")
 
 
-async def test_a_process_that_starts_is_waited_for_by_the_time_in_which_the_machine_runs(keep: Keep) -> None:
+async def test_a_process_that_starts_is_waited_for_by_the_time_in_which_the_machine_runs(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, ahead_s = asyncio.get_running_loop(), 0.0
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + ahead_s)
     beating = f"os.write(int(os.environ['{FD_VARIABLE}']), b'.'); time.sleep(3600)"
-    child = keep(f"import os, time; time.sleep(0.2); {beating}", has_pulse=True, starts_within_s=1.5)
+    child = keep(f"import os, time; time.sleep(0.2); {beating}", has_pulse=True, starts_within_s=30)
     await until_true(lambda: child.pid, "a process")
     pid = child.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    time.sleep(2)  # noqa: ASYNC251  # the supervisor stands still as well
-    os.kill(pid, signal.SIGCONT)
-    await asyncio.wait_for(child.is_ready.wait(), 20)
+    await asyncio.sleep(0)  # it is waited for
+    ahead_s = 60  # as if the whole machine had stood still for so long
+    await asyncio.wait_for(child.is_ready.wait(), 60)
     assert (child.pid, child.restarts) == (pid, 0)
 
 

@@ -45,13 +45,13 @@ async def place() -> AsyncIterator[Place]:
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
     """The head of an answer."""
     writer.write(ASK)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return await reader.readuntil(b"\r\n\r\n")
 
 
 async def gone(count: int) -> None:
     """The server has lost so many connections."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(Few.lost) < count:
             await asyncio.sleep(0.01)
 
@@ -82,7 +82,7 @@ async def test_one_connection_too_many_is_told_so_and_later_ones_are_taken_again
 async def test_far_too_many_just_see_their_connection_closed(place: Place) -> None:
     idle = [await asyncio.open_connection(*place) for _ in range(2 + TOLD)]
     reader, writer = await asyncio.open_connection(*place)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with suppress(ConnectionResetError):  # it may look so or so
             assert await reader.read() == b""
     writer.close()
@@ -178,7 +178,7 @@ async def test_who_is_answered_while_another_waits_in_line_is_told_that_the_call
         await told.put("asked")
         await told.put((await receive())["type"])
 
-    async with serving(app, BoundedConnection) as place, asyncio.timeout(10):
+    async with serving(app, BoundedConnection) as place, asyncio.timeout(60):
         _, writer = await asyncio.open_connection(*place)
         writer.write(ASK * 3)
         assert await told.get() == "asked"

@@ -69,10 +69,10 @@ async def test_a_second_head_has_its_deadline_too(monkeypatch: pytest.MonkeyPatc
     async with serving(hello, Later) as place:
         reader, writer = await asyncio.open_connection(*place)
         writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        assert await asyncio.wait_for(reader.readuntil(b"hello"), 10)
+        assert await asyncio.wait_for(reader.readuntil(b"hello"), 60)
         monkeypatch.setattr(Later, "head_within_s", 0.2)
         writer.write(b"GET / HTTP/1.1\r\nhost")
-        said = await asyncio.wait_for(reader.read(-1), 10)
+        said = await asyncio.wait_for(reader.read(-1), 60)
         writer.close()
     assert said == b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -174,7 +174,7 @@ async def say(place: Place, *pieces: bytes, pause_s: float = 0.005) -> bytes:
             writer.write(piece)
             await writer.drain()
             await asyncio.sleep(pause_s)  # so that the server sees it as a piece of its own
-        return await asyncio.wait_for(reader.read(-1), 10)
+        return await asyncio.wait_for(reader.read(-1), 60)
     finally:
         writer.close()
 
@@ -251,9 +251,9 @@ async def test_who_waits_in_line_to_be_told_to_go_on_is_told() -> None:
         reader, writer = await asyncio.open_connection(*place)
         second = post("/read", connection="close").replace(b"host: a", b"host: a\r\nexpect: 100-continue")
         writer.write(post("/now") + second[:-3])
-        assert await asyncio.wait_for(reader.readuntil(b"100 Continue\r\n\r\n"), 10)
+        assert await asyncio.wait_for(reader.readuntil(b"100 Continue\r\n\r\n"), 60)
         writer.write(second[-3:])
-        assert (await asyncio.wait_for(reader.read(-1), 10)).endswith(b"cba")
+        assert (await asyncio.wait_for(reader.read(-1), 60)).endswith(b"cba")
         writer.close()
 
 
@@ -284,11 +284,11 @@ async def asked_with_pauses(place: Place, questions: int) -> tuple[int, list[flo
         for _ in range(questions):
             times.append(time.monotonic())
             writer.write(post("/later"))
-            await asyncio.wait_for(reader.readuntil(b"later"), 10)
+            await asyncio.wait_for(reader.readuntil(b"later"), 60)
             answered += 1
             if answered < questions:
                 await asyncio.sleep(0.2)
-        assert await asyncio.wait_for(reader.read(-1), 10) == b""
+        assert await asyncio.wait_for(reader.read(-1), 60) == b""
     except (asyncio.IncompleteReadError, ConnectionError):
         pass  # it ended before
     times.append(time.monotonic())

@@ -35,7 +35,7 @@ async def address(answers: States) -> AsyncIterator[Address]:
 
 async def test_it_waits_for_every_part(address: Address, answers: States) -> None:
     answers += [(503, {"ledger": "down"}), (200, {"ledger": "ok", "models": "down"}), (200, {"models": "ok"})]
-    await asyncio.wait_for(until_ready(address), 10)
+    await asyncio.wait_for(until_ready(address), 60)
     assert answers == [(200, {"models": "ok"})]
 
 
@@ -44,7 +44,7 @@ async def test_a_part_that_is_not_vital_is_waited_for_a_while_and_named(
 ) -> None:
     monkeypatch.setattr(ready, "PATIENCE_S", 0.1)
     answers.append((200, {"models": "ok", "redis": "down"}))
-    await asyncio.wait_for(until_ready(address), 10)
+    await asyncio.wait_for(until_ready(address), 60)
     assert "ready, missing: redis" in caplog.text
 
 
@@ -53,7 +53,7 @@ async def test_a_vital_part_is_waited_for_as_long_as_it_takes(
 ) -> None:
     monkeypatch.setattr(ready, "PATIENCE_S", 0.1)
     answers += [(503, {"ledger": "down"})] * 10 + [(200, {"ledger": "ok"})]
-    await asyncio.wait_for(until_ready(address), 10)
+    await asyncio.wait_for(until_ready(address), 60)
     assert answers == [(200, {"ledger": "ok"})]
     assert caplog.text.count("not ready, missing: ledger") == 1
 

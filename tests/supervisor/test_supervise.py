@@ -84,7 +84,7 @@ async def test_what_can_wait_is_started_when_the_others_are_ready_and_stopped_as
         assert last.pid is None
 
     running = asyncio.create_task(supervision.run(started, lambda: None))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await last.is_ready.wait()
     pids |= {child.program.name: child.pid for child in supervision.children if child.pid}
     assert pids.keys() == {"web", "pages"}
