@@ -121,7 +121,7 @@ class Child:
 
     async def _keep_running(self) -> None:
         last_end = ""
-        while True:
+        while not self._stopping.is_set():  # which it may be at the very end of the pause
             started = time.monotonic()
             end = await self._run_once()
             was_ready = self.program.has_pulse and self.is_ready.is_set()

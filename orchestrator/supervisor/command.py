@@ -35,7 +35,7 @@ GIVES_BACK = {
     for name, size in (("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_TRIM_THRESHOLD_", "1048576"))
 }
 ROLES = ("redis", "models", "worker", "web")  # in the order they start
-WORKER_STOPS_WITHIN_S = 5.0
+WORKER_STOPS_WITHIN_S = 10.0  # it is the last to be given the processor
 WORKER_NICE = 10
 MODELS_NICE = 5
 MODELS_START_WITHIN_S = 600.0  # on a slow disk, where the first model is unpacked

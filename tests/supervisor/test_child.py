@@ -68,6 +68,20 @@ def test_a_program_that_is_not_there_is_named() -> None:
     assert run.stderr == "/no/such/program cannot be run: No such file or directory\n"
 
 
+async def test_what_was_told_to_stop_meanwhile_is_not_started_once_more(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Child] = []
+
+    def spawn(child: Child, *_: object) -> None:
+        started.append(child)
+        raise OSError(2, "No such file or directory")
+
+    monkeypatch.setattr(Child, "_spawn", spawn)
+    await keep(FOR_EVER).stop()  # before its task has its first turn, as at the very end of a pause
+    assert not started
+
+
 async def test_what_was_ready_is_back_at_once_however_often_it_is_killed(
     keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
