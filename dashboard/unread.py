@@ -18,7 +18,11 @@ View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 def said_when_unread(view: View) -> View:
-    """The same view. What it does is one transaction, so where the database gave up nothing was changed."""
+    """The same view.
+
+    Where it was to change something nobody can say whether it did: who waited gave up, and the transaction may have
+    been made by then, or be made yet.
+    """
 
     @wraps(view)
     async def asked(request: HttpRequest, *args: Any, **named: Any) -> HttpResponseBase:

@@ -26,9 +26,13 @@ def local() -> Host:
 
 
 async def unloaded(address: str) -> None:
-    """Let the model go, as a client of the API does it."""
+    """Let the model go, as a client of the API does it, and whatever else somebody left loaded."""
     async with httpx.AsyncClient(base_url=address, timeout=60) as client:
-        assert (await client.post("/api/chat", json={"model": MODEL, "keep_alive": 0})).status_code == 200
+        loaded = [one["name"] for one in (await client.get("/api/ps")).raise_for_status().json()["models"]]
+        for name in {MODEL, *loaded}:
+            path, question = ("chat", {}) if name == MODEL else ("embed", {"input": []})
+            asked = {"model": name, "keep_alive": 0} | question
+            (await client.post(f"/api/{path}", json=asked)).raise_for_status()
 
 
 async def test_a_model_is_loaded_kept_and_unloaded_and_the_page_follows(browser, product):

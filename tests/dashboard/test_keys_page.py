@@ -16,6 +16,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from dashboard.acting import acted
 from dashboard.keys import board, budgets
 from dashboard.keys.board import Asked, read_board
 from dashboard.keys.one import read_key, read_tenant
@@ -446,7 +447,7 @@ def test_a_database_that_does_not_answer_is_said(admin: Client, monkeypatch: pyt
     assert "Try again" in words
 
 
-def test_one_key_that_cannot_be_read_is_said_and_nothing_is_changed(
+def test_one_key_that_cannot_be_read_is_said_and_no_more_is_promised_than_is_known(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, credential = a_key()
@@ -458,8 +459,25 @@ def test_one_key_that_cannot_be_read_is_said_and_nothing_is_changed(
     looked, revoked = admin.get(f"{KEYS}{key.pk}/"), admin.post(f"{KEYS}{key.pk}/revoke/")
     assert (looked.status_code, revoked.status_code) == (503, 503)
     assert "It could not be read." in text(looked)
-    assert "Nothing was changed." in text(revoked)
+    assert "It may have been done, or not." in text(revoked)
+    assert "Look whether it was done" in text(revoked)
     assert find_key(credential) is not None
+
+
+def test_what_was_done_before_its_page_could_not_be_read_is_not_denied(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, credential = a_key()
+
+    async def late(*given: Any) -> None:
+        await acted(*given)
+        raise TimeoutError
+
+    monkeypatch.setattr("dashboard.views.keys.acted", late)
+    words = text(admin.post(f"{KEYS}{key.pk}/revoke/"))
+    assert find_key(credential) is None
+    assert "It may have been done, or not." in words
+    assert "Nothing was changed" not in words
 
 
 def test_pages_take_few_queries_however_many_there_are(console: Any) -> None:
