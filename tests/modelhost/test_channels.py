@@ -13,6 +13,7 @@ from orchestrator.core.types import Chunk
 from orchestrator.modelhost.channels import LONGEST_HEADER, THOUGHTS, ChannelReader
 from orchestrator.modelhost.reply import CHANNEL, thinking_in
 from orchestrator.modelhost.text import TextOut
+from tests.modelhost.reading import found
 
 THOUGHT, START, END = f"{THOUGHTS}Hm.<|end|>", "<|start|>assistant", "<|end|>"
 FINAL = "<|channel|>final<|message|>"
@@ -22,16 +23,7 @@ HM, HI = ("thinking", "Hm."), ("text", "Hi")
 
 def events_of(pieces: Iterable[str], **kind: Any) -> list[tuple[str, Any]]:
     """What is found in an answer, in order, with text that comes in a row as one."""
-    reader = ChannelReader(**kind)
-    events: list[tuple[str, Any]] = []
-    for chunk in [chunk for piece in pieces for chunk in reader.feed(piece)] + reader.flush():
-        assert bool(chunk.text) + bool(chunk.thinking) + bool(chunk.tool_calls) == 1
-        events += [("call", (call.name, call.arguments)) for call in chunk.tool_calls]
-        for sort, said in (("text", chunk.text), ("thinking", chunk.thinking)):
-            if said and events and events[-1][0] == sort:
-                said = events.pop()[1] + said
-            events += [(sort, said)] if said else []
-    return events
+    return found(ChannelReader(**kind), pieces)
 
 
 ANSWERS: dict[str, list[tuple[str, Any]]] = {

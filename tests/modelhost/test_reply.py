@@ -12,6 +12,7 @@ import pytest
 from orchestrator.core.types import Chunk, TokenLogprob
 from orchestrator.modelhost.batching import Batcher
 from orchestrator.modelhost.reply import ReplyReader, thinking_in, tool_calls
+from tests.modelhost.reading import found
 
 
 def read(text: str, *, piece: int, **kind: Any) -> tuple[str, str, list[tuple[str, Any]]]:
@@ -25,16 +26,7 @@ def read(text: str, *, piece: int, **kind: Any) -> tuple[str, str, list[tuple[st
 
 def events_of(pieces: Iterable[str], **kind: Any) -> list[tuple[str, Any]]:
     """What is found in an answer, in order, with text that comes in a row as one."""
-    reader = ReplyReader(**kind)
-    events: list[tuple[str, Any]] = []
-    for chunk in [chunk for piece in pieces for chunk in reader.feed(piece)] + reader.flush():
-        assert bool(chunk.text) + bool(chunk.thinking) + bool(chunk.tool_calls) == 1
-        events += [("call", (call.name, call.arguments)) for call in chunk.tool_calls]
-        for sort, said in (("text", chunk.text), ("thinking", chunk.thinking)):
-            if said and events and events[-1][0] == sort:
-                said = events.pop()[1] + said
-            events += [(sort, said)] if said else []
-    return events
+    return found(ReplyReader(**kind), pieces)
 
 
 @pytest.fixture(params=[1, 3, 1000])
