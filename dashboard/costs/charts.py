@@ -11,6 +11,8 @@ from dashboard.charts import HEIGHT, WIDTH, Layer, Spark, Tick, outline, round_t
 from orchestrator.ledger.costs import Span, Sums
 from orchestrator.ledger.pace import LATELY, Use
 
+A_DAY = timedelta(days=1)
+A_CENTURY_S = 100 * 365 * 86_400
 MOST_DATES = 6
 GAP = 0.14  # of a day's width, between two days
 WIDEST = WIDTH / 8  # of a day, where there are few
@@ -150,11 +152,16 @@ def _goal(use: Use, burnt: Mapping[date, int], end: datetime) -> tuple[tuple[dat
 
 
 def lasts_until(use: Use, burnt: Mapping[date, int]) -> datetime | None:
-    """When a budget without an end is used up, at the pace of lately; None: not at this pace, or not for a century."""
+    """When a budget without an end is used up, at the pace of lately; None: not at this pace, or not for a century.
+
+    Lately is since the first of those days on which anything was spent: before, there may have been nobody to spend.
+    """
     paid, lately = use.amount - use.spent, sum(burnt.values())
-    if use.ends is not None or paid <= 0 or lately <= 0 or paid // lately > 1_000:
+    if use.ends is not None or paid <= 0 or lately <= 0:
         return None
-    return use.at + timedelta(seconds=int(LATELY.total_seconds()) * paid // lately)
+    paced = min(use.at - _midnight(min(day for day, spent in burnt.items() if spent)), LATELY)
+    lasts_s = int(paced.total_seconds()) * paid // lately
+    return use.at + timedelta(seconds=lasts_s) if paced >= A_DAY and lasts_s <= A_CENTURY_S else None
 
 
 def _boxes(boxes: list[tuple[float, float, float, float]], *, apart: bool) -> str:

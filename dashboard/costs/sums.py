@@ -16,7 +16,7 @@ from orchestrator.ledger import costs
 from orchestrator.ledger.costs import By, Group, Groups, Sums
 from orchestrator.ledger.pace import Use, spent_by_day, uses
 from orchestrator.ledger.price_rows import name_of, rows_of
-from orchestrator.ledger.repricing import Elsewhere, Known, Repriced, all_tokens, elsewhere, repriced
+from orchestrator.ledger.repricing import Elsewhere, Known, Repriced, elsewhere, repriced
 from orchestrator.models import PriceRow
 from orchestrator.pricing.order import in_force
 from orchestrator.pricing.rows import price_in
@@ -135,7 +135,6 @@ def read_prices(chosen: Chosen, reach: Reach, now: datetime, sold: Sold) -> Pric
     """
     close_old_connections()
     span = chosen.span
-    models = costs.by_model(span, reach, MOST_MODELS)
     kept = rows_of(())
     known = {name_of(row): (row.provider, price_in(row)) for row in reversed(kept.values())}
     for place in sold.places:
@@ -145,10 +144,10 @@ def read_prices(chosen: Chosen, reach: Reach, now: datetime, sold: Sold) -> Pric
         if price is not None:
             known[name] = place.provider, price
     if reach != EVERYBODY:  # which models there are, and at what price, is in the registry
-        used = {model for _, model, _ in models}
+        used = {model for _, model, _ in costs.by_model(span, reach, MOST_MODELS)}
         known = {name: value for name, value in known.items() if name in used}
     again = repriced(span, reach, {name: price for name, (_, price) in known.items()})
-    total = all_tokens(models)
+    total = costs.total_of(span, reach)
     everywhere = elsewhere(total, (Known(provider, name, price) for name, (provider, price) in known.items()))
     return Prices(
         chosen=chosen,

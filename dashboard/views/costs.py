@@ -24,7 +24,7 @@ from orchestrator.core.permissions import EVERYBODY, Permission, reach_of
 from orchestrator.ledger import spreadsheet
 from orchestrator.ledger.costs import BYS, OF_CHARGES, By, grouped, rest, total_of
 
-CSV = "text/csv; charset=utf-8"
+CSV, PLAIN = "text/csv; charset=utf-8", "text/plain; charset=utf-8"
 MOST_LINES = 10_000
 USUAL: By = "model"
 WORDS: Mapping[By, str] = {
@@ -75,6 +75,8 @@ async def prices(request: HttpRequest) -> HttpResponseBase:
 async def costs_csv(request: HttpRequest) -> HttpResponseBase:
     """The groups of the page as CSV, and more of them."""
     asked, by, whose = _asked(request), _by(request), reach(request)
+    if asked.wrong:
+        return _refused(asked)
 
     def lines() -> bytes:
         groups = grouped(by, asked.span, whose, MOST_LINES)
@@ -90,10 +92,12 @@ async def costs_csv(request: HttpRequest) -> HttpResponseBase:
 async def charges_csv(request: HttpRequest) -> HttpResponseBase:
     """Every charge of the days, as it is read."""
     asked, whose = _asked(request), reach(request)
+    if asked.wrong:
+        return _refused(asked)
     try:
         await reader.run(lambda: spreadsheet.check_count(asked.span, whose))
     except OrchestratorError as error:
-        return HttpResponse(f"{error}\n", status=error.status, content_type="text/plain; charset=utf-8")
+        return HttpResponse(f"{error}\n", status=error.status, content_type=PLAIN)
     except TimeoutError:
         return _later()
 
@@ -102,6 +106,11 @@ async def charges_csv(request: HttpRequest) -> HttpResponseBase:
 
     response = StreamingHttpResponse(spreadsheet.of_charges(next_page), content_type=CSV)
     return _file(response, "charges", asked)
+
+
+def _refused(asked: Chosen) -> HttpResponse:
+    """A file of other days than were asked for would pass for the right one."""
+    return HttpResponse(f"{asked.wrong}\n", status=400, content_type=PLAIN)
 
 
 def _drawn(found: Costs) -> dict[str, Any]:

@@ -18,12 +18,20 @@ ASKED = frozenset(
 LONGEST_TIER = 32
 
 
+def _plain(name: str) -> str:
+    """Gemini takes `service_tier` and `serviceTier`, as JSON of protocol buffers does."""
+    return name.replace("_", "").lower()
+
+
+_ASKED = {_plain(name): name for name in (*ASKED, TIER)}
+
+
 def asked_in(body: Mapping[str, Any]) -> tuple[str, ...]:
     """What of it is asked for with every question."""
-    asked = {name for name in body if name in ASKED}
-    if str(body.get(TIER) or "") not in USUAL_TIERS:
-        asked.add(TIER)
-    return tuple(sorted(asked))
+    asked = {_ASKED.get(_plain(name), ""): value for name, value in body.items()}
+    if str(asked.get(TIER) or "").lower() in USUAL_TIERS:
+        asked.pop(TIER, None)
+    return tuple(sorted(asked.keys() - {""}))
 
 
 def told_in(tier: object, searches: object = 0) -> tuple[str, ...]:

@@ -40,6 +40,11 @@ class Form(NamedTuple):
         return self.name.partition("-")[0] if "-" in self.name else ""
 
     @property
+    def tells_money(self) -> bool:
+        """Whether it is an account of money alone, which no second one adds to; use is told by kind of endpoint."""
+        return "-cost" in self.name
+
+    @property
     def account(self) -> str:
         """What it is an account of. Two files of one, about the same days, say the same twice."""
         return self.name.removesuffix("-csv").removesuffix("-json")
@@ -196,10 +201,11 @@ def _of_json(text: str, wanted: str | None) -> tuple[Form, Iterator[Line]]:
         fitting = [form for form in FORMS.values() if form.span and form.span[0] in begin]
         form = _chosen(fitting, fields, wanted, "field")
         assert form.span is not None
-        pages.must_be_whole(spans, *form.span)
+        pages.must_be_whole(spans, *form.span, has_one_each=form.tells_money)
         return form, _lines_of(form, spans)
     fields = {name for _, one in found[:1] for name in one}
     form = _chosen([form for form in FORMS.values() if form.result and not form.span], fields, wanted, "field")
+    pages.must_be_once(found)
     return form, _lines_of(form, [(place, one, [one]) for place, one in found])
 
 

@@ -51,19 +51,34 @@ def results(found: list[tuple[str, Found]]) -> list[tuple[str, Found, list[Found
     return spans
 
 
-def must_be_whole(spans: list[tuple[str, Found, list[Found]]], begin: str, end: str) -> None:
-    """Raises BadRequest where a page is missing between others, or is there twice: days without use have a span."""
+def must_be_once(found: list[tuple[str, Found]]) -> None:
+    """Raises BadRequest where an object is there twice: each tells all of one day's use of one thing."""
+    seen: set[str] = set()
+    for place, one in found:
+        _see(seen, place, one)
+
+
+def must_be_whole(spans: list[tuple[str, Found, list[Found]]], begin: str, end: str, *, has_one_each: bool) -> None:
+    """Raises BadRequest where a page is missing between others, or is there twice: days without use have a span.
+
+    has_one_each  whether a span of time has one object only: two with other numbers were asked for at two times.
+    """
     days = set()
     seen: set[str] = set()
     for place, span, inner in spans:
         days.add(Cells(place, span).day_of_span(begin, end))
-        digest = json.dumps([str(span.get(begin)), inner], default=str, sort_keys=True)
-        if inner and digest in seen:
-            raise BadRequest(f"{place}: it is there twice; a page was added twice.")
-        seen.add(digest)
+        if inner:
+            _see(seen, place, [str(span.get(begin)), *([] if has_one_each else [inner])])
     for day in sorted(days)[:-1]:
         if day + _DAY not in days:
             raise BadRequest(f"There is nothing about {day + _DAY}, not even that nothing was used: a page is missing.")
+
+
+def _see(seen: set[str], place: str, value: object) -> None:
+    digest = json.dumps(value, default=str, sort_keys=True)
+    if digest in seen:
+        raise BadRequest(f"{place}: it is there twice; a page was added twice, or two that overlap.")
+    seen.add(digest)
 
 
 def _pages(text: str) -> Iterator[Any]:

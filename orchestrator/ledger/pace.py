@@ -210,8 +210,9 @@ def spent_by_day(use: Use, reach: Reach) -> Mapping[date, int]:
     first = use.begins if use.ends is not None else (use.at - LATELY).date()
     within = SpendDay.objects.of(reach).filter(day__gte=first, day__lte=use.at.date())
     rows = _counted(use, _about(use, within))
+    by = ("day", "model") if use.budget.model else ("day",)
     days: dict[date, int] = {}
-    for row in rows.order_by("day").values("day", "model").annotate(cost=Sum("cost_microusd"))[:MOST_SUMS]:
+    for row in rows.order_by("day").values(*by).annotate(cost=Sum("cost_microusd"))[:MOST_SUMS]:
         if not use.budget.model or is_named(row["model"], use.budget.model):
             days[row["day"]] = days.get(row["day"], 0) + row["cost"]
     return days

@@ -11,7 +11,7 @@ from django.db.models import Case, Count, IntegerField, Q, Sum, Value, When
 
 from orchestrator.core.permissions import Reach
 from orchestrator.core.prices import Price
-from orchestrator.ledger.costs import Span, Sums, newest_charges, whole
+from orchestrator.ledger.costs import Span, Sums, newest_charges
 from orchestrator.models import Charge
 
 MOST_MODELS = 500
@@ -131,11 +131,6 @@ def _repriced(provider: str, model: str, rows: Sequence[Mapping[str, Any]], pric
         booked_by=tuple(sorted({row["price_id"] for row in rows if row["price_id"] is not None})),
         is_told=bool(total("told")),
     )
-
-
-def all_tokens(models: Iterable[tuple[str, str, Sums]]) -> Sums:
-    """The tokens of all models together."""
-    return whole(sums for _, _, sums in models)
 
 
 def _rounded(exact: Decimal) -> int:

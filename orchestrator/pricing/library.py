@@ -56,6 +56,10 @@ NEVER_ASKED = frozenset(
 )
 
 
+# Models of OpenAI's that search with every question, and charge for that as well, of which the table says nothing.
+_SEARCH = re.compile(r"-search-|deep-research")
+
+
 def price_of(kind: str, address: str, model: str, at: datetime) -> Price | None:
     """What a model of a provider charges at a moment, and until when at most; None when the table does not know.
 
@@ -67,7 +71,7 @@ def price_of(kind: str, address: str, model: str, at: datetime) -> Price | None:
     vendor = _vendor(kind, address, providers)
     # Not by the snapshot's own way, which remembers every name that callers make up.
     found = vendor.find_model(model.lower().removeprefix("models/"), all_providers=providers) if vendor else None
-    if found is None:
+    if found is None or vendor is None or (vendor.id == IDS["openai"] and _SEARCH.search(model.lower())):
         return None
     rates = list(_rates(found.get_prices(at)))
     if not rates or not any(one.input or one.output for one in rates):

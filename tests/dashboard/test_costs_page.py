@@ -186,12 +186,14 @@ async def test_a_budget_is_looked_at_by_its_name(staff: AsyncClient) -> None:
     key = await make(key_of, "acme", "web")
     await make(budget, "each", 100, 100, now=now(), each="key", under=str(key.pk))
     await make(budget, "total", 50_000_000, 20_000_000, now=now(), period="total", is_hard=False)
-    await make(day, now().date(), cost_microusd=14_000_000)
+    began = now() - timedelta(days=10)
+    await make(day, began.date(), cost_microusd=14_000_000)
     assert "each of web <$0.01 a month" in (await words(staff)).replace("&lt;", "<")
     said = await words(staff, f"{PAGE}?budget=total:")
     assert "total $50.00 in all, only told" in said
-    assert "At the pace of the last 28 days it lasts until" in said  # 30 left, 14 in 28 days: 60 days
-    assert formats.day((now() + timedelta(days=60)).date()) in said
+    assert "At the pace of lately it lasts until" in said
+    gone = now() + (now() - datetime(began.year, began.month, began.day, tzinfo=UTC)) * 30 / 14  # 30 left, 14 spent
+    assert formats.day(gone.date()) in said or formats.day((gone - timedelta(minutes=1)).date()) in said
 
 
 async def test_what_other_machines_spent_of_a_budget_is_told_and_is_in_no_day(
@@ -342,6 +344,23 @@ async def test_files_have_what_the_page_has(staff: AsyncClient) -> None:
     assert sum(Decimal(row["cost_usd"]) for row in groups) == sum(Decimal(row["cost_usd"] or 0) for row in charges)
 
 
+@pytest.mark.parametrize("days", ["from=2025-11-01&to=2026-11-02", "from=01.11.2026"])
+@pytest.mark.parametrize("name", ["costs.csv", "charges.csv"])
+async def test_a_file_of_days_that_cannot_be_is_refused(staff: AsyncClient, name: str, days: str) -> None:
+    response = await staff.get(f"{PAGE}{name}?{days}")
+    assert (response.status_code, response["Content-Type"]) == (400, "text/plain; charset=utf-8")
+    assert "Content-Disposition" not in response
+
+
+def test_other_prices_are_for_all_models_however_many(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    company(now(), 5)
+    days = chosen({}, now().date())
+    every = read_prices(days, EVERYBODY, now(), sold()).total
+    monkeypatch.setattr("dashboard.costs.sums.MOST_MODELS", 1)
+    assert read_prices(days, EVERYBODY, now(), sold()).total == every
+    assert every.calls == read_costs(days, "model", EVERYBODY, now()).total.calls
+
+
 async def test_a_file_that_has_not_every_group_comes_to_the_total(
     staff: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +413,19 @@ def test_reading_asks_six_times_at_most(console: Any) -> None:
 
 
 # Drawings
+
+
+@pytest.mark.parametrize(
+    ("ago", "days"),
+    [(0, None), (1, 19), (9, 171), (28, 532), (40, 532)],
+)
+def test_a_budget_without_an_end_lasts_as_long_as_at_the_pace_since_it_is_used(ago: int, days: int | None) -> None:
+    at = datetime(2026, 11, 16, tzinfo=UTC)
+    budget("all", 20, 1, now=at, period="total")
+    (use,) = uses(EVERYBODY, at).rows
+    burnt = {(at - timedelta(days=min(ago, 28))).date(): 1}
+    found = cost_charts.lasts_until(use, burnt)
+    assert found == (None if days is None else at + timedelta(days=days))
 
 
 def test_a_budget_burns_down_to_where_its_pace_leads() -> None:

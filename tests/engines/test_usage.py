@@ -128,6 +128,15 @@ def test_a_call_that_is_being_written_is_counted_though_nothing_is_passed_on(spe
     assert (usage.completion_tokens, usage.is_estimated) == (1_003, True)
 
 
+def test_moonshot_tells_what_it_cached_beside_the_counts_and_at_first_within_the_choice() -> None:
+    counts = {"prompt_tokens": 10_000, "completion_tokens": 10, "total_tokens": 10_010, "cached_tokens": 9_900}
+    within = {"id": "cmpl-1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": counts}]}
+    for events in ([within], [openai(counts)], [within, openai(counts)]):
+        usage = told(OpenAI(), *events)
+        assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens) == (10_000, 10, 9_900)
+        assert not usage.is_estimated
+
+
 def test_geminis_pieces_hold_many_tokens() -> None:
     answer = Gemini().answer()
     answer.read(b"".join(GeminiSpeech().answer(["x" * 4_000], usage=None)).split(b"\n"))
@@ -141,6 +150,8 @@ def test_geminis_pieces_hold_many_tokens() -> None:
         ({"provider": {"sort": "price"}, "service_tier": "default"}, ()),
         ({"service_tier": "priority"}, ("service_tier",)),
         ({"plugins": [{"id": "web"}], "web_search_options": {}}, ("plugins", "web_search_options")),
+        ({"serviceTier": "priority", "cached_content": "x"}, ("cachedContent", "service_tier")),
+        ({"serviceTier": "STANDARD"}, ()),
     ],
 )
 def test_what_is_sent_along_and_charged_for_by_itself_is_known(body: dict[str, Any], extras: tuple[str, ...]) -> None:

@@ -29,6 +29,22 @@ def costs(*results: object, **page: object) -> bytes:
     ).encode()
 
 
+ACTIVITY = json.dumps(
+    {
+        "data": [
+            {
+                "date": "2026-03-01",
+                "model": "openai/gpt-4o",
+                "usage": 1.5,
+                "requests": 3,
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+            }
+        ]
+    }
+)
+
+
 def dollars(value: object) -> dict[str, object]:
     return {"amount": {"value": value, "currency": "usd"}, "line_item": "gpt-4o-2024-08-06, input"}
 
@@ -158,6 +174,8 @@ def test_a_moment_counts_in_utc() -> None:
         (costs(dollars(1)).replace(b'"value": 1', b'"value": NaN'), "no JSON that can be read"),
         (costs(dollars(1), has_more=True), "has_more"),
         (costs(dollars(1)) + costs(dollars(1)), "page 2, data[0]: it is there twice"),
+        (costs(dollars(1)) + costs(dollars(2)), "page 2, data[0]: it is there twice; a page was added twice, or two"),
+        (ACTIVITY + ACTIVITY, "page 2, data[0]: it is there twice"),
         (
             costs(dollars(1)) + costs().replace(b"1772409600", b"1772582400").replace(b"1772323200", b"1772496000"),
             "a page is missing",

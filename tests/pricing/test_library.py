@@ -106,6 +106,9 @@ def test_some_price_changes_by_the_day_and_some_by_the_hour() -> None:
         ("ollama", "http://gpu:11434", "llama3.2"),
         ("openai", usual("openai"), "gpt-image-1"),  # pictures have a price of their own
         ("perplexity", "https://api.perplexity.ai", "sonar"),  # and so has each request
+        ("openai", usual("openai"), "gpt-5-search-api"),  # and each search, of which the table says nothing
+        ("openai", usual("openai"), "gpt-4o-search-preview-2025-03-11"),
+        ("openai", usual("openai"), "o4-mini-deep-research"),
     ],
 )
 def test_what_it_does_not_know_is_unknown(kind: str, address: str, model: str) -> None:

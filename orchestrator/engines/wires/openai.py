@@ -281,7 +281,7 @@ class WireAnswer(Reader):
             codes = (error.get("code"), error.get("type")) if isinstance(error, dict) else ()
             raise broken_off(self.words(error), *codes)
         self._is_called(event.get("id"))
-        if isinstance(usage := event.get("usage"), dict):
+        if isinstance(usage := event.get("usage") or choice.get("usage"), dict):  # Moonshot has it in the choice
             self.usage = replace(self.counted(usage), ref=self.usage.ref, extras=self.usage.extras)
         if (extras := told_in(event.get(TIER))) and extras != self.usage.extras:
             self.usage = replace(self.usage, extras=extras)
@@ -311,7 +311,8 @@ class WireAnswer(Reader):
         prompt, completion = as_count(usage.get("prompt_tokens")), as_count(usage.get("completion_tokens"))
         if thought and usage.get("total_tokens") == prompt + completion + thought:
             completion += thought
-        cached = details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens")  # the second is DeepSeek's
+        # The second is DeepSeek's, the third Moonshot's.
+        cached = details.get("cached_tokens") or usage.get("prompt_cache_hit_tokens") or usage.get("cached_tokens")
         return Usage(
             prompt_tokens=prompt,
             completion_tokens=completion,
