@@ -75,7 +75,7 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
         _names(whose),
         holding(*within(Scope(), whose)),
     )
-    answers = None if held is None else purging.total(held)
+    answers = purging.total(held)
     is_of_all = whose == EVERYBODY and settings.WEB_WORKERS > 1
     if is_of_all:  # a sum, in which an answer that several keep counts as often
         held = await of_all_workers(held)
@@ -114,7 +114,7 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
     whose = reach(request)
     asked = await sync_to_async(_named)(asked, whose)
     held = await holding(*within(asked.scope, whose)) if asked.scope else {}
-    count = 0 if held is None else purging.total(held)
+    count = purging.total(held)
     if request.method == "POST":
         faults = purging.what_stops(asked, count)
         if not faults and asked.scope:
