@@ -145,6 +145,19 @@ async def test_what_was_not_counted_is_not_purged(site, console, monkeypatch):
     assert max(one.entries for one in left.values() if one) == 3
 
 
+async def test_counting_again_purges_nothing_and_keeps_what_was_written(site, console):
+    await keep(console, answer(1))
+    form = {"what": "model", "model": "smollm2:135m", "reason": "wrong", "act": "count"}
+    response = await site.post(PURGE, as_counted(form | {"shown": "1"}))
+    page = response.content.decode()
+    assert response.status_code == 200
+    assert "Purge 1 answer<" in page
+    assert 'name="reason" value="wrong"' in page
+    assert 'formmethod="get"' not in page
+    left = await console.cache.holding(Scope())
+    assert max(one.entries for one in left.values() if one) == 1
+
+
 async def test_names_are_counted_once_for_all_who_look_and_anew_after_a_purge(site, console, monkeypatch):
     counted = []
     by_model = kept.by_model
