@@ -79,12 +79,12 @@ class Door:
             return None
         if not user.is_authenticated:
             return _to_sign_in(request)
-        if rule is Open.SIGNED_IN:
+        if rule is Open.OWN_ACCOUNT:
             return None
-        if reach(request).is_nobody:
-            return await refused(request, rule, for_all=is_for_all(page_name))
         if must_have_second_factor(held) and not await request.session.aget(WITH_CODE):
             return _to(request, reverse("dashboard:two-factor"))
+        if rule is not Open.SIGNED_IN and reach(request).is_nobody:
+            return await refused(request, rule, for_all=is_for_all(page_name))
         return None
 
 

@@ -17,7 +17,8 @@ class Open(Enum):
     """What a page needs that needs no permission."""
 
     ANYBODY = auto()
-    SIGNED_IN = auto()  # about one's own account
+    OWN_ACCOUNT = auto()  # signed in; a code is not asked for, since it is set up and shown there
+    SIGNED_IN = auto()  # with a code, where the role needs one
 
 
 Rule = Permission | Open
@@ -91,9 +92,9 @@ PAGES: Mapping[str, Rule] = {
     "dashboard:person-link": Permission.CHANGE_PEOPLE,
     "dashboard:person-two-factor-off": Permission.CHANGE_PEOPLE,
     "dashboard:person-remove": Permission.CHANGE_PEOPLE,
-    "dashboard:account": Open.SIGNED_IN,
-    "dashboard:two-factor": Open.SIGNED_IN,
-    "dashboard:sign-out-elsewhere": Open.SIGNED_IN,
+    "dashboard:account": Open.OWN_ACCOUNT,
+    "dashboard:two-factor": Open.OWN_ACCOUNT,
+    "dashboard:sign-out-elsewhere": Open.OWN_ACCOUNT,
     "dashboard:sign-in": Open.ANYBODY,
     "dashboard:sign-in-code": Open.ANYBODY,
     "dashboard:sign-in-link": Open.ANYBODY,
@@ -106,8 +107,8 @@ PAGES: Mapping[str, Rule] = {
     "admin:orchestrator_requestrecord_said": Permission.PURGE_ANSWERS,
     "admin:autocomplete": Permission.SEE_USAGE,  # asks for the model's own permission besides
     "admin:view_on_site": Permission.SEE_USAGE,
-    "admin:password_change": Open.SIGNED_IN,
-    "admin:password_change_done": Open.SIGNED_IN,
+    "admin:password_change": Open.OWN_ACCOUNT,
+    "admin:password_change_done": Open.OWN_ACCOUNT,
     "admin:": Permission.SEE_USAGE,  # the rest of the addresses there: none of them is a page
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from urllib.parse import urlencode
 
 from django.http import QueryDict
 
@@ -38,6 +39,7 @@ class Purge:
     reason: str = ""
     typed: str = ""
     shown: int | None = None  # the count that was shown with the button
+    counted: str = ""  # what that count was of, as `about`
     faults: dict[str, str] = field(default_factory=dict)  # by field
     tenant_name: str = ""
 
@@ -57,6 +59,14 @@ class Purge:
         if self.what == "tenant":
             return Scope(tenant_id=int(self.tenant), model=self.only or None) if self.tenant else None
         return Scope()
+
+    @property
+    def about(self) -> str:
+        """What it is about, as the form sends it beside the count of it; empty while that is not said."""
+        if self.scope is None:
+            return ""
+        fields = {name: value for name, value in asdict(self.scope).items() if value is not None}
+        return urlencode({"what": self.what, **fields})
 
     @property
     def words(self) -> str:
@@ -86,21 +96,29 @@ def read(form: QueryDict) -> Purge:
         reason=form.get("reason", "").strip()[:MOST_REASON],
         typed=form.get("typed", "").strip(),
         shown=whole(form.get("shown", "")),
+        counted=form.get("counted", ""),
     )
     if purge.what == "key" and purge.key and purge.scope is None:
         purge.faults["key"] = "A key is 64 characters, 0–9 and a–f; copy it from the list of answers."
     return purge
 
 
-def what_stops(purge: Purge, count: int) -> dict[str, str]:
-    """What must be put right before `purge`, now of `count` answers, is done; by field, empty when nothing."""
+def what_stops(purge: Purge, count: int | None) -> dict[str, str]:
+    """What must be put right before `purge`, now of `count` answers, is done; by field, empty when nothing.
+
+    count  None: unknown.
+    """
     faults = dict(purge.faults)
     if purge.scope is None and purge.what not in faults:
         faults[purge.what] = "Choose what to purge."
     if purge.what == EVERYTHING and purge.typed.lower() != EVERYTHING:
         faults["typed"] = f"Type {EVERYTHING} to purge every answer."
-    if purge.shown is None or count > purge.shown * GROWTH:
+    if count is None:
+        faults["shown"] = "The answers could not be counted."
+    elif purge.shown is None or (purge.counted == purge.about and count > purge.shown * GROWTH):
         faults["shown"] = "More answers are meant now than were shown. Look at the count again."
+    elif purge.counted != purge.about:
+        faults["shown"] = "Something else was counted than is meant now. Look at the count again."
     return faults
 
 
@@ -113,9 +131,9 @@ def within(scope: Scope, reach: Reach) -> Sequence[Scope]:
     return [replace(scope, tenant_id=tenant_id) for tenant_id in sorted(reach.tenants)]
 
 
-def total(held: Mapping[str, Holding | None]) -> int:
-    """How many answers are meant: those of the fullest tier, since the tiers hold the same ones."""
-    return max((one.entries for one in held.values() if one), default=0)
+def total(held: Mapping[str, Holding | None] | None) -> int | None:
+    """How many answers are meant: those of the fullest tier, since the tiers hold the same ones. None: no tier says."""
+    return max((one.entries for one in (held or {}).values() if one), default=None)
 
 
 def namespace_of(shown: str) -> str:

@@ -45,6 +45,7 @@ STATES = {
     "rotated": "that were rotated",
     "expired": "expired",
     "revoked": "revoked",
+    "suspended": "whose tenant is suspended",
     "all": "all of them",
 }
 
@@ -167,11 +168,14 @@ def with_rotated(rows: QuerySet[ApiKey]) -> QuerySet[ApiKey]:
 
 def _keys(asked: Asked, reach: Reach, now: datetime) -> QuerySet[ApiKey]:
     rows = with_rotated(ApiKey.objects.of(reach)).select_related("tenant", "team", "replaces").order_by("-pk")
-    if asked.state in ("working", "expired", "revoked"):
+    if asked.state in ("expired", "revoked"):
         rows = rows.filter(is_state(asked.state, now))  # type: ignore[arg-type]  # one of them
+    elif asked.state == "suspended":
+        rows = rows.filter(is_state("working", now), tenant__suspended_at__isnull=False)
     elif asked.state != "all":
-        rows = rows.filter(is_state("working", now))
+        rows = rows.filter(_works(now))
         narrower = {
+            "working": Q(),
             "expiring": Q(expires_at__lte=now + words.SOON),
             "unused": Q(last_used_at=None),
             "rotated": Q(is_rotated=True),
@@ -184,15 +188,20 @@ def _keys(asked: Asked, reach: Reach, now: datetime) -> QuerySet[ApiKey]:
     return rows if asked.before is None else rows.filter(pk__lt=asked.before)
 
 
+def _works(now: datetime) -> Q:
+    """Keys that open something: none does of a tenant that is suspended."""
+    return is_state("working", now) & Q(tenant__suspended_at=None)
+
+
 def _working(reach: Reach, now: datetime) -> ApiKey | None:
     """Of the keys that work the one that ends first, with how many there are."""
-    rows = ApiKey.objects.of(reach).filter(is_state("working", now), tenant__suspended_at=None)
+    rows = ApiKey.objects.of(reach).filter(_works(now))
     counted = rows.annotate(all=Window(Count("pk"))).select_related("tenant")
     return counted.order_by(F("expires_at").asc(nulls_last=True), "pk").first()
 
 
 def _tenants(reach: Reach, now: datetime) -> list[Tenant]:
-    now_working = Q(keys__revoked_at=None) & (Q(keys__expires_at=None) | Q(keys__expires_at__gt=now))
+    now_working = Q(suspended_at=None, keys__revoked_at=None) & (Q(keys__expires_at=None) | Q(keys__expires_at__gt=now))
     rows = Tenant.objects.order_by("name")
     if reach.tenants is not None:
         rows = rows.filter(pk__in=reach.tenants)

@@ -75,7 +75,7 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
         _names(whose),
         holding(*within(Scope(), whose)),
     )
-    answers = None if held is None else purging.total(held)
+    answers = purging.total(held)
     is_of_all = whose == EVERYBODY and settings.WEB_WORKERS > 1
     if is_of_all:  # a sum, in which an answer that several keep counts as often
         held = await of_all_workers(held)
@@ -107,6 +107,7 @@ async def cache(request: HttpRequest) -> HttpResponseBase:
 async def purge(request: HttpRequest) -> HttpResponseBase:
     """GET shows what would be forgotten; POST forgets it, if that is still what was shown.
 
+    A POST may ask for the count alone: by GET, all that stands in the form would stand in the address.
     Works as a page by itself. With `?part=dialog` it is the inside of a dialog, with `?part=preview`
     only the count.
     """
@@ -114,8 +115,9 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
     whose = reach(request)
     asked = await sync_to_async(_named)(asked, whose)
     held = await holding(*within(asked.scope, whose)) if asked.scope else {}
-    count = 0 if held is None else purging.total(held)
-    if request.method == "POST":
+    count = purging.total(held)
+    is_asked = request.method == "POST" and request.POST.get("act") != "count"
+    if is_asked:
         faults = purging.what_stops(asked, count)
         if not faults and asked.scope:
             await _carry_out(request, asked, within(asked.scope, whose))
@@ -136,7 +138,7 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
         "tiers": [(tier, NAMES[tier], held[tier]) for tier in STACK if held and tier in held],
         **names,
     }
-    return await page(request, template, context, status=422 if asked.faults and request.method == "POST" else 200)
+    return await page(request, template, context, status=422 if asked.faults and is_asked else 200)
 
 
 def _named(asked: Purge, whose: Reach) -> Purge:

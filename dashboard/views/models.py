@@ -89,7 +89,7 @@ async def act(request: HttpRequest) -> HttpResponseBase:
 
 
 def _address(wanted: Act, name: str) -> str:
-    return f"{reverse('dashboard:models-act')}?{urlencode({'do': wanted, 'name': name, 'sure': 1})}"
+    return f"{reverse('dashboard:models-act')}?{urlencode({'do': wanted, 'name': name})}"
 
 
 async def _after(request: HttpRequest, name: str, said: Said) -> HttpResponseBase:

@@ -64,7 +64,8 @@ def role(request: HttpRequest, number: int) -> HttpResponse:
             said = f"{user.get_username()} is {request.POST['role']} there now."
             said += f" {staffing.signed_out(user)}" if reaches_further else ""
     except OrchestratorError as error:
-        return _one(request, user, {"fault": str(error)}, error.status)
+        typed = {} if request.POST.get("role") == NONE else {"typed": request.POST}  # else a button's, not the form's
+        return _one(request, user, {"fault": str(error), **typed}, error.status)
     messages.success(request, said)
     if not staffing.people(reach(request)).filter(pk=number).exists():
         return redirect("dashboard:people")

@@ -32,14 +32,12 @@ from dashboard.requests.verdict import list_verdict, share_of
 from dashboard.requests.waterfall import asked_at, waterfall
 from dashboard.running import tiers_there
 from dashboard.views.overview import read
-from orchestrator.audit import note
 from orchestrator.core.errors import NotThere
 from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach, reach_of
 from orchestrator.ledger import stages
 from orchestrator.ledger.stats import FROM_CACHE
-from orchestrator.models import RequestRecord
-from orchestrator.outcomes.saying import LONGEST_NOTE, is_answered, say
+from orchestrator.outcomes.saying import LONGEST_NOTE, is_answered, judge
 
 LIVE_EVERY_S = 2
 NAMES_FRESH_S = 5.0  # of tenants and keys
@@ -115,24 +113,13 @@ async def judged(request: HttpRequest, number: int) -> HttpResponseBase:
     record = await sync_to_async(find)(number, reach(request))
     if record is None:
         raise Http404
-    by = str(request.user.get_username())
     try:
-        await sync_to_async(_judge)(record, by, float(good), words)
+        await sync_to_async(judge)(record, float(good), by=request.user.get_username(), note=words)
     except NotThere as error:
         return await _one(request, number, str(error), status=409)
     what = "right" if good == "1" else "wrong"
     messages.success(request, f"Noted: the answer was {what}. The router learns from it.")
     return redirect("dashboard:request", number)
-
-
-def _judge(record: RequestRecord, by: str, good: float, words: str) -> None:
-    whose = Reach(frozenset({record.tenant_id}))
-    newest = RequestRecord.objects.of(whose).filter(request_id=record.request_id).order_by("-pk").first()
-    if newest is not None and newest.pk != record.pk:
-        raise NotThere("A later request has the same id, and what is said would count for that one.")
-    kept = say(whose, record.request_id, good, by=f"user {by}", note=words)
-    told_of = {"good": kept.good, "model": kept.model}
-    note(f"user:{by}", "answer.judged", record.request_id, record.tenant_id, told_of, record.request_id)
 
 
 async def _one(request: HttpRequest, number: int, wrong: str = "", *, status: int = 200) -> HttpResponseBase:

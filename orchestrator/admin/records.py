@@ -27,7 +27,7 @@ from orchestrator.ledger.spreadsheet import dollars
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read
 from orchestrator.models import Attempt, Charge, RequestRecord, RouteDecision
-from orchestrator.outcomes.saying import is_answered, said_of, say
+from orchestrator.outcomes.saying import is_answered, judge, said_of
 
 if TYPE_CHECKING:
     RecordAdmin = admin.ModelAdmin[RequestRecord]
@@ -354,9 +354,8 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
             raise PermissionDenied
         if request.method != "POST" or request.POST.get("good") not in {"0", "1"}:
             raise BadRequest("Say whether the answer was right.")
-        whose = Reach(frozenset({record.tenant_id}))
         try:
-            kept = say(whose, record.request_id, float(request.POST["good"]), by=f"user {request.user}")
+            kept = judge(record, float(request.POST["good"]), by=request.user.get_username())
         except NotThere as error:
             self.message_user(request, str(error), messages.ERROR)
         else:

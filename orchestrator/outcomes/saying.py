@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from orchestrator import audit
 from orchestrator.core.errors import NotThere
 from orchestrator.core.permissions import Reach
 from orchestrator.models import AnswerOutcome, RequestRecord
@@ -46,6 +48,23 @@ def say(
         },
     )
     return said
+
+
+def judge(record: RequestRecord, good: float, *, by: str, note: str = "") -> AnswerOutcome:
+    """Keep what a person says of the answer to this very request, and that they said it.
+
+    by  the person's name.
+    Raises NotThere where a later request has its id, or nobody answered.
+    """
+    whose = Reach(frozenset({record.tenant_id}))
+    newest = RequestRecord.objects.of(whose).filter(request_id=record.request_id).order_by("-pk").first()
+    if newest is not None and newest.pk != record.pk:
+        raise NotThere("A later request has the same id, and what is said would count for that one.")
+    with transaction.atomic():
+        kept = say(whose, record.request_id, good, by=f"user {by}", note=note)
+        told = {"good": kept.good, "model": kept.model}
+        audit.note(f"user:{by}", "answer.judged", record.request_id, record.tenant_id, told, record.request_id)
+    return kept
 
 
 def answered(reach: Reach) -> QuerySet[RequestRecord]:

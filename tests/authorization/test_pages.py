@@ -86,6 +86,14 @@ def _sample(one: URLPattern | URLResolver) -> str:
 EVERY_PAGE = list(every_page())
 SENDS_ON = {"admin:login"}  # to the sign-in page, whoever comes
 ENDS_A_SESSION = {"dashboard:sign-out", "admin:logout"}
+TWO_FACTOR = "/dashboard/account/two-factor/"
+BEFORE_THE_CODE = {  # written down once more: what is needed to show the second factor, or to set it up
+    "dashboard:account",
+    "dashboard:two-factor",
+    "dashboard:sign-out-elsewhere",
+    "admin:password_change",
+    "admin:password_change_done",
+}
 
 
 class Who(NamedTuple):
@@ -166,6 +174,36 @@ def test_a_stranger_sees_the_door_and_nothing_else(console: Parts) -> None:  # n
         for method in ("get", "post"):
             expected = "in" if rule_of(page.name) is Open.ANYBODY and page.name not in SENDS_ON else "sign in"
             assert outcome(getattr(Client(), method)(page.path)) == expected, page
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("htmx", [{}, {"HX-Request": "true"}])
+def test_who_has_not_shown_the_code_that_their_role_needs_is_sent_to_show_it(
+    console: Parts,  # noqa: F811
+    cast,
+    settings,
+    method: str,
+    htmx: dict[str, str],
+) -> None:
+    settings.REQUIRE_TWO_FACTOR = "everybody"
+    for who in EVERYBODY[1:]:
+        client = Client(headers=htmx)
+        client.force_login(cast[who.name])
+        for page in EVERY_PAGE:
+            if rule_of(page.name) is Open.ANYBODY or (method == "post" and page.name in BEFORE_THE_CODE):
+                continue
+            response = getattr(client, method)(page.path)
+            sent_to = response.headers.get("HX-Redirect" if htmx else "Location")
+            assert (sent_to == TWO_FACTOR) == (page.name not in BEFORE_THE_CODE), (who.name, page)
+
+
+async def test_no_live_connection_opens_before_the_code(address: str, cast, settings) -> None:  # noqa: F811
+    settings.REQUIRE_TWO_FACTOR = "everybody"
+    for route in websocket_urlpatterns:
+        where = address.replace("http", "ws") + "/" + str(route.pattern)
+        for who in EVERYBODY:
+            cookie = f"orchestrator_session={await sync_to_async(session_of)(cast[who.name])}"
+            assert not await opens(where, address, cookie), who
 
 
 def test_what_each_may_in_words(console: Parts, cast) -> None:  # noqa: F811

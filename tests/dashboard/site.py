@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import uvicorn
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.http import QueryDict
 from django.test import Client
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 from playwright.async_api import TimeoutError as TimedOut
@@ -23,6 +25,7 @@ from playwright.async_api import TimeoutError as TimedOut
 from cache import missed
 from cache.entries import CacheKey, Entry
 from cache.models import CacheEntry
+from dashboard.answers import purging
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.types import Done, Model, Reply, Usage
 from orchestrator.engines.llamacpp import LoadedModel
@@ -378,3 +381,8 @@ async def away(page: Page, is_away: bool) -> None:
         " document.dispatchEvent(new Event('visibilitychange')); }",
         is_away,
     )
+
+
+def as_counted(form: dict[str, str]) -> dict[str, str]:
+    """A purge's form as its page sends it: with what was counted."""
+    return form | {"counted": purging.read(QueryDict(urlencode(form))).about}

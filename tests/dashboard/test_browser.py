@@ -240,6 +240,7 @@ async def test_without_javascript_everything_can_be_read_and_purged(visit, conso
     await page.locator("#purge-link").click()
     await page.locator("select[name=model]").select_option("smollm2:135m")
     await page.get_by_role("button", name="Count them").click()
+    assert page.url.endswith("/dashboard/cache/purge/"), "nothing of the form is in the address"
     await page.get_by_role("button", name="Purge 4 answers").click()
     await expect(page.get_by_role("status").first).to_contain_text("Purged 4 answers")
 

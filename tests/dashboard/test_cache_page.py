@@ -17,7 +17,7 @@ from dashboard.reading import Reader
 from orchestrator.core.permissions import EVERYBODY, Reach, Role
 from orchestrator.models import AuditEvent, Tenant
 from orchestrator.parts import Parts
-from tests.dashboard.site import answer, keep, record, somebody
+from tests.dashboard.site import answer, as_counted, keep, record, somebody
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 
@@ -93,7 +93,7 @@ async def test_a_tenants_answers_are_purged_and_no_others(site, console):
         (await said(site, f"{PURGE}?what=tenant&tenant={acme}&only=smollm2:135m")).replace("</span>", "").split()
     )
     form = {"what": "tenant", "tenant": str(acme), "only": "", "shown": "3", "reason": "moved away"}
-    assert (await site.post(PURGE, form)).status_code == 302
+    assert (await site.post(PURGE, as_counted(form))).status_code == 302
     left = await console.cache.holding(Scope())
     assert max(one.entries for one in left.values() if one) == 1
     event = await AuditEvent.objects.of(EVERYBODY).alatest("pk")
@@ -109,9 +109,51 @@ async def test_another_tenants_answers_are_not_to_be_purged(site, console):
     olga = await sync_to_async(somebody)("olga", Role.OPERATOR, "acme")
     await site.aforce_login(olga)
     form = {"what": "tenant", "tenant": str(globex.pk), "shown": "1"}
-    refused = await site.post(PURGE, form)
+    refused = await site.post(PURGE, as_counted(form))
     assert refused.status_code == 422
     assert "globex" not in refused.content.decode()
+    left = await console.cache.holding(Scope())
+    assert max(one.entries for one in left.values() if one) == 1
+
+
+async def test_what_was_not_counted_is_not_purged(site, console, monkeypatch):
+    await keep(console, answer(1), answer(2), answer(3), answer(4, model="tiny"))
+    other = as_counted({"what": "model", "model": "smollm2:135m", "shown": "3"}) | {"model": "tiny"}
+    for form in (other, {"what": "model", "model": "tiny", "shown": "3"}):
+        refused = await site.post(PURGE, form)
+        assert refused.status_code == 422
+        page = refused.content.decode()
+        assert "Something else was counted than is meant now. Look at the count again." in page
+        assert 'name="shown" value="1"' in page
+        assert 'name="counted" value="what=model&amp;model=tiny"' in page
+    form = as_counted({"what": "model", "model": "tiny", "shown": "1"})
+    for nothing in (None, {"memory": None, "redis": None, "sqlite": None}):
+
+        async def unknown(*scopes, said=nothing):
+            return said
+
+        with monkeypatch.context() as patched:
+            patched.setattr("dashboard.views.cache.holding", unknown)
+            refused = await site.post(PURGE, form)
+        assert refused.status_code == 422
+        page = refused.content.decode()
+        assert "The answers could not be counted." in page
+        assert 'name="shown" value=""' in page
+        assert not await AuditEvent.objects.of(EVERYBODY).aexists()
+    assert (await site.post(PURGE, form)).status_code == 302
+    left = await console.cache.holding(Scope())
+    assert max(one.entries for one in left.values() if one) == 3
+
+
+async def test_counting_again_purges_nothing_and_keeps_what_was_written(site, console):
+    await keep(console, answer(1))
+    form = {"what": "model", "model": "smollm2:135m", "reason": "wrong", "act": "count"}
+    response = await site.post(PURGE, as_counted(form | {"shown": "1"}))
+    page = response.content.decode()
+    assert response.status_code == 200
+    assert "Purge 1 answer<" in page
+    assert 'name="reason" value="wrong"' in page
+    assert 'formmethod="get"' not in page
     left = await console.cache.holding(Scope())
     assert max(one.entries for one in left.values() if one) == 1
 
@@ -133,7 +175,7 @@ async def test_names_are_counted_once_for_all_who_look_and_anew_after_a_purge(si
     await keep(console, answer(2))
     assert "2 answers" in await said(site, f"{PURGE}?what=everything&part=preview"), "what goes is counted each time"
     form = {"what": "everything", "typed": "everything", "reason": "r", "shown": "2"}
-    assert (await site.post(PURGE, form)).status_code == 302
+    assert (await site.post(PURGE, as_counted(form))).status_code == 302
     assert f"kept-{1:064x}" not in await said(site, PAGE)
     assert counted == [EVERYBODY, EVERYBODY]
 
@@ -146,7 +188,7 @@ async def test_names_are_counted_anew_in_other_processes_after_a_purge(site, con
     assert "<option>tiny<" in await said(site, PAGE)
     monkeypatch.setattr("dashboard.views.cache.reader", here)
     form = {"what": "model", "model": "tiny", "shown": "1", "reason": "r"}
-    assert (await site.post(PURGE, form)).status_code == 302
+    assert (await site.post(PURGE, as_counted(form))).status_code == 302
     monkeypatch.setattr("dashboard.views.cache.reader", other)
     page = await said(site, PAGE)
     assert "<option>smollm2:135m<" in page

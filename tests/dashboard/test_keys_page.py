@@ -75,6 +75,28 @@ def test_the_first_line_says_what_ends_and_who_has_spent_most(admin: Client) -> 
     assert "2 keys in use; web-app expires in 3 d; globex has spent 92.0 % of its month." in words
 
 
+def test_keys_of_a_suspended_tenant_are_neither_counted_nor_listed_among_those_that_work(admin: Client) -> None:
+    now = timezone.now()
+    a_key()
+    a_key("helpdesk", "globex", expires_at=now + timedelta(days=3))
+    globex = Tenant.objects.get(name="globex")
+    Tenant.objects.filter(name="globex").update(suspended_at=now)
+    shown = admin.get(KEYS)
+    assert "One key is in use." in text(shown)
+    assert {row.tenant.name: row.keys for row in shown.context["found"].tenants} == {"acme": 1, "globex": 0}
+    for state, listed in (
+        ("working", ["web-app"]),
+        ("unused", ["web-app"]),
+        ("expiring", []),
+        ("suspended", ["helpdesk"]),
+        ("all", ["helpdesk", "web-app"]),
+    ):
+        found = admin.get(f"{KEYS}?state={state}").context["found"]
+        assert [row.key.name for row in found.keys] == listed, state
+    its_page = admin.get(f"{KEYS}tenants/{globex.pk}/").content.decode()
+    assert f'href="{KEYS}?tenant={globex.pk}&amp;state=suspended#keys"' in its_page
+
+
 def test_nothing_yet_says_what_will_be_here(admin: Client) -> None:
     words = text(admin.get(KEYS))
     assert "No key is in use." in words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -399,6 +400,19 @@ async def test_a_busy_one_is_asked_about_first(staff, local):
     words = await asked(staff, "unload", "smollm2:135m", sure=1)
     assert "takes nothing new, and is unloaded as soon as its 2 answers are done." in words
     assert local.stays == {}
+
+
+async def test_to_take_a_load_back_asks_first_when_it_is_busy_by_then(staff, local):
+    htmx = {"HX-Request": "true"}
+    page = (await staff.post(f"{ACT}?do=load&name=qwen2.5:3b-instruct", headers=htmx)).content.decode()
+    undo = re.search(r'hx-post="([^"]*)"[^>]*id="undo"', page)
+    assert undo
+    address = html.unescape(undo[1])
+    local.busy = 1
+    assert "say again that it is to go" in text(await staff.post(address, headers=htmx))
+    assert "qwen2.5:3b-instruct" in local.stays
+    local.busy = 0
+    assert "qwen2.5:3b-instruct is unloaded" in text(await staff.post(address, headers=htmx))
 
 
 async def test_what_fails_is_said_and_not_audited(staff, local):

@@ -27,7 +27,7 @@ from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity.keys import find_key
 from orchestrator.ledger import rolled
 from orchestrator.models import ApiKey, AuditEvent, Charge, RouteDecision, Tenant
-from tests.dashboard.site import answer, fill, keep, record, traffic
+from tests.dashboard.site import answer, as_counted, fill, keep, record, traffic
 from tests.keys import issue_key
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -221,7 +221,7 @@ async def test_a_purge_takes_what_it_names_and_nothing_else(staff, console, form
     for number in range(6):
         entry = answer(number, model="tiny" if number < 2 else "big", namespace="support" if number > 3 else "")
         await console.cache.put(entry, console.cache.generation())
-    response = await staff.post("/dashboard/cache/purge/", form | {"reason": "wrong since this morning"})
+    response = await staff.post("/dashboard/cache/purge/", as_counted(form) | {"reason": "wrong since this morning"})
     assert (response.status_code, response["Location"]) == (302, "/dashboard/cache/")
     assert await kept(console) == left
     words = text(await staff.get("/dashboard/cache/"))
@@ -244,7 +244,7 @@ async def test_a_purge_takes_what_it_names_and_nothing_else(staff, console, form
 )
 async def test_a_purge_that_was_not_confirmed_is_not_done(staff, console, form, fault):
     await fill(console, 4)
-    response = await staff.post("/dashboard/cache/purge/", form)
+    response = await staff.post("/dashboard/cache/purge/", as_counted(form))
     assert response.status_code == 422
     assert fault in text(response)
     assert await kept(console) == 4
@@ -256,7 +256,7 @@ async def test_a_machine_that_has_not_followed_is_named(staff, console, monkeypa
 
     await fill(console, 2)
     monkeypatch.setattr("dashboard.views.cache.purge_now", partly)
-    await staff.post("/dashboard/cache/purge/", {"what": "model", "model": "smollm2:135m", "shown": "2"})
+    await staff.post("/dashboard/cache/purge/", as_counted({"what": "model", "model": "smollm2:135m", "shown": "2"}))
     shown = text(await staff.get("/dashboard/cache/"))
     assert "not on every machine yet: b has been silent for 7 s" in shown
     assert "could not be reached" not in shown
@@ -273,7 +273,7 @@ async def test_who_closes_the_page_has_purged_all_the_same_and_it_is_written_dow
     await fill(console, 2)
     monkeypatch.setattr("dashboard.views.cache.purge_now", slowly)
     form = {"what": "model", "model": "smollm2:135m", "shown": "2", "reason": "wrong"}
-    asking = asyncio.create_task(staff.post("/dashboard/cache/purge/", form))
+    asking = asyncio.create_task(staff.post("/dashboard/cache/purge/", as_counted(form)))
     await asyncio.wait_for(begun.wait(), 60)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -291,7 +291,7 @@ async def test_a_purge_that_is_not_over_in_time_is_written_down(staff, console, 
 
     await fill(console, 2)
     monkeypatch.setattr("dashboard.views.cache.purge_now", too_long)
-    await staff.post("/dashboard/cache/purge/", {"what": "model", "model": "smollm2:135m", "shown": "2"})
+    await staff.post("/dashboard/cache/purge/", as_counted({"what": "model", "model": "smollm2:135m", "shown": "2"}))
     event = await AuditEvent.objects.of(EVERYBODY).aget()
     assert event.subject == "answers from smollm2:135m, not over in time"
     assert "The purge was not over in time" in text(await staff.get("/dashboard/cache/"))
@@ -303,7 +303,7 @@ async def test_a_tier_that_was_not_reached_is_named(staff, console, monkeypatch)
 
     await fill(console, 2)
     monkeypatch.setattr("dashboard.views.cache.purge_now", partly)
-    await staff.post("/dashboard/cache/purge/", {"what": "model", "model": "smollm2:135m", "shown": "2"})
+    await staff.post("/dashboard/cache/purge/", as_counted({"what": "model", "model": "smollm2:135m", "shown": "2"}))
     assert "SQLite could not be reached; what it holds is not served." in text(await staff.get("/dashboard/cache/"))
 
 

@@ -116,6 +116,24 @@ def test_a_role_is_given_changed_and_taken(admin: Client, acme: Tenant) -> None:
     assert "bob is auditor of every tenant." in text(admin.get(page))
 
 
+@pytest.mark.parametrize(
+    ("role", "of", "chosen"),
+    [("auditor", "x", "<option selected>auditor</option>"), ("king", "globex", "selected>globex</option>")],
+)
+def test_what_was_chosen_stays_when_it_could_not_be(
+    admin: Client, acme: Tenant, role: str, of: str, chosen: str
+) -> None:
+    globex = Tenant.objects.create(name="globex")
+    bob = somebody("bob", Role.VIEWER, "acme")
+    form = {"role": role, "of": str(globex.pk) if of == "globex" else of}
+    response = admin.post(f"{PEOPLE}{bob.pk}/role/", form)
+    assert response.status_code == 400
+    assert chosen in response.content.decode()
+    taken = admin.post(f"{PEOPLE}{bob.pk}/role/", {"role": "none", "of": "x"})
+    assert taken.status_code == 400
+    assert f'<option value="{acme.pk}" selected>acme</option>' in taken.content.decode(), "as the form was before"
+
+
 def test_a_session_ends_when_a_role_reaches_further_and_who_gives_it_is_told(admin: Client, acme: Tenant) -> None:
     bob = somebody("bob", Role.VIEWER, "acme")
     page = f"{PEOPLE}{bob.pk}/"

@@ -26,7 +26,7 @@ from orchestrator.core.errors import Busy
 from orchestrator.core.permissions import EVERYBODY, NOBODY, Reach, Role
 from orchestrator.ledger.provider_stats import provider_figures
 from orchestrator.models import Attempt, AuditEvent, RequestRecord, Tenant
-from tests.dashboard.site import fill, record, session_of, somebody
+from tests.dashboard.site import as_counted, fill, record, session_of, somebody
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 PATIENCE_S = 10.0
@@ -150,7 +150,7 @@ async def test_a_purge_reaches_as_far_as_who_asks_for_it(
     ):
         shown = (await site.get("/dashboard/cache/purge/", form | {"part": "preview"})).content.decode()
         assert "globex" not in shown
-        await site.post("/dashboard/cache/purge/", form | {"shown": "0"})
+        await site.post("/dashboard/cache/purge/", as_counted(form) | {"shown": "0"})
     held = await console.cache.holding(Scope(tenant_id=globex))
     assert held["sqlite"].entries == 2
     noted = AuditEvent.objects.of(EVERYBODY).filter(action="cache.purged")

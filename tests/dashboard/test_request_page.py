@@ -159,6 +159,18 @@ async def test_an_answer_is_marked_and_the_audit_knows_by_whom(staff: AsyncClien
     assert (event.actor, event.subject) == ("user:mira", "third")
 
 
+async def test_a_record_of_the_admin_is_marked_as_its_page_is(staff: AsyncClient) -> None:
+    number = await sync_to_async(third_try)()
+    said = f"/admin/orchestrator/requestrecord/{number}/said/"
+    assert "Noted: the answer was wrong." in text(await staff.post(said, {"good": "0"}, follow=True))
+    event = await AuditEvent.objects.of(EVERYBODY).aget(action="answer.judged")
+    assert (event.actor, event.subject, event.request_id) == ("user:mira", "third", "third")
+    await sync_to_async(record)(request_id="third", tier="miss")
+    assert "A later request has the same id" in text(await staff.post(said, {"good": "1"}, follow=True))
+    assert (await AnswerOutcome.objects.of(EVERYBODY).aget(kind="feedback")).good == 0.0
+    assert await AuditEvent.objects.of(EVERYBODY).filter(action="answer.judged").acount() == 1
+
+
 @pytest.mark.parametrize(
     ("how", "may"),
     [
