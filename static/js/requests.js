@@ -51,13 +51,34 @@
     );
   };
 
+  const beforeLast = () => {
+    const query = new URLSearchParams(location.search);
+    query.set("before", rows.lastElementChild.id.replace("request-", ""));
+    return query;
+  };
+
+  // Leads to what goes before the last row that is listed. The link stays, since it may have the focus.
+  const older = (address, words) => {
+    let link = document.getElementById("older");
+    if (!link) {
+      link = document.createElement("a");
+      link.id = "older";
+      document.querySelector(".pager").append(link);
+    }
+    link.setAttribute("href", address);
+    link.textContent = words;
+  };
+
   const release = () => {
     const fresh = held;
     held = [];
     document.getElementById("no-rows")?.remove();
     rows.prepend(...fresh);
     for (const row of fresh) row.classList.add("is-new");
-    while (rows.children.length > MOST_ROWS) rows.lastElementChild.remove();
+    if (rows.children.length > MOST_ROWS) {
+      while (rows.children.length > MOST_ROWS) rows.lastElementChild.remove();
+      older(`?${beforeLast()}`, "Older");
+    }
     if (!gap?.isConnected && !held.includes(gap)) gap = null;
     setTimeout(() => fresh.forEach((row) => row.classList.remove("is-new")), NEW_FOR_MS);
     show();
@@ -79,9 +100,13 @@
     const answer = await fetch(location.href);
     if (answer.redirected) return location.reload();
     if (!answer.ok) throw new Error(answer.status);
-    const now = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("rows");
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const now = page.getElementById("rows");
     if (!now?.dataset.newest) return location.reload(); // the page says why there are none
     rows.replaceChildren(...now.children);
+    const further = page.getElementById("older");
+    if (further) older(further.getAttribute("href"), further.textContent);
+    else document.getElementById("older")?.remove();
     [newest, held, gap, wasAway] = [now.dataset.newest, [], null, false];
     document.dispatchEvent(new Event("rows:new"));
   };

@@ -10,6 +10,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from playwright.async_api import expect
 
+from dashboard.requests import searching
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import Attempt, RequestRecord
 from tests.dashboard.site import away, burst, record, traffic
@@ -91,6 +92,41 @@ async def test_after_an_absence_the_list_is_whole(visit: Any) -> None:
     await away(page, False)
     await expect(page.locator("#rows tr")).to_have_count(31)
     await expect(page.locator("#tail-note")).to_be_empty()
+
+
+async def test_older_goes_on_from_the_last_row_that_is_listed(visit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "MOST_NEWS", 70)
+    await sync_to_async(burst)(40)
+    page = await visit(PAGE)
+    await expect(page.locator("#rows tr")).to_have_count(40)
+    await expect(page.locator("#older")).to_have_count(0)
+    await sync_to_async(burst)(65)
+    await expect(page.locator("#rows tr")).to_have_count(100)
+    assert await listed_below(page) == await page.locator("#older").get_attribute("href")
+    await page.locator("#older").evaluate("link => link.focus({ preventScroll: true })")
+    await away(page, True)
+    await sync_to_async(burst)(150)
+    await away(page, False)
+    await expect(page.locator("#rows tr")).to_have_count(50)
+    assert await listed_below(page) == await page.locator("#older").get_attribute("href")
+    await expect(page.locator("#older")).to_be_focused()
+    seen = await numbers(page)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#rows-title")).to_have_text("Older ones")
+    assert min(seen) - max(await numbers(page)) == 1
+
+
+async def numbers(page: Any) -> list[int]:
+    """Of the rows that are listed."""
+    return [
+        int(row.removeprefix("request-"))
+        for row in await page.locator("#rows tr").evaluate_all("all => all.map(one => one.id)")
+    ]
+
+
+async def listed_below(page: Any) -> str:
+    """The address of what goes before the last row."""
+    return f"?before={min(await numbers(page))}"
 
 
 async def test_that_there_are_more_than_are_listed_is_said_as_long_as_they_are(visit: Any) -> None:
