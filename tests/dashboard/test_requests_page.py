@@ -114,6 +114,51 @@ def test_whose_they_are_bounds_what_is_found(samples: None) -> None:
     assert news(asked({}, NOW), globex, 0)[0][0].request_id == "other"
 
 
+@pytest.fixture
+def jobs(transactional_db: None) -> list[str]:
+    """Ids of two tenants that begin alike, globex's behind those of acme; and an error with the same word in it."""
+    names = [f"job-{number:02d}" for number in range(8)]
+    for name in names:
+        record(request_id=name, tenant="globex" if name > "job-04" else "acme")
+    record(request_id="about-it", tenant="globex", error="The job was lost.", tier="miss")
+    return names
+
+
+def test_the_beginning_of_an_id_finds_all_that_begin_so_and_nothing_else(jobs: list[str]) -> None:
+    assert found("q=job") == jobs[::-1]
+    assert found("q=job&tier=miss") == [], "it stays a search for ids"
+    wanted, before, seen = asked({"q": "job"}, datetime.now(UTC)), 0, []
+    for _ in range(2):
+        page = search(wanted, EVERYBODY, before=before, most=4)
+        before = page.older
+        seen += [row.request_id for row in page.rows]
+    assert (seen, before) == (jobs[::-1], 0), "the last page is full, and nothing is older"
+    back = search(wanted, EVERYBODY, after=page.newer, most=4)
+    assert [row.request_id for row in back.rows] == jobs[:3:-1]
+    assert back.newer == 0
+    assert [row.request_id for row in news(wanted, EVERYBODY, 0)[0]] == jobs[::-1]
+
+
+def test_ids_of_others_hide_none_of_ones_own(jobs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    globex = Reach(frozenset({Tenant.objects.get(name="globex").pk}))
+    assert found("q=job", globex) == jobs[:4:-1]
+    assert found("q=job-00", globex) == []
+    monkeypatch.setattr(searching, "MOST_IDS", 3)
+    assert found("q=job", globex) == ["about-it", *jobs[:4:-1]]
+
+
+def test_more_ids_than_are_looked_up_are_found_by_their_numbers(jobs: list[str], monkeypatch) -> None:
+    """With what has the word in its error; none is left out, and the newest come first."""
+    monkeypatch.setattr(searching, "MOST_IDS", 3)
+    wanted, before, seen = asked({"q": "job"}, datetime.now(UTC)), 0, []
+    for _ in range(3):
+        page = search(wanted, EVERYBODY, before=before, most=3)
+        before = page.older
+        seen += [row.request_id for row in page.rows]
+    assert (seen, before) == (["about-it", *jobs[::-1]], 0)
+    assert [row.request_id for row in news(wanted, EVERYBODY, 0)[0]] == seen
+
+
 def test_pages_go_on_by_numbers_and_come_back(transactional_db: None) -> None:
     for index in range(7):
         record(request_id=f"r{index}")
@@ -153,16 +198,19 @@ def test_a_search_that_runs_out_of_time_says_how_far_it_came(transactional_db, m
     assert seen == ["r1"]
 
 
+@pytest.mark.parametrize("most_ids", [0, 1])
 @pytest.mark.parametrize("reach", [EVERYBODY, Reach(frozenset({1})), Reach(frozenset({1, 2}))])
-def test_no_look_reads_all_there_is(transactional_db, reach: Reach) -> None:
+def test_no_look_reads_all_there_is(transactional_db, monkeypatch, reach: Reach, most_ids: int) -> None:
     """Each statement is bounded by numbers or by an index; none of them sorts or counts."""
 
-    record()
+    monkeypatch.setattr(searching, "MOST_IDS", most_ids)
+    record(request_id="something-1")
     wanted = asked({"outcome": "failed", "period": "1h", "q": "something"}, datetime.now(UTC))
     with CaptureQueriesContext(
         connection,
     ) as asked_for:
         search(wanted, reach)
+        search(asked({"q": "none such"}, datetime.now(UTC)), reach)
         news(wanted, reach, 0)
     for query in asked_for.captured_queries:
         with connection.cursor() as cursor:
