@@ -29,7 +29,6 @@ ALL = 1 << 62  # numbers
 SLICES = 2  # the first tells how many the second may read within the budget
 MOST_GROWTH = 32
 MOST_NEWS = 10
-NEWS_WITHIN = 20_000  # numbers; who was away for more of them reads the page anew
 NEWS_S = 0.03
 MOST_IDS = 2_000  # that begin with what is looked for; more are not looked up
 LEAST_ID = 3  # characters of an id that are looked for
@@ -61,6 +60,19 @@ class Found:
         return not self.older and not self.newer
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What came since somebody looked, the newest first, few of it.
+
+    newest    the last number there is for whoever looks.
+    has_more  there is more of it than these, or may be: not all that came was looked at.
+    """
+
+    rows: Sequence[RequestRecord]
+    newest: int
+    has_more: bool
+
+
 def search(asked: Asked, reach: Reach, *, before: int = 0, after: int = 0, most: int = PAGE) -> Found:
     """A page of what is asked for: the newest, those before a number, or those after one."""
     close_old_connections()
@@ -81,13 +93,14 @@ def search(asked: Asked, reach: Reach, *, before: int = 0, after: int = 0, most:
     return Found(found, older, newer, looked_to, newest)
 
 
-def news(asked: Asked, reach: Reach, after: int) -> tuple[list[RequestRecord], int]:
-    """What came after a number and matches, the newest first, few of it; and the last number there is for them."""
+def news(asked: Asked, reach: Reach, after: int) -> News:
+    """What came after a number and matches."""
     close_old_connections()
     newest = _newest(reach)
     rows = _matching(asked, reach, is_timed=asked.until is not None)
     slices = _slices(rows, asked.wanted, reach, NEWS_S)
-    return slices.down(newest + 1, max(after, newest - NEWS_WITHIN), MOST_NEWS), newest
+    found = slices.down(newest + 1, after, MOST_NEWS + 1)
+    return News(found[:MOST_NEWS], newest, has_more=len(found) > MOST_NEWS or slices.at > after)
 
 
 def _slices(rows: Rows, wanted: str, reach: Reach, budget_s: float) -> _Slices:

@@ -185,14 +185,15 @@ async def _told(request: HttpRequest, found: One) -> dict[str, Any]:
 
 
 async def _news(request: HttpRequest, wanted: Asked, whose: Reach) -> HttpResponseBase:
-    """Rows for the top of the list; in a header how far they reach."""
+    """Rows for the top of the list; in headers how far they reach, and whether there may be more."""
     after = _number(request, "after")
     found = await read(reader.run(lambda: news(wanted, whose, after)))
     if found is None:
         return HttpResponse(status=503)
-    rows, newest = found
-    response = await page(request, "dashboard/_request_rows.html", {"rows": rows})
-    response["X-Newest"] = str(newest)
+    response = await page(request, "dashboard/_request_rows.html", {"rows": found.rows})
+    response["X-Newest"] = str(found.newest)
+    if found.has_more:
+        response["X-More"] = "1"
     return response
 
 

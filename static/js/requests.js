@@ -3,7 +3,6 @@
 "use strict";
 (() => {
   const MOST_ROWS = 100;
-  const MOST_AT_ONCE = 10; // of one answer
   const NEW_FOR_MS = 2000;
   const RETRY_S = [1, 2, 5, 10];
 
@@ -24,7 +23,7 @@
   let failures = 0;
   let lastAnswer = Date.now();
   let wasAway = false; // the page was in the background, and asked nothing
-  let gap = null; // the row beneath which there are more than are listed
+  let gap = null; // the row above which there are more than are listed; all of them, where none is
 
   const show = () => {
     const state = failures ? "lost" : isPaused ? "paused" : "live";
@@ -84,11 +83,12 @@
     show();
   };
 
-  const take = (html) => {
+  // What came, and whether there may be more of it.
+  const take = (html, hasMore) => {
     const holder = document.createElement("template");
     holder.innerHTML = html; // rows of our own template
     const fresh = [...holder.content.querySelectorAll("tr")].filter((row) => !document.getElementById(row.id));
-    if (fresh.length >= MOST_AT_ONCE) gap = fresh.at(-1);
+    if (hasMore) gap = held[0] ?? rows.firstElementChild ?? rows;
     if (!fresh.length) return;
     held = fresh.concat(held).slice(0, MOST_ROWS);
     if (!isHeld()) release();
@@ -122,9 +122,8 @@
         if (!answer.ok) throw new Error(answer.status);
         const html = await answer.text(); // before it counts as heard: it may break off
         newest = answer.headers.get("X-Newest") ?? newest;
-        const before = gap;
-        take(html);
-        if (wasAway && gap !== before && !isHeld()) await readAgain();
+        take(html, answer.headers.has("X-More"));
+        if (wasAway && gap && !isHeld()) await readAgain();
         wasAway = false;
         failures = 0;
         lastAnswer = Date.now();

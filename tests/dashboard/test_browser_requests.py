@@ -129,6 +129,27 @@ async def listed_below(page: Any) -> str:
     return f"?before={min(await numbers(page))}"
 
 
+async def test_what_is_rare_is_listed_after_an_absence_however_much_else_came(visit: Any, monkeypatch: Any) -> None:
+    await sync_to_async(record)(outcome="cut")
+    page = await visit(f"{PAGE}?outcome=cut")
+    await expect(page.locator("#rows tr")).to_have_count(1)
+    await away(page, True)
+    await sync_to_async(record)(outcome="cut")
+    await sync_to_async(burst)(30)
+    monkeypatch.setattr(searching, "NEWS_S", 1e-9)
+    monkeypatch.setattr(searching, "FIRST_SLICE", 10)
+    await page.click("#pause")
+    await away(page, False)
+    await expect(page.locator("#tail-note")).to_have_text("more came than are listed")
+    await expect(page.locator("#rows tr")).to_have_count(1)
+    await away(page, True)
+    await sync_to_async(burst)(30)
+    await page.click("#pause")
+    await away(page, False)
+    await expect(page.locator("#rows tr")).to_have_count(2)
+    await expect(page.locator("#tail-note")).to_be_empty()
+
+
 async def test_that_there_are_more_than_are_listed_is_said_as_long_as_they_are(visit: Any) -> None:
     await sync_to_async(record)(request_id="first")
     page = await visit(PAGE)

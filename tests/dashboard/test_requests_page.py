@@ -111,7 +111,7 @@ def test_whose_they_are_bounds_what_is_found(samples: None) -> None:
     assert found("", globex) == ["other"]
     assert found("q=plain", globex) == []
     assert found("q=oth", globex) == ["other"]
-    assert news(asked({}, NOW), globex, 0)[0][0].request_id == "other"
+    assert news(asked({}, NOW), globex, 0).rows[0].request_id == "other"
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_the_beginning_of_an_id_finds_all_that_begin_so_and_nothing_else(jobs: l
     back = search(wanted, EVERYBODY, after=page.newer, most=4)
     assert [row.request_id for row in back.rows] == jobs[:3:-1]
     assert back.newer == 0
-    assert [row.request_id for row in news(wanted, EVERYBODY, 0)[0]] == jobs[::-1]
+    assert [row.request_id for row in news(wanted, EVERYBODY, 0).rows] == jobs[::-1]
 
 
 def test_ids_of_others_hide_none_of_ones_own(jobs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_more_ids_than_are_looked_up_are_found_by_their_numbers(jobs: list[str],
         before = page.older
         seen += [row.request_id for row in page.rows]
     assert (seen, before) == (["about-it", *jobs[::-1]], 0)
-    assert [row.request_id for row in news(wanted, EVERYBODY, 0)[0]] == seen
+    assert [row.request_id for row in news(wanted, EVERYBODY, 0).rows] == seen
 
 
 def test_pages_go_on_by_numbers_and_come_back(transactional_db: None) -> None:
@@ -311,7 +311,24 @@ async def test_news_are_rows_and_how_far_they_reach(staff: AsyncClient) -> None:
     await sync_to_async(record)(request_id="newer", tier="memory")
     response = await staff.get(f"{PAGE}?tier=miss&part=news&after={newest.pk}")
     assert response["X-Newest"] == str(newest.pk + 2)
+    assert "X-More" not in response
     assert re.findall(r'id="request-(\d+)"', response.content.decode()) == [str(newest.pk + 1)]
+
+
+def test_news_say_whether_there_may_be_more(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(12):
+        record(request_id=f"r{index}", outcome="cut" if index == 1 else "done")
+    first = RequestRecord.objects.of(EVERYBODY).earliest("pk").pk
+    everything, cut = asked({}, datetime.now(UTC)), asked({"outcome": "cut"}, datetime.now(UTC))
+    assert news(everything, EVERYBODY, first - 1).has_more
+    assert len(news(everything, EVERYBODY, first - 1).rows) == searching.MOST_NEWS
+    assert not news(everything, EVERYBODY, first + 1).has_more
+    assert not news(cut, EVERYBODY, first - 1).has_more
+    monkeypatch.setattr(searching, "NEWS_S", 1e-9)
+    monkeypatch.setattr(searching, "FIRST_SLICE", 4)
+    assert not news(cut, EVERYBODY, first - 1).rows
+    assert news(cut, EVERYBODY, first - 1).has_more
+    assert not news(cut, EVERYBODY, first + 7).has_more
 
 
 async def test_the_sheet_has_what_is_filtered_and_says_where_it_was_cut(staff, monkeypatch) -> None:
@@ -375,11 +392,11 @@ def test_what_a_tenant_is_told_is_of_its_own_requests(transactional_db: None, mo
         assert page.newest == max(own)
     assert set(told) <= set(own.values()), "and of nobody else's"
     assert len(set(told)) >= 3
-    assert news(asked({}, NOW), globex, 0)[1] == max(own)
+    assert news(asked({}, NOW), globex, 0).newest == max(own)
 
 
 def test_news_of_a_time_that_is_over_are_none(transactional_db: None) -> None:
     record()
     over = {"to": (NOW - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M")}
-    assert news(asked(over, NOW), EVERYBODY, 0)[0] == []
-    assert len(news(asked({}, NOW), EVERYBODY, 0)[0]) == 1
+    assert news(asked(over, NOW), EVERYBODY, 0).rows == []
+    assert len(news(asked({}, NOW), EVERYBODY, 0).rows) == 1
