@@ -42,6 +42,7 @@ from orchestrator.models import RequestRecord
 from orchestrator.outcomes.saying import LONGEST_NOTE, is_answered, say
 
 LIVE_EVERY_S = 2
+AGAIN_EVERY_S = 60  # the page with its figures, by who has it open
 NAMES_FRESH_S = 5.0  # of tenants and keys
 HOUR = "1h"
 
@@ -77,6 +78,7 @@ async def requests(request: HttpRequest) -> HttpResponseBase:
         "is_newest": not before and not (found and found.newer),
         "record_days": settings.RECORD_DAYS,
         "every_s": LIVE_EVERY_S,
+        "again_s": AGAIN_EVERY_S,
     }
     return await page(request, "dashboard/requests.html", context, status=422 if wanted.faults else 200)
 

@@ -1,10 +1,13 @@
 // The newest requests, live: asks for rows that came since, and puts them at the top where that disturbs nobody.
-// At most five rows a second; a tab in the background asks nothing, and a paused page only counts.
+// At most five rows a second; a tab in the background asks nothing, and a paused page only counts. What stands above the
+// list is read anew with it each minute.
 "use strict";
 (() => {
   const MOST_ROWS = 100;
   const NEW_FOR_MS = 2000;
   const RETRY_S = [1, 2, 5, 10];
+  const FIGURES = ["#verdict", ".over-time"];
+  const MINUTE = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
   const connection = document.getElementById("connection");
   const updated = document.getElementById("updated");
@@ -17,11 +20,13 @@
   if (!rows?.dataset.newest) return;
 
   const everyMs = 1000 * Number(rows.dataset.every);
+  const againMs = 1000 * Number(rows.dataset.again);
   let newest = rows.dataset.newest;
   let held = [];
   let isPaused = false;
   let failures = 0;
   let lastAnswer = Date.now();
+  let readAt = Date.now(); // the page, with its figures
   let wasAway = false; // the page was in the background, and asked nothing
   let gap = null; // the row above which there are more than are listed; all of them, where none is
 
@@ -30,7 +35,8 @@
     if (connection.dataset.shown !== state) connection.innerHTML = connection.dataset[state]; // from the template
     connection.dataset.shown = state;
     const seconds = Math.round((Date.now() - lastAnswer) / 1000);
-    updated.textContent = isPaused ? "" : `updated ${seconds} s ago`;
+    const figures = Date.now() - readAt > 2 * againMs ? `, figures as of ${MINUTE.format(readAt)}` : "";
+    updated.textContent = isPaused ? "" : `updated ${seconds} s ago${figures}`;
     stale.hidden = !failures;
     note.textContent = gap ? "more came than are listed" : "";
     heldButton.hidden = held.length === 0;
@@ -40,15 +46,13 @@
     stale.querySelector("span").textContent = "No answer came; trying again.";
   };
 
-  const isHeld = () => {
+  const isUsed = (part) => {
+    if (!part) return false;
     const selection = getSelection();
-    return (
-      isPaused ||
-      title.getBoundingClientRect().bottom < 0 ||
-      rows.contains(document.activeElement) ||
-      (!selection.isCollapsed && selection.containsNode(rows, true))
-    );
+    return part.contains(document.activeElement) || (!selection.isCollapsed && selection.containsNode(part, true));
   };
+
+  const isHeld = () => isPaused || title.getBoundingClientRect().bottom < 0 || isUsed(rows);
 
   const beforeLast = () => {
     const query = new URLSearchParams(location.search);
@@ -95,20 +99,37 @@
     document.dispatchEvent(new Event("rows:new")); // times.js puts their times into the viewer's zone
   };
 
-  // After an absence: the list as it is by now.
+  const isDue = () => (wasAway && gap) || Date.now() - readAt >= againMs;
+  const isFree = () => !isHeld() && !FIGURES.some((part) => isUsed(document.querySelector(part)));
+
+  // The list and its figures as they are by now.
   const readAgain = async () => {
     const answer = await fetch(location.href);
     if (answer.redirected) return location.reload();
     if (!answer.ok) throw new Error(answer.status);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const now = page.getElementById("rows");
-    if (!now?.dataset.newest) return location.reload(); // the page says why there are none
+    if (!now?.dataset.newest) throw new Error("The ledger did not answer in time.");
+    if (!isFree()) return; // by now somebody reads
     rows.replaceChildren(...now.children);
     const further = page.getElementById("older");
     if (further) older(further.getAttribute("href"), further.textContent);
     else document.getElementById("older")?.remove();
-    [newest, held, gap, wasAway] = [now.dataset.newest, [], null, false];
+    document.getElementById("no-rows")?.remove();
+    const none = page.getElementById("no-rows");
+    if (none) document.querySelector(".pager").before(none);
+    for (const part of FIGURES) swap(document.querySelector(part), page.querySelector(part));
+    [newest, held, gap, wasAway, readAt] = [now.dataset.newest, [], null, false, Date.now()];
     document.dispatchEvent(new Event("rows:new"));
+  };
+
+  const swap = (old, fresh) => {
+    if (!old || !fresh) return old ? old.remove() : fresh && document.getElementById("announcement").before(fresh);
+    const table = old.querySelector("details");
+    const top = table?.querySelector(".scroll").scrollTop;
+    if (table?.open) fresh.querySelector("details").open = true;
+    old.replaceWith(fresh);
+    if (top) fresh.querySelector(".scroll").scrollTop = top;
   };
 
   const ask = async () => {
@@ -123,8 +144,8 @@
         const html = await answer.text(); // before it counts as heard: it may break off
         newest = answer.headers.get("X-Newest") ?? newest;
         take(html, answer.headers.has("X-More"));
-        if (wasAway && gap && !isHeld()) await readAgain();
-        wasAway = false;
+        if (isDue() && isFree()) await readAgain();
+        wasAway = wasAway && gap !== null;
         failures = 0;
         lastAnswer = Date.now();
       } catch {

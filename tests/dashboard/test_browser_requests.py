@@ -11,6 +11,7 @@ from asgiref.sync import sync_to_async
 from playwright.async_api import expect
 
 from dashboard.requests import searching
+from dashboard.views import requests
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import Attempt, RequestRecord
 from tests.dashboard.site import away, burst, record, traffic
@@ -159,6 +160,32 @@ async def test_that_there_are_more_than_are_listed_is_said_as_long_as_they_are(v
     await sync_to_async(record)(request_id="last", model="the-last")
     await expect(page.locator("#rows tr").first).to_contain_text("the-last")
     await expect(page.locator("#tail-note")).to_have_text("more came than are listed")
+
+
+async def test_figures_are_those_of_the_list_and_disturb_nobody(visit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "AGAIN_EVERY_S", 1)
+    page = await visit(PAGE)
+    await expect(page.locator("h1")).to_have_text("No request in the last 24 hours.")
+    await sync_to_async(burst)(4)
+    await expect(page.locator("h1")).to_have_text("4 requests in the last 24 hours.")
+    await expect(page.locator("#rows tr")).to_have_count(4)
+    await expect(page.locator("#no-rows")).to_have_count(0)
+    await page.click(".as-table summary")
+    await page.locator(".where").click()  # takes the focus away
+    await sync_to_async(burst)(60)
+    await expect(page.locator("h1")).to_have_text("64 requests in the last 24 hours.")
+    await expect(page.locator("#rows tr")).to_have_count(50)
+    await expect(page.locator("#tail-note")).to_be_empty()
+    await expect(page.locator(".as-table")).to_have_attribute("open", "")
+    await page.locator("#verdict-link").focus()
+    await sync_to_async(burst)(1)
+    await expect(page.locator("#rows tr")).to_have_count(51)
+    await expect(page.locator("#updated")).to_contain_text("figures as of")
+    await expect(page.locator("#verdict-link")).to_be_focused()
+    await expect(page.locator("h1")).to_have_text("64 requests in the last 24 hours.")
+    await page.locator("#verdict-link").evaluate("link => link.blur()")
+    await expect(page.locator("h1")).to_have_text("65 requests in the last 24 hours.")
+    await expect(page.locator("#announcement")).to_be_empty()
 
 
 async def test_a_filter_is_an_address_and_each_condition_can_be_taken_away(visit: Any) -> None:
