@@ -66,6 +66,7 @@
     if (!link) {
       link = document.createElement("a");
       link.id = "older";
+      link.dataset.earlier = "";
       document.querySelector(".pager").append(link);
     }
     link.setAttribute("href", address);

@@ -117,6 +117,16 @@ async def test_older_goes_on_from_the_last_row_that_is_listed(visit: Any, monkey
     assert min(seen) - max(await numbers(page)) == 1
 
 
+async def test_two_keys_go_to_earlier_requests_and_to_later_ones(visit: Any) -> None:
+    await sync_to_async(burst)(60)
+    page = await visit(PAGE)
+    await page.keyboard.press("[")
+    await expect(page).to_have_url(re.compile("before="))
+    await page.wait_for_load_state("load")  # until then no key is heard
+    await page.keyboard.press("]")
+    await expect(page).to_have_url(re.compile("after="))
+
+
 async def numbers(page: Any) -> list[int]:
     """Of the rows that are listed."""
     return [
