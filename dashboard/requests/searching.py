@@ -46,6 +46,7 @@ class Found:
     newer      the number to go on after; 0: these are the newest.
     looked_to  how far back was looked where the time was up before there were enough; None: it was not.
     newest     the last number there is for whoever looks, from which news are counted.
+    is_common  more ids begin with what is looked for than are looked up.
     """
 
     rows: Sequence[RequestRecord]
@@ -53,6 +54,7 @@ class Found:
     newer: int = 0
     looked_to: datetime | None = None
     newest: int = 0
+    is_common: bool = False
 
     @property
     def is_all(self) -> bool:
@@ -90,7 +92,7 @@ def search(asked: Asked, reach: Reach, *, before: int = 0, after: int = 0, most:
     older = found[-1].pk if more else slices.at if ended_early else 0
     newer = (found[0].pk if found else before - 1) if before and before <= newest else 0
     looked_to = _time_at(older, reach) if ended_early else None
-    return Found(found, older, newer, looked_to, newest)
+    return Found(found, older, newer, looked_to, newest, slices.is_common)
 
 
 def news(asked: Asked, reach: Reach, after: int) -> News:
@@ -113,7 +115,7 @@ def _slices(rows: Rows, wanted: str, reach: Reach, budget_s: float) -> _Slices:
     begins = Q(request_id__gte=wanted, request_id__lt=f"{wanted}\U0010ffff")
     numbers = _numbers(begins) if len(wanted) >= LEAST_ID else []
     if len(numbers) > MOST_IDS:
-        return _Slices(rows.filter(begins | looked_for(wanted)), budget_s)
+        return _Slices(rows.filter(begins | looked_for(wanted)), budget_s, is_common=True)
     if numbers and reach != EVERYBODY:
         own = RequestRecord.objects.of(reach, by_tenant=False).filter(pk__in=numbers)
         numbers = list(own.values_list("pk", flat=True))
@@ -139,8 +141,9 @@ def _newer(slices: _Slices, bottom: int, top: int, most: int, newest: int) -> Fo
 class _Slices:
     """Goes through rows by their numbers, in slices that grow or shrink with how long they take: one at least."""
 
-    def __init__(self, rows: Rows, budget_s: float, step: int | None = None) -> None:
+    def __init__(self, rows: Rows, budget_s: float, step: int | None = None, *, is_common: bool = False) -> None:
         self.matching = rows
+        self.is_common = is_common
         self.at = 0  # how far it got: all above it, or all below, was looked at
         self._budget_s = budget_s
         self._step = step or FIRST_SLICE

@@ -223,6 +223,18 @@ def test_no_look_reads_all_there_is(transactional_db, monkeypatch, reach: Reach,
         assert "rowid" in plan or "request_id" in plan or "tenant_id" in plan, plan
 
 
+async def test_where_many_ids_begin_so_more_of_one_finds_it(staff: AsyncClient, monkeypatch) -> None:
+    for number in range(12):
+        await sync_to_async(record)(request_id=f"old-{number:02d}" if number < 6 else f"new-{number:02d}")
+    monkeypatch.setattr(searching, "MOST_IDS", 3)
+    monkeypatch.setattr(searching, "FIRST_SLICE", 4)
+    monkeypatch.setattr(searching, "BUDGET_S", 1e-9)
+    said = "Many ids begin so; with more of it an id is found at once."
+    assert said in text(await staff.get(f"{PAGE}?q=old"))
+    assert said not in text(await staff.get(f"{PAGE}?q=old-00"))
+    assert said not in text(await staff.get(f"{PAGE}?q=none"))
+
+
 async def test_the_page_says_how_many_and_what_stands_out(staff: AsyncClient) -> None:
     await sync_to_async(traffic)(datetime.now(UTC), count=800)
     await sync_to_async(record)(outcome="engine_timeout", status=504, tier="miss", total_us=31_000_000)
