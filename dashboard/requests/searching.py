@@ -25,12 +25,12 @@ from orchestrator.models import RequestRecord
 PAGE = 50
 BUDGET_S = 0.1
 FIRST_SLICE = 10_000
+ALL = 1 << 62  # numbers
 SLICES = 2  # the first tells how many the second may read within the budget
 MOST_GROWTH = 32
 MOST_NEWS = 10
-NEWS_WITHIN = 20_000  # numbers; who was away for more of them reads the page anew
 NEWS_S = 0.03
-MOST_IDS = 2_000  # of those that begin with what is looked for
+MOST_IDS = 2_000  # that begin with what is looked for; more are not looked up
 LEAST_ID = 3  # characters of an id that are looked for
 # A row is numbered when its request ends, and its time is when that came: nobody takes longer than this.
 LONGEST_REQUEST = timedelta(hours=1)
@@ -46,6 +46,7 @@ class Found:
     newer      the number to go on after; 0: these are the newest.
     looked_to  how far back was looked where the time was up before there were enough; None: it was not.
     newest     the last number there is for whoever looks, from which news are counted.
+    is_common  more ids begin with what is looked for than are looked up.
     """
 
     rows: Sequence[RequestRecord]
@@ -53,6 +54,7 @@ class Found:
     newer: int = 0
     looked_to: datetime | None = None
     newest: int = 0
+    is_common: bool = False
 
     @property
     def is_all(self) -> bool:
@@ -60,22 +62,29 @@ class Found:
         return not self.older and not self.newer
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What came since somebody looked, the newest first, few of it.
+
+    newest    the last number there is for whoever looks.
+    has_more  there is more of it than these, or may be: not all that came was looked at.
+    """
+
+    rows: Sequence[RequestRecord]
+    newest: int
+    has_more: bool
+
+
 def search(asked: Asked, reach: Reach, *, before: int = 0, after: int = 0, most: int = PAGE) -> Found:
     """A page of what is asked for: the newest, those before a number, or those after one."""
     close_old_connections()
     bottom, top = _bounds(asked, reach)
     newest = top - 1
-    wanted = asked.wanted
-    rows = _matching(asked, reach)
-    if len(wanted) >= LEAST_ID and (found := by_id(asked, reach, most, before)):
-        return Found(found, older=found[-1].pk if len(found) == most else 0, newest=newest)
-    if wanted:
-        rows = rows.filter(looked_for(wanted))
+    slices = _slices(_matching(asked, reach), asked.wanted, reach, BUDGET_S)
     if after:
-        return _newer(rows, max(after, bottom), top, most, newest)
+        return _newer(slices, max(after, bottom), top, most, newest)
     if before:
         top = min(top, before)
-    slices = _Slices(rows, BUDGET_S)
     found = slices.down(top, bottom, most + 1)
     more = len(found) > most
     found = found[:most]
@@ -83,32 +92,45 @@ def search(asked: Asked, reach: Reach, *, before: int = 0, after: int = 0, most:
     older = found[-1].pk if more else slices.at if ended_early else 0
     newer = (found[0].pk if found else before - 1) if before and before <= newest else 0
     looked_to = _time_at(older, reach) if ended_early else None
-    return Found(found, older, newer, looked_to, newest)
+    return Found(found, older, newer, looked_to, newest, slices.is_common)
 
 
-def news(asked: Asked, reach: Reach, after: int) -> tuple[list[RequestRecord], int]:
-    """What came after a number and matches, the newest first, few of it; and the last number there is for them."""
+def news(asked: Asked, reach: Reach, after: int) -> News:
+    """What came after a number and matches."""
     close_old_connections()
     newest = _newest(reach)
-    slices = _Slices(_matching(asked, reach, is_timed=asked.until is not None), NEWS_S)
-    if asked.wanted:
-        slices.matching = slices.matching.filter(looked_for(asked.wanted) | Q(request_id__startswith=asked.wanted))
-    return slices.down(newest + 1, max(after, newest - NEWS_WITHIN), MOST_NEWS), newest
+    rows = _matching(asked, reach, is_timed=asked.until is not None)
+    slices = _slices(rows, asked.wanted, reach, NEWS_S)
+    found = slices.down(newest + 1, after, MOST_NEWS + 1)
+    return News(found[:MOST_NEWS], newest, has_more=len(found) > MOST_NEWS or slices.at > after)
 
 
-def by_id(asked: Asked, reach: Reach, most: int, before: int = 0) -> list[RequestRecord]:
-    """Those whose id begins with what is looked for; found in the index, a bounded number of them."""
-    begins = asked.wanted
-    ids = RequestRecord.objects.of(EVERYBODY).filter(request_id__gte=begins, request_id__lt=f"{begins}\U0010ffff")
-    numbers = list(ids.order_by("request_id").values_list("pk", flat=True)[:MOST_IDS])
-    if not numbers:
-        return []
-    rows = _matching(asked, reach).filter(pk__in=[one for one in numbers if not before or one < before])
-    return list(rows.order_by("-pk")[:most])
+def _slices(rows: Rows, wanted: str, reach: Reach, budget_s: float) -> _Slices:
+    """Those of the rows that have what is looked for: by their ids if any begins so, else by what they say.
+
+    Of more ids than are looked up nobody knows which are in reach, or the newest: then it is either, row by row.
+    """
+    if not wanted:
+        return _Slices(rows, budget_s)
+    begins = Q(request_id__gte=wanted, request_id__lt=f"{wanted}\U0010ffff")
+    numbers = _numbers(begins) if len(wanted) >= LEAST_ID else []
+    if len(numbers) > MOST_IDS:
+        return _Slices(rows.filter(begins | looked_for(wanted)), budget_s, is_common=True)
+    if numbers and reach != EVERYBODY:
+        own = RequestRecord.objects.of(reach, by_tenant=False).filter(pk__in=numbers)
+        numbers = list(own.values_list("pk", flat=True))
+    if numbers:
+        return _Slices(rows.filter(pk__in=numbers), budget_s, ALL)
+    return _Slices(rows.filter(looked_for(wanted)), budget_s)
 
 
-def _newer(rows: Rows, bottom: int, top: int, most: int, newest: int) -> Found:
-    slices = _Slices(rows, BUDGET_S)
+def _numbers(begins: Q) -> list[int]:
+    """Of those whose ids begin so, of whomever they are; found in the index, one more than are looked up at most."""
+    rows = RequestRecord.objects.of(EVERYBODY).filter(begins).order_by("request_id")
+    return list(rows.values_list("pk", flat=True)[: MOST_IDS + 1])
+
+
+def _newer(slices: _Slices, bottom: int, top: int, most: int, newest: int) -> Found:
     found = slices.up(bottom + 1, top, most + 1)
     more = len(found) > most
     found = found[:most]
@@ -119,11 +141,12 @@ def _newer(rows: Rows, bottom: int, top: int, most: int, newest: int) -> Found:
 class _Slices:
     """Goes through rows by their numbers, in slices that grow or shrink with how long they take: one at least."""
 
-    def __init__(self, rows: Rows, budget_s: float) -> None:
+    def __init__(self, rows: Rows, budget_s: float, step: int | None = None, *, is_common: bool = False) -> None:
         self.matching = rows
+        self.is_common = is_common
         self.at = 0  # how far it got: all above it, or all below, was looked at
         self._budget_s = budget_s
-        self._step = FIRST_SLICE
+        self._step = step or FIRST_SLICE
         self._taken = 0
 
     def down(self, top: int, bottom: int, most: int) -> list[RequestRecord]:

@@ -40,6 +40,7 @@ from orchestrator.ledger.stats import FROM_CACHE
 from orchestrator.outcomes.saying import LONGEST_NOTE, is_answered, judge
 
 LIVE_EVERY_S = 2
+AGAIN_EVERY_S = 60  # the page with its figures, by who has it open
 NAMES_FRESH_S = 5.0  # of tenants and keys
 HOUR = "1h"
 
@@ -75,6 +76,7 @@ async def requests(request: HttpRequest) -> HttpResponseBase:
         "is_newest": not before and not (found and found.newer),
         "record_days": settings.RECORD_DAYS,
         "every_s": LIVE_EVERY_S,
+        "again_s": AGAIN_EVERY_S,
     }
     return await page(request, "dashboard/requests.html", context, status=422 if wanted.faults else 200)
 
@@ -172,14 +174,15 @@ async def _told(request: HttpRequest, found: One) -> dict[str, Any]:
 
 
 async def _news(request: HttpRequest, wanted: Asked, whose: Reach) -> HttpResponseBase:
-    """Rows for the top of the list; in a header how far they reach."""
+    """Rows for the top of the list; in headers how far they reach, and whether there may be more."""
     after = _number(request, "after")
     found = await read(reader.run(lambda: news(wanted, whose, after)))
     if found is None:
         return HttpResponse(status=503)
-    rows, newest = found
-    response = await page(request, "dashboard/_request_rows.html", {"rows": rows})
-    response["X-Newest"] = str(newest)
+    response = await page(request, "dashboard/_request_rows.html", {"rows": found.rows})
+    response["X-Newest"] = str(found.newest)
+    if found.has_more:
+        response["X-More"] = "1"
     return response
 
 

@@ -1,11 +1,13 @@
 // The newest requests, live: asks for rows that came since, and puts them at the top where that disturbs nobody.
-// At most five rows a second; a tab in the background asks nothing, and a paused page only counts.
+// At most five rows a second; a tab in the background asks nothing, and a paused page only counts. What stands above the
+// list is read anew with it each minute.
 "use strict";
 (() => {
   const MOST_ROWS = 100;
-  const MOST_AT_ONCE = 10; // of one answer
   const NEW_FOR_MS = 2000;
   const RETRY_S = [1, 2, 5, 10];
+  const FIGURES = ["#verdict", ".over-time"];
+  const MINUTE = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
   const connection = document.getElementById("connection");
   const updated = document.getElementById("updated");
@@ -18,20 +20,23 @@
   if (!rows?.dataset.newest) return;
 
   const everyMs = 1000 * Number(rows.dataset.every);
+  const againMs = 1000 * Number(rows.dataset.again);
   let newest = rows.dataset.newest;
   let held = [];
   let isPaused = false;
   let failures = 0;
   let lastAnswer = Date.now();
+  let readAt = Date.now(); // the page, with its figures
   let wasAway = false; // the page was in the background, and asked nothing
-  let gap = null; // the row beneath which there are more than are listed
+  let gap = null; // the row above which there are more than are listed; all of them, where none is
 
   const show = () => {
     const state = failures ? "lost" : isPaused ? "paused" : "live";
     if (connection.dataset.shown !== state) connection.innerHTML = connection.dataset[state]; // from the template
     connection.dataset.shown = state;
     const seconds = Math.round((Date.now() - lastAnswer) / 1000);
-    updated.textContent = isPaused ? "" : `updated ${seconds} s ago`;
+    const figures = Date.now() - readAt > 2 * againMs ? `, figures as of ${MINUTE.format(readAt)}` : "";
+    updated.textContent = isPaused ? "" : `updated ${seconds} s ago${figures}`;
     stale.hidden = !failures;
     note.textContent = gap ? "more came than are listed" : "";
     heldButton.hidden = held.length === 0;
@@ -41,14 +46,31 @@
     stale.querySelector("span").textContent = "No answer came; trying again.";
   };
 
-  const isHeld = () => {
+  const isUsed = (part) => {
+    if (!part) return false;
     const selection = getSelection();
-    return (
-      isPaused ||
-      title.getBoundingClientRect().bottom < 0 ||
-      rows.contains(document.activeElement) ||
-      (!selection.isCollapsed && selection.containsNode(rows, true))
-    );
+    return part.contains(document.activeElement) || (!selection.isCollapsed && selection.containsNode(part, true));
+  };
+
+  const isHeld = () => isPaused || title.getBoundingClientRect().bottom < 0 || isUsed(rows);
+
+  const beforeLast = () => {
+    const query = new URLSearchParams(location.search);
+    query.set("before", rows.lastElementChild.id.replace("request-", ""));
+    return query;
+  };
+
+  // Leads to what goes before the last row that is listed. The link stays, since it may have the focus.
+  const older = (address, words) => {
+    let link = document.getElementById("older");
+    if (!link) {
+      link = document.createElement("a");
+      link.id = "older";
+      link.dataset.earlier = "";
+      document.querySelector(".pager").append(link);
+    }
+    link.setAttribute("href", address);
+    link.textContent = words;
   };
 
   const release = () => {
@@ -57,33 +79,58 @@
     document.getElementById("no-rows")?.remove();
     rows.prepend(...fresh);
     for (const row of fresh) row.classList.add("is-new");
-    while (rows.children.length > MOST_ROWS) rows.lastElementChild.remove();
+    if (rows.children.length > MOST_ROWS) {
+      while (rows.children.length > MOST_ROWS) rows.lastElementChild.remove();
+      older(`?${beforeLast()}`, "Older");
+    }
     if (!gap?.isConnected && !held.includes(gap)) gap = null;
     setTimeout(() => fresh.forEach((row) => row.classList.remove("is-new")), NEW_FOR_MS);
     show();
   };
 
-  const take = (html) => {
+  // What came, and whether there may be more of it.
+  const take = (html, hasMore) => {
     const holder = document.createElement("template");
     holder.innerHTML = html; // rows of our own template
     const fresh = [...holder.content.querySelectorAll("tr")].filter((row) => !document.getElementById(row.id));
-    if (fresh.length >= MOST_AT_ONCE) gap = fresh.at(-1);
+    if (hasMore) gap = held[0] ?? rows.firstElementChild ?? rows;
     if (!fresh.length) return;
     held = fresh.concat(held).slice(0, MOST_ROWS);
     if (!isHeld()) release();
     document.dispatchEvent(new Event("rows:new")); // times.js puts their times into the viewer's zone
   };
 
-  // After an absence: the list as it is by now.
+  const isDue = () => (wasAway && gap) || Date.now() - readAt >= againMs;
+  const isFree = () => !isHeld() && !FIGURES.some((part) => isUsed(document.querySelector(part)));
+
+  // The list and its figures as they are by now.
   const readAgain = async () => {
     const answer = await fetch(location.href);
     if (answer.redirected) return location.reload();
     if (!answer.ok) throw new Error(answer.status);
-    const now = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("rows");
-    if (!now?.dataset.newest) return location.reload(); // the page says why there are none
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const now = page.getElementById("rows");
+    if (!now?.dataset.newest) throw new Error("The ledger did not answer in time.");
+    if (!isFree()) return; // by now somebody reads
     rows.replaceChildren(...now.children);
-    [newest, held, gap, wasAway] = [now.dataset.newest, [], null, false];
+    const further = page.getElementById("older");
+    if (further) older(further.getAttribute("href"), further.textContent);
+    else document.getElementById("older")?.remove();
+    document.getElementById("no-rows")?.remove();
+    const none = page.getElementById("no-rows");
+    if (none) document.querySelector(".pager").before(none);
+    for (const part of FIGURES) swap(document.querySelector(part), page.querySelector(part));
+    [newest, held, gap, wasAway, readAt] = [now.dataset.newest, [], null, false, Date.now()];
     document.dispatchEvent(new Event("rows:new"));
+  };
+
+  const swap = (old, fresh) => {
+    if (!old || !fresh) return old ? old.remove() : fresh && document.getElementById("announcement").before(fresh);
+    const table = old.querySelector("details");
+    const top = table?.querySelector(".scroll").scrollTop;
+    if (table?.open) fresh.querySelector("details").open = true;
+    old.replaceWith(fresh);
+    if (top) fresh.querySelector(".scroll").scrollTop = top;
   };
 
   const ask = async () => {
@@ -97,10 +144,9 @@
         if (!answer.ok) throw new Error(answer.status);
         const html = await answer.text(); // before it counts as heard: it may break off
         newest = answer.headers.get("X-Newest") ?? newest;
-        const before = gap;
-        take(html);
-        if (wasAway && gap !== before && !isHeld()) await readAgain();
-        wasAway = false;
+        take(html, answer.headers.has("X-More"));
+        if (isDue() && isFree()) await readAgain();
+        wasAway = wasAway && gap !== null;
         failures = 0;
         lastAnswer = Date.now();
       } catch {

@@ -75,12 +75,12 @@ def test_older_and_newer_go_by_number_and_lose_none(admin: Client, monkeypatch: 
     many(10)
     seen, page = [], admin.get(AUDIT)
     pages = [subjects(page)]
-    while older := re.search(r'id="older" href="([^"]+)"', page.content.decode()):
+    while older := re.search(r'id="older" data-earlier href="([^"]+)"', page.content.decode()):
         page = admin.get(AUDIT + older[1].replace("&amp;", "&"))
         pages.append(subjects(page))
     seen = [one for page in pages for one in page]
     assert seen == [f"limit number-{number}" for number in range(9, -1, -1)]
-    newer = re.search(r'id="newer" href="([^"]+)"', page.content.decode())
+    newer = re.search(r'id="newer" data-later href="([^"]+)"', page.content.decode())
     assert newer
     assert subjects(admin.get(AUDIT + newer[1].replace("&amp;", "&"))) == pages[-2]
 
@@ -91,7 +91,7 @@ def test_what_is_rare_is_looked_for_in_stretches(admin: Client, monkeypatch: pyt
     monkeypatch.setattr(auditing, "STRETCH", 6)
     address, pages = f"{AUDIT}?about=globex", 0
     while not subjects(page := admin.get(address)):
-        older = re.search(r'id="older" href="([^"]+)">Look further back<', page.content.decode())
+        older = re.search(r'id="older" data-earlier href="([^"]+)">Look further back<', page.content.decode())
         assert older, text(page)
         address, pages = AUDIT + older[1].replace("&amp;", "&"), pages + 1
     assert subjects(page) == ["tenant globex"]
@@ -102,7 +102,7 @@ def test_what_is_rare_is_looked_for_in_stretches(admin: Client, monkeypatch: pyt
         page = admin.get(address)
         assert subjects(page) == []
         assert "Nothing like that among the events up to number" in text(page)
-        newer = re.search(r'id="newer" href="([^"]+)"', page.content.decode())
+        newer = re.search(r'id="newer" data-later href="([^"]+)"', page.content.decode())
         assert newer
         address = AUDIT + newer[1].replace("&amp;", "&")
     assert subjects(admin.get(address)) == ["tenant globex-2"]

@@ -10,6 +10,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from playwright.async_api import expect
 
+from dashboard.requests import searching
+from dashboard.views import requests
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.models import Attempt, RequestRecord
 from tests.dashboard.site import away, burst, record, traffic
@@ -93,6 +95,72 @@ async def test_after_an_absence_the_list_is_whole(visit: Any) -> None:
     await expect(page.locator("#tail-note")).to_be_empty()
 
 
+async def test_older_goes_on_from_the_last_row_that_is_listed(visit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "MOST_NEWS", 70)
+    await sync_to_async(burst)(40)
+    page = await visit(PAGE)
+    await expect(page.locator("#rows tr")).to_have_count(40)
+    await expect(page.locator("#older")).to_have_count(0)
+    await sync_to_async(burst)(65)
+    await expect(page.locator("#rows tr")).to_have_count(100)
+    assert await listed_below(page) == await page.locator("#older").get_attribute("href")
+    await page.locator("#older").evaluate("link => link.focus({ preventScroll: true })")
+    await away(page, True)
+    await sync_to_async(burst)(150)
+    await away(page, False)
+    await expect(page.locator("#rows tr")).to_have_count(50)
+    assert await listed_below(page) == await page.locator("#older").get_attribute("href")
+    await expect(page.locator("#older")).to_be_focused()
+    seen = await numbers(page)
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#rows-title")).to_have_text("Older ones")
+    assert min(seen) - max(await numbers(page)) == 1
+
+
+async def test_two_keys_go_to_earlier_requests_and_to_later_ones(visit: Any) -> None:
+    await sync_to_async(burst)(60)
+    page = await visit(PAGE)
+    await page.keyboard.press("[")
+    await expect(page).to_have_url(re.compile("before="))
+    await page.wait_for_load_state("load")  # until then no key is heard
+    await page.keyboard.press("]")
+    await expect(page).to_have_url(re.compile("after="))
+
+
+async def numbers(page: Any) -> list[int]:
+    """Of the rows that are listed."""
+    return [
+        int(row.removeprefix("request-"))
+        for row in await page.locator("#rows tr").evaluate_all("all => all.map(one => one.id)")
+    ]
+
+
+async def listed_below(page: Any) -> str:
+    """The address of what goes before the last row."""
+    return f"?before={min(await numbers(page))}"
+
+
+async def test_what_is_rare_is_listed_after_an_absence_however_much_else_came(visit: Any, monkeypatch: Any) -> None:
+    await sync_to_async(record)(outcome="cut")
+    page = await visit(f"{PAGE}?outcome=cut")
+    await expect(page.locator("#rows tr")).to_have_count(1)
+    await away(page, True)
+    await sync_to_async(record)(outcome="cut")
+    await sync_to_async(burst)(30)
+    monkeypatch.setattr(searching, "NEWS_S", 1e-9)
+    monkeypatch.setattr(searching, "FIRST_SLICE", 10)
+    await page.click("#pause")
+    await away(page, False)
+    await expect(page.locator("#tail-note")).to_have_text("more came than are listed")
+    await expect(page.locator("#rows tr")).to_have_count(1)
+    await away(page, True)
+    await sync_to_async(burst)(30)
+    await page.click("#pause")
+    await away(page, False)
+    await expect(page.locator("#rows tr")).to_have_count(2)
+    await expect(page.locator("#tail-note")).to_be_empty()
+
+
 async def test_that_there_are_more_than_are_listed_is_said_as_long_as_they_are(visit: Any) -> None:
     await sync_to_async(record)(request_id="first")
     page = await visit(PAGE)
@@ -102,6 +170,32 @@ async def test_that_there_are_more_than_are_listed_is_said_as_long_as_they_are(v
     await sync_to_async(record)(request_id="last", model="the-last")
     await expect(page.locator("#rows tr").first).to_contain_text("the-last")
     await expect(page.locator("#tail-note")).to_have_text("more came than are listed")
+
+
+async def test_figures_are_those_of_the_list_and_disturb_nobody(visit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "AGAIN_EVERY_S", 1)
+    page = await visit(PAGE)
+    await expect(page.locator("h1")).to_have_text("No request in the last 24 hours.")
+    await sync_to_async(burst)(4)
+    await expect(page.locator("h1")).to_have_text("4 requests in the last 24 hours.")
+    await expect(page.locator("#rows tr")).to_have_count(4)
+    await expect(page.locator("#no-rows")).to_have_count(0)
+    await page.click(".as-table summary")
+    await page.locator(".where").click()  # takes the focus away
+    await sync_to_async(burst)(60)
+    await expect(page.locator("h1")).to_have_text("64 requests in the last 24 hours.")
+    await expect(page.locator("#rows tr")).to_have_count(50)
+    await expect(page.locator("#tail-note")).to_be_empty()
+    await expect(page.locator(".as-table")).to_have_attribute("open", "")
+    await page.locator("#verdict-link").focus()
+    await sync_to_async(burst)(1)
+    await expect(page.locator("#rows tr")).to_have_count(51)
+    await expect(page.locator("#updated")).to_contain_text("figures as of")
+    await expect(page.locator("#verdict-link")).to_be_focused()
+    await expect(page.locator("h1")).to_have_text("64 requests in the last 24 hours.")
+    await page.locator("#verdict-link").evaluate("link => link.blur()")
+    await expect(page.locator("h1")).to_have_text("65 requests in the last 24 hours.")
+    await expect(page.locator("#announcement")).to_be_empty()
 
 
 async def test_a_filter_is_an_address_and_each_condition_can_be_taken_away(visit: Any) -> None:

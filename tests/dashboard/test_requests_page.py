@@ -111,7 +111,52 @@ def test_whose_they_are_bounds_what_is_found(samples: None) -> None:
     assert found("", globex) == ["other"]
     assert found("q=plain", globex) == []
     assert found("q=oth", globex) == ["other"]
-    assert news(asked({}, NOW), globex, 0)[0][0].request_id == "other"
+    assert news(asked({}, NOW), globex, 0).rows[0].request_id == "other"
+
+
+@pytest.fixture
+def jobs(transactional_db: None) -> list[str]:
+    """Ids of two tenants that begin alike, globex's behind those of acme; and an error with the same word in it."""
+    names = [f"job-{number:02d}" for number in range(8)]
+    for name in names:
+        record(request_id=name, tenant="globex" if name > "job-04" else "acme")
+    record(request_id="about-it", tenant="globex", error="The job was lost.", tier="miss")
+    return names
+
+
+def test_the_beginning_of_an_id_finds_all_that_begin_so_and_nothing_else(jobs: list[str]) -> None:
+    assert found("q=job") == jobs[::-1]
+    assert found("q=job&tier=miss") == [], "it stays a search for ids"
+    wanted, before, seen = asked({"q": "job"}, datetime.now(UTC)), 0, []
+    for _ in range(2):
+        page = search(wanted, EVERYBODY, before=before, most=4)
+        before = page.older
+        seen += [row.request_id for row in page.rows]
+    assert (seen, before) == (jobs[::-1], 0), "the last page is full, and nothing is older"
+    back = search(wanted, EVERYBODY, after=page.newer, most=4)
+    assert [row.request_id for row in back.rows] == jobs[:3:-1]
+    assert back.newer == 0
+    assert [row.request_id for row in news(wanted, EVERYBODY, 0).rows] == jobs[::-1]
+
+
+def test_ids_of_others_hide_none_of_ones_own(jobs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    globex = Reach(frozenset({Tenant.objects.get(name="globex").pk}))
+    assert found("q=job", globex) == jobs[:4:-1]
+    assert found("q=job-00", globex) == []
+    monkeypatch.setattr(searching, "MOST_IDS", 3)
+    assert found("q=job", globex) == ["about-it", *jobs[:4:-1]]
+
+
+def test_more_ids_than_are_looked_up_are_found_by_their_numbers(jobs: list[str], monkeypatch) -> None:
+    """With what has the word in its error; none is left out, and the newest come first."""
+    monkeypatch.setattr(searching, "MOST_IDS", 3)
+    wanted, before, seen = asked({"q": "job"}, datetime.now(UTC)), 0, []
+    for _ in range(3):
+        page = search(wanted, EVERYBODY, before=before, most=3)
+        before = page.older
+        seen += [row.request_id for row in page.rows]
+    assert (seen, before) == (["about-it", *jobs[::-1]], 0)
+    assert [row.request_id for row in news(wanted, EVERYBODY, 0).rows] == seen
 
 
 def test_pages_go_on_by_numbers_and_come_back(transactional_db: None) -> None:
@@ -153,16 +198,19 @@ def test_a_search_that_runs_out_of_time_says_how_far_it_came(transactional_db, m
     assert seen == ["r1"]
 
 
+@pytest.mark.parametrize("most_ids", [0, 1])
 @pytest.mark.parametrize("reach", [EVERYBODY, Reach(frozenset({1})), Reach(frozenset({1, 2}))])
-def test_no_look_reads_all_there_is(transactional_db, reach: Reach) -> None:
+def test_no_look_reads_all_there_is(transactional_db, monkeypatch, reach: Reach, most_ids: int) -> None:
     """Each statement is bounded by numbers or by an index; none of them sorts or counts."""
 
-    record()
+    monkeypatch.setattr(searching, "MOST_IDS", most_ids)
+    record(request_id="something-1")
     wanted = asked({"outcome": "failed", "period": "1h", "q": "something"}, datetime.now(UTC))
     with CaptureQueriesContext(
         connection,
     ) as asked_for:
         search(wanted, reach)
+        search(asked({"q": "none such"}, datetime.now(UTC)), reach)
         news(wanted, reach, 0)
     for query in asked_for.captured_queries:
         with connection.cursor() as cursor:
@@ -173,6 +221,18 @@ def test_no_look_reads_all_there_is(transactional_db, reach: Reach) -> None:
             continue
         assert "SCAN orchestrator_requestrecord" not in plan or "request_id" in plan, plan
         assert "rowid" in plan or "request_id" in plan or "tenant_id" in plan, plan
+
+
+async def test_where_many_ids_begin_so_more_of_one_finds_it(staff: AsyncClient, monkeypatch) -> None:
+    for number in range(12):
+        await sync_to_async(record)(request_id=f"old-{number:02d}" if number < 6 else f"new-{number:02d}")
+    monkeypatch.setattr(searching, "MOST_IDS", 3)
+    monkeypatch.setattr(searching, "FIRST_SLICE", 4)
+    monkeypatch.setattr(searching, "BUDGET_S", 1e-9)
+    said = "Many ids begin so; with more of it an id is found at once."
+    assert said in text(await staff.get(f"{PAGE}?q=old"))
+    assert said not in text(await staff.get(f"{PAGE}?q=old-00"))
+    assert said not in text(await staff.get(f"{PAGE}?q=none"))
 
 
 async def test_the_page_says_how_many_and_what_stands_out(staff: AsyncClient) -> None:
@@ -263,7 +323,24 @@ async def test_news_are_rows_and_how_far_they_reach(staff: AsyncClient) -> None:
     await sync_to_async(record)(request_id="newer", tier="memory")
     response = await staff.get(f"{PAGE}?tier=miss&part=news&after={newest.pk}")
     assert response["X-Newest"] == str(newest.pk + 2)
+    assert "X-More" not in response
     assert re.findall(r'id="request-(\d+)"', response.content.decode()) == [str(newest.pk + 1)]
+
+
+def test_news_say_whether_there_may_be_more(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(12):
+        record(request_id=f"r{index}", outcome="cut" if index == 1 else "done")
+    first = RequestRecord.objects.of(EVERYBODY).earliest("pk").pk
+    everything, cut = asked({}, datetime.now(UTC)), asked({"outcome": "cut"}, datetime.now(UTC))
+    assert news(everything, EVERYBODY, first - 1).has_more
+    assert len(news(everything, EVERYBODY, first - 1).rows) == searching.MOST_NEWS
+    assert not news(everything, EVERYBODY, first + 1).has_more
+    assert not news(cut, EVERYBODY, first - 1).has_more
+    monkeypatch.setattr(searching, "NEWS_S", 1e-9)
+    monkeypatch.setattr(searching, "FIRST_SLICE", 4)
+    assert not news(cut, EVERYBODY, first - 1).rows
+    assert news(cut, EVERYBODY, first - 1).has_more
+    assert not news(cut, EVERYBODY, first + 7).has_more
 
 
 async def test_the_sheet_has_what_is_filtered_and_says_where_it_was_cut(staff, monkeypatch) -> None:
@@ -327,11 +404,11 @@ def test_what_a_tenant_is_told_is_of_its_own_requests(transactional_db: None, mo
         assert page.newest == max(own)
     assert set(told) <= set(own.values()), "and of nobody else's"
     assert len(set(told)) >= 3
-    assert news(asked({}, NOW), globex, 0)[1] == max(own)
+    assert news(asked({}, NOW), globex, 0).newest == max(own)
 
 
 def test_news_of_a_time_that_is_over_are_none(transactional_db: None) -> None:
     record()
     over = {"to": (NOW - timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M")}
-    assert news(asked(over, NOW), EVERYBODY, 0)[0] == []
-    assert len(news(asked({}, NOW), EVERYBODY, 0)[0]) == 1
+    assert news(asked(over, NOW), EVERYBODY, 0).rows == []
+    assert len(news(asked({}, NOW), EVERYBODY, 0).rows) == 1
