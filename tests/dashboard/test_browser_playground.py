@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.dashboard.site import go, opened
+from tests.dashboard.site import go, opened, sign_in
 from tests.dashboard.test_browser_providers import sign_in_link
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -16,7 +16,7 @@ PAGE = "/dashboard/playground/"
 
 async def test_two_models_are_compared_side_by_side(browser, product):
     page = await opened(browser, product.base_url, None)
-    await page.goto(sign_in_link(product))
+    await sign_in(page, sign_in_link(product))
     await go(page, "y")
     await expect(page).to_have_url(f"{product.base_url}{PAGE}")
     await page.get_by_label("Question").fill("Name the capital of France.")
@@ -44,7 +44,7 @@ async def test_two_models_are_compared_side_by_side(browser, product):
 
 async def test_an_answer_is_stopped_and_a_fault_is_said_by_the_page(browser, product):
     page = await opened(browser, product.base_url, None)
-    await page.goto(sign_in_link(product))
+    await sign_in(page, sign_in_link(product))
     await page.goto(f"{product.base_url}{PAGE}?a=openai/stall&question=Hello")
     await page.get_by_role("button", name="Ask", exact=True).click()
     await expect(page.locator("#answer-a")).to_have_text(re.compile(r"\w"), timeout=20_000)

@@ -495,7 +495,9 @@ async def people(visitor: Visitor, client: httpx.AsyncClient, aviary: Aviary, ow
     for path in sorted(set(paths())):
         if path.startswith(("/dashboard/", "/admin/")) and "logout" not in path and "sign-" not in path:
             await visitor.ask("page", "GET", path)
-    await visitor.ask("page", "GET", f"/dashboard/sign-in/{own.link}/")
+    for method in ("GET", "POST"):
+        form = {"csrfmiddlewaretoken": client.cookies["orchestrator_csrf"]} if method == "POST" else None
+        await visitor.ask("page", method, f"/dashboard/sign-in/{own.link}/", data=form)
 
 
 async def second_step(visitor: Visitor, address: str, aviary: Aviary, own: Credentials) -> None:
