@@ -10,6 +10,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from dashboard.formats import sentence
+from dashboard.once import once
 from orchestrator.core.errors import OrchestratorError
 from orchestrator.identity.acting import LONGEST_REASON, Actor, of_user
 
@@ -22,6 +23,16 @@ async def acted(request: HttpRequest, act: Callable[[Actor], T]) -> T:
 
     def make() -> T:
         with transaction.atomic():
+            return act(actor(request))
+
+    return await sync_to_async(make)()
+
+
+async def acted_once(request: HttpRequest, act: Callable[[Actor], T]) -> T:
+    """The same by a form whose answer is shown once. Raises SentBefore."""
+
+    def make() -> T:
+        with once(request):
             return act(actor(request))
 
     return await sync_to_async(make)()

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, resolve_url
 from django.utils.crypto import constant_time_compare
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.access import page_now, roles
 from orchestrator.identity import attempts, second_factor
@@ -113,10 +113,16 @@ def code(request: HttpRequest) -> HttpResponse:
     return page_now(request, "dashboard/sign_in_code.html", context)
 
 
-@require_GET  # a HEAD, as link checkers send, must not spend it
+@require_http_methods(["GET", "HEAD", "POST"])
 def redeem(request: HttpRequest, token: str) -> HttpResponse:
-    """Sign in whoever holds an unspent link; of an account with a second factor it is the first one only."""
-    response = _redeemed(request, token) if open_link(token) else None  # to guess is no way to keep others from writing
+    """Sign in whoever holds an unspent link; of an account with a second factor it is the first one only.
+
+    Only the button does it: programs open what they find in chats and mails, and would spend it.
+    """
+    link = open_link(token)  # first, since to guess is no way to keep others from writing
+    if link is not None and request.method != "POST":
+        return page_now(request, "dashboard/sign_in_link.html", {"who": link.user.get_username()})
+    response = _redeemed(request, token) if link else None
     if response is not None:
         return response
     context = {"form": SignInForm(request), "is_spent": True}

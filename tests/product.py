@@ -40,6 +40,12 @@ def until(found: Callable[[], T | None], what: str, within_s: float = UNTIL_S) -
         time.sleep(POLL_S)
 
 
+def sign_in(client: httpx.Client, link: str) -> httpx.Response:
+    """Open a link that signs in once, and press the button of its page."""
+    assert client.get(link).status_code == httpx.codes.OK
+    return client.post(link, data={"csrfmiddlewaretoken": client.cookies["orchestrator_csrf"]})
+
+
 def is_running(pid: int) -> bool:
     """Whether the process is there and not a zombie."""
     try:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.figures import Figures, parse, value
-from tests.product import Product, until
+from tests.product import Product, sign_in, until
 from tests.provider import Provider
 
 
@@ -109,9 +109,9 @@ def test_any_worker_tells_for_all_and_what_a_dead_one_counted_stays(
 
 def memory_on_the_page(product: Product, client: httpx.Client) -> str:
     """How many answers the memory keeps, as the page says it."""
-    if "sessionid" not in client.cookies:
+    if "orchestrator_session" not in client.cookies:
         link = next(line for line in product.logs().splitlines() if "signs you in once" in line).rpartition(" ")[2]
-        assert client.get(link).status_code == 302
+        assert sign_in(client, link).status_code == 302
     row = client.get("/dashboard/cache/").text.partition("?tier=memory&amp;")[2].partition("</tr>")[0]
     assert "all 2 workers" in row, row
     return re.findall(r'<td class="number">([^<]*)</td>', row)[2]

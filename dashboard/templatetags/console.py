@@ -13,6 +13,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from dashboard import formats, tiers
+from dashboard.once import FIELD, mark
 from dashboard.rules.rows import Piece
 from orchestrator.ledger.provider_stats import ProviderFigures
 from orchestrator.ledger.stats import has_failed
@@ -31,6 +32,12 @@ register.filter("exact", formats.exact)
 register.filter("span", formats.span)
 
 STATE_WORDS = {"ok": "ok", "slow": "slow", "down": "down", "off": "off"}
+
+
+@register.simple_tag
+def once() -> SafeString:
+    """What makes a form do it once, where its answer is shown once."""
+    return format_html('<input type="hidden" name="{}" value="{}" autocomplete="off">', FIELD, mark())
 
 
 @register.filter

@@ -9,11 +9,13 @@ from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.forms import PasswordChangeForm, SetPasswordForm
 from django.contrib.auth.models import User
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
 from dashboard.access import page_now, roles
+from dashboard.once import is_spent, spend
 from dashboard.sign_in import address_of
 from orchestrator.audit import note
 from orchestrator.identity import attempts, second_factor
@@ -23,6 +25,14 @@ from orchestrator.models import SecondFactor
 
 QR_SCALE = 5
 _MAY_REPLACE = "may_replace_second_factor"  # in a session: password or code was shown in it to begin with another one
+CONFIRMED_BEFORE = (
+    "The authenticator is in use, and the recovery codes stood in the first answer and nowhere else. If you have not "
+    "seen them, have new ones made below."
+)
+RENEWED_BEFORE = (
+    "New recovery codes were made, which stood in the first answer and nowhere else; those before do not work any "
+    "more. If you have not seen them, have new ones made below."
+)
 Context = dict[str, Any]
 
 
@@ -72,7 +82,10 @@ def _begin(request: HttpRequest, user: User) -> HttpResponse:
     return redirect("dashboard:two-factor")
 
 
+@transaction.atomic  # of two that come at once the second finds all that the first did
 def _confirm(request: HttpRequest, user: User) -> HttpResponse:
+    if is_spent(request):
+        return _two_factor(request, user, {"sent_before": CONFIRMED_BEFORE}, status=409)
     if not _is_its_own(request, user):
         return _two_factor(request, user, {"is_unproven": True}, status=422)
     if wait := _wait_s(request, user):
@@ -85,16 +98,22 @@ def _confirm(request: HttpRequest, user: User) -> HttpResponse:
     request.session[WITH_CODE] = True
     end_sessions(user, but=request.session.session_key)  # they were signed in without
     note(_named(user), "person.two_factor_on", user.get_username())
+    spend(request)
     return _two_factor(request, user, {"codes": codes})
 
 
+@transaction.atomic  # with the code that it is shown for, which works once
 def _renew(request: HttpRequest, user: User) -> HttpResponse:
+    if is_spent(request):
+        return _two_factor(request, user, {"sent_before": RENEWED_BEFORE}, status=409)
     if not second_factor.is_on(user):  # they would stand in for a second factor that is none
         return _two_factor(request, user, status=422)
     if refusal := _unproven(request, user):
         return refusal
     note(_named(user), "person.recovery_codes_renewed", user.get_username())
-    return _two_factor(request, user, {"codes": second_factor.renew_recovery_codes(user)})
+    codes = second_factor.renew_recovery_codes(user)
+    spend(request)
+    return _two_factor(request, user, {"codes": codes})
 
 
 def _off(request: HttpRequest, user: User) -> HttpResponse:

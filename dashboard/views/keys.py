@@ -15,12 +15,13 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from dashboard import formats
 from dashboard.access import page, reach, roles
-from dashboard.acting import NOTHING_WRONG, acted, faults_of
+from dashboard.acting import NOTHING_WRONG, acted, acted_once, faults_of
 from dashboard.keys import forms
 from dashboard.keys.allowance import limit_rows
 from dashboard.keys.board import STATES, Asked, read_board
 from dashboard.keys.one import MOST_COUNTED, OneKey, read_key
 from dashboard.keys.verdict import verdict
+from dashboard.once import SentBefore
 from dashboard.reading import reader
 from dashboard.unread import said_when_unread
 from dashboard.views.overview import read
@@ -36,6 +37,14 @@ from orchestrator.models import ApiKey, Tenant
 MOST_TEXT = 200  # characters that are looked for
 MOST_TENANTS = 1_000  # to choose from
 USUAL_MODEL = "smollm2:135m"  # in an example; it comes with the product
+ISSUED_BEFORE = (
+    "This form issued a key, which stood in the first answer and nowhere else. If you have not seen it, revoke it "
+    "under Keys and tenants, and issue another here."
+)
+ROTATED_BEFORE = (
+    "This form made the new key, which stood in the first answer and nowhere else. If you have not seen it, revoke it "
+    "under Keys and tenants; then rotate this one again while it works, or issue another."
+)
 NAMES_OF_FAMILIES = {
     "chat": "chat: all that gives text",
     "embed": "embed: vectors",
@@ -100,12 +109,14 @@ async def find(request: HttpRequest) -> HttpResponseBase:
 async def new(request: HttpRequest) -> HttpResponseBase:
     """Issue a key. It is shown in the answer to this, and never again."""
     typed: dict[str, Any] = forms.typed(request.GET) | {"ends": forms.USUAL_LIFE}
-    faults = NOTHING_WRONG
+    faults, sent_before = NOTHING_WRONG, ""
     if request.method == "POST":
         typed = forms.typed(request.POST)
         try:
             asked = forms.key_asked(typed, timezone.now())
-            key, credential = await acted(request, lambda by: issuing.issue(by, asked))
+            key, credential = await acted_once(request, lambda by: issuing.issue(by, asked))
+        except SentBefore:
+            sent_before = ISSUED_BEFORE
         except OrchestratorError as error:
             faults = faults_of(error, forms.KEY_FIELDS)
         else:
@@ -115,6 +126,7 @@ async def new(request: HttpRequest) -> HttpResponseBase:
         "here": "keys",
         "typed": typed,
         "faults": faults,
+        "sent_before": sent_before,
         "tenants": tenants,
         "lives": forms.LIVES,
         "families": [(name, NAMES_OF_FAMILIES.get(name, name)) for name in FAMILIES],
@@ -122,7 +134,8 @@ async def new(request: HttpRequest) -> HttpResponseBase:
         "roles": list(Role),
         "for_every": reach(request).tenants is None,
     }
-    return await page(request, "dashboard/key_new.html", context, status=422 if faults else 200)
+    status = 409 if sent_before else 422 if faults else 200
+    return await page(request, "dashboard/key_new.html", context, status=status)
 
 
 @require_safe
@@ -140,18 +153,21 @@ async def key(request: HttpRequest, number: int) -> HttpResponseBase:
 async def rotate(request: HttpRequest, number: int) -> HttpResponseBase:
     """Make a key that may do the same in its place. It is shown in the answer to this, and never again."""
     found = await _read(request, number)
-    typed, faults = forms.typed(request.POST), NOTHING_WRONG
+    typed, faults, sent_before = forms.typed(request.POST), NOTHING_WRONG, ""
     if request.method == "POST":
         try:
             asked = forms.rotation_asked(typed)
-            new_one, credential = await acted(request, lambda by: issuing.rotate(by, found.row.key.prefix, asked))
+            new_one, credential = await acted_once(request, lambda by: issuing.rotate(by, found.row.key.prefix, asked))
+        except SentBefore:
+            sent_before = ROTATED_BEFORE
         except OrchestratorError as error:
             faults = faults_of(error, ("overlap_s",))
         else:
             return await _shown_once(request, new_one, credential, old=found.row.key, overlap_s=asked.overlap_s)
     context = _of_key(request, found) | {"typed": typed, "faults": faults, "overlaps": forms.OVERLAPS}
-    context["overlap"] = typed.get("overlap_s") or forms.USUAL_OVERLAP
-    return await page(request, "dashboard/key_rotate.html", context, status=422 if faults else 200)
+    context |= {"overlap": typed.get("overlap_s") or forms.USUAL_OVERLAP, "sent_before": sent_before}
+    status = 409 if sent_before else 422 if faults else 200
+    return await page(request, "dashboard/key_rotate.html", context, status=status)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

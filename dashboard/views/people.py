@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from dashboard.access import page_now, reach
 from dashboard.formats import listing
+from dashboard.once import SentBefore, once
 from orchestrator.core.errors import BadRequest, NotThere, OrchestratorError
 from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import ALLOWED, EVERYBODY, Permission, Role
@@ -23,6 +24,14 @@ from orchestrator.models import Tenant
 EVERY = "every"  # tenant, in a form
 NONE = "none"  # no role, in a form
 MOST_TENANTS = 1_000  # to choose from
+INVITED_BEFORE = (
+    "This form let them in, and their link stood in the first answer and nowhere else. If you have not seen it, make "
+    "another on their page."
+)
+LINKED_BEFORE = (
+    "This form made a link, which stood in the first answer and nowhere else. If you have not seen it, make another "
+    "below; it takes the place of the first."
+)
 Context = dict[str, Any]
 
 
@@ -36,9 +45,12 @@ def people(request: HttpRequest) -> HttpResponse:
 def invite(request: HttpRequest) -> HttpResponse:
     """Let somebody in, and show their link once."""
     try:
-        user, token = staffing.invite(
-            _actor(request), request.POST.get("name", ""), _role(request), _tenant_id(request.POST.get("of", ""))
-        )
+        with once(request):
+            user, token = staffing.invite(
+                _actor(request), request.POST.get("name", ""), _role(request), _tenant_id(request.POST.get("of", ""))
+            )
+    except SentBefore as error:
+        return _list(request, {"sent_before": INVITED_BEFORE}, error.status)
     except OrchestratorError as error:
         return _list(request, {"fault": str(error), "typed": request.POST}, error.status)
     return _list(request, {"link": _address(request, token), "link_for": user.get_username()})
@@ -77,7 +89,10 @@ def link(request: HttpRequest, number: int) -> HttpResponse:
     """Another link for somebody, shown once."""
     user = _found(request, number)
     try:
-        token = staffing.fresh_link(_actor(request), user)
+        with once(request):
+            token = staffing.fresh_link(_actor(request), user)
+    except SentBefore as error:
+        return _one(request, user, {"sent_before": LINKED_BEFORE}, error.status)
     except OrchestratorError as error:
         return _one(request, user, {"fault": str(error)}, error.status)
     return _one(request, user, {"link": _address(request, token), "link_for": user.get_username()})

@@ -6,6 +6,7 @@
   const stop = document.getElementById("stop");
   const swap = document.getElementById("swap");
   const fields = ["a", "b"].map((column) => document.getElementById(`model-${column}`));
+  const SAYS_WHY = [401, 403, 422]; // nobody was asked
   let asking = null;
 
   const say = (words) => {
@@ -65,7 +66,9 @@
         signal: asking.signal,
       });
       if (!response.headers.get("Content-Type")?.startsWith("application/x-ndjson")) {
-        form.submit(); // a fault, or nobody signed in: the server's own page says which
+        // A fault, or nobody signed in: the server's own page says which. Else both may have been asked, and cost.
+        if (response.redirected || SAYS_WHY.includes(response.status)) form.submit();
+        else say("Whether it was asked is not known. Look under Requests.");
         return;
       }
       await read(response.body);

@@ -320,5 +320,5 @@ async def opens(where: str, origin: str, cookie: str) -> bool:
 
 def test_the_first_admin_comes_by_a_link(console: Parts) -> None:  # noqa: F811
     client = Client()
-    client.get(f"/dashboard/sign-in/{make_link()}/")
+    client.post(f"/dashboard/sign-in/{make_link()}/")
     assert client.get("/admin/").status_code == 200

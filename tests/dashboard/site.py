@@ -154,6 +154,13 @@ async def opened(browser: Browser, address: str, user: User | None, **options: A
     return page
 
 
+async def sign_in(page: Page, link: str) -> None:
+    """Open a link that signs in once, and press the button of its page."""
+    await page.goto(link)
+    await page.get_by_role("button", name="Sign in", exact=True).click()
+    await page.wait_for_url(lambda url: url != link)
+
+
 async def go(page: Page, letter: str) -> None:
     """Press `g` and the letter of a page, and wait until that is loaded.
 

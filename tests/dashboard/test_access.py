@@ -90,12 +90,37 @@ def test_a_wrong_password_is_said_to_be_one(client, operator):
 
 def test_a_link_signs_in_once(client):
     token = make_link()
-    assert client.get(f"/dashboard/sign-in/{token}/")["Location"] == "/dashboard/"
+    assert client.post(f"/dashboard/sign-in/{token}/")["Location"] == "/dashboard/"
     assert client.session["_auth_user_id"]
-    spent = Client().get(f"/dashboard/sign-in/{token}/")
-    assert spent.status_code == 410
-    assert b"no longer works" in spent.content
-    assert b"Ask whoever gave it to you for another." in spent.content
+    for ask in (Client().get, Client().post):
+        spent = ask(f"/dashboard/sign-in/{token}/")
+        assert spent.status_code == 410
+        assert b"no longer works" in spent.content
+        assert b"Ask whoever gave it to you for another." in spent.content
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_who_looks_at_a_link_does_not_spend_it(client, method):
+    """As what makes previews in a chat does, and what looks at the links of mails."""
+    link = f"/dashboard/sign-in/{make_link()}/"
+    for _ in range(2):
+        looked = getattr(Client(), method)(link)
+        assert looked.status_code == 200
+        assert "orchestrator_session" not in looked.cookies
+        assert "no-store" in looked["Cache-Control"]
+    assert client.post(link)["Location"] == "/dashboard/"
+
+
+def test_a_links_page_says_who_comes_in_and_takes_its_own_form_only():
+    client = Client(enforce_csrf_checks=True)
+    link = f"/dashboard/sign-in/{make_link()}/"
+    assert client.post(link).status_code == 403
+    page = client.get(link)
+    assert b"<h1>Sign in as operator.</h1>" in page.content
+    assert link.encode() not in page.content
+    token = client.cookies["orchestrator_csrf"].value
+    assert client.post(link, {"csrfmiddlewaretoken": token})["Location"] == "/dashboard/"
+    assert client.session["_auth_user_id"]
 
 
 def test_a_form_from_elsewhere_is_refused(operator):

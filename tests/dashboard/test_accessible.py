@@ -12,9 +12,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.test import Client
+from playwright.async_api import expect
 
+from orchestrator.identity.links import make_link
 from tests.dashboard.furnished import furnish, reached
-from tests.dashboard.site import fill
+from tests.dashboard.site import fill, opened
 from tests.product import PROJECT
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -45,6 +47,20 @@ def pages(operator: User) -> dict[str, str]:
     return dict(reached(client, "/dashboard/", "/admin/"))
 
 
+async def faults(page: Any, path: str) -> list[str]:
+    """What is wrong with the page that stands open, in every look and width."""
+    wrong: list[str] = []
+    for theme, window in LOOKS.items():
+        await page.set_viewport_size(window)
+        await page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # colours change at once
+        wrong += [f"{path} in {theme}: {one}" for one in await violations(page)]
+    for width in WIDTHS:
+        await page.set_viewport_size({"width": width, "height": 900})
+        if over := await page.evaluate(OVER):
+            wrong.append(f"{path} is {over} px wider than a window of {width}")
+    return wrong
+
+
 async def test_every_page_can_be_used_by_everybody_and_fits_its_window(
     visit: Any, console: Any, operator: User
 ) -> None:
@@ -56,13 +72,19 @@ async def test_every_page_can_be_used_by_everybody_and_fits_its_window(
     wrong: list[str] = []
     for path in every.values():
         await page.goto(origin + path)
-        for theme, window in LOOKS.items():
-            await page.set_viewport_size(window)
-            await page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # colours change at once
-            wrong += [f"{path} in {theme}: {one}" for one in await violations(page)]
-        for width in WIDTHS:
-            await page.set_viewport_size({"width": width, "height": 900})
-            if over := await page.evaluate(OVER):
-                wrong.append(f"{path} is {over} px wider than a window of {width}")
+        wrong += await faults(page, path)
     assert len(every) > 60, "the console's pages, and the admin's"
+    assert not wrong, "\n".join(wrong)
+
+
+async def test_every_way_in_can_be_used_by_everybody_and_fits_its_window(browser: Any, address: str) -> None:
+    """No link leads to these from within."""
+    page = await opened(browser, address, None, bypass_csp=True)
+    link = f"/dashboard/sign-in/{await sync_to_async(make_link)('somebody.with-a-long-name@example.org')}/"
+    titles = {"/dashboard/sign-in/": "Sign in", link: "Sign in as", "/dashboard/sign-in/spent/": "no longer works"}
+    wrong: list[str] = []
+    for path, title in titles.items():
+        await page.goto(address + path)
+        await expect(page.get_by_role("heading", level=1)).to_contain_text(title)
+        wrong += await faults(page, path)
     assert not wrong, "\n".join(wrong)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
-from tests.dashboard.site import opened
+from tests.dashboard.site import opened, sign_in
 from tests.dashboard.test_browser_providers import sign_in_link
 from tests.product import Product
 from tests.provider import Provider as Server
@@ -43,7 +43,7 @@ async def test_a_wrong_answer_is_purged_from_its_request(browser, asked):
         assert await is_kept(client)
 
         page = await opened(browser, asked.base_url, None)
-        await page.goto(sign_in_link(asked))
+        await sign_in(page, sign_in_link(asked))
         await expect(page.locator("#rows tr")).to_have_count(2)
         await page.keyboard.press("j")
         await page.keyboard.press("Enter")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.async_api import Error, expect
 
-from tests.dashboard.site import go, opened
+from tests.dashboard.site import go, opened, sign_in
 from tests.dashboard.test_browser_providers import sign_in_link
 from tests.product import PROJECT, Product, until
 from tests.provider import Provider
@@ -61,7 +61,7 @@ async def test_a_leaked_key_is_pasted_and_revoked_and_opens_nothing_any_more(
     key = ours.issue_key(name)
     assert opens(ours, key)
     page = await opened(browser, ours.base_url, None, java_script_enabled=has_script)
-    await page.goto(sign_in_link(ours))
+    await sign_in(page, sign_in_link(ours))
     await page.goto(f"{ours.base_url}/dashboard/keys/")
     addresses: list[str] = []
     page.on("request", lambda request: addresses.append(request.url))
@@ -89,7 +89,7 @@ async def test_a_client_that_was_refused_is_answered_once_the_budget_is_raised_a
     managed(ours, "budgets", "make", name, "0.000001", "month", "--each", "all", "--tenant", name)
     until(lambda: asked(ours, key) == httpx.codes.TOO_MANY_REQUESTS, "the budget to refuse")
     page = await opened(browser, ours.base_url, None, java_script_enabled=has_script)
-    await page.goto(sign_in_link(ours))
+    await sign_in(page, sign_in_link(ours))
     await page.goto(f"{ours.base_url}/dashboard/costs/")
     await page.locator("#to-budgets").click()
     await page.get_by_role("link", name=name).click()
@@ -118,7 +118,7 @@ async def test_a_client_that_was_refused_is_answered_once_the_budget_is_raised_a
 
 async def test_a_key_is_issued_by_keyboard_and_the_example_that_is_shown_works(browser: Any, ours: Product) -> None:
     page = await opened(browser, ours.base_url, None)
-    await page.goto(sign_in_link(ours))
+    await sign_in(page, sign_in_link(ours))
     await go(page, "k")
     await page.locator("#issue").press("Enter")
     await page.get_by_label("Name", exact=True).fill("from-a-page")

@@ -10,7 +10,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from playwright.async_api import expect
 
-from tests.dashboard.site import go, opened
+from tests.dashboard.site import go, opened, sign_in
 from tests.dashboard.test_browser_providers import sign_in_link
 from tests.dashboard.test_models_page import LIST, Host, call, catalogue  # noqa: F401  # a fixture
 
@@ -38,7 +38,7 @@ async def unloaded(address: str) -> None:
 async def test_a_model_is_loaded_kept_and_unloaded_and_the_page_follows(browser, product):
     await unloaded(product.base_url)
     page = await opened(browser, product.base_url, None)
-    await page.goto(sign_in_link(product))
+    await sign_in(page, sign_in_link(product))
     await go(page, "m")
     await expect(page).to_have_url(f"{product.base_url}{LIST}")
     headline, said = page.get_by_role("heading", level=1), page.locator("#said")

@@ -21,7 +21,7 @@ from orchestrator.identity.acting import at_terminal
 from orchestrator.identity.attempts import FREE
 from orchestrator.identity.second_factor import STEP_S
 from orchestrator.models import SignInAttempts
-from tests.dashboard.site import opened, somebody
+from tests.dashboard.site import opened, sign_in, somebody
 from tests.dashboard.test_sign_in import set_up
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -55,7 +55,7 @@ async def test_somebody_is_invited_signs_in_with_a_code_and_loses_a_page(
     link = await admin.locator(".link-once").inner_text()
 
     page = await opened(browser, address, None, java_script_enabled=has_script)
-    await page.goto(link)
+    await sign_in(page, link)
     await expect(page.get_by_role("heading", level=1)).to_have_text("anna: choose a password.")
     await page.get_by_label("New password").fill(PASSWORD)
     await page.get_by_label("The same again").fill(PASSWORD)

@@ -21,7 +21,7 @@ from dashboard import reading
 from orchestrator.engines.cloud import Check
 from orchestrator.provider_checks import remember
 from orchestrator.registry.models import OpenBreaker, Provider
-from tests.dashboard.site import go, opened
+from tests.dashboard.site import go, opened, sign_in
 from tests.product import PROJECT, Product, until
 from tests.provider import Provider as Server
 
@@ -60,7 +60,7 @@ def watched(provider: Server) -> Iterator[Product]:
 
 async def test_a_provider_goes_down_and_comes_back_before_the_operators_eyes(browser, watched, provider):
     page = await opened(browser, watched.base_url, None)
-    await page.goto(sign_in_link(watched))
+    await sign_in(page, sign_in_link(watched))
     await go(page, "p")
     await expect(page).to_have_url(f"{watched.base_url}{LIST}")
     headline = page.get_by_role("heading", level=1)
@@ -98,7 +98,7 @@ async def test_a_request_that_went_on_to_another_place_is_seen_to_have(browser, 
         answered = await client.post("/api/chat", json=question | {"options": {"num_predict": 4}})
         assert answered.status_code == 200
     page = await opened(browser, watched.base_url, None)
-    await page.goto(sign_in_link(watched))
+    await sign_in(page, sign_in_link(watched))
     row = page.locator("#rows tr", has_text="team")
     await expect(row).to_contain_text("smollm2:135m")
     await row.locator(".row-link").click()
@@ -112,7 +112,7 @@ async def test_a_request_that_went_on_to_another_place_is_seen_to_have(browser, 
 
 async def test_a_breaker_that_a_worker_opened_is_shown_and_closed(browser, watched):
     page = await opened(browser, watched.base_url, None)
-    await page.goto(sign_in_link(watched))
+    await sign_in(page, sign_in_link(watched))
     question = {"model": "openai/500", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
     async with httpx.AsyncClient(base_url=watched.base_url, timeout=60) as client:
         for turn in range(8):
@@ -132,7 +132,7 @@ async def test_a_breaker_that_a_worker_opened_is_shown_and_closed(browser, watch
 
 async def test_a_pause_that_a_provider_asked_for_is_shown_and_ended(browser, watched):
     page = await opened(browser, watched.base_url, None)
-    await page.goto(sign_in_link(watched))
+    await sign_in(page, sign_in_link(watched))
     question = {"model": "openai/busy_for_ever", "messages": [{"role": "user", "content": "Hello"}], "stream": False}
     async with httpx.AsyncClient(base_url=watched.base_url, timeout=60) as client:
         assert (await client.post("/api/chat", json=question)).status_code == 429

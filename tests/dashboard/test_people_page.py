@@ -79,7 +79,7 @@ def test_a_link_is_shown_once_and_kept_by_nobody(admin: Client, acme: Tenant) ->
     link = link_in(response)
     assert "link-once" not in admin.get(PEOPLE).content.decode()
     visitor = Client()
-    assert visitor.get(link)["Location"] == "/dashboard/account/"
+    assert visitor.post(link)["Location"] == "/dashboard/account/"
     assert Client().get(link).status_code == 410
     assert held(User.objects.get(username="anna")) == {acme.pk: Role.VIEWER}
 
@@ -152,7 +152,7 @@ def test_a_code_that_is_waited_for_lets_nobody_into_what_is_given_meanwhile(admi
     bob = somebody("bob", Role.VIEWER, "acme")
     secret = set_up(bob)
     visitor = Client()
-    assert visitor.get(link_in(admin.post(f"{PEOPLE}{bob.pk}/link/")))["Location"] == "/dashboard/sign-in/code/"
+    assert visitor.post(link_in(admin.post(f"{PEOPLE}{bob.pk}/link/")))["Location"] == "/dashboard/sign-in/code/"
     admin.post(f"{PEOPLE}{bob.pk}/role/", {"role": "admin", "of": "every"})
     assert visitor.post("/dashboard/sign-in/code/", {"code": code(secret)})["Location"] == "/dashboard/sign-in/"
     assert visitor.get(OWN).status_code == 302
@@ -207,18 +207,18 @@ def test_a_lost_authenticator_is_forgotten_and_a_link_made(admin: Client, acme: 
     page = f"{PEOPLE}{bob.pk}/"
     link = link_in(admin.post(f"{page}link/"))
     lost = Client()
-    lost.get(link)
+    lost.post(link)
     lost.post("/dashboard/sign-in/code/", {"code": code(secret)})
     assert lost.get(OWN).status_code == 200
     without, other = signed_in(bob), signed_in(somebody("carl", Role.VIEWER, "acme"))
     link = link_in(admin.post(f"{page}link/"))
-    assert Client().get(link)["Location"] == "/dashboard/sign-in/code/"
+    assert Client().post(link)["Location"] == "/dashboard/sign-in/code/"
     assert admin.post(f"{page}two-factor-off/").status_code == 302
     assert not second_factor.is_on(bob)
     assert lost.get(OWN).status_code == 302  # what was signed in with a code
     assert without.get(OWN).status_code == other.get(OWN).status_code == 200
     link = link_in(admin.post(f"{page}link/"))
-    assert Client().get(link)["Location"] == "/dashboard/account/"
+    assert Client().post(link)["Location"] == "/dashboard/account/"
 
 
 def test_a_list_of_many_people_takes_few_queries(

@@ -115,7 +115,7 @@ def test_guessing_is_paused_and_so_is_the_right_password(mira: User) -> None:
         assert response.status_code == 429
         assert 0 < int(response["Retry-After"]) <= 601
         assert "Not looked at." in words(response)
-    assert Client().get(f"{DOOR}{make_link('mira')}/").status_code == 302  # a link is not held up
+    assert Client().post(f"{DOOR}{make_link('mira')}/").status_code == 302  # a link is not held up
 
 
 def test_an_address_that_tries_many_names_is_paused(mira: User) -> None:
@@ -187,7 +187,7 @@ def test_what_a_link_opens_can_be_ended_as_soon_as_it_is_spent(
     """A role that is given meanwhile makes links void and ends sessions: between them there is nothing."""
     if has_code:
         request.getfixturevalue("secret")
-    asked = RequestFactory().get("/")
+    asked = RequestFactory().post("/")
     asked.session = SessionStore()
     assert redeem(asked, make_link("mira")).status_code == 302
     assert end_sessions(mira) == 1
@@ -196,7 +196,7 @@ def test_what_a_link_opens_can_be_ended_as_soon_as_it_is_spent(
 
 
 def test_a_link_is_a_first_factor_only(client: Client, secret: bytes) -> None:
-    assert client.get(f"{DOOR}{make_link('mira')}/")["Location"] == CODE
+    assert client.post(f"{DOOR}{make_link('mira')}/")["Location"] == CODE
     assert client.get("/dashboard/").status_code == 302
     assert client.post(CODE, {"code": code(secret)})["Location"] == "/dashboard/"
 
@@ -356,9 +356,9 @@ def test_a_session_from_before_the_rule_goes_on_with_a_code(
 
 
 def test_a_password_is_set_changed_and_held_to_the_rules(client: Client) -> None:
-    assert client.get(f"{DOOR}{make_link('mira')}/").status_code == 302
+    assert client.post(f"{DOOR}{make_link('mira')}/").status_code == 302
     elsewhere = Client()
-    elsewhere.get(f"{DOOR}{make_link('mira')}/")
+    elsewhere.post(f"{DOOR}{make_link('mira')}/")
     for weak in ("short", "1q2w3e4r5t6y", "123456789012345"):
         response = client.post("/dashboard/account/", {"new_password1": weak, "new_password2": weak})
         assert response.status_code == 422, weak

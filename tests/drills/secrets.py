@@ -496,6 +496,9 @@ async def people(visitor: Visitor, client: httpx.AsyncClient, aviary: Aviary, ow
         if path.startswith(("/dashboard/", "/admin/")) and "logout" not in path and "sign-" not in path:
             await visitor.ask("page", "GET", path)
     await visitor.ask("page", "GET", f"/dashboard/sign-in/{own.link}/")
+    data = {"csrfmiddlewaretoken": client.cookies["orchestrator_csrf"]}
+    told = await visitor.ask("page", "POST", f"/dashboard/sign-in/{own.link}/", data=data)
+    visitor.counting.expect(told is not None and told.status_code == 302, "nobody got in by a link")
 
 
 async def second_step(visitor: Visitor, address: str, aviary: Aviary, own: Credentials) -> None:

@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import pytest
 
 from orchestrator.core.secrets import master_secret
 from orchestrator.processes import use
-from tests.product import PROJECT, READY_WITHIN_S, Product, is_running, until
+from tests.product import PROJECT, READY_WITHIN_S, Product, is_running, sign_in, until
 from tests.provider import Provider
 
 ROLES = ["web", "pages", "models", "worker", "redis"]
@@ -46,11 +44,9 @@ def test_the_queue_of_the_worker_is_no_news(running: Product) -> None:
 def test_it_prints_a_link_that_signs_in_once(running: Product) -> None:
     link = re.search(r"http://\S+/dashboard/sign-in/\S+/", running.logs())
     assert link is not None
-    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    with opener.open(link[0], timeout=60) as page:
-        assert page.url.endswith("/dashboard/")
-    with pytest.raises(urllib.error.HTTPError, match="410"):
-        urllib.request.urlopen(link[0], timeout=60)  # noqa: S310  # our own
+    with httpx.Client(follow_redirects=True, timeout=60) as client:
+        assert sign_in(client, link[0]).url.path == "/dashboard/"
+    assert httpx.get(link[0], timeout=60).status_code == 410
 
 
 def test_its_files_are_private(running: Product) -> None:
@@ -112,7 +108,7 @@ def test_the_page_of_the_cache_tells_of_the_memory_that_answers_come_from(provid
             for number in range(3):
                 body = {"model": "openai/good", "messages": [{"role": "user", "content": str(number)}], "stream": False}
                 assert client.post("/api/chat", json=body).status_code == 200
-            assert client.get(link[0]).status_code == 200
+            assert sign_in(client, link[0]).status_code == 200
             preview = client.get("/dashboard/cache/purge/", params={"part": "preview", "what": "everything"})
             words = re.sub(r"<[^>]*>|\s+", " ", preview.text)
             assert re.search(r"Memory +of this process +3 ", words), words
