@@ -143,6 +143,7 @@ async def test_no_page_of_people_scrolls_sideways(address: str, browser: Any, op
         unnamed = "all => all.filter(one => !one.labels?.length && one.type !== 'hidden' && !one.hidden).length"
         assert await page.locator("input, select").evaluate_all(unnamed) == 0, path
     await page.get_by_role("button", name="Begin").click()
+    await expect(page.locator("img.qr")).to_be_visible()
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await page.goto(f"{address}/dashboard/people/")
     await page.get_by_label("Name").fill("carl")
