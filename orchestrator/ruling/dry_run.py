@@ -80,7 +80,8 @@ class DryRun:
     is_cut      whether the time was over before all of them were looked at.
     caught      how many each rule catches, by its name; `did`: and has a say in.
     failed      how often a rule's expression could not be answered.
-    unheard     how often a rule is about a text that was not kept, and nobody had asked that of it then.
+    unheard     how often a rule is about a text that was not kept, and nobody had asked that of it then, or about what
+                nobody had looked up.
     caught_any  how many some rule catches.
     moved       how many another model would have had, or nobody; `refused`: of those, nobody.
     uncertain   how many the router would have chosen for by another aim, so that nobody can tell whom.

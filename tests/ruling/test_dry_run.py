@@ -218,6 +218,18 @@ def test_a_text_that_was_not_kept_is_told_apart(acme: Tenant) -> None:
     assert found.failed == {"broken": 2}
 
 
+def test_what_no_live_rule_asked_for_is_not_guessed(acme: Tenant) -> None:
+    """Where rules ask for it, it was looked up, and is in the facts."""
+    code = {"name": "code", "when": [{"fact": "task", "op": "is", "value": ["code"]}], "then": {"use": ["cheap"]}}
+    spent = {"name": "spent", "when": [{"fact": "budget_left", "op": "below", "value": 0.2}], "then": {"use": ["here"]}}
+    asked(acme, "one", untold=frozenset({"analysis", "budget_left"}))
+    asked(acme, "two", untold=frozenset({"budget_left"}), task="code")
+    asked(acme, "three", untold=frozenset({"analysis"}), budget_left=0.1)
+    asked(acme, "four")  # looked up, and nothing came of it; or by an earlier release
+    found = dry_run(rules(code, spent), 100, EVERYBODY)
+    assert (found.caught, found.unheard) == ({"code": 1, "spent": 1}, {"code": 2, "spent": 2})
+
+
 def test_only_the_last_of_those_that_one_may_see(acme: Tenant) -> None:
     globex = Tenant.objects.create(name="globex")
     for number in range(5):
@@ -346,6 +358,9 @@ async def test_it_reads_what_is_written_down_of_real_requests(
     found = await parts.managing.run(60, dry_run, live, 100, EVERYBODY)
     assert (found.requests, found.unread, found.moved, found.uncertain) == (3, 0, 0, 0)
     assert found.caught == {"poems": 1, "no": 1, "all": 2}
+    spent = {"name": "spent", "when": [{"fact": "budget_left", "op": "below", "value": 0.2}], "then": {"forbid": "no"}}
+    found = await parts.managing.run(60, dry_run, rules(spent), 100, EVERYBODY)
+    assert (found.caught, found.unheard) == ({}, {"spent": 3})
     other = rules(*({"name": one.name, "when": [], "then": {"use": ["tiny"]}} for one in live.rules[:1]))
     found = await parts.managing.run(60, dry_run, other, 100, EVERYBODY)
     assert {(one.instead_of, one.to, one.requests) for one in found.moves} == {
