@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -382,6 +383,28 @@ async def test_there_is_never_too_much_of_it(caplog: pytest.LogCaptureFixture) -
     assert "failed" in caplog.text
     assert beside.begin(work)
     await beside.aclose()
+
+
+async def test_what_waits_too_long_for_its_turn_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "LONGEST_WAIT_S", 0.05)
+    beside, leave = Background(), asyncio.Event()
+    done: list[int] = []
+
+    async def work(number: int) -> None:
+        await leave.wait()
+        done.append(number)
+
+    for number in range(5):
+        assert beside.begin(partial(work, number))
+    async with asyncio.timeout(60):
+        while beside.left_out < 3:
+            await asyncio.sleep(0.01)
+        leave.set()
+        await beside.idle()
+        assert done == [0, 1], "what had its turn has its time"
+        assert beside.begin(partial(work, 5))
+        await beside.idle()
+    assert done == [0, 1, 5]
 
 
 async def nothing() -> None:
