@@ -84,7 +84,7 @@ class DryRun:
                 nobody had looked up.
     caught_any  how many some rule catches.
     moved       how many another model would have had, or nobody; `refused`: of those, nobody.
-    uncertain   how many the router would have chosen for by another aim, so that nobody can tell whom.
+    uncertain   how many the router would have chosen for by another aim than it did, so that nobody can tell whom.
     unpriced    how many cost nobody knows what, before or after.
     """
 
@@ -135,7 +135,7 @@ def dry_run(
     rules = compile_rules(document)
     registry = read_without_keys()
     names = _Names(registry)
-    trial = _Trial(document, Charges(registry, time.time()), names, had(models), other_aim=_has_another_aim(document))
+    trial = _Trial(document, Charges(registry, time.time()), names, had(models))
     rows = RouteDecision.objects.of(reach).select_related("tenant").order_by("-id")
     for some in _in_parts(rows[: min(last, MOST_REQUESTS)].iterator(chunk_size=AT_ONCE)):
         costs = _costs(some, reach)
@@ -179,15 +179,14 @@ class _Trial:
         charges: Charges,
         names: _Names,
         is_there: Callable[[str], bool],
-        *,
-        other_aim: bool,
     ) -> None:
+        self._document = document
         self._never = document.auto.never
         self._names = names
         self._is_there = is_there
         self._written: dict[str, str] = {}  # how a model is called, by its plain name
         self._charges = charges
-        self._other_aim = other_aim
+        self._other_aims: dict[int, bool] = {}
         self._decisions = self._requests = self._moved = self._refused = 0
         self._any = self._uncertain = self._unpriced = 0
         self._before = self._after = 0
@@ -211,7 +210,9 @@ class _Trial:
             self._by_rule[name].update(dict.fromkeys(rules, many))
         was = self._first(seen.verdict, seen, ())
         now = self._first(verdict, seen, self._never)
-        if AUTO in _asked(verdict, seen.facts) and (self._other_aim or _is_other_choice(seen.verdict, verdict)):
+        if AUTO in _asked(verdict, seen.facts) and (
+            self._has_another_aim(row.rules) or _is_other_choice(seen.verdict, verdict)
+        ):
             self._uncertain += many
         before = 0 if was == REFUSED else cost.micros if cost else None
         after = self._cost(was, now, before, cost)
@@ -283,6 +284,17 @@ class _Trial:
                     return self._plain(one)
         return REFUSED
 
+    def _has_another_aim(self, number: int) -> bool:
+        """Whether the router chose by something else in that version of the rules, or may have, where it is gone."""
+        if number not in self._other_aims:
+            then, now = versions.document_if_read(number), self._document.auto
+            self._other_aims[number] = (
+                then is None
+                or now.model_copy(update={"never": then.auto.never}) != then.auto
+                or not set(then.auto.never) <= set(now.never)
+            )
+        return self._other_aims[number]
+
     def _may_ask(self, name: str, verdict: Verdict) -> bool:
         places = self._names.places(name)
         has_place = not places or not all(map(verdict.excludes, places))
@@ -316,11 +328,6 @@ def _is_other_choice(before: Verdict, now: Verdict) -> bool:
     is_lifted = before.is_local_only and not now.is_local_only
     is_lifted = is_lifted or not set(before.never) <= set(now.never) or not set(before.only) <= set(now.only)
     return is_lifted or any(getattr(before, name) != getattr(now, name) for name in fields)
-
-
-def _has_another_aim(document: Document) -> bool:
-    live = versions.live_if_read()
-    return live is None or document.auto.model_copy(update={"never": live.auto.never}) != live.auto
 
 
 def _in_parts(rows: Iterator[RouteDecision]) -> Iterator[list[RouteDecision]]:

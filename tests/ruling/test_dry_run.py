@@ -22,6 +22,7 @@ from orchestrator.registry.document import read_document as read_registry
 from orchestrator.ruling import draft, versions
 from orchestrator.ruling.dry_run import Move, dry_run
 from orchestrator.ruling.watch import RuleWatch
+from routing.models import RuleVersion
 from routing.rules.checking import read_document
 from routing.rules.compiled import compile_rules
 from routing.rules.document import Document
@@ -74,7 +75,7 @@ def asked(
         "decision": {"choices": [{"name": name, "place": at} for at, name in enumerate(order)]},
     }
     RouteDecision.objects.create(
-        request_id=request_id, tenant=tenant, at=timezone.now(), rules=0, document=json.dumps(document)
+        request_id=request_id, tenant=tenant, at=timezone.now(), rules=verdict.version, document=json.dumps(document)
     )
     RequestRecord.objects.create(
         request_id=request_id,
@@ -275,6 +276,27 @@ def test_what_is_no_longer_held_back_is_not_guessed(acme: Tenant) -> None:
     asked(acme, "one", model="auto", order=("here",))
     assert dry_run(rules(), 100, EVERYBODY).uncertain == 1
     assert dry_run(versions.live()[1], 100, EVERYBODY).uncertain == 0
+
+
+def test_a_choice_is_held_against_how_the_router_chose_then(acme: Tenant) -> None:
+    first, second = rules(auto={"aim": {"quality": 0.9}}), rules(auto={"aim": {"share": 0.2}})
+    for number, document in enumerate((first, second)):
+        draft.save(document, ANNA)
+        versions.publish(ANNA)
+        asked(acme, f"{number}", model="auto", order=("dear", "cheap"))
+    for document in (first, second):
+        assert dry_run(document, 100, EVERYBODY).uncertain == 1
+    assert dry_run(rules(), 100, EVERYBODY).uncertain == 2
+    RuleVersion.objects.filter(number=1).delete()
+    assert dry_run(first, 100, EVERYBODY).uncertain == 2, "nobody knows how it chose then"
+
+
+def test_whom_the_router_was_never_to_choose_it_did_not_look_at(acme: Tenant) -> None:
+    draft.save(rules(auto={"never": ["dear"]}), ANNA)
+    versions.publish(ANNA)
+    asked(acme, "one", model="auto", order=("cheap",))
+    assert dry_run(versions.live()[1], 100, EVERYBODY).uncertain == 0
+    assert dry_run(rules(), 100, EVERYBODY).uncertain == 1
 
 
 def test_it_ends_when_its_time_is_over_and_says_so(acme: Tenant) -> None:
