@@ -21,6 +21,7 @@ from orchestrator.catalogue import all_names, named_at, others_at, placed
 from orchestrator.core.permissions import Reach
 from orchestrator.core.presets import KINDS
 from orchestrator.engines.wires import wire_at
+from orchestrator.ledger.estimate import at_most_again
 from orchestrator.modelhost.names import as_compared, as_listed
 from orchestrator.models import RequestRecord
 from orchestrator.models.decisions import RouteDecision
@@ -208,8 +209,7 @@ class _Trial:
             self._by_rule["did"][one.rule] += many * bool(one.did)
         for name, rules in (("failed", verdict.failed), ("unheard", verdict.unheard)):
             self._by_rule[name].update(dict.fromkeys(rules, many))
-        was = self._first(seen.verdict, seen, ())
-        now = self._first(verdict, seen, self._never)
+        was, now = self._then_and_now(seen, verdict, was_asked=cost is not None and cost.is_call)
         if AUTO in _asked(verdict, seen.facts) and (
             self._has_another_aim(row.rules) or _is_other_choice(seen.verdict, verdict)
         ):
@@ -262,6 +262,19 @@ class _Trial:
             unpriced=self._unpriced,
         )
 
+    def _then_and_now(self, seen: _Seen, verdict: Verdict, *, was_asked: bool) -> tuple[str, str]:
+        """Who is asked first by what the rules said then, and by what they say now.
+
+        was_asked  somebody was: what it may cost at most, as it is reckoned here, kept nobody from it.
+        """
+        then = seen.verdict
+        was, now = self._first(then, seen, ()), self._first(verdict, seen, self._never)
+        if was == REFUSED and was_asked:
+            was = self._first(replace(then, most_micros=None), seen, ())
+            if now == REFUSED and (then.most_micros, then.most_tokens) == (verdict.most_micros, verdict.most_tokens):
+                now = self._first(replace(verdict, most_micros=None), seen, self._never)
+        return was, now
+
     def _first(self, verdict: Verdict, seen: _Seen, never: Sequence[str]) -> str:
         """Who is asked first by a verdict, by their plain name; nobody where all are refused, `auto` where the router
         did not choose.
@@ -280,7 +293,8 @@ class _Trial:
             for one in order:
                 if name == AUTO and any(map(own.excludes, (one, *self._names.places_of(one)))):
                     continue
-                if self._may_ask(one, verdict) and (not verdict.is_local_only or self._charges.is_local(one)):
+                is_kept_here = verdict.is_local_only and not self._charges.is_local(one)
+                if self._may_ask(one, verdict) and not is_kept_here and self._may_cost(one, verdict, seen.facts):
                     return self._plain(one)
         return REFUSED
 
@@ -299,6 +313,19 @@ class _Trial:
         places = self._names.places(name)
         has_place = not places or not all(map(verdict.excludes, places))
         return verdict.may_ask(name) and has_place and not any(map(verdict.excludes, self._names.places_of(name)))
+
+    def _may_cost(self, name: str, verdict: Verdict, facts: Facts) -> bool:
+        """Whether a call of it stays within `most_cost`, at one of its places at least; not where nobody knows."""
+        if verdict.most_micros is None:
+            return True
+        caps = [cap for cap in (facts.cap, verdict.most_tokens) if cap]
+        most = at_most_again(
+            facts.tokens, facts.turns, min(caps, default=0), has_tools=facts.tools, has_images=facts.images
+        )
+        if facts.embedding:
+            most = most._replace(completion=0)
+        cost = self._charges.most(name, most)
+        return cost is not None and cost <= verdict.most_micros
 
     def _plain(self, name: str) -> str:
         """A name as names are compared; it is shown as it was written first."""

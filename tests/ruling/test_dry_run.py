@@ -47,6 +47,7 @@ def prices() -> None:
         "cheap": {"deployments": [CHEAP], "aliases": ["Little"]},
         "dear": {"deployments": [DEAR]},
         "safe": {"deployments": [DEAR], "fallbacks": ["cheap", "here"]},
+        "twice": {"deployments": [DEAR, CHEAP | {"rank": 1}]},
         "odd": {"deployments": [{"provider": "mine", "remote_name": "odd"}]},
         "here": {"deployments": [{"remote_name": "smollm2:135m"}]},
     }
@@ -297,6 +298,47 @@ def test_whom_the_router_was_never_to_choose_it_did_not_look_at(acme: Tenant) ->
     asked(acme, "one", model="auto", order=("cheap",))
     assert dry_run(versions.live()[1], 100, EVERYBODY).uncertain == 0
     assert dry_run(rules(), 100, EVERYBODY).uncertain == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "how", "then", "to"),
+    [
+        ("dear", {"cap": 100}, {"most_cost": "0.01"}, "dear"),  # 100 tokens at 20 are 2000, its question less
+        ("dear", {"cap": 100}, {"most_cost": "0.001"}, ""),
+        ("dear", {}, {"most_cost": "0.01"}, ""),
+        ("dear", {}, {"most_cost": "0.01", "most_tokens": 100}, "dear"),
+        ("dear", {"cap": 100, "tokens": 10_000}, {"most_cost": "0.01"}, ""),
+        ("dear", {"cap": 10}, {"most_cost": "0.0001", "use": ["cheap", "here"]}, "here"),
+        ("dear", {"cap": 10}, {"most_cost": "0.001", "use": ["odd", "cheap"]}, "cheap"),
+        ("odd", {"cap": 1}, {"most_cost": "1000"}, ""),
+        ("here", {"tokens": 10**6}, {"most_cost": "0"}, "here"),
+        ("safe", {"cap": 10}, {"most_cost": "0.0001"}, "here"),
+        ("twice", {"cap": 100}, {"most_cost": "0.001"}, "twice"),
+        ("dear", {"embedding": True}, {"most_cost": "0.001"}, "dear"),
+        ("dear", {"cap": 1, "tokens": 1_024, "images": True}, {"most_cost": "0.3"}, ""),
+    ],
+)
+def test_a_call_that_may_cost_more_than_rules_allow_is_not_made(
+    acme: Tenant, model: str, how: dict[str, Any], then: dict[str, Any], to: str
+) -> None:
+    asked(acme, "one", model=model, **{"tokens": 10, **how})
+    found = dry_run(rules({"name": "a", "then": then}), 100, EVERYBODY)
+    assert [one.to for one in found.moves] == ([to] if to != model else [])
+    assert (found.refused, found.caught) == (int(not to), {"a": 1})
+
+
+def test_what_was_answered_within_its_bound_was_not_too_dear(acme: Tenant) -> None:
+    """Its model's longest answer is shorter than what is reckoned with here."""
+    bound = {"name": "a", "then": {"most_cost": "0.01"}}
+    draft.save(rules(bound), ANNA)
+    versions.publish(ANNA)
+    asked(acme, "one")
+    found = dry_run(rules(bound), 100, EVERYBODY)
+    assert (found.moved, found.cost_before, found.cost_after) == (0, 30, 30)
+    assert dry_run(rules(), 100, EVERYBODY).moved == 0
+    other = {"name": "b", "then": {"use": ["cheap"]}}
+    assert dry_run(rules(bound, other), 100, EVERYBODY).moves == (Move("dear", "cheap", 1, 30, 12),)
+    assert dry_run(rules({"name": "a", "then": {"most_cost": "0.009"}}), 100, EVERYBODY).refused == 1
 
 
 def test_it_ends_when_its_time_is_over_and_says_so(acme: Tenant) -> None:
