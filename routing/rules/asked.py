@@ -95,7 +95,8 @@ class Asked:
 
         One about a conversation that is cut is not asked: it may as well ask for what is not there.
         """
-        self.must_be_told(*expression.names)
+        if self.facts.untold:
+            self.must_be_told(*expression.names)
         for name in expression.analysed:
             if not self._is_known(name):
                 return False

@@ -134,9 +134,14 @@ def _number(condition: Condition) -> Test:
 
     def counted(asked: Asked) -> bool:
         assert read is not None
-        asked.must_be_told(fact)
         return bool(low <= read(asked.facts) < high)
 
+    def left(asked: Asked) -> bool:
+        asked.must_be_told(fact)
+        return counted(asked)
+
+    if fact == "budget_left":
+        return left
     return scored if read is None else counted
 
 
