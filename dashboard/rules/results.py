@@ -48,6 +48,7 @@ class BesideRow:
     model: str
     shadow: str
     runs: int
+    not_asked: int
     figures: Sequence[Shown | None]
 
 
@@ -107,7 +108,7 @@ def _beside(one: Beside) -> BesideRow:
         _seconds(one.took_s, sign=True),
         _points(one.good, sign=True),
     )
-    return BesideRow(one.rule, one.model, one.shadow, one.runs, figures)
+    return BesideRow(one.rule, one.model, one.shadow, one.runs, one.not_asked, figures)
 
 
 def _percents(one: Interval | None) -> Shown | None:

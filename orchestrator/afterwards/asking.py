@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from orchestrator.choosing.ruled import Ruled
 from orchestrator.choosing.ways import within
-from orchestrator.core.errors import Busy, EngineError, ModelNotFound, NotTaken, OrchestratorError
+from orchestrator.core.errors import Busy, EngineError, NoneAvailable, NotTaken, OrchestratorError
 from orchestrator.core.tasks import end
 from orchestrator.core.types import CacheControl, Chunk, Chunks, Reply, ReplyBuilder
 from orchestrator.failover import Plan, fitted, is_free
@@ -46,7 +46,7 @@ async def ask(model: str, said: Ruled, entry: Entry, parts: Parts, purpose: Purp
     plan = plans_for(replace(route, is_chosen=True), alone, entry.caller, parts, context)[0]
     place = parts.places.place(plan.candidate)
     if place.shut() is not None:
-        raise EngineError(f"{plan.name} is not well at the moment.")
+        raise NoneAvailable(f"{plan.name} is not well at the moment.")
     if parts.gate.waiting or not parts.gate.pace.is_open or parts.places.is_full(place.provider):
         raise Busy(f"{place.provider} is left to those who wait for an answer.")
     if plan.request.turn is not None:
@@ -84,7 +84,7 @@ async def _asked(plan: Plan, entry: Entry, parts: Parts, purpose: Purpose) -> Sa
         cost = bill.settle(outcome, is_free=was_refused) if bill is not None else 0
     reply = builder.reply()
     if reply is None:
-        raise ModelNotFound(f"{plan.name} ended its answer before its end.")
+        raise EngineError(f"{plan.name} ended its answer before its end.")
     return Said(plan.candidate.stands_for.name, reply, parts.clock.monotonic() - began, cost)
 
 

@@ -26,12 +26,17 @@ DEADLINE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What a caller was answered, and on what question."""
+    """What a caller was answered, and on what question.
+
+    took_s         since whoever answered was asked.
+    cost_microusd  of their answer alone; None: unknown.
+    """
 
     said: Ruled
     reply: Reply
     entry: Entry
     took_s: float
+    cost_microusd: int | None
 
 
 async def shadow(answered: Answered, wanted: Shadow, judge: JudgePart | None, parts: Parts) -> None:
@@ -44,7 +49,7 @@ async def shadow(answered: Answered, wanted: Shadow, judge: JudgePart | None, pa
         rule=wanted.rule,
         model=entry.model,
         shadow=wanted.model,
-        cost_microusd=entry.cost_microusd if entry.is_paid else 0,
+        cost_microusd=answered.cost_microusd,
         took_us=round(answered.took_s * 1e6),
     )
     try:

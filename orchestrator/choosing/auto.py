@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,18 +117,27 @@ async def choose_among(said: Ruled, reason: str, caller: Caller, parts: Parts, *
         router.scored(caller.tenant_id, decision)
     by_name = {one.model.name: route for (one, _), (route, _) in zip(places, permitted, strict=True)}
     abilities = {one.model.name: one.standing.ability for one, _ in places}
-    names = {
-        place.model.name: name
-        for name, route in by_name.items()
-        for place in route.candidates
-        if place.model.name not in abilities
-    }
-    chosen = [by_name[name] for name in _in_turn(decision, views)]
+    asked = _in_turn(decision, views)
+    chosen = [by_name[name] for name in asked]
     if not chosen:
         raise _all_barred(decision, verdict)
+    names = names_of(dict.fromkeys((*asked, *by_name)), by_name)
     reason = f"{reason}: {shortly(inputs, decision)}"
     route = await parts.catalogue.priced(replace(joined(chosen), reason=reason, is_chosen=True))
     return Choice(route, inputs, decision, judged.place, abilities, names)
+
+
+def names_of(in_turn: Iterable[str], routes: Mapping[str, Route]) -> dict[str, str]:
+    """Which model each place answers for, by what it is called there, if that is something else.
+
+    A place that several of them have is asked for the first, as `joined` has it.
+    """
+    names: dict[str, str] = {}
+    for name in in_turn:
+        for place in routes[name].candidates:
+            if place.model.name not in routes:
+                names.setdefault(place.model.name, name)
+    return names
 
 
 def _in_turn(decision: Decision, views: Sequence[CandidateView]) -> Sequence[str]:

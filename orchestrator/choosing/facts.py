@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from orchestrator.core.types import Caller, ChatRequest
 from orchestrator.ledger.estimate import about
 from orchestrator.modelhost.names import as_listed
 from routing.analysis.types import Analysis
-from routing.rules.facts import FACTS, MOST_CONVERSATION, MOST_TEXT, Facts, Format
+from routing.rules.facts import ANALYSIS, FACTS, MOST_CONVERSATION, MOST_TEXT, Facts, Format
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,20 +34,22 @@ def facts_of(
     caller: Caller,
     *,
     at: float,
+    needs: Collection[str] = (),
     budget_left: float = 1.0,
     analysis: Analysis | None = None,
-    hears_all: bool = False,
     called: Called | None = None,
 ) -> Facts:
     """Everything that can be known of a request before anybody is asked.
 
     at         seconds since the epoch.
+    needs      what rules ask for. The whole conversation, what is left of budgets, and what an analysis tells are
+               looked up only where one does: `untold` says which were not.
     analysis   of its text, where somebody looked at it.
-    hears_all  a rule asks for the whole conversation.
     called     what the model is called that was asked for. None: nobody looked; it is told by what the caller wrote.
     """
     called = called or Called(as_listed(request.model))
-    conversation, is_cut = everything_said(request) if hears_all else (None, False)
+    conversation, is_cut = everything_said(request) if "conversation" in needs else (None, False)
+    untold = {"budget_left"} - set(needs) | ({ANALYSIS} if analysis is None and ANALYSED.isdisjoint(needs) else set())
     temperature = request.options.get("temperature")
     return Facts(
         model=called.name.removesuffix(":latest"),
@@ -78,7 +81,14 @@ def facts_of(
         scores=scores_of(analysis) if analysis else {},
         sticky=conversation_of(request, caller),
         request=request.request_id,
+        untold=frozenset(untold),
     )
+
+
+def with_analysis(facts: Facts, analysis: Analysis) -> Facts:
+    """Facts of a request that was analysed after rules were asked, of which none asked for that."""
+    told = facts.untold - {ANALYSIS}
+    return replace(facts, language=analysis.language, task=analysis.task, scores=scores_of(analysis), untold=told)
 
 
 async def analysis_of(request: ChatRequest, vector: npt.NDArray[np.float32] | None = None) -> Analysis:

@@ -105,9 +105,9 @@ async def ruled(request: ChatRequest, caller: Caller, parts: Parts) -> Ruled:
         request,
         caller,
         at=parts.clock.now(),
+        needs=rules.needs,
         budget_left=1.0 if left is None else left,
         analysis=found.analysis,
-        hears_all="conversation" in rules.needs,
         called=await _called(request, rules, parts) if "model" in rules.needs else None,
     )
     found.verdict = verdict = rules.decide(found.facts)

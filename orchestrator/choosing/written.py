@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import Any
 from zlib import crc32
 
-from orchestrator.choosing.facts import facts_of
+from orchestrator.choosing.facts import facts_of, with_analysis
 from orchestrator.choosing.ruled import NO_VERDICT, Ruled
 from orchestrator.ledger.decisions import Decided
 from orchestrator.ledger.writer import Entry
@@ -35,6 +35,8 @@ def note(said: Ruled, entry: Entry, parts: Parts, *, is_asked: bool = False) -> 
     stands_for = {"stands_for": ONE_IN} if is_plain else {}
     if said.facts is None:  # no rule wanted any
         said.facts = facts_of(said.request, entry.caller, at=parts.clock.now(), analysis=said.analysis)
+    elif said.analysis is not None and not said.facts.is_told("task"):  # the router wanted it
+        said.facts = with_analysis(said.facts, said.analysis)
     decided = entry.decided
     if decided is None:
         decided = entry.decided = Decided(

@@ -14,6 +14,7 @@ from orchestrator.core.tasks import end
 log = logging.getLogger(__name__)
 MOST_AT_ONCE = 2
 MOST_WAITING = 64  # what comes beyond is left out: a sample stays one
+LONGEST_WAIT_S = 60.0  # for its turn: what was said is held in memory until then, and of less use the older it is
 LONGEST_S = 120.0
 LEAVE_S = 1.5  # for what is under way when the process ends; a supervisor allows three seconds for all that is closed
 
@@ -55,11 +56,18 @@ class Background:
         await end(self._tasks)
 
     async def _do(self, work: Work) -> None:
-        async with self._turns:
-            try:
-                async with asyncio.timeout(LONGEST_S):
-                    await work()
-            except (OrchestratorError, TimeoutError) as error:
-                log.info("Left out afterwards: %s", str(error) or f"no answer within {LONGEST_S:g} s")
-            except Exception:
-                log.exception("What was to be done afterwards failed")
+        try:
+            async with asyncio.timeout(LONGEST_WAIT_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            self.left_out += 1
+            return
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                await work()
+        except (OrchestratorError, TimeoutError) as error:
+            log.info("Left out afterwards: %s", str(error) or f"no answer within {LONGEST_S:g} s")
+        except Exception:
+            log.exception("What was to be done afterwards failed")
+        finally:
+            self._turns.release()

@@ -66,6 +66,17 @@ def at_most(request: ChatRequest, model: Model) -> Most:
     return Most(prompt, min(most, room) if room > 0 else most)
 
 
+def at_most_again(tokens: int, turns: int, cap: int, *, has_tools: bool, has_images: bool) -> Most:
+    """About the same of a request that is gone, from what was kept of it.
+
+    tokens  what `about` said of it.    turns  its messages.    cap  of its answer; 0: there was none.
+    Pictures were not counted, so they are taken for one; what its model ends at by itself is not known.
+    """
+    size = max(tokens - A_PICTURE * has_images, 0) * BYTES_A_TOKEN
+    prompt = -(-size // FEWEST_BYTES_A_TOKEN) + MOST_A_PICTURE * has_images + AROUND
+    return Most(prompt + AROUND_A_TURN * turns + AROUND_TOOLS * has_tools, cap or UNCAPPED)
+
+
 def _size(request: ChatRequest) -> int:
     return sum(map(size_of, _texts(request)))
 

@@ -24,6 +24,8 @@ def say(
 ) -> AnswerOutcome:
     """Keep what `by` says of the newest answer to that request. Who said something already says it anew.
 
+    What says no other than before is not learned of once more.
+
     good  0 to 1.
     Raises NotThere where nobody in `reach` asked it, or nobody answered.
     """
@@ -33,20 +35,17 @@ def say(
         raise NotThere(
             f"There is no answer to a request {request_id[:MOST_SHOWN]!r}; a record is there a moment after."
         )
-    whose = Reach(frozenset({record.tenant_id}))
-    said, _ = AnswerOutcome.objects.of(whose).update_or_create(
-        tenant_id=record.tenant_id,
-        request_id=request_id,
-        kind=kind,
-        by=by[:LONGEST_BY],
-        defaults={
-            "at": timezone.now(),
-            "model": record.model,
-            "good": good,
-            "note": note[:LONGEST_NOTE],
-            "learned_in": None,
-        },
+    rows = AnswerOutcome.objects.of(Reach(frozenset({record.tenant_id})))
+    who = {"tenant_id": record.tenant_id, "request_id": request_id, "kind": kind, "by": by[:LONGEST_BY]}
+    note = note[:LONGEST_NOTE]
+    rows.filter(**who, model=record.model, good=good).update(note=note)
+    said, is_new = rows.get_or_create(
+        **who, defaults={"at": timezone.now(), "model": record.model, "good": good, "note": note}
     )
+    if not is_new and (said.model, said.good) != (record.model, good):
+        said.at, said.model, said.good, said.note = timezone.now(), record.model, good, note
+        said.learned_in = None
+        said.save()
     return said
 
 

@@ -23,6 +23,13 @@ MOST_READ = 5_000  # of the newest decisions by a split, or of the newest runs o
 FEW = 500
 MICRO = 1e6
 WELL = {"done", "cut"}
+# How runs of a shadow end that was not asked, or was asked no longer, for what is no fault of its own.
+NOT_ASKED = frozenset(
+    (
+        *("busy", "none_available", "limited", "stream_limit", "budget", "price_unknown", "ledger_unavailable"),
+        *("forbidden", "forbidden_by_rule", "key_ended", "cloud_disabled", "model_not_found"),
+    )
+)
 # Of a decision's document, what the rules were told.
 _FACTS = Func(
     "document",
@@ -59,6 +66,8 @@ class Side:
 class Beside:
     """A shadow beside whoever answered: of the same questions, so differences are of pairs.
 
+    runs       in which the shadow was asked, and of which it `failed` in a share.
+    not_asked  in how many more there was no time or budget for it, it was not well, or who asked may not ask it.
     cost_usd, took_s, good  what the shadow has more, as a mean of differences.
     """
 
@@ -66,6 +75,7 @@ class Beside:
     model: str
     shadow: str
     runs: int
+    not_asked: int
     failed: Interval | None
     likeness: Interval | None
     cost_usd: Interval | None
@@ -171,5 +181,7 @@ def _beside(rule: str, model: str, shadow: str, runs: list[ShadowRun]) -> Beside
     times = [(one.shadow_took_us - one.took_us) / MICRO for one in runs if one.shadow_took_us is not None]
     goods = [one.shadow_good - one.good for one in runs if one.shadow_good is not None and one.good is not None]
     alike = [one.likeness for one in runs if one.likeness is not None]
-    failed = share(sum(bool(one.failed) for one in runs), len(runs))
-    return Beside(rule, model, shadow, len(runs), failed, mean(alike), mean(costs), mean(times), mean(goods))
+    ended = [one.failed for one in runs if one.failed not in NOT_ASKED]
+    failed = share(sum(map(bool, ended)), len(ended))
+    counts = len(ended), len(runs) - len(ended)
+    return Beside(rule, model, shadow, *counts, failed, mean(alike), mean(costs), mean(times), mean(goods))

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from orchestrator.core.prices import Price, Stated
+from orchestrator.ledger.estimate import Most
 from orchestrator.modelhost.names import as_compared
 from orchestrator.pricing.order import LIST, in_force, place_at
 from orchestrator.pricing.rows import last_listed
-from orchestrator.registry.entries import LOCAL, ModelEntry, Registry
+from orchestrator.registry.entries import LOCAL, DeploymentEntry, Registry
+
+Place = tuple[str, str, Price | None]  # a provider, what the model is called there, what the registry says of its price
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Charges:
         self._models = {name.lower(): one for one in registry.models for name in (one.name, *one.aliases)}
         self._stated: tuple[Stated, ...] = registry.stated
         self._at = at
-        self._prices: dict[str, Price | None] = {}
+        self._prices: dict[Place, Price | None] = {}
 
     def is_local(self, name: str) -> bool:
         """Whether it runs on this machine, where there is such a model at all."""
@@ -41,30 +44,47 @@ class Charges:
 
     def of(self, name: str, tokens: Tokens) -> int | None:
         """What a call of it costs, in millionths of a dollar; None when nobody knows."""
+        place = self._place(name)
+        price = self._price(place)
+        return price.of(tokens) if price is not None else self._unpriced(place)
+
+    def most(self, name: str, most: Most) -> int | None:
+        """What a call of no more tokens costs at most, in millionths of a dollar; None when nobody knows.
+
+        Of a model with several places, at the one where that is least.
+        """
+        prices = [(place, self._price(place)) for place in self._places(name)]
+        found = [price.most(*most) if price is not None else self._unpriced(place) for place, price in prices]
+        return min((cost for cost in found if cost is not None), default=None)
+
+    def _unpriced(self, place: Place) -> int | None:
+        """What a place without a price costs: nothing where nothing is paid for."""
+        provider = self._providers.get(place[0])
+        return 0 if place[0] == LOCAL or (provider is not None and not provider.is_paid) else None
+
+    def _price(self, place: Place) -> Price | None:
+        if place not in self._prices:
+            provider, model, stated = place
+            seller, price = self._providers.get(provider), None
+            if seller is not None:
+                listed = self._listed.get((provider, model.lower()))
+                known = place_at(seller, model, stated=stated, listed=listed)
+                price = in_force(known, self._stated, self._at).price
+            self._prices[place] = price
+        return self._prices[place]
+
+    def _place(self, name: str) -> Place:
+        """The place that is asked first."""
+        return self._places(name)[0]
+
+    def _places(self, name: str) -> list[Place]:
+        """Every place of a model, in the order that they are asked."""
         name = as_compared(name)
-        if name not in self._prices:
-            self._prices[name] = self._price(name)
-        price = self._prices[name]
-        if price is not None:
-            return price.of(tokens)
-        provider = self._providers.get(self._place(name)[0])
-        return 0 if self.is_local(name) or (provider is not None and not provider.is_paid) else None
-
-    def _price(self, name: str) -> Price | None:
-        provider, model, stated = self._place(name)
-        seller = self._providers.get(provider)
-        if seller is None:
-            return None
-        place = place_at(seller, model, stated=stated, listed=self._listed.get((provider, model.lower())))
-        return in_force(place, self._stated, self._at).price
-
-    def _place(self, name: str) -> tuple[str, str, Price | None]:
-        """Provider and name there of the place that is asked first, and what the registry says that it charges."""
-        entry = self._models.get(as_compared(name))
+        entry = self._models.get(name)
         if entry is not None and entry.deployments:
-            return _first(entry)
+            return [_place_of(one) for one in sorted(entry.deployments, key=lambda one: one.rank)]
         provider, slash, model = name.partition("/")
-        return (provider.lower(), model, None) if slash else (LOCAL, name, None)
+        return [(provider.lower(), model, None) if slash else (LOCAL, name, None)]
 
     @cached_property
     def _listed(self) -> dict[tuple[str, str], Price]:
@@ -72,9 +92,8 @@ class Charges:
         return last_listed(LIST)
 
 
-def _first(entry: ModelEntry) -> tuple[str, str, Price | None]:
-    first = min(entry.deployments, key=lambda one: one.rank)
+def _place_of(one: DeploymentEntry) -> Place:
     stated = None
-    if first.input_price is not None and first.output_price is not None:
-        stated = Price(input=first.input_price, output=first.output_price)
-    return first.provider, first.remote_name, stated
+    if one.input_price is not None and one.output_price is not None:
+        stated = Price(input=one.input_price, output=one.output_price)
+    return one.provider, one.remote_name, stated

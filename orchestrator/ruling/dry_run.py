@@ -21,6 +21,7 @@ from orchestrator.catalogue import all_names, named_at, others_at, placed
 from orchestrator.core.permissions import Reach
 from orchestrator.core.presets import KINDS
 from orchestrator.engines.wires import wire_at
+from orchestrator.ledger.estimate import at_most_again
 from orchestrator.modelhost.names import as_compared, as_listed
 from orchestrator.models import RequestRecord
 from orchestrator.models.decisions import RouteDecision
@@ -80,10 +81,11 @@ class DryRun:
     is_cut      whether the time was over before all of them were looked at.
     caught      how many each rule catches, by its name; `did`: and has a say in.
     failed      how often a rule's expression could not be answered.
-    unheard     how often a rule is about a text that was not kept, and nobody had asked that of it then.
+    unheard     how often a rule is about a text that was not kept, and nobody had asked that of it then, or about what
+                nobody had looked up.
     caught_any  how many some rule catches.
     moved       how many another model would have had, or nobody; `refused`: of those, nobody.
-    uncertain   how many the router would have chosen for by another aim, so that nobody can tell whom.
+    uncertain   how many the router would have chosen for by another aim than it did, so that nobody can tell whom.
     unpriced    how many cost nobody knows what, before or after.
     """
 
@@ -134,7 +136,7 @@ def dry_run(
     rules = compile_rules(document)
     registry = read_without_keys()
     names = _Names(registry)
-    trial = _Trial(document, Charges(registry, time.time()), names, had(models), other_aim=_has_another_aim(document))
+    trial = _Trial(document, Charges(registry, time.time()), names, had(models))
     rows = RouteDecision.objects.of(reach).select_related("tenant").order_by("-id")
     for some in _in_parts(rows[: min(last, MOST_REQUESTS)].iterator(chunk_size=AT_ONCE)):
         costs = _costs(some, reach)
@@ -178,15 +180,14 @@ class _Trial:
         charges: Charges,
         names: _Names,
         is_there: Callable[[str], bool],
-        *,
-        other_aim: bool,
     ) -> None:
+        self._document = document
         self._never = document.auto.never
         self._names = names
         self._is_there = is_there
         self._written: dict[str, str] = {}  # how a model is called, by its plain name
         self._charges = charges
-        self._other_aim = other_aim
+        self._other_aims: dict[int, bool] = {}
         self._decisions = self._requests = self._moved = self._refused = 0
         self._any = self._uncertain = self._unpriced = 0
         self._before = self._after = 0
@@ -208,9 +209,10 @@ class _Trial:
             self._by_rule["did"][one.rule] += many * bool(one.did)
         for name, rules in (("failed", verdict.failed), ("unheard", verdict.unheard)):
             self._by_rule[name].update(dict.fromkeys(rules, many))
-        was = self._first(seen.verdict, seen, ())
-        now = self._first(verdict, seen, self._never)
-        if AUTO in _asked(verdict, seen.facts) and (self._other_aim or _is_other_choice(seen.verdict, verdict)):
+        was, now = self._then_and_now(seen, verdict, was_asked=cost is not None and cost.is_call)
+        if AUTO in _asked(verdict, seen.facts) and (
+            self._has_another_aim(row.rules) or _is_other_choice(seen.verdict, verdict)
+        ):
             self._uncertain += many
         before = 0 if was == REFUSED else cost.micros if cost else None
         after = self._cost(was, now, before, cost)
@@ -260,6 +262,19 @@ class _Trial:
             unpriced=self._unpriced,
         )
 
+    def _then_and_now(self, seen: _Seen, verdict: Verdict, *, was_asked: bool) -> tuple[str, str]:
+        """Who is asked first by what the rules said then, and by what they say now.
+
+        was_asked  somebody was: what it may cost at most, as it is reckoned here, kept nobody from it.
+        """
+        then = seen.verdict
+        was, now = self._first(then, seen, ()), self._first(verdict, seen, self._never)
+        if was == REFUSED and was_asked:
+            was = self._first(replace(then, most_micros=None), seen, ())
+            if now == REFUSED and (then.most_micros, then.most_tokens) == (verdict.most_micros, verdict.most_tokens):
+                now = self._first(replace(verdict, most_micros=None), seen, self._never)
+        return was, now
+
     def _first(self, verdict: Verdict, seen: _Seen, never: Sequence[str]) -> str:
         """Who is asked first by a verdict, by their plain name; nobody where all are refused, `auto` where the router
         did not choose.
@@ -278,14 +293,39 @@ class _Trial:
             for one in order:
                 if name == AUTO and any(map(own.excludes, (one, *self._names.places_of(one)))):
                     continue
-                if self._may_ask(one, verdict) and (not verdict.is_local_only or self._charges.is_local(one)):
+                is_kept_here = verdict.is_local_only and not self._charges.is_local(one)
+                if self._may_ask(one, verdict) and not is_kept_here and self._may_cost(one, verdict, seen.facts):
                     return self._plain(one)
         return REFUSED
+
+    def _has_another_aim(self, number: int) -> bool:
+        """Whether the router chose by something else in that version of the rules, or may have, where it is gone."""
+        if number not in self._other_aims:
+            then, now = versions.document_if_read(number), self._document.auto
+            self._other_aims[number] = (
+                then is None
+                or now.model_copy(update={"never": then.auto.never}) != then.auto
+                or not set(then.auto.never) <= set(now.never)
+            )
+        return self._other_aims[number]
 
     def _may_ask(self, name: str, verdict: Verdict) -> bool:
         places = self._names.places(name)
         has_place = not places or not all(map(verdict.excludes, places))
         return verdict.may_ask(name) and has_place and not any(map(verdict.excludes, self._names.places_of(name)))
+
+    def _may_cost(self, name: str, verdict: Verdict, facts: Facts) -> bool:
+        """Whether a call of it stays within `most_cost`, at one of its places at least; not where nobody knows."""
+        if verdict.most_micros is None:
+            return True
+        caps = [cap for cap in (facts.cap, verdict.most_tokens) if cap]
+        most = at_most_again(
+            facts.tokens, facts.turns, min(caps, default=0), has_tools=facts.tools, has_images=facts.images
+        )
+        if facts.embedding:
+            most = most._replace(completion=0)
+        cost = self._charges.most(name, most)
+        return cost is not None and cost <= verdict.most_micros
 
     def _plain(self, name: str) -> str:
         """A name as names are compared; it is shown as it was written first."""
@@ -315,11 +355,6 @@ def _is_other_choice(before: Verdict, now: Verdict) -> bool:
     is_lifted = before.is_local_only and not now.is_local_only
     is_lifted = is_lifted or not set(before.never) <= set(now.never) or not set(before.only) <= set(now.only)
     return is_lifted or any(getattr(before, name) != getattr(now, name) for name in fields)
-
-
-def _has_another_aim(document: Document) -> bool:
-    live = versions.live_if_read()
-    return live is None or document.auto.model_copy(update={"never": live.auto.never}) != live.auto
 
 
 def _in_parts(rows: Iterator[RouteDecision]) -> Iterator[list[RouteDecision]]:

@@ -60,6 +60,14 @@ def live_if_read() -> Document | None:
         return None
 
 
+def document_if_read(number: int) -> Document | None:
+    """The rules of a version; None where it is not kept any more, or cannot be read."""
+    try:
+        return read_document(version(number).document) if number else EMPTY
+    except (NotThere, WrongDocument):
+        return None
+
+
 def newest() -> int:
     """The number of the newest version; 0 where there is none."""
     return RuleVersion.objects.values_list("number", flat=True).first() or 0

@@ -14,7 +14,7 @@ SCORES = frozenset(name for name, fact in FACTS.items() if fact.kind == "number"
 
 
 class Unheard(Exception):
-    """The text was not kept, and nobody wrote down what this condition came to."""
+    """Nobody can tell: the text was not kept, and what this came to was not written down; or nobody looked it up."""
 
 
 class Unsure(Exception):
@@ -69,6 +69,11 @@ class Asked:
                 self._when[zone] = None
         return self._when[zone]
 
+    def must_be_told(self, *facts: str) -> None:
+        """Raises Unheard where nobody looked one of them up."""
+        if not all(map(self.facts.is_told, facts)):
+            raise Unheard
+
     def hear(self, id_: str, fact: str, has: Callable[[str], bool], wanted: bool) -> bool:
         """Whether a text has something or, unless that is `wanted`, has not; it is noted. Raises Unheard and Unsure."""
         if id_ not in self.heard:
@@ -86,10 +91,12 @@ class Asked:
         return bool(answer)
 
     def answer(self, expression: Expression, id_: str) -> bool:
-        """What an expression says. Raises Failed; Unheard where it is about a text that was not kept; and Unsure.
+        """What an expression says. Raises Failed; Unheard where it names what was not kept or looked up; and Unsure.
 
         One about a conversation that is cut is not asked: it may as well ask for what is not there.
         """
+        if self.facts.untold:
+            self.must_be_told(*expression.names)
         for name in expression.analysed:
             if not self._is_known(name):
                 return False

@@ -30,15 +30,15 @@ class Compiled:
 
     def is_met(self, asked: Asked) -> bool:
         """Whether a request is as it says. Raises Failed, Unheard and Unsure."""
-        is_unsure = False
+        unknown: Unheard | Unsure | None = None
         for test in self.tests:
             try:
                 if not test(asked):
                     return False
-            except Unsure:  # another condition may still say that it is not
-                is_unsure = True
-        if is_unsure:
-            raise Unsure
+            except (Unheard, Unsure) as error:  # another condition may still say that it is not
+                unknown = unknown if isinstance(unknown, Unheard) else error
+        if unknown is not None:
+            raise unknown
         return True
 
 

@@ -81,6 +81,7 @@ def _named(fact: str, wanted: bool, words: Sequence[str]) -> Test:
     def test(asked: Asked) -> bool:
         name = asked.name(fact)
         if is_analysed and not name:
+            asked.must_be_told(fact)
             return False
         return is_one(name) is wanted
 
@@ -126,12 +127,21 @@ def _number(condition: Condition) -> Test:
 
     def scored(asked: Asked) -> bool:
         score = asked.facts.scores.get(fact)
-        return score is not None and low <= score < high
+        if score is None:
+            asked.must_be_told(fact)
+            return False
+        return low <= score < high
 
     def counted(asked: Asked) -> bool:
         assert read is not None
         return bool(low <= read(asked.facts) < high)
 
+    def left(asked: Asked) -> bool:
+        asked.must_be_told(fact)
+        return counted(asked)
+
+    if fact == "budget_left":
+        return left
     return scored if read is None else counted
 
 

@@ -60,6 +60,7 @@ FACTS: dict[str, Fact] = {
 
 
 TEXTS = frozenset(name for name, fact in FACTS.items() if fact.kind == "text")
+ANALYSIS = "analysis"  # of the text: what `untold` has for all facts of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,7 @@ class Facts:
     sticky  of the conversation: the same word, the same arm of a split.
     request of the request alone, for a split by requests.
     scores  complexity and the six dimensions by name, where somebody looked at the text.
+    untold  what nobody looked up, for no rule asked for it: `budget_left`, or `analysis` for all that it tells.
     """
 
     model: str = ""
@@ -110,6 +112,11 @@ class Facts:
     request: str = ""
     aliases: tuple[str, ...] = ()
     places_of: tuple[str, ...] = ()
+    untold: frozenset[str] = frozenset()
+
+    def is_told(self, fact: str) -> bool:
+        """Whether somebody looked it up, whatever came of that."""
+        return not self.untold or (ANALYSIS if FACTS[fact].is_analysed else fact) not in self.untold
 
     def to_json(self, *, with_text: bool = False) -> dict[str, Any]:
         """As JSON, without what goes without saying; and without the text, unless it may be kept."""
@@ -129,8 +136,8 @@ class Facts:
         """What `to_json` said. What another release said besides is passed over."""
         known = {one.name for one in fields(cls)}
         values = {name: value for name, value in said.items() if name in known}
-        if "tags" in values:
-            values["tags"] = frozenset(values["tags"])
+        for name in values.keys() & {"tags", "untold"}:
+            values[name] = frozenset(values[name])
         for name in values.keys() & {"aliases", "places_of"}:
             values[name] = tuple(values[name])
         return cls(**values)

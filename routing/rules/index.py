@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from routing.rules.asked import Asked
 from routing.rules.conditions import folded
 from routing.rules.document import Condition, Rule
-from routing.rules.facts import FACTS
+from routing.rules.facts import ANALYSIS, FACTS
 
 Named = tuple[str, str | bool]  # a fact, and a value of it
 
@@ -28,6 +28,10 @@ class Index:
             for named in min(wanted, key=lambda one: sum(often[named] for named in one)):
                 by_value[named].append(place)
         self._by_value = dict(by_value)
+        # Where nobody analysed a request, any value may be its.
+        self._analysed = sorted(
+            place for (fact, _), those in by_value.items() if FACTS[fact].is_analysed for place in those
+        )
         self._facts = tuple(sorted({fact for fact, _ in by_value if fact not in {"tags", "model"}}))
         self._has_models = any(fact == "model" for fact, _ in by_value)
         self._has_tags = any(fact == "tags" for fact, _ in by_value)
@@ -41,6 +45,8 @@ class Index:
         for fact in self._facts:
             value = getattr(asked.facts, fact) if FACTS[fact].kind == "flag" else asked.name(fact)
             found += self._by_value.get((fact, value), ())
+        if self._analysed and ANALYSIS in asked.facts.untold:
+            found += self._analysed
         if self._has_tags:
             for tag in asked.tags:
                 found += self._by_value.get(("tags", tag), ())

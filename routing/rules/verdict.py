@@ -58,7 +58,8 @@ class Verdict:
     only      patterns of models that may answer, of each rule that says so: a model has to be named by each of them.
     never     patterns of models that may not.
     failed    rules whose expression could not be answered: they count as not matched.
-    unheard   rules about a text that was not kept, and nobody wrote down what they came to: they count as not matched.
+    unheard   rules about a text that was not kept, where nobody wrote down what they came to, or about what nobody
+              looked up: they count as not matched.
     unread    rules about a conversation that is too long to be read whole, whose rest may be as they say: they count
               as matched where they forbid, keep here or exclude something, and as not matched otherwise.
     heard     what each condition about the text came to, by its id: enough to decide again without the text. None: it

@@ -16,10 +16,12 @@ import pytest
 
 from cache.entries import Scope
 from orchestrator.checks.machine import router_knows_models
+from orchestrator.choosing.auto import names_of
+from orchestrator.choosing.ways import joined
 from orchestrator.core.budgets import EVER
 from orchestrator.core.errors import EngineUnreachable
 from orchestrator.core.prices import Price
-from orchestrator.core.types import Model
+from orchestrator.core.types import Candidate, Model, Route
 from orchestrator.models import Budget, BudgetPeriod, RequestRecord
 from orchestrator.parts import Parts
 from orchestrator.weighing import left
@@ -141,6 +143,22 @@ async def test_a_choice_is_kept_and_says_who_answered_and_what_it_saved(
     await parts.cache.purge(Scope(model="openai/big-70b"))
     again = await client.post("/api/chat", json=AUTO)
     assert "miss" in again.headers["Cache-Status"], "its answers are purged, whatever it was asked as"
+
+
+def test_a_place_of_several_models_answers_for_the_one_that_is_asked_first() -> None:
+    big, small, own, other = (
+        Model(name=name, digest="", engine="openai") for name in ("openai/big", "openai/small", "own", "other")
+    )
+    routes = {
+        one.name: Route(
+            model=one, reason="", candidates=tuple(Candidate(model=place, stands_for=one) for place in places)
+        )
+        for one, places in ((own, (big, small)), (other, (big,)), (small, (small,)))
+    }
+    for in_turn, name in ((("own", "other", "openai/small"), "own"), (("other", "openai/small", "own"), "other")):
+        assert names_of(in_turn, routes) == {"openai/big": name}
+        first = joined([routes[one] for one in in_turn]).candidates
+        assert {one.model.name: one.stands_for.name for one in first}["openai/big"] == name
 
 
 @pytest.mark.usefixtures("two_sides")

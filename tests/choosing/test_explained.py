@@ -39,6 +39,8 @@ async def test_what_was_decided_is_explained_and_decides_the_same_again(
     assert [one["name"] for one in told["decision"]["candidates"]][:1] == ["tiny:latest"]
     assert told["request"]["model"] == "tiny:latest"
     assert told["facts"]["text"] is None
+    assert told["facts"]["untold"] == ["budget_left"], "the router had it analysed"
+    assert told["facts"]["scores"].keys() >= {"complexity", "reasoning"}
     other = {"x-api-key": await parts.reads.run(60, lambda: issue_key("else", "globex", role=Role.VIEWER))}
     assert (await client.get("/api/admin/v1/decisions/r1", headers=other)).status_code == 404
 

@@ -43,10 +43,14 @@ def test_sides_and_shadows_are_told_with_their_intervals() -> None:
         request_id="s", tenant=tenant, at=NOW, rule="beside", model="m", shadow="n",
         cost_microusd=1000, shadow_cost_microusd=250, took_us=2_000_000, shadow_took_us=500_000,
     )  # fmt: skip
+    ShadowRun.rows.create(
+        request_id="t", tenant=tenant, at=NOW, rule="beside", model="m", shadow="n", took_us=1, failed="busy"
+    )
     client = signed_in(somebody("vera", Role.VIEWER))
     words = text(client)
     for said in (
         "One side differs.",
+        "1 not asked",
         "in what it costs",
         "100 %",
         "0.90",

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -16,9 +17,10 @@ from django.db import connections
 
 from orchestrator import wiring
 from orchestrator.admission.pace import Pace
-from orchestrator.afterwards.beginning import is_drawn
+from orchestrator.afterwards.beginning import after, is_drawn
 from orchestrator.afterwards.judge import grade
 from orchestrator.afterwards.shadow import likeness
+from orchestrator.choosing.ruled import ruled
 from orchestrator.core import background
 from orchestrator.core.background import MOST_WAITING, Background
 from orchestrator.core.errors import (
@@ -33,11 +35,12 @@ from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
 from orchestrator.core.threads import WorkerThread
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Done, Message, Model, Reply, ToolCall, Usage
+from orchestrator.ledger.holds import Charged
 from orchestrator.models import AnswerOutcome, Charge, RequestRecord, ShadowRun, UnreadGrades
 from orchestrator.outcomes.judges import LONGEST_S, Judges, Unread, unread_grades
 from orchestrator.parts import Parts
 from orchestrator.pipeline import answer
-from orchestrator.registry.entries import ModelEntry, Registry
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from routing.rules.compiled import RuleSet, compile_rules
 from routing.rules.document import Document
 from tests.fakes import FakeEngine, SetClock
@@ -111,6 +114,50 @@ async def test_another_model_is_asked_the_same_beside(
     assert await charged(parts, "shadow") == [("openai/big", 11)]
     assert await asked(parts, cast["alice"], model="tiny") == "a local answer"
     assert cloud.calls == 1, "what comes from cache is no new answer"
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "is_same"),
+    [
+        ("tiny", "tiny", True),
+        ("tiny", "TINY:latest", True),
+        ("openai/big", "openai/big", True),
+        ("openai/big", "Large", True),
+        ("openai/big", "smart", True),
+        ("smart", "openai/big", True),
+        ("tiny", "smart", False),
+    ],
+)
+async def test_who_answered_is_not_asked_beside_whatever_it_is_called(
+    priced: Parts, cast: dict[str, Caller], engine: FakeEngine, cloud: FakeEngine, model: str, name: str, is_same: bool
+) -> None:
+    place = DeploymentEntry(provider="openai", remote_name="big")
+    models = (ModelEntry(name="openai/big", aliases=("Large",)), ModelEntry(name="smart", deployments=(place,)))
+    priced.catalogue.apply(Registry(models=models))
+    parts = with_rules(priced, {"name": "beside", "then": {"shadow": {"model": name, "share": 1.0}}})
+    await asked(parts, cast["alice"], model=model)
+    assert engine.calls + cloud.calls == 1 + (not is_same)
+    assert len(await rows(parts, ShadowRun)) == (not is_same)
+
+
+async def test_a_shadow_is_compared_with_the_answer_and_not_with_what_came_before_it(
+    priced: Parts, cast: dict[str, Caller], engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its time begins when it is asked, and what others cost that were asked in vain is nobody's answer."""
+    parts = with_rules(priced, SHADOWED)
+    entry = (begun := await answer(question(model="tiny"), cast["alice"], priced)).entry
+    await read(begun)
+    entry.first_s, entry.engine_first_s, entry.total_s = 5.0, 1.0, 7.0
+    row = {"cost_microusd": 900, "prompt_tokens": 1, "completion_tokens": 1}
+    entry.charges.append(Charged(hold="in vain", row=row))
+    entry.is_paid = True
+    said = await ruled(entry.request, cast["alice"], parts)
+    reply = Reply(model="tiny:latest", text="a local answer", done=Done(reason="stop"))
+    assert parts.afterwards is not None
+    after(said, entry, parts, reply)
+    await parts.afterwards.idle()
+    (run,) = await rows(parts, ShadowRun)
+    assert (run.took_us, run.cost_microusd) == (3_000_000, 0)
 
 
 async def test_a_shadow_that_fails_is_seen_by_nobody(priced: Parts, cast: dict[str, Caller], cloud: FakeEngine) -> None:
@@ -382,6 +429,28 @@ async def test_there_is_never_too_much_of_it(caplog: pytest.LogCaptureFixture) -
     assert "failed" in caplog.text
     assert beside.begin(work)
     await beside.aclose()
+
+
+async def test_what_waits_too_long_for_its_turn_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "LONGEST_WAIT_S", 0.05)
+    beside, leave = Background(), asyncio.Event()
+    done: list[int] = []
+
+    async def work(number: int) -> None:
+        await leave.wait()
+        done.append(number)
+
+    for number in range(5):
+        assert beside.begin(partial(work, number))
+    async with asyncio.timeout(60):
+        while beside.left_out < 3:
+            await asyncio.sleep(0.01)
+        leave.set()
+        await beside.idle()
+        assert done == [0, 1], "what had its turn has its time"
+        assert beside.begin(partial(work, 5))
+        await beside.idle()
+    assert done == [0, 1, 5]
 
 
 async def nothing() -> None:

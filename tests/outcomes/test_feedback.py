@@ -93,6 +93,17 @@ def test_only_of_an_answer_something_is_said(
             say(EVERYBODY, "r", 1.0, by="somebody")
 
 
+def test_what_is_said_again_is_learned_once(transactional_db: None) -> None:
+    record(request_id="r", model="tiny:latest", outcome="done", first_us=1)
+    first = say(EVERYBODY, "r", 1.0, by="somebody")
+    AnswerOutcome.objects.of(EVERYBODY).update(learned_in=7)
+    for good, note, learned_in in ((1.0, "", 7), (1.0, "It is right.", 7), (0.5, "", None)):
+        say(EVERYBODY, "r", good, by="somebody", note=note)
+        (row,) = AnswerOutcome.objects.of(EVERYBODY)
+        assert (row.pk, row.good, row.note, row.learned_in) == (first.pk, good, note, learned_in)
+        assert (row.at == first.at) is (learned_in is not None), "who learns meanwhile goes by when it was said"
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -124,8 +124,15 @@ def test_shadows_are_compared_by_pairs(tenants: tuple[Tenant, Tenant]) -> None:
             cost_microusd=1000 * number, shadow_cost_microusd=None if number == 9 else 1000 * number + 500,
             took_us=1_000_000, shadow_took_us=3_000_000, likeness=0.9, failed="" if number else "engine_error",
         )  # fmt: skip
+    for number, why in enumerate(
+        ("busy", "forbidden_by_rule", "budget", "limited", "model_not_found", "none_available")
+    ):
+        ShadowRun.rows.create(
+            request_id=f"n{number}", tenant=tenants[0], at=NOW, rule="beside", model="m", shadow="n",
+            cost_microusd=1000, took_us=1_000_000, failed=why,
+        )  # fmt: skip
     (found,) = shadows(EVERYBODY, SINCE)
-    assert (found.rule, found.model, found.shadow, found.runs) == ("beside", "m", "n", 10)
+    assert (found.rule, found.model, found.shadow, found.runs, found.not_asked) == ("beside", "m", "n", 10, 6)
     assert found.cost_usd is not None
     assert found.took_s is not None
     assert found.failed is not None

@@ -22,6 +22,7 @@ from orchestrator.registry.document import read_document as read_registry
 from orchestrator.ruling import draft, versions
 from orchestrator.ruling.dry_run import Move, dry_run
 from orchestrator.ruling.watch import RuleWatch
+from routing.models import RuleVersion
 from routing.rules.checking import read_document
 from routing.rules.compiled import compile_rules
 from routing.rules.document import Document
@@ -46,6 +47,7 @@ def prices() -> None:
         "cheap": {"deployments": [CHEAP], "aliases": ["Little"]},
         "dear": {"deployments": [DEAR]},
         "safe": {"deployments": [DEAR], "fallbacks": ["cheap", "here"]},
+        "twice": {"deployments": [DEAR, CHEAP | {"rank": 1}]},
         "odd": {"deployments": [{"provider": "mine", "remote_name": "odd"}]},
         "here": {"deployments": [{"remote_name": "smollm2:135m"}]},
     }
@@ -74,7 +76,7 @@ def asked(
         "decision": {"choices": [{"name": name, "place": at} for at, name in enumerate(order)]},
     }
     RouteDecision.objects.create(
-        request_id=request_id, tenant=tenant, at=timezone.now(), rules=0, document=json.dumps(document)
+        request_id=request_id, tenant=tenant, at=timezone.now(), rules=verdict.version, document=json.dumps(document)
     )
     RequestRecord.objects.create(
         request_id=request_id,
@@ -218,6 +220,18 @@ def test_a_text_that_was_not_kept_is_told_apart(acme: Tenant) -> None:
     assert found.failed == {"broken": 2}
 
 
+def test_what_no_live_rule_asked_for_is_not_guessed(acme: Tenant) -> None:
+    """Where rules ask for it, it was looked up, and is in the facts."""
+    code = {"name": "code", "when": [{"fact": "task", "op": "is", "value": ["code"]}], "then": {"use": ["cheap"]}}
+    spent = {"name": "spent", "when": [{"fact": "budget_left", "op": "below", "value": 0.2}], "then": {"use": ["here"]}}
+    asked(acme, "one", untold=frozenset({"analysis", "budget_left"}))
+    asked(acme, "two", untold=frozenset({"budget_left"}), task="code")
+    asked(acme, "three", untold=frozenset({"analysis"}), budget_left=0.1)
+    asked(acme, "four")  # looked up, and nothing came of it; or by an earlier release
+    found = dry_run(rules(code, spent), 100, EVERYBODY)
+    assert (found.caught, found.unheard) == ({"code": 1, "spent": 1}, {"code": 2, "spent": 2})
+
+
 def test_only_the_last_of_those_that_one_may_see(acme: Tenant) -> None:
     globex = Tenant.objects.create(name="globex")
     for number in range(5):
@@ -263,6 +277,68 @@ def test_what_is_no_longer_held_back_is_not_guessed(acme: Tenant) -> None:
     asked(acme, "one", model="auto", order=("here",))
     assert dry_run(rules(), 100, EVERYBODY).uncertain == 1
     assert dry_run(versions.live()[1], 100, EVERYBODY).uncertain == 0
+
+
+def test_a_choice_is_held_against_how_the_router_chose_then(acme: Tenant) -> None:
+    first, second = rules(auto={"aim": {"quality": 0.9}}), rules(auto={"aim": {"share": 0.2}})
+    for number, document in enumerate((first, second)):
+        draft.save(document, ANNA)
+        versions.publish(ANNA)
+        asked(acme, f"{number}", model="auto", order=("dear", "cheap"))
+    for document in (first, second):
+        assert dry_run(document, 100, EVERYBODY).uncertain == 1
+    assert dry_run(rules(), 100, EVERYBODY).uncertain == 2
+    RuleVersion.objects.filter(number=1).delete()
+    assert dry_run(first, 100, EVERYBODY).uncertain == 2, "nobody knows how it chose then"
+
+
+def test_whom_the_router_was_never_to_choose_it_did_not_look_at(acme: Tenant) -> None:
+    draft.save(rules(auto={"never": ["dear"]}), ANNA)
+    versions.publish(ANNA)
+    asked(acme, "one", model="auto", order=("cheap",))
+    assert dry_run(versions.live()[1], 100, EVERYBODY).uncertain == 0
+    assert dry_run(rules(), 100, EVERYBODY).uncertain == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "how", "then", "to"),
+    [
+        ("dear", {"cap": 100}, {"most_cost": "0.01"}, "dear"),  # 100 tokens at 20 are 2000, its question less
+        ("dear", {"cap": 100}, {"most_cost": "0.001"}, ""),
+        ("dear", {}, {"most_cost": "0.01"}, ""),
+        ("dear", {}, {"most_cost": "0.01", "most_tokens": 100}, "dear"),
+        ("dear", {"cap": 100, "tokens": 10_000}, {"most_cost": "0.01"}, ""),
+        ("dear", {"cap": 10}, {"most_cost": "0.0001", "use": ["cheap", "here"]}, "here"),
+        ("dear", {"cap": 10}, {"most_cost": "0.001", "use": ["odd", "cheap"]}, "cheap"),
+        ("odd", {"cap": 1}, {"most_cost": "1000"}, ""),
+        ("here", {"tokens": 10**6}, {"most_cost": "0"}, "here"),
+        ("safe", {"cap": 10}, {"most_cost": "0.0001"}, "here"),
+        ("twice", {"cap": 100}, {"most_cost": "0.001"}, "twice"),
+        ("dear", {"embedding": True}, {"most_cost": "0.001"}, "dear"),
+        ("dear", {"cap": 1, "tokens": 1_024, "images": True}, {"most_cost": "0.3"}, ""),
+    ],
+)
+def test_a_call_that_may_cost_more_than_rules_allow_is_not_made(
+    acme: Tenant, model: str, how: dict[str, Any], then: dict[str, Any], to: str
+) -> None:
+    asked(acme, "one", model=model, **{"tokens": 10, **how})
+    found = dry_run(rules({"name": "a", "then": then}), 100, EVERYBODY)
+    assert [one.to for one in found.moves] == ([to] if to != model else [])
+    assert (found.refused, found.caught) == (int(not to), {"a": 1})
+
+
+def test_what_was_answered_within_its_bound_was_not_too_dear(acme: Tenant) -> None:
+    """Its model's longest answer is shorter than what is reckoned with here."""
+    bound = {"name": "a", "then": {"most_cost": "0.01"}}
+    draft.save(rules(bound), ANNA)
+    versions.publish(ANNA)
+    asked(acme, "one")
+    found = dry_run(rules(bound), 100, EVERYBODY)
+    assert (found.moved, found.cost_before, found.cost_after) == (0, 30, 30)
+    assert dry_run(rules(), 100, EVERYBODY).moved == 0
+    other = {"name": "b", "then": {"use": ["cheap"]}}
+    assert dry_run(rules(bound, other), 100, EVERYBODY).moves == (Move("dear", "cheap", 1, 30, 12),)
+    assert dry_run(rules({"name": "a", "then": {"most_cost": "0.009"}}), 100, EVERYBODY).refused == 1
 
 
 def test_it_ends_when_its_time_is_over_and_says_so(acme: Tenant) -> None:
@@ -346,6 +422,9 @@ async def test_it_reads_what_is_written_down_of_real_requests(
     found = await parts.managing.run(60, dry_run, live, 100, EVERYBODY)
     assert (found.requests, found.unread, found.moved, found.uncertain) == (3, 0, 0, 0)
     assert found.caught == {"poems": 1, "no": 1, "all": 2}
+    spent = {"name": "spent", "when": [{"fact": "budget_left", "op": "below", "value": 0.2}], "then": {"forbid": "no"}}
+    found = await parts.managing.run(60, dry_run, rules(spent), 100, EVERYBODY)
+    assert (found.caught, found.unheard) == ({}, {"spent": 3})
     other = rules(*({"name": one.name, "when": [], "then": {"use": ["tiny"]}} for one in live.rules[:1]))
     found = await parts.managing.run(60, dry_run, other, 100, EVERYBODY)
     assert {(one.instead_of, one.to, one.requests) for one in found.moves} == {

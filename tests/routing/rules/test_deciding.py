@@ -249,6 +249,29 @@ def test_what_was_not_heard_is_told_as_such() -> None:
 
 
 @pytest.mark.parametrize(
+    "asks",
+    [
+        {"when": [when("task", "is", ["code"])]},
+        {"when": [when("task", "is_not", ["code"])]},
+        {"when": [when("language", "is", ["de*"])]},
+        {"when": [when("complexity", "at_least", 0.5)]},
+        {"when": [when("budget_left", "below", 0.5)]},
+        {"when": [when("budget_left", "at_least", 0.5)]},
+        {"expression": "task == 'code'"},
+        {"expression": "text.contains('a') || complexity < 0.5"},
+        {"expression": "budget_left < 0.5"},
+    ],
+)
+def test_what_nobody_looked_up_is_told_as_such(asks: dict[str, Any]) -> None:
+    untold = frozenset({"analysis", "budget_left"})
+    tagged = {**asks, "when": [*asks.get("when", []), when("tags", "has", ["eu"])]}
+    for rule, unheard in ((asks, ("rule 1",)), (tagged, ())):
+        verdict = rule_set({**rule, "then": {"use": ["a"]}}).decide(Facts(untold=untold, text=""))
+        assert (verdict.unheard, verdict.use) == (unheard, None)
+    assert rule_set(asks).decide(Facts(text="")).unheard == (), "somebody did, and nothing came of it"
+
+
+@pytest.mark.parametrize(
     ("then", "is_met"),
     [
         ({"local_only": True}, True),
@@ -290,4 +313,7 @@ def test_needs_are_the_facts_that_rules_which_are_on_ask_for() -> None:
 
 def test_facts_are_kept_without_their_text() -> None:
     assert Facts(text="secret", model="m").to_json() == {"model": "m", "text": None}
+    untold = Facts(untold=frozenset({"budget_left", "analysis"}))
+    assert untold.to_json() == {"text": None, "untold": ["analysis", "budget_left"]}
+    assert Facts.from_json(untold.to_json()).untold == untold.untold
     assert Facts.from_json({"model": "m", "text": None, "of_a_later_release": 1}) == Facts(model="m", text=None)

@@ -98,7 +98,7 @@ def test_all_kinds_of_answers_are_met_by_chance() -> None:
     """Else the properties above would hold of nothing."""
     seen: set[str] = set()
 
-    @settings(max_examples=200, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
     @given(wanted.documents, wanted.facts)
     def look(document: Document, facts: Facts) -> None:
         rules: RuleSet = compile_rules(document, 1)

@@ -159,4 +159,5 @@ facts = st.builds(
     request=st.sampled_from(["", "1", "2"]),
     aliases=st.sampled_from([(), (), ("Llama3",), ("Straße", "a[b]:latest")]),
     places_of=st.sampled_from([(), (), ("GPT-4o",), ("straße:latest", "Llama3")]),
+    untold=st.sampled_from([frozenset(), frozenset(), frozenset({"analysis"}), frozenset({"budget_left"})]),
 )
