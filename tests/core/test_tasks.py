@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.core.daemons import DaemonThreads
 from orchestrator.core.tasks import Stoppable, end, in_time
+from tests.product import until
 
 
 async def test_a_cancellation_that_gets_lost_is_said_again() -> None:
@@ -91,7 +92,8 @@ print([stoppable.run(look_up()) for _ in range(70)].count("given up"), threading
 
 def test_threads_that_nobody_waits_for_do_what_was_not_given_up_meanwhile() -> None:
     threads, may_end, done = DaemonThreads("test", 2), threading.Event(), []
-    stuck = [threads.submit(may_end.wait, 30) for _ in range(2)]
+    stuck = [threads.submit(may_end.wait, 60) for _ in range(2)]
+    until(lambda: all(one.running() for one in stuck), "both threads to be at work")
     given_up = [threads.submit(done.append, number) for number in range(100)]
     assert all(one.cancel() for one in given_up)
     waiting = threads.submit(done.append, "waited")
@@ -100,8 +102,8 @@ def test_threads_that_nobody_waits_for_do_what_was_not_given_up_meanwhile() -> N
     threads.shutdown()
     may_end.set()
     with pytest.raises(ValueError, match="no number"):
-        failing.result(10)
-    assert (waiting.result(10), [one.result(10) for one in stuck], done) == (None, [True, True], ["waited"])
+        failing.result(60)
+    assert (waiting.result(60), [one.result(60) for one in stuck], done) == (None, [True, True], ["waited"])
 
 
 async def test_only_time_in_which_the_loop_turns_counts() -> None:
