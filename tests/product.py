@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,6 +136,9 @@ class Product:
         """Whether no part is down. It says that it is ready without those it can do without, after ten seconds."""
         try:
             return "down" not in json.loads(self.get("/readyz")[1])["parts"].values()
+        except urllib.error.HTTPError as refused:
+            refused.close()
+            return False
         except OSError:
             return False
 

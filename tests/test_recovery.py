@@ -61,7 +61,7 @@ def kill(product: Product, role: str) -> None:
 
     def is_back() -> bool:
         now = product.pids(role)
-        return len(now) == len(killed) and not set(now) & set(killed) and product.get("/readyz")[0] == 200
+        return len(now) == len(killed) and not set(now) & set(killed) and product.is_whole()
 
     def try_again() -> bool:
         try:
