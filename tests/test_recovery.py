@@ -63,13 +63,7 @@ def kill(product: Product, role: str) -> None:
         now = product.pids(role)
         return len(now) == len(killed) and not set(now) & set(killed) and product.is_whole()
 
-    def try_again() -> bool:
-        try:
-            return is_back()
-        except OSError:
-            return False
-
-    until(try_again, f"{role} to be back", READY_WITHIN_S)
+    until(is_back, f"{role} to be back", READY_WITHIN_S)
 
 
 def is_on_disk(product: Product) -> bool:

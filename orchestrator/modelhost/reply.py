@@ -20,7 +20,7 @@ _OPENING = re.compile(r"[<\[]")  # of any of these tags
 # Newer models of Mistral's name the tool before its arguments.
 _NAMED = re.compile(r"\s*+([^\s\[{]++)(?:\[CALL_ID\]\w*+)?+(?:\[ARGS\])?+\s*+(?={)")
 _NAMED_SO_FAR = re.compile(r"\s*+[^\s\[{]*+(?:\[(?:CALL_ID|ARGS)\]\w*+|\[[A-Z_]*+\Z)*+\s*+")
-LONGEST_NAME = 256  # characters, with what else stands there; what is longer is none
+_LONGEST_NAME = 256  # characters, with what else stands there; what is longer is none
 _NEXT = re.compile(r"\s*+(?:[,;]\s*+)?+(?=[{\[])")  # what may stand between two calls
 _OUTSIDE_STRINGS = frozenset('{}[],:" \t\r\n0123456789+-.eEtrufals')  # the characters JSON has there
 
@@ -151,7 +151,7 @@ class ReplyReader:
         if named := _NAMED.match(self._held):
             self._mode, self._name, self._held = "value", named[1], self._held[named.end() :]
             self._read += named[0]
-        elif len(self._held) > LONGEST_NAME or not _NAMED_SO_FAR.fullmatch(self._held):
+        elif len(self._held) > _LONGEST_NAME or not _NAMED_SO_FAR.fullmatch(self._held):
             self._mode = "value"  # of an older model, which names it within, or of none
         return iter(())
 
