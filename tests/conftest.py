@@ -87,17 +87,23 @@ def _quick_flush() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_parts_left() -> Iterator[None]:
-    """The parts that a page made for itself end with its test: their ledger would look after the next one's calls.
+def _no_ledger_left() -> Iterator[None]:
+    """No ledger outlives its test: it would look after the calls of the next one, and write into its log.
 
-    Their event loop is gone by then, so what lives on it, the sampler too, is let go, not closed.
+    Parts that a page made for itself end here. Their event loop is gone by then, so what lives on it, the sampler too,
+    is let go, not closed.
     """
+    before = set(_ledgers())
     yield
     wiring = sys.modules.get("orchestrator.wiring")
-    if wiring is None or wiring._parts is None:
-        return
-    left, wiring._parts, wiring._sampler = wiring._parts, None, None
-    left.ledger.close()
+    if wiring is not None and wiring._parts is not None:
+        left, wiring._parts, wiring._sampler = wiring._parts, None, None
+        left.ledger.close()
+    assert not set(_ledgers()) - before, "close the ledger that this test began"
+
+
+def _ledgers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "ledger"]
 
 
 @pytest.fixture
