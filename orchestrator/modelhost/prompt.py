@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import msgspec
 
 from orchestrator.core.errors import BadRequest, ContextTooLong, Unsupported
-from orchestrator.core.types import JSON, ChatRequest, Message
+from orchestrator.core.types import ChatRequest, Message
 from orchestrator.modelhost.channels import ANSWER, ASSISTANT, THOUGHTS, ChannelReader
 from orchestrator.modelhost.go_chat import GoChat
 from orchestrator.modelhost.grammar import grammar_for
@@ -17,6 +17,7 @@ from orchestrator.modelhost.llama import Llama
 from orchestrator.modelhost.options import Options, read_options
 from orchestrator.modelhost.reply import CHANNEL, ReplyReader, thinking_in
 from orchestrator.modelhost.sampling import Sampler
+from orchestrator.modelhost.tagged import NO_TOOLS, offered
 from orchestrator.modelhost.template import ChatTemplate
 from orchestrator.modelhost.text import TextOut
 from orchestrator.modelhost.wire import Ask, Preview
@@ -94,18 +95,12 @@ def prepare(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool
 
 
 def _reader(request: ChatRequest, written: _Written) -> ReplyReader | ChannelReader:
-    tools = () if request.prompt is not None or request.format else _names(request.tools)
+    tools = NO_TOOLS if request.prompt is not None or request.format else offered(request.tools)
     if written.thinks == CHANNEL:
         return ChannelReader(prompt=written.text, tools=tools, is_bound=bool(request.format))
     is_open = bool(written.thinks) and written.text.rstrip().endswith(written.thinks)
     # Where a form is asked for, thinking was opened already, or there is none: the form begins at once.
     return ReplyReader(thinks=written.thinks if is_open or not request.format else "", is_open=is_open, tools=tools)
-
-
-def _names(tools: Sequence[Mapping[str, JSON]]) -> frozenset[str]:
-    functions = (tool.get("function") for tool in tools)
-    names = (function.get("name") for function in functions if isinstance(function, Mapping))
-    return frozenset(name for name in names if isinstance(name, str) and name)
 
 
 def preview(model: Llama, template: Form, ask: Ask, is_wanted: Callable[[], bool]) -> Preview:

@@ -9,12 +9,22 @@ from typing import Any
 
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import Chunk, ToolCall
+from orchestrator.modelhost.tagged import NO_TOOLS, Offered, TaggedCall
 
 # What models open their thinking with, and what closes it.
 _THINKING = {"<think>": "</think>", "[THINK]": "[/THINK]", "<seed:think>": "</seed:think>"}
 CHANNEL = "<|channel|>"  # what models open it with that write in channels; see `channels`
 # What models open calls with, and what closes that; where nothing does, the calls end where something else begins.
-_CALLS = {"<tool_call>": "</tool_call>", "<|tool_call|>": "<|/tool_call|>", "[TOOL_CALLS]": "", "<|python_tag|>": ""}
+_CALLS = {
+    "<tool_call>": "</tool_call>",
+    "<seed:tool_call>": "</seed:tool_call>",
+    "<function=": "</tool_call>",  # the tag before it was left out, as Qwen3-Coder does now and then
+    "<|tool_call|>": "<|/tool_call|>",
+    "[TOOL_CALLS]": "",
+    "<|python_tag|>": "",
+}
+_BARE = "<function="  # it opens a call and is a part of it
+_TAGGED = {"<tool_call>", "<seed:tool_call>", _BARE}  # behind these each argument may have its own tag
 _NAMES = "[TOOL_CALLS]"  # behind it the name of a tool may come first
 _OPENING = re.compile(r"[<\[]")  # of any of these tags
 # Newer models of Mistral's name the tool before its arguments.
@@ -37,16 +47,16 @@ class ReplyReader:
 
     Thinking stands between tags at the start, or begins at once where the prompt has opened
     it. Calls of tools are looked for only when the caller offered some: as JSON objects or lists of them
-    behind one of the tags that models are taught, or as an answer that is nothing but such. What calls
-    none of these is text.
+    behind one of the tags that models are taught, with a tag for each argument (`tagged`), or as an
+    answer that is nothing but JSON. What calls none of these is text.
 
     thinks  what opens the model's thinking, `thinking_in` its template; empty where it does none.
-    tools   the names of those that were offered.
+    tools   those that were offered.
     """
 
     is_over = has_told_all = wants_answer = False  # it has no form but its tags; see `channels`
 
-    def __init__(self, *, thinks: str = "", is_open: bool = False, tools: Collection[str] = ()) -> None:
+    def __init__(self, *, thinks: str = "", is_open: bool = False, tools: Offered = NO_TOOLS) -> None:
         self._mode = "thinking" if is_open else "start" if thinks or tools else "text"
         self._thinks, self._tools = thinks, tools
         self._held = ""
@@ -56,6 +66,7 @@ class ReplyReader:
         self._read = ""  # what is text if it turns out that no call was meant
         self._calls: tuple[ToolCall, ...] = ()  # that are the answer, if nothing else follows
         self._value = _Value()
+        self._written = TaggedCall(tools)
 
     @property
     def is_thinking(self) -> bool:
@@ -146,6 +157,24 @@ class ReplyReader:
             value = f'{{"name": {json.dumps(self._name)}, "arguments": {value}}}'
         return tool_calls(value, self._tools, is_bare=not self._tag)
 
+    def _tagged(self) -> Iterator[Chunk]:
+        """Behind a tag whose calls have tags for their arguments; where none does, JSON may stand there."""
+        end = self._written.end(self._held)
+        if end is None:
+            return
+        call = self._written.call if self._written.is_whole else None
+        self._written = TaggedCall(self._tools)
+        if not (call or end or self._tag == _BARE):
+            self._mode = "value"
+            return
+        end = end or len(_BARE)
+        self._read, self._held = self._read + self._held[:end], self._held[end:]
+        if call:
+            self._mode, self._read = "called", ""
+            yield Chunk(tool_calls=(call,))
+        else:
+            yield from self._give_up()
+
     def _naming(self) -> Iterator[Chunk]:
         """Behind Mistral's tag, where the name of a tool may stand."""
         if named := _NAMED.match(self._held):
@@ -169,8 +198,9 @@ class ReplyReader:
 
     def _open(self, tag: str, before: str, text: str) -> None:
         """The text begins with a tag. What stands before it goes with it, and is text only where no call follows."""
-        self._mode = "naming" if tag == _NAMES else "value"
-        self._tag, self._read, self._held = tag, before + tag, text[len(tag) :]
+        self._mode = "naming" if tag == _NAMES else "tagged" if tag in _TAGGED else "value"
+        passed = "" if tag == _BARE else tag
+        self._tag, self._read, self._held = tag, before + passed, text[len(passed) :]
 
     def _give_up(self) -> Iterator[Chunk]:
         """What was read is no call, or more than calls."""
@@ -198,6 +228,7 @@ _STEPS = {
     "thinking": ReplyReader._think,
     "after": ReplyReader._after,
     "text": ReplyReader._text,
+    "tagged": ReplyReader._tagged,
     "naming": ReplyReader._naming,
     "value": ReplyReader._json,
     "called": ReplyReader._called,

@@ -204,5 +204,5 @@ def test_models_that_write_in_channels_are_known_by_their_template():
 @pytest.mark.parametrize("before", ["", FINAL, "<|channel|>commentary to=f<|message|>"])
 def test_a_long_answer_takes_no_long_time(before: str, part: str):
     began = time.process_time()
-    events_of([before, *[part] * 20_000], tools={"f"})
+    events_of([before, *[part] * 10_000], tools={"f"})
     assert time.process_time() - began < 5

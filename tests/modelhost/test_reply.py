@@ -62,12 +62,12 @@ def test_thinking_that_is_cut_off_is_still_thinking(piece: int):
 
 def test_a_call_between_tags(piece: int):
     answer = 'Let me see. <tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
-    assert read(answer, piece=piece, tools={"f"}) == ("", "Let me see. ", [("f", {"a": 1})])
+    assert read(answer, piece=piece, tools={"f": {}}) == ("", "Let me see. ", [("f", {"a": 1})])
 
 
 def test_two_calls_after_thinking(piece: int):
     call = '<tool_call>{"name": "f", "arguments": {}}</tool_call>\n'
-    assert read("<think>x</think>" + call * 2, piece=piece, thinks="<think>", tools={"f"}) == (
+    assert read("<think>x</think>" + call * 2, piece=piece, thinks="<think>", tools={"f": {}}) == (
         "x",
         "",
         [("f", {}), ("f", {})],
@@ -75,11 +75,11 @@ def test_two_calls_after_thinking(piece: int):
 
 
 def test_an_answer_that_is_nothing_but_a_call(piece: int):
-    assert read('{"name": "f", "parameters": {"a": 1}}', piece=piece, tools={"f"}) == ("", "", [("f", {"a": 1})])
+    assert read('{"name": "f", "parameters": {"a": 1}}', piece=piece, tools={"f": {}}) == ("", "", [("f", {"a": 1})])
 
 
 def test_json_that_is_no_call_is_text(piece: int):
-    assert read('{"a": 1}', piece=piece, tools={"f"}) == ("", '{"a": 1}', [])
+    assert read('{"a": 1}', piece=piece, tools={"f": {}}) == ("", '{"a": 1}', [])
 
 
 @pytest.mark.parametrize(
@@ -93,16 +93,20 @@ def test_json_that_is_no_call_is_text(piece: int):
     ],
 )
 def test_what_calls_no_tool_that_was_offered_is_text(piece: int, answer: str):
-    assert read(answer, piece=piece, tools={"f"}) == ("", answer, [])
+    assert read(answer, piece=piece, tools={"f": {}}) == ("", answer, [])
 
 
 def test_a_call_between_tags_needs_no_arguments(piece: int):
     answer = '<tool_call>{"name": "f"}</tool_call>'
-    assert read(answer, piece=piece, tools={"f"}) == ("", "", [("f", {})])
+    assert read(answer, piece=piece, tools={"f": {}}) == ("", "", [("f", {})])
 
 
 def test_a_broken_call_is_shown_as_it_is(piece: int):
-    assert read("<tool_call>{oops</tool_call>", piece=piece, tools={"f"}) == ("", "<tool_call>{oops</tool_call>", [])
+    assert read("<tool_call>{oops</tool_call>", piece=piece, tools={"f": {}}) == (
+        "",
+        "<tool_call>{oops</tool_call>",
+        [],
+    )
 
 
 def test_tags_mean_nothing_when_no_tools_were_offered(piece: int):
@@ -175,8 +179,8 @@ ANSWERS: dict[str, list[tuple[str, Any]]] = {
 def test_what_is_found_does_not_depend_on_the_pieces(answer: str):
     for first, second in combinations(range(len(answer) + 1), 2):
         pieces = answer[:first], answer[first:second], answer[second:]
-        assert events_of(pieces, tools={"f", "g"}) == ANSWERS[answer], pieces
-    assert events_of(answer, tools={"f", "g"}) == ANSWERS[answer]
+        assert events_of(pieces, tools={"f": {}, "g": {}}) == ANSWERS[answer], pieces
+    assert events_of(answer, tools={"f": {}, "g": {}}) == ANSWERS[answer]
 
 
 PARTS = (
@@ -200,6 +204,16 @@ PARTS = (
         "<tool_",
         "f[ARGS]",
         "g[CALL_ID]x1[ARGS]",
+        "<seed:tool_call>",
+        "<function=f>",
+        "<function=other>",
+        "<parameter=a>",
+        "</parameter>",
+        "</function>",
+        "f\n",
+        "<arg_key>a</arg_key>",
+        "<arg_value>",
+        "</arg_value>",
         ONE,
         TWO,
         OTHER,
@@ -214,12 +228,12 @@ def test_nothing_is_lost_whatever_stands_beside_what(seed: int):
     for _ in range(100):
         answer = "".join(chance.choices(PARTS, k=chance.randrange(1, 9)))
         thinks = "<think>" if chance.random() < 0.3 else ""
-        events = events_of([answer], thinks=thinks, tools={"f", "g"})
+        events = events_of([answer], thinks=thinks, tools={"f": {}, "g": {}})
         for _ in range(5):
             cuts = [0, *sorted(chance.choices(range(len(answer)), k=chance.randrange(12))), len(answer)]
             pieces = [answer[at:end] for at, end in pairwise(cuts)]
-            assert events_of(pieces, thinks=thinks, tools={"f", "g"}) == events, pieces
-        assert events_of(answer, thinks=thinks, tools={"f", "g"}) == events
+            assert events_of(pieces, thinks=thinks, tools={"f": {}, "g": {}}) == events, pieces
+        assert events_of(answer, thinks=thinks, tools={"f": {}, "g": {}}) == events
         if not thinks and "call" not in dict(events):
             assert events == [("text", answer)]
         told = [str(what) for kind, what in events if kind != "call"]
@@ -229,7 +243,7 @@ def test_nothing_is_lost_whatever_stands_beside_what(seed: int):
 
 
 def test_text_before_a_tag_is_not_held_back():
-    reader = ReplyReader(tools={"f"})
+    reader = ReplyReader(tools={"f": {}})
     said = [
         [chunk.text for chunk in reader.feed(piece)] for piece in ("Let me ", "see [", "1", "] <tool", "box> [TOOL_")
     ]
@@ -237,12 +251,12 @@ def test_text_before_a_tag_is_not_held_back():
 
 
 def test_a_call_behind_a_tag_does_not_wait_for_the_end():
-    reader = ReplyReader(tools={"f"})
+    reader = ReplyReader(tools={"f": {}})
     assert [call.name for chunk in reader.feed(f"[TOOL_CALLS] [{ONE}]") for call in chunk.tool_calls] == ["f"]
 
 
 def test_json_that_is_no_call_waits_only_until_that_shows():
-    reader = ReplyReader(tools={"f"})
+    reader = ReplyReader(tools={"f": {}})
     assert [reader.feed(piece) for piece in ('{"a"', ": 1", "}", " and")] == [
         [],
         [],
@@ -253,12 +267,28 @@ def test_json_that_is_no_call_waits_only_until_that_shows():
 
 @pytest.mark.parametrize(
     "part",
-    ["<tool_call>", '<tool_call>{"', "[", "[TOOL_CALLS][", "[TOOL_CALLS]f", "[ARGS]", '{"a": [', "<", '\\"', " ", ONE],
+    [
+        *("<function=f>", "<function=f><parameter=a>", "<function=f>\n<parameter=a>x", "<parameter=a></parameter>"),
+        *("<tool_call>f<arg_key>", "<tool_call>f<arg_key>a</arg_key><arg_value>", "</arg_value>", "</parameter>"),
+        "<tool_call>",
+        '<tool_call>{"',
+        "[",
+        "[TOOL_CALLS][",
+        "[TOOL_CALLS]f",
+        "[ARGS]",
+        '{"a": [',
+        "<",
+        '\\"',
+        " ",
+        ONE,
+    ],
 )
-@pytest.mark.parametrize("before", ["", "<tool_call>", f"<tool_call>{ONE}", ONE])
+@pytest.mark.parametrize(
+    "before", ["", "<tool_call>", f"<tool_call>{ONE}", ONE, "<tool_call><function=f>", "<function=f><parameter=a>"]
+)
 def test_a_long_answer_takes_no_long_time(before: str, part: str):
     began = time.process_time()
-    events_of([before, *[part] * 20_000], tools={"f"})
+    events_of([before, *[part] * 10_000], tools={"f": {}})
     assert time.process_time() - began < 5
 
 
