@@ -102,17 +102,27 @@ def _confirm(request: HttpRequest, user: User) -> HttpResponse:
     return _two_factor(request, user, {"codes": codes})
 
 
-@transaction.atomic  # with the code that it is shown for, which works once
 def _renew(request: HttpRequest, user: User) -> HttpResponse:
     if is_spent(request):
         return _two_factor(request, user, {"sent_before": RENEWED_BEFORE}, status=409)
     if not second_factor.is_on(user):  # they would stand in for a second factor that is none
         return _two_factor(request, user, status=422)
-    if refusal := _unproven(request, user):
-        return refusal
-    note(_named(user), "person.recovery_codes_renewed", user.get_username())
-    codes = second_factor.renew_recovery_codes(user)
-    spend(request)
+    if wait := _wait_s(request, user):
+        return _two_factor(request, user, {"wait_s": wait}, status=429)
+    proof = _proof(request)
+    knows_password = user.check_password(proof)  # before the transaction: nobody else can write for as long as it takes
+    codes = None
+    with transaction.atomic():  # with the code that it is shown for, which works once
+        was_sent = is_spent(request)
+        if not was_sent and (knows_password or second_factor.check(user, proof)):
+            _was_right(request, user)
+            note(_named(user), "person.recovery_codes_renewed", user.get_username())
+            codes = second_factor.renew_recovery_codes(user)
+            spend(request)
+    if was_sent:
+        return _two_factor(request, user, {"sent_before": RENEWED_BEFORE}, status=409)
+    if codes is None:
+        return _two_factor(request, user, {"is_unproven": True}, status=422)
     return _two_factor(request, user, {"codes": codes})
 
 
@@ -151,11 +161,16 @@ def _unproven(request: HttpRequest, user: User, *, by_code: bool = False) -> Htt
         return None
     if wait := _wait_s(request, user):
         return _two_factor(request, user, {"wait_s": wait}, status=429)
-    proof = request.POST.get("proof", "")[:4096]
+    proof = _proof(request)
     if second_factor.check(user, proof) or (not by_code and user.check_password(proof)):
         _was_right(request, user)
         return None
     return _two_factor(request, user, {"is_unproven": True}, status=422)
+
+
+def _proof(request: HttpRequest) -> str:
+    """The password or code that was typed."""
+    return request.POST.get("proof", "")[:4096]
 
 
 def _is_its_own(request: HttpRequest, user: User) -> bool:

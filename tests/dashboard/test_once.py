@@ -18,7 +18,7 @@ from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity import second_factor
 from orchestrator.models import ApiKey, SignInLink, Tenant
 from tests.dashboard.site import opened, somebody
-from tests.dashboard.test_sign_in import code, set_up
+from tests.dashboard.test_sign_in import SECRET, code, set_up
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
 KEYS, PEOPLE, TWO_FACTOR = "/dashboard/keys/", "/dashboard/people/", "/dashboard/account/two-factor/"
@@ -130,6 +130,25 @@ def test_recovery_codes_are_made_once_by_a_form(admin: Client, operator: User) -
     assert "It was done already. New recovery codes were made" in text(again)
     assert "Nothing was changed." not in text(again)
     assert set(operator.recovery_codes.values_list("digest", flat=True)) == made
+
+
+@pytest.mark.parametrize("proof", [SECRET, "a wrong one"])
+def test_a_password_is_checked_while_others_may_write(
+    admin: Client, operator: User, monkeypatch: pytest.MonkeyPatch, proof: str
+) -> None:
+    set_up(operator)
+    operator.set_password(SECRET)
+    operator.save()
+    admin.force_login(operator)
+    check, held = User.check_password, []
+
+    def checked(user: User, password: str) -> bool:
+        held.append(connections["default"].in_atomic_block)
+        return check(user, password)
+
+    monkeypatch.setattr(User, "check_password", checked)
+    answer = admin.post(TWO_FACTOR, {"act": "renew", "proof": proof} | mark_in(admin.get(TWO_FACTOR)))
+    assert (answer.status_code, held) == (200 if proof == SECRET else 422, [False])
 
 
 def test_a_second_factor_is_confirmed_once_by_a_form(admin: Client, operator: User) -> None:
