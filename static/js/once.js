@@ -31,9 +31,14 @@
     else lock(form, event.submitter);
   });
 
-  addEventListener("pageshow", (event) => {
-    if (!event.persisted) return; // it is shown for the first time; a form may be under way by then
+  const freeAll = () => {
     for (const free of sent.values()) free();
     sent.clear();
+  };
+
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) freeAll(); // else it is shown for the first time; a form may be under way by then
   });
+  // Whoever presses Stop is left with this page. Browsers that do not tell of it keep the form as it is until a reload.
+  globalThis.navigation?.addEventListener("navigateerror", freeAll);
 })();
