@@ -133,18 +133,18 @@ async def test_who_was_refused_on_disk_is_counted_as_refused(
     def full(rows: Any, cursor: Any = None) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("orchestrator.ledger.batch.insert", full)
-    monkeypatch.setattr("orchestrator.ledger.writing.RETRY_S", 0.01)
-    response = await client.post("/api/chat", json=CHAT | {"model": "openai/big"})
-    assert response.status_code == 503
-    seen = await figures(client)
-    assert value(seen, "requests_total", outcome="ledger_unavailable") == value(seen, "requests_total") == 1
-    assert value(seen, "ledger_failing") == 1
-    async with asyncio.timeout(60):
-        # It is tried again and again, and is none meanwhile; beside it may wait what is reserved for its call.
-        while value(await figures(client), "ledger_pending") not in {1, 2}:
-            await asyncio.sleep(0.01)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.ledger.batch.insert", full)
+        patch.setattr("orchestrator.ledger.writing.RETRY_S", 0.01)
+        response = await client.post("/api/chat", json=CHAT | {"model": "openai/big"})
+        assert response.status_code == 503
+        seen = await figures(client)
+        assert value(seen, "requests_total", outcome="ledger_unavailable") == value(seen, "requests_total") == 1
+        assert value(seen, "ledger_failing") == 1
+        async with asyncio.timeout(60):
+            # It is tried again and again, and is none meanwhile; beside it may wait what is reserved for its call.
+            while value(await figures(client), "ledger_pending") not in {1, 2}:
+                await asyncio.sleep(0.01)
 
 
 async def test_no_caller_makes_series(client: httpx.AsyncClient) -> None:
@@ -317,12 +317,12 @@ async def test_a_sampler_that_fails_says_so(
     def broken() -> None:
         raise RuntimeError("no such figure")
 
-    monkeypatch.setattr(vitals, "WAKE_EVERY_S", 0.001)
-    monkeypatch.setattr(parts.cache, "stats", broken)
-    sampler = Sampler(parts)
-    sampler.start()
-    async with asyncio.timeout(60):
-        while "stand still" not in caplog.text:
-            await asyncio.sleep(0.01)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(vitals, "WAKE_EVERY_S", 0.001)
+        patch.setattr(parts.cache, "stats", broken)
+        sampler = Sampler(parts)
+        sampler.start()
+        async with asyncio.timeout(60):
+            while "stand still" not in caplog.text:
+                await asyncio.sleep(0.01)
     await sampler.aclose()
