@@ -487,12 +487,18 @@ class _Question:
         else:
             attempt.failed(error)
         _close(None, attempt)
-        if not isinstance(error, ELSEWHERE) or (self._is_alone and isinstance(error, ParameterRefused)):
+        if not self._is_passed_over(error):
             raise error
         if isinstance(error, NotTaken) and (self._not_taken is None or self._is_better(attempt, error.kept)):
             self._not_taken, self._kept = attempt, error.kept
         self._errors.append((attempt.plan, error))
         self._listener.gave_up(attempt.plan, error, attempt.took_s)
+
+    def _is_passed_over(self, error: OrchestratorError) -> bool:
+        """Whether others are heard after it: they may do better, or an answer is at hand that would not do."""
+        if isinstance(error, BadRequest) and self._not_taken is not None:
+            return True
+        return isinstance(error, ELSEWHERE) and not (self._is_alone and isinstance(error, ParameterRefused))
 
     def _is_better(self, attempt: _Attempt, kept: Sequence[Chunk]) -> bool:
         """Whether an answer that would not do is the one to pass on, should nobody do better, instead of one before it.

@@ -16,7 +16,14 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.choosing import auto
 from orchestrator.choosing.explaining import explain
 from orchestrator.core.breaker import Turn
-from orchestrator.core.errors import EngineTimeout, EngineUnavailable, OrchestratorError, ParameterRefused, TooMany
+from orchestrator.core.errors import (
+    BadRequest,
+    EngineTimeout,
+    EngineUnavailable,
+    OrchestratorError,
+    ParameterRefused,
+    TooMany,
+)
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
@@ -269,7 +276,10 @@ async def test_who_was_silent_for_long_is_not_held_to_have_answered_badly(
     assert not await rows(parts, AnswerOutcome)
 
 
-@pytest.mark.parametrize("error", [EngineUnavailable("HTTP 503"), ParameterRefused("'seed' is unsupported")])
+@pytest.mark.parametrize(
+    "error",
+    [EngineUnavailable("HTTP 503"), ParameterRefused("'seed' is unsupported"), BadRequest("content_policy_violation")],
+)
 async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
     ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine, error: OrchestratorError
 ) -> None:
@@ -284,11 +294,13 @@ async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
     assert (await ask())[1].entry.tier == "memory"
 
 
-async def test_where_a_parameter_is_not_taken_who_was_given_up_is_asked_again(
-    ask: Ask, engine: FakeEngine, cloud: FakeEngine
+@pytest.mark.parametrize("error", [ParameterRefused("'seed' is unsupported"), BadRequest("the picture is no picture")])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_where_the_question_is_refused_who_was_given_up_is_asked_again(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine, error: OrchestratorError, stream: bool
 ) -> None:
-    cloud.pieces, cloud.error = (), ParameterRefused("'seed' is unsupported")
-    said, begun = await ask(stream=True)
+    cloud.pieces, cloud.error = (), error
+    said, begun = await ask(stream=stream)
     assert (said, begun.entry.model) == ("".join(WORDS), "tiny:latest")
     assert (engine.calls, cloud.calls) == (2, 1)
 
