@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from cache.entries import Scope
+from orchestrator import calls
 from orchestrator.checks.machine import router_knows_models
 from orchestrator.choosing.auto import names_of
 from orchestrator.choosing.ways import joined
@@ -24,6 +25,7 @@ from orchestrator.core.prices import Price
 from orchestrator.core.types import Candidate, Model, Route
 from orchestrator.models import Budget, BudgetPeriod, RequestRecord
 from orchestrator.parts import Parts
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from orchestrator.weighing import left
 from orchestrator.weighing import router as weighing
 from routing.predictor import priors
@@ -143,6 +145,57 @@ async def test_a_choice_is_kept_and_says_who_answered_and_what_it_saved(
     await parts.cache.purge(Scope(model="openai/big-70b"))
     again = await client.post("/api/chat", json=AUTO)
     assert "miss" in again.headers["Cache-Status"], "its answers are purged, whatever it was asked as"
+
+
+@pytest.mark.parametrize("change", [{"edition": "2026-01-02"}, {"digest": "e" * 64}])
+@pytest.mark.usefixtures("two_sides")
+async def test_a_choice_is_asked_anew_once_who_answered_is_another_or_told_another_date(
+    client: httpx.AsyncClient, publish: Publish, engine: FakeEngine, change: dict[str, str]
+) -> None:
+    await publish(aim={"share": 0.0}, explore=0.0)
+    engine.model = replace(engine.model, edition="2026-01-01")
+    said = [await client.post("/api/chat", json=AUTO) for _ in range(2)]
+    engine.model = replace(engine.model, **change)
+    async with asyncio.timeout(60):
+        while engine.calls == 1:  # what is answered again as bytes learns of it within two seconds
+            said.append(await client.post("/api/chat", json=AUTO))
+            await asyncio.sleep(0.05)
+    again = await client.post("/api/chat", json=AUTO)
+    assert {answer.headers["X-Orchestrator-Model"] for answer in said} == {"tiny:latest"}
+    assert "hit" in said[1].headers["Cache-Status"]
+    assert ("hit" in again.headers["Cache-Status"], engine.calls) == (True, 2), "and kept as that"
+
+
+OURS = ModelEntry(name="ours", deployments=(DeploymentEntry(provider="openai", remote_name="big"),))
+
+
+async def test_a_choice_of_a_registered_model_is_asked_anew_once_its_places_are_others(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine
+) -> None:
+    await publish(aim={"share": 1.0}, explore=0.0, never=["tiny*"])
+    cloud.model = replace(cloud.model, digest="c" * 64, price=Price(input=Decimal(1), output=Decimal(2)))
+    parts.catalogue.apply(Registry(models=(OURS,)))
+    said = [await client.post("/api/chat", json=AUTO) for _ in range(2)]
+    assert [answer.headers["Cache-Status"].split("; ")[1] for answer in said] == ["fwd=miss", "hit"]
+    assert {answer.headers["X-Orchestrator-Model"] for answer in said} == {"openai/big"}
+    two = replace(OURS, deployments=(*OURS.deployments, DeploymentEntry(provider="local", remote_name="tiny", rank=1)))
+    parts.catalogue.apply(Registry(models=(two,)))
+    async with asyncio.timeout(60):
+        while cloud.calls == 1:
+            await client.post("/api/chat", json=AUTO)
+            await asyncio.sleep(0.05)
+
+
+async def test_a_choice_that_was_kept_without_who_answered_is_asked_anew(
+    client: httpx.AsyncClient, publish: Publish, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(aim={"share": 0.0}, explore=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(calls, "mark_of", lambda _: ())
+        await client.post("/api/chat", json=AUTO)
+    said = [await client.post("/api/chat", json=AUTO) for _ in range(2)]
+    assert [answer.headers["Cache-Status"].split("; ")[1] for answer in said] == ["fwd=miss", "hit"]
+    assert engine.calls == 2
 
 
 def test_a_place_of_several_models_answers_for_the_one_that_is_asked_first() -> None:
