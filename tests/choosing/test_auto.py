@@ -18,9 +18,11 @@ from cache.entries import Scope
 from orchestrator import calls
 from orchestrator.checks.machine import router_knows_models
 from orchestrator.choosing.auto import names_of
+from orchestrator.choosing.explaining import explain
 from orchestrator.choosing.ways import joined
 from orchestrator.core.budgets import EVER
 from orchestrator.core.errors import EngineUnreachable
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Candidate, Model, Route
 from orchestrator.models import Budget, BudgetPeriod, RequestRecord
@@ -256,6 +258,55 @@ async def test_what_a_model_cannot_do_it_is_not_chosen_for(
     await publish(aim={"share": 0.0}, explore=0.0)
     assert (await client.post("/api/chat", json=long)).status_code == 200
     assert (engine.calls, cloud.calls) == (0, 2)
+
+
+@pytest.fixture
+def four_sizes(parts: Parts, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Beside `tiny` models of a provider, the larger the better and the dearer; of all of them the smallest thinks."""
+    models = {}
+    for at, size in enumerate(("7b", "30b", "70b", "405b")):
+        price = Price(input=Decimal(at + 1), output=Decimal(at + 1))
+        able = cloud.model.capabilities - ({"thinking"} if at else set())
+        models[f"openai/big-{size}"] = replace(cloud.model, name=f"openai/big-{size}", price=price, capabilities=able)
+
+    async def find(name: str) -> Model | None:
+        return models.get(name)
+
+    monkeypatch.setattr(parts.catalogue, "known", lambda: [*models.values()])
+    monkeypatch.setattr(cloud, "find", find)
+    return [*models]
+
+
+async def test_who_would_be_refused_what_is_asked_is_not_chosen_for_it(
+    client: httpx.AsyncClient,
+    publish: Publish,
+    parts: Parts,
+    four_sizes: list[str],
+    engine: FakeEngine,
+    cloud: FakeEngine,
+) -> None:
+    await publish(aim={"share": 1.0}, explore=0.0)
+    answer = await client.post("/api/chat", json=AUTO | {"think": True})
+    assert (answer.status_code, answer.headers.get("X-Orchestrator-Model")) == (200, four_sizes[0])
+    assert (engine.calls, cloud.calls, cloud.asked[0].think) == (0, 1, True)
+    await decisions(parts, 1)
+    told = await parts.reads.run(60, lambda: explain(answer.headers["X-Request-Id"], EVERYBODY))
+    bars = {one["name"]: one["why"] for one in told["decision"]["candidates"] if one["place"] is None}
+    assert bars == {name: f'Not asked: "{name}" does not support thinking' for name in ("tiny:latest", *four_sizes[1:])}
+
+
+async def test_where_each_would_be_refused_what_is_asked_it_says_so(
+    client: httpx.AsyncClient, publish: Publish, engine: FakeEngine
+) -> None:
+    await publish(explore=0.0, never=["openai/*"])
+    answer = await client.post("/api/chat", json=AUTO | {"think": True})
+    assert answer.status_code == 400
+    assert '"tiny:latest" does not support thinking' in answer.json()["error"]
+    answer = await client.post("/api/generate", json={"model": "auto", "prompt": "a", "suffix": "b", "stream": False})
+    assert (answer.status_code, "does not support insert" in answer.json()["error"]) == (400, True)
+    raw = {"model": "auto", "prompt": "a", "raw": True, "system": "b", "stream": False}
+    answer = await client.post("/api/generate", json=raw)
+    assert (answer.status_code, engine.calls) == (400, 0)
 
 
 async def test_a_budget_that_is_nearly_spent_is_a_fact(
