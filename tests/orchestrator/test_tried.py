@@ -355,6 +355,29 @@ async def test_of_answers_that_will_not_do_the_one_of_who_was_to_do_better_is_ta
     assert (said, begun.entry.model, engine.calls, cloud.calls) == ("no JSON either", "openai/big", 1, 1)
 
 
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason", "is_right"),
+    [
+        (('{"n":', " 4}"), "stop", True),
+        (('{"m":', " 4}"), "stop", False),
+        (('{"n":', " 4"), "length", False),
+    ],
+)
+async def test_of_whole_answers_that_will_not_do_the_one_in_the_form_that_was_asked_for_is_taken(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine, words: tuple[str, ...], reason: str, is_right: bool
+) -> None:
+    engine.pieces, engine.reason = words, reason
+    cloud.model = replace(cloud.model, takes=cloud.model.takes - {"format"})
+    cloud.pieces = ("I think ", "it is four, ", "sorry.")
+    said, begun = await ask(format=SCHEMA)
+    one = ("".join(words), "tiny:latest") if is_right else ("I think it is four, sorry.", "openai/big")
+    assert ((said, begun.entry.model), begun.entry.status) == (one, 200)
+    assert (engine.calls, cloud.calls, begun.entry.is_stored) == (1, 1, False)
+
+
 async def test_an_answer_that_is_taken_after_all_is_what_was_asked_for(
     ask: Ask, engine: FakeEngine, cloud: FakeEngine
 ) -> None:
