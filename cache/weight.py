@@ -15,6 +15,7 @@ _LOGPROB = 160
 _TOKEN_ID = 36
 _MADE_BY = 128
 _USAGE = 256
+_OF = 64
 
 
 def weigh(entry: Entry) -> int:
@@ -27,6 +28,8 @@ def weigh(entry: Entry) -> int:
         weight += _logprob(logprob)
     if maker := reply.done.made_by:
         weight += _MADE_BY + getsizeof(maker.request_id) + (_USAGE if maker.usage else 0)
+    if reply.of:
+        weight += _OF + sum(map(getsizeof, reply.of))
     return weight + getsizeof(reply.done.stop_string) + sum(map(getsizeof, reply.vectors))
 
 

@@ -18,7 +18,7 @@ from orchestrator.choosing.tried import not_sure
 from orchestrator.core.errors import CallLost, NotTaken, OrchestratorError, PriceUnknown, TooMany
 from orchestrator.core.types import ChatRequest, Chunk, Chunks, Origin, Reply, ReplyBuilder, Route
 from orchestrator.failover import Failover, Plan
-from orchestrator.kept import Sought, find, from_cache
+from orchestrator.kept import Sought, find, from_cache, mark_of
 from orchestrator.ledger.bills import Bill, Purpose, is_capped
 from orchestrator.ledger.savings import of_shared, signed
 from orchestrator.ledger.writer import Entry
@@ -214,6 +214,8 @@ async def _keep(call: Call, builder: ReplyBuilder, parts: Parts) -> None:
         return
     if call.plan.check is not None and not await call.plan.check(reply):
         return  # who asks for the whole is promised that it is what was asked for
+    if call.sought.is_choice:
+        reply = replace(reply, of=mark_of(call.plan.candidate.stands_for))
     now = parts.clock.now()
     kept = Kept(key, reply, now, now + call.ttl_s, call.entry.caller.cache_bytes)
     call.entry.is_stored = await parts.cache.put(kept, since=call.since)

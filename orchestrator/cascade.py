@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from orchestrator.adaptation.fitting import Check
 from orchestrator.core.clock import Clock
 from orchestrator.core.errors import NotTaken
 from orchestrator.core.tasks import end
-from orchestrator.core.types import ChatRequest, Chunk, Chunks
+from orchestrator.core.types import ChatRequest, Chunk, Chunks, Reply, ReplyBuilder
 from routing.confidence import Confidence, Seen, Usual, confidence
 
 TOKENS = 24  # after which it is decided whether to go on listening: enough for a mean, and soon said
@@ -36,6 +37,7 @@ class Trial:
     before       how likely it was before.    floor  how likely it has to be.
     is_streamed  the caller hears each piece: the first ones decide. Else the whole answer does.
     heard        is told how each look at it came out; the last one decides.
+    form         whether a whole answer is in the form that was asked for; None: none was.
     """
 
     tenant: int
@@ -46,6 +48,7 @@ class Trial:
     clock: Clock
     is_streamed: bool
     heard: Callable[[Confidence], None] = field(default=lambda _: None)
+    form: Check | None = None
 
     async def step(self, chunks: Chunks) -> AsyncGenerator[Chunk, None]:
         """Hold the answer until it is known whether it will do, and then pass it on.
@@ -59,23 +62,23 @@ class Trial:
                 try:
                     chunk = await pieces.next(until - self.clock.monotonic())
                 except TimeoutError:
-                    self._decide(held)
+                    await self._decide(held)
                     break
                 if chunk is None:
                     break
                 held.add(chunk)
                 if held.is_whole or (held.is_telling and self.is_streamed):
-                    self._decide(held)
+                    await self._decide(held)
                     break
                 if held.is_telling and not held.was_looked_at:  # no need to hear the rest where it begins badly
-                    self._decide(held)
+                    await self._decide(held)
             for one in held.chunks:
                 yield one
             while not held.is_whole and (chunk := await pieces.next(None)) is not None:
                 held.add(chunk)
                 yield chunk
 
-    def _decide(self, held: _Held) -> None:
+    async def _decide(self, held: _Held) -> None:
         """Raises NotSure."""
         if not held.has_said:
             raise Silent(f"{self.model} had said nothing after {LONGEST_S:g} s, and another model could be asked.")
@@ -92,7 +95,14 @@ class Trial:
             error.found = found
             if held.is_whole:
                 error.kept = held.chunks
+                error.has_form = await self._has_form(held)
             raise error
+
+    async def _has_form(self, held: _Held) -> bool | None:
+        reply = held.reply
+        if self.form is None or reply is None:
+            return None
+        return reply.done.reason == "stop" and await self.form(reply)  # one that was cut lacks its end
 
 
 def asked_to_tell(request: ChatRequest) -> ChatRequest:
@@ -122,6 +132,14 @@ class _Held:
     @property
     def text(self) -> str:
         return "".join(chunk.text for chunk in self.chunks)
+
+    @property
+    def reply(self) -> Reply | None:
+        """The whole answer; None while it is not."""
+        builder = ReplyBuilder("")
+        for chunk in self.chunks:
+            builder.add(chunk)
+        return builder.reply()
 
     @property
     def has_called(self) -> bool:

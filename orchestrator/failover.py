@@ -308,6 +308,7 @@ class _Question:
         self._passed_over: list[tuple[Plan, OrchestratorError]] = []  # why they are not asked now
         self._not_taken: _Attempt | None = None  # of those whose answer would not do, the one to take if none does
         self._kept: Sequence[Chunk] = ()  # that answer, where it is whole
+        self._has_form: bool | None = None  # whether it is in the form that was asked for, as far as is known
 
     async def first_piece(self) -> tuple[_Attempt, Chunk]:
         """The attempt that speaks first, and what it says. Raises when none does."""
@@ -487,25 +488,33 @@ class _Question:
         else:
             attempt.failed(error)
         _close(None, attempt)
-        if not isinstance(error, ELSEWHERE) or (self._is_alone and isinstance(error, ParameterRefused)):
+        if not self._is_passed_over(error):
             raise error
-        if isinstance(error, NotTaken) and (self._not_taken is None or self._is_better(attempt, error.kept)):
-            self._not_taken, self._kept = attempt, error.kept
+        if isinstance(error, NotTaken) and (self._not_taken is None or self._is_better(attempt, error)):
+            self._not_taken, self._kept, self._has_form = attempt, error.kept, error.has_form
         self._errors.append((attempt.plan, error))
         self._listener.gave_up(attempt.plan, error, attempt.took_s)
 
-    def _is_better(self, attempt: _Attempt, kept: Sequence[Chunk]) -> bool:
+    def _is_passed_over(self, error: OrchestratorError) -> bool:
+        """Whether others are heard after it: they may do better, or an answer is at hand that would not do."""
+        if isinstance(error, BadRequest) and self._not_taken is not None:
+            return True
+        return isinstance(error, ELSEWHERE) and not (self._is_alone and isinstance(error, ParameterRefused))
+
+    def _is_better(self, attempt: _Attempt, error: NotTaken) -> bool:
         """Whether an answer that would not do is the one to pass on, should nobody do better, instead of one before it.
 
-        A whole one is, where the other is not. Of two that are whole the first is, unless it was on trial: that its
-        model was not sure says more against it than against whoever was to do better. Of two that are not the first
-        is, unless nothing was heard of it.
+        A whole one is, where the other is not. Of two that are whole the one in the form that was asked for is, where
+        the other is not; else the first, unless it was on trial: that its model was not sure says more against it than
+        against whoever was to do better. Of two that are not whole the first is, unless nothing was heard of it.
         """
         assert self._not_taken is not None
-        if not kept and not self._kept:
+        if not error.kept and not self._kept:
             return not self._not_taken.first_s
-        if not kept or not self._kept:
-            return bool(kept)
+        if not error.kept or not self._kept:
+            return bool(error.kept)
+        if None not in (error.has_form, self._has_form) and error.has_form != self._has_form:
+            return bool(error.has_form)
         return self._not_taken.plan.trial is not None and attempt.plan.trial is None
 
     def _before(self, plan: Plan) -> list[tuple[Plan, str]]:

@@ -61,15 +61,32 @@ async def _of(sought: Sought, keys: Sequence[CacheKey], entry: Entry, parts: Par
     hit = await parts.cache.find(keys, sought.request.control, sought.request.cap, entry.tiers)
     if hit is None:
         return None
-    answered_by = hit.entry.reply.model
+    reply = hit.entry.reply
     if not sought.is_choice:  # of the places of a model one may be barred from this request that answered another
-        is_theirs = any(one.model.name == answered_by for one in sought.places)
+        is_theirs = any(one.model.name == reply.model for one in sought.places)
         return Found(hit, sought.places) if is_theirs else None
+    places = await _who_answered(reply, parts)
+    return Found(hit, places) if places else None
+
+
+def mark_of(model: Model) -> tuple[str, ...]:
+    """What tells a model from all others, and from what it is once it was changed or is told another date."""
+    return model.name, model.digest, model.edition
+
+
+async def _who_answered(reply: Reply, parts: Parts) -> Sequence[Candidate]:
+    """The place that gave an answer which was left to us; () where it could not be chosen now, or is another by now.
+
+    Of what was kept without its mark nobody knows that.
+    """
+    if not reply.of:
+        return ()
     try:
-        route = await find_route(answered_by, parts)
+        route = await find_route(reply.of[0], parts)
     except OrchestratorError:
-        route = None
-    return Found(hit, route.candidates) if route else None  # who answered then could not be chosen now
+        return ()
+    places = route.candidates if route else ()
+    return [one for one in places if one.model.name == reply.model and mark_of(one.stands_for) == reply.of]
 
 
 def from_cache(found: Found, entry: Entry, parts: Parts, timing: dict[str, float]) -> Answer:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from cache.entries import CacheKey
 from cache.keys import keys_for
-from orchestrator.adaptation.fitting import fit
+from orchestrator.adaptation.fitting import Fit, fit
 from orchestrator.capabilities import settle
 from orchestrator.catalogue import Called
 from orchestrator.core.errors import (
@@ -29,6 +29,8 @@ from orchestrator.modelhost.gotemplate.syntax import TemplateError, parse
 from orchestrator.modelhost.names import as_listed, is_name, read_source
 from orchestrator.parts import Parts
 from routing.router import AUTO, choose_auto, in_turn, is_auto
+
+Context = Literal["trim", "refuse"]
 
 MOST_OWNERS = 8  # whose answers one caller is given by grant: each is one more look in every tier
 MOST_SHOWN = 255  # characters of a name that is none: what was asked is not said again at length
@@ -170,7 +172,7 @@ def plans_for(
     request: ChatRequest,
     caller: Caller,
     parts: Parts,
-    context: Literal["trim", "refuse"] | None = None,
+    context: Context | None = None,
 ) -> list[Plan]:
     """What each place would be asked, in the order of the route; without those that cannot answer it at all.
 
@@ -186,12 +188,7 @@ def plans_for(
             continue  # vectors of another model mean nothing beside those of the first
         try:
             engine = parts.catalogue.engine_of(candidate.model)
-            said = request
-            if context and "truncate" in candidate.model.takes:
-                said = replace(request, truncate=context == "trim")
-            trims = None if context is None else context == "trim"
-            fitted = fit(said, candidate.model, is_chosen=route.is_chosen, wish=parts.adapts, trims=trims)
-            settled, left_out = settle(fitted.request, candidate.model, parts.unsupported)
+            fitted, settled, left_out = _as_taken(request, candidate.model, parts, context, is_chosen=route.is_chosen)
         except (Unsupported, ModelNotFound, ContextTooLong) as error:  # its provider may have been taken out just now
             refusal = refusal or error
             continue
@@ -214,6 +211,41 @@ def plans_for(
         assert refusal is not None
         raise refusal
     return sorted(plans, key=lambda plan: (plan.candidate.rank, len(plan.unsupported)))
+
+
+def refusal_of(
+    route: Route, request: ChatRequest, parts: Parts, context: Context | None = None
+) -> OrchestratorError | None:
+    """Why none of a route's places could answer, were it chosen; None where one could.
+
+    context  as for `plans_for`.
+    """
+    refusal: OrchestratorError | None = None
+    for candidate in route.candidates:
+        try:
+            _as_taken(request, candidate.model, parts, context, is_chosen=True)
+        except (Unsupported, ContextTooLong) as error:
+            refusal = refusal or error
+        else:
+            return None
+    if refusal is not None and request.model != route.model.name:  # so that the words name who refuses
+        return refusal_of(route, replace(request, model=route.model.name), parts, context)
+    return refusal
+
+
+def _as_taken(
+    request: ChatRequest, model: Model, parts: Parts, context: Context | None, *, is_chosen: bool
+) -> tuple[Fit, ChatRequest, tuple[str, ...]]:
+    """How a question and a model are made to fit, what the model would be asked, and what was left out for that.
+
+    Raises Unsupported or ContextTooLong, and BadRequest as `settle`.
+    """
+    said = request
+    if context and "truncate" in model.takes:
+        said = replace(request, truncate=context == "trim")
+    trims = None if context is None else context == "trim"
+    fitted = fit(said, model, is_chosen=is_chosen, wish=parts.adapts, trims=trims)
+    return fitted, *settle(fitted.request, model, parts.unsupported)
 
 
 def granted_keys(request: ChatRequest, model: Model, caller: Caller) -> Iterator[tuple[int, tuple[CacheKey, ...]]]:

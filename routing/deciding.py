@@ -41,7 +41,7 @@ def decide(inputs: DecisionInputs) -> Decision:
         ranked.sort(key=lambda one: sides[one.name] != lead)  # stable: by score within each side
         compared = "reaches" if lead == DEAR else "is below"
         reason = f"a gain of {gain:.3f} by the dear side {compared} the line at {inputs.threshold:.3f}"
-    ranked, cascade = _cascaded(ranked, scores, gain, inputs)
+    ranked, cascade = _cascaded(ranked, scores, sides, gain, inputs)
     reason = cascade.why if cascade else reason
     ranked, propensity, is_explored = _explored(ranked, inputs)
     if is_explored:
@@ -115,18 +115,28 @@ def _gain(ranked: list[CandidateView], sides: dict[str, str]) -> tuple[float | N
 
 
 def _cascaded(
-    ranked: list[CandidateView], scores: dict[str, float], gain: float | None, inputs: DecisionInputs
+    ranked: list[CandidateView],
+    scores: dict[str, float],
+    sides: dict[str, str],
+    gain: float | None,
+    inputs: DecisionInputs,
 ) -> tuple[list[CandidateView], Cascade | None]:
-    """Local first and the cloud after it, where there is little between them."""
-    local = next((one for one in ranked if one.is_local), None)
-    cloud = next((one for one in ranked if not one.is_local), None)
-    if local is None or cloud is None or not inputs.band:
-        return ranked, None
+    """Local first and the cloud after it, where there is little between them.
+
+    With a slider these are the first of either side, between whom the gain is: that it is local puts no model before a
+    better one that costs nothing.
+    """
     if inputs.threshold is not None and gain is not None:
+        local, cloud = (next(one for one in ranked if sides[one.name] == side) for side in (FREE, DEAR))
         between, what = gain - inputs.threshold, "of the slider's line"
     else:
+        first_local = next((one for one in ranked if one.is_local), None)
+        first_cloud = next((one for one in ranked if not one.is_local), None)
+        if first_local is None or first_cloud is None:
+            return ranked, None
+        local, cloud = first_local, first_cloud
         between, what = scores[cloud.name] - scores[local.name], f"between {local.name} and {cloud.name}"
-    if abs(between) > inputs.band:
+    if not inputs.band or not local.is_local or cloud.is_local or abs(between) > inputs.band:
         return ranked, None
     why = f"within {inputs.band:g} {what}, so {local.name} answers, and {cloud.name} where it is unsure"
     rest = [one for one in ranked if one not in (local, cloud)]

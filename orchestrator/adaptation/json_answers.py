@@ -18,6 +18,7 @@ class WrongForm(NotTaken):
     """An answer is not the JSON that was asked for, and cannot be made to be. Another model may do better."""
 
     kind = "wrong_form"
+    has_form = False
 
 
 def in_words(request: ChatRequest) -> ChatRequest:

@@ -12,12 +12,12 @@ import orjson
 from orchestrator.choosing.facts import analysed_if_possible, said_last
 from orchestrator.choosing.ruled import ForbiddenByRule, Ruled
 from orchestrator.choosing.ways import bar_of, joined, rule_of
-from orchestrator.core.errors import ModelNotFound, NoneAvailable, OrchestratorError
+from orchestrator.core.errors import ContextTooLong, ModelNotFound, NoneAvailable, OrchestratorError
 from orchestrator.core.types import Caller, Candidate, ChatRequest, Model, Route, Usage
 from orchestrator.ledger.bills import price_of
 from orchestrator.ledger.estimate import AN_ANSWER, about
 from orchestrator.parts import Parts
-from orchestrator.routes import narrowed
+from orchestrator.routes import narrowed, refusal_of
 from orchestrator.weighing.offers import Offer, allowed, offers_of, shortlist
 from routing.deciding import decide, draws_of
 from routing.decision import Bar, CandidateView, Decision, DecisionInputs, HealthWord
@@ -72,7 +72,8 @@ def auto_for(said: Ruled, caller: Caller) -> Model:
 async def choose_among(said: Ruled, reason: str, caller: Caller, parts: Parts, *, is_trial: bool = False) -> Choice:
     """Who answers, of all who could.
 
-    Raises ModelNotFound, NoneAvailable where somebody could who is down, and ForbiddenByRule where rules leave nobody.
+    Raises ModelNotFound, NoneAvailable where somebody could who is down, ForbiddenByRule where rules leave nobody, and
+    Unsupported or ContextTooLong where whoever is left would be refused.
 
     reason    why the choice is ours.
     is_trial  nobody will be asked: it does not count where the slider stands.
@@ -96,9 +97,14 @@ async def choose_among(said: Ruled, reason: str, caller: Caller, parts: Parts, *
     p_good = await router.p_good(text, judged, [one for one, _ in places], caller.tenant_id, said.notes)
     usage = Usage(prompt_tokens=prompt, completion_tokens=completion)
     permitted = [_permitted(route, request, verdict, parts) for _, route in places]
+    barred = [[*_lacks(route.model, request, usage), *bars] for route, bars in permitted]
+    refusals = [
+        None if bars else refusal_of(route, request, parts, verdict.context)
+        for (route, _), bars in zip(permitted, barred, strict=True)
+    ]
     views = tuple(
-        _view(one, route, chance, request, usage, bars, parts)
-        for (one, _), chance, (route, bars) in zip(places, p_good, permitted, strict=True)
+        _view(one, route, chance, usage, bars if refusal is None else [_bar_of(refusal)], parts)
+        for (one, _), chance, (route, _), bars, refusal in zip(places, p_good, permitted, barred, refusals, strict=True)
     )
     aim = verdict.aim or Aim(share=settings.aim.share, quality=settings.aim.quality)
     cascades = settings.cascade if verdict.cascade is None else verdict.cascade
@@ -120,7 +126,7 @@ async def choose_among(said: Ruled, reason: str, caller: Caller, parts: Parts, *
     asked = _in_turn(decision, views)
     chosen = [by_name[name] for name in asked]
     if not chosen:
-        raise _all_barred(decision, verdict)
+        raise _all_barred(decision, verdict, next(filter(None, refusals), None))
     names = names_of(dict.fromkeys((*asked, *by_name)), by_name)
     reason = f"{reason}: {shortly(inputs, decision)}"
     route = await parts.catalogue.priced(replace(joined(chosen), reason=reason, is_chosen=True))
@@ -180,11 +186,8 @@ async def _places(few: Sequence[Offer], caller: Caller, parts: Parts) -> list[tu
     return found
 
 
-def _view(
-    one: Offer, route: Route, p_good: float, request: ChatRequest, usage: Usage, ruled_out: Sequence[Bar], parts: Parts
-) -> CandidateView:
+def _view(one: Offer, route: Route, p_good: float, usage: Usage, bars: Sequence[Bar], parts: Parts) -> CandidateView:
     first = route.candidates[0]
-    bars = [*_lacks(route.model, request, usage), *ruled_out]
     return CandidateView(
         name=one.model.name,
         provider=first.model.engine,
@@ -210,6 +213,10 @@ def _lacks(model: Model, request: ChatRequest, usage: Usage) -> list[Bar]:
     if 0 < model.context_length < usage.prompt_tokens:
         bars.append(Bar("context", f"it has room for {model.context_length} tokens of about {usage.prompt_tokens}"))
     return bars
+
+
+def _bar_of(refusal: OrchestratorError) -> Bar:
+    return Bar("context" if isinstance(refusal, ContextTooLong) else "other", str(refusal))
 
 
 def _permitted(route: Route, request: ChatRequest, verdict: Verdict, parts: Parts) -> tuple[Route, Sequence[Bar]]:
@@ -264,8 +271,11 @@ def _nobody(offers: Sequence[Offer], verdict: Verdict, caller: Caller) -> Orches
     )
 
 
-def _all_barred(decision: Decision, verdict: Verdict) -> OrchestratorError:
-    """Why each candidate was excluded."""
+def _all_barred(decision: Decision, verdict: Verdict, refusal: OrchestratorError | None) -> OrchestratorError:
+    """Why each candidate was excluded.
+
+    refusal  what one would be refused with that is excluded for nothing else.
+    """
     bars = [(choice.name, bar) for choice in decision.choices for bar in choice.bars[:1]]
     by_rule = [bar for _, bar in bars if rule_of(verdict, bar)]
     said = "; ".join(f"{name}: {bar.why}" for name, bar in bars)[:400]
@@ -273,4 +283,4 @@ def _all_barred(decision: Decision, verdict: Verdict) -> OrchestratorError:
         return ForbiddenByRule(f'Forbidden by rule "{rule_of(verdict, by_rule[0])}": {by_rule[0].why}')
     if any(choice.bars and all(bar.word == "health" for bar in choice.bars) for choice in decision.choices):
         return NoneAvailable(f"No model that could answer this does at the moment. {said}", retry_after_s=LOOKED_AT_S)
-    return ModelNotFound(f"No model that could be chosen can answer this. {said}")
+    return type(refusal or ModelNotFound())(f"No model that could be chosen can answer this. {said}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from orchestrator.adaptation import json_answers
 from orchestrator.cascade import NotSure, Trial, asked_to_tell, untold
 from orchestrator.choosing.auto import Choice
 from orchestrator.choosing.ruled import Look, Ruled
@@ -31,6 +32,7 @@ def on_trial(plans: Sequence[Plan], said: Ruled, entry: Entry, parts: Parts) -> 
     if len(models) < 2 or next(iter(models)) != cascade.first or not {cascade.first, cascade.then} <= views.keys():
         return plans
     floor = _floor(choice, views[cascade.then])
+    is_in_form = json_answers.standing(asked.format, has_stops=bool(asked.stops)) if asked.format else None
 
     def tried(plan: Plan) -> Plan:
         def heard(found: Confidence) -> None:
@@ -46,6 +48,7 @@ def on_trial(plans: Sequence[Plan], said: Ruled, entry: Entry, parts: Parts) -> 
             clock=parts.clock,
             is_streamed=asked.stream,
             heard=heard,
+            form=is_in_form,
         )
         request = asked_to_tell(plan.request) if "logprobs" in plan.candidate.model.takes else plan.request
         steps = plan.steps if asked.logprobs else (untold, *plan.steps)  # also where it is taken untried

@@ -216,6 +216,7 @@ class NotTaken(EngineError):
 
     kind = "not_taken"
     kept: Sequence[Any] = ()  # the pieces of the answer, where it is whole
+    has_form: bool | None = None  # whether it is in the form that was asked for; None: none was, or nobody looked
 
 
 class EngineTimeout(EngineError):

@@ -219,6 +219,7 @@ class Reply:
     logprobs: tuple[TokenLogprob, ...] = ()
     vectors: tuple[bytes, ...] = ()  # as a chunk has them
     done: Done
+    of: tuple[str, ...] = ()  # where the choice was left to us, the model it is of: its name, digest and edition
 
     def chunks(self) -> tuple[Chunk, ...]:
         """The same answer as a stream: thinking, text, calls, vectors, end."""

@@ -38,6 +38,7 @@ def test_an_answer_that_was_kept_before_that_is_one_without_it():
     plain = msgspec.to_builtins(reply("four"))
     del plain["done"]["stop_string"]
     del plain["done"]["made_by"]
+    del plain["of"]
     assert codec._decoder.decode(msgspec.msgpack.encode((1.0, 2.0, plain))) == (1.0, 2.0, reply("four"))
 
 

@@ -28,7 +28,8 @@ def _varied(number: int) -> Reply:
     )
     done = Done(reason="stop", usage=usage, made_by=maker, context=tuple(range(1000, 1000 + number % 50)))
     if number % 3 == 0:
-        return Reply(model=f"tiny:{number}", text=f"{number} " * (number % 500), done=done)
+        of = (f"tiny:{number}", f"{number:064}", f"{number:010}") if number % 2 else ()
+        return Reply(model=f"tiny:{number}", text=f"{number} " * (number % 500), done=done, of=of)
     if number % 3 == 1:
         call = ToolCall(
             id=str(number), name=f"add {number}", arguments={f"a{number}": [number * 1000, {"b": str(number)}]}

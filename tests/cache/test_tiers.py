@@ -27,6 +27,7 @@ async def test_an_answer_comes_back_whole(tier: Tier, make_entry: MakeEntry):
         done=Done(
             reason="stop", usage=Usage(prompt_tokens=3, completion_tokens=9, eval_ns=10**12), context=(1, 50_000)
         ),
+        of=("tiny:latest", "d" * 64, "2026-01-01"),
     )
     entry = make_entry(answer=rich)
     await tier.put(entry)

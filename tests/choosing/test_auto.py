@@ -15,15 +15,19 @@ import orjson
 import pytest
 
 from cache.entries import Scope
+from orchestrator import calls
 from orchestrator.checks.machine import router_knows_models
 from orchestrator.choosing.auto import names_of
+from orchestrator.choosing.explaining import explain
 from orchestrator.choosing.ways import joined
 from orchestrator.core.budgets import EVER
 from orchestrator.core.errors import EngineUnreachable
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
 from orchestrator.core.types import Candidate, Model, Route
 from orchestrator.models import Budget, BudgetPeriod, RequestRecord
 from orchestrator.parts import Parts
+from orchestrator.registry.entries import DeploymentEntry, ModelEntry, Registry
 from orchestrator.weighing import left
 from orchestrator.weighing import router as weighing
 from routing.predictor import priors
@@ -145,6 +149,57 @@ async def test_a_choice_is_kept_and_says_who_answered_and_what_it_saved(
     assert "miss" in again.headers["Cache-Status"], "its answers are purged, whatever it was asked as"
 
 
+@pytest.mark.parametrize("change", [{"edition": "2026-01-02"}, {"digest": "e" * 64}])
+@pytest.mark.usefixtures("two_sides")
+async def test_a_choice_is_asked_anew_once_who_answered_is_another_or_told_another_date(
+    client: httpx.AsyncClient, publish: Publish, engine: FakeEngine, change: dict[str, str]
+) -> None:
+    await publish(aim={"share": 0.0}, explore=0.0)
+    engine.model = replace(engine.model, edition="2026-01-01")
+    said = [await client.post("/api/chat", json=AUTO) for _ in range(2)]
+    engine.model = replace(engine.model, **change)
+    async with asyncio.timeout(60):
+        while engine.calls == 1:  # what is answered again as bytes learns of it within two seconds
+            said.append(await client.post("/api/chat", json=AUTO))
+            await asyncio.sleep(0.05)
+    again = await client.post("/api/chat", json=AUTO)
+    assert {answer.headers["X-Orchestrator-Model"] for answer in said} == {"tiny:latest"}
+    assert "hit" in said[1].headers["Cache-Status"]
+    assert ("hit" in again.headers["Cache-Status"], engine.calls) == (True, 2), "and kept as that"
+
+
+OURS = ModelEntry(name="ours", deployments=(DeploymentEntry(provider="openai", remote_name="big"),))
+
+
+async def test_a_choice_of_a_registered_model_is_asked_anew_once_its_places_are_others(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, cloud: FakeEngine
+) -> None:
+    await publish(aim={"share": 1.0}, explore=0.0, never=["tiny*"])
+    cloud.model = replace(cloud.model, digest="c" * 64, price=Price(input=Decimal(1), output=Decimal(2)))
+    parts.catalogue.apply(Registry(models=(OURS,)))
+    said = [await client.post("/api/chat", json=AUTO) for _ in range(2)]
+    assert [answer.headers["Cache-Status"].split("; ")[1] for answer in said] == ["fwd=miss", "hit"]
+    assert {answer.headers["X-Orchestrator-Model"] for answer in said} == {"openai/big"}
+    two = replace(OURS, deployments=(*OURS.deployments, DeploymentEntry(provider="local", remote_name="tiny", rank=1)))
+    parts.catalogue.apply(Registry(models=(two,)))
+    async with asyncio.timeout(60):
+        while cloud.calls == 1:
+            await client.post("/api/chat", json=AUTO)
+            await asyncio.sleep(0.05)
+
+
+async def test_a_choice_that_was_kept_without_who_answered_is_asked_anew(
+    client: httpx.AsyncClient, publish: Publish, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish(aim={"share": 0.0}, explore=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(calls, "mark_of", lambda _: ())
+        await client.post("/api/chat", json=AUTO)
+    said = [await client.post("/api/chat", json=AUTO) for _ in range(2)]
+    assert [answer.headers["Cache-Status"].split("; ")[1] for answer in said] == ["fwd=miss", "hit"]
+    assert engine.calls == 2
+
+
 def test_a_place_of_several_models_answers_for_the_one_that_is_asked_first() -> None:
     big, small, own, other = (
         Model(name=name, digest="", engine="openai") for name in ("openai/big", "openai/small", "own", "other")
@@ -203,6 +258,55 @@ async def test_what_a_model_cannot_do_it_is_not_chosen_for(
     await publish(aim={"share": 0.0}, explore=0.0)
     assert (await client.post("/api/chat", json=long)).status_code == 200
     assert (engine.calls, cloud.calls) == (0, 2)
+
+
+@pytest.fixture
+def four_sizes(parts: Parts, cloud: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Beside `tiny` models of a provider, the larger the better and the dearer; of all of them the smallest thinks."""
+    models = {}
+    for at, size in enumerate(("7b", "30b", "70b", "405b")):
+        price = Price(input=Decimal(at + 1), output=Decimal(at + 1))
+        able = cloud.model.capabilities - ({"thinking"} if at else set())
+        models[f"openai/big-{size}"] = replace(cloud.model, name=f"openai/big-{size}", price=price, capabilities=able)
+
+    async def find(name: str) -> Model | None:
+        return models.get(name)
+
+    monkeypatch.setattr(parts.catalogue, "known", lambda: [*models.values()])
+    monkeypatch.setattr(cloud, "find", find)
+    return [*models]
+
+
+async def test_who_would_be_refused_what_is_asked_is_not_chosen_for_it(
+    client: httpx.AsyncClient,
+    publish: Publish,
+    parts: Parts,
+    four_sizes: list[str],
+    engine: FakeEngine,
+    cloud: FakeEngine,
+) -> None:
+    await publish(aim={"share": 1.0}, explore=0.0)
+    answer = await client.post("/api/chat", json=AUTO | {"think": True})
+    assert (answer.status_code, answer.headers.get("X-Orchestrator-Model")) == (200, four_sizes[0])
+    assert (engine.calls, cloud.calls, cloud.asked[0].think) == (0, 1, True)
+    await decisions(parts, 1)
+    told = await parts.reads.run(60, lambda: explain(answer.headers["X-Request-Id"], EVERYBODY))
+    bars = {one["name"]: one["why"] for one in told["decision"]["candidates"] if one["place"] is None}
+    assert bars == {name: f'Not asked: "{name}" does not support thinking' for name in ("tiny:latest", *four_sizes[1:])}
+
+
+async def test_where_each_would_be_refused_what_is_asked_it_says_so(
+    client: httpx.AsyncClient, publish: Publish, engine: FakeEngine
+) -> None:
+    await publish(explore=0.0, never=["openai/*"])
+    answer = await client.post("/api/chat", json=AUTO | {"think": True})
+    assert answer.status_code == 400
+    assert '"tiny:latest" does not support thinking' in answer.json()["error"]
+    answer = await client.post("/api/generate", json={"model": "auto", "prompt": "a", "suffix": "b", "stream": False})
+    assert (answer.status_code, "does not support insert" in answer.json()["error"]) == (400, True)
+    raw = {"model": "auto", "prompt": "a", "raw": True, "system": "b", "stream": False}
+    answer = await client.post("/api/generate", json=raw)
+    assert (answer.status_code, engine.calls) == (400, 0)
 
 
 async def test_a_budget_that_is_nearly_spent_is_a_fact(

@@ -722,6 +722,18 @@ async def test_nobody_did_better_so_it_is_taken_after_all(ask: Ask, cloud: FakeE
     assert len(begun.entry.charges) == 2
 
 
+async def test_an_answer_in_another_form_is_better_than_that_the_question_is_refused(
+    both: Parts, ask: Ask, cloud: FakeEngine, groq: FakeEngine
+) -> None:
+    cloud.pieces = ("I ", "cannot.")
+    fails(groq, BadRequest("content_policy_violation"))
+    said, begun = await ask(format="json")
+    assert (said, begun.entry.model, begun.entry.status) == ("I cannot.", "openai/big", 200)
+    _, attempts = await written(both, 1, 2)
+    assert [(one.provider, one.outcome) for one in attempts] == [("openai", "wrong_form"), ("groq", "bad_request")]
+    assert not both.places.open()
+
+
 async def test_a_model_that_is_asked_alone_says_what_it_says(ask: Ask, groq: FakeEngine) -> None:
     groq.pieces = ("No.",)
     said, begun = await ask(model="groq/big", format="json")

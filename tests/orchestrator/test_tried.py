@@ -16,7 +16,14 @@ from orchestrator.catalogue import Catalogue
 from orchestrator.choosing import auto
 from orchestrator.choosing.explaining import explain
 from orchestrator.core.breaker import Turn
-from orchestrator.core.errors import EngineTimeout, EngineUnavailable, OrchestratorError, ParameterRefused, TooMany
+from orchestrator.core.errors import (
+    BadRequest,
+    EngineTimeout,
+    EngineUnavailable,
+    OrchestratorError,
+    ParameterRefused,
+    TooMany,
+)
 from orchestrator.core.limits import Limit
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
@@ -269,7 +276,10 @@ async def test_who_was_silent_for_long_is_not_held_to_have_answered_badly(
     assert not await rows(parts, AnswerOutcome)
 
 
-@pytest.mark.parametrize("error", [EngineUnavailable("HTTP 503"), ParameterRefused("'seed' is unsupported")])
+@pytest.mark.parametrize(
+    "error",
+    [EngineUnavailable("HTTP 503"), ParameterRefused("'seed' is unsupported"), BadRequest("content_policy_violation")],
+)
 async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
     ask: Ask, parts: Parts, engine: FakeEngine, cloud: FakeEngine, error: OrchestratorError
 ) -> None:
@@ -284,11 +294,13 @@ async def test_a_whole_answer_that_was_not_sure_is_better_than_none(
     assert (await ask())[1].entry.tier == "memory"
 
 
-async def test_where_a_parameter_is_not_taken_who_was_given_up_is_asked_again(
-    ask: Ask, engine: FakeEngine, cloud: FakeEngine
+@pytest.mark.parametrize("error", [ParameterRefused("'seed' is unsupported"), BadRequest("the picture is no picture")])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_where_the_question_is_refused_who_was_given_up_is_asked_again(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine, error: OrchestratorError, stream: bool
 ) -> None:
-    cloud.pieces, cloud.error = (), ParameterRefused("'seed' is unsupported")
-    said, begun = await ask(stream=True)
+    cloud.pieces, cloud.error = (), error
+    said, begun = await ask(stream=stream)
     assert (said, begun.entry.model) == ("".join(WORDS), "tiny:latest")
     assert (engine.calls, cloud.calls) == (2, 1)
 
@@ -341,6 +353,29 @@ async def test_of_answers_that_will_not_do_the_one_of_who_was_to_do_better_is_ta
     cloud.pieces = ("no ", "JSON either")
     said, begun = await ask(format="json", stream=stream)
     assert (said, begun.entry.model, engine.calls, cloud.calls) == ("no JSON either", "openai/big", 1, 1)
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason", "is_right"),
+    [
+        (('{"n":', " 4}"), "stop", True),
+        (('{"m":', " 4}"), "stop", False),
+        (('{"n":', " 4"), "length", False),
+    ],
+)
+async def test_of_whole_answers_that_will_not_do_the_one_in_the_form_that_was_asked_for_is_taken(
+    ask: Ask, engine: FakeEngine, cloud: FakeEngine, words: tuple[str, ...], reason: str, is_right: bool
+) -> None:
+    engine.pieces, engine.reason = words, reason
+    cloud.model = replace(cloud.model, takes=cloud.model.takes - {"format"})
+    cloud.pieces = ("I think ", "it is four, ", "sorry.")
+    said, begun = await ask(format=SCHEMA)
+    one = ("".join(words), "tiny:latest") if is_right else ("I think it is four, sorry.", "openai/big")
+    assert ((said, begun.entry.model), begun.entry.status) == (one, 200)
+    assert (engine.calls, cloud.calls, begun.entry.is_stored) == (1, 1, False)
 
 
 async def test_an_answer_that_is_taken_after_all_is_what_was_asked_for(

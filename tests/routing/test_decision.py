@@ -140,6 +140,38 @@ def test_where_there_is_little_between_them_the_local_one_answers_first() -> Non
     assert chosen(threshold=0.29, band=0.02, is_local_only=True).cascade is None
 
 
+@pytest.mark.parametrize("threshold", [0.05, 0.065])
+@pytest.mark.parametrize("band", [0.0, 0.05])
+def test_nobody_comes_before_a_better_one_for_being_local(threshold: float, band: float) -> None:
+    free = CandidateView("x:free", "x", False, "mid", 0.8)
+    paid = replace(CLOUD, p_good=0.86)
+    said = decide(DecisionInputs((replace(LOCAL, p_good=0.4), free, paid), threshold=threshold, band=band))
+    assert said.names == (("big", "x:free", "tiny") if threshold < 0.06 else ("x:free", "tiny", "big"))
+    assert said.cascade is None
+
+
+def test_who_is_asked_after_the_local_one_is_who_was_to_do_better() -> None:
+    free = CandidateView("x:free", "x", False, "mid", 0.55)
+    said = decide(DecisionInputs((LOCAL, free, CLOUD), threshold=0.31, band=0.02))
+    assert said.names == ("tiny", "big", "x:free")
+    assert said.cascade is not None
+    assert (said.cascade.first, said.cascade.then) == ("tiny", "big")
+
+
+@settings(max_examples=100, deadline=None)
+@given(INPUTS.filter(lambda inputs: inputs.threshold is not None))
+def test_with_a_slider_a_cascade_goes_from_the_first_of_one_side_to_the_first_of_the_other(
+    inputs: DecisionInputs,
+) -> None:
+    said = decide(replace(inputs, explore_share=0.0))
+    if said.cascade is None or said.gain is None:
+        return
+    good = {one.name: one.p_good for one in inputs.candidates}
+    assert good[said.cascade.first] == said.cheap_good
+    assert good[said.cascade.then] - good[said.cascade.first] == said.gain
+    assert said.names[:2] == (said.cascade.first, said.cascade.then)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.01, 0.9))
 def test_propensities_of_all_who_may_come_first_sum_to_one(share: float) -> None:
