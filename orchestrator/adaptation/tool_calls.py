@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.adaptation.written import MISSING, value_at
+from orchestrator.core.arguments import as_arguments
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message, ToolCall
 
 LONGEST = 256 * 1024  # characters of a call; what is longer is no call
@@ -172,7 +173,8 @@ def _call(value: Any, names: set[str]) -> ToolCall | None:
     name, arguments = value.get("name"), value.get("arguments", value.get("parameters", {}))
     if isinstance(arguments, str):
         arguments = _object_of(arguments.strip())
-    if not isinstance(name, str) or name not in names or not isinstance(arguments, dict):
+    arguments = as_arguments(arguments)
+    if not isinstance(name, str) or name not in names or arguments is None:
         return None
     return ToolCall(id=f"call_{secrets.token_hex(4)}", name=name, arguments=arguments)
 

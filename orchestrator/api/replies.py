@@ -16,6 +16,7 @@ from orchestrator.api.bounds import check_question
 from orchestrator.api.calls import caller_of
 from orchestrator.api.offers import SLOT, Offer, Slot
 from orchestrator.api.stamps import HOLES, Live, Stamps, Template
+from orchestrator.core.arguments import whole_text
 from orchestrator.core.errors import EngineError, OrchestratorError
 from orchestrator.core.types import Caller, ChatRequest, Chunk, Chunks, Reply, ReplyBuilder
 from orchestrator.kept import as_of_now
@@ -62,11 +63,7 @@ def to_json(value: Any) -> bytes:
 def readable(value: Any) -> Any:
     """`value` with every half surrogate, which JSON in UTF-8 cannot hold, in the form of U+FFFD."""
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return value
+        return whole_text(value)
     if isinstance(value, dict):
         return {readable(name): readable(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

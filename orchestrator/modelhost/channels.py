@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator
 
+from orchestrator.core.arguments import as_arguments
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import Chunk, ToolCall
 
@@ -184,10 +185,10 @@ class ChannelReader:
         """The call that was read; or its text, when it is none."""
         text, self._body = "".join(self._body), []
         try:
-            arguments = json.loads(text) if text.strip() else {}
+            arguments = as_arguments(json.loads(text) if text.strip() else {})
         except (ValueError, RecursionError):
             arguments = None
-        if not isinstance(arguments, dict):
+        if arguments is None:
             return [Chunk(text=text)]
         return [Chunk(tool_calls=(ToolCall(id=call_id(), name=self._name, arguments=arguments),))]
 

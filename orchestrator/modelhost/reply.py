@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from orchestrator.core.arguments import as_arguments
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import Chunk, ToolCall
 from orchestrator.modelhost.tagged import NO_TOOLS, Offered, TaggedCall
@@ -32,7 +33,7 @@ _NAMED = re.compile(r"\s*+([^\s\[{]++)(?:\[CALL_ID\]\w*+)?+(?:\[ARGS\])?+\s*+(?=
 _NAMED_SO_FAR = re.compile(r"\s*+[^\s\[{]*+(?:\[(?:CALL_ID|ARGS)\]\w*+|\[[A-Z_]*+\Z)*+\s*+")
 _LONGEST_NAME = 256  # characters, with what else stands there; what is longer is none
 _NEXT = re.compile(r"\s*+(?:[,;]\s*+)?+(?=[{\[])")  # what may stand between two calls
-_OUTSIDE_STRINGS = frozenset('{}[],:" \t\r\n0123456789+-.eEtrufals')  # the characters JSON has there
+_OUTSIDE_STRINGS = frozenset('{}[],:" \t\r\n0123456789+-.eEtruefalsenull')  # the characters JSON has there
 
 
 def thinking_in(template: str) -> str:
@@ -162,7 +163,7 @@ class ReplyReader:
         end = self._written.end(self._held)
         if end is None:
             return
-        call = self._written.call if self._written.is_whole else None
+        call = self._written.call
         self._written = TaggedCall(self._tools)
         if not (call or end or self._tag == _BARE):
             self._mode = "value"
@@ -304,8 +305,8 @@ def _call(item: Any, names: Collection[str], *, is_bare: bool) -> ToolCall | Non
     function = item.get("function", item)
     if not isinstance(function, dict):
         return None
-    arguments = function.get("arguments", function.get("parameters", None if is_bare else {}))
+    arguments = as_arguments(function.get("arguments", function.get("parameters", None if is_bare else {})))
     name = function.get("name")
-    if not isinstance(name, str) or name not in names or not isinstance(arguments, dict):
+    if not isinstance(name, str) or name not in names or arguments is None:
         return None
     return ToolCall(id=call_id(), name=name, arguments=arguments)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
+from orchestrator.core.arguments import as_arguments
 from orchestrator.core.ids import call_id
 from orchestrator.core.types import JSON, ToolCall
 
@@ -85,11 +86,13 @@ class TaggedCall:
         self.is_whole = False
 
     @property
-    def call(self) -> ToolCall:
-        """What was written, once it is whole."""
+    def call(self) -> ToolCall | None:
+        """What was written, once it is whole; None where no dialect could write it."""
+        if not self.is_whole:
+            return None
         schemas = self._tools[self._name]
-        values = {name: typed(value, schemas.get(name)) for name, value in self._values.items()}
-        return ToolCall(id=call_id(), name=self._name, arguments=values)
+        values = as_arguments({name: typed(value, schemas.get(name)) for name, value in self._values.items()})
+        return None if values is None else ToolCall(id=call_id(), name=self._name, arguments=values)
 
     def end(self, text: str) -> int | None:
         """The place after it, or up to where it looked like one; None where that is to come."""

@@ -37,6 +37,7 @@ ANSWERS: dict[str, list[tuple[str, Any]]] = {
     f'{THOUGHT}{START}<|channel|>commentary to=functions.f<|constrain|>json<|message|>{{"a": 1}}<|call|>': [HM, F],
     f'{THOUGHT}{START} to=functions.f<|channel|>commentary json<|message|>{{"a": 1}}<|call|>': [HM, F],
     ' to=functions.f<|channel|>commentary <|constrain|>json<|message|>{"a": 1}<|call|>': [F],
+    ' to=functions.f<|message|>{"a": "\\ud83d"}<|call|>': [("call", ("f", {"a": "\ufffd"}))],
     '<|channel|>analysis to=functions.f code<|message|>{"a": 1}': [F],
     '<|channel|>commentary to=f<|message|>{"a": 1}<|end|>' + f"{START}{FINAL}Hi": [F, HI],
     "<|channel|>commentary to=g.h<|message|> <|call|>": [G],

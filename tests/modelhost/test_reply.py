@@ -1,5 +1,6 @@
 """Telling apart what a model writes."""
 
+import json
 import random
 import time
 from collections.abc import Iterable
@@ -263,6 +264,24 @@ def test_json_that_is_no_call_waits_only_until_that_shows():
         [Chunk(text='{"a": 1}')],
         [Chunk(text=" and")],
     ]
+
+
+@pytest.mark.parametrize("form", ["<tool_call>{}</tool_call>", "{}", "[TOOL_CALLS][{}]", "<|python_tag|>{}"])
+def test_arguments_may_be_any_json(piece: int, form: str):
+    arguments = '{"none": null, "yes": true, "no": false, "few": [1, -1.5e3, {"a": "null"}]}'
+    answer = form.replace("{}", f'{{"name": "f", "parameters": {arguments}}}')
+    assert read(answer, piece=piece, tools={"f": {}}) == ("", "", [("f", json.loads(arguments))])
+
+
+@pytest.mark.parametrize(("written", "value"), [(r'"smile \ud83d"', "smile \ufffd"), ("9" * 30, 1e30)])
+def test_arguments_are_such_that_they_can_be_told(piece: int, written: str, value: Any):
+    answer = f'<tool_call>{{"name": "f", "arguments": {{"a": {written}}}}}</tool_call>'
+    assert read(answer, piece=piece, tools={"f": {}}) == ("", "", [("f", {"a": value})])
+
+
+def test_a_call_that_can_never_be_told_is_text(piece: int):
+    answer = f'<tool_call>{{"name": "f", "arguments": {{"a": {"[" * 400 + "]" * 400}}}}}</tool_call>'
+    assert read(answer, piece=piece, tools={"f": {}}) == ("", answer, [])
 
 
 @pytest.mark.parametrize(

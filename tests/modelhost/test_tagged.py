@@ -155,6 +155,17 @@ def test_a_value_has_the_type_that_its_schema_says(text: str, schema: Any, value
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.parametrize(("written", "value"), [(r'["\ud83d"]', ["\ufffd"]), ("[" + "9" * 30 + "]", [1e30])])
+def test_values_are_such_that_they_can_be_told(written: str, value: Any):
+    answer = f"<function=write>\n<parameter=lines>\n{written}\n</parameter>\n</function>"
+    assert found(ReplyReader(tools=TOOLS), answer) == [("call", ("write", {"lines": value}))]
+
+
+def test_a_call_that_can_never_be_told_is_text():
+    answer = f"<function=write>\n<parameter=lines>\n{'[' * 400 + ']' * 400}\n</parameter>\n</function>"
+    assert found(ReplyReader(tools=TOOLS), [answer]) == [("text", answer)]
+
+
 def test_a_schema_that_never_ends_within_is_looked_at_no_further():
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(5_000):
