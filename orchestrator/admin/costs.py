@@ -19,7 +19,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from orchestrator.admin.lists import BoundedPaginator, Exported, Long, When, newest
+from orchestrator.admin.lists import BoundedPaginator, Exported, Long, When
 from orchestrator.admin.records import yes_or_no
 from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import EVERYBODY
@@ -202,7 +202,7 @@ class ChargeAdmin(Exported, Long, Read):
         if not term:
             return queryset, False
         by_request = queryset.filter(request_id=term)
-        return (by_request if by_request.exists() else newest(queryset).filter(provider_ref=term)), False
+        return (by_request if by_request.exists() else queryset.filter(provider_ref=term)), False
 
     def totals(self, matching: QuerySet[Any]) -> dict[str, Any]:
         """Exact, of all that match."""

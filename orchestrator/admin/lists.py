@@ -49,8 +49,14 @@ class NewestPaginator(BoundedPaginator):
         return cast("QuerySet[Any]", self.object_list).values("pk")[:MOST_COUNTED].count()
 
 
-def newest(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Those among the newest `MOST_LOOKED` of their table: what few rows match would be looked for in all of them."""
+def newest(request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Those among the newest `MOST_LOOKED` of their table: what few rows match would be looked for in all of them.
+
+    A file has what is in all of them. Of anything else `request` has it noted, so that its page says so.
+    """
+    if getattr(request, "is_whole", False):
+        return rows
+    request.is_newest = True  # type: ignore[attr-defined]
     oldest = RawSQL(f"(SELECT MAX(id) - {MOST_LOOKED} FROM {rows.model._meta.db_table})", ())  # noqa: S608, S611  # our own
     return rows.filter(pk__gt=oldest)
 
@@ -63,11 +69,11 @@ class Newest(ChangeList):
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """What matches."""
         rows = super().get_queryset(request, exclude_parameters)
-        if self.query or "at__gte" in request.GET or getattr(request, "is_whole", False):
-            return rows
-        self.looked = MOST_LOOKED
-        request.is_newest = True  # type: ignore[attr-defined]
-        return newest(rows)
+        if not self.query and "at__gte" not in request.GET:
+            rows = newest(request, rows)
+        if getattr(request, "is_newest", False):
+            self.looked = MOST_LOOKED
+        return rows
 
 
 class Long(AnyBase):

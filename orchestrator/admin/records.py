@@ -390,7 +390,7 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
         by_id = queryset.filter(request_id=term)
         if by_id.exists():
             return by_id, False
-        return newest(queryset).filter(Q(cache_key=term) | Q(model=term) | Q(asked_model=term)), False
+        return newest(request, queryset).filter(Q(cache_key=term) | Q(model=term) | Q(asked_model=term)), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, with the tokens of what is listed."""

@@ -85,7 +85,10 @@ class Charge(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        indexes = (models.Index(fields=("tenant_id", "at"), name="charge_of_tenant"),)
+        indexes = (
+            models.Index(fields=("tenant_id", "at"), name="charge_of_tenant"),
+            models.Index(fields=("provider_ref",), name="charge_by_ref"),
+        )
 
     def __str__(self) -> str:
         return f"{self.model}: {self.cost_microusd}"

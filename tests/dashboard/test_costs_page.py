@@ -23,6 +23,7 @@ from dashboard.costs import charts as cost_charts
 from dashboard.costs.periods import chosen
 from dashboard.costs.sums import read_costs, read_prices
 from dashboard.running import registered_as, sold
+from orchestrator.admin import lists
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.prices import Price, Stated
 from orchestrator.ledger.costs import BYS, Span, Sums
@@ -509,6 +510,47 @@ def test_a_charge_is_found_by_its_request_and_by_its_providers_id(admin: Client)
         response = admin.get("/admin/orchestrator/charge/", {"q": term})
         assert total_of(response).startswith("1 call match"), term
         assert b"other" not in response.content
+
+
+def test_a_charge_is_found_by_its_providers_id_however_old_it_is(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "MOST_LOOKED", 1)
+    charge(now(), provider_ref="gen-1")
+    charge(now())
+    with CaptureQueriesContext(connection) as made:
+        said = total_of(admin.get("/admin/orchestrator/charge/", {"q": "gen-1"}))
+    assert said.startswith("1 call match")
+    assert "That is all of them, on every page of the list." in said
+    searched = [one["sql"] for one in made if "provider_ref\" = 'gen-1'" in one["sql"]]
+    assert searched
+    with connection.cursor() as cursor:
+        for query in searched:
+            cursor.execute(f"EXPLAIN QUERY PLAN {query}")
+            assert "charge_by_ref" in " ".join(row[3] for row in cursor.fetchall())
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "caveat"),
+    [
+        ("charge", "provider=groq", "all of them among the newest 1 charges"),
+        ("charge", "cost=unknown", "all of them among the newest 1 charges"),
+        ("requestrecord", "model=large", "Looked for among the newest 1 requests"),
+        ("requestrecord", "q=large", "Looked for among the newest 1 requests"),
+    ],
+)
+def test_a_list_without_a_row_says_among_how_many_it_looked(
+    admin: Client, monkeypatch: pytest.MonkeyPatch, name: str, query: str, caveat: str
+) -> None:
+    monkeypatch.setattr(lists, "MOST_LOOKED", 1)
+    for older in (True, False):
+        charge(now(), provider="groq" if older else "openai", cost_microusd=None if older else 1)
+        record(model="large" if older else "small", asked_model="")
+    said = total_of(admin.get(f"/admin/orchestrator/{name}/?{query}"))
+    assert said.startswith("0 ")
+    assert caveat in said
+    exported = admin.get(f"/admin/orchestrator/{name}/export.csv?{query}").content.decode()
+    assert len(exported.splitlines()) == 2, "the head, and the one that is older"
 
 
 LISTS = ("charge", "spendday", "pricerow")
