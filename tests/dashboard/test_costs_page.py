@@ -28,7 +28,15 @@ from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.prices import Price, Stated
 from orchestrator.ledger.costs import BYS, Span, Sums
 from orchestrator.ledger.pace import uses
-from orchestrator.models import BudgetAlert, Charge, RequestRecord, ShareElsewhere, SpendDay
+from orchestrator.models import (
+    Attempt,
+    BudgetAlert,
+    Charge,
+    RequestRecord,
+    RouteDecision,
+    ShareElsewhere,
+    SpendDay,
+)
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
 from tests.dashboard.site import record, somebody
 from tests.dashboard.spending import budget, charge, company, day, key_of, price, tenant_of
@@ -602,12 +610,40 @@ def test_money_is_read_in_the_admin_and_changed_by_nobody(admin: Client, name: s
 
 
 def test_a_record_shows_what_it_was_charged_and_not_what_another_tenants_was(admin: Client) -> None:
-    record(request_id="same", tenant="acme")
-    charge(now(), "acme", request_id="same", cost_microusd=1_234, outcome="engine_timeout", source="reserved")
-    charge(now(), "acme", request_id="same", cost_microusd=None, source="unknown", model="groq/x")
-    charge(now(), "globex", request_id="same", cost_microusd=777)
+    at = now()
+    record(at, request_id="same", tenant="acme")
+    charge(at, "acme", request_id="same", cost_microusd=1_234, outcome="engine_timeout", source="reserved")
+    charge(at, "acme", request_id="same", cost_microusd=None, source="unknown", model="groq/x")
+    charge(at, "globex", request_id="same", cost_microusd=777)
     one = RequestRecord.objects.of(EVERYBODY).get(request_id="same")
     said = text(admin.get(f"/admin/orchestrator/requestrecord/{one.pk}/change/"))
     assert "0.001234: openai/gpt-4.1-mini, engine timeout, 1,000 in, 100 out, by reserved" in said
     assert "unknown: groq/x, done" in said
     assert "0.000777" not in said
+
+
+def test_requests_of_one_id_show_each_its_own(admin: Client) -> None:
+    first, later = now() - timedelta(minutes=2), now() - timedelta(minutes=1)
+    tenant = tenant_of("acme")
+    for at, name in ((first, "of-first"), (later, "of-later")):
+        record(at, request_id="session", total_us=1_000_000)
+        for number in range(11):
+            charge(at, request_id="session", model=f"openai/{name}-{number}")
+        Attempt.rows.create(
+            request_id="session", tenant=tenant, at=at + timedelta(seconds=1), provider="groq", model=f"groq/{name}",
+            outcome="engine_timeout", error="", took_us=1_000_000,
+        )  # fmt: skip
+    decided = RouteDecision.rows.create(request_id="session", tenant=tenant, at=later, rules=1, document="{}")
+    one, other = RequestRecord.objects.of(EVERYBODY).order_by("at")
+    page = admin.get(f"/admin/orchestrator/requestrecord/{other.pk}/change/")
+    said = text(page)
+    assert "groq/of-later: engine timeout" in said
+    assert "openai/of-later-9," in said
+    assert "openai/of-later-10," not in said
+    assert "and more" in said
+    assert "of-first" not in said
+    assert f"/admin/orchestrator/routedecision/{decided.pk}/change/" in page.content.decode()
+    earlier = text(admin.get(f"/admin/orchestrator/requestrecord/{one.pk}/change/"))
+    assert "groq/of-first: engine timeout" in earlier
+    assert "of-later" not in earlier
+    assert "Why this model" not in earlier
