@@ -128,6 +128,26 @@ class HasCost(admin.SimpleListFilter):
         return queryset.filter(cost_microusd__isnull=self.value() == "unknown")
 
 
+class Doubted(admin.SimpleListFilter):
+    """What there is to be doubted of what the provider said."""
+
+    title = "what is doubted"
+    parameter_name = "doubted"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Whether anything is, and each of it."""
+        each = [(Charge.Doubt.COUNTS.value, "Its counts"), (Charge.Doubt.NOTHING.value, "That it cost nothing")]
+        return [("yes", "Something"), *each, ("no", "Not a thing")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of the chosen one."""
+        if self.value() == "yes":
+            return queryset.exclude(doubt="")
+        if self.value() == "no":
+            return queryset.filter(doubt="")
+        return queryset.filter(doubt=self.value()) if self.value() else queryset
+
+
 class Purpose(admin.SimpleListFilter):
     """What it was for."""
 
@@ -153,13 +173,13 @@ class ChargeAdmin(Exported, Long, Read):
     exported = (
         *("at", "request_id", "tenant_name", "key_name", "provider", "model", "purpose", "outcome"),
         *("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
-        *("is_estimated", "cost_microusd", "source", "price_id", "provider_ref", "tags"),
+        *("is_estimated", "cost_microusd", "source", "price_id", "provider_ref", "tags", "doubt"),
     )
 
     titled = "Charges"
     explanation = "What each asking of a provider cost, whether it was the one that answered or not."
     list_display = ("charged_at", "model", "who", "tokens", "cost", "source", "outcome_words", "request")
-    list_filter = (When, OfTenant, OfProvider, HasCost, "source", Purpose, ESTIMATED)
+    list_filter = (When, OfTenant, OfProvider, HasCost, "source", Doubted, Purpose, ESTIMATED)
     search_fields = ("request_id",)  # shows the field; `get_search_results` does the searching
     search_help_text = "Request id, or the provider's id of the call"
     change_list_template = "admin/costs.html"
@@ -179,6 +199,7 @@ class ChargeAdmin(Exported, Long, Read):
         "counted",
         "cost",
         "source",
+        "doubted",
         "price",
         "provider_ref",
         "tags",
@@ -238,6 +259,11 @@ class ChargeAdmin(Exported, Long, Read):
     def cost(self, charge: Charge) -> str:
         """To the millionth; an unknown price is not nothing."""
         return dollars(charge.cost_microusd) or "unknown"
+
+    @admin.display(description="doubted")
+    def doubted(self, charge: Charge) -> str:
+        """What of what the provider said cannot be so."""
+        return charge.get_doubt_display() or "-"
 
     @admin.display(description="outcome")
     def outcome_words(self, charge: Charge) -> str:

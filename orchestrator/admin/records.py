@@ -327,6 +327,7 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
         return _first(
             f"{dollars(one.cost_microusd) or 'unknown'}: {one.model}, {ending(one.outcome)},"
             f" {one.prompt_tokens:,} in, {one.completion_tokens:,} out, by {one.source}, as {one.purpose}"
+            f"{f', doubted: {one.get_doubt_display()}' if one.doubt else ''}"
             for one in charged_for(record).order_by("id")[: MOST_TRIED + 1]
         )
 

@@ -647,3 +647,38 @@ def test_requests_of_one_id_show_each_its_own(admin: Client) -> None:
     assert "groq/of-first: engine timeout" in earlier
     assert "of-later" not in earlier
     assert "Why this model" not in earlier
+
+
+def test_what_is_doubted_of_a_charge_is_shown_filtered_and_exported(admin: Client) -> None:
+    at = now()
+    record(at, request_id="odd")
+    record(at, request_id="even")
+    for doubt in ("", "counts", "nothing"):
+        charge(at, request_id="odd" if doubt else "even", model=f"openai/m-{doubt}", doubt=doubt, source="told")
+    for chosen_, models in (
+        ("yes", {"m-counts", "m-nothing"}),
+        ("counts", {"m-counts"}),
+        ("nothing", {"m-nothing"}),
+        ("no", {"m-"}),
+    ):
+        found = csv.DictReader(
+            admin.get(f"/admin/orchestrator/charge/export.csv?doubted={chosen_}").content.decode().splitlines()
+        )
+        assert {(row["model"], row["doubt"]) for row in found} == {
+            (f"openai/{model}", model.removeprefix("m-")) for model in models
+        }
+        assert total_of(admin.get(f"/admin/orchestrator/charge/?doubted={chosen_}")).startswith(f"{len(models)} call")
+    one = Charge.objects.of(EVERYBODY).get(doubt="nothing")
+    words_ = {"counts": "more tokens than it was sent", "nothing": "it cost nothing, where its price says otherwise"}
+    assert words_["nothing"] in text(admin.get(f"/admin/orchestrator/charge/{one.pk}/change/"))
+    odd, even = (RequestRecord.objects.of(EVERYBODY).get(request_id=name).pk for name in ("odd", "even"))
+    for path in ("/admin/orchestrator/requestrecord/{}/change/", "/dashboard/requests/{}/"):
+        said = text(admin.get(path.format(odd)))
+        assert all(f"doubted: {some}" in said for some in words_.values()), path
+        assert "doubted" not in text(admin.get(path.format(even)))
+
+
+async def test_the_file_of_charges_says_what_is_doubted(staff: AsyncClient) -> None:
+    await make(charge, now(), doubt="counts")
+    (row,) = csv.DictReader((await _whole(await staff.get(f"{PAGE}charges.csv"))).splitlines())
+    assert row["doubt"] == "counts"
