@@ -1,7 +1,7 @@
 """Money, to be read: single charges, the sums of days, alerts of budgets, and the prices that were used.
 
-What a list sums is what it lists, all of it. Charges that the page of costs leads to are those of its days, found by
-the index on time, however many; otherwise the list is of the newest, and says so.
+What a list sums is what it lists, all of it. Charges that the page of costs leads to are among the newest of its days,
+found by the index on time; otherwise the list is of the newest of all. It says which.
 """
 
 from __future__ import annotations

@@ -561,6 +561,41 @@ def test_a_list_without_a_row_says_among_how_many_it_looked(
     assert len(exported.splitlines()) == 2, "the head, and the one that is older"
 
 
+def test_charges_of_days_come_in_the_order_of_the_index_and_from_as_far_back_as_is_said(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = datetime(2026, 11, 3, 12, tzinfo=UTC)
+    for back in range(4):  # the oldest was written last
+        charge(at - timedelta(hours=back), model=f"openai/m{back}", provider="groq" if back > 1 else "openai")
+    charge(at + timedelta(days=5), model="openai/later")
+    days = "at__gte=2026-11-01T00:00:00%2B00:00&at__lt=2026-11-05T00:00:00%2B00:00"
+    with CaptureQueriesContext(connection) as made:
+        page = admin.get(f"/admin/orchestrator/charge/?{days}")
+    assert "That is all of them, on every page of the list." in total_of(page)
+    assert list(dict.fromkeys(re.findall(r"openai/m\d", page.content.decode()))) == [f"openai/m{n}" for n in range(4)]
+    (listing,) = [one["sql"] for one in made if "LIMIT" in one["sql"] and '"completion_tokens"' in one["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {listing}")
+        assert "TEMP B-TREE" not in " ".join(row[3] for row in cursor.fetchall())
+    monkeypatch.setattr(lists, "MOST_OF_DAYS", 2)
+    for query, count in ((days, "2 calls match"), (f"{days}&provider=groq", "0 calls match")):
+        said = total_of(admin.get(f"/admin/orchestrator/charge/?{query}"))
+        assert said.startswith(count)
+        assert "all of them among the newest 2 charges of these days, those after 2026-11-03 10:00:00 UTC" in said
+    exported = admin.get(f"/admin/orchestrator/charge/export.csv?{days}").content.decode()
+    assert len(exported.splitlines()) == 5, "a file has all of them"
+
+
+def test_an_address_lifts_the_bound_of_no_list(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "MOST_OF_DAYS", 1)
+    for model in ("large", "small"):
+        record(model=model, asked_model="")
+    said = total_of(admin.get("/admin/orchestrator/requestrecord/?at__gte=2020-01-01T00:00:00%2B00:00&model=large"))
+    assert said.startswith("0 requests")
+    assert "among the newest 1 requests of that time" in said
+    assert admin.get("/admin/orchestrator/charge/?at__gte=yesterday").status_code == 302
+
+
 LISTS = ("charge", "spendday", "pricerow")
 
 
