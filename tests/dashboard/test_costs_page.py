@@ -596,6 +596,38 @@ def test_an_address_lifts_the_bound_of_no_list(admin: Client, monkeypatch: pytes
     assert admin.get("/admin/orchestrator/charge/?at__gte=yesterday").status_code == 302
 
 
+def test_sums_of_days_are_those_of_the_last_ones_until_others_are_chosen(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = now()
+    monkeypatch.setattr("django.utils.timezone.now", lambda: at)
+    today = at.date()
+    for back, cost in ((0, 1), (29, 10), (30, 100), (89, 1_000), (90, 10_000), (800, 100_000)):
+        day(today - timedelta(days=back), cost_microusd=cost)
+    long_ago = today - timedelta(days=800)
+    of_that_month = f"day__year={long_ago.year}&day__month={long_ago.month}"
+    for query, cost in (
+        ("", 11),
+        ("when=90d", 1_111),
+        ("when=366d", 11_111),
+        (f"when={long_ago.year}", 100_000),
+        (of_that_month, 100_000),
+        ("when=1066", 0),
+        ("when=x", 0),
+    ):
+        with CaptureQueriesContext(connection) as made:
+            page = admin.get(f"/admin/orchestrator/spendday/?{query}")
+        assert f"<b>${Decimal(cost).scaleb(-6):.6f}</b>" in total_of(page), query
+        of_days = [one["sql"] for one in made if 'FROM "orchestrator_spendday"' in one["sql"]]
+        with connection.cursor() as cursor:
+            for sql in of_days:
+                cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+                plan = [row[3] for row in cursor.fetchall() if "orchestrator_spendday" in row[3]]
+                assert all("day>" in step or "LIMIT 1" in sql for step in plan), (query, sql, plan)
+        assert f">{long_ago.year}</a>" in page.content.decode()
+    assert "Last 30 days" in text(admin.get("/admin/orchestrator/spendday/"))
+
+
 LISTS = ("charge", "spendday", "pricerow")
 
 
