@@ -88,6 +88,11 @@ class Charge(models.Model):
         indexes = (
             models.Index(fields=("tenant_id", "at"), name="charge_of_tenant"),
             models.Index(fields=("provider_ref",), name="charge_by_ref"),
+            models.Index(
+                fields=("provider", "at", "model", "is_estimated"),
+                condition=models.Q(is_estimated=True),
+                name="charge_estimated",
+            ),
         )
 
     def __str__(self) -> str:
