@@ -21,24 +21,6 @@ NEWEST = 500  # events whose chain is looked at for each page
 MOST_LINES = 10_000  # of a file
 LINES = 500  # of a file that are read at once
 LOOK_S = 0.08  # for which one look at the chain goes on; a page goes on by itself
-KINDS = (
-    "key",
-    "team",
-    "tenant",
-    "grant",
-    "limit",
-    "budget",
-    "person",
-    "registry",
-    "model",
-    "price",
-    "rules",
-    "router",
-    "answer",
-    "cache",
-    "invoice",
-    "machine",
-)
 BESIDES = ("reason", "from")  # of an event's details: why and from where, beside what was changed
 
 

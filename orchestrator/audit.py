@@ -27,6 +27,24 @@ LONGEST = {"actor": 160, "action": 64, "subject": 255, "request_id": 64}
 BATCH = 2000  # events that are read at once
 LAST = 2**63 - 1  # the highest number a row can have
 LONGEST_DETAILS = 20_000  # characters of JSON
+KINDS = (  # of things that something is done to: the first word of an action
+    "key",
+    "team",
+    "tenant",
+    "grant",
+    "limit",
+    "budget",
+    "person",
+    "registry",
+    "model",
+    "price",
+    "rules",
+    "router",
+    "answer",
+    "cache",
+    "invoice",
+    "machine",
+)
 _CREDENTIAL = re.compile(r"(orch_[a-z0-9]{10}_)[A-Za-z0-9_-]+")
 
 

@@ -1,15 +1,10 @@
-"""Reads all that is kept of one request: its record, who was tried, what it cost, why it went there, what was said.
-
-Ids are the callers' own word, and two requests may share one. So what belongs to a record is found by its id and its
-tenant, and is of the moment at which the record says that its request came.
-"""
+"""Reads all that is kept of one request: its record, who was tried, what it cost, why it went there, what was said."""
 
 from __future__ import annotations
 
 import json
 import logging
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from django.db import DatabaseError, close_old_connections
@@ -20,8 +15,9 @@ from cache.entries import CacheKey
 from cache.models import CacheEntry
 from orchestrator.choosing.explaining import inputs_of, told_of
 from orchestrator.core.permissions import Reach
+from orchestrator.ledger.belonging import charged_for, decided_for, tried_for
 from orchestrator.ledger.stats import FROM_CACHE
-from orchestrator.models import AnswerOutcome, Attempt, Charge, PriceRow, RequestRecord, RouteDecision, ShadowRun
+from orchestrator.models import AnswerOutcome, Attempt, Charge, PriceRow, RequestRecord, ShadowRun
 from orchestrator.outcomes.saying import said_of
 from routing.deciding import decide
 
@@ -30,7 +26,6 @@ log = logging.getLogger(__name__)
 MOST = 20  # of each kind that belongs to a request
 LONGEST_SHOWN = 20_000  # characters of an answer
 AFTERWARDS = frozenset({"shadow", "judge"})  # purposes of calls that nobody waited for
-A_MOMENT = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +65,14 @@ def read_one(number: int, reach: Reach, *, sees_answers: Reach) -> One | None:
     if record is None:
         return None
     whose = Reach(frozenset({record.tenant_id}))
-    of_it = {"request_id": record.request_id}
-    until = record.at + timedelta(microseconds=record.total_us) + A_MOMENT
-    tried = Attempt.objects.of(whose).filter(**of_it, at__gte=record.at, at__lte=until).order_by("id")[:MOST]
-    charges = list(_with_rates(Charge.objects.of(whose).filter(**of_it, at=record.at)).order_by("id")[:MOST])
+    charges = list(_with_rates(charged_for(record)).order_by("id")[:MOST])
     prices = {one.price_id: one for one in charges if one.price_id and one.rates}
     return One(
         record=record,
-        tried=list(tried),
+        tried=list(tried_for(record).order_by("id")[:MOST]),
         charges=charges,
         prices={pk: PriceRow(pk=pk, source=one.price_source, rates=one.rates) for pk, one in prices.items()},
-        decision=_decision(record, whose),
+        decision=_decision(record),
         said=said_of(whose, record.request_id),
         shadows=_shadows(record, whose),
         kept=_kept(record) if sees_answers.covers(whose) and record.cache_key else None,
@@ -100,10 +92,9 @@ def find(number: int, reach: Reach) -> RequestRecord | None:
     return RequestRecord.objects.of(reach).filter(pk=number).first()
 
 
-def _decision(record: RequestRecord, whose: Reach) -> dict[str, Any] | None:
+def _decision(record: RequestRecord) -> dict[str, Any] | None:
     """Why it went there, where that was kept; the choice is made again from what it followed from."""
-    of_it = RouteDecision.objects.of(whose).filter(request_id=record.request_id, at=record.at)
-    row = of_it.defer("vector").order_by("-id").first()
+    row = decided_for(record).defer("vector").order_by("-id").first()
     if row is None:
         return None
     try:

@@ -169,6 +169,8 @@ def _line(charge: Charge, one: One) -> CostLine:
         words.append(SAID_BY[Charge.Source(charge.source)])
     if charge.outcome not in {"done", "cut"}:
         words.append(ending(charge.outcome))
+    if charge.doubt:
+        words.append(f"doubted: {charge.get_doubt_display()}")
     if charge.purpose in AFTERWARDS:
         words.insert(0, charge.purpose)
     return CostLine(charge.model, ", ".join(words), charge.cost_microusd)

@@ -14,12 +14,12 @@ from django.views.decorators.http import require_safe
 
 from dashboard import auditing, formats
 from dashboard.access import page, reach
-from dashboard.auditing import KINDS, LOOK_S, MOST_LINES, Asked, Events
+from dashboard.auditing import LOOK_S, MOST_LINES, Asked, Events
 from dashboard.reading import reader
 from dashboard.unread import said_when_unread
 from dashboard.views.keys import tenants_of
 from dashboard.views.overview import read
-from orchestrator.audit import Looked
+from orchestrator.audit import KINDS, Looked
 from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.redaction import redacted

@@ -11,10 +11,9 @@ from django.http import HttpRequest
 
 from orchestrator.admin.lists import BoundedPaginator, Exported, When
 from orchestrator.admin.seen import Reached, Seen
+from orchestrator.audit import KINDS
 from orchestrator.core.permissions import Permission
 from orchestrator.models import AuditEvent
-
-KINDS_OF_ACTS = ("key", "team", "tenant", "grant", "limit", "person", "registry", "rules", "cache")
 
 
 class KindOfAct(admin.SimpleListFilter):
@@ -25,11 +24,14 @@ class KindOfAct(admin.SimpleListFilter):
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """By the first word of the action."""
-        return [(kind, kind) for kind in KINDS_OF_ACTS]
+        return [(kind, kind) for kind in KINDS]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Those that are."""
-        return queryset.filter(action__startswith=f"{self.value()}.") if self.value() in KINDS_OF_ACTS else queryset
+        """Those that are; of a kind that there is not, none."""
+        kind = self.value()
+        if not kind:
+            return queryset
+        return queryset.filter(action__startswith=f"{kind}.") if kind in KINDS else queryset.none()
 
 
 @admin.register(AuditEvent)

@@ -1,25 +1,28 @@
 """Money, to be read: single charges, the sums of days, alerts of budgets, and the prices that were used.
 
-What a list sums is what it lists, all of it. Charges that the page of costs leads to are those of its days, found by
-the index on time, however many; otherwise the list is of the newest, and says so.
+What a list sums is what it lists, all of it. Charges that the page of costs leads to are among the newest of its days,
+found by the index on time; otherwise the list is of the newest of all. It says which.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from orchestrator.admin.lists import BoundedPaginator, Exported, Long, When, newest
+from orchestrator.admin.lists import BoundedPaginator, Exported, Long, When
 from orchestrator.admin.records import yes_or_no
 from orchestrator.core.numbers import whole
 from orchestrator.core.permissions import EVERYBODY
@@ -34,6 +37,8 @@ else:
     AnyAdmin = admin.ModelAdmin
 
 MOST_CHOICES = 100
+MOST_YEARS = 20
+SHOWN_DAYS = 30  # of sums of days, where nobody chose others
 TOKENS = ("prompt_tokens", "completion_tokens")
 LINKED = {"model", "provider", "tenant_id", "key_id", "key_id__isnull", "at__gte", "at__lt"}  # from the page of costs
 
@@ -128,6 +133,26 @@ class HasCost(admin.SimpleListFilter):
         return queryset.filter(cost_microusd__isnull=self.value() == "unknown")
 
 
+class Doubted(admin.SimpleListFilter):
+    """What there is to be doubted of what the provider said."""
+
+    title = "what is doubted"
+    parameter_name = "doubted"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Whether anything is, and each of it."""
+        each = [(Charge.Doubt.COUNTS.value, "Its counts"), (Charge.Doubt.NOTHING.value, "That it cost nothing")]
+        return [("yes", "Something"), *each, ("no", "Not a thing")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those of the chosen one."""
+        if self.value() == "yes":
+            return queryset.exclude(doubt="")
+        if self.value() == "no":
+            return queryset.filter(doubt="")
+        return queryset.filter(doubt=self.value()) if self.value() else queryset
+
+
 class Purpose(admin.SimpleListFilter):
     """What it was for."""
 
@@ -153,13 +178,13 @@ class ChargeAdmin(Exported, Long, Read):
     exported = (
         *("at", "request_id", "tenant_name", "key_name", "provider", "model", "purpose", "outcome"),
         *("prompt_tokens", "completion_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
-        *("is_estimated", "cost_microusd", "source", "price_id", "provider_ref", "tags"),
+        *("is_estimated", "cost_microusd", "source", "price_id", "provider_ref", "tags", "doubt"),
     )
 
     titled = "Charges"
     explanation = "What each asking of a provider cost, whether it was the one that answered or not."
     list_display = ("charged_at", "model", "who", "tokens", "cost", "source", "outcome_words", "request")
-    list_filter = (When, OfTenant, OfProvider, HasCost, "source", Purpose, ESTIMATED)
+    list_filter = (When, OfTenant, OfProvider, HasCost, "source", Doubted, Purpose, ESTIMATED)
     search_fields = ("request_id",)  # shows the field; `get_search_results` does the searching
     search_help_text = "Request id, or the provider's id of the call"
     change_list_template = "admin/costs.html"
@@ -179,6 +204,7 @@ class ChargeAdmin(Exported, Long, Read):
         "counted",
         "cost",
         "source",
+        "doubted",
         "price",
         "provider_ref",
         "tags",
@@ -202,7 +228,7 @@ class ChargeAdmin(Exported, Long, Read):
         if not term:
             return queryset, False
         by_request = queryset.filter(request_id=term)
-        return (by_request if by_request.exists() else newest(queryset).filter(provider_ref=term)), False
+        return (by_request if by_request.exists() else queryset.filter(provider_ref=term)), False
 
     def totals(self, matching: QuerySet[Any]) -> dict[str, Any]:
         """Exact, of all that match."""
@@ -239,6 +265,11 @@ class ChargeAdmin(Exported, Long, Read):
         """To the millionth; an unknown price is not nothing."""
         return dollars(charge.cost_microusd) or "unknown"
 
+    @admin.display(description="doubted")
+    def doubted(self, charge: Charge) -> str:
+        """What of what the provider said cannot be so."""
+        return charge.get_doubt_display() or "-"
+
     @admin.display(description="outcome")
     def outcome_words(self, charge: Charge) -> str:
         """How the asking ended."""
@@ -260,6 +291,39 @@ class ChargeAdmin(Exported, Long, Read):
         return format_html('<a href="{}">price {}</a>', address, charge.price_id)
 
 
+class OfDays(admin.SimpleListFilter):
+    """Which days: the last ones, or those of a year. Sums of days are kept for good, so all of them are never read."""
+
+    title = "when"
+    parameter_name = "when"
+    lengths = {"90d": ("Last 90 days", 90), "366d": ("Last 366 days", 366)}  # noqa: RUF012  # read only
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Longer ones, and the years that have any."""
+        today = timezone.now().date()
+        first = SpendDay.objects.of(EVERYBODY).order_by("day").values_list("day", flat=True).first() or today
+        years = range(today.year, first.year - 1, -1)[:MOST_YEARS]
+        lengths = [(value, words) for value, (words, _) in self.lengths.items()]
+        return [*lengths, *((str(year), str(year)) for year in years)]
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        """The last days are what nobody has to choose."""
+        unchosen, *others = super().choices(changelist)
+        yield unchosen | {"display": f"Last {SHOWN_DAYS} days"}
+        yield from others
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Those that are chosen. An address that names a year needs no other bound."""
+        value = self.value()
+        if not value and "day__year" in request.GET:
+            return queryset
+        if not value or value in self.lengths:
+            days = self.lengths[value][1] if value else SHOWN_DAYS
+            return queryset.filter(day__gt=timezone.now().date() - timedelta(days=days))
+        is_year = value in {year for year, _ in self.lookup_choices}
+        return queryset.filter(day__year=int(value)) if is_year else queryset.none()
+
+
 @admin.register(SpendDay)
 class SpendDayAdmin(Exported, Read):
     """What was spent and saved in a day."""
@@ -271,11 +335,12 @@ class SpendDayAdmin(Exported, Read):
 
     titled = "Days"
     explanation = (
-        "What was spent and saved in a day, by whom and where. These sums are kept when records and charges go."
+        "What was spent and saved in a day, by whom and where. These sums are kept when records and charges go;"
+        f" listed are those of the last {SHOWN_DAYS} days, unless others are chosen."
     )
     list_display = ("day", "who", "model", "all_calls", "without_price", "tokens", "cost", "answers_saved", "saved")
-    list_filter = (OfTenant, OfProvider)
-    date_hierarchy = "day"
+    list_filter = (OfDays, OfTenant, OfProvider)
+    date_hierarchy = "day"  # of the days that are chosen
     ordering: ClassVar[tuple[str | Combinable, ...]] = ("-day", "-cost_microusd", "-id")
     search_fields = ("model",)
     search_help_text = "Full name of a model"

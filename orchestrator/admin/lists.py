@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
@@ -19,6 +20,7 @@ from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils import timezone
 
+from orchestrator.core.permissions import EVERYBODY
 from orchestrator.ledger.spreadsheet import MONEY, dollars, written
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ else:
 
 MOST_COUNTED = 10_000
 MOST_LOOKED = 20_000  # rows, the newest, that are looked through for what no index finds
+MOST_OF_DAYS = 100_000  # the same of a list that is asked for by time, as pages of costs lead to
 MOST_EXPORTED = 20_000  # rows of one file, which is made while other pages wait
 
 
@@ -49,8 +52,14 @@ class NewestPaginator(BoundedPaginator):
         return cast("QuerySet[Any]", self.object_list).values("pk")[:MOST_COUNTED].count()
 
 
-def newest(rows: QuerySet[Any]) -> QuerySet[Any]:
-    """Those among the newest `MOST_LOOKED` of their table: what few rows match would be looked for in all of them."""
+def newest(request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Those among the newest `MOST_LOOKED` of their table: what few rows match would be looked for in all of them.
+
+    A file has what is in all of them. Of anything else `request` has it noted, so that its page says so.
+    """
+    if getattr(request, "is_whole", False):
+        return rows
+    request.is_newest = True  # type: ignore[attr-defined]
     oldest = RawSQL(f"(SELECT MAX(id) - {MOST_LOOKED} FROM {rows.model._meta.db_table})", ())  # noqa: S608, S611  # our own
     return rows.filter(pk__gt=oldest)
 
@@ -59,15 +68,35 @@ class Newest(ChangeList):
     """A list of the newest, as far as nothing says which rows are meant that an index finds."""
 
     looked = 0  # through how many; 0: all
+    since: datetime | None = None  # of a list that is asked for by time: only what is newer was looked through
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         """What matches."""
+        is_by_time = "at__gte" in request.GET and not self.query
+        if is_by_time and not getattr(request, "is_whole", False):
+            self._begin_later()
         rows = super().get_queryset(request, exclude_parameters)
-        if self.query or "at__gte" in request.GET or getattr(request, "is_whole", False):
-            return rows
-        self.looked = MOST_LOOKED
-        request.is_newest = True  # type: ignore[attr-defined]
-        return newest(rows)
+        if not self.query and not is_by_time:
+            rows = newest(request, rows)
+        if getattr(request, "is_newest", False):
+            self.looked = MOST_LOOKED
+        return rows
+
+    def _begin_later(self) -> None:
+        """Where there are more than `MOST_OF_DAYS` of the time that is asked for, ask for the newest of them.
+
+        Beside the beginning that was asked for a later one would do nothing: the index is searched by the first.
+        """
+        asked = {name: self.filter_params[name][-1] for name in ("at__gte", "at__lt") if name in self.filter_params}
+        every: QuerySet[Any] = cast("Any", self.model).objects.of(EVERYBODY)
+        try:
+            there = every.filter(**asked).order_by("-at").values_list("at", flat=True)
+        except ValidationError as error:
+            raise IncorrectLookupParameters(error) from error
+        before = next(iter(there[MOST_OF_DAYS : MOST_OF_DAYS + 1]), None)
+        if before is not None:
+            self.looked, self.since = MOST_OF_DAYS, before + timedelta(microseconds=1)
+            self.filter_params["at__gte"] = [self.since.isoformat()]
 
 
 class Long(AnyBase):
@@ -80,6 +109,10 @@ class Long(AnyBase):
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """How it lists."""
         return Newest
+
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """By the index that finds the rows: any other order would sort all of them, with what is shown of each."""
+        return ("-at", "-id") if "at__gte" in request.GET else super().get_ordering(request)
 
     def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Paginator[Any]:
         """How it counts."""

@@ -6,7 +6,7 @@ all of them: counts and sums stop at `MOST_COUNTED`, and the choices of the filt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,11 @@ from orchestrator.admin.seen import ByTenant
 from orchestrator.core.errors import NotThere
 from orchestrator.core.permissions import EVERYBODY, Permission, Reach
 from orchestrator.identity.people import reach
+from orchestrator.ledger.belonging import charged_for, decided_for, tried_for
 from orchestrator.ledger.spreadsheet import dollars
 from orchestrator.ledger.stats import FAILED, REFUSED
 from orchestrator.ledger.wording import ending, milliseconds, tokens_read
-from orchestrator.models import Attempt, Charge, RequestRecord, RouteDecision
+from orchestrator.models import RequestRecord
 from orchestrator.outcomes.saying import is_answered, judge, said_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ else:
 CHOICES_FROM = 10_000  # newest records
 CHOSEN = ("outcome", "model", "provider", "dialect")  # columns whose choices come from those
 MOST_CHOICES = 40
-MOST_TRIED = 10  # ids are the callers': two requests may share one
+MOST_TRIED = 10
 
 
 class Ended(admin.SimpleListFilter):
@@ -262,10 +263,8 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
     @admin.display(description="asked before")
     def tried(self, record: RequestRecord) -> str:
         """Who was asked and did not answer, in turn."""
-        attempts = Attempt.objects.of(Reach(frozenset({record.tenant_id}))).filter(request_id=record.request_id)
-        attempts = attempts.order_by("id")[:MOST_TRIED]
-        lines = [f"{one.model}: {ending(one.outcome)} after {milliseconds(one.took_us)} ms" for one in attempts]
-        return "\n".join(lines) or "-"
+        found = tried_for(record).order_by("id")[: MOST_TRIED + 1]
+        return _first(f"{one.model}: {ending(one.outcome)} after {milliseconds(one.took_us)} ms" for one in found)
 
     @admin.display(description="tokens in")
     def tokens_in(self, record: RequestRecord) -> str:
@@ -325,13 +324,12 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
     @admin.display(description="charges, $")
     def charges(self, record: RequestRecord) -> str:
         """Each asking that cost something, or may have: what `cost` is the sum of, but for a judge's and a shadow's."""
-        found = Charge.objects.of(Reach(frozenset({record.tenant_id}))).filter(request_id=record.request_id)
-        lines = [
+        return _first(
             f"{dollars(one.cost_microusd) or 'unknown'}: {one.model}, {ending(one.outcome)},"
             f" {one.prompt_tokens:,} in, {one.completion_tokens:,} out, by {one.source}, as {one.purpose}"
-            for one in found.order_by("id")[:MOST_TRIED]
-        ]
-        return "\n".join(lines) or "-"
+            f"{f', doubted: {one.get_doubt_display()}' if one.doubt else ''}"
+            for one in charged_for(record).order_by("id")[: MOST_TRIED + 1]
+        )
 
     @admin.display(description="said of the answer")
     def said(self, record: RequestRecord) -> str:
@@ -374,9 +372,7 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
         record = self.get_object(request, object_id)
         context: dict[str, Any] = {"may_say": False}
         if record is not None:
-            whose = Reach(frozenset({record.tenant_id}))
-            decisions = RouteDecision.objects.of(whose)
-            context["decision"] = decisions.filter(request_id=record.request_id).order_by("-id").first()
+            context["decision"] = decided_for(record).order_by("-id").first()
             context["may_say"] = is_answered(record) and self._may_say(request, record)
         return super().change_view(request, object_id, form_url, context | (extra_context or {}))
 
@@ -390,7 +386,7 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
         by_id = queryset.filter(request_id=term)
         if by_id.exists():
             return by_id, False
-        return newest(queryset).filter(Q(cache_key=term) | Q(model=term) | Q(asked_model=term)), False
+        return newest(request, queryset).filter(Q(cache_key=term) | Q(model=term) | Q(asked_model=term)), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list, with the tokens of what is listed."""
@@ -420,3 +416,10 @@ class RequestRecordAdmin(Exported, Long, RecordAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: RequestRecord | None = None) -> bool:
         """Old ones go by age (ORCHESTRATOR_RECORD_DAYS)."""
         return False
+
+
+def _first(lines: Iterable[str]) -> str:
+    """The first `MOST_TRIED` of them, and whether there are more."""
+    found = list(lines)
+    more = ["and more"] if len(found) > MOST_TRIED else []
+    return "\n".join([*found[:MOST_TRIED], *more]) or "-"

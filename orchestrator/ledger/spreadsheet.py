@@ -41,6 +41,7 @@ OF_A_CHARGE = (
     "price_id",
     "provider_ref",
     "tags",
+    "doubt",
 )
 
 

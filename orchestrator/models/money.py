@@ -85,7 +85,15 @@ class Charge(models.Model):
 
     class Meta:
         ordering = ("-id",)
-        indexes = (models.Index(fields=("tenant_id", "at"), name="charge_of_tenant"),)
+        indexes = (
+            models.Index(fields=("tenant_id", "at"), name="charge_of_tenant"),
+            models.Index(fields=("provider_ref",), name="charge_by_ref"),
+            models.Index(
+                fields=("provider", "at", "model", "is_estimated"),
+                condition=models.Q(is_estimated=True),
+                name="charge_estimated",
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.model}: {self.cost_microusd}"

@@ -18,8 +18,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from dashboard import auditing
-from dashboard.auditing import KINDS, Asked, read_events
-from orchestrator.audit import look, note
+from dashboard.auditing import Asked, read_events
+from orchestrator.audit import KINDS, look, note
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.identity import tenancy
 from orchestrator.identity.acting import Actor
@@ -227,6 +227,20 @@ def test_whatever_is_noted_can_be_chosen() -> None:
     actions = noted()
     assert {"key.issued", "rules.discarded", "tenant.resumed", "model.kept", "model.added"} <= actions
     assert {action.partition(".")[0] for action in actions} == set(KINDS)
+
+
+def test_the_admins_list_is_narrowed_to_any_kind_and_to_nothing_by_what_is_none(admin: Client) -> None:
+    for kind in KINDS:
+        note("user:mira", f"{kind}.changed", f"this {kind}")
+    listed = admin.get("/admin/orchestrator/auditevent/")
+    assert {f"this {kind}" for kind in KINDS} == set(re.findall(r"this \w+", text(listed)))
+    for kind in KINDS:
+        assert f"?about={kind}" in listed.content.decode()
+        said = text(admin.get(f"/admin/orchestrator/auditevent/?about={kind}"))
+        assert set(re.findall(r"this \w+", said)) == {f"this {kind}"}
+    assert not re.findall(r"this \w+", text(admin.get("/admin/orchestrator/auditevent/?about=budgets")))
+    exported = admin.get("/admin/orchestrator/auditevent/export.csv?about=budgets").content.decode()
+    assert len(exported.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -23,11 +23,20 @@ from dashboard.costs import charts as cost_charts
 from dashboard.costs.periods import chosen
 from dashboard.costs.sums import read_costs, read_prices
 from dashboard.running import registered_as, sold
+from orchestrator.admin import lists
 from orchestrator.core.permissions import EVERYBODY, Role
 from orchestrator.core.prices import Price, Stated
 from orchestrator.ledger.costs import BYS, Span, Sums
 from orchestrator.ledger.pace import uses
-from orchestrator.models import BudgetAlert, Charge, RequestRecord, ShareElsewhere, SpendDay
+from orchestrator.models import (
+    Attempt,
+    BudgetAlert,
+    Charge,
+    RequestRecord,
+    RouteDecision,
+    ShareElsewhere,
+    SpendDay,
+)
 from orchestrator.registry.entries import DeploymentEntry, ModelEntry, ProviderEntry, Registry
 from tests.dashboard.site import record, somebody
 from tests.dashboard.spending import budget, charge, company, day, key_of, price, tenant_of
@@ -511,6 +520,114 @@ def test_a_charge_is_found_by_its_request_and_by_its_providers_id(admin: Client)
         assert b"other" not in response.content
 
 
+def test_a_charge_is_found_by_its_providers_id_however_old_it_is(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lists, "MOST_LOOKED", 1)
+    charge(now(), provider_ref="gen-1")
+    charge(now())
+    with CaptureQueriesContext(connection) as made:
+        said = total_of(admin.get("/admin/orchestrator/charge/", {"q": "gen-1"}))
+    assert said.startswith("1 call match")
+    assert "That is all of them, on every page of the list." in said
+    searched = [one["sql"] for one in made if "provider_ref\" = 'gen-1'" in one["sql"]]
+    assert searched
+    with connection.cursor() as cursor:
+        for query in searched:
+            cursor.execute(f"EXPLAIN QUERY PLAN {query}")
+            assert "charge_by_ref" in " ".join(row[3] for row in cursor.fetchall())
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "caveat"),
+    [
+        ("charge", "provider=groq", "all of them among the newest 1 charges"),
+        ("charge", "cost=unknown", "all of them among the newest 1 charges"),
+        ("requestrecord", "model=large", "Looked for among the newest 1 requests"),
+        ("requestrecord", "q=large", "Looked for among the newest 1 requests"),
+    ],
+)
+def test_a_list_without_a_row_says_among_how_many_it_looked(
+    admin: Client, monkeypatch: pytest.MonkeyPatch, name: str, query: str, caveat: str
+) -> None:
+    monkeypatch.setattr(lists, "MOST_LOOKED", 1)
+    for older in (True, False):
+        charge(now(), provider="groq" if older else "openai", cost_microusd=None if older else 1)
+        record(model="large" if older else "small", asked_model="")
+    said = total_of(admin.get(f"/admin/orchestrator/{name}/?{query}"))
+    assert said.startswith("0 ")
+    assert caveat in said
+    exported = admin.get(f"/admin/orchestrator/{name}/export.csv?{query}").content.decode()
+    assert len(exported.splitlines()) == 2, "the head, and the one that is older"
+
+
+def test_charges_of_days_come_in_the_order_of_the_index_and_from_as_far_back_as_is_said(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = datetime(2026, 11, 3, 12, tzinfo=UTC)
+    for back in range(4):  # the oldest was written last
+        charge(at - timedelta(hours=back), model=f"openai/m{back}", provider="groq" if back > 1 else "openai")
+    charge(at + timedelta(days=5), model="openai/later")
+    days = "at__gte=2026-11-01T00:00:00%2B00:00&at__lt=2026-11-05T00:00:00%2B00:00"
+    with CaptureQueriesContext(connection) as made:
+        page = admin.get(f"/admin/orchestrator/charge/?{days}")
+    assert "That is all of them, on every page of the list." in total_of(page)
+    assert list(dict.fromkeys(re.findall(r"openai/m\d", page.content.decode()))) == [f"openai/m{n}" for n in range(4)]
+    (listing,) = [one["sql"] for one in made if "LIMIT" in one["sql"] and '"completion_tokens"' in one["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {listing}")
+        assert "TEMP B-TREE" not in " ".join(row[3] for row in cursor.fetchall())
+    monkeypatch.setattr(lists, "MOST_OF_DAYS", 2)
+    for query, count in ((days, "2 calls match"), (f"{days}&provider=groq", "0 calls match")):
+        said = total_of(admin.get(f"/admin/orchestrator/charge/?{query}"))
+        assert said.startswith(count)
+        assert "all of them among the newest 2 charges of these days, those after 2026-11-03 10:00:00 UTC" in said
+    exported = admin.get(f"/admin/orchestrator/charge/export.csv?{days}").content.decode()
+    assert len(exported.splitlines()) == 5, "a file has all of them"
+
+
+def test_an_address_lifts_the_bound_of_no_list(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "MOST_OF_DAYS", 1)
+    for model in ("large", "small"):
+        record(model=model, asked_model="")
+    said = total_of(admin.get("/admin/orchestrator/requestrecord/?at__gte=2020-01-01T00:00:00%2B00:00&model=large"))
+    assert said.startswith("0 requests")
+    assert "among the newest 1 requests of that time" in said
+    assert admin.get("/admin/orchestrator/charge/?at__gte=yesterday").status_code == 302
+
+
+def test_sums_of_days_are_those_of_the_last_ones_until_others_are_chosen(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = now()
+    monkeypatch.setattr("django.utils.timezone.now", lambda: at)
+    today = at.date()
+    for back, cost in ((0, 1), (29, 10), (30, 100), (89, 1_000), (90, 10_000), (800, 100_000)):
+        day(today - timedelta(days=back), cost_microusd=cost)
+    long_ago = today - timedelta(days=800)
+    of_that_month = f"day__year={long_ago.year}&day__month={long_ago.month}"
+    for query, cost in (
+        ("", 11),
+        ("when=90d", 1_111),
+        ("when=366d", 11_111),
+        (f"when={long_ago.year}", 100_000),
+        (of_that_month, 100_000),
+        ("when=1066", 0),
+        ("when=x", 0),
+    ):
+        with CaptureQueriesContext(connection) as made:
+            page = admin.get(f"/admin/orchestrator/spendday/?{query}")
+        assert f"<b>${Decimal(cost).scaleb(-6):.6f}</b>" in total_of(page), query
+        of_days = [one["sql"] for one in made if 'FROM "orchestrator_spendday"' in one["sql"]]
+        with connection.cursor() as cursor:
+            for sql in of_days:
+                cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+                plan = [row[3] for row in cursor.fetchall() if "orchestrator_spendday" in row[3]]
+                assert all("day>" in step or "LIMIT 1" in sql for step in plan), (query, sql, plan)
+        assert f">{long_ago.year}</a>" in page.content.decode()
+    assert "Last 30 days" in text(admin.get("/admin/orchestrator/spendday/"))
+
+
 LISTS = ("charge", "spendday", "pricerow")
 
 
@@ -560,12 +677,75 @@ def test_money_is_read_in_the_admin_and_changed_by_nobody(admin: Client, name: s
 
 
 def test_a_record_shows_what_it_was_charged_and_not_what_another_tenants_was(admin: Client) -> None:
-    record(request_id="same", tenant="acme")
-    charge(now(), "acme", request_id="same", cost_microusd=1_234, outcome="engine_timeout", source="reserved")
-    charge(now(), "acme", request_id="same", cost_microusd=None, source="unknown", model="groq/x")
-    charge(now(), "globex", request_id="same", cost_microusd=777)
+    at = now()
+    record(at, request_id="same", tenant="acme")
+    charge(at, "acme", request_id="same", cost_microusd=1_234, outcome="engine_timeout", source="reserved")
+    charge(at, "acme", request_id="same", cost_microusd=None, source="unknown", model="groq/x")
+    charge(at, "globex", request_id="same", cost_microusd=777)
     one = RequestRecord.objects.of(EVERYBODY).get(request_id="same")
     said = text(admin.get(f"/admin/orchestrator/requestrecord/{one.pk}/change/"))
     assert "0.001234: openai/gpt-4.1-mini, engine timeout, 1,000 in, 100 out, by reserved" in said
     assert "unknown: groq/x, done" in said
     assert "0.000777" not in said
+
+
+def test_requests_of_one_id_show_each_its_own(admin: Client) -> None:
+    first, later = now() - timedelta(minutes=2), now() - timedelta(minutes=1)
+    tenant = tenant_of("acme")
+    for at, name in ((first, "of-first"), (later, "of-later")):
+        record(at, request_id="session", total_us=1_000_000)
+        for number in range(11):
+            charge(at, request_id="session", model=f"openai/{name}-{number}")
+        Attempt.rows.create(
+            request_id="session", tenant=tenant, at=at + timedelta(seconds=1), provider="groq", model=f"groq/{name}",
+            outcome="engine_timeout", error="", took_us=1_000_000,
+        )  # fmt: skip
+    decided = RouteDecision.rows.create(request_id="session", tenant=tenant, at=later, rules=1, document="{}")
+    one, other = RequestRecord.objects.of(EVERYBODY).order_by("at")
+    page = admin.get(f"/admin/orchestrator/requestrecord/{other.pk}/change/")
+    said = text(page)
+    assert "groq/of-later: engine timeout" in said
+    assert "openai/of-later-9," in said
+    assert "openai/of-later-10," not in said
+    assert "and more" in said
+    assert "of-first" not in said
+    assert f"/admin/orchestrator/routedecision/{decided.pk}/change/" in page.content.decode()
+    earlier = text(admin.get(f"/admin/orchestrator/requestrecord/{one.pk}/change/"))
+    assert "groq/of-first: engine timeout" in earlier
+    assert "of-later" not in earlier
+    assert "Why this model" not in earlier
+
+
+def test_what_is_doubted_of_a_charge_is_shown_filtered_and_exported(admin: Client) -> None:
+    at = now()
+    record(at, request_id="odd")
+    record(at, request_id="even")
+    for doubt in ("", "counts", "nothing"):
+        charge(at, request_id="odd" if doubt else "even", model=f"openai/m-{doubt}", doubt=doubt, source="told")
+    for chosen_, models in (
+        ("yes", {"m-counts", "m-nothing"}),
+        ("counts", {"m-counts"}),
+        ("nothing", {"m-nothing"}),
+        ("no", {"m-"}),
+    ):
+        found = csv.DictReader(
+            admin.get(f"/admin/orchestrator/charge/export.csv?doubted={chosen_}").content.decode().splitlines()
+        )
+        assert {(row["model"], row["doubt"]) for row in found} == {
+            (f"openai/{model}", model.removeprefix("m-")) for model in models
+        }
+        assert total_of(admin.get(f"/admin/orchestrator/charge/?doubted={chosen_}")).startswith(f"{len(models)} call")
+    one = Charge.objects.of(EVERYBODY).get(doubt="nothing")
+    words_ = {"counts": "more tokens than it was sent", "nothing": "it cost nothing, where its price says otherwise"}
+    assert words_["nothing"] in text(admin.get(f"/admin/orchestrator/charge/{one.pk}/change/"))
+    odd, even = (RequestRecord.objects.of(EVERYBODY).get(request_id=name).pk for name in ("odd", "even"))
+    for path in ("/admin/orchestrator/requestrecord/{}/change/", "/dashboard/requests/{}/"):
+        said = text(admin.get(path.format(odd)))
+        assert all(f"doubted: {some}" in said for some in words_.values()), path
+        assert "doubted" not in text(admin.get(path.format(even)))
+
+
+async def test_the_file_of_charges_says_what_is_doubted(staff: AsyncClient) -> None:
+    await make(charge, now(), doubt="counts")
+    (row,) = csv.DictReader((await _whole(await staff.get(f"{PAGE}charges.csv"))).splitlines())
+    assert row["doubt"] == "counts"

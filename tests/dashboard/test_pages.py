@@ -433,10 +433,10 @@ async def test_somebody_says_that_an_answer_was_wrong(staff, operator):
 
 
 async def test_a_request_leads_to_why_its_model_was_asked_and_says_what_each_charge_was_for(staff):
-    for request_id in ("chosen", "named"):
-        await sync_to_async(record)(request_id=request_id)
-    tenant = await Tenant.objects.aget(name="acme")
     now = datetime.now(UTC)
+    for request_id in ("chosen", "named"):
+        await sync_to_async(record)(now, request_id=request_id)
+    tenant = await Tenant.objects.aget(name="acme")
     decision = await RouteDecision.rows.acreate(request_id="chosen", tenant=tenant, at=now, rules=1, document="{}")
     for purpose in ("answer", "judge"):
         await Charge.rows.acreate(

@@ -14,8 +14,12 @@ from io import StringIO
 from random import Random
 from typing import Any
 
+from django.db import connection
+
 from orchestrator.core.ids import hex_id
-from orchestrator.models import Charge
+from orchestrator.core.permissions import EVERYBODY
+from orchestrator.ledger import spending
+from orchestrator.models import Charge, SpendDay
 
 FIRST = date(2026, 3, 1)
 DAYS = 5
@@ -104,6 +108,14 @@ def charge(calls: Iterable[Call], provider: str, named: Callable[[str], str] = s
         )
         for call in calls
     )
+    sum_days()
+
+
+def sum_days() -> None:
+    """Add up all charges by day, as the ledger does when it writes them."""
+    SpendDay.objects.of(EVERYBODY).delete()
+    with connection.cursor() as cursor:
+        spending.add_charges(cursor, Charge.objects.of(EVERYBODY).values())
 
 
 def by_day_and_model(calls: Iterable[Call]) -> dict[tuple[date, str], list[Call]]:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.identity.acting import at_terminal
 from orchestrator.invoices import comparison, keeping, telling
-from orchestrator.invoices.charged import kept_from
+from orchestrator.invoices.charged import by_day, kept_from
 from orchestrator.invoices.comparison import Comparison
 from orchestrator.invoices.forms import FORMS, read
 from orchestrator.models import Charge, SpendDay, UsageImport
@@ -277,6 +277,7 @@ def test_calls_of_unknown_cost_and_estimated_tokens_are_said_beside() -> None:
     charge_row = Charge.objects.of(EVERYBODY).filter(provider_ref=calls[0].ref)
     compared(export, calls, calls)
     charge_row.update(cost_microusd=None, is_estimated=True, source="unknown")
+    exports.sum_days()
     found = comparison.compare(UsageImport.objects.get())
     (one,) = found.real
     assert [figure.name for figure in one.differing] == ["cost_usd"]
@@ -290,10 +291,6 @@ def test_days_whose_charges_are_gone_are_named() -> None:
     calls = calls_of(export, Random(6))
     first, second, *_ = sorted({call.day for call in calls})
     compared(export, calls, calls)
-    for call in calls:
-        SpendDay.rows.create(
-            day=call.day, tenant_id=1, provider=export.provider, model=f"{call.model} {call.ref}", calls=1
-        )
     SpendDay.rows.create(day=LAST, tenant_id=1, provider=export.provider, model="m", saved_calls=1)
     whole = comparison.compare(UsageImport.objects.get())
     assert (whole.is_same, whole.kept_from) == (True, None)
@@ -322,3 +319,24 @@ def test_charges_of_other_days_are_not_looked_at() -> None:
         cursor.execute(f"EXPLAIN QUERY PLAN {query}")
         (plan,) = (row[3] for row in cursor.fetchall())
     assert "(at>? AND at<?)" in plan
+
+
+def test_whole_days_are_read_as_they_were_added_up_and_no_charge_of_them() -> None:
+    calls = calls_of(EXPORTS[0], Random(1))
+    calls.append(over_midnight(calls[0], 1, EXPORTS[0]))
+    charge(calls, "openai")
+    charges = Charge.objects.of(EVERYBODY)
+    charges.filter(provider_ref=calls[0].ref).update(is_estimated=True)
+    with CaptureQueriesContext(connection) as queries:
+        whole, late = by_day("openai", FIRST, LAST)
+    assert sum(sums.entries for sums in whole.values()) == len(calls)
+    assert sum(sums.estimated for sums in whole.values()) == 1
+    assert [(place, sums.entries) for place, sums in late.items()] == [
+        ((FIRST + timedelta(days=1), f"openai/{OPENAI[0]}"), 1)
+    ]
+    with connection.cursor() as cursor:
+        for sql in (one["sql"] for one in queries if "orchestrator_charge" in one["sql"]):
+            cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
+            plan = " ".join(row[3] for row in cursor.fetchall())
+            is_bounded = "23:45:00" in sql or "LIMIT 1" in sql or "COVERING INDEX charge_estimated" in plan
+            assert is_bounded, (sql, plan)
