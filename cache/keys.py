@@ -18,7 +18,7 @@ import msgspec
 
 from cache.entries import CacheKey
 from orchestrator.core.errors import BadRequest
-from orchestrator.core.types import Caller, ChatRequest, Model, Reply
+from orchestrator.core.types import Caller, ChatRequest, Done, Model
 
 # Changes with the encoding, so that an older key never means a newer question.
 VERSION = 6
@@ -147,16 +147,18 @@ def keys_for(request: ChatRequest, caller: Caller, model: Model) -> tuple[CacheK
     return key, CacheKey(capped, caller.tenant_id, request.namespace, model.name, cap)
 
 
-def key_to_keep(keys: tuple[CacheKey, ...], reply: Reply) -> CacheKey | None:
-    """Return under which of a question's keys `reply` is kept; None when it must not be, as a filtered one.
+def key_to_keep(keys: tuple[CacheKey, ...], done: Done) -> CacheKey | None:
+    """Return under which of a question's keys an answer that ended so is kept; None when it must not be.
+
+    What was filtered must not.
 
     Under the cap's when the cap cut it, or when the engine did not count and so nobody knows which
     other caps it stays within.
     """
-    if reply.done.reason not in {"stop", "length"}:
+    if done.reason not in {"stop", "length"}:
         return None
-    usage = reply.done.usage
-    ended_by_itself = reply.done.reason == "stop" and usage.completion_tokens > 0 and not usage.is_estimated
+    usage = done.usage
+    ended_by_itself = done.reason == "stop" and usage.completion_tokens > 0 and not usage.is_estimated
     return keys[0] if ended_by_itself else keys[-1]
 
 

@@ -16,7 +16,7 @@ from cache.keys import key_to_keep
 from orchestrator.answers import MOST_ROUTE, Answer, each, failures_recorded, outcome, saw
 from orchestrator.choosing.tried import not_sure
 from orchestrator.core.errors import CallLost, NotTaken, OrchestratorError, PriceUnknown, TooMany
-from orchestrator.core.types import ChatRequest, Chunk, Chunks, Origin, Reply, ReplyBuilder, Route
+from orchestrator.core.types import ChatRequest, Chunk, Chunks, Done, Origin, Reply, ReplyBuilder, Route
 from orchestrator.failover import Failover, Plan
 from orchestrator.kept import Sought, find, from_cache, mark_of
 from orchestrator.ledger.bills import Bill, Purpose, is_capped
@@ -164,6 +164,7 @@ async def _call(call: Call, parts: Parts) -> AsyncGenerator[Chunk, None]:
                 if chunk.done:
                     entry.ended(outcome(chunk.done), clock.monotonic())
                     builder.done = signed(chunk.done, call.request.request_id, entry.usage, entry.answer_charge)
+                    _names_key(entry, _key_of(call, chunk.done))
                     chunk = replace(chunk, done=builder.done)
                     await _through(_settle(call, builder, parts))
                     not_sure(entry, call.given_up, call.plan, parts)
@@ -208,8 +209,7 @@ async def _keep(call: Call, builder: ReplyBuilder, parts: Parts) -> None:
         return  # another may do better by the time it is asked again
     if call.entry.cap is not None and reply.done.reason == "length":
         return  # a budget cut it, of which its question says nothing
-    # Of who answered: another model's answer is not the asked one's. What was left to us is kept as that.
-    key = key_to_keep(call.keys if call.sought.is_choice else call.plan.keys, reply)
+    key = _key_of(call, reply.done)
     if key is None:
         return
     if call.plan.check is not None and not await call.plan.check(reply):
@@ -219,6 +219,18 @@ async def _keep(call: Call, builder: ReplyBuilder, parts: Parts) -> None:
     now = parts.clock.now()
     kept = Kept(key, reply, now, now + call.ttl_s, call.entry.caller.cache_bytes)
     call.entry.is_stored = await parts.cache.put(kept, since=call.since)
+
+
+def _key_of(call: Call, done: Done) -> CacheKey | None:
+    """Where an answer that ended so is kept; None where it must not be."""
+    # Of who answered: another model's answer is not the asked one's. What was left to us is kept as that.
+    return key_to_keep(call.keys if call.sought.is_choice else call.plan.keys, done)
+
+
+def _names_key(entry: Entry, key: CacheKey | None) -> None:
+    """The record names the key under which its answer is kept: by that it is found, and purged."""
+    if key is not None:
+        entry.cache_key = key.hash
 
 
 async def _through(work: Coroutine[Any, Any, None]) -> None:
@@ -300,6 +312,7 @@ async def followed(chunks: Chunks, call: Call, begun: Answer, parts: Parts) -> A
                             entry.told(chunk.origin)
                         if chunk.done:
                             entry.saving = of_shared(chunk.done, call.plan.candidate.model)
+                            _names_key(entry, _key_of(call, chunk.done))
                         saw(chunk, entry, parts)
                         if call.request.stream:
                             passed_on += 1

@@ -82,6 +82,7 @@ class Plan:
     request: ChatRequest  # as this one can answer it
     unsupported: tuple[str, ...] = ()  # what was left out for that
     adapted: tuple[str, ...] = ()  # what is done in its place, or put to it in another way
+    question: ChatRequest | None = None  # what its keys are of: that, with what is done here in its place
     keys: tuple[CacheKey, ...] = ()  # where its answer may be kept
     steps: tuple[Step, ...] = ()  # what is done with its answer, so that it is what was asked for
     check: Check | None = None  # whether its answer, which nobody saw to, may be kept

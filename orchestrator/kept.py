@@ -93,6 +93,8 @@ def from_cache(found: Found, entry: Entry, parts: Parts, timing: dict[str, float
     """What was found, as the answer."""
     hit, places = found.hit, found.places
     entry.tier = hit.tier
+    if not entry.granted_by:  # the owner's key is shown to nobody else
+        entry.cache_key = hit.entry.key.hash
     entry.model = hit.entry.reply.model
     entry.provider = next((one.model.engine for one in places if one.model.name == entry.model), "")
     model = places[0].model

@@ -99,7 +99,8 @@ def _sought(way: Way, said: Ruled, caller: Caller) -> Sought:
         model = auto_for(said, caller)
         return Sought(said.request, keys_for(said.request, caller, model), model)
     plan = way.plans[0]
-    return Sought(plan.request, plan.keys, plan.candidate.stands_for, tuple(one.candidate for one in way.plans))
+    places = tuple(one.candidate for one in way.plans)
+    return Sought(plan.question or plan.request, plan.keys, plan.candidate.stands_for, places)
 
 
 async def _choose(way: Way, said: Ruled, entry: Entry, parts: Parts) -> None:

@@ -192,7 +192,7 @@ def plans_for(
         except (Unsupported, ModelNotFound, ContextTooLong) as error:  # its provider may have been taken out just now
             refusal = refusal or error
             continue
-        keys = keys_for(fitted.as_asked(settled, request), caller, candidate.stands_for)
+        question = fitted.as_asked(settled, request)
         if candidate.model.engine == parts.local.name:  # where it waits for its turn
             settled = replace(settled, turn=caller.turn(candidate.model.name, request.address))
         plans.append(
@@ -202,7 +202,8 @@ def plans_for(
                 request=settled,
                 unsupported=left_out,
                 adapted=fitted.said,
-                keys=keys,
+                question=question,
+                keys=keys_for(question, caller, candidate.stands_for),
                 steps=fitted.steps,
                 check=fitted.check,
             )

@@ -84,7 +84,7 @@ def make_entry(clock: HandClock) -> MakeEntry:
         **fields: object,
     ) -> Entry:
         answer = answer or reply()
-        key = key_to_keep(keys_for(question(text, **fields), caller, model), answer)
+        key = key_to_keep(keys_for(question(text, **fields), caller, model), answer.done)
         return Entry(key, answer, clock.now(), clock.now() + ttl_s)
 
     return make

@@ -72,7 +72,7 @@ class Process:
     def entry(self, text: str = "What is 2+2?") -> Entry:
         answer = reply()
         now = self.clock.now()
-        return Entry(key_to_keep(keys_for(question(text), ALICE, MODEL), answer), answer, now, now + 3600)
+        return Entry(key_to_keep(keys_for(question(text), ALICE, MODEL), answer.done), answer, now, now + 3600)
 
     async def put(self, entry: Entry) -> None:
         assert await self.cache.put(entry, self.cache.generation())

@@ -165,10 +165,10 @@ def test_a_cap_adds_a_key_of_its_own():
 
 def test_an_answer_that_ended_by_itself_is_kept_for_every_cap_and_one_that_was_cut_for_its_own():
     keys = keys_for(question(options={"num_predict": 5}), ALICE, MODEL)
-    assert key_to_keep(keys, reply(reason="stop", tokens=3)) == keys[0]
-    assert key_to_keep(keys, reply(reason="length", tokens=5)) == keys[1]
-    assert key_to_keep(keys, reply(reason="stop", tokens=0)) == keys[1]  # the engine did not count
-    assert key_to_keep(keys[:1], reply(reason="length", tokens=4096)) == keys[0]  # the context was full
+    assert key_to_keep(keys, reply(reason="stop", tokens=3).done) == keys[0]
+    assert key_to_keep(keys, reply(reason="length", tokens=5).done) == keys[1]
+    assert key_to_keep(keys, reply(reason="stop", tokens=0).done) == keys[1]  # the engine did not count
+    assert key_to_keep(keys[:1], reply(reason="length", tokens=4096).done) == keys[0]  # the context was full
 
 
 def test_what_json_can_hold_has_a_key_however_odd():

@@ -211,7 +211,7 @@ async def _purged_apart(run: Run, cache: TieredCache, first: Asker, second: Aske
 def _entry(asker: Asker) -> Entry:
     tokens = Usage(prompt_tokens=1, completion_tokens=1)
     reply = Reply(model=asker.model.name, text=_written(asker), done=Done(reason="stop", usage=tokens))
-    key = key_to_keep(keys_for(asker.request, asker.caller, asker.model), reply)
+    key = key_to_keep(keys_for(asker.request, asker.caller, asker.model), reply.done)
     assert key is not None
     now = time.time()
     return Entry(key, reply, now, now + KEPT_S)

@@ -54,6 +54,17 @@ async def test_a_reader_is_answered_from_the_owners_cache(
     assert begun.entry.cache_key != begun.hit.entry.key.hash, "the owner's key is shown to nobody else"
 
 
+async def test_what_is_done_in_the_models_place_is_a_part_of_the_question(
+    parts: Parts, engine: FakeEngine, owner: Caller, reader: Caller
+) -> None:
+    engine.model = replace(engine.model, engine="openai", takes=engine.model.takes - {"stop"})
+    await ask(owner, parts)
+    engine.pieces = ("fo", "\n", "ur")
+    assert (await ask(reader, parts, options={"stop": ["\n"]})).entry.granted_by is None
+    await ask(owner, parts, options={"stop": ["x"]})
+    assert (await ask(reader, parts, options={"stop": ["x"]})).entry.granted_by == owner.tenant_id
+
+
 async def test_the_owner_is_not_answered_from_the_readers(parts: Parts, owner: Caller, reader: Caller) -> None:
     await ask(reader, parts)
     assert (await ask(owner, parts)).entry.tier == "miss"

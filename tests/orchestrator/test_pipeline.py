@@ -85,6 +85,24 @@ async def test_an_answer_that_was_cut_serves_only_its_own_cap(ask: Ask, engine: 
     assert (await ask())[1].entry.tier == "miss"
 
 
+@pytest.mark.parametrize("reason", ["stop", "length"])
+async def test_records_name_the_key_that_their_answer_is_kept_under(
+    ask: Ask, parts: Parts, engine: FakeEngine, reason: str
+) -> None:
+    """By that it is purged from a request's page."""
+    engine.reason, engine.gate = reason, asyncio.Event()
+    both = [asyncio.create_task(ask(options={"num_predict": 2})) for _ in range(2)]
+    async with asyncio.timeout(60):
+        while parts.inflight.listeners < 2:
+            await asyncio.sleep(0)
+    engine.gate.set()
+    (_, led), (_, followed) = await asyncio.gather(*both)
+    _, found = await ask(options={"num_predict": 2})
+    assert (led.entry.tier, followed.entry.tier, found.entry.tier) == ("miss", "collapsed", "memory")
+    assert found.hit is not None
+    assert {one.entry.cache_key for one in (led, followed, found)} == {found.hit.entry.key.hash}
+
+
 async def test_no_cache_asks_again_and_keeps_the_new_answer(ask: Ask, engine: FakeEngine) -> None:
     await ask()
     engine.pieces = ("five",)
