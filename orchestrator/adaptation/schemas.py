@@ -89,7 +89,7 @@ class _Counts:
         return count
 
     def _in_place(self, part: Mapping[str, Any]) -> Iterator[Any]:
-        if any(word in part for word in _ELSEWHERE):
+        if any(isinstance(part.get(word), str) for word in _ELSEWHERE):  # else it is the name of a property
             raise ValueError("it may mean another part than it seems to")
         if "$ref" in part:
             yield self._named(part["$ref"])

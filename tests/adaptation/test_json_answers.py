@@ -201,6 +201,13 @@ def test_models_that_hold_models_are_checked() -> None:
     assert wrong_with({"m": {"n": 1, "below": {"n": "2"}}}, schema) == "`anyOf` does not hold, 1 deep"
 
 
+@pytest.mark.parametrize("name", ["id", "$id", "$anchor"])
+def test_a_property_may_have_the_name_of_a_word(name: str) -> None:
+    schema = {"properties": {name: {"type": "integer"}, "n": {"type": "integer"}}}
+    assert wrong_with({name: 1, "n": 1}, schema) == ""
+    assert wrong_with({name: 1, "n": "one"}, schema) == "`type` does not hold, 1 deep"
+
+
 @pytest.mark.parametrize(
     ("said", "schema"),
     [
