@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
-from orchestrator.adaptation.schemas import wrong_with
+from orchestrator.adaptation.schemas import Form
 from orchestrator.adaptation.written import CUT, MISSING, is_object, json_in
 from orchestrator.core.errors import NotTaken
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message, Reply
@@ -101,15 +101,16 @@ def settled(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool = 
 
     may_be_cut  a stop string may have ended it: what lacks its end stays as it is. Another model's would end there too.
     """
-    fits = is_object if schema is None else lambda one: not wrong_with(one, schema)
+    form = Form(schema) if schema is not None else None
+    fits = is_object if form is None else lambda one: not form.wrong_with(one)
     value = json_in(text, fits, may_be_cut=may_be_cut)
     if value is CUT:
         return text
     if value is MISSING:
         raise WrongForm("The model's answer is not JSON, as it was asked to be, or not surely the one that was meant.")
-    if schema is None and not isinstance(value, dict | list):
+    if form is None and not isinstance(value, dict | list):
         raise WrongForm("The model's answer is no JSON object, as it was asked to be.")
-    if schema is not None and (wrong := wrong_with(value, schema)):
+    if form is not None and (wrong := form.wrong_with(value)):
         raise WrongForm(f"The model's answer does not fit the JSON Schema that was asked for: {wrong}")
     return text if _is_json(text) else json.dumps(value, ensure_ascii=False)
 

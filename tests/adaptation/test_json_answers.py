@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from orchestrator.adaptation import json_answers, written
+from orchestrator.adaptation import json_answers, schemas, written
 from orchestrator.adaptation.json_answers import WrongForm, settled
 from orchestrator.adaptation.schemas import wrong_with
 from orchestrator.core.types import ChatRequest, Message
@@ -156,6 +157,15 @@ def nested(levels: int) -> Any:
     return value
 
 
+def kept_apart(levels: int) -> dict[str, Any]:
+    """A schema in which what is left over is asked for at each level, and so what is in it once more."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"anyOf": [schema], "unevaluatedProperties": {"type": "integer"}}
+    return schema
+
+
+BRANCHES = {"anyOf": [{"const": f"branch {at}"} for at in range(1000)]}
 TWICE_BELOW = {"properties": {"x": {"$ref": "#/$defs/n"}}}
 HOSTILE = {
     "doubled by names": (
@@ -167,6 +177,27 @@ HOSTILE = {
         },
     ),
     "doubled by depth": (nested(40), {"$ref": "#/$defs/n", "$defs": {"n": {"allOf": [TWICE_BELOW, TWICE_BELOW]}}}),
+    "doubled by patterns": (
+        nested(14),
+        {"patternProperties": {"x": {"$ref": "#"}, "^x": {"$ref": "#"}, "x$": {"$ref": "#"}}, "minProperties": 1},
+    ),
+    "doubled by what depends": (
+        {"x": 1, "y": 1},
+        {
+            "$ref": "#/$defs/20",
+            "$defs": {"0": {"type": "string"}}
+            | {
+                str(at): {"dependencies": {name: {"$ref": f"#/$defs/{at - 1}"} for name in ("x", "y")}}
+                for at in range(1, 21)
+            },
+        },
+    ),
+    "doubled by what is left over": ({"x": 1}, kept_apart(14)),
+    "long": (["branch 999"] * 3000 + [0], {"items": BRANCHES}),
+    "long beside what is long": ([{}] * 3000 + [0], {"items": {"enum": [{}, *range(1, 1000)]}}),
+    "a large pattern": ("no", {"pattern": "^(a{0,100}){0,50}$"}),
+    "a pattern with much to read": ("b" * 250_000, {"pattern": "^a+$"}),
+    "many patterns": ("b", {"allOf": [{"pattern": f"a{at}"} for at in range(200)]}),
     "a circle": (1, {"allOf": [{"$ref": "#"}]}),
     "somewhere else": (1, {"$ref": "http://127.0.0.1:9/schema"}),
     "a file": (1, {"$ref": "file:///etc/passwd"}),
@@ -181,6 +212,35 @@ HOSTILE = {
 def test_a_schema_that_cannot_be_checked_in_bounded_time_asks_for_nothing(name: str) -> None:
     value, schema = HOSTILE[name]
     assert wrong_with(value, schema) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        ({"a": [0] * 200}, {"properties": {"a": {"items": BRANCHES}}}),
+        ({"a": [0] * 200}, {"anyOf": [{"properties": {"a": {"items": BRANCHES}}}]}),
+        ("a" * 100_000, BRANCHES),
+        ({f"{at}": "a" * 100 for at in range(1000)}, {"oneOf": [{"propertyNames": {"const": "a"}}]}),
+    ],
+)
+def test_where_much_may_be_wrong_it_is_not_told_what(value: Any, schema: dict[str, Any]) -> None:
+    """To say so of each branch for each item takes seconds, and a copy of the item."""
+    assert wrong_with(value, schema) == "it would take too long to tell where"
+
+
+def test_a_long_answer_is_checked() -> None:
+    item = {"type": "object", "properties": {"id": {"type": "integer"}, "name": {"anyOf": [{"type": "string"}, {}]}}}
+    schema = {"properties": {"items": {"type": "array", "items": item | {"required": ["id", "name"]}}}}
+    long = [{"id": at, "name": "one of many"} for at in range(10_000)]
+    assert wrong_with({"items": long}, schema) == ""
+    assert wrong_with({"items": [*long, {"id": "one", "name": ""}]}, schema) == "it would take too long to tell where"
+
+
+def test_a_schema_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Mock(wraps=schemas.validator_for)
+    monkeypatch.setattr(schemas, "validator_for", read)
+    assert json.loads(settled('As {"n": "one"} is to {"n": 1}, {"n": "two"} is to that.', SCHEMA)) == {"n": 1}
+    read.assert_called_once()
 
 
 def test_a_pattern_takes_no_longer_for_being_hostile() -> None:
