@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from unittest.mock import AsyncMock
 from zlib import crc32
 
@@ -10,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
+from orchestrator.choosing.ruled import Look
 from orchestrator.choosing.written import ONE_IN
 from orchestrator.core.permissions import Role
 from orchestrator.parts import Parts
@@ -19,6 +21,7 @@ from routing.analysis.types import TASKS
 from tests.choosing.asked import AUTO, BIG, HELLO, Publish, admin, decisions
 from tests.fakes import FakeEngine
 from tests.keys import issue_key
+from tests.shapes import DOCUMENT, misfits
 
 
 async def test_what_was_decided_is_explained_and_decides_the_same_again(
@@ -33,7 +36,15 @@ async def test_what_was_decided_is_explained_and_decides_the_same_again(
     assert asked.headers["X-Orchestrator-Model"] == "tiny:latest"
     assert asked.headers["X-Orchestrator-Route"].startswith('rule "rule 1": ')
     await decisions(parts, 1)
-    told = (await client.get("/api/admin/v1/decisions/r1", headers=headers)).json()
+    response = await client.get("/api/admin/v1/decisions/r1", headers=headers)
+    told = response.json()
+    described = DOCUMENT["paths"]["/api/admin/v1/decisions/{request_id}"]["get"]["responses"]["200"]
+    shape = described["content"]["application/json"]["schema"]
+    look = asdict(Look("tiny:latest", before=0.5, after=0.25, floor=0.4, is_taken=False))
+    for trial in (None, look):
+        assert misfits(shape, told | {"trial": trial}) == []
+    assert told["trial"] is None
+    assert misfits(shape, told | {"trial": look | {"more": 1}})
     assert told["replay"] == {"rules": {"is_same": True}, "decision": {"is_same": True}}
     assert [one["rule"] for one in told["verdict"]["matched"]] == ["rule 1", "rule 2"]
     assert [one["name"] for one in told["decision"]["candidates"]][:1] == ["tiny:latest"]

@@ -143,12 +143,23 @@ class Weighed(Shape):
     decision: DecisionTold | None = Field(description="Null: the choice was not the router's.")
 
 
+class TrialTold(Shape):
+    """What the last look at an answer on trial came to."""
+
+    model: str
+    before: float = Field(description="How likely it was good before the look.")
+    after: float = Field(description="How likely it was good once it was seen.")
+    floor: float = Field(description="How likely it had to be.")
+    is_taken: bool = Field(description="It was; else another was asked.")
+
+
 class DecisionExplained(Weighed):
     """Why a model was asked."""
 
     request_id: str
     tenant: str
     at: Moment
+    trial: TrialTold | None = Field(description="Null: no answer was on trial.")
     replay: ReplaysTold
     request: OfRequest | None = Field(description="Null: its record is gone, or not written yet.")
     tried: list[TriedTold]
