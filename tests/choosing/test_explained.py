@@ -11,9 +11,11 @@ import numpy as np
 import orjson
 import pytest
 
+from orchestrator.choosing.explaining import ANOTHER_RELEASE
 from orchestrator.choosing.ruled import Look
 from orchestrator.choosing.written import ONE_IN
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
+from orchestrator.models import RouteDecision
 from orchestrator.parts import Parts
 from orchestrator.weighing.meaning import Meaning
 from routing.analysis import prototypes
@@ -54,6 +56,40 @@ async def test_what_was_decided_is_explained_and_decides_the_same_again(
     assert told["facts"]["scores"].keys() >= {"complexity", "reasoning"}
     other = {"x-api-key": await parts.reads.run(60, lambda: issue_key("else", "globex", role=Role.VIEWER))}
     assert (await client.get("/api/admin/v1/decisions/r1", headers=other)).status_code == 404
+
+
+@pytest.mark.parametrize("part", ["inputs", "verdict", "facts", "version", "no facts"])
+async def test_what_another_release_wrote_is_told_as_far_as_it_was_kept(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, part: str
+) -> None:
+    await publish({"then": {"never": ["nobody/*"]}})
+    headers = await admin(parts)
+    assert (await client.post("/api/chat", json=AUTO, headers=headers | {"X-Request-Id": "r1"})).status_code == 200
+    (row,) = await decisions(parts, 1)
+    said = orjson.loads(row.document)
+    kept = {name: value for name, value in said["decision"].items() if name not in {"inputs", "why"}}
+    if part == "inputs":
+        said["decision"]["inputs"]["candidates"] = [{"called": "tiny:latest"}]
+    elif part == "verdict":
+        said["verdict"]["matched"] = ["rule 1"]
+    elif part == "version":
+        said["verdict"]["version"] = "one"
+    elif part == "facts":
+        said["facts"] |= {"tags": 7}
+    else:
+        del said["facts"]
+    written = orjson.dumps(said).decode()
+    await parts.managing.run(60, lambda: RouteDecision.objects.of(EVERYBODY).filter(pk=row.pk).update(document=written))
+    response = await client.get("/api/admin/v1/decisions/r1", headers=headers)
+    assert response.status_code == 200
+    told = response.json()
+    unread = {"is_same": None, "why": ANOTHER_RELEASE}
+    if part == "inputs":
+        assert told["replay"] == {"rules": {"is_same": True}, "decision": unread | {"kept": kept}}
+        assert told["decision"] is None
+    else:
+        assert told["replay"] == {"rules": unread, "decision": {"is_same": True}}
+        assert (told["verdict"], told["facts"]) == (said["verdict"], said.get("facts", {}))
 
 
 async def test_who_would_be_asked_is_told_and_nobody_is(
