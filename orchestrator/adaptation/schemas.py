@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -14,7 +14,7 @@ MOST_STEPS = 2_000_000  # that checking may come to at worst: some tenths of a s
 MOST_TOLD = 100_000_000  # letters that are copied to say what is wrong, at worst: some tenths of a second
 DEEPEST = 64
 # In steps, of about 0.1 µs each, and in letters that take as long to copy.
-_TO_READ_PART, _TO_READ_PATTERN, _LETTER = 20, 20_000, 10
+_TO_READ_PART, _TO_READ_PATTERN, _LETTER = 200, 20_000, 10
 _ERROR, _VALUE = 5000, 50
 _LARGEST_PATTERN = 300_000  # bytes, read: one of a megabyte takes 0.3 ms for each letter
 _IN_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
@@ -52,7 +52,7 @@ class Form:
             return ""
         if self._validator.is_valid(value):  # says no more, and so stops at what decides
             return ""
-        if self._cost.looks(levels) * _copied(levels) > MOST_TOLD:
+        if self._cost.errors(levels) * _copied(levels) > MOST_TOLD:
             return "it would take too long to tell where"
         try:
             self._validator.validate(value)
@@ -70,15 +70,17 @@ def _nowhere(address: str) -> NoReturn:
     raise ValueError(f"a schema cannot be had from {address[:100]}: nobody is asked for it")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Level:
-    """What is equally deep in a value: values, with the names of objects, and their letters."""
+    """What is in as many objects, and in as many lists: values, with the names of objects, and their letters."""
 
-    values: int
-    letters: int
+    objects: int
+    lists: int
+    values: int = 0
+    letters: int = 0
 
 
-def _copied(levels: Sequence[_Level]) -> int:
+def _copied(levels: Collection[_Level]) -> int:
     """Letters that an error is as long to write as, at worst: each has its part of the value with it."""
     return _ERROR + sum(_VALUE * one.values + one.letters for one in levels)
 
@@ -87,48 +89,58 @@ def _copied(levels: Sequence[_Level]) -> int:
 class _Cost:
     """What a schema can come to, each at worst.
 
-    to_read   steps.
-    weight    steps for one value, in each part that looks at it.
-    patterns  that look at one value.
-    fan       parts that look at what is in one value.
+    to_read     steps.
+    weight      steps for one value, in each part that looks at it.
+    branched    parts that look at one value, where any may be in a branch: what is wrong in each of those is told; else
+                only the first that is wrong.
+    patterns    that look at one value.
+    in_objects  parts that look at one value in an object.
+    in_lists    in a list.
     """
 
     to_read: int
     weight: int
+    branched: int
     patterns: int
-    fan: int
+    in_objects: int
+    in_lists: int
 
-    def steps(self, levels: Sequence[_Level]) -> int:
+    def steps(self, levels: Collection[_Level]) -> int:
         """What checking comes to, at worst."""
-        letters = sum(one.letters * self.patterns * fan for one, fan in self._fanned(levels))
-        return self.to_read + self.looks(levels) + letters * _LETTER
+        each = ((one.values * self.weight + one.letters * self.patterns * _LETTER) * self._times(one) for one in levels)
+        return self.to_read + sum(each)
 
-    def looks(self, levels: Sequence[_Level]) -> int:
-        """How often a part looks at a value, at worst, and so how much may be wrong.
+    def errors(self, levels: Collection[_Level]) -> int:
+        """How much may be told to be wrong, at worst."""
+        return sum(one.values * self.branched * self._times(one) for one in levels)
+
+    def _times(self, level: _Level) -> int:
+        """How often one value is looked at.
 
         Where two parts of a schema look into the same object, what is in it is looked at twice, and what is in that
         four times: that grows with depth, and parts that name each other make much of little.
         """
-        return sum(one.values * self.weight * fan for one, fan in self._fanned(levels))
-
-    def _fanned(self, levels: Sequence[_Level]) -> Iterator[tuple[_Level, int]]:
-        fan = 1
-        for one in levels:
-            yield one, fan
-            fan *= self.fan
+        times: int = self.in_objects**level.objects * self.in_lists**level.lists
+        return times
 
 
 def _cost_of(schema: Mapping[str, JSON]) -> _Cost | None:
     """None where that is not certain, or it is not bounded."""
     try:
         parts = list(_parts(schema, 0))
-        counts = _Counts(schema)
         patterns = sum(map(_patterns, parts))
+        to_read = len(parts) * _TO_READ_PART + patterns * _TO_READ_PATTERN
+        if to_read > MOST_STEPS:
+            return None
+        counts = _Counts(schema)
+        is_branched = any(word in part for part in parts for word in ("anyOf", "oneOf"))
         return _Cost(
-            to_read=len(parts) * _TO_READ_PART + patterns * _TO_READ_PATTERN,
+            to_read=to_read,
             weight=max(counts.weight(part) for part in parts),
+            branched=max(counts.looking(part) for part in parts) if is_branched else 0,
             patterns=max(counts.patterns(part) for part in parts),
-            fan=max(1, *(counts.fan(part) for part in parts)),
+            in_objects=max(1, *(counts.in_objects(part) for part in parts)),
+            in_lists=max(1, *(counts.in_lists(part) for part in parts)),
         )
     except (LookupError, RecursionError, ValueError, TypeError):
         return None
@@ -138,11 +150,14 @@ def _patterns(part: Mapping[str, Any]) -> int:
     return isinstance(part.get("pattern"), str) + _length(part, "patternProperties")
 
 
-def _looking_in(part: Mapping[str, Any]) -> int:
-    """How often a part, by itself, looks at one value in the one that it is for."""
-    in_objects = sum(any(word in part for word in group) for group in _OF_OBJECTS)
-    in_lists = sum(any(word in part for word in group) for group in _OF_LISTS)
-    return max(in_objects + _length(part, "patternProperties"), in_lists)
+def _looking_in_objects(part: Mapping[str, Any]) -> int:
+    """How often a part, by itself, looks at one value in the object that it is for."""
+    return sum(any(word in part for word in group) for group in _OF_OBJECTS) + _length(part, "patternProperties")
+
+
+def _looking_in_lists(part: Mapping[str, Any]) -> int:
+    """How often a part, by itself, looks at one value in the list that it is for."""
+    return sum(any(word in part for word in group) for group in _OF_LISTS)
 
 
 def _own_weight(part: Mapping[str, Any]) -> int:
@@ -163,20 +178,30 @@ class _Counts:
     def __init__(self, schema: Mapping[str, JSON]) -> None:
         self._schema = schema
         self._weights: dict[int, int | None] = {}
+        self._looking: dict[int, int | None] = {}
         self._of_patterns: dict[int, int | None] = {}
-        self._fans: dict[int, int | None] = {}
+        self._in_objects: dict[int, int | None] = {}
+        self._in_lists: dict[int, int | None] = {}
 
     def weight(self, part: Any) -> int:
         """Steps that it takes for one value. Raises ValueError where parts lead in a circle."""
         return self._count(part, self._weights, _own_weight)
 
+    def looking(self, part: Any) -> int:
+        """Parts that look at the same value."""
+        return self._count(part, self._looking, lambda _: 1)
+
     def patterns(self, part: Any) -> int:
         """Patterns that look at the same value."""
         return self._count(part, self._of_patterns, _patterns)
 
-    def fan(self, part: Any) -> int:
-        """Parts that look at the same value in the one that it is for."""
-        return self._count(part, self._fans, _looking_in)
+    def in_objects(self, part: Any) -> int:
+        """Parts that look at the same value in the object that it is for."""
+        return self._count(part, self._in_objects, _looking_in_objects)
+
+    def in_lists(self, part: Any) -> int:
+        """Parts that look at the same value in the list that it is for."""
+        return self._count(part, self._in_lists, _looking_in_lists)
 
     def _count(self, part: Any, known: dict[int, int | None], own: Callable[[Mapping[str, Any]], int]) -> int:
         if not isinstance(part, Mapping):
@@ -239,17 +264,23 @@ def _size(value: Any) -> int:
     return count
 
 
-def _levels(value: JSON) -> list[_Level] | None:
-    """What is how deep in it, from the top; None where it is deeper than `DEEPEST`."""
-    levels: list[_Level] = []
-    level: list[Any] = [value]
-    while level:
-        if len(levels) > DEEPEST:
+def _levels(value: JSON) -> Collection[_Level] | None:
+    """What is how deep in it; None where it is deeper than `DEEPEST`."""
+    levels: dict[tuple[int, int], _Level] = {}
+    inside: list[tuple[Any, int, int]] = [(value, 0, 0)]
+    while inside:
+        one, objects, lists = inside.pop()
+        if objects + lists > DEEPEST:
             return None
-        names = [name for one in level if isinstance(one, dict) for name in one]
-        levels.append(_Level(len(level), sum(len(one) for one in level if isinstance(one, str))))
-        level = [*names, *(inner for one in level for inner in _in(one))]
-    return levels
+        level = levels.setdefault((objects, lists), _Level(objects, lists))
+        level.values += 1
+        if isinstance(one, str):
+            level.letters += len(one)
+        elif isinstance(one, dict):
+            inside += ((inner, objects + 1, lists) for pair in one.items() for inner in pair)
+        elif isinstance(one, list):
+            inside += ((inner, objects, lists + 1) for inner in one)
+    return levels.values()
 
 
 def _in(value: Any) -> Iterable[Any]:

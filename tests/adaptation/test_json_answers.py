@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from jsonschema_rs import validator_for
 
 from orchestrator.adaptation import json_answers, schemas, written
 from orchestrator.adaptation.json_answers import WrongForm, settled
@@ -198,6 +199,7 @@ HOSTILE = {
     "a large pattern": ("no", {"pattern": "^(a{0,100}){0,50}$"}),
     "a pattern with much to read": ("b" * 250_000, {"pattern": "^a+$"}),
     "many patterns": ("b", {"allOf": [{"pattern": f"a{at}"} for at in range(200)]}),
+    "many parts": ("b", {"const": "a", "properties": {str(at): {} for at in range(10_000)}}),
     "a circle": (1, {"allOf": [{"$ref": "#"}]}),
     "somewhere else": (1, {"$ref": "http://127.0.0.1:9/schema"}),
     "a file": (1, {"$ref": "file:///etc/passwd"}),
@@ -229,15 +231,21 @@ def test_where_much_may_be_wrong_it_is_not_told_what(value: Any, schema: dict[st
 
 
 def test_a_long_answer_is_checked() -> None:
-    item = {"type": "object", "properties": {"id": {"type": "integer"}, "name": {"anyOf": [{"type": "string"}, {}]}}}
+    item: dict[str, Any] = {
+        "type": "object",
+        "properties": {"id": {"type": "integer"}, "name": {"anyOf": [{"type": "string"}, {}]}},
+    }
     schema = {"properties": {"items": {"type": "array", "items": item | {"required": ["id", "name"]}}}}
     long = [{"id": at, "name": "one of many"} for at in range(10_000)]
     assert wrong_with({"items": long}, schema) == ""
     assert wrong_with({"items": [*long, {"id": "one", "name": ""}]}, schema) == "it would take too long to tell where"
+    assert wrong_with({"items": [*long[:50], {"id": "one", "name": ""}]}, schema) == "`type` does not hold, 3 deep"
+    item["properties"]["name"] = {"type": "string"}
+    assert wrong_with({"items": [*long, {"id": "one", "name": ""}]}, schema) == "`type` does not hold, 3 deep"
 
 
 def test_a_schema_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Mock(wraps=schemas.validator_for)
+    read = Mock(wraps=validator_for)
     monkeypatch.setattr(schemas, "validator_for", read)
     assert json.loads(settled('As {"n": "one"} is to {"n": 1}, {"n": "two"} is to that.', SCHEMA)) == {"n": 1}
     read.assert_called_once()
@@ -266,6 +274,25 @@ def test_a_property_may_have_the_name_of_a_word(name: str) -> None:
     schema = {"properties": {name: {"type": "integer"}, "n": {"type": "integer"}}}
     assert wrong_with({name: 1, "n": 1}, schema) == ""
     assert wrong_with({name: 1, "n": "one"}, schema) == "`type` does not hold, 1 deep"
+
+
+def test_models_of_several_kinds_that_hold_each_other_are_checked() -> None:
+    """What is in a list is looked at no oftener than the list."""
+    kinds = ("row", "column", "text")
+    below = {"type": "array", "items": {"$ref": "#/$defs/any"}}
+    schema = {
+        "$ref": "#/$defs/any",
+        "$defs": {"any": {"anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds]}}
+        | {kind: {"properties": {"kind": {"const": kind}, "below": below}, "required": ["kind"]} for kind in kinds},
+    }
+
+    def tree(leaf: str, depth: int) -> Any:
+        if not depth:
+            return {"kind": leaf, "below": []}
+        return {"kind": "column", "below": [tree("text", depth - 1), tree("row", depth - 1), tree(leaf, depth - 1)]}
+
+    assert wrong_with(tree("text", 4), schema) == ""
+    assert wrong_with(tree("picture", 4), schema)
 
 
 @pytest.mark.parametrize(
