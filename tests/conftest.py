@@ -45,6 +45,7 @@ from tests.fakes import FakeEngine
 from tests.product import Product
 from tests.provider import Provider
 from tests.servers import RedisServer
+from tests.shapes import faults, is_described
 
 # An example that takes long says that the machine is busy.
 hypothesis.settings.register_profile("busy", deadline=None)
@@ -155,12 +156,21 @@ async def parts(
 
 @pytest.fixture
 async def client(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the whole ASGI table, without a socket between."""
+    """A client of the whole ASGI table, without a socket between. What management answers it is as described."""
     from orchestrator.asgi import application
 
     transport = httpx.ASGITransport(application, raise_app_exceptions=True)  # type: ignore[arg-type]  # an ASGI application
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:11434") as client:
+    hooks = {"response": [_is_as_described]}
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:11434", event_hooks=hooks) as client:
         yield client
+
+
+async def _is_as_described(response: httpx.Response) -> None:
+    """Hold an answer of management against docs/openapi.json; nothing else, nor what is no path of it."""
+    method, path = response.request.method, response.request.url.path
+    if path.startswith("/api/admin/") and is_described(method, path):
+        kind = response.headers.get("Content-Type", "")
+        assert faults(method, path, response.status_code, kind, await response.aread()) == []
 
 
 @pytest.fixture

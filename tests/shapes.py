@@ -27,6 +27,14 @@ def template(path: str) -> str:
     raise KeyError(path)
 
 
+def is_described(method: str, path: str) -> bool:
+    """Whether the file has that path, and this method of it."""
+    try:
+        return method.lower() in DOCUMENT["paths"][template(path)]
+    except KeyError:
+        return False
+
+
 @cache
 def _validator(schema: bytes) -> Any:
     rooted = orjson.loads(schema) | {"components": DOCUMENT["components"]}

@@ -69,11 +69,11 @@ def fit(
         if not is_taken:
             request = json_answers.in_words(request)
             said.append("format")
-        has_stops = bool(request.stops)
+        has_stops, begun = bool(request.stops), prefill.begun(wanted.messages)
         if is_taken and wanted.stream:  # whoever hears each piece hears it as it comes
-            check = json_answers.standing(wanted.format, has_stops=has_stops)
+            check = json_answers.standing(wanted.format, has_stops=has_stops, begun=begun)
         else:
-            steps.append(json_answers.checking(wanted.format, has_stops=has_stops))
+            steps.append(json_answers.checking(wanted.format, has_stops=has_stops, begun=begun))
     if words := stops.untold(request, model):
         request = stops.without(request, words)
         steps.insert(0, stops.ending(words))
@@ -94,7 +94,7 @@ def _in_turns(request: ChatRequest, model: Model) -> tuple[ChatRequest, list[str
     if system_role.is_lacking(model) and any(message.role == "system" for message in request.messages):
         request = replace(request, messages=system_role.folded(request.messages))
         said.append("system")
-    if prefill.is_lacking(model) and prefill.is_begun(request.messages):
+    if prefill.is_lacking(model) and prefill.begun(request.messages):
         request = replace(request, messages=prefill.asked_on(request.messages))
         said.append("prefill")
     return request, said

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
-from orchestrator.adaptation.schemas import wrong_with
+from orchestrator.adaptation.schemas import Form
 from orchestrator.adaptation.written import CUT, MISSING, is_object, json_in
 from orchestrator.core.errors import NotTaken
 from orchestrator.core.types import JSON, ChatRequest, Chunk, Chunks, Message, Reply
@@ -33,7 +33,7 @@ def in_words(request: ChatRequest) -> ChatRequest:
 
 
 def checking(
-    wanted: str | Mapping[str, JSON], *, has_stops: bool = False
+    wanted: str | Mapping[str, JSON], *, has_stops: bool = False, begun: str = ""
 ) -> Callable[[Chunks], AsyncGenerator[Chunk, None]]:
     """A step that holds the text of an answer until it is whole, and passes it on as it was wanted.
 
@@ -41,6 +41,7 @@ def checking(
     missing.
 
     has_stops  the question has strings that end the answer, wherever they come; not every provider tells that one did.
+    begun      what it goes on from.
     """
     schema = dict(wanted) if isinstance(wanted, Mapping) else None
 
@@ -59,7 +60,7 @@ def checking(
                     right = whole
                     if chunk.done.reason == "stop":  # beside: to mend it may take seconds
                         may_be_cut = has_stops or bool(chunk.done.stop_string)
-                        right = await asyncio.to_thread(settled, whole, schema, may_be_cut=may_be_cut)
+                        right = await asyncio.to_thread(settled, whole, schema, may_be_cut=may_be_cut, begun=begun)
                 except WrongForm as error:
                     error.kept = held
                     raise
@@ -72,10 +73,12 @@ def checking(
     return step
 
 
-def standing(wanted: str | Mapping[str, JSON], *, has_stops: bool = False) -> Callable[[Reply], Awaitable[bool]]:
+def standing(
+    wanted: str | Mapping[str, JSON], *, has_stops: bool = False, begun: str = ""
+) -> Callable[[Reply], Awaitable[bool]]:
     """What tells of a whole answer that was passed on unchecked whether `checking` would pass it on as it is.
 
-    has_stops  as for `checking`.
+    has_stops, begun  as for `checking`.
     """
     schema = dict(wanted) if isinstance(wanted, Mapping) else None
 
@@ -83,12 +86,14 @@ def standing(wanted: str | Mapping[str, JSON], *, has_stops: bool = False) -> Ca
         if reply.done.reason != "stop":
             return True
         may_be_cut = has_stops or bool(reply.done.stop_string)
-        return await asyncio.to_thread(_stands, reply.text, schema, may_be_cut=may_be_cut)
+        return await asyncio.to_thread(_stands, reply.text, schema, may_be_cut=may_be_cut, begun=begun)
 
     return stands
 
 
-def _stands(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool) -> bool:
+def _stands(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool, begun: str = "") -> bool:
+    if begun and _stands(begun + text, schema, may_be_cut=may_be_cut):
+        return True
     if not (may_be_cut or _is_json(text)):  # to mend it would take time, and change it
         return False
     try:
@@ -97,20 +102,29 @@ def _stands(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool) -
         return False
 
 
-def settled(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool = False) -> str:
+def settled(text: str, schema: Mapping[str, JSON] | None, *, may_be_cut: bool = False, begun: str = "") -> str:
     """`text` as it is where it is right, else mended. Raises WrongForm.
 
     may_be_cut  a stop string may have ended it: what lacks its end stays as it is. Another model's would end there too.
+    begun       what it goes on from. It stays as it is where it is right with that, or by itself, since some models
+                begin anew: mended it would be something else, for whoever puts the two together.
     """
-    fits = is_object if schema is None else lambda one: not wrong_with(one, schema)
+    if begun:
+        try:
+            settled(begun + text, schema, may_be_cut=may_be_cut)
+        except WrongForm:
+            settled(text, schema, may_be_cut=may_be_cut)
+        return text
+    form = Form(schema) if schema is not None else None
+    fits = is_object if form is None else lambda one: not form.wrong_with(one)
     value = json_in(text, fits, may_be_cut=may_be_cut)
     if value is CUT:
         return text
     if value is MISSING:
         raise WrongForm("The model's answer is not JSON, as it was asked to be, or not surely the one that was meant.")
-    if schema is None and not isinstance(value, dict | list):
+    if form is None and not isinstance(value, dict | list):
         raise WrongForm("The model's answer is no JSON object, as it was asked to be.")
-    if schema is not None and (wrong := wrong_with(value, schema)):
+    if form is not None and (wrong := form.wrong_with(value)):
         raise WrongForm(f"The model's answer does not fit the JSON Schema that was asked for: {wrong}")
     return text if _is_json(text) else json.dumps(value, ensure_ascii=False)
 

@@ -22,10 +22,12 @@ def is_lacking(model: Model) -> bool:
     return model.is_remote and bool(_LACKING.search((model.remote_name or model.name).lower()))
 
 
-def is_begun(messages: Sequence[Message]) -> bool:
-    """Whether the answer is to go on from what the last turn says."""
+def begun(messages: Sequence[Message]) -> str:
+    """What the answer is to go on from: what the last turn says, where that is the assistant's; else empty."""
     last = next((message for message in reversed(messages) if message.role != "system"), None)
-    return last is not None and last.role == "assistant" and bool(last.content.strip()) and not last.tool_calls
+    if last is None or last.role != "assistant" or last.tool_calls or not last.content.strip():
+        return ""
+    return last.content
 
 
 def asked_on(messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -35,8 +35,9 @@ def ending(words: Sequence[str]) -> Callable[[Chunks], AsyncGenerator[Chunk, Non
                 pieces += bool(chunk.text or chunk.thinking)
                 passed, found = text.add(chunk.text)
                 if found:
-                    if passed:
-                        yield replace(chunk, text=passed, done=None, logprobs=())
+                    rest = replace(chunk, text=passed, done=None, logprobs=())
+                    if rest != Chunk():  # what was thought came before
+                        yield rest
                     yield Chunk(done=_ended(chunk, usage, pieces, found))
                     return
                 if chunk.done:

@@ -70,7 +70,7 @@ def reading(
         text = ""
         async with aclosing(chunks):
             async for chunk in chunks:
-                if held is None:
+                if held is None or not (text or chunk.text):  # what is thought before is no call
                     yield chunk
                     continue
                 text += chunk.text

@@ -23,6 +23,8 @@ from routing.rules.facts import Facts
 from routing.rules.verdict import Verdict
 
 MOST_ATTEMPTS = 20
+UNREAD = (ValueError, TypeError, KeyError, AttributeError)  # what reading a document of another release may raise
+ANOTHER_RELEASE = "Another release wrote it, in a way that cannot be read."
 # Of a request: what is shown beside its decision.
 SHOWN = ("asked_model", "model", "provider", "route", "tier", "status", "outcome", "error", "cost_microusd", "total_us")
 
@@ -55,26 +57,32 @@ WHICH = (
 
 
 def explained(document: dict[str, Any]) -> dict[str, Any]:
-    """What was kept of a decision, with how it came about, and what the same inputs come to now."""
-    verdict = document["verdict"]
+    """What was kept of a decision, with how it came about, and what the same inputs come to now.
+
+    Where another release wrote it so that it cannot be read, it is told without the latter.
+    """
     told: dict[str, Any] = {
-        "facts": document["facts"],
-        "verdict": verdict,
+        "facts": document.get("facts", {}),
+        "verdict": document.get("verdict", {}),
         "notes": document.get("notes", []),
         "trial": document.get("trial"),
         "decision": None,
         "replay": {"rules": _replayed_rules(document), "decision": None},
     }
     if kept := document.get("decision"):
-        inputs = inputs_of(kept["inputs"])
-        again = decide(inputs)
-        told["decision"] = told_of(inputs, again)
-        told["replay"]["decision"] = _compared(_outcome(kept), _outcome(outcome_of(again)))
+        try:
+            inputs = inputs_of(kept["inputs"])
+            again = decide(inputs)
+            told["decision"] = told_of(inputs, again)
+        except UNREAD:
+            told["replay"]["decision"] = {"is_same": None, "why": ANOTHER_RELEASE, "kept": _outcome(kept)}
+        else:
+            told["replay"]["decision"] = _compared(_outcome(kept), _outcome(outcome_of(again)))
     return told
 
 
 def replayed(document: dict[str, Any], rules: Document, number: int) -> tuple[Verdict, Decision | None]:
-    """The verdict and the decision that follow from what was kept."""
+    """The verdict and the decision that follow from what was kept. Raises what is in `UNREAD`."""
     kept = Verdict.from_json(document["verdict"])
     verdict = compile_rules(rules, number).decide(Facts.from_json(document["facts"]), heard=kept.heard)
     decision = document.get("decision")
@@ -88,13 +96,15 @@ def inputs_of(said: dict[str, Any]) -> DecisionInputs:
 
 def _replayed_rules(document: dict[str, Any]) -> dict[str, Any]:
     """Whether the rules of then say the same of the same facts."""
-    kept = document["verdict"]
-    number = kept.get("version", 0)
     try:
+        kept = document["verdict"]
+        number = kept.get("version", 0)
         rules = read_document(version(number).document) if number else EMPTY
         verdict, _ = replayed(document | {"decision": None}, rules, number)
     except OrchestratorError as error:
         return {"is_same": None, "why": str(error)}
+    except UNREAD:
+        return {"is_same": None, "why": ANOTHER_RELEASE}
     now = json.loads(json.dumps(verdict.to_json(), default=dict))
     if document.get("is_short"):
         now = without_patterns(now)

@@ -9,9 +9,10 @@ import pytest
 
 from orchestrator.adaptation import trimming
 from orchestrator.adaptation.fitting import fit
+from orchestrator.adaptation.json_answers import WrongForm
 from orchestrator.adaptation.system_role import folded, is_lacking
 from orchestrator.core.errors import ContextTooLong
-from orchestrator.core.types import ChatRequest, Done, Message, Model, Reply, StopReason, ToolCall
+from orchestrator.core.types import JSON, ChatRequest, Done, Message, Model, Reply, StopReason, ToolCall
 from tests.adaptation.pieces import Spoken, answered, text_of
 from tests.adaptation.test_json_answers import SCHEMA
 from tests.adaptation.test_tool_calls import CALL, TOOL
@@ -191,6 +192,46 @@ def test_who_does_not_go_on_from_an_answer_that_was_begun_is_asked_to(name: str,
 def test_what_is_no_beginning_of_an_answer_is_left_as_it_is(last: Message) -> None:
     asking = replace(QUESTION, messages=(*QUESTION.messages, last))
     assert fit(asking, replace(MODEL, remote_name="claude-opus-4-6"), is_chosen=False).request is asking
+
+
+BEGUN = [
+    ("{", '"user": {"n": 2}, "n": 1}'),
+    ("{", '"n": 1}'),
+    ("```json\n", '{"n": 1}\n```'),
+    ("Here it is:", ' {"n": 1}'),
+    ('{"m": {"n": 1}, "n":', " 1}"),
+    ("{", '{"n": 1}'),  # begun anew
+    ("{", '```json\n{"n": 1}\n```'),
+]
+
+
+@pytest.mark.parametrize(("begun", "said"), BEGUN)
+@pytest.mark.parametrize("model", [MODEL, BARE, replace(BARE, remote_name="claude-opus-4-6")])
+@pytest.mark.parametrize("wanted", ["json", SCHEMA])
+async def test_json_that_goes_on_from_what_was_begun_stays_as_it_is(
+    begun: str, said: str, model: Model, wanted: str | dict[str, JSON]
+) -> None:
+    turn = Message(role="assistant", content=begun)
+    asking = replace(QUESTION, format=wanted, messages=(*QUESTION.messages, turn))
+    assert text_of(await answered(fit(asking, model, is_chosen=False), Spoken(said))) == said
+
+
+@pytest.mark.parametrize("said", ['"n": "one"}', "No.", '{"n": "one"}'])
+async def test_what_goes_on_wrongly_from_what_was_begun_is_no_answer(said: str) -> None:
+    asking = replace(QUESTION, format=SCHEMA, messages=(*QUESTION.messages, Message(role="assistant", content="{")))
+    with pytest.raises(WrongForm):
+        await answered(fit(asking, MODEL, is_chosen=False), Spoken(said))
+
+
+@pytest.mark.parametrize(
+    ("said", "is_kept"),
+    [('"m": {"n": 2}, "n": 1}', True), ('{"n": 1}', True), ('"n": "one"}', False), ('"n": 1', False)],
+)
+async def test_what_was_streamed_is_kept_if_it_is_right_with_what_was_begun(said: str, is_kept: bool) -> None:
+    turns = (*QUESTION.messages, Message(role="assistant", content="{"))
+    fitted = fit(replace(QUESTION, format=SCHEMA, stream=True, messages=turns), MODEL, is_chosen=False)
+    assert fitted.check is not None
+    assert await fitted.check(Reply(model="p/m", text=said, done=Done(reason="stop"))) is is_kept
 
 
 def long(exchanges: int) -> ChatRequest:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from jsonschema_rs import validator_for
 
-from orchestrator.adaptation import json_answers, written
+from orchestrator.adaptation import json_answers, schemas, written
 from orchestrator.adaptation.json_answers import WrongForm, settled
 from orchestrator.adaptation.schemas import wrong_with
 from orchestrator.core.types import ChatRequest, Message
@@ -156,6 +158,15 @@ def nested(levels: int) -> Any:
     return value
 
 
+def kept_apart(levels: int) -> dict[str, Any]:
+    """A schema in which what is left over is asked for at each level, and so what is in it once more."""
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"anyOf": [schema], "unevaluatedProperties": {"type": "integer"}}
+    return schema
+
+
+BRANCHES = {"anyOf": [{"const": f"branch {at}"} for at in range(1000)]}
 TWICE_BELOW = {"properties": {"x": {"$ref": "#/$defs/n"}}}
 HOSTILE = {
     "doubled by names": (
@@ -167,6 +178,28 @@ HOSTILE = {
         },
     ),
     "doubled by depth": (nested(40), {"$ref": "#/$defs/n", "$defs": {"n": {"allOf": [TWICE_BELOW, TWICE_BELOW]}}}),
+    "doubled by patterns": (
+        nested(14),
+        {"patternProperties": {"x": {"$ref": "#"}, "^x": {"$ref": "#"}, "x$": {"$ref": "#"}}, "minProperties": 1},
+    ),
+    "doubled by what depends": (
+        {"x": 1, "y": 1},
+        {
+            "$ref": "#/$defs/20",
+            "$defs": {"0": {"type": "string"}}
+            | {
+                str(at): {"dependencies": {name: {"$ref": f"#/$defs/{at - 1}"} for name in ("x", "y")}}
+                for at in range(1, 21)
+            },
+        },
+    ),
+    "doubled by what is left over": ({"x": 1}, kept_apart(14)),
+    "long": (["branch 999"] * 3000 + [0], {"items": BRANCHES}),
+    "long beside what is long": ([{}] * 3000 + [0], {"items": {"enum": [{}, *range(1, 1000)]}}),
+    "a large pattern": ("no", {"pattern": "^(a{0,100}){0,50}$"}),
+    "a pattern with much to read": ("b" * 250_000, {"pattern": "^a+$"}),
+    "many patterns": ("b", {"allOf": [{"pattern": f"a{at}"} for at in range(200)]}),
+    "many parts": ("b", {"const": "a", "properties": {str(at): {} for at in range(10_000)}}),
     "a circle": (1, {"allOf": [{"$ref": "#"}]}),
     "somewhere else": (1, {"$ref": "http://127.0.0.1:9/schema"}),
     "a file": (1, {"$ref": "file:///etc/passwd"}),
@@ -181,6 +214,41 @@ HOSTILE = {
 def test_a_schema_that_cannot_be_checked_in_bounded_time_asks_for_nothing(name: str) -> None:
     value, schema = HOSTILE[name]
     assert wrong_with(value, schema) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        ({"a": [0] * 200}, {"properties": {"a": {"items": BRANCHES}}}),
+        ({"a": [0] * 200}, {"anyOf": [{"properties": {"a": {"items": BRANCHES}}}]}),
+        ("a" * 100_000, BRANCHES),
+        ({f"{at}": "a" * 100 for at in range(1000)}, {"oneOf": [{"propertyNames": {"const": "a"}}]}),
+    ],
+)
+def test_where_much_may_be_wrong_it_is_not_told_what(value: Any, schema: dict[str, Any]) -> None:
+    """To say so of each branch for each item takes seconds, and a copy of the item."""
+    assert wrong_with(value, schema) == "it would take too long to tell where"
+
+
+def test_a_long_answer_is_checked() -> None:
+    item: dict[str, Any] = {
+        "type": "object",
+        "properties": {"id": {"type": "integer"}, "name": {"anyOf": [{"type": "string"}, {}]}},
+    }
+    schema = {"properties": {"items": {"type": "array", "items": item | {"required": ["id", "name"]}}}}
+    long = [{"id": at, "name": "one of many"} for at in range(10_000)]
+    assert wrong_with({"items": long}, schema) == ""
+    assert wrong_with({"items": [*long, {"id": "one", "name": ""}]}, schema) == "it would take too long to tell where"
+    assert wrong_with({"items": [*long[:50], {"id": "one", "name": ""}]}, schema) == "`type` does not hold, 3 deep"
+    item["properties"]["name"] = {"type": "string"}
+    assert wrong_with({"items": [*long, {"id": "one", "name": ""}]}, schema) == "`type` does not hold, 3 deep"
+
+
+def test_a_schema_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Mock(wraps=validator_for)
+    monkeypatch.setattr(schemas, "validator_for", read)
+    assert json.loads(settled('As {"n": "one"} is to {"n": 1}, {"n": "two"} is to that.', SCHEMA)) == {"n": 1}
+    read.assert_called_once()
 
 
 def test_a_pattern_takes_no_longer_for_being_hostile() -> None:
@@ -199,6 +267,32 @@ def test_models_that_hold_models_are_checked() -> None:
     good = {"m": {"n": 1, "below": {"n": 2, "below": {"n": 3, "below": None}}}}
     assert wrong_with(good, schema) == ""
     assert wrong_with({"m": {"n": 1, "below": {"n": "2"}}}, schema) == "`anyOf` does not hold, 1 deep"
+
+
+@pytest.mark.parametrize("name", ["id", "$id", "$anchor"])
+def test_a_property_may_have_the_name_of_a_word(name: str) -> None:
+    schema = {"properties": {name: {"type": "integer"}, "n": {"type": "integer"}}}
+    assert wrong_with({name: 1, "n": 1}, schema) == ""
+    assert wrong_with({name: 1, "n": "one"}, schema) == "`type` does not hold, 1 deep"
+
+
+def test_models_of_several_kinds_that_hold_each_other_are_checked() -> None:
+    """What is in a list is looked at no oftener than the list."""
+    kinds = ("row", "column", "text")
+    below = {"type": "array", "items": {"$ref": "#/$defs/any"}}
+    schema = {
+        "$ref": "#/$defs/any",
+        "$defs": {"any": {"anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds]}}
+        | {kind: {"properties": {"kind": {"const": kind}, "below": below}, "required": ["kind"]} for kind in kinds},
+    }
+
+    def tree(leaf: str, depth: int) -> Any:
+        if not depth:
+            return {"kind": leaf, "below": []}
+        return {"kind": "column", "below": [tree("text", depth - 1), tree("row", depth - 1), tree(leaf, depth - 1)]}
+
+    assert wrong_with(tree("text", 4), schema) == ""
+    assert wrong_with(tree("picture", 4), schema)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.adaptation import stops
-from orchestrator.core.types import ChatRequest
+from orchestrator.core.types import ChatRequest, Chunk, Done, Origin, ToolCall
 from tests.adaptation.pieces import USAGE, Spoken, text_of, through
 
 LETTERS = st.text("ab\n", max_size=30)
@@ -46,6 +46,24 @@ async def test_the_model_is_not_heard_any_further() -> None:
     assert spoken.is_closed
     assert heard[-1].done is not None
     assert heard[-1].done.usage.is_estimated
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+async def test_what_comes_with_the_stop_string_is_heard(is_last: bool) -> None:
+    call = ToolCall(id="1", name="weather", arguments={})
+    done = Done(reason="length", usage=USAGE) if is_last else None
+    origin = Origin(model="p/other")
+    piece = Chunk(thinking="hm", tool_calls=(call,), text="STOP one", origin=origin, done=done)
+    heard = await through(stops.ending(["STOP"]), Spoken(piece))
+    assert heard[0] == Chunk(thinking="hm", tool_calls=(call,), origin=origin)
+    assert [bool(one.done) for one in heard] == [False, True]
+    assert text_of(heard) == ""
+
+
+async def test_where_nothing_comes_with_the_stop_string_only_the_end_does() -> None:
+    (end,) = await through(stops.ending(["STOP"]), Spoken("STOP"))
+    assert end.done is not None
+    assert end.done.stop_string == "STOP"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.adaptation import tool_calls
 from orchestrator.core.types import ChatRequest, Chunk, Message, StopReason, ToolCall
-from tests.adaptation.pieces import Spoken, text_of, through
+from tests.adaptation.pieces import USAGE, Spoken, text_of, through
 
 TOOL = {
     "type": "function",
@@ -160,6 +160,19 @@ async def test_plain_words_are_heard_as_they_come() -> None:
         assert chunk.text == "It "
         break
     assert spoken.heard == 1
+
+
+@pytest.mark.parametrize("said", ["It is sunny.", CALL])
+async def test_what_is_thought_first_is_heard_as_it_comes(said: str) -> None:
+    spoken = Spoken(Chunk(thinking="h"), Chunk(usage=USAGE), Chunk(thinking="m"), said)
+    heard = []
+    async for chunk in tool_calls.reading([TOOL])(spoken.chunks()):
+        heard.append(chunk)
+        assert spoken.heard == min(len(heard), 4)
+    assert heard[:3] == spoken.pieces[:3]
+    assert "".join(chunk.thinking for chunk in heard) == "hm"
+    assert text_of(heard) == ("" if said == CALL else said)
+    assert [call.name for chunk in heard for call in chunk.tool_calls] == (["weather"] if said == CALL else [])
 
 
 async def test_the_model_is_told_of_functions_and_of_earlier_calls_in_words() -> None:

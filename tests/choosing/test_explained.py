@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from unittest.mock import AsyncMock
 from zlib import crc32
 
@@ -10,8 +11,11 @@ import numpy as np
 import orjson
 import pytest
 
+from orchestrator.choosing.explaining import ANOTHER_RELEASE
+from orchestrator.choosing.ruled import Look
 from orchestrator.choosing.written import ONE_IN
-from orchestrator.core.permissions import Role
+from orchestrator.core.permissions import EVERYBODY, Role
+from orchestrator.models import RouteDecision
 from orchestrator.parts import Parts
 from orchestrator.weighing.meaning import Meaning
 from routing.analysis import prototypes
@@ -19,6 +23,7 @@ from routing.analysis.types import TASKS
 from tests.choosing.asked import AUTO, BIG, HELLO, Publish, admin, decisions
 from tests.fakes import FakeEngine
 from tests.keys import issue_key
+from tests.shapes import DOCUMENT, misfits
 
 
 async def test_what_was_decided_is_explained_and_decides_the_same_again(
@@ -33,7 +38,15 @@ async def test_what_was_decided_is_explained_and_decides_the_same_again(
     assert asked.headers["X-Orchestrator-Model"] == "tiny:latest"
     assert asked.headers["X-Orchestrator-Route"].startswith('rule "rule 1": ')
     await decisions(parts, 1)
-    told = (await client.get("/api/admin/v1/decisions/r1", headers=headers)).json()
+    response = await client.get("/api/admin/v1/decisions/r1", headers=headers)
+    told = response.json()
+    described = DOCUMENT["paths"]["/api/admin/v1/decisions/{request_id}"]["get"]["responses"]["200"]
+    shape = described["content"]["application/json"]["schema"]
+    look = asdict(Look("tiny:latest", before=0.5, after=0.25, floor=0.4, is_taken=False))
+    for trial in (None, look):
+        assert misfits(shape, told | {"trial": trial}) == []
+    assert told["trial"] is None
+    assert misfits(shape, told | {"trial": look | {"more": 1}})
     assert told["replay"] == {"rules": {"is_same": True}, "decision": {"is_same": True}}
     assert [one["rule"] for one in told["verdict"]["matched"]] == ["rule 1", "rule 2"]
     assert [one["name"] for one in told["decision"]["candidates"]][:1] == ["tiny:latest"]
@@ -43,6 +56,40 @@ async def test_what_was_decided_is_explained_and_decides_the_same_again(
     assert told["facts"]["scores"].keys() >= {"complexity", "reasoning"}
     other = {"x-api-key": await parts.reads.run(60, lambda: issue_key("else", "globex", role=Role.VIEWER))}
     assert (await client.get("/api/admin/v1/decisions/r1", headers=other)).status_code == 404
+
+
+@pytest.mark.parametrize("part", ["inputs", "verdict", "facts", "version", "no facts"])
+async def test_what_another_release_wrote_is_told_as_far_as_it_was_kept(
+    client: httpx.AsyncClient, publish: Publish, parts: Parts, part: str
+) -> None:
+    await publish({"then": {"never": ["nobody/*"]}})
+    headers = await admin(parts)
+    assert (await client.post("/api/chat", json=AUTO, headers=headers | {"X-Request-Id": "r1"})).status_code == 200
+    (row,) = await decisions(parts, 1)
+    said = orjson.loads(row.document)
+    kept = {name: value for name, value in said["decision"].items() if name not in {"inputs", "why"}}
+    if part == "inputs":
+        said["decision"]["inputs"]["candidates"] = [{"called": "tiny:latest"}]
+    elif part == "verdict":
+        said["verdict"]["matched"] = ["rule 1"]
+    elif part == "version":
+        said["verdict"]["version"] = "one"
+    elif part == "facts":
+        said["facts"] |= {"tags": 7}
+    else:
+        del said["facts"]
+    written = orjson.dumps(said).decode()
+    await parts.managing.run(60, lambda: RouteDecision.objects.of(EVERYBODY).filter(pk=row.pk).update(document=written))
+    response = await client.get("/api/admin/v1/decisions/r1", headers=headers)
+    assert response.status_code == 200
+    told = response.json()
+    unread = {"is_same": None, "why": ANOTHER_RELEASE}
+    if part == "inputs":
+        assert told["replay"] == {"rules": {"is_same": True}, "decision": unread | {"kept": kept}}
+        assert told["decision"] is None
+    else:
+        assert told["replay"] == {"rules": unread, "decision": {"is_same": True}}
+        assert (told["verdict"], told["facts"]) == (said["verdict"], said.get("facts", {}))
 
 
 async def test_who_would_be_asked_is_told_and_nobody_is(

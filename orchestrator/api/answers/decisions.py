@@ -12,6 +12,9 @@ FACTS = "The request as rules saw it, without what goes without saying; never it
 VERDICT = "What the rules said, all together, without what goes without saying."
 
 
+DECISION = "Null: the choice was not the router's, or another release wrote it in a way that cannot be read."
+
+
 class TermTold(Shape):
     """One reason for a number."""
 
@@ -100,6 +103,7 @@ class ReplayTold(Shape):
     is_same: bool | None = Field(description="Null: it cannot be told.")
     why: str | None = Field(None, description="Why it cannot be told.")
     now: dict[str, Any] | None = Field(None, description="What they come to now, where that is something else.")
+    kept: dict[str, Any] | None = Field(None, description="What the router's choice came to, where it cannot be read.")
 
 
 class ReplaysTold(Shape):
@@ -140,7 +144,17 @@ class Weighed(Shape):
     facts: dict[str, Any] = Field(description=FACTS)
     verdict: dict[str, Any] = Field(description=VERDICT)
     notes: list[str] = Field(description="What else is to be known of how it was decided.")
-    decision: DecisionTold | None = Field(description="Null: the choice was not the router's.")
+    decision: DecisionTold | None = Field(description=DECISION)
+
+
+class TrialTold(Shape):
+    """What the last look at an answer on trial came to."""
+
+    model: str
+    before: float = Field(description="How likely it was good before the look.")
+    after: float = Field(description="How likely it was good once it was seen.")
+    floor: float = Field(description="How likely it had to be.")
+    is_taken: bool = Field(description="It was; else another was asked.")
 
 
 class DecisionExplained(Weighed):
@@ -149,6 +163,7 @@ class DecisionExplained(Weighed):
     request_id: str
     tenant: str
     at: Moment
+    trial: TrialTold | None = Field(description="Null: no answer was on trial.")
     replay: ReplaysTold
     request: OfRequest | None = Field(description="Null: its record is gone, or not written yet.")
     tried: list[TriedTold]
