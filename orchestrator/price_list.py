@@ -105,11 +105,15 @@ def _lines(
 ) -> Iterator[Line]:
     sellers = {one.name: one for one in registry.providers}
     listed = last_listed(LIST)
+    lines = []
     for provider, model, stated, names in wanted:
         place = _place(sellers.get(provider), provider, model, stated, listed.get((provider, model.lower())))
-        found = in_force(place, registry.stated, at.timestamp())
-        row = kept(provider, model, found.price) if found.price else None
-        yield Line(place=place, found=found, row=row, names=names, calls=asked.get((provider, model), 0))
+        lines.append((place, in_force(place, registry.stated, at.timestamp()), names))
+    rows = iter(kept([(place.provider, place.model, found.price) for place, found, _ in lines if found.price]))
+    for place, found, names in lines:
+        row = next(rows) if found.price else None
+        calls = asked.get((place.provider, place.model), 0)
+        yield Line(place=place, found=found, row=row, names=names, calls=calls)
 
 
 def _place(
@@ -130,7 +134,8 @@ def _wanted(
             names[one.provider, one.remote_name, _stated(one)].append(entry.name)
     seen = {(provider, model.lower()) for provider, model, _ in names}
     others = [(one.provider, one.model) for one in registry.stated]
-    others += PriceRow.objects.values_list("provider", "model").distinct()
+    used = PriceRow.objects.filter(last_used_at__isnull=False)  # callers may ask for any name
+    others += used.values_list("provider", "model").distinct()
     for provider, model in sorted({*others, *asked}):
         if (provider, model.lower()) not in seen:
             seen.add((provider, model.lower()))

@@ -123,7 +123,8 @@ def _name_at(provider: str, remote_name: str) -> str:
 
 def _prices(offer: Offer, offers: Offers) -> list[Priced]:
     """Prices that calls were booked by, and those operators said, the newest first."""
-    used = PriceRow.objects.filter(provider=offer.provider, model__iexact=offer.remote_name).order_by("-id")
+    rows = PriceRow.objects.filter(provider=offer.provider, model__iexact=offer.remote_name)
+    used = rows.filter(last_used_at__isnull=False).order_by("-id")
     found = [
         Priced(row.first_used_at, shown_price(price_in(row)), row.source, is_used=True) for row in used[:MOST_PRICES]
     ]

@@ -419,15 +419,15 @@ class SpendDayAdmin(Exported, Read):
 
 @admin.register(PriceRow)
 class PriceRowAdmin(Read):
-    """Prices that were used."""
+    """Prices that were used, or could have been."""
 
     titled = "Prices that were used"
-    explanation = "Rows are added and never changed: what was charged by one can be reckoned again."
-    list_display = ("number", "provider", "model", "rates_shown", "source", "used_at")
+    explanation = "What a row says is never changed: what was charged by it can be reckoned again."
+    list_display = ("number", "provider", "model", "rates_shown", "source", "used_at", "last_used")
     list_filter = (OfProvider,)
     search_fields = ("model",)
     search_help_text = "A model, as its provider calls it"
-    fields = ("number", "provider", "model", "source", "rates_shown", "used_at", "digest")
+    fields = ("number", "provider", "model", "source", "rates_shown", "used_at", "last_used", "digest")
     readonly_fields = fields
 
     @admin.display(description="number")
@@ -440,10 +440,15 @@ class PriceRowAdmin(Read):
         """Those of short questions, then those of longer ones."""
         return "; ".join(_rates(rates) for rates in row.rates)
 
-    @admin.display(description="first used, UTC")
+    @admin.display(description="first asked for, UTC")
     def used_at(self, row: PriceRow) -> str:
-        """By a charge."""
+        """By whoever asked for the model."""
         return moment(row.first_used_at)
+
+    @admin.display(description="last used, UTC", empty_value="never")
+    def last_used(self, row: PriceRow) -> str | None:
+        """By a charge, or an answer that spared one."""
+        return moment(row.last_used_at) if row.last_used_at else None
 
 
 def with_names(rows: QuerySet[Any]) -> QuerySet[Any]:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Literal
 
 from orchestrator.invoices.compared import BOTH, ONLY_HERE, ONLY_THERE
-from orchestrator.invoices.sums import Figure, Sums, figures
+from orchestrator.invoices.sums import Figure, Sums, comparable, figures
 
 LATE = timedelta(minutes=15)  # a call begun so shortly before midnight may be counted on the next day
 TWICE_THERE, TWICE_HERE = "twice there", "twice here"
@@ -93,7 +93,8 @@ def _difference(
     name: Callable[[str], str],
 ) -> CallDifference | None:
     first, mine = (there[0] if there else None), (here[0] if here else None)
-    sides = figures(_sum(there), _sum(here), told, rounded)
+    theirs = _sum(there)
+    sides = figures(theirs, _sum(here), comparable(theirs, told), rounded)
     differing = [figure.name for figure in sides if not figure.is_same]
     if first is None:
         kind = ONLY_HERE

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Literal
 
-from orchestrator.invoices.sums import COST, EXACT, Figure, Room, Sums, figures
+from orchestrator.invoices.sums import COST, EXACT, Figure, Room, Sums, comparable, figures
 
 ONLY_THERE, ONLY_HERE, BOTH = "only there", "only here", "differs"
 _DAY = timedelta(days=1)
@@ -49,7 +49,8 @@ def differences(
     sides: dict[Place, tuple[Figure, ...]] = {}
     for place in theirs.keys() | ours.keys():
         there, here = theirs.get(place), ours.get(place)
-        sides[place] = figures(there or Sums(), here or Sums(), told, rounded)
+        names = comparable(there or Sums(), told)
+        sides[place] = figures(there or Sums(), here or Sums(), names, rounded)
         if all(figure.is_same for figure in sides[place]):
             continue
         kind = ONLY_HERE if there is None else ONLY_THERE if here is None else BOTH

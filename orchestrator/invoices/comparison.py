@@ -15,7 +15,7 @@ from orchestrator.invoices.calls import CallDifference, Here, There, call_differ
 from orchestrator.invoices.compared import ONLY_THERE, Difference, Place, differences
 from orchestrator.invoices.forms import FORMS
 from orchestrator.invoices.names import Names
-from orchestrator.invoices.sums import COST, COUNTS, FIGURES, Figure, Sums, figures
+from orchestrator.invoices.sums import COST, COUNTS, FIGURES, Figure, Sums, comparable, figures
 from orchestrator.models import ImportedUsage, UsageImport
 
 DAY = timedelta(days=1)
@@ -28,9 +28,9 @@ _Lines = list[tuple[str, There]]  # each with what the provider calls its call
 class Comparison:
     """What came of it.
 
-    told       the figures that the account tells, which alone are compared
+    told       the figures that the account tells of these days, which alone are compared
     is_by_day  it names no models, so whole days are compared
-    totals     of all days together
+    totals     of all days together: the figures that are compared in all of them
     calls      None: it does not name calls
     kept_from  charges of days before are gone, so that these cannot be compared; None: of no day
     learned    names that calls show to be of one model: there, and here
@@ -66,7 +66,7 @@ def compare(account: UsageImport, first: date | None = None, last: date | None =
     if begin > end:
         raise BadRequest(f"It is about {account.first_day} to {account.last_day}; none of these days is among them.")
     lines = _lines(account)
-    told = _told(lines)
+    told = _told(lines, begin, end)
     rounded = FORMS[account.form].rounded
     is_by_day = all(not there.model for _, there in lines)
     named: dict[str, list[There]] = defaultdict(list)
@@ -78,6 +78,7 @@ def compare(account: UsageImport, first: date | None = None, last: date | None =
     theirs = _sorted((Entry(there.day, there.model, there.sums) for _, there in lines), name, begin, end)
     ours = _sorted(side.ours, name, begin, end)
     all_theirs, all_ours = _total(theirs.values()), _total(ours.values())
+    everywhere = [name for name in told if all(name in comparable(sums, told) for sums in theirs.values())]
     calls = None
     if named:
         found = call_differences(*_in_days(named, side.calls, begin, end), told, rounded, name)
@@ -88,7 +89,7 @@ def compare(account: UsageImport, first: date | None = None, last: date | None =
         last_day=end,
         told=told,
         is_by_day=is_by_day,
-        totals=figures(all_theirs, all_ours, told, rounded),
+        totals=figures(all_theirs, all_ours, everywhere, rounded),
         theirs=all_theirs,
         ours=all_ours,
         differences=differences(theirs, ours, told, rounded, _sorted(side.late, name, begin, end)),
@@ -183,19 +184,23 @@ def _lines(account: UsageImport) -> _Lines:
     rows = ImportedUsage.objects.filter(of=account).order_by("line", "pk")
     found = []
     for number, day, model, ref, cost, *counts in rows.values_list("line", "day", "model", "ref", "cost_usd", *COUNTS):
+        told = {name for name, value in zip(FIGURES, (cost or None, *counts), strict=True) if value is not None}
         sums = Sums(
             cost_usd=Decimal(cost or 0),
             **{name: count or 0 for name, count in zip(COUNTS, counts, strict=True)},
             entries=1,
             names={model} if model else set(),
-            told={name for name, value in zip(FIGURES, (cost or None, *counts), strict=True) if value is not None},
+            told=told,
+            untold=set(FIGURES) - told,
         )
         found.append((ref, There(number, day, model, sums)))
     return found
 
 
-def _told(lines: _Lines) -> tuple[str, ...]:
-    told = {name for _, there in lines for name in there.sums.told}
+def _told(lines: _Lines, begin: date, end: date) -> tuple[str, ...]:
+    """What lines of these days tell; where there are none, what others do."""
+    within = {name for _, there in lines if begin <= there.day <= end for name in there.sums.told}
+    told = within or {name for _, there in lines for name in there.sums.told}
     return tuple(name for name in FIGURES if name in told) or (COST,)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
@@ -22,6 +23,7 @@ class Sums:
     unpriced   of the calls: nobody knows what they cost, and they are in no cost
     names      of the models, as they stand there or here
     told       of lines: the figures that stand there
+    untold     of lines: the figures that do not stand in all of them
     """
 
     cost_usd: Decimal = Decimal(0)
@@ -35,6 +37,7 @@ class Sums:
     unpriced: int = 0
     names: set[str] = field(default_factory=set)
     told: set[str] = field(default_factory=set)
+    untold: set[str] = field(default_factory=set)
 
     def add(self, other: Sums) -> None:
         """Add what another has."""
@@ -49,6 +52,7 @@ class Sums:
         self.unpriced += other.unpriced
         self.names |= other.names
         self.told |= other.told
+        self.untold |= other.untold
 
     @property
     def kinds_of_tokens(self) -> int:
@@ -97,10 +101,19 @@ class Figure(NamedTuple):
 EXACT = Room(Decimal(0), Decimal(0))
 
 
-def figures(theirs: Sums, ours: Sums, told: tuple[str, ...], rounded: Decimal) -> tuple[Figure, ...]:
-    """Those that the account tells, side by side."""
+def figures(theirs: Sums, ours: Sums, names: Iterable[str], rounded: Decimal) -> tuple[Figure, ...]:
+    """Some of them side by side."""
     within = room(theirs, ours, rounded)
     return tuple(
         Figure(name, Decimal(getattr(theirs, name)), Decimal(getattr(ours, name)), within if name == COST else EXACT)
-        for name in told
+        for name in names
     )
+
+
+def comparable(theirs: Sums, told: tuple[str, ...]) -> tuple[str, ...]:
+    """Of the figures that an account tells those that some of its lines can be compared by: those that each has.
+
+    Lines that have none in common say one thing together: all that any of them has. Without a line it is all of `told`.
+    """
+    names = (theirs.told - theirs.untold) or theirs.told or set(told)
+    return tuple(name for name in told if name in names)

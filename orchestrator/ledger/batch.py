@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connections, transaction
 
 from orchestrator.core.errors import OrchestratorError
-from orchestrator.ledger import charging, decisions, reserving, shares, spending
+from orchestrator.ledger import charging, decisions, price_rows, reserving, shares, spending
 from orchestrator.ledger.decisions import Decided
 from orchestrator.ledger.holds import Charged, Reservation
 from orchestrator.ledger.machines import Own
@@ -89,6 +90,7 @@ def _insert(cursor: Cursor, rows: list[dict[str, Any]], saved: list[dict[str, An
     """Records, what the days' sums say of them, and decisions."""
     if saved:
         spending.add_savings(cursor, ((row, 1) for row in saved))
+        price_rows.note_used(cursor, ((row["saved_price_id"], row["at"]) for row in saved))
     if rows:
         insert(rows, cursor)
     if decided:
@@ -116,7 +118,10 @@ def write_repeats(repeats: Sequence[Repeat]) -> None:
         insert_repeats(repeats)
         return
     with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
-        spending.add_savings(cursor, _saved(repeats))
+        saved = _saved(repeats)
+        spending.add_savings(cursor, saved)
+        last = datetime.fromtimestamp(repeats[-1].at / 1e6, UTC)
+        price_rows.note_used(cursor, ((row["saved_price_id"], last) for row, _ in saved))
         insert_repeats(repeats)
 
 

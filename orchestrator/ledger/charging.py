@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import models
 
-from orchestrator.ledger import accounts, reserving, spending
+from orchestrator.ledger import accounts, price_rows, reserving, spending
 from orchestrator.ledger.accounts import Account, Used
 from orchestrator.ledger.holds import Charged, Reservation
 from orchestrator.ledger.sql import Cursor, columns, insert_all, moment, select_all, table
@@ -45,6 +45,7 @@ def charge(
     accounts.move(cursor, moves)
     accounts.tell_of_shares(cursor, list(moves), at) if moves else None
     spending.add_charges(cursor, rows.values())
+    price_rows.note_used(cursor, ((row.get("price_id"), row["at"]) for row in rows.values()))
     return len(rows)
 
 

@@ -18,7 +18,7 @@ from orchestrator.models.tenants import Team, Tenant
 
 
 class PriceRow(models.Model):
-    """A price that was used. Rows are added and never changed: what was charged by one can be reckoned again."""
+    """A price. Rows are added, and what one says is never changed: what was charged by it can be reckoned again."""
 
     provider = models.CharField(max_length=40)
     model = models.CharField(max_length=255, help_text="As the provider calls it.")
@@ -26,6 +26,9 @@ class PriceRow(models.Model):
     digest = models.CharField(max_length=64, unique=True, help_text="Of all that it says.")
     rates = models.JSONField(help_text="Dollars for a million tokens, as text; the rates of long questions as well.")
     first_used_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(
+        null=True, help_text="When a call came that was charged by it or spared, to a minute; empty: none did yet."
+    )
 
     class Meta:
         ordering = ("-id",)

@@ -1,14 +1,15 @@
-"""Prices as they are kept for good: a row for each that was used, found again by all that it says."""
+"""Prices as they are kept for good: a row for each that a call could be charged by, found again by all that it says."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Any
 
+from django.db.models import F
 from django.utils import timezone
 
 from orchestrator.core.prices import Price, Rates, plain
@@ -34,14 +35,19 @@ def numbered(prices: Sequence[tuple[str, str, Price]]) -> list[Price]:
     return [replace(price, number=numbers[row.digest]) for row, (_, _, price) in zip(rows, prices, strict=True)]
 
 
-def kept(provider: str, model: str, price: Price) -> PriceRow | None:
-    """The row of a price; None where it was never used."""
-    return PriceRow.objects.filter(digest=_row(provider, model, price).digest).first()
+def kept(prices: Sequence[tuple[str, str, Price]]) -> list[PriceRow | None]:
+    """The rows of prices; None where one was never used."""
+    digests = [_row(*one).digest for one in prices]
+    rows = {row.digest: row for row in _found(digests) if row.last_used_at is not None}
+    return [rows.get(digest) for digest in digests]
 
 
 def last_listed(source: str) -> dict[tuple[str, str], Price]:
-    """The newest price by a source of each provider and model, the latter in lower case."""
-    rows = PriceRow.objects.filter(source=source).order_by("id").iterator()
+    """The price by a source that was used last, of each provider and model, the latter in lower case.
+
+    Where none was used yet it is the newest.
+    """
+    rows = PriceRow.objects.filter(source=source).order_by(F("last_used_at").asc(nulls_first=True), "id").iterator()
     return {(row.provider, row.model.lower()): price_in(row) for row in rows}
 
 
@@ -79,12 +85,14 @@ def _row(provider: str, model: str, price: Price) -> PriceRow:
 
 
 def _numbers(rows: Sequence[PriceRow]) -> dict[str, int]:
-    digests = sorted({row.digest for row in rows})
-    found: dict[str, int] = {}
-    for at in range(0, len(digests), MOST_NAMED):
-        some = PriceRow.objects.filter(digest__in=digests[at : at + MOST_NAMED])
-        found |= dict(some.values_list("digest", "pk"))
-    return found
+    return {row.digest: row.pk for row in _found([row.digest for row in rows])}
+
+
+def _found(digests: Iterable[str]) -> Iterator[PriceRow]:
+    """Those that are there, in a query for each `MOST_NAMED`."""
+    wanted = sorted(set(digests))
+    for at in range(0, len(wanted), MOST_NAMED):
+        yield from PriceRow.objects.filter(digest__in=wanted[at : at + MOST_NAMED])
 
 
 def _told(rates: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 from hashlib import sha256
 from math import ceil
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 MOST_NAMED = 20
+DAY_S = 86_400
 SHARED = "collapsed"
 WITHOUT_A_CALL = ("memory", "redis", "sqlite", "semantic", SHARED)
 WAYS = ("price", "charge", "free", "unknown")  # by which a claim is reckoned
@@ -46,6 +47,10 @@ WHERE request_id = :of AND tenant_id IN (:reader, :owner) AND model = :model
 _DAILY = """
 SELECT day, tenant_id, sum(saved_microusd) AS saved
 FROM orchestrator_spendday WHERE day >= :since AND day < :until GROUP BY 1, 2
+"""
+_LONGEST = """
+SELECT max(CAST(json_extract(rule.value, '$.then.cache.ttl_s') AS REAL)) AS seconds
+FROM routing_ruleversion, json_each(document, '$.rules') AS rule
 """
 _SPENT = """
 SELECT purpose, count(*) AS calls, coalesce(sum(cost_microusd), 0) AS cost, sum(cost_microusd IS NULL) AS unpriced
@@ -85,6 +90,7 @@ class Proof:
     proven: int = 0  # of that, as reckoned here
     estimated: int = 0  # of that, by counts that are estimates
     lost: int = 0  # claimed for calls whose process died before it wrote what they cost
+    gone: int = 0  # claimed for calls whose charges may be kept no longer
     free: int = 0  # answers that saved nothing, since a call costs nothing
     unknown: int = 0  # answers of which nobody knows what they saved
     spent: dict[str, int] = field(default_factory=dict)  # on what answered nobody, by purpose: judges and shadows
@@ -104,10 +110,19 @@ class Proof:
             self.differences.append(difference)
 
 
-def prove(ledger: Path, since: date, until: date, others: Sequence[Path] = ()) -> Proof:
+def prove(
+    ledger: Path,
+    since: date,
+    until: date,
+    others: Sequence[Path] = (),
+    charged_since: date | None = None,
+    ttl_s: float = 0,
+) -> Proof:
     """Reckon the claims of the days from `since` until before `until` again.
 
-    others  ledgers of machines that share a cache with this one: what one paid for saves another's calls.
+    others         ledgers of machines that share a cache with this one: what one paid for saves another's calls.
+    charged_since  charges of days before it may have been deleted; None: none was.
+    ttl_s          how long an answer is kept where no rule says so.
     Raises sqlite3.Error when one of them cannot be read.
     """
     proof = Proof(since, until)
@@ -116,7 +131,9 @@ def prove(ledger: Path, since: date, until: date, others: Sequence[Path] = ()) -
         for one in opened:
             one.execute("BEGIN")  # what is read of it is of one moment
             one.execute("SELECT 1 FROM orchestrator_charge LIMIT 1")
-        _Reckoning(opened[0], opened, proof).run()
+        longest = timedelta(days=ceil(max([ttl_s, *(_longest_s(one) for one in opened)]) / DAY_S))
+        gone_before = None if charged_since is None else charged_since + longest
+        _Reckoning(opened[0], opened, proof, gone_before).run()
     return proof
 
 
@@ -126,9 +143,23 @@ def _opened(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _longest_s(ledger: sqlite3.Connection) -> float:
+    """For how long any version of the rules had an answer kept; 0 where none says so."""
+    (seconds,) = ledger.execute(_LONGEST).fetchone()
+    return float(seconds or 0)
+
+
 class _Reckoning:
-    def __init__(self, ledger: sqlite3.Connection, paid_in: Sequence[sqlite3.Connection], proof: Proof) -> None:
-        self._ledger, self._paid_in, self._proof = ledger, paid_in, proof
+    """gone_before  an answer from cache of an earlier day may be older than charges are kept; None: none is."""
+
+    def __init__(
+        self,
+        ledger: sqlite3.Connection,
+        paid_in: Sequence[sqlite3.Connection],
+        proof: Proof,
+        gone_before: date | None,
+    ) -> None:
+        self._ledger, self._paid_in, self._proof, self._gone_before = ledger, paid_in, proof, gone_before
         self._days = {"since": proof.since.isoformat(), "until": proof.until.isoformat()}
         self._rates: dict[int, list[Rates] | None] = {}
 
@@ -191,9 +222,17 @@ class _Reckoning:
         if is_lost:
             self._proof.lost += claim["claimed"] * claim["records"]
             return None
+        if not found and self._may_be_gone(claim):
+            self._proof.gone += claim["claimed"] * claim["records"]
+            return None
         if not found:
             return f"it claims {claim['claimed']} for the call of request {claim['of']}, and no such call was charged"
         return f"it claims {claim['claimed']}, and by the call of request {claim['of']} it is {found[0]}"
+
+    def _may_be_gone(self, claim: sqlite3.Row) -> bool:
+        """Whether the charge that it names may have been deleted for its age. A shared call's is of the same day."""
+        is_old = self._gone_before is not None and date.fromisoformat(claim["day"]) < self._gone_before
+        return is_old and claim["tier"] != SHARED
 
     def _paid(self, claim: sqlite3.Row) -> Iterator[sqlite3.Row]:
         of, reader, owner, model = (claim[name] for name in ("of", "tenant_id", "granted_by_id", "model"))

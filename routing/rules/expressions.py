@@ -15,9 +15,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from routing.rules.facts import FACTS, TEXTS
+from routing.rules.patterns import Unread, states_of
 
 MOST_TEXTS, MOST_PATTERNS, LONGEST_PATTERN, MOST_REPEATS = 16, 4, 200, 32
 LARGEST_PATTERN = 1000  # its characters, times its repetitions: it is compiled anew for each request
+MOST_STATES = 6_000  # of all patterns: a text that leads to each of them is gone through in about 10 ms
 # The next loop may go through what one made: each sum in both is a factor.
 MOST_MAPS, MOST_SUMS = 1, 4
 # Values that loops may go through, times the words within loops.
@@ -137,7 +139,8 @@ def faults_in(source: str) -> list[str]:
     if program.return_type() != _cel().Type.BOOL:
         return [f"column 1: it has to say true or false, and this is of type {program.return_type().name().lower()}"]
     tokens = _tokens(source)
-    return [f"{_place(source, at)}: {words}" for at, words in _bounds(tokens)] or list(_tried(program))
+    beyond = list(_bounds(tokens)) or list(_long(tokens))
+    return [f"{_place(source, at)}: {words}" for at, words in beyond] or list(_tried(program))
 
 
 @cache
@@ -191,12 +194,17 @@ def _bounds(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
     texts = [(name, at) for name, at in _names(tokens) if name in TEXTS]
     for name, at in texts[MOST_TEXTS : MOST_TEXTS + 1]:
         yield at, f"{name} may be named {MOST_TEXTS} times"
-    patterns = [at for at, token in enumerate(tokens) if token.text == "matches" and _is_called(tokens, at)]
+    patterns = _patterns(tokens)
     if len(patterns) > MOST_PATTERNS:
         yield tokens[patterns[MOST_PATTERNS]].at, f"an expression has {MOST_PATTERNS} `matches` at most"
     for at in patterns:
         yield from _pattern(tokens, at)
     yield from _loops(tokens)
+
+
+def _patterns(tokens: Sequence[Token]) -> list[int]:
+    """Where there is a `matches`."""
+    return [at for at, token in enumerate(tokens) if token.text == "matches" and _is_called(tokens, at)]
 
 
 def _loops(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
@@ -290,6 +298,25 @@ def _too_large(pattern: str) -> str:
     if repeats > MOST_REPEATS or len(pattern) * (1 + repeats) > LARGEST_PATTERN:
         return f"the numbers of repetitions come to {MOST_REPEATS} at most, in a long pattern to fewer"
     return ""
+
+
+def _long(tokens: Sequence[Token]) -> Iterator[tuple[int, str]]:
+    """Patterns, within the bounds, that some text would take long to be gone through by.
+
+    It is asked before an expression is published only: what was published before goes on.
+    """
+    left = MOST_STATES
+    for at in _patterns(tokens):
+        given = tokens[_closing(tokens, at + 1) - 1]
+        try:
+            left -= states_of(str(_environment().compile(given.text).eval(data={}).value()), MOST_STATES + 1)
+        except Unread:
+            yield given.at, r"a pattern has flags at its beginning only, and no \Q, \x{} or (?<name>)"
+            continue
+        if left < 0:
+            words = "repeat fewer times, or begin with what cannot come again in what follows"
+            yield given.at, f"a text could begin to match in too many places at once: {words}"
+            return
 
 
 def _closing(tokens: Sequence[Token], at: int) -> int:

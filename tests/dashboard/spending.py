@@ -66,9 +66,10 @@ def _charge(at: datetime, tenant_id: int, number: list[int] = [0], **fields: Any
 
 
 def price(model: str, input_: str, output: str, source: str = "genai-prices 0.2.3", **rates: Any) -> PriceRow:
-    """A price that was used, by the model's full name."""
+    """A price that was used just now, by the model's full name."""
     provider, _, name = model.partition("/")
     longer = rates.pop("longer", [])
+    used_at = rates.pop("last_used_at", datetime.now(UTC))
     return PriceRow.objects.create(
         provider=provider,
         model=name,
@@ -76,6 +77,7 @@ def price(model: str, input_: str, output: str, source: str = "genai-prices 0.2.
         digest=f"{model} {input_} {output} {source} {rates}"[:64],
         rates=[{"input": input_, "output": output} | rates, *longer],
         first_used_at=datetime.now(UTC),
+        last_used_at=used_at,
     )
 
 

@@ -308,6 +308,64 @@ def test_days_whose_charges_are_gone_are_named() -> None:
     assert none.kept_from == max(call.day for call in calls) + timedelta(days=1)
 
 
+PARTLY = "day,model,cost_usd,input_tokens,output_tokens"
+
+
+def partly(calls: list[Call], told: Callable[[Call], str]) -> Comparison:
+    """An account with a line for each call. `told` says what it tells: `c`osts, `t`okens."""
+
+    def row(call: Call) -> list[object]:
+        tokens = [call.prompt, call.answer] if "t" in told(call) else ["", ""]
+        return [call.day, call.model, call.cost if "c" in told(call) else "", *tokens]
+
+    return compared(EXPORTS[-1]._replace(make=lambda there: exports.table(PARTLY, map(row, there))), calls, calls)
+
+
+def names_of(found: Comparison) -> list[str]:
+    return [figure.name for figure in found.totals]
+
+
+def test_what_some_lines_do_not_tell_is_not_compared_for_them() -> None:
+    calls = calls_of(EXPORTS[-1], Random(3))
+    whole = partly(calls, lambda _: "ct")
+    assert (whole.is_same, names_of(whole)) == (True, ["cost_usd", "prompt_tokens", "completion_tokens"])
+    of_one_model = partly(calls, lambda call: "ct" if call.model == OPENAI[0] else "c")
+    assert (of_one_model.differences, names_of(of_one_model)) == ([], ["cost_usd"])
+    assert of_one_model.told == whole.told
+    of_one_line = partly(calls, lambda call: "ct" if call is calls[0] else "c")
+    assert (of_one_line.differences, names_of(of_one_line)) == ([], ["cost_usd"])
+    Charge.objects.of(EVERYBODY).filter(provider_ref=calls[0].ref).update(completion_tokens=1, cost_microusd=1)
+    (wrong,) = comparison.compare(UsageImport.objects.get()).real
+    assert "cost_usd" in [figure.name for figure in wrong.differing]
+
+
+def test_lines_of_costs_and_lines_of_tokens_make_one_account() -> None:
+    calls = calls_of(EXPORTS[-1], Random(3))
+    rows = [[call.day, call.model, call.cost, "", ""] for call in calls]
+    rows += [[call.day, call.model, "", call.prompt, call.answer] for call in calls]
+    export = EXPORTS[-1]._replace(make=lambda _: exports.table(PARTLY, rows))
+    found = compared(export, calls, calls)
+    assert (found.is_same, names_of(found)) == (True, ["cost_usd", "prompt_tokens", "completion_tokens"])
+    Charge.objects.of(EVERYBODY).filter(provider_ref=calls[0].ref).update(completion_tokens=1, cost_microusd=1)
+    (wrong,) = comparison.compare(UsageImport.objects.get()).real
+    assert [figure.name for figure in wrong.differing] == ["cost_usd", "completion_tokens"]
+
+
+def test_what_is_told_of_other_days_only_is_not_compared() -> None:
+    calls = calls_of(EXPORTS[-1], Random(3))
+    first = min(call.day for call in calls)
+    partly(calls, lambda call: "ct" if call.day == first else "c")
+    calls_later = Charge.objects.of(EVERYBODY).filter(provider="others", at__date__gt=first)
+    day, model = calls_later.values_list("at__date", "model").order_by("at").first()
+    UsageImport.objects.get().lines.filter(day=day, model=model.removeprefix("others/")).delete()
+    account = UsageImport.objects.get()
+    later = comparison.compare(account, first=first + timedelta(days=1))
+    assert later.told == ("cost_usd",)
+    assert [[figure.name for figure in one.figures] for one in later.real] == [["cost_usd"]]
+    account.lines.filter(day__gt=first).delete()
+    assert comparison.compare(account, first=first + timedelta(days=1)).told == comparison.compare(account).told
+
+
 def test_charges_of_other_days_are_not_looked_at() -> None:
     midnight = datetime(LAST.year, LAST.month, LAST.day, tzinfo=UTC) + timedelta(days=1)
     charge([replace(some_calls(Random(1), OPENAI)[0], at=midnight)], "openai")

@@ -7,9 +7,11 @@ import io
 import random
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connection
 from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
@@ -24,9 +26,9 @@ from orchestrator.core.prices import Price, Rates
 from orchestrator.ledger import costs, pace, spreadsheet
 from orchestrator.ledger.costs import BYS, Group, Groups, Span, Sums
 from orchestrator.ledger.pace import About, spent_by_day, uses
-from orchestrator.ledger.price_rows import rows_of
+from orchestrator.ledger.price_rows import note_used, rows_of
 from orchestrator.ledger.repricing import Known, elsewhere, repriced
-from orchestrator.models import ApiKey, BudgetPeriod, ShareElsewhere, SpendDay, Team, Tenant
+from orchestrator.models import ApiKey, BudgetPeriod, PriceRow, ShareElsewhere, SpendDay, Team, Tenant
 from orchestrator.pricing.rows import price_in
 from tests.dashboard.spending import budget, charge, company, day, key_of, price, tenant_of
 
@@ -355,6 +357,19 @@ def test_rounding_is_no_difference() -> None:
     assert found.difference == 0
 
 
+def test_when_a_price_was_used_is_written_once_a_minute() -> None:
+    row = price("openai/m", "1", "2", last_used_at=None)
+    found = []
+    for seconds in (0, 30, 61, 20, 200):
+        with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
+            note_used(cursor, [(None, NOW), (row.pk, NOW), (row.pk, NOW + timedelta(seconds=seconds))])
+        row.refresh_from_db()
+        assert row.last_used_at is not None
+        found.append(round((row.last_used_at - NOW).total_seconds()))
+        assert len(queries) == 1
+    assert found == [0, 0, 61, 61, 200]
+
+
 def test_prices_that_are_kept_are_read_back() -> None:
     old = price("openai/m", "1", "2")
     new = price("openai/m", "3", "4", cache_read="0.3", longer=[{"above": 200_000, "input": "6", "output": "8"}])
@@ -502,3 +517,11 @@ def _is_searched(sql: str, *, is_narrow: bool) -> None:
         assert "tenant_id=?" in plan, plan
     else:
         assert "day>?" in plan or "at>?" in plan, plan
+
+
+def test_prices_of_before_were_used_when_charges_say_so() -> None:
+    used, unused = (price(f"openai/{name}", "1", "2", last_used_at=None) for name in "mn")
+    for hours in (2, 1, 3):
+        charge(NOW - timedelta(hours=hours), price_id=used.pk)
+    import_module("orchestrator.migrations.0028_prices_used").used_by_charges(apps, None)
+    assert [PriceRow.objects.get(pk=row.pk).last_used_at for row in (used, unused)] == [NOW - timedelta(hours=1), None]

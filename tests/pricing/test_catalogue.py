@@ -63,6 +63,7 @@ async def test_the_first_question_already_has_the_price_and_its_number(catalogue
     assert price.source.startswith("genai-prices")
     row = await PriceRow.objects.aget()
     assert (row.pk, row.provider, row.model) == (price.number, "openai", "gpt-4o")
+    assert row.last_used_at is None, "nothing was charged by it"
 
 
 async def test_what_a_provider_lists_is_before_the_table(catalogue: Catalogue, chosen: Chosen) -> None:

@@ -18,6 +18,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orchestrator.checks.prices import prices_are_known, who_charges_was_said
@@ -25,6 +26,7 @@ from orchestrator.core.changing import By
 from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.presets import PRESETS
 from orchestrator.core.prices import Price
+from orchestrator.ledger.price_rows import note_used, rows_of
 from orchestrator.models import AuditEvent, SpendDay, Tenant
 from orchestrator.price_list import price_list
 from orchestrator.pricing.order import InForce, in_force, place_at
@@ -110,6 +112,49 @@ def test_what_was_last_listed_and_used_is_known(run: Run) -> None:
     for asked in (3, 4):
         numbered([("openrouter", "openai/gpt-4o", Price(input=Decimal(asked), output=Decimal(15), source="list"))])
     assert ("openrouter/openai/gpt-4o", "4", "list") in listed(run)
+
+
+ROUTED = "openrouter/openai/gpt-4o"
+
+
+def listed_at(asked: int, model: str = "openai/gpt-4o", used: datetime | None = None) -> None:
+    """A provider's list says so, and a call is charged by it."""
+    (price,) = numbered([("openrouter", model, Price(input=Decimal(asked), output=Decimal(15), source="list"))])
+    if used is not None:
+        with connection.cursor() as cursor:
+            note_used(cursor, [(price.number, used)])
+
+
+def test_a_listed_price_that_was_gone_back_to_is_the_one_that_is_told(run: Run) -> None:
+    now = timezone.now()
+    for minutes, asked in ((9, 3), (6, 4), (3, 3)):
+        listed_at(asked, used=now - timedelta(minutes=minutes))
+    assert (ROUTED, "3", "list") in listed(run)
+    assert json.loads(run("show", ROUTED, "--json")[1])[0]["input"] == "3"
+    listed_at(5)
+    assert (ROUTED, "3", "list") in listed(run), "nothing was charged by 5 yet"
+
+
+def test_a_name_that_somebody_made_up_is_in_no_list(run: Run) -> None:
+    """It has a price, where the table goes by how names begin; its provider does not know it, and charges nothing."""
+    before = listed(run)
+    listed_at(3, "openai/gpt-4o-junk")
+    assert listed(run) == before
+    assert rows_of(()) == {}
+    listed_at(3, "openai/gpt-4o-junk", used=timezone.now())
+    assert ("openrouter/openai/gpt-4o-junk", "3", "list") in listed(run)
+    assert [row.model for row in rows_of(()).values()] == ["openai/gpt-4o-junk"]
+
+
+def test_the_list_takes_as_many_queries_however_long_it_is(run: Run) -> None:
+    counts = []
+    for number in range(2):
+        for more in range(20):
+            listed_at(3, f"openai/m{number}-{more}", used=timezone.now())
+        with CaptureQueriesContext(connection) as queries:
+            assert len(listed(run)) == 6 + 20 * (number + 1)
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 def test_a_price_is_said_shown_and_no_longer_said(run: Run) -> None:

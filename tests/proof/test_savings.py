@@ -150,7 +150,11 @@ async def test_every_claim_is_what_paid_for_its_answer_says(
 
     served = {one.request_id: one for one in account.served}
     whose = {record.request_id: record.tenant_id for record in records}
-    rates = {row.pk: row.rates for row in await parts.managing.run(60, lambda: list(PriceRow.objects.all()))}
+    prices = await parts.managing.run(60, lambda: list(PriceRow.objects.all()))
+    rates = {row.pk: row.rates for row in prices}
+    used = {row.pk for row in prices if row.last_used_at is not None}
+    named = {one.price_id for one in charges.values()} | {record.saved_price_id for record in hits}
+    assert used == named - {None}
     for record in hits:
         paid = served[record.saved_of]
         assert whose[record.saved_of] == record.tenant_id

@@ -19,6 +19,7 @@ from orchestrator.core.permissions import EVERYBODY
 from orchestrator.core.prices import Price
 from orchestrator.models import Charge, RequestRecord, SpendDay, Tenant
 from orchestrator.pricing.rows import numbered
+from routing.models import RuleVersion
 from tests.dashboard.site import record
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -242,12 +243,39 @@ def test_it_says_from_which_day_on_it_can_prove(settings: Any) -> None:
     assert verify()[1] == 1
     settings.CHARGE_DAYS = 2
     assert verify()[1] == 0
-    settings.CHARGE_DAYS = 4  # but an answer of the first day may have been paid for the day before
-    settings.CACHE_TTL_S = 2 * 86400
-    assert verify()[1] == 0
-    settings.CACHE_TTL_S = 60
-    assert verify()[1] == 1
+    settings.CHARGE_DAYS = 90
     assert verify("--until", (NOON.date() - timedelta(days=1)).isoformat())[1] == 0
+
+
+def test_a_charge_that_may_be_gone_for_its_age_is_no_error(settings: Any) -> None:
+    """An answer is kept for as long as the settings say, or any version of the rules."""
+    settings.CHARGE_DAYS, settings.CACHE_TTL_S = 5, 60
+    Charge.objects.of(EVERYBODY).delete()
+    assert verify()[1] == 1
+    settings.CACHE_TTL_S = 4 * 86400
+    found, code = verify()
+    assert (code, found["gone_microusd"], found["differing"]) == (1, 3 * BY_PRICE, 1)  # a shared call's is of its day
+    RequestRecord.objects.of(EVERYBODY).filter(tier="collapsed").delete()
+    SpendDay.objects.of(EVERYBODY).update(saved_microusd=3 * BY_PRICE)
+    found, code = verify()
+    assert (code, found["gone_microusd"], found["proven_microusd"]) == (0, 3 * BY_PRICE, 0)
+    text, _ = run("verify")
+    assert "Not proven: 0.000690 USD, for calls of so long ago" in text
+    assert "Every other claim is" in text
+    settings.CACHE_TTL_S = 60
+    actions = ({"cache": {"ttl_s": 4 * 86400}}, {"cache": {"ttl_s": None}}, {"cache": None}, {})
+    for number, then in enumerate(actions, 1):
+        document = {"rules": [{"name": "a"}, {"name": "b", "then": then}]}
+        RuleVersion.objects.create(number=number, at=NOON, by="a", document=document)
+    found, code = verify()
+    assert (code, found["gone_microusd"]) == (0, 3 * BY_PRICE)
+    settings.CHARGE_DAYS = 90
+    assert verify()[1] == 1
+
+
+@pytest.mark.parametrize("command", [(), ("verify",)])
+def test_there_is_no_day_after_the_last_of_all(command: tuple[str, ...]) -> None:
+    assert run(*command, "--until", "9999-12-31")[1] == 0
 
 
 def test_a_ledger_that_is_none_is_told(tmp_path: Path) -> None:

@@ -102,9 +102,9 @@ class DifferencesTold(Shape):
     first_day: Day
     last_day: Day
     is_same: bool = Field(description="Nothing differs beyond what is tolerated and what went over midnight.")
-    compared: list[Figures] = Field(description="What the account tells.")
+    compared: list[Figures] = Field(description="What the account tells of these days.")
     by: Literal["day", "model"] = Field(description="`day`: it names no models.")
-    totals: list[FigureTold]
+    totals: list[FigureTold] = Field(description="Only what is compared for every day and model.")
     lines: Count
     kept_from: Day | None = Field(description="Charges of days before are kept no longer. Null: those of all are.")
     calls_here: Count

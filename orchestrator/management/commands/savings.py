@@ -25,6 +25,7 @@ from orchestrator.management.several import UNUSABLE
 from orchestrator.proof.savings import Proof, prove
 
 DIFFERENT = 1  # exit code
+DAY = timedelta(days=1)
 COLUMNS = ("answers", "free", "unknown", "saved_usd")
 
 
@@ -60,7 +61,7 @@ class Command(Rows):
 
     def sums(self, since: date | None, until: date | None, by: list[str] | None) -> None:
         """As the records claim them."""
-        first, end = since or _kept_since() - timedelta(days=1), _end(until)
+        first, end = since or _kept_since() - DAY, _end(until)
         rows = saved_sums(first, end, by or list(BY), at_terminal().reach(Permission.SEE_USAGE))
         for row in rows:
             row["saved_usd"] = dollars(row.pop("microusd"))
@@ -68,12 +69,12 @@ class Command(Rows):
         self.table(rows, dict.fromkeys(names, words), "No answer has saved a call in these days.")
 
     def verify(self, since: date | None, until: date | None, others: list[Path] | None) -> None:
-        """From the first day of which every record is kept."""
-        kept = _kept_since()
+        """From the first day of which every record and charge is kept."""
+        kept, charged = _kept_since(), _first_day(settings.CHARGE_DAYS)
         first, end = max(since or kept, kept), _end(until)
         ledger = Path(connections[ALIAS].settings_dict["NAME"])
         try:
-            proof = prove(ledger, first, end, others or ())
+            proof = prove(ledger, first, end, others or (), charged, settings.CACHE_TTL_S)
         except sqlite3.Error as error:
             raise CommandError(f"A ledger cannot be read: {error}.", returncode=UNUSABLE) from None
         self.stdout.write(as_json(_said(proof)) if self.is_json else "\n".join(_lines(proof)))
@@ -96,13 +97,18 @@ def _day(text: str) -> date:
 
 
 def _end(last: date | None) -> date:
-    return (last or datetime.now(UTC).date()) + timedelta(days=1)
+    """The day after the last one; there is none after the last of all."""
+    return min(last or datetime.now(UTC).date(), date.max - DAY) + DAY
 
 
 def _kept_since() -> date:
-    """The first day of which no record has gone yet, nor the charge of an answer that was kept until then."""
-    charged = timedelta(days=settings.CHARGE_DAYS) - timedelta(seconds=settings.CACHE_TTL_S)
-    return (datetime.now(UTC) - min(timedelta(days=settings.RECORD_DAYS), charged)).date() + timedelta(days=1)
+    """The first day of which no record has gone yet, and no charge."""
+    return _first_day(min(settings.RECORD_DAYS, settings.CHARGE_DAYS))
+
+
+def _first_day(days: int) -> date:
+    """The first whole day of what is kept for so many."""
+    return (datetime.now(UTC) - timedelta(days=days)).date() + DAY
 
 
 def dollars(microusd: int) -> str:
@@ -113,7 +119,7 @@ def dollars(microusd: int) -> str:
 def _said(proof: Proof) -> dict[str, Any]:
     return {
         "since": proof.since,
-        "until": proof.until - timedelta(days=1),
+        "until": proof.until - DAY,
         "answers": proof.answers,
         "free": proof.free,
         "unknown": proof.unknown,
@@ -121,6 +127,7 @@ def _said(proof: Proof) -> dict[str, Any]:
         "proven_microusd": proof.proven,
         "estimated_microusd": proof.estimated,
         "lost_microusd": proof.lost,
+        "gone_microusd": proof.gone,
         "spent_microusd": proof.spent,
         "unpriced": proof.unpriced,
         "net_microusd": proof.net,
@@ -131,7 +138,7 @@ def _said(proof: Proof) -> dict[str, Any]:
 
 def _lines(proof: Proof) -> Iterator[str]:
     """For people."""
-    until = proof.until - timedelta(days=1)
+    until = proof.until - DAY
     yield f"From {proof.since} to {until} (UTC); of earlier days the records are not kept, but their sums are."
     yield (
         f"{proof.answers:,} answers took no call. {proof.free:,} of them saved nothing, since a call costs nothing;"
@@ -141,6 +148,8 @@ def _lines(proof: Proof) -> Iterator[str]:
     yield f"  {dollars(proof.estimated)} of it by tokens that are estimates and not counts."
     if proof.lost:
         yield f"Not proven: {dollars(proof.lost)} USD, for calls whose process died before it wrote what they cost."
+    if proof.gone:
+        yield f"Not proven: {dollars(proof.gone)} USD, for calls of so long ago that their charges may be gone."
     if proof.spent:
         spent = ", ".join(f"{dollars(cost)} USD for {purpose}" for purpose, cost in proof.spent.items())
         yield f"Spent apart from that, on judging answers and trying models, which saves nothing: {spent}."
@@ -153,6 +162,7 @@ def _lines(proof: Proof) -> Iterator[str]:
         alike = f" {difference.records - 1:,} more are like it." if difference.records > 1 else ""
         yield escaped(f"{place}{difference.words}.{alike}")
     if not proof.differing:
-        yield "Every claim is what paid for its answer says, and every day's sum is that of its records."
+        claims = "Every other claim" if proof.lost or proof.gone else "Every claim"
+        yield f"{claims} is what paid for its answer says, and every day's sum is that of its records."
     elif proof.differing > len(proof.differences):
         yield f"{proof.differing:,} records and days differ in all."

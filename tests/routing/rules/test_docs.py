@@ -72,6 +72,7 @@ def test_the_bounds_are_those_that_hold() -> None:
         f"`text` is named {expressions.MOST_TEXTS} times",
         f"has {expressions.LONGEST_PATTERN} characters",
         f"come to {expressions.MOST_REPEATS}",
+        f"comes to {expressions.MOST_STATES:,} states",
         f"comes to {expressions.MOST_STEPS:,} at most: `tags` counts as {expressions.MOST_TAGS} values",
         f"`+` stands within loops {expressions.MOST_SUMS} times",
     ):

@@ -64,6 +64,9 @@ def holds(expression: str, **facts: Any) -> bool:
         (f"text.matches('{'a' * 100}a{{20}}')", "column 14: the numbers of repetitions come to 32 at most"),
         ("text.matches(r'\\pL')", "column 14: a pattern has no \\p"),
         (f"text.matches('{'a' * 201}')", "column 14: a pattern has 200 characters at most"),
+        ("text.matches('a.{30}x')", "column 14: a text could begin to match in too many places at once"),
+        ("text.matches('a.{11}x') || text.matches('b.{11}x')", "column 41: a text could begin to match in too many"),
+        ("text.matches('a(?i)b')", "column 14: a pattern has flags at its beginning only"),
         (" || ".join(["text.matches('a')"] * 5), "column 90: an expression has 4 `matches` at most"),
         (" || ".join(["text == 'a'"] * 17), "column 241: text may be named 16 times"),
         ("(" * 60 + "tools" + ")" * 60, "it is nested too deep, or has too many operators in a row"),
@@ -114,6 +117,14 @@ def test_a_published_expression_beyond_the_bounds_counts_as_not_matched(caplog: 
         verdict = rules.decide(Facts(tokens=777))
         assert (verdict.failed, verdict.use, verdict.forbid) == (("old",), ("m",), None)
     assert caplog.text.count("rule 'old' of version 3 could not be answered: column 56: an expression has one") == 1
+
+
+def test_a_pattern_that_was_published_before_its_states_were_counted_goes_on() -> None:
+    for pattern in ("a.{30}x", "a(?i).{30}x"):
+        expression = f"text.matches('{pattern}')"
+        assert faults_in(expression)
+        rules = compile_rules(read_document({"rules": [{"name": "old", "expression": expression}]}), 3)
+        assert [len(rules.decide(Facts(text=text)).matched) for text in ("a" * 31 + "x", "a")] == [1, 0]
 
 
 def test_a_list_of_many_words_may_be_looked_through() -> None:
