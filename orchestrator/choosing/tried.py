@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.adaptation import json_answers
+from orchestrator.adaptation import json_answers, prefill
+from orchestrator.adaptation.fitting import Check
 from orchestrator.cascade import NotSure, Trial, asked_to_tell, untold
 from orchestrator.choosing.auto import Choice
 from orchestrator.choosing.ruled import Look, Ruled
 from orchestrator.core.errors import OrchestratorError
+from orchestrator.core.types import ChatRequest
 from orchestrator.failover import Plan
 from orchestrator.ledger.writer import Entry
 from orchestrator.outcomes.posting import Noted
@@ -32,7 +34,7 @@ def on_trial(plans: Sequence[Plan], said: Ruled, entry: Entry, parts: Parts) -> 
     if len(models) < 2 or next(iter(models)) != cascade.first or not {cascade.first, cascade.then} <= views.keys():
         return plans
     floor = _floor(choice, views[cascade.then])
-    is_in_form = json_answers.standing(asked.format, has_stops=bool(asked.stops)) if asked.format else None
+    is_in_form = _form_of(asked)
 
     def tried(plan: Plan) -> Plan:
         def heard(found: Confidence) -> None:
@@ -79,3 +81,10 @@ def _floor(choice: Choice, then: CandidateView) -> float:
         return then.p_good - threshold
     dollars, seconds = (then.cost_micros or 0) / 1e6, then.first_token_s or 0.0
     return then.p_good - inputs.cost_weight * dollars - inputs.latency_weight * seconds
+
+
+def _form_of(asked: ChatRequest) -> Check | None:
+    """Whether an answer is in the form that was asked for; None: none was."""
+    if not asked.format:
+        return None
+    return json_answers.standing(asked.format, has_stops=bool(asked.stops), begun=prefill.begun(asked.messages))

@@ -335,6 +335,7 @@ def test_what_some_lines_do_not_tell_is_not_compared_for_them() -> None:
     of_one_line = partly(calls, lambda call: "ct" if call is calls[0] else "c")
     assert (of_one_line.differences, names_of(of_one_line)) == ([], ["cost_usd"])
     Charge.objects.of(EVERYBODY).filter(provider_ref=calls[0].ref).update(completion_tokens=1, cost_microusd=1)
+    exports.sum_days()
     (wrong,) = comparison.compare(UsageImport.objects.get()).real
     assert "cost_usd" in [figure.name for figure in wrong.differing]
 
@@ -347,6 +348,7 @@ def test_lines_of_costs_and_lines_of_tokens_make_one_account() -> None:
     found = compared(export, calls, calls)
     assert (found.is_same, names_of(found)) == (True, ["cost_usd", "prompt_tokens", "completion_tokens"])
     Charge.objects.of(EVERYBODY).filter(provider_ref=calls[0].ref).update(completion_tokens=1, cost_microusd=1)
+    exports.sum_days()
     (wrong,) = comparison.compare(UsageImport.objects.get()).real
     assert [figure.name for figure in wrong.differing] == ["cost_usd", "completion_tokens"]
 
