@@ -61,6 +61,7 @@ class ReplyReader:
         self._mode = "thinking" if is_open else "start" if thinks or tools else "text"
         self._thinks, self._tools = thinks, tools
         self._held = ""
+        self._has_ended = False
         self._skips_space = False  # it stands between a tag and what follows, and belongs to neither
         self._tag = ""  # that stands before the calls; none where they are the answer
         self._name = ""  # of the tool, where it stands before the arguments
@@ -81,6 +82,7 @@ class ReplyReader:
 
     def flush(self) -> list[Chunk]:
         """The end has come: return the rest."""
+        self._has_ended = True
         chunks = list(self._parts())
         rest, self._held = self._held, ""
         if self._mode == "thinking":
@@ -160,7 +162,7 @@ class ReplyReader:
 
     def _tagged(self) -> Iterator[Chunk]:
         """Behind a tag whose calls have tags for their arguments; where none does, JSON may stand there."""
-        end = self._written.end(self._held)
+        end = self._written.end(self._held, is_over=self._has_ended)
         if end is None:
             return
         call = self._written.call

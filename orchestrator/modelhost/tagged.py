@@ -17,7 +17,9 @@ Offered = Mapping[str, Mapping[str, JSON]]  # by the name of a tool, the JSON sc
 NO_TOOLS: Offered = MappingProxyType({})
 
 _LONGEST_HEAD = 512  # characters, from the beginning of a tag to where a value begins
-_LONGEST_END = 16  # of what ends a value
+_LONGEST_END = 17  # characters, of what ends a value or stands behind a call
+_AFTER = ("</tool_call>", "</seed:tool_call>", "<tool_call>", "<seed:tool_call>", "<function=")  # a call
+_OPENED = re.compile(r"\n<parameter=([^<>\n]++)>")
 _SPACE = re.compile(r"\s*+")
 _WORDS: dict[str, JSON] = {"True": True, "False": False, "None": None}  # as models write them that learned Python
 
@@ -42,17 +44,17 @@ class _Form(NamedTuple):
 
     names: re.Pattern[str]  # the tool
     opens: re.Pattern[str]  # an argument, up to its value
-    ends_value: re.Pattern[str]
+    ends_value: re.Pattern[str]  # or may, where the tag that does was left out
     ends: re.Pattern[str]
     begins: tuple[str, str]  # what `opens` and `ends` begin with
     pads: str  # what stands at both ends of a value, and is none of it
 
 
-# Qwen3-Coder, Qwen3.5, Nemotron 3, Seed-OSS. They leave out what ends a value now and then; the next line tells.
+# Qwen3-Coder, Qwen3.5, Nemotron 3, Seed-OSS. They leave out what ends a value now and then.
 _QWEN = _Form(
     names=re.compile(r"<function=([^<>\n]++)>"),
     opens=re.compile(r"<parameter=([^<>\n]++)>"),
-    ends_value=re.compile(r"</parameter>|(?=\n<parameter=|\n</function>)"),
+    ends_value=re.compile(r"</parameter>|\n<parameter=|\n</function>"),
     ends=re.compile(r"</function>"),
     begins=("<parameter=", "</function>"),
     pads="\n",
@@ -83,6 +85,7 @@ class TaggedCall:
         self._values: dict[str, str] = {}
         self._at = 0  # what stands before is read
         self._looked = 0  # up to here there is no end of the value
+        self._is_over = False
         self.is_whole = False
 
     @property
@@ -94,8 +97,12 @@ class TaggedCall:
         values = as_arguments({name: typed(value, schemas.get(name)) for name, value in self._values.items()})
         return None if values is None else ToolCall(id=call_id(), name=self._name, arguments=values)
 
-    def end(self, text: str) -> int | None:
-        """The place after it, or up to where it looked like one; None where that is to come."""
+    def end(self, text: str, *, is_over: bool = False) -> int | None:
+        """The place after it, or up to where it looked like one; None where that is to come.
+
+        is_over  the text does not grow any more.
+        """
+        self._is_over = is_over
         while not self.is_whole:
             if self._argument is None:
                 space = _SPACE.match(text, self._at)
@@ -131,14 +138,40 @@ class TaggedCall:
         return None if may_open or any(tag.startswith(rest) for tag in self._form.begins) else False
 
     def _value(self, text: str) -> bool | None:
-        ended = self._form.ends_value.search(text, self._looked)
-        if ended is None or self._argument is None:
-            self._looked = max(self._at, len(text) - _LONGEST_END)
-            return None
-        value = text[self._at : ended.start()].removeprefix(self._form.pads).removesuffix(self._form.pads)
-        self._values[self._argument] = value
-        self._argument, self._at = None, ended.end()
-        return True
+        assert self._argument is not None
+        while ended := self._form.ends_value.search(text, self._looked):
+            is_left_out = ended[0].startswith("\n")
+            is_end = self._is_end(text, ended) if is_left_out else True
+            if is_end:
+                value = text[self._at : ended.start()].removeprefix(self._form.pads).removesuffix(self._form.pads)
+                self._values[self._argument] = value
+                self._argument, self._at = None, ended.start() if is_left_out else ended.end()
+                return True
+            self._looked = ended.end() if is_end is False else ended.start()
+            if is_end is None:
+                return None
+        self._looked = max(self._looked, self._at, len(text) - _LONGEST_END)
+        return None
+
+    def _is_end(self, text: str, found: re.Match[str]) -> bool | None:
+        """Whether a value ends before what was found, and is not a text that has the same in it.
+
+        The next argument is one that the tool has and that was not given yet; behind a call nothing stands, or a tag.
+        """
+        if found[0] == "\n<parameter=":
+            opened = _OPENED.match(text, found.start())
+            if opened is None:
+                head = text[found.end() : found.end() + _LONGEST_HEAD]
+                is_open = len(head) < _LONGEST_HEAD and not re.search(r"[<>\n]", head)
+                return None if is_open and not self._is_over else False
+            known, name = self._tools[self._name], opened[1].strip()
+            return (not known or name in known) and name not in {self._argument, *self._values}
+        space = _SPACE.match(text, found.end())
+        rest = text[space.end() if space else found.end() :][:_LONGEST_END]
+        if any(rest.startswith(tag) for tag in _AFTER):
+            return True
+        may_be = any(tag.startswith(rest) for tag in _AFTER)
+        return not rest if self._is_over else None if may_be else False
 
 
 def typed(text: str, schema: JSON) -> JSON:

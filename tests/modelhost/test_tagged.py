@@ -49,6 +49,7 @@ GLM = """<tool_call>write
 </tool_call>"""
 WRITE = ("call", ("write", {"path": "a.py", "mode": 420, "lines": ["one", "<two>"]}))
 NOW = ("call", ("now", {}))
+LIKE_TAGS = "one\n</function>\ntwo\n<parameter=x>\n<parameter=path>\n"
 
 ANSWERS: dict[str, list[tuple[str, Any]]] = {
     QWEN: [WRITE],
@@ -62,7 +63,11 @@ ANSWERS: dict[str, list[tuple[str, Any]]] = {
     QWEN.removeprefix("<tool_call>\n"): [WRITE],
     QWEN.removeprefix("<tool_call>\n").removesuffix("\n</tool_call>") + "\nDone": [WRITE, ("text", "Done")],
     QWEN.replace("\n</parameter>", ""): [WRITE],
+    "<function=write>\n<parameter=path>\na.py\n</function>\n": [("call", ("write", {"path": "a.py"}))],
     # What stands in a value is nothing but its text.
+    f"<function=write>\n<parameter=path>\n{LIKE_TAGS}\n</parameter>\n</function>": [
+        ("call", ("write", {"path": LIKE_TAGS}))
+    ],
     "<function=write>\n<parameter=path>\n\n <tool_call></function> \n\n</parameter>\n</function>": [
         ("call", ("write", {"path": "\n <tool_call></function> \n"}))
     ],
