@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,8 +64,7 @@ class Used:
     period: Period
     requests: int  # of all models together
     by_model: Mapping[str, ModelFigures]  # the busiest
-    spent: Mapping[str, costs.Sums]  # by the full name
-    spent_in: str  # which days these are: today, in 7 days
+    spent: Mapping[str, costs.Sums]  # by the full name, on the days of the period
     checks: Mapping[str, ProviderCheck]
     breakers: Mapping[str, Sequence[OpenBreaker]]
     answered_at: Mapping[str, datetime] = field(default_factory=dict)  # of each provider, its last call
@@ -183,15 +182,12 @@ def read_used(period: Period, reach: Reach, now: datetime, providers: Collection
     close_old_connections()
     found = figures(now - period.length, now, reach)
     checks = newest_checks(list(providers))
-    days = max(1, period.length.days)
-    span = costs.Span(now.date() - timedelta(days=days - 1), now.date() + timedelta(days=1))
     return Used(
         at=now,
         period=period,
         requests=found.requests,
         by_model={one.model: one for one in found.by_model},
-        spent=_by_name(costs.by_model(span, reach, MOST_SPENT)),
-        spent_in="today" if days == 1 else f"in {days} days",
+        spent=_by_name(costs.by_model(period.days_until(now), reach, MOST_SPENT)),
         checks=checks,
         breakers=open_breakers(now),
         answered_at=found.answered_at,
