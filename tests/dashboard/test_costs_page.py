@@ -277,6 +277,26 @@ async def test_what_was_booked_is_set_beside_the_price_in_force(staff: AsyncClie
     assert "The prices in force say $3.00 less than was booked." in await words(staff, PRICES)
 
 
+async def test_the_difference_is_of_all_models_and_of_those_only_whose_price_is_known(
+    staff: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.costs.sums.MOST_ROWS", 1)
+    asked = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
+    await make(charge, now(), model="shop/nobody-knows", cost_microusd=None, **asked)
+    assert "No price in force is known of what was asked." in await words(staff, PRICES)
+    await make(price, "shop/dearer", "5", "5")
+    await make(charge, now(), model="shop/dearer", cost_microusd=2_000_000, **asked)
+    for name in ("one", "two"):
+        await make(price, f"shop/{name}", "1", "1")
+        await make(charge, now(), model=f"shop/{name}", cost_microusd=3_000_000, **asked)
+    said = await words(staff, PRICES)
+    assert "say $1.00 less than was booked, of the 3 of 4 models whose price is known." in said
+    assert "the 1 of 4 models that differ most" in said
+    assert "shop/dearer" in said
+    await make(price, "shop/nobody-knows", "1", "1")
+    assert "What was booked is what the prices in force say." in await words(staff, PRICES)
+
+
 async def test_other_models_are_compared_by_what_operators_set_first(staff: AsyncClient, console: Any) -> None:
     await make(day, now().date(), prompt_tokens=1_000_000, completion_tokens=1_000_000, cost_microusd=2_000_000)
     await make(price, "openai/dear", "3", "15")
