@@ -11,6 +11,7 @@ from django.test import AsyncClient
 
 from cache.entries import Scope
 from cache.missed import GONE, NEW
+from cache.models import CacheEntry
 from dashboard.answers import kept
 from dashboard.answers.misses import read_hits, read_misses
 from dashboard.reading import Reader
@@ -72,6 +73,19 @@ async def test_answers_are_narrowed_to_those_that_are_served_often(site, console
     assert "1 that match" in page
     for odd in ("0", "-1", "many", "9" * 30):
         assert (await site.get(PAGE, {"hits": odd})).status_code == 200
+
+
+def test_every_answer_that_is_served_often_is_found_however_many_there_are() -> None:
+    now = datetime.now(UTC)
+    known = {"tenant_id": 1, "namespace": "", "model": "tiny", "size": 1, "body": b"", "created_at": now}
+    CacheEntry.objects.bulk_create(
+        CacheEntry(hash=f"{number:064x}", expires_at=now + timedelta(hours=1), **known) for number in range(1, 4)
+    )
+    often = [f"{number:064x}" for number in range(20_000, 0, -1)]  # as many as hits are counted of
+    found = kept.kept_page(EVERYBODY, kept.Filter(keys=often), "")
+    assert [entry.hash for entry in found.entries] == [f"{number:064x}" for number in (3, 2, 1)]
+    assert kept.kept_page(EVERYBODY, kept.Filter(keys=often, key=f"{2:064x}"), "").matching == 1
+    assert kept.kept_page(EVERYBODY, kept.Filter(keys=[]), "").matching == 0
 
 
 async def test_texts_are_shown_to_who_may_see_answers(site, console):
