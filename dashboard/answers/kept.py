@@ -121,6 +121,12 @@ def tenant_names(ids: set[int]) -> dict[int, str]:
     return dict(Tenant.objects.filter(pk__in=ids).values_list("pk", "name"))
 
 
+def tenant_named(name: str, reach: Reach) -> int | None:
+    """The number of the tenant of that name; None where there is none in the reach."""
+    number = Tenant.objects.filter(name=name).values_list("pk", flat=True).first()
+    return number if number in reach else None  # type: ignore[comparison-overlap]  # it says itself
+
+
 def _after(entries: QuerySet[CacheEntry], after: str) -> QuerySet[CacheEntry]:
     expires, _, last = after.partition("_")
     try:
