@@ -24,7 +24,7 @@ from dashboard.views.overview import read
 from orchestrator.budgeting import rows
 from orchestrator.core.budgets import EACH_OF, PERIODS
 from orchestrator.core.dollars import dollars
-from orchestrator.core.errors import Forbidden, OrchestratorError
+from orchestrator.core.errors import Conflict, Forbidden, OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Permission, reach_of
 from orchestrator.identity.acting import Actor
 from orchestrator.models import Budget
@@ -77,20 +77,24 @@ async def new(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @said_when_unread
 async def change(request: HttpRequest, number: int) -> HttpResponseBase:
-    """Set another amount, or switch it. Beneath what is spent already it takes a second word."""
+    """Set another amount, or switch it. Beneath what is spent already it takes a second word.
+
+    Who has an amount before them that is another by now is told so, and nothing is changed.
+    """
     row = await sync_to_async(_found)(request, number)
     typed = forms.typed(request.POST)
     try:
-        asked = forms.budget_change(typed)
+        asked, seen = forms.budget_change(typed), forms.budget_seen(typed)
         if "amount_usd" in asked.given and asked.amount_usd < row.amount_microusd and typed.get("sure") != CONFIRMED:
             spent = await sync_to_async(_most_spent)(request, number)
             if asked.amount_usd <= spent:
                 more = {"typed": typed, "lowers": asked.amount_usd, "spent": spent}
                 return await _one(request, number, more, 422)
         before = await looked(request, lambda by: rows.sum_before_changed(by, row.name, asked))
-        changed = await acted(request, lambda by: rows.change(by, row.name, asked, before))
+        changed = await acted(request, lambda by: rows.change(by, row.name, asked, before, seen))
     except OrchestratorError as error:
-        return await _one(request, number, {"typed": typed, "faults": faults_of(error, forms.BUDGET_FIELDS)}, 422)
+        status = error.status if isinstance(error, Conflict) else 422
+        return await _one(request, number, {"typed": typed, "faults": faults_of(error, forms.BUDGET_FIELDS)}, status)
     messages.success(request, _said(row, changed))
     return redirect("dashboard:budget", number)
 
