@@ -31,6 +31,7 @@ from orchestrator.registry.health import newest_checks, open_breakers
 from orchestrator.registry.models import OpenBreaker, ProviderCheck
 
 if TYPE_CHECKING:
+    from dashboard.llm.acts import Failed
     from dashboard.running import Here, Pace
 
 MOST_ROWS = 40
@@ -45,6 +46,7 @@ NOTHING = ModelFigures(
     fresh_answers=0,
     fresh=Latency(),
 )
+NO_FAILURES: Mapping[str, Failed] = {}
 ABILITIES = {"tools": "tools", "vision": "images", "thinking": "thinking", "embedding": "vectors", "insert": "insert"}
 
 
@@ -90,6 +92,7 @@ class Local:
     figures: ModelFigures
     share: float | None
     names: tuple[str, ...] = ()  # what it is registered as
+    failed: Failed | None = None  # what was to be done with it lately and could not, where it still is not so
 
     @property
     def key(self) -> str:
@@ -194,7 +197,9 @@ def read_used(period: Period, reach: Reach, now: datetime, providers: Collection
     )
 
 
-def locals_of(here: Here, used: Used | None, registry: Registry) -> list[Local] | None:
+def locals_of(
+    here: Here, used: Used | None, registry: Registry, failures: Mapping[str, Failed] = NO_FAILURES
+) -> list[Local] | None:
     """Loaded ones first, as the host has them, then those that are only installed; None when nobody knows."""
     if here.loaded is None and here.installed is None:
         return None
@@ -220,6 +225,7 @@ def locals_of(here: Here, used: Used | None, registry: Registry) -> list[Local] 
             figures=used.of(model.name) if used else NOTHING,
             share=used.share(model.name) if used else None,
             names=names.get(model.name.lower(), ()),
+            failed=_still_failed(failures.get(model.name), is_loaded=model.name in loaded),
         )
         for model in models
     ]
@@ -309,6 +315,13 @@ def _order(row: Place) -> tuple[int, int, str]:
 def _state_here(one: LoadedModel) -> State:
     words = "ready" if one.busy < one.slots else "busy"
     return State("slow", f"{words}, {one.waiting} waiting") if one.waiting else State("ok", words)
+
+
+def _still_failed(failed: Failed | None, *, is_loaded: bool) -> Failed | None:
+    """None where what was to be done has come true meanwhile: a model is loaded by any request."""
+    if failed is None or (failed.act == "load" and is_loaded) or (failed.act == "unload" and not is_loaded):
+        return None
+    return failed
 
 
 def _names_here(registry: Registry) -> Mapping[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dashboard.access import page, reach
-from dashboard.llm.acts import Act, act_of, carry_out
+from dashboard.llm.acts import Act, act_of, carry_out, failures
 from dashboard.llm.facts import Facts, in_order, read_facts
 from dashboard.llm.offers import Offers
 from dashboard.llm.rows import MOST_ROWS, Local, Place, Used, fits, locals_of, places_of, with_prices
@@ -107,7 +107,7 @@ async def _see(request: HttpRequest, chosen: Period) -> _Seen:
     here, used = await asyncio.gather(
         models_here(), read(reader.used(chosen, reach(request), [one.name for one in known.registry.providers]))
     )
-    rows = locals_of(here, used, known.registry)
+    rows = locals_of(here, used, known.registry, failures())
     names = {row.name for row in rows or ()}
     return _Seen(rows, here.loaded is not None, places_of(known, used, names), used, known)
 
