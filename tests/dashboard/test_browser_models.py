@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import httpx
@@ -95,6 +96,37 @@ async def test_a_busy_one_is_unloaded_from_the_dialog(visit, local, catalogue): 
     assert local.stays == {}
     await page.get_by_role("button", name="Undo").click()
     await expect(page.locator("#said")).to_contain_text("smollm2:135m is loaded")
+
+
+async def test_a_second_act_or_a_dialog_takes_no_answer_away(visit, local, catalogue, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("dashboard.views.models.LIVE_EVERY_S", 1)
+    may_go, posted, load = asyncio.Event(), [], local.load
+
+    async def late(*asked):
+        while not may_go.is_set():
+            await asyncio.sleep(0.01)
+        return await load(*asked)
+
+    monkeypatch.setattr(local, "load", late)
+    local.busy = 1
+    page = await visit(LIST)
+    page.on("request", lambda request: posted.append(request.url) if request.method == "POST" else None)
+    keep = page.get_by_role("button", name="Keep loaded smollm2:135m")
+    await page.get_by_role("button", name="Load qwen2.5:3b-instruct").click()
+    await expect(keep).to_have_attribute("aria-disabled", "true")
+    await keep.dispatch_event("click")
+    await page.get_by_role("link", name="Unload…").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("It is making 1 answer.")
+    await expect(dialog.get_by_role("button", name="Unload it")).to_have_attribute("aria-disabled", "true")
+    await dialog.get_by_role("button", name="Unload it").dispatch_event("click")
+    may_go.set()
+    await expect(page.locator("#said")).to_contain_text("qwen2.5:3b-instruct is loaded; that took")
+    assert len(posted) == 1
+    await expect(dialog.get_by_role("button", name="Unload it")).not_to_have_attribute("aria-disabled", "true")
+    await dialog.get_by_role("link", name="Keep it loaded").click()
+    await keep.click()
+    await expect(page.locator("#said")).to_contain_text("smollm2:135m stays loaded from now on.")
 
 
 async def test_without_javascript_everything_can_be_read_and_done(visit, local, catalogue):  # noqa: F811
