@@ -148,9 +148,13 @@ def until(moment: datetime) -> SafeString:
 def clock(moment: datetime, style: str = "minute") -> SafeString:
     """A time of day: in UTC as served, in the viewer's zone once times.js has run.
 
-    style  minute: 13:39; second: 14:24:07.412.
+    style  minute: 13:39; second: 14:24:07.412; both: 9 Nov 13:39.
     """
-    shown = f"{moment:%H:%M}" if style == "minute" else f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    shown = f"{moment:%H:%M}"
+    if style == "second":
+        shown = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    elif style == "both":
+        shown = f"{moment.day} {moment:%b %H:%M}"
     return format_html(
         '<time datetime="{0}" title="{0}" data-clock="{1}">{2}</time>', formats.exact(moment), style, shown
     )

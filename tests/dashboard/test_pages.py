@@ -62,6 +62,21 @@ async def test_the_overview_shows_figures_tiers_models_and_rows(staff):
         assert name in words
 
 
+async def test_times_of_more_than_a_day_have_their_dates(staff):
+    now = datetime.now(UTC)
+    for days in range(1, 4):
+        await sync_to_async(record)(now - timedelta(days=days))
+    week = (await staff.get("/dashboard/?period=7d")).content.decode()
+    assert re.search(r'peak \S+ at <time [^>]*data-clock="both">\d+ [A-Z][a-z]{2} \d\d:\d\d</time>', week)
+    froms = re.findall(r'<th scope="row"><time [^>]*>([^<]*)</time></th>', week)
+    assert len(froms) > 100
+    assert all(re.fullmatch(r"\d+ [A-Z][a-z]{2} \d\d:\d\d", one) for one in froms)
+    await sync_to_async(record)(now - timedelta(minutes=5))
+    assert re.search(
+        r'<th scope="row"><time [^>]*>\d\d:\d\d</time></th>', (await staff.get("/dashboard/")).content.decode()
+    )
+
+
 async def test_a_record_cannot_write_into_the_page(staff):
     await sync_to_async(record)(asked_model="<script>alert(1)</script>", model="")
     page = (await staff.get("/dashboard/")).content.decode()
