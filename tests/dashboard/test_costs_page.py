@@ -161,6 +161,22 @@ async def test_where_nothing_is_known_to_be_spent_it_is_not_said_to_be_nothing(s
     assert "openai/gpt-9 unknown 1 0 0 0 1 All 5.00 100" in said
 
 
+async def test_no_sum_of_what_nobody_knows_is_nothing(staff: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.costs.sums.MOST_ROWS", 1)
+    for name in ("a", "b"):
+        await make(day, now().date(), model=f"openai/{name}", unpriced=2, calls=2)
+    await make(day, now().date(), model="openai/a", tenant="globex", calls=0, saved_calls=1, saved_microusd=4_000_000)
+    said = await words(staff)
+    assert "Spent unknown without 4 calls" in said
+    assert "Without the cache unknown spent and saved together" in said
+    assert "all others unknown 2 0 0 0 2 All unknown 4 0 0" in said
+    await make(day, now().date(), model="openai/c", cost_microusd=1_000_000)
+    said = await words(staff)
+    assert "Spent $1.00 without 4 calls" in said
+    assert "Without the cache $5.00 spent and saved together, without 4 calls" in said
+    assert "All 1.00 100" in said
+
+
 async def test_it_leads_to_budgets_to_alerts_and_to_what_providers_say(staff: AsyncClient, ada: AsyncClient) -> None:
     await make(day, now().date(), cost_microusd=1)
     await make(budget, "hers", 100, 1, now=now(), tenant=await make(tenant_of, "acme"))
