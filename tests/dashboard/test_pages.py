@@ -53,6 +53,18 @@ async def test_the_overview_of_a_fresh_install_says_what_to_do(staff):
     assert "not asked" in words
 
 
+async def test_without_a_local_model_the_overview_says_what_adds_one(staff, local, monkeypatch):
+    async def none():
+        return []
+
+    monkeypatch.setattr(local, "models", none)
+    monkeypatch.setattr(local, "ps", none)
+    page = await staff.get("/dashboard/")
+    assert "manage.py models add" in text(page)
+    assert "ollama pull" not in text(page)
+    assert 'href="/dashboard/models/#adding"' in page.content.decode()
+
+
 async def test_the_overview_shows_figures_tiers_models_and_rows(staff):
     await sync_to_async(traffic)(datetime.now(UTC), count=800)
     await sync_to_async(record)(outcome="engine_timeout", status=504, tier="miss")
