@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dashboard.running import Here, Pace
 
 MOST_ROWS = 40
+MOST_ASKED = 2_000  # models whose requests are counted
 MOST_SPENT = 500  # models whose spending is read
 NOTHING = ModelFigures(
     model="",
@@ -183,7 +184,7 @@ class Place:
 def read_used(period: Period, reach: Reach, now: datetime, providers: Collection[str]) -> Used:
     """Read what models did, and how providers are: eight queries at most, however many models there are."""
     close_old_connections()
-    found = figures(now - period.length, now, reach)
+    found = figures(now - period.length, now, reach, MOST_ASKED)
     checks = newest_checks(list(providers))
     return Used(
         at=now,

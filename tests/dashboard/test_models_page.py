@@ -287,6 +287,14 @@ async def test_three_hundred_are_shown_a_part_at_a_time_and_found_by_name(staff,
     assert "No model elsewhere is called so" in text(await staff.get(f"{LIST}?q=nobody"))
 
 
+def test_the_requests_of_every_model_are_counted_however_many_there_are(transactional_db):
+    for number in range(60):
+        call(f"p/m{number:02}", 1 if number == 59 else 2)
+    used = read_used(DEFAULT, EVERYBODY, now(), ())
+    assert used.of("p/m59").requests == 1
+    assert len(used.by_model) == 60
+
+
 def test_it_takes_few_queries(transactional_db, django_assert_max_num_queries):
     names = [f"p{number}" for number in range(50)]
     Provider.objects.bulk_create(Provider(name=name, kind="compatible") for name in names[:45])
