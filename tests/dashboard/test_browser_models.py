@@ -158,6 +158,16 @@ async def test_the_page_follows_and_the_focus_stays_whatever_names_there_are(vis
     await expect(page.get_by_role("heading", level=1)).to_contain_text("openai/x y:z#?")
 
 
+async def test_a_table_stays_where_it_was_scrolled_to(visit, local, catalogue, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("dashboard.views.models.LIVE_EVERY_S", 1)
+    page = await visit(LIST, viewport={"width": 1440, "height": 800})
+    await page.evaluate("document.styleSheets[0].insertRule('#here-region table { min-width: 3000px; }')")
+    await page.evaluate("document.getElementById('here-region').scrollLeft = 200")
+    await page.evaluate("document.getElementById('board').dataset.old = ''")
+    await expect(page.locator("#board[data-old]")).to_have_count(0)
+    assert await page.evaluate("document.getElementById('here-region').scrollLeft") == 200
+
+
 @pytest.mark.parametrize("width", [320, 390, 800, 1100, 1440])
 async def test_no_page_of_them_scrolls_sideways(visit, catalogue, width, monkeypatch):  # noqa: F811
     monkeypatch.setattr(settings, "MODEL_MEMORY", 8 * 1024**3)
