@@ -29,7 +29,7 @@ from orchestrator.limits.limiter import Limiter
 from orchestrator.models import ApiKey, AuditEvent, Budget, BudgetPeriod, Limit, Team, Tenant
 from orchestrator.parts import Parts
 from tests.dashboard.site import record, somebody
-from tests.dashboard.spending import budget, charge, tenant_of
+from tests.dashboard.spending import budget, charge, day, tenant_of
 from tests.servers import RedisServer
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -432,6 +432,26 @@ def test_a_budgets_switches_change_what_they_name_and_say_so(admin: Client) -> N
         (field,) = form
         assert getattr(Budget.objects.get(), field) is (form[field] == "yes")
         assert Budget.objects.get().amount_microusd == 500_000_000
+
+
+@pytest.mark.parametrize(("field", "to", "before"), [("is_hard", "yes", False), ("is_off", "no", True)])
+def test_a_switch_that_has_every_call_refused_takes_a_second_word(
+    admin: Client, field: str, to: str, before: bool
+) -> None:
+    row = budget("house", 10_000_000, 12_000_000, now=timezone.now(), **{field: before})
+    call_charge = charge(timezone.now(), cost_microusd=12_000_000)
+    day(timezone.now().date(), cost_microusd=call_charge.cost_microusd)
+    path = f"{KEYS}budgets/{row.pk}/"
+    asked = admin.post(f"{path}change/", {field: to})
+    assert asked.status_code == 422
+    assert "$12.00 are spent already, and it is $10.00. Every call that costs money is refused from now on" in text(
+        asked
+    )
+    assert getattr(Budget.objects.get(), field) is before
+    assert not events("budget.changed")
+    sure = next(form for form in shown_forms(asked) if form.get("sure"))
+    assert admin.post(f"{path}change/", sure).status_code == 302
+    assert getattr(Budget.objects.get(), field) is not before
 
 
 def test_of_many_budgets_that_are_off_the_page_says_how_many_it_leaves_out(
