@@ -388,6 +388,16 @@ async def test_a_file_of_days_that_cannot_be_is_refused(staff: AsyncClient, name
     assert "Content-Disposition" not in response
 
 
+async def test_days_that_cannot_be_shown_stay_in_their_fields(staff: AsyncClient) -> None:
+    for page in (PAGE, PRICES):
+        body = (await staff.get(f"{page}?from=2020-01-01&to=2026-11-21")).content.decode()
+        assert "At most 366 days are shown at once." in body
+        assert re.search(r'name="from"[^>]* value="2020-01-01"', body)
+        assert re.search(r'name="to"[^>]* value="2026-11-21"', body)
+    today = now().date().isoformat()
+    assert re.search(rf'name="to"[^>]* value="{today}"', (await staff.get(PAGE)).content.decode())
+
+
 def test_other_prices_are_for_all_models_however_many(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     company(now(), 5)
     days = chosen({}, now().date())
