@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -39,6 +40,7 @@ class Said:
     words: str
     is_warning: bool = False
     undo: str = ""  # the address that takes it back
+    at: datetime = field(default_factory=timezone.now)  # it stays on the page when it is true no more
 
 
 @dataclass(frozen=True, slots=True)

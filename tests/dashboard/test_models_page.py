@@ -424,6 +424,13 @@ async def test_to_take_a_load_back_asks_first_when_it_is_busy_by_then(staff, loc
     assert "qwen2.5:3b-instruct is unloaded" in text(await staff.post(address, headers=htmx))
 
 
+async def test_what_is_said_of_an_act_says_when(staff, local):
+    page = (
+        await staff.post(f"{ACT}?do=load&name=qwen2.5:3b-instruct", headers={"HX-Request": "true"})
+    ).content.decode()
+    assert re.search(r'data-clock="minute">\d\d:\d\d</time></span> qwen2.5:3b-instruct is loaded', page)
+
+
 async def test_what_fails_is_said_and_not_audited(staff, local):
     local.error = ModelLoadFailed("it needs 9 GiB, more than models may take")
     words = await asked(staff, "load", "qwen2.5:3b-instruct")
