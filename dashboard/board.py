@@ -67,6 +67,7 @@ def board(snapshot: Snapshot | None, look: Look, beside: Beside | None = None) -
         closed = [b for b in buckets if b.start.timestamp() + snapshot.figures.bucket_s <= snapshot.at.timestamp()]
         context |= {
             "figures": snapshot.figures,
+            "clock_style": "both" if snapshot.period.length > DAY else "minute",
             "buckets": buckets,
             "steps": charts.steps(snapshot.figures),
             "heat": charts.heat(snapshot.figures),

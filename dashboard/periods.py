@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+from orchestrator.ledger.costs import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +16,19 @@ class Period:
     label: str
     words: str  # after "in the"
     length: timedelta
+
+    @property
+    def in_days(self) -> str:
+        """The days whose money a page of this period shows, after "spent"."""
+        return "today" if self._days == 1 else f"in {self._days} days"
+
+    def days_until(self, now: datetime) -> Span:
+        """The days whose money a page of this period shows: whole ones of UTC, the last of them `now`'s."""
+        return Span(now.date() - timedelta(days=self._days - 1), now.date() + timedelta(days=1))
+
+    @property
+    def _days(self) -> int:
+        return max(1, self.length.days)
 
 
 PERIODS = (

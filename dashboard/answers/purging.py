@@ -41,7 +41,7 @@ class Purge:
     shown: int | None = None  # the count that was shown with the button
     counted: str = ""  # what that count was of, as `about`
     faults: dict[str, str] = field(default_factory=dict)  # by field
-    tenant_name: str = ""
+    tenant_name: str = ""  # typed in place of the number, or looked up by it
 
     @property
     def _from(self) -> str:
@@ -92,6 +92,7 @@ def read(form: QueryDict) -> Purge:
         model=form.get("model", "").strip(),
         namespace=form.get("namespace", "").strip(),
         tenant=tenant if whole(tenant) else "",
+        tenant_name="" if whole(tenant) else form.get("tenant_name", "").strip(),
         only=form.get("only", "").strip(),
         reason=form.get("reason", "").strip()[:MOST_REASON],
         typed=form.get("typed", "").strip(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from urllib.parse import urlencode
 
@@ -22,6 +22,7 @@ class Chosen:
     words: str
     span: Span
     wrong: str = ""  # what is wrong with the days that were asked for; the usual ones are shown
+    typed: tuple[str, str] | None = None  # those days, as they were written, where they are wrong
 
     @property
     def query(self) -> str:
@@ -34,6 +35,11 @@ class Chosen:
     def last(self) -> date:
         """The last day."""
         return self.span.until - timedelta(days=1)
+
+    @property
+    def fields(self) -> tuple[str, str]:
+        """The first and the last day as their fields have them."""
+        return self.typed or (self.span.first.isoformat(), self.last.isoformat())
 
     @property
     def before(self) -> str:
@@ -69,17 +75,17 @@ def chosen(asked: Mapping[str, str], today: date) -> Chosen:
         last = date.fromisoformat(asked.get("to") or today.isoformat())
         first = date.fromisoformat(asked.get("from") or (last - timedelta(days=29)).isoformat())
     except (ValueError, OverflowError):
-        return _wrong(usual, "A day is written as 2026-11-21.")
+        return _wrong(usual, asked, "A day is written as 2026-11-21.")
     if not FIRST <= first <= last < date.max:
-        return _wrong(usual, "The first day comes before the last.")
+        return _wrong(usual, asked, "The first day comes before the last.")
     if (last - first).days >= MOST_DAYS:
-        return _wrong(usual, f"At most {MOST_DAYS} days are shown at once.")
+        return _wrong(usual, asked, f"At most {MOST_DAYS} days are shown at once.")
     words = f"on {formats.day(first)}" if first == last else f"from {formats.day(first)} to {formats.day(last)}"
     return Chosen("days", "Days", words, Span(first, last + timedelta(days=1)))
 
 
-def _wrong(usual: Chosen, why: str) -> Chosen:
-    return Chosen(usual.slug, usual.label, usual.words, usual.span, why)
+def _wrong(usual: Chosen, asked: Mapping[str, str], why: str) -> Chosen:
+    return replace(usual, wrong=why, typed=(asked.get("from", ""), asked.get("to", "")))
 
 
 def _back(until: date, days: int) -> date:

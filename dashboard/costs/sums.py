@@ -78,7 +78,10 @@ class Prices:
     chosen: Chosen
     total: Sums
     unpriced: Sequence[Unpriced]
-    repriced: Sequence[Repriced]
+    repriced: Sequence[Repriced]  # those that differ most
+    models: int  # how many there are to be repriced
+    reckoned: int  # of them: whose price is known
+    difference: int  # what the prices in force say of those beyond what was booked, of all of them
     booked_by: Mapping[int, PriceRow]
     is_cut: bool  # only the newest charges were looked at
     elsewhere: Sequence[Elsewhere]
@@ -89,11 +92,6 @@ class Prices:
     def dearest(self) -> int:
         """What it would have cost on the dearest model that is shown."""
         return max((one.microusd for one in self.elsewhere), default=0)
-
-    @property
-    def difference(self) -> int:
-        """What the prices in force say beyond what was booked, of all models together."""
-        return sum(one.difference or 0 for one in self.repriced)
 
 
 def read_costs(
@@ -147,6 +145,7 @@ def read_prices(chosen: Chosen, reach: Reach, now: datetime, sold: Sold) -> Pric
         used = {model for _, model, _ in costs.by_model(span, reach, MOST_MODELS)}
         known = {name: value for name, value in known.items() if name in used}
     again = repriced(span, reach, {name: price for name, (_, price) in known.items()})
+    differences = [one.difference for one in again if one.difference is not None]
     total = costs.total_of(span, reach)
     everywhere = elsewhere(total, (Known(provider, name, price) for name, (provider, price) in known.items()))
     return Prices(
@@ -154,6 +153,9 @@ def read_prices(chosen: Chosen, reach: Reach, now: datetime, sold: Sold) -> Pric
         total=total,
         unpriced=_unpriced(chosen, reach) if total.unpriced else (),
         repriced=again[:MOST_ROWS],
+        models=len(again),
+        reckoned=len(differences),
+        difference=sum(differences),
         booked_by=rows_of(number for one in again[:MOST_ROWS] for number in one.booked_by),
         is_cut=sum(one.calls for one in again) >= costs.MOST_CHARGES,
         elsewhere=everywhere[:MOST_ELSEWHERE] if total.calls else (),

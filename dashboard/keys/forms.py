@@ -8,6 +8,8 @@ from typing import Any
 
 from django.http import QueryDict
 
+from orchestrator.core.dollars import read_dollars
+from orchestrator.core.errors import BadRequest
 from orchestrator.identity.asked import BudgetAsked, BudgetChange, KeyAsked, LimitAsked, LimitChange, Rotation, read
 from orchestrator.models import Limit
 
@@ -98,6 +100,16 @@ def budget_change(form: Typed) -> BudgetChange:
     if "is_off" in form:
         values["is_off"] = form["is_off"] == "yes"
     return read(BudgetChange, values)
+
+
+def budget_seen(form: Typed) -> int | None:
+    """The amount that stood on the page of the form, in millionths; None where it does not say. Raises BadRequest."""
+    if "was-amount_usd" not in form:
+        return None
+    try:
+        return read_dollars(form["was-amount_usd"])
+    except ValueError:
+        raise BadRequest("What the amount was cannot be read; open the page anew.") from None
 
 
 def amount(written: str) -> str:

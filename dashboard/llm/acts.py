@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Literal
 
 from django.conf import settings
 from django.db import DatabaseError
+from django.utils import timezone
 
 from dashboard import formats
 from orchestrator.audit import note
@@ -22,6 +26,8 @@ Act = Literal["load", "keep", "unload"]
 ACTS: tuple[Act, ...] = ("load", "keep", "unload")
 NOTED_S = 20.0  # longest wait until an act is written down
 PATIENCE_S = 10.0  # a large model takes longer to load than a page waits
+FAILED_SHOWN = timedelta(minutes=15)  # how long a page says that an act failed which none waited for
+MOST_FAILED = 100  # models
 FOR_EVER = -1.0
 DONE = {"load": "model.loaded", "keep": "model.kept", "unload": "model.unloaded"}
 
@@ -35,20 +41,53 @@ class Outcome:
     back: Act | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An act that came to nothing when no page waited for it any more."""
+
+    act: Act
+    words: str
+    at: datetime
+
+
 _under_way: set[asyncio.Task[Outcome]] = set()
+_failed: dict[str, Failed] = {}  # the last by model, the oldest first; pages are made where acts are done
 
 
 async def carry_out(act: Act, model: Model, actor: str) -> Outcome:
-    """Do it. What takes longer than a page waits goes on by itself."""
+    """Do it. What takes longer than a page waits goes on by itself; where it fails then, `failures` has it."""
     task = asyncio.create_task(_carry_out(act, model, actor), name=f"{act} {model.name}")
     _under_way.add(task)
     task.add_done_callback(_under_way.discard)
+    _failed.pop(model.name, None)
     done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
     if done:
         return task.result()
+    task.add_done_callback(partial(_remember, act, model.name))
     if act == "unload":
         return Outcome(f"{model.name} is being unloaded.")
     return Outcome(f"{model.name} is being loaded. It stands here as loaded as soon as it is.")
+
+
+def failures() -> Mapping[str, Failed]:
+    """Acts that failed lately when no page waited for them, by the model's name, until the next act on it."""
+    since = timezone.now() - FAILED_SHOWN
+    return {name: failed for name, failed in _failed.items() if failed.at > since}
+
+
+def _remember(act: Act, name: str, task: asyncio.Task[Outcome]) -> None:
+    if task.cancelled():
+        return
+    if error := task.exception():
+        log.error("to %s %s ended in a fault", act, name, exc_info=error)
+        outcome = Outcome(f"{_undone(act, name)} The log says more.", is_warning=True)
+    else:
+        outcome = task.result()
+    if outcome.is_warning:
+        _failed.pop(name, None)
+        _failed[name] = Failed(act, outcome.words, timezone.now())
+        while len(_failed) > MOST_FAILED:
+            del _failed[next(iter(_failed))]
 
 
 async def _carry_out(act: Act, model: Model, actor: str) -> Outcome:

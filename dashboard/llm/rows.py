@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,9 +31,11 @@ from orchestrator.registry.health import newest_checks, open_breakers
 from orchestrator.registry.models import OpenBreaker, ProviderCheck
 
 if TYPE_CHECKING:
+    from dashboard.llm.acts import Failed
     from dashboard.running import Here, Pace
 
 MOST_ROWS = 40
+MOST_ASKED = 2_000  # models whose requests are counted
 MOST_SPENT = 500  # models whose spending is read
 NOTHING = ModelFigures(
     model="",
@@ -45,6 +47,7 @@ NOTHING = ModelFigures(
     fresh_answers=0,
     fresh=Latency(),
 )
+NO_FAILURES: Mapping[str, Failed] = {}
 ABILITIES = {"tools": "tools", "vision": "images", "thinking": "thinking", "embedding": "vectors", "insert": "insert"}
 
 
@@ -64,8 +67,7 @@ class Used:
     period: Period
     requests: int  # of all models together
     by_model: Mapping[str, ModelFigures]  # the busiest
-    spent: Mapping[str, costs.Sums]  # by the full name
-    spent_in: str  # which days these are: today, in 7 days
+    spent: Mapping[str, costs.Sums]  # by the full name, on the days of the period
     checks: Mapping[str, ProviderCheck]
     breakers: Mapping[str, Sequence[OpenBreaker]]
     answered_at: Mapping[str, datetime] = field(default_factory=dict)  # of each provider, its last call
@@ -91,6 +93,7 @@ class Local:
     figures: ModelFigures
     share: float | None
     names: tuple[str, ...] = ()  # what it is registered as
+    failed: Failed | None = None  # what was to be done with it lately and could not, where it still is not so
 
     @property
     def key(self) -> str:
@@ -181,24 +184,23 @@ class Place:
 def read_used(period: Period, reach: Reach, now: datetime, providers: Collection[str]) -> Used:
     """Read what models did, and how providers are: eight queries at most, however many models there are."""
     close_old_connections()
-    found = figures(now - period.length, now, reach)
+    found = figures(now - period.length, now, reach, MOST_ASKED)
     checks = newest_checks(list(providers))
-    days = max(1, period.length.days)
-    span = costs.Span(now.date() - timedelta(days=days - 1), now.date() + timedelta(days=1))
     return Used(
         at=now,
         period=period,
         requests=found.requests,
         by_model={one.model: one for one in found.by_model},
-        spent=_by_name(costs.by_model(span, reach, MOST_SPENT)),
-        spent_in="today" if days == 1 else f"in {days} days",
+        spent=_by_name(costs.by_model(period.days_until(now), reach, MOST_SPENT)),
         checks=checks,
         breakers=open_breakers(now),
         answered_at=found.answered_at,
     )
 
 
-def locals_of(here: Here, used: Used | None, registry: Registry) -> list[Local] | None:
+def locals_of(
+    here: Here, used: Used | None, registry: Registry, failures: Mapping[str, Failed] = NO_FAILURES
+) -> list[Local] | None:
     """Loaded ones first, as the host has them, then those that are only installed; None when nobody knows."""
     if here.loaded is None and here.installed is None:
         return None
@@ -224,6 +226,7 @@ def locals_of(here: Here, used: Used | None, registry: Registry) -> list[Local] 
             figures=used.of(model.name) if used else NOTHING,
             share=used.share(model.name) if used else None,
             names=names.get(model.name.lower(), ()),
+            failed=_still_failed(failures.get(model.name), is_loaded=model.name in loaded),
         )
         for model in models
     ]
@@ -313,6 +316,13 @@ def _order(row: Place) -> tuple[int, int, str]:
 def _state_here(one: LoadedModel) -> State:
     words = "ready" if one.busy < one.slots else "busy"
     return State("slow", f"{words}, {one.waiting} waiting") if one.waiting else State("ok", words)
+
+
+def _still_failed(failed: Failed | None, *, is_loaded: bool) -> Failed | None:
+    """None where what was to be done has come true meanwhile: a model is loaded by any request."""
+    if failed is None or (failed.act == "load" and is_loaded) or (failed.act == "unload" and not is_loaded):
+        return None
+    return failed
 
 
 def _names_here(registry: Registry) -> Mapping[str, tuple[str, ...]]:

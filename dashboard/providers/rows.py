@@ -7,7 +7,7 @@ that failed means that it is down, unless it has answered somebody since.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -18,6 +18,7 @@ from dashboard.charts import Spark, spark
 from dashboard.periods import Period
 from orchestrator.core.permissions import Reach
 from orchestrator.core.presets import KINDS
+from orchestrator.ledger import costs
 from orchestrator.ledger.provider_stats import ProviderFigures, provider_figures
 from orchestrator.registry import reading
 from orchestrator.registry.entries import ProviderEntry, Registry
@@ -29,6 +30,7 @@ MANY_FAILURES = 0.1
 FEW_CALLS = 3  # enough where most of them failed
 MOST = 0.5
 LATELY = timedelta(minutes=1)  # an answer this much older than a failed look does not speak against it
+MOST_SPENT = 500  # providers whose spending is read
 NO_SPARK = Spark("", None)
 RESTING = "resting"
 STATES = ("down", "slow", "unknown", "ok", "off")  # the worst first
@@ -66,6 +68,7 @@ class Row:
     is_stale: bool = False  # the last look was long ago
     breakers: Breakers | None = None
     figures: ProviderFigures = field(default_factory=ProviderFigures)
+    spent: costs.Sums = field(default_factory=costs.Sums)  # all that it charges, on the days of the period
     spark: Spark = NO_SPARK
     is_switched_off: bool = False  # by an operator, who can switch it on again
 
@@ -110,8 +113,15 @@ def read_providers(period: Period, reach: Reach, now: datetime) -> Providers:
     checks = newest_checks([entry.name for entry in entries])
     breakers = open_breakers(now)
     figures = provider_figures(now - period.length, now, reach)
+    spent = costs.by_provider(period.days_until(now), reach, MOST_SPENT)
     written = {row.name: row for row in Provider.objects.only("name", "is_enabled")}
-    rows = [_row(entry, checks.get(entry.name), breakers.get(entry.name, []), figures, now) for entry in entries]
+    rows = [
+        replace(
+            _row(entry, checks.get(entry.name), breakers.get(entry.name, []), figures, now),
+            spent=spent.get(entry.name, costs.Sums()),
+        )
+        for entry in entries
+    ]
     rows += [
         Row(
             name=one.name,
@@ -121,6 +131,7 @@ def read_providers(period: Period, reach: Reach, now: datetime) -> Providers:
             why=one.why,
             is_switched_off=one.name in written and not written[one.name].is_enabled,
             figures=figures.get(one.name) or ProviderFigures(),
+            spent=spent.get(one.name, costs.Sums()),
         )
         for one in found.off
     ]

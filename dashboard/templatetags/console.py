@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from dashboard import formats, tiers
 from dashboard.once import FIELD, mark
 from dashboard.rules.rows import Piece
-from orchestrator.ledger.provider_stats import ProviderFigures
+from orchestrator.ledger.costs import Sums
 from orchestrator.ledger.stats import has_failed
 from orchestrator.ledger.wording import ending, tokens_read
 from orchestrator.models import RequestRecord
@@ -148,9 +148,13 @@ def until(moment: datetime) -> SafeString:
 def clock(moment: datetime, style: str = "minute") -> SafeString:
     """A time of day: in UTC as served, in the viewer's zone once times.js has run.
 
-    style  minute: 13:39; second: 14:24:07.412.
+    style  minute: 13:39; second: 14:24:07.412; both: 9 Nov 13:39.
     """
-    shown = f"{moment:%H:%M}" if style == "minute" else f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    shown = f"{moment:%H:%M}"
+    if style == "second":
+        shown = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    elif style == "both":
+        shown = f"{moment.day} {moment:%b %H:%M}"
     return format_html(
         '<time datetime="{0}" title="{0}" data-clock="{1}">{2}</time>', formats.exact(moment), style, shown
     )
@@ -165,23 +169,23 @@ def kinds(failures: Mapping[str, int]) -> SafeString:
 
 
 @register.filter
-def spent(figures: ProviderFigures) -> SafeString:
+def spent(sums: Sums) -> SafeString:
     """What calls cost, in dollars to the cent; and how many nobody knows the price of."""
-    known = figures.calls - figures.failed - figures.unpriced
-    if figures.unpriced and known <= 0:
+    known = sums.calls - sums.unpriced
+    if sums.unpriced and known <= 0:
         return format_html('<span class="quiet">{}</span>', formats.UNKNOWN)
-    shown = format_html("{}", dollars(figures).removeprefix("$"))
-    if not figures.cost_microusd and not figures.unpriced:
+    shown = format_html("{}", dollars(sums).removeprefix("$"))
+    if not sums.cost_microusd and not sums.unpriced:
         return format_html('<span class="zero">{}</span>', "0")
-    if not figures.unpriced:
+    if not sums.unpriced:
         return shown
-    return format_html('{}<span class="note">+ {} unknown</span>', shown, formats.count(figures.unpriced))
+    return format_html('{}<span class="note">+ {} unknown</span>', shown, formats.count(sums.unpriced))
 
 
 @register.filter
-def dollars(figures: ProviderFigures) -> str:
+def dollars(sums: Sums) -> str:
     """The known part of what calls cost, to the cent; what is less than a cent is not nothing."""
-    amount = figures.cost_microusd / 1e6
+    amount = sums.cost_microusd / 1e6
     return "<$0.01" if 0 < amount < 0.01 else f"${amount:,.2f}"
 
 

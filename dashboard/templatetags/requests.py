@@ -48,10 +48,7 @@ def moment(at: datetime) -> SafeString:
 @register.simple_tag
 def row_time(at: datetime) -> SafeString:
     """The time of day of a row; with its day, to the minute, where that is longer ago."""
-    if (timezone.now() - at).total_seconds() < OF_TODAY_S:
-        return clock(at, "second")
-    shown = f"{at.day} {at:%b %H:%M}"
-    return format_html('<time datetime="{0}" title="{0}" data-clock="both">{1}</time>', formats.exact(at), shown)
+    return clock(at, "second" if (timezone.now() - at).total_seconds() < OF_TODAY_S else "both")
 
 
 @register.filter

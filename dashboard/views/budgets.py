@@ -6,6 +6,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
@@ -24,12 +25,21 @@ from dashboard.views.overview import read
 from orchestrator.budgeting import rows
 from orchestrator.core.budgets import EACH_OF, PERIODS
 from orchestrator.core.dollars import dollars
-from orchestrator.core.errors import Forbidden, OrchestratorError
+from orchestrator.core.errors import Conflict, Forbidden, OrchestratorError
 from orchestrator.core.permissions import EVERYBODY, Permission, reach_of
 from orchestrator.identity.acting import Actor
+from orchestrator.ledger.pace import About, uses
 from orchestrator.models import Budget
 
 CONFIRMED = "lower"
+
+
+class _WouldRefuseAll(Exception):
+    """A switch would have every call refused that costs money, and who asks has not been told so."""
+
+    def __init__(self, spent: int) -> None:
+        super().__init__(spent)
+        self.spent = spent  # millionths of a dollar
 
 
 @require_safe
@@ -77,20 +87,36 @@ async def new(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @said_when_unread
 async def change(request: HttpRequest, number: int) -> HttpResponseBase:
-    """Set another amount, or switch it. Beneath what is spent already it takes a second word."""
+    """Set another amount, or switch it. Where all that costs money is refused by then it takes a second word.
+
+    Who has an amount before them that is another by now is told so, and nothing is changed.
+    """
     row = await sync_to_async(_found)(request, number)
     typed = forms.typed(request.POST)
     try:
-        asked = forms.budget_change(typed)
-        if "amount_usd" in asked.given and asked.amount_usd < row.amount_microusd and typed.get("sure") != CONFIRMED:
+        asked, seen = forms.budget_change(typed), forms.budget_seen(typed)
+        is_sure = typed.get("sure") == CONFIRMED
+        if "amount_usd" in asked.given and asked.amount_usd < row.amount_microusd and not is_sure:
             spent = await sync_to_async(_most_spent)(request, number)
             if asked.amount_usd <= spent:
                 more = {"typed": typed, "lowers": asked.amount_usd, "spent": spent}
                 return await _one(request, number, more, 422)
         before = await looked(request, lambda by: rows.sum_before_changed(by, row.name, asked))
-        changed = await acted(request, lambda by: rows.change(by, row.name, asked, before))
+
+        def make(by: Actor) -> Budget:
+            changed = rows.change(by, row.name, asked, before, seen)
+            if not is_sure and _binds(changed) and not _binds(row):
+                spent = _most_spent(request, number)  # by now, with what is counted anew by a switch
+                if spent >= changed.amount_microusd:
+                    raise _WouldRefuseAll(spent)  # which takes the change back
+            return changed
+
+        changed = await acted(request, make)
+    except _WouldRefuseAll as would:
+        return await _one(request, number, {"typed": typed, "would_refuse": True, "spent": would.spent}, 422)
     except OrchestratorError as error:
-        return await _one(request, number, {"typed": typed, "faults": faults_of(error, forms.BUDGET_FIELDS)}, 422)
+        status = error.status if isinstance(error, Conflict) else 422
+        return await _one(request, number, {"typed": typed, "faults": faults_of(error, forms.BUDGET_FIELDS)}, status)
     messages.success(request, _said(row, changed))
     return redirect("dashboard:budget", number)
 
@@ -167,10 +193,15 @@ def _found(request: HttpRequest, number: int) -> Budget:
     return row
 
 
+def _binds(row: Budget) -> bool:
+    """Whether it refuses what goes beyond it."""
+    return row.is_hard and not row.is_off
+
+
 def _most_spent(request: HttpRequest, number: int) -> int:
+    """What is spent of it by now; of those that it counts apart, the most."""
     whose = reach_of(roles(request), Permission.SEE_BUDGETS)
-    found = read_budget(number, whose, reach_of({}, Permission.SEE_AUDIT), "", timezone.now(), "")
-    return max((use.spent for use in found.uses), default=0) if found else 0
+    return max((use.spent for use in uses(whose, timezone.now(), About(Q(pk=number))).rows), default=0)
 
 
 def _said(before: Budget, after: Budget) -> str:

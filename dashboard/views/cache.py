@@ -26,6 +26,7 @@ from cache.tiered import OTHER_MACHINES, Purged
 from dashboard import formats
 from dashboard.access import page, reach, roles
 from dashboard.answers import kept, purging
+from dashboard.answers.choices import choices
 from dashboard.answers.misses import NO_HITS, AllHits, Hits
 from dashboard.answers.purging import KINDS, Purge, within
 from dashboard.periods import PERIODS, period
@@ -44,9 +45,11 @@ from orchestrator.wiring import parts
 
 log = logging.getLogger(__name__)
 
-FILTERS = ("key", "model", "namespace", "tenant", "hits")
+FILTERS = ("key", "model", "namespace", "tenant", "tenant_name", "hits")
+NOBODY = 0  # no tenant has this number
 NEARLY_FULL = 90.0  # per cent
 LEAST_HITS = (1, 2, 5, 10, 100)
+CHOSEN = ("model", "namespace", "tenant", "only")
 NO_NAMES: Mapping[str, Any] = {"models": [], "namespaces": [], "tenants": []}
 NOTED_S = 20.0  # longest wait until it is written down
 RECORD = "record"  # what a purge calls its own log, beside the tiers
@@ -128,7 +131,6 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
         asked.faults.update(faults)
     part = request.GET.get("part", "")
     template = "dashboard/purge.html" + (f"#{part}" if part in {"dialog", "preview"} else "")
-    names = {} if part == "preview" else await _names(whose)
     context = {
         "here": "cache",
         "purge": asked,
@@ -136,14 +138,19 @@ async def purge(request: HttpRequest) -> HttpResponseBase:
         "held": held,
         "count": count,
         "tiers": [(tier, NAMES[tier], held[tier]) for tier in STACK if held and tier in held],
-        **names,
     }
+    if part != "preview":
+        names, picked = await _names(whose), {name: getattr(asked, name) for name in CHOSEN}
+        context["choices"] = choices(names, picked, asked.tenant_name)
     return await page(request, template, context, status=422 if asked.faults and is_asked else 200)
 
 
 def _named(asked: Purge, whose: Reach) -> Purge:
-    """With its tenant's name. A tenant that is not there, or not theirs who ask, is none."""
+    """With its tenant's number and name. A tenant that is not there, or not theirs who ask, is none."""
     number = whole(asked.tenant)
+    if number is None and asked.tenant_name:
+        number = kept.tenant_named(asked.tenant_name, whose)
+        return asked if number is None else replace(asked, tenant=str(number))
     if number is None:
         return asked
     name = kept.tenant_names({number}).get(number) if number in whose else None  # type: ignore[comparison-overlap]
@@ -217,25 +224,28 @@ def _listed(
     query: Mapping[str, str], whose: Reach, sees_answers: Reach, hits: AllHits | None, names: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The kept answers a page shows; None when the cache file cannot be read."""
-    namespace = purging.namespace_of(query["namespace"]) if query["namespace"] else None
     known = hits or NO_HITS
     least = whole(query["hits"]) or 0
     often = [key for key, one in known.by_key.items() if one.count >= least] if least else None
-    wanted = kept.Filter(
-        key=query["key"].lower(),
-        model=query["model"] or None,
-        namespace=namespace,
-        tenant_id=whole(query["tenant"]),
-        keys=often,
-    )
     try:
+        tenant_id = _asked_tenant(query, whose)
+        wanted = kept.Filter(
+            key=query["key"].lower(),
+            model=query["model"] or None,
+            namespace=purging.namespace_of(query["namespace"]) if query["namespace"] else None,
+            tenant_id=tenant_id,
+            keys=often,
+        )
         found = kept.kept_page(whose, wanted, query["after"])
         texts = kept.beginnings(found.entries, sees_answers)
     except DatabaseError as error:
         log.warning("a page could not read the kept answers: %s", error)
         return {"kept": None, **NO_NAMES}
     tenants = {number: name for number, name, _ in names["tenants"]}
-    tenants |= kept.tenant_names({entry.tenant_id for entry in found.entries} - tenants.keys())
+    shown = {entry.tenant_id for entry in found.entries}
+    if tenant_id is not None and tenant_id in whose:  # type: ignore[comparison-overlap]  # it says itself
+        shown.add(tenant_id)
+    tenants |= kept.tenant_names(shown - tenants.keys())
     rows = [
         Answer(
             entry,
@@ -251,8 +261,21 @@ def _listed(
         "rows": rows,
         "most_counted": kept.MOST_COUNTED,
         "sees_texts": not sees_answers.is_nobody,
+        "choices": choices(
+            names,
+            {**query, "tenant": str(tenant_id or "")},
+            tenants.get(tenant_id or NOBODY, query["tenant_name"]),
+        ),
         **names,
     }
+
+
+def _asked_tenant(query: Mapping[str, str], whose: Reach) -> int | None:
+    """The number of the tenant whose answers are looked for; None: any tenant's."""
+    number = whole(query["tenant"])
+    if number is None and query["tenant_name"]:
+        return kept.tenant_named(query["tenant_name"], whose) or NOBODY
+    return number
 
 
 async def _names(whose: Reach) -> Mapping[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -18,7 +19,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
 from dashboard.access import page, reach
-from dashboard.llm.acts import Act, act_of, carry_out
+from dashboard.llm.acts import Act, act_of, carry_out, failures
 from dashboard.llm.facts import Facts, in_order, read_facts
 from dashboard.llm.offers import Offers
 from dashboard.llm.rows import MOST_ROWS, Local, Place, Used, fits, locals_of, places_of, with_prices
@@ -39,6 +40,7 @@ class Said:
     words: str
     is_warning: bool = False
     undo: str = ""  # the address that takes it back
+    at: datetime = field(default_factory=timezone.now)  # it stays on the page when it is true no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ async def _see(request: HttpRequest, chosen: Period) -> _Seen:
     here, used = await asyncio.gather(
         models_here(), read(reader.used(chosen, reach(request), [one.name for one in known.registry.providers]))
     )
-    rows = locals_of(here, used, known.registry)
+    rows = locals_of(here, used, known.registry, failures())
     names = {row.name for row in rows or ()}
     return _Seen(rows, here.loaded is not None, places_of(known, used, names), used, known)
 

@@ -26,13 +26,14 @@ from routing.router import AUTO
 
 LINES = "application/x-ndjson"
 MOST_TENANTS = 500
+USUAL = {"a": "auto", "b": ""}  # whom to ask, by column; an empty one asks nobody
 MOST_NAMES = 300  # of models to choose from; any other may be typed
 
 
 @require_safe
 async def playground(request: HttpRequest) -> HttpResponseBase:
-    """The form, empty or about a request that was."""
-    models = {column: request.GET.get(column, "")[:255] for column in COLUMNS}
+    """The form, for `auto` or about a request that was."""
+    models = {column: request.GET.get(column, usual)[:255] for column, usual in USUAL.items()}
     about = None
     if number := whole(request.GET.get("request", "")):
         about = await sync_to_async(_asked)(number, reach(request))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
@@ -12,6 +13,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from dashboard import formats
@@ -43,6 +45,7 @@ class Said:
     words: str
     is_warning: bool = False
     undo: str = ""  # the address that takes it back
+    at: datetime = field(default_factory=timezone.now)  # it stays on the page when it is true no more
 
 
 @require_safe

@@ -83,16 +83,24 @@ def sum_before_changed(by: Actor, name: str, asked: BudgetChange) -> Before | No
     return sum_before(row, timezone.now()) if is_switched_on else None
 
 
-def change(by: Actor, name: str, asked: BudgetChange, before: Before | None = None) -> Budget:
-    """Make a budget be otherwise, or switch it off or on. Raises NotThere, BadRequest, Forbidden.
+def change(
+    by: Actor, name: str, asked: BudgetChange, before: Before | None = None, seen_microusd: int | None = None
+) -> Budget:
+    """Make a budget be otherwise, or switch it off or on. Raises NotThere, BadRequest, Forbidden, Conflict.
 
     While it is off nothing is counted; when it is on again what was spent meanwhile is.
 
-    before  what `sum_before_changed` said.
+    before         what `sum_before_changed` said.
+    seen_microusd  the amount that who asks has before them: it is not changed where it is another by now. None: any.
     """
     with transaction.atomic():
         row = find(by, name, Permission.CHANGE_BUDGETS)
         _must_be_theirs(by, row)
+        if seen_microusd is not None and row.amount_microusd != seen_microusd:
+            raise Conflict(
+                f"The amount was ${dollars(seen_microusd)} and is ${dollars(row.amount_microusd)} by now, as somebody"
+                " else set it. Nothing was changed."
+            )
         was, was_off, amount_was = told(row), row.is_off, row.amount_microusd
         for column, value in _columns(asked.given).items():
             setattr(row, column, value)

@@ -156,6 +156,11 @@ def by_model(span: Span, reach: Reach, most: int, *, only_unpriced: bool = False
     return [(row["provider"], row["model"], _sums(row)) for row in summed]
 
 
+def by_provider(span: Span, reach: Reach, most: int) -> Mapping[str, Sums]:
+    """What each provider was asked and charges for it, the `most` that were paid most. One query."""
+    return {one.name: one.sums for one in grouped("provider", span, reach, most).rows}
+
+
 def tagged(span: Span, reach: Reach, most: int) -> Groups:
     """The same by tag, of the newest charges. A call with three tags counts under each of them: never add these up."""
     rows = newest_charges(span, reach).values("tags").annotate(**_counted())

@@ -27,8 +27,6 @@ class ProviderFigures:
     first: Latency = field(default_factory=Latency)  # until the first piece
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    cost_microusd: int = 0  # of those whose cost is known
-    unpriced: int = 0  # calls that cost nobody knows how much
     answered_at: datetime | None = None  # when the last call began that was answered
     first_p95_us: tuple[int | None, ...] = ()  # in steps of the stretch, the oldest first
 
@@ -74,7 +72,5 @@ def _add(figures: ProviderFigures, sums: Mapping[str, int]) -> None:
     figures.calls += sums["n"]
     figures.prompt_tokens += sums["prompt"]
     figures.completion_tokens += sums["completion"]
-    figures.cost_microusd += sums["cost"]
-    figures.unpriced += sums["unpriced"]
     if answered_at := newest(sums):
         figures.answered_at = max(figures.answered_at or answered_at, answered_at)

@@ -152,10 +152,12 @@ class Figures:
         return self.errors / self.requests if self.requests else None
 
 
-def figures(since: datetime, until: datetime, reach: Reach) -> Figures:
+def figures(since: datetime, until: datetime, reach: Reach, most_models: int = MOST_MODELS) -> Figures:
     """Add up what the tenants in `reach` asked, from the step that `since` is in until the minute `until` is in.
 
     Meant for windows that end about now: of what is long ago no minutes are kept.
+
+    most_models  that are told apart, the busiest.
     """
     bucket_s = bucket_length(since, until)
     first = _first(since, bucket_s)
@@ -172,7 +174,7 @@ def figures(since: datetime, until: datetime, reach: Reach) -> Figures:
             answered_at[cell.provider] = max(at, answered_at.get(cell.provider, at))
     times = found.total.times
     by_model.pop("", None)  # nobody answered
-    busiest = sorted(by_model.items(), key=lambda item: (-item[1].requests, item[0]))[:MOST_MODELS]
+    busiest = sorted(by_model.items(), key=lambda item: (-item[1].requests, item[0]))[:most_models]
     took = {tier: durations(times.get(OF_TIER + tier, {})) for tier in Tier.values}
     return Figures(
         since=datetime.fromtimestamp(first, UTC),

@@ -5,6 +5,7 @@
 (() => {
   const RETRY_S = [1, 2, 5, 10];
   const SILENCE_S = 15; // the server speaks every few seconds; longer silence is a dead connection
+  const TRIED_BY_EXTENSION = [1006, 1011, 1012, 1013]; // close codes after which it connects again by itself
   const SIGNED_OUT = 4403; // the server's word for it, in the close code
   const MOST_ROWS = 100;
   const NEW_FOR_MS = 2000;
@@ -23,6 +24,7 @@
   let lastMessage = Date.now();
   let isPaused = false;
   let isLost = false;
+  let closed = 0; // times since the last message that it was ended in good order
   let hasGap = false; // rows may have come that this page was not sent
   let hasSkipped = false; // a part was not swapped: text in it was selected, or the page is paused
   let held = [];
@@ -110,8 +112,12 @@
     isLost = true;
     showConnection("lost");
     showAge();
-    if (code === SIGNED_OUT) location.reload();
-    else if (opened !== target && !hasAsked) askWhy();
+    if (code === SIGNED_OUT) return location.reload();
+    if (!TRIED_BY_EXTENSION.includes(code)) {
+      setTimeout(() => target === socket && reconnect(), htmx.config.wsReconnectDelay(closed));
+      closed += 1;
+    }
+    if (opened !== target && !hasAsked) askWhy();
   });
 
   // A browser is not told why it was refused: a page that was asked for says whether nobody is signed in any more.
@@ -125,6 +131,7 @@
 
   document.addEventListener("htmx:wsAfterMessage", () => {
     lastMessage = Date.now();
+    closed = 0;
     isLost = false;
     if (wantsNews()) showConnection(isPaused ? "paused" : "live");
   });

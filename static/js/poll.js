@@ -16,6 +16,7 @@
   const board = () => document.getElementById("board");
   const headline = () => document.querySelector("#verdict h1")?.textContent.trim();
   const isPoll = (event) => event.detail.elt?.matches("[data-poll]");
+  const isAct = (event) => event.detail.requestConfig?.verb === "post";
 
   const show = () => {
     const state = isLost ? "lost" : "live";
@@ -37,6 +38,27 @@
 
   document.addEventListener("htmx:beforeRequest", (event) => {
     if (isPoll(event) && (document.hidden || isSelecting())) event.preventDefault();
+  });
+
+  // One act at a time: its answer replaces the board, and the buttons of others with it. The poll gives way to any.
+  let acting = null;
+  const shutOthers = () => {
+    for (const button of document.querySelectorAll("#board button, button[form=board]"))
+      if (button !== acting) button.setAttribute("aria-disabled", "true"); // one that is disabled loses the focus
+  };
+  document.addEventListener("htmx:beforeSend", (event) => {
+    if (!isAct(event)) return;
+    acting = event.detail.elt;
+    shutOthers();
+  });
+  document.addEventListener("htmx:afterSettle", () => {
+    if (acting) shutOthers(); // also in a dialog that was opened meanwhile
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (!isAct(event)) return;
+    acting = null;
+    for (const button of document.querySelectorAll("#board button, button[form=board]"))
+      button.removeAttribute("aria-disabled");
   });
 
   let said = headline();

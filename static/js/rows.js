@@ -1,5 +1,5 @@
 // `j` and `k` go from row to row, `x` selects the one that has the focus. Enter is the browser's: the focus is on the
-// link of the row. After a part of the page was swapped the focus goes on where it was.
+// link of the row. After a part of the page was swapped the focus goes on where it was, and so do tables that scroll.
 "use strict";
 (() => {
   const FIELDS = "input:not([type=checkbox], [type=radio]), select, textarea, dialog, [contenteditable]";
@@ -31,8 +31,12 @@
 
   let focused = null;
   let opened = []; // what is folded open stays so
+  let scrolled = []; // and a table stays where it was scrolled to
   document.addEventListener("htmx:beforeSwap", (event) => {
     opened = [...(event.detail.target?.querySelectorAll?.("details[open][id]") ?? [])].map((one) => one.id);
+    scrolled = [...(event.detail.target?.querySelectorAll?.(".scroll[id]") ?? [])]
+      .filter((one) => one.scrollLeft || one.scrollTop)
+      .map((one) => [one.id, one.scrollLeft, one.scrollTop]);
     const active = document.activeElement;
     focused = event.detail.target?.contains?.(active) && active !== document.body ? active.id || null : null;
     if (focused === null && event.detail.target?.contains?.(active)) focused = "";
@@ -40,6 +44,8 @@
   document.addEventListener("htmx:afterSwap", () => {
     for (const id of opened) document.getElementById(id)?.setAttribute("open", "");
     opened = [];
+    for (const [id, left, top] of scrolled) document.getElementById(id)?.scrollTo({ left, top, behavior: "instant" });
+    scrolled = [];
   });
   document.addEventListener("htmx:afterSettle", () => {
     if (focused === null || document.activeElement !== document.body) return (focused = null);

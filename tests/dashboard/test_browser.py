@@ -126,6 +126,26 @@ async def test_a_lost_connection_is_said_and_mended(visit):
     page.complaints[:] = [said for said in page.complaints if "nowhere" not in said and "wsError" not in said]
 
 
+@pytest.mark.parametrize("code", [1000, 1001])
+async def test_a_connection_that_is_ended_in_good_order_is_tried_again(visit, code):
+    page = await visit("/dashboard/")
+    sockets, ends = [], []
+
+    def ended_once(socket):
+        sockets.append(socket)
+        server = socket.connect_to_server()
+        if len(sockets) == 1:  # it is open as soon as the server says something
+            server.on_message(lambda _: ends or ends.append(asyncio.ensure_future(socket.close(code=code))))
+
+    await page.route_web_socket("**/live/**", ended_once)
+    await page.reload()
+    async with asyncio.timeout(60):
+        while len(sockets) < 2:
+            await asyncio.sleep(0.01)
+    await expect(page.locator("#connection")).to_have_text(LIVE)
+    await expect(page.locator("#stale")).to_be_hidden()
+
+
 async def test_rows_that_come_while_the_list_is_read_anew_stay(visit):
     await sync_to_async(record)(model="before")
     page = await visit("/dashboard/")

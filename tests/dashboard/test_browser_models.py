@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import httpx
@@ -97,6 +98,37 @@ async def test_a_busy_one_is_unloaded_from_the_dialog(visit, local, catalogue): 
     await expect(page.locator("#said")).to_contain_text("smollm2:135m is loaded")
 
 
+async def test_a_second_act_or_a_dialog_takes_no_answer_away(visit, local, catalogue, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("dashboard.views.models.LIVE_EVERY_S", 1)
+    may_go, posted, load = asyncio.Event(), [], local.load
+
+    async def late(*asked):
+        while not may_go.is_set():
+            await asyncio.sleep(0.01)
+        return await load(*asked)
+
+    monkeypatch.setattr(local, "load", late)
+    local.busy = 1
+    page = await visit(LIST)
+    page.on("request", lambda request: posted.append(request.url) if request.method == "POST" else None)
+    keep = page.get_by_role("button", name="Keep loaded smollm2:135m")
+    await page.get_by_role("button", name="Load qwen2.5:3b-instruct").click()
+    await expect(keep).to_have_attribute("aria-disabled", "true")
+    await keep.dispatch_event("click")
+    await page.get_by_role("link", name="Unload…").click()
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("It is making 1 answer.")
+    await expect(dialog.get_by_role("button", name="Unload it")).to_have_attribute("aria-disabled", "true")
+    await dialog.get_by_role("button", name="Unload it").dispatch_event("click")
+    may_go.set()
+    await expect(page.locator("#said")).to_contain_text("qwen2.5:3b-instruct is loaded; that took")
+    assert len(posted) == 1
+    await expect(dialog.get_by_role("button", name="Unload it")).not_to_have_attribute("aria-disabled", "true")
+    await dialog.get_by_role("link", name="Keep it loaded").click()
+    await keep.click()
+    await expect(page.locator("#said")).to_contain_text("smollm2:135m stays loaded from now on.")
+
+
 async def test_without_javascript_everything_can_be_read_and_done(visit, local, catalogue):  # noqa: F811
     local.busy = 1
     page = await visit(LIST, java_script_enabled=False)
@@ -124,6 +156,16 @@ async def test_the_page_follows_and_the_focus_stays_whatever_names_there_are(vis
     await expect(page.locator(":focus")).to_have_attribute("id", before)
     await page.get_by_role("link", name="openai/x y:z#?", exact=True).click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("openai/x y:z#?")
+
+
+async def test_a_table_stays_where_it_was_scrolled_to(visit, local, catalogue, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("dashboard.views.models.LIVE_EVERY_S", 1)
+    page = await visit(LIST, viewport={"width": 1440, "height": 800})
+    await page.evaluate("document.styleSheets[0].insertRule('#here-region table { min-width: 3000px; }')")
+    await page.evaluate("document.getElementById('here-region').scrollLeft = 200")
+    await page.evaluate("document.getElementById('board').dataset.old = ''")
+    await expect(page.locator("#board[data-old]")).to_have_count(0)
+    assert await page.evaluate("document.getElementById('here-region').scrollLeft") == 200
 
 
 @pytest.mark.parametrize("width", [320, 390, 800, 1100, 1440])

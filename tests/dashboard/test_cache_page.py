@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from django.test import AsyncClient
 
 from cache.entries import Scope
 from cache.missed import GONE, NEW
+from cache.models import CacheEntry
 from dashboard.answers import kept
 from dashboard.answers.misses import read_hits, read_misses
 from dashboard.reading import Reader
@@ -72,6 +74,62 @@ async def test_answers_are_narrowed_to_those_that_are_served_often(site, console
     assert "1 that match" in page
     for odd in ("0", "-1", "many", "9" * 30):
         assert (await site.get(PAGE, {"hits": odd})).status_code == 200
+
+
+def test_every_answer_that_is_served_often_is_found_however_many_there_are() -> None:
+    now = datetime.now(UTC)
+    known = {"tenant_id": 1, "namespace": "", "model": "tiny", "size": 1, "body": b"", "created_at": now}
+    CacheEntry.objects.bulk_create(
+        CacheEntry(hash=f"{number:064x}", expires_at=now + timedelta(hours=1), **known) for number in range(1, 4)
+    )
+    often = [f"{number:064x}" for number in range(20_000, 0, -1)]  # as many as hits are counted of
+    found = kept.kept_page(EVERYBODY, kept.Filter(keys=often), "")
+    assert [entry.hash for entry in found.entries] == [f"{number:064x}" for number in (3, 2, 1)]
+    assert kept.kept_page(EVERYBODY, kept.Filter(keys=often, key=f"{2:064x}"), "").matching == 1
+    assert kept.kept_page(EVERYBODY, kept.Filter(keys=[]), "").matching == 0
+
+
+async def test_names_beyond_those_that_are_listed_are_found_and_purged(site, console, monkeypatch):
+    for module in ("kept", "choices"):
+        monkeypatch.setattr(f"dashboard.answers.{module}.MOST_NAMED", 2)
+    tenants = [(await Tenant.objects.aget_or_create(name=name))[0].pk for name in ("acme", "globex", "initech")]
+    common = [answer(n, model=f"m{n % 2}", namespace=f"ns{n % 2}", tenant_id=tenants[n % 2]) for n in range(1, 5)]
+    await keep(console, *common, answer(5, model="m2", namespace="ns2", tenant_id=tenants[2]))
+    page = await said(site, f"{PURGE}?what=namespace&namespace=ns2")
+    assert re.search(r'<input type="text" name="namespace" value="ns2" [^>]*list="purge-namespace"', page)
+    assert '<datalist id="purge-namespace"><option>ns0</option><option>ns1</option></datalist>' in page
+    assert 'name="tenant_name" value="initech"' in await said(site, f"{PURGE}?what=tenant&tenant={tenants[2]}")
+    for query in ({"model": "m2"}, {"namespace": "ns2"}, {"tenant": tenants[2]}, {"tenant_name": "initech"}):
+        page = (await site.get(PAGE, query)).content.decode()
+        assert "1 that match" in page
+        assert f'value="{"initech" if "tenant" in str(query) else next(iter(query.values()))}"' in page
+    assert "No kept answer matches" in (await site.get(PAGE, {"tenant_name": "nobody"})).content.decode()
+    form = {"what": "tenant", "tenant_name": "nobody", "shown": "1"}
+    assert (await site.post(PURGE, form)).status_code == 422
+    form = {"what": "tenant", "tenant_name": "initech", "shown": "1"}
+    counted = as_counted({"what": "tenant", "tenant": str(tenants[2])})["counted"]
+    assert (await site.post(PURGE, form | {"counted": counted})).status_code == 302
+    assert "No kept answer matches" in (await site.get(PAGE, {"namespace": "ns2"})).content.decode()
+
+
+async def test_a_tenants_name_is_told_to_no_other(site, console):
+    await Tenant.objects.aget_or_create(name="acme")
+    globex, _ = await Tenant.objects.aget_or_create(name="globex")
+    await keep(console, answer(1, tenant_id=globex.pk))
+    await site.aforce_login(await sync_to_async(somebody)("olga", Role.OPERATOR, "acme"))
+    page = (await site.get(PAGE, {"tenant": globex.pk})).content.decode()
+    assert "globex" not in page
+    for name in ("globex", "nobody"):
+        words = (await site.get(PAGE, {"tenant_name": name})).content.decode()
+        assert "No kept answer matches" in words
+        refused = await site.post(PURGE, {"what": "tenant", "tenant_name": name, "shown": "1"})
+        assert refused.status_code == 422
+
+
+async def test_what_is_chosen_stands_in_the_list_though_nothing_is_kept_of_it(site, console):
+    await keep(console, answer(1))
+    page = await said(site, f"{PURGE}?what=model&model=gone")
+    assert '<option value="gone" selected>gone</option>' in page
 
 
 async def test_texts_are_shown_to_who_may_see_answers(site, console):

@@ -170,6 +170,22 @@ async def test_where_nothing_is_known_to_be_spent_it_is_not_said_to_be_nothing(s
     assert "openai/gpt-9 unknown 1 0 0 0 1 All 5.00 100" in said
 
 
+async def test_no_sum_of_what_nobody_knows_is_nothing(staff: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.costs.sums.MOST_ROWS", 1)
+    for name in ("a", "b"):
+        await make(day, now().date(), model=f"openai/{name}", unpriced=2, calls=2)
+    await make(day, now().date(), model="openai/a", tenant="globex", calls=0, saved_calls=1, saved_microusd=4_000_000)
+    said = await words(staff)
+    assert "Spent unknown without 4 calls" in said
+    assert "Without the cache unknown spent and saved together" in said
+    assert "all others unknown 2 0 0 0 2 All unknown 4 0 0" in said
+    await make(day, now().date(), model="openai/c", cost_microusd=1_000_000)
+    said = await words(staff)
+    assert "Spent $1.00 without 4 calls" in said
+    assert "Without the cache $5.00 spent and saved together, without 4 calls" in said
+    assert "All 1.00 100" in said
+
+
 async def test_it_leads_to_budgets_to_alerts_and_to_what_providers_say(staff: AsyncClient, ada: AsyncClient) -> None:
     await make(day, now().date(), cost_microusd=1)
     await make(budget, "hers", 100, 1, now=now(), tenant=await make(tenant_of, "acme"))
@@ -286,6 +302,26 @@ async def test_what_was_booked_is_set_beside_the_price_in_force(staff: AsyncClie
     assert "The prices in force say $3.00 less than was booked." in await words(staff, PRICES)
 
 
+async def test_the_difference_is_of_all_models_and_of_those_only_whose_price_is_known(
+    staff: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.costs.sums.MOST_ROWS", 1)
+    asked = {"prompt_tokens": 1_000_000, "completion_tokens": 0}
+    await make(charge, now(), model="shop/nobody-knows", cost_microusd=None, **asked)
+    assert "No price in force is known of what was asked." in await words(staff, PRICES)
+    await make(price, "shop/dearer", "5", "5")
+    await make(charge, now(), model="shop/dearer", cost_microusd=2_000_000, **asked)
+    for name in ("one", "two"):
+        await make(price, f"shop/{name}", "1", "1")
+        await make(charge, now(), model=f"shop/{name}", cost_microusd=3_000_000, **asked)
+    said = await words(staff, PRICES)
+    assert "say $1.00 less than was booked, of the 3 of 4 models whose price is known." in said
+    assert "the 1 of 4 models that differ most" in said
+    assert "shop/dearer" in said
+    await make(price, "shop/nobody-knows", "1", "1")
+    assert "What was booked is what the prices in force say." in await words(staff, PRICES)
+
+
 async def test_other_models_are_compared_by_what_operators_set_first(staff: AsyncClient, console: Any) -> None:
     await make(day, now().date(), prompt_tokens=1_000_000, completion_tokens=1_000_000, cost_microusd=2_000_000)
     await make(price, "openai/dear", "3", "15")
@@ -359,6 +395,16 @@ async def test_a_file_of_days_that_cannot_be_is_refused(staff: AsyncClient, name
     response = await staff.get(f"{PAGE}{name}?{days}")
     assert (response.status_code, response["Content-Type"]) == (400, "text/plain; charset=utf-8")
     assert "Content-Disposition" not in response
+
+
+async def test_days_that_cannot_be_shown_stay_in_their_fields(staff: AsyncClient) -> None:
+    for page in (PAGE, PRICES):
+        body = (await staff.get(f"{page}?from=2020-01-01&to=2026-11-21")).content.decode()
+        assert "At most 366 days are shown at once." in body
+        assert re.search(r'name="from"[^>]* value="2020-01-01"', body)
+        assert re.search(r'name="to"[^>]* value="2026-11-21"', body)
+    today = now().date().isoformat()
+    assert re.search(rf'name="to"[^>]* value="{today}"', (await staff.get(PAGE)).content.decode())
 
 
 def test_other_prices_are_for_all_models_however_many(console: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from orchestrator.limits.limiter import Limiter
 from orchestrator.models import ApiKey, AuditEvent, Budget, BudgetPeriod, Limit, Team, Tenant
 from orchestrator.parts import Parts
 from tests.dashboard.site import record, somebody
-from tests.dashboard.spending import budget, charge, tenant_of
+from tests.dashboard.spending import budget, charge, day, tenant_of
 from tests.servers import RedisServer
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -378,6 +378,44 @@ def test_a_budget_is_raised_and_taken_back_and_lowering_it_takes_a_second_word(a
         assert 'id="fault-amount_usd"' in response.content.decode()
 
 
+def shown_forms(page: Any) -> list[dict[str, str]]:
+    """The fields of a page's forms that have values, form by form."""
+    forms = re.findall(r"<form[^>]*budgets/.*?</form>", page.content.decode(), re.DOTALL)
+    return [dict(re.findall(r'name="([a-z_-]+)"[^>]* value="([^"]*)"', form)) for form in forms]
+
+
+def test_what_somebody_else_set_meanwhile_is_not_overwritten(admin: Client) -> None:
+    row = budget("house", 10_000_000, 1_000_000, now=timezone.now())
+    path = f"{KEYS}budgets/{row.pk}/"
+    admin.post(f"{path}change/", {"amount_usd": "20"})
+    undo, other, _ = shown_forms(admin.get(path))
+    assert undo["reason"] == "taken back"
+    Budget.objects.update(amount_microusd=50_000_000)  # by somebody else, since the page was read
+    for form in (undo, other | {"amount_usd": "30"}):
+        refused = admin.post(f"{path}change/", form)
+        assert refused.status_code == 409
+        assert "The amount was $20.00 and is $50.00 by now, as somebody else set it." in text(refused)
+        assert Budget.objects.get().amount_microusd == 50_000_000
+    again = next(form for form in shown_forms(refused) if form.get("amount_usd") == "30")
+    assert admin.post(f"{path}change/", again).status_code == 302
+    assert Budget.objects.get().amount_microusd == 30_000_000
+    assert admin.post(f"{path}change/", again | {"was-amount_usd": "much"}).status_code == 422
+
+
+def test_what_is_spent_meanwhile_makes_undo_ask(admin: Client) -> None:
+    row = budget("house", 10_000_000, 8_000_000, now=timezone.now())
+    path = f"{KEYS}budgets/{row.pk}/"
+    admin.post(f"{path}change/", {"amount_usd": "20"})
+    BudgetPeriod.objects.update(spent_microusd=15_000_000)
+    undo = shown_forms(admin.get(path))[0]
+    asked = admin.post(f"{path}change/", undo)
+    assert asked.status_code == 422
+    assert "$15.00 are spent already, and $10.00 is less than that." in text(asked)
+    sure = next(form for form in shown_forms(asked) if form.get("sure"))
+    assert admin.post(f"{path}change/", sure).status_code == 302
+    assert Budget.objects.get().amount_microusd == 10_000_000
+
+
 def test_a_budgets_switches_change_what_they_name_and_say_so(admin: Client) -> None:
     row = budget("team", 50_000_000, 8_000_000, now=timezone.now(), is_hard=False)
     path = f"{KEYS}budgets/{row.pk}/"
@@ -394,6 +432,26 @@ def test_a_budgets_switches_change_what_they_name_and_say_so(admin: Client) -> N
         (field,) = form
         assert getattr(Budget.objects.get(), field) is (form[field] == "yes")
         assert Budget.objects.get().amount_microusd == 500_000_000
+
+
+@pytest.mark.parametrize(("field", "to", "before"), [("is_hard", "yes", False), ("is_off", "no", True)])
+def test_a_switch_that_has_every_call_refused_takes_a_second_word(
+    admin: Client, field: str, to: str, before: bool
+) -> None:
+    row = budget("house", 10_000_000, 12_000_000, now=timezone.now(), **{field: before})
+    call_charge = charge(timezone.now(), cost_microusd=12_000_000)
+    day(timezone.now().date(), cost_microusd=call_charge.cost_microusd)
+    path = f"{KEYS}budgets/{row.pk}/"
+    asked = admin.post(f"{path}change/", {field: to})
+    assert asked.status_code == 422
+    assert "$12.00 are spent already, and it is $10.00. Every call that costs money is refused from now on" in text(
+        asked
+    )
+    assert getattr(Budget.objects.get(), field) is before
+    assert not events("budget.changed")
+    sure = next(form for form in shown_forms(asked) if form.get("sure"))
+    assert admin.post(f"{path}change/", sure).status_code == 302
+    assert getattr(Budget.objects.get(), field) is not before
 
 
 def test_of_many_budgets_that_are_off_the_page_says_how_many_it_leaves_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import html
 import re
@@ -286,6 +287,14 @@ async def test_three_hundred_are_shown_a_part_at_a_time_and_found_by_name(staff,
     assert "No model elsewhere is called so" in text(await staff.get(f"{LIST}?q=nobody"))
 
 
+def test_the_requests_of_every_model_are_counted_however_many_there_are(transactional_db):
+    for number in range(60):
+        call(f"p/m{number:02}", 1 if number == 59 else 2)
+    used = read_used(DEFAULT, EVERYBODY, now(), ())
+    assert used.of("p/m59").requests == 1
+    assert len(used.by_model) == 60
+
+
 def test_it_takes_few_queries(transactional_db, django_assert_max_num_queries):
     names = [f"p{number}" for number in range(50)]
     Provider.objects.bulk_create(Provider(name=name, kind="compatible") for name in names[:45])
@@ -415,6 +424,13 @@ async def test_to_take_a_load_back_asks_first_when_it_is_busy_by_then(staff, loc
     assert "qwen2.5:3b-instruct is unloaded" in text(await staff.post(address, headers=htmx))
 
 
+async def test_what_is_said_of_an_act_says_when(staff, local):
+    page = (
+        await staff.post(f"{ACT}?do=load&name=qwen2.5:3b-instruct", headers={"HX-Request": "true"})
+    ).content.decode()
+    assert re.search(r'data-clock="minute">\d\d:\d\d</time></span> qwen2.5:3b-instruct is loaded', page)
+
+
 async def test_what_fails_is_said_and_not_audited(staff, local):
     local.error = ModelLoadFailed("it needs 9 GiB, more than models may take")
     words = await asked(staff, "load", "qwen2.5:3b-instruct")
@@ -427,6 +443,53 @@ async def test_a_load_that_takes_long_goes_on_by_itself(staff, local, monkeypatc
     assert "is being loaded. It stands here as loaded as soon as it is." in await asked(
         staff, "load", "qwen2.5:3b-instruct"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModelLoadFailed("it needs 9 GiB, more than models may take"), "It needs 9 GiB, more than models may take."),
+        (RuntimeError("odd"), "The log says more."),
+    ],
+)
+async def test_what_fails_when_no_page_waits_any_more_is_said_until_the_next_act(
+    staff, local, monkeypatch, error, said
+):
+    goes_on, name, load = asyncio.Event(), "qwen2.5:3b-instruct", local.load
+
+    async def late(*_: Any) -> int:
+        await goes_on.wait()
+        raise error
+
+    monkeypatch.setattr(local, "load", late)
+    with monkeypatch.context() as patched:
+        patched.setattr(model_acts, "PATIENCE_S", 0.0)
+        assert "is being loaded" in await asked(staff, "load", name)
+    assert "could not be loaded" not in text(await staff.get(LIST))
+    under_way = list(model_acts._under_way)
+    goes_on.set()
+    await asyncio.wait(under_way)
+    for path in (LIST, f"{LIST}of/{name}/"):
+        assert f"{name} could not be loaded. {said}" in text(await staff.get(path))
+    local.stays[name] = None  # somebody asked it meanwhile
+    assert "could not be loaded" not in text(await staff.get(LIST))
+    del local.stays[name]
+    monkeypatch.setattr(local, "load", load)
+    assert "is loaded" in await asked(staff, "load", name)
+    del local.stays[name]
+    assert "could not be loaded" not in text(await staff.get(LIST))
+
+
+async def test_of_acts_that_failed_the_last_of_few_models_are_kept(monkeypatch):
+    monkeypatch.setattr(model_acts, "MOST_FAILED", 2)
+    monkeypatch.setattr(model_acts, "_failed", {})
+    for name in ("a", "b", "a", "c"):
+        task = asyncio.get_running_loop().create_future()
+        task.set_result(model_acts.Outcome(f"{name} could not be loaded.", is_warning=True))
+        model_acts._remember("load", name, task)
+    assert list(model_acts.failures()) == ["a", "c"]
+    monkeypatch.setattr(model_acts, "FAILED_SHOWN", timedelta())
+    assert model_acts.failures() == {}
 
 
 async def test_without_javascript_an_act_comes_back_to_the_page(staff):

@@ -53,6 +53,18 @@ async def test_the_overview_of_a_fresh_install_says_what_to_do(staff):
     assert "not asked" in words
 
 
+async def test_without_a_local_model_the_overview_says_what_adds_one(staff, local, monkeypatch):
+    async def none():
+        return []
+
+    monkeypatch.setattr(local, "models", none)
+    monkeypatch.setattr(local, "ps", none)
+    page = await staff.get("/dashboard/")
+    assert "manage.py models add" in text(page)
+    assert "ollama pull" not in text(page)
+    assert 'href="/dashboard/models/#adding"' in page.content.decode()
+
+
 async def test_the_overview_shows_figures_tiers_models_and_rows(staff):
     await sync_to_async(traffic)(datetime.now(UTC), count=800)
     await sync_to_async(record)(outcome="engine_timeout", status=504, tier="miss")
@@ -60,6 +72,21 @@ async def test_the_overview_shows_figures_tiers_models_and_rows(staff):
     assert "801 requests in the last 24 hours" in words
     for name in ("Memory", "SQLite", "Miss", "qwen2.5:3b-instruct", "globex", "engine timeout", "Model host"):
         assert name in words
+
+
+async def test_times_of_more_than_a_day_have_their_dates(staff):
+    now = datetime.now(UTC)
+    for days in range(1, 4):
+        await sync_to_async(record)(now - timedelta(days=days))
+    week = (await staff.get("/dashboard/?period=7d")).content.decode()
+    assert re.search(r'peak \S+ at <time [^>]*data-clock="both">\d+ [A-Z][a-z]{2} \d\d:\d\d</time>', week)
+    froms = re.findall(r'<th scope="row"><time [^>]*>([^<]*)</time></th>', week)
+    assert len(froms) > 100
+    assert all(re.fullmatch(r"\d+ [A-Z][a-z]{2} \d\d:\d\d", one) for one in froms)
+    await sync_to_async(record)(now - timedelta(minutes=5))
+    assert re.search(
+        r'<th scope="row"><time [^>]*>\d\d:\d\d</time></th>', (await staff.get("/dashboard/")).content.decode()
+    )
 
 
 async def test_a_record_cannot_write_into_the_page(staff):

@@ -162,6 +162,14 @@ async def test_an_answer_that_never_ends_is_stopped(
     assert "It was not done within 0.2 s, and was stopped." in text(await visitor.post(ASK, form(acme, b="")))
 
 
+async def test_a_field_that_is_left_empty_asks_nobody_and_says_so(visitor: AsyncClient, acme: Tenant) -> None:
+    def fields(body: str) -> list[tuple[str, str]]:
+        return re.findall(r'id="model-[ab]" value="([^"]*)"[^>]* placeholder="([^"]*)"', body)
+
+    assert fields((await visitor.get(PAGE)).content.decode()) == [("auto", "nobody"), ("", "nobody")]
+    assert fields((await visitor.get(PAGE, {"a": ""})).content.decode())[0] == ("", "nobody")
+
+
 async def test_the_models_of_a_request_are_filled_in(visitor: AsyncClient, acme: Tenant) -> None:
     await asyncio.to_thread(record, asked_model="auto", model="qwen2.5:3b-instruct", request_id="told")
     number = (await RequestRecord.objects.of(EVERYBODY).aget()).pk

@@ -32,7 +32,7 @@ def attempt(request_id: str, provider: str = "groq", outcome: str = "engine_time
     )
 
 
-def test_calls_tokens_and_money_are_added_up_by_provider():
+def test_calls_and_tokens_are_added_up_by_provider():
     call()
     call(tier="bypass", engine_first_us=900_000, cost_microusd=None)
     call(provider="mistral")
@@ -45,7 +45,6 @@ def test_calls_tokens_and_money_are_added_up_by_provider():
     assert groq.share == 2 / 3
     assert (groq.first.p50_us, groq.first.p95_us) == (410_000, 900_000)
     assert (groq.prompt_tokens, groq.completion_tokens) == (82, 36)
-    assert (groq.cost_microusd, groq.unpriced) == (1500, 1)
     assert groq.answered_at == NOW - timedelta(minutes=1)
 
 

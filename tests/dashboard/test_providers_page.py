@@ -31,6 +31,7 @@ from orchestrator.registry.models import (
     RegistryVersion,
 )
 from tests.dashboard.site import record
+from tests.dashboard.spending import day
 from tests.provider import Provider as Server
 
 pytestmark = [pytest.mark.django_db(transaction=True, databases=["default", "cache"])]
@@ -286,6 +287,7 @@ async def test_a_row_shows_state_look_speed_errors_share_and_spend(staff, keys):
     for _ in range(3):
         await sync_to_async(call)("mistral")
     await sync_to_async(call)("mistral", cost_microusd=None)
+    await sync_to_async(day)(now().date(), provider="mistral", calls=4, cost_microusd=60_000, unpriced=1)
     await sync_to_async(failed)("groq", 1)
     page = await staff.get(LIST)
     words = text(page)
@@ -304,6 +306,25 @@ async def test_a_row_shows_state_look_speed_errors_share_and_spend(staff, keys):
     ):
         assert shown in row.replace("\u202f", " "), shown
     assert KEY not in page.content.decode()
+
+
+async def test_what_was_spent_is_what_a_provider_charges_whoever_answered(staff, keys):
+    keys("groq", "mistral")
+    await sync_to_async(call)("groq", cost_microusd=2_000_000)  # of which Mistral, that broke off, takes most
+    await sync_to_async(day)(now().date(), provider="mistral", cost_microusd=1_900_000, unpriced=2, calls=3)
+    await sync_to_async(day)(now().date(), provider="groq", cost_microusd=100_000)
+    await sync_to_async(day)(now().date() - timedelta(days=3), provider="groq", cost_microusd=300_000)
+    page = (await staff.get(LIST)).content.decode()
+    assert "Spent today, $" in page
+    assert sorted(re.findall(r'c-spent number">([^<]*)', page)) == ["0.10", "1.90"]
+    assert "Spent today $1.90 and 2 calls of unknown cost" in text(await staff.get(f"{LIST}mistral/"))
+    assert "Spent in 7 days $0.40" in text(await staff.get(f"{LIST}groq/?period=7d"))
+
+
+async def test_what_nobody_knows_the_price_of_is_not_spent_for_nothing(staff, keys):
+    keys("groq")
+    await sync_to_async(day)(now().date(), provider="groq", calls=2, unpriced=2)
+    assert "Spent today unknown and 2 calls of unknown cost" in text(await staff.get(f"{LIST}groq/"))
 
 
 async def test_one_that_is_off_says_what_to_set_and_one_switched_off_how_to_have_it_on(staff):
