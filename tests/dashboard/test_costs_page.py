@@ -182,7 +182,7 @@ async def test_no_sum_of_what_nobody_knows_is_nothing(staff: AsyncClient, monkey
     await make(day, now().date(), model="openai/c", cost_microusd=1_000_000)
     said = await words(staff)
     assert "Spent $1.00 without 4 calls" in said
-    assert "Without the cache $5.00 spent and saved together, without 4 calls" in said
+    assert "Without the cache $5.00 spent and saved together" in said
     assert "All 1.00 100" in said
 
 
