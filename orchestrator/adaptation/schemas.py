@@ -25,11 +25,6 @@ _LOOKING_AGAIN = ("unevaluatedProperties", "unevaluatedItems")
 _ELSEWHERE = ("$dynamicRef", "$recursiveRef", "$id", "id", "$anchor", "$dynamicAnchor")
 
 
-def wrong_with(value: JSON, schema: Mapping[str, JSON]) -> str:
-    """What `Form.wrong_with` says, for one value."""
-    return Form(schema).wrong_with(value)
-
-
 class Form:
     """A schema that values are checked against: it is read once, and only if any is."""
 

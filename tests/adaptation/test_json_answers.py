@@ -11,11 +11,15 @@ from jsonschema_rs import validator_for
 
 from orchestrator.adaptation import json_answers, schemas, written
 from orchestrator.adaptation.json_answers import WrongForm, settled
-from orchestrator.adaptation.schemas import wrong_with
+from orchestrator.adaptation.schemas import Form
 from orchestrator.core.types import ChatRequest, Message
 from tests.adaptation.pieces import Spoken, text_of, through
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+def wrong_with(value: Any, schema: dict[str, Any]) -> str:
+    return Form(schema).wrong_with(value)
 
 
 @pytest.mark.parametrize(
